@@ -1,0 +1,157 @@
+/* pycnn: a small neural-network core in plain C.
+ *
+ * This is the only header that a user opens. The core trains and runs feed-forward networks on
+ * contiguous buffers of double; it needs libc and libm, prints nothing, never exits, and keeps
+ * no global state.
+ *
+ * Glossary, the same words in C, in Python and in the documentation:
+ *   theta      all parameters in one flat buffer: W[1], b[1], W[2], b[2], ... (row-major)
+ *   fan_in     number of inputs of a layer, n_{l-1};  fan_out: number of its units, n_l
+ *   batch      number of samples that one step works on, m
+ *   z, a       pre-activation and activation of a layer, [fan_out,batch]: a column is a sample
+ *   delta      dL/dz of a layer, [fan_out,batch]
+ *   grad       dL/dtheta, laid out like theta
+ *
+ * Ownership: theta, grad and the data belong to the caller and are lent for the length of a call.
+ * A pycnn_network is a plan (shapes and offsets, no parameters): it never changes after creation
+ * and may be shared by any number of threads. A pycnn_workspace is scratch memory: one call at a
+ * time may use it. No function but the two *_create allocates.
+ */
+#ifndef PYCNN_H
+#define PYCNN_H
+
+#include <stddef.h>
+
+#define PYCNN_VERSION "0.1.0"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* cdef: begin */
+
+/* What a call has to say; the numbers never change. pycnn_strerror() puts them into words. */
+typedef enum {
+    PYCNN_OK = 0,
+    PYCNN_ERROR_MEMORY = 1,     /* an allocation failed */
+    PYCNN_ERROR_SIZE = 2,       /* a size is zero where it must not be, or overflows size_t */
+    PYCNN_ERROR_ARGUMENT = 3,   /* a pointer is NULL, or an enum value is unknown */
+    PYCNN_ERROR_PAIRING = 4,    /* this loss does not go with this output activation */
+    PYCNN_ERROR_WORKSPACE = 5,  /* the workspace is of another network, another mode, or too small */
+    PYCNN_ERROR_INDEX = 6,      /* an entry of `order` is not a row of the data */
+    PYCNN_ERROR_LABEL = 7,      /* a class label is not below the number of outputs */
+    PYCNN_ERROR_DIVERGED = 8    /* the loss is infinite or not a number */
+} pycnn_status;
+
+typedef enum { PYCNN_DENSE = 0 } pycnn_layer_kind;
+
+typedef enum {
+    PYCNN_LINEAR = 0,
+    PYCNN_SIGMOID = 1,
+    PYCNN_RELU = 2,
+    PYCNN_TANH = 3,
+    PYCNN_SOFTMAX = 4
+} pycnn_activation;
+
+typedef enum {
+    PYCNN_MSE = 0,                      /* 1/2 (a - y)^2, summed over outputs; any activation */
+    PYCNN_BINARY_CROSSENTROPY = 1,      /* needs sigmoid; summed over outputs */
+    PYCNN_CATEGORICAL_CROSSENTROPY = 2  /* needs softmax */
+} pycnn_loss;
+
+typedef struct {
+    int kind;        /* pycnn_layer_kind */
+    int activation;  /* pycnn_activation */
+    size_t units;    /* fan_out */
+} pycnn_layer_spec;
+
+typedef struct pycnn_network pycnn_network;
+typedef struct pycnn_workspace pycnn_workspace;
+
+/* What a workspace has room for: each mode can also do what the ones before it do. */
+typedef enum {
+    PYCNN_FORWARD = 0, /* pycnn_predict, pycnn_evaluate */
+    PYCNN_BACKWARD = 1, /* and pycnn_gradients, pycnn_train */
+    PYCNN_TRACE = 2    /* and pycnn_trace */
+} pycnn_mode;
+
+/* Labelled samples, lent by the caller. */
+typedef struct {
+    size_t rows;
+    const double *x;      /* [rows,inputs] row-major: a row is a sample */
+    const double *y;      /* [rows,outputs] row-major, or NULL: then label counts */
+    const size_t *label;  /* [rows] class indices; only read when y is NULL */
+    const double *weight; /* [rows] sample weights >= 0, or NULL: all are 1 */
+} pycnn_dataset;
+
+/* Weighted sums over samples: the mean loss is loss / weight, the accuracy correct / weight. */
+typedef struct {
+    double loss;
+    double weight;
+    double correct; /* cross-entropies only: samples whose class is right (see pycnn_evaluate) */
+} pycnn_totals;
+
+/* Everything that decides the next training step, beside theta: plain data, which the caller may
+ * save between any two calls and put back. */
+typedef struct {
+    size_t epochs;         /* epochs to run; the entries of `order` and `totals` count from 0 */
+    size_t epoch;          /* epochs finished so far */
+    size_t position;       /* samples of this epoch already used */
+    size_t batch_size;     /* the last batch of an epoch may be smaller */
+    double learning_rate;
+    const size_t *order;   /* [epochs,rows] the order of the samples, or NULL: as they lie */
+    pycnn_totals *totals;  /* [epochs] sums over each epoch, added to; zero them at the start */
+} pycnn_training;
+
+const char *pycnn_strerror(int status);
+const char *pycnn_version(void);
+const char *pycnn_isa(void);       /* instruction set of the kernels in use */
+const char *pycnn_compiler(void);
+
+/* Makes a plan of `depth` layers on top of `inputs` features. */
+int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_spec *layers,
+                         size_t depth, int loss);
+void pycnn_network_destroy(pycnn_network *net);
+size_t pycnn_network_parameter_count(const pycnn_network *net);
+
+/* Makes scratch memory for mini-batches of up to `batch` samples. pycnn_trace needs all rows at
+ * once; the others work through larger data, and larger mini-batches, piece by piece. */
+int pycnn_workspace_create(pycnn_workspace **out, const pycnn_network *net, size_t batch, int mode);
+void pycnn_workspace_destroy(pycnn_workspace *ws);
+
+/* y[rows,outputs] = the network's output for x[rows,inputs]. The bits of a row do not depend on
+ * the rows beside it. */
+int pycnn_predict(double *y, const pycnn_network *net, pycnn_workspace *ws, const double *theta,
+                  const double *x, size_t rows);
+
+/* Sums loss, weight and right answers over the data. Right is: the largest output is that of the
+ * largest target (categorical), or output and target are on the same side of 1/2 (binary; with
+ * several outputs the share of them that are). */
+int pycnn_evaluate(pycnn_totals *totals, const pycnn_network *net, pycnn_workspace *ws,
+                   const double *theta, const pycnn_dataset *data);
+
+/* Mean loss over the data (into totals, as sums) and its gradient, laid out like theta. When all
+ * weights are zero the gradient is zero. */
+int pycnn_gradients(pycnn_totals *totals, double *grad, const pycnn_network *net,
+                    pycnn_workspace *ws, const double *theta, const pycnn_dataset *data);
+
+/* As pycnn_gradients, and copies out what lies between: for each layer [units,rows], one layer
+ * after the other, the pre-activations z, the activations a and the error signals delta. */
+int pycnn_trace(pycnn_totals *totals, double *grad, double *z, double *a, double *delta,
+                const pycnn_network *net, pycnn_workspace *ws, const double *theta,
+                const pycnn_dataset *data);
+
+/* Up to max_steps steps of mini-batch gradient descent, theta -= learning_rate * gradient, from
+ * where `state` stands. A mini-batch's gradient is the weighted mean over its own samples; one
+ * whose weights are all zero changes nothing. Stops before the update when a mini-batch's loss is
+ * not finite (PYCNN_ERROR_DIVERGED): theta and state are those of the last finished step. */
+int pycnn_train(size_t *steps, double *theta, pycnn_training *state, const pycnn_network *net,
+                pycnn_workspace *ws, const pycnn_dataset *data, size_t max_steps);
+
+/* cdef: end */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

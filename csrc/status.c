@@ -1,0 +1,38 @@
+/* The one list of error texts, and what the library says of itself. */
+#include "common.h"
+
+const char *pycnn_strerror(int status)
+{
+    switch (status) {
+    case PYCNN_OK: return "no error";
+    case PYCNN_ERROR_MEMORY: return "out of memory";
+    case PYCNN_ERROR_SIZE: return "a size is zero or too large";
+    case PYCNN_ERROR_ARGUMENT: return "a pointer is NULL or an enum value is unknown";
+    case PYCNN_ERROR_PAIRING: return "this loss does not go with this output activation";
+    case PYCNN_ERROR_WORKSPACE: return "the workspace does not fit the network or the call";
+    case PYCNN_ERROR_INDEX: return "an entry of the sample order is not a row of the data";
+    case PYCNN_ERROR_LABEL: return "a class label is not below the number of outputs";
+    case PYCNN_ERROR_DIVERGED: return "the loss is infinite or not a number";
+    default: return "unknown status";
+    }
+}
+
+const char *pycnn_version(void) { return PYCNN_VERSION; }
+
+const char *pycnn_isa(void) { return "baseline"; }
+
+#define STRING_(x) #x
+#define STRING(x) STRING_(x)
+
+const char *pycnn_compiler(void)
+{
+#if defined(__clang__)
+    return "clang " __clang_version__;
+#elif defined(__GNUC__)
+    return "gcc " __VERSION__;
+#elif defined(_MSC_VER)
+    return "msvc " STRING(_MSC_VER);
+#else
+    return "unknown";
+#endif
+}

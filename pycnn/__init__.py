@@ -1,0 +1,46 @@
+"""A small neural-network library: a core in plain C, a Pythonic face.
+
+>>> import pycnn
+>>> from pycnn import Dense, Network, SGD
+>>> net = Network(64, [Dense(32, "relu"), Dense(10, "softmax")], seed=0)
+"""
+
+from pycnn import activations, callbacks, datasets, exceptions, initializers, layers, losses
+from pycnn import optimizers as optimizers
+from pycnn._config import config, show_config
+from pycnn._gradient_check import gradient_check
+from pycnn._io import load
+from pycnn._threads import get_num_threads, set_num_threads
+from pycnn._version import __version__
+from pycnn.callbacks import Callback
+from pycnn.exceptions import PycnnError
+from pycnn.history import History
+from pycnn.layers import Dense
+from pycnn.network import Network
+from pycnn.optimizers import SGD
+from pycnn.trace import Trace
+
+__all__ = [
+    "SGD",
+    "Callback",
+    "Dense",
+    "History",
+    "Network",
+    "PycnnError",
+    "Trace",
+    "__version__",
+    "activations",
+    "callbacks",
+    "config",
+    "datasets",
+    "exceptions",
+    "get_num_threads",
+    "gradient_check",
+    "initializers",
+    "layers",
+    "load",
+    "losses",
+    "optimizers",
+    "set_num_threads",
+    "show_config",
+]

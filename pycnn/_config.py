@@ -1,0 +1,29 @@
+"""Nothing is hidden: which core runs, and how."""
+
+from typing import Any
+
+from pycnn import backend
+from pycnn._threads import get_num_threads
+from pycnn._version import __version__
+
+
+def config() -> dict[str, Any]:
+    """Return what runs: version, backend, isa, threads, compiler.
+
+    ``backend`` is ``"c"`` or ``"numpy"``, as a new ``Network`` would get it; ``isa`` the instruction
+    set of its kernels; ``threads`` the limit that `set_num_threads` sets.
+    """
+    module = backend.load()
+    return {
+        "version": __version__,
+        "backend": backend.name_of(module),
+        "isa": module.isa(),
+        "threads": get_num_threads(),
+        "compiler": module.compiler(),
+    }
+
+
+def show_config() -> None:
+    """Print `config`."""
+    for key, value in config().items():
+        print(f"{key:<10}{value}")

@@ -1,0 +1,307 @@
+"""What users hand in becomes what the backends read, or a clear exception. Nothing else checks."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycnn import losses
+from pycnn.exceptions import DataError, DataTypeError, LabelError, ShapeError
+
+Array = NDArray[np.float64]
+
+
+def _asarray(value: Any, name: str) -> NDArray[Any]:
+    """Return `value` as an array; refuse what NumPy would convert only by losing something."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise DataError(f"{name} has masked values; fill or remove them first")
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise ShapeError(f"{name} must be a regular array: {error}") from None
+
+
+def as_numbers(value: Any, name: str) -> Array:
+    """Return `value` as contiguous, aligned float64, converted only if need be."""
+    array = _asarray(value, name)
+    if array.dtype.kind == "O":
+        try:
+            array = array.astype(np.float64)
+        except (TypeError, ValueError):
+            raise DataTypeError(f"{name} must hold numbers, got Python objects") from None
+    if array.dtype.kind not in "biuf":
+        raise DataTypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    with np.errstate(over="ignore"):  # what overflows to infinity is refused as such
+        return np.require(array, np.float64, ["C", "A"])
+
+
+def check_finite(array: Array, name: str) -> None:
+    """Raise `DataError` that says where the first NaN or infinity stands."""
+    finite = np.isfinite(array)
+    if finite.all():
+        return
+    where = tuple(int(i) for i in np.unravel_index(int(finite.argmin()), array.shape))
+    what = "NaN" if np.isnan(array[where]) else "infinite"
+    place = f"row {where[0]}" + (f", column {where[1]}" if len(where) == 2 else "")
+    raise DataError(f"{name} must be finite, but is {what} at {place}")
+
+
+def as_values(value: Any, name: str, shape: tuple[int, ...]) -> Array:
+    """Return `value` as finite numbers of exactly this shape."""
+    array = as_numbers(value, name)
+    if array.shape != shape:
+        raise ShapeError(f"{name} must have shape {shape}, got {array.shape}")
+    check_finite(array, name)
+    return array
+
+
+def as_matrix(value: Any, name: str, columns: int) -> Array:
+    """Return `value` as finite numbers of shape (at least 1, columns)."""
+    array = as_numbers(value, name)
+    if array.ndim != 2 or array.shape[1] != columns:
+        hint = ""
+        if array.shape == (columns,):
+            hint = f"; a single sample is {name}.reshape(1, -1)"
+        elif array.ndim == 1 and columns == 1:
+            hint = f"; a single feature is {name}.reshape(-1, 1)"
+        raise ShapeError(f"{name} must have shape (samples, {columns}), got {array.shape}{hint}")
+    if not len(array):
+        raise DataError(f"{name} must have at least one sample, got shape {array.shape}")
+    check_finite(array, name)
+    return array
+
+
+def as_weights(value: Any, name: str, rows: int) -> Array | None:
+    """Return sample weights: None, or finite numbers >= 0 of shape (rows,)."""
+    if value is None:
+        return None
+    weight = as_values(value, name, (rows,))
+    if (weight < 0).any():
+        raise DataError(f"{name} must be >= 0, but is {weight.min()} at row {weight.argmin()}")
+    return weight
+
+
+# ------------------------------------------------------------------ targets and class labels
+
+
+class Targets(NamedTuple):
+    """Encoded targets."""
+
+    y: "Array | NDArray[np.intp]"  # (rows, n_L), or (rows,) class indices
+    classes: "NDArray[Any] | None"  # the label of each class; None where targets are no classes
+
+
+def encode_targets(
+    value: Any,
+    name: str,
+    *,
+    rows: int,
+    units: int,
+    loss: str,
+    classes: "NDArray[Any] | None",
+    learn: bool,
+) -> Targets:
+    """Return targets as the loss wants them, and the classes that they show or were held to.
+
+    Parameters
+    ----------
+    value : array-like
+        Numbers, labels or one-hot rows.
+    name : str
+        What the user calls it.
+    rows, units : int
+        Shape that is asked for: one target for each row of X, n_L units.
+    loss : str
+        The network's loss.
+    classes : ndarray of shape (classes,), or None
+        The labels learned so far.
+    learn : bool
+        Whether labels may be learned from this `value`.
+    """
+    array = _labels(value, name)
+    if not array.size:
+        raise DataError(f"{name} must have at least one sample, got shape {array.shape}")
+    if array.ndim not in (1, 2) or len(array) != rows:
+        raise ShapeError(
+            f"{name} must have one target for each of the {rows} rows of its X, "
+            f"got shape {array.shape}"
+        )
+    single = array.ndim == 1 or array.shape[1] == 1
+    if loss == "categorical_crossentropy" and single and (units > 1 or array.ndim == 1):
+        return _encode_labels(array.ravel(), name, units, classes, learn)
+    if loss == "binary_crossentropy" and single and units == 1:
+        return _encode_binary(array.ravel(), name, classes, learn)
+
+    numbers = as_numbers(array, name)
+    numbers = numbers.reshape(rows, -1)
+    if numbers.shape[1] != units:
+        raise ShapeError(f"{name} must have shape ({rows}, {units}), got {array.shape}")
+    check_finite(numbers, name)
+    if loss == "mse":
+        return Targets(numbers, None)
+    if (numbers < 0).any() or (numbers > 1).any():
+        row = int(((numbers < 0) | (numbers > 1)).any(axis=1).argmax())
+        raise DataError(f"{name} must lie in [0, 1] for {loss}; row {row} does not")
+    if loss == "categorical_crossentropy":
+        sums = numbers.sum(axis=1)
+        wrong = np.abs(sums - 1) > 1e-6
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise DataError(f"each row of {name} must add up to 1; row {row} gives {sums[row]:g}")
+        return Targets(numbers, np.arange(units) if classes is None else classes)
+    return Targets(numbers, None)
+
+
+def _labels(value: Any, name: str) -> NDArray[Any]:
+    """Return an array of numbers, strings, bytes or dates; objects become one of these."""
+    array = _asarray(value, name)
+    if array.dtype.kind == "T":  # NumPy's variable-width strings
+        array = array.astype(str)
+    if array.dtype.kind == "O":
+        if all(isinstance(item, str) for item in array.flat):
+            return array.astype(str)
+        try:
+            numbers = np.array(array.tolist())
+        except ValueError:
+            numbers = array
+        if numbers.dtype.kind not in "biuf":
+            raise DataTypeError(f"{name} must hold labels of one type: numbers, strings or dates")
+        array = numbers
+    if array.dtype.kind not in "biufUSM":
+        raise DataTypeError(f"{name} must hold numbers, strings or dates, got dtype {array.dtype}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        check_finite(array.astype(np.float64), name)
+    if array.dtype.kind == "M" and np.isnat(array).any():
+        raise DataError(f"{name} must not hold missing dates (NaT)")
+    return array
+
+
+def _is_numeric(array: NDArray[Any]) -> bool:
+    return array.dtype.kind in "biuf"
+
+
+def _show(labels: NDArray[Any]) -> str:
+    shown = ", ".join(repr(item) for item in labels[:8].tolist())
+    return shown + (", ..." if len(labels) > 8 else "")
+
+
+def _encode_labels(
+    labels: NDArray[Any], name: str, units: int, classes: "NDArray[Any] | None", learn: bool
+) -> Targets:
+    """Return class indices for a softmax output."""
+    if classes is None:
+        classes = _find_classes(labels, name, units, learn)
+    return Targets(_positions(labels, classes, name), classes)
+
+
+def _find_classes(
+    labels: NDArray[Any], name: str, units: int, learn: bool
+) -> NDArray[Any]:
+    distinct = np.unique(labels)
+    if _is_numeric(labels):
+        are_indices = bool(
+            ((distinct >= 0) & (distinct < units) & (distinct == np.floor(distinct))).all()
+        )
+        if are_indices:  # also when not every class occurs
+            if labels.dtype.kind == "b" and units != 2:
+                return np.arange(units)
+            return np.arange(units).astype(labels.dtype)
+    if len(distinct) != units:
+        outside = f"outside 0 ... {units - 1} and " if _is_numeric(labels) else ""
+        raise LabelError(
+            f"{name} holds labels {outside}of {len(distinct)} classes ({_show(distinct)}), "
+            f"but the output layer has {units} units"
+        )
+    if not learn:
+        raise LabelError(
+            f"{name} holds labels ({_show(distinct)}), but the network has learned no classes "
+            f"yet: fit it first, or give class indices 0 ... {units - 1}"
+        )
+    return distinct
+
+
+def _positions(
+    labels: NDArray[Any], classes: NDArray[Any], name: str
+) -> NDArray[np.intp]:
+    """Return where each label stands among the sorted classes."""
+    if _is_numeric(labels) != _is_numeric(classes) or (
+        not _is_numeric(labels) and labels.dtype.kind != classes.dtype.kind
+    ):
+        unknown = labels
+    else:
+        index = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
+        unknown = labels[classes[index] != labels]
+        if not len(unknown):
+            return np.ascontiguousarray(index, dtype=np.intp)
+    raise LabelError(
+        f"{name} holds labels ({_show(np.unique(unknown))}) that are not among the network's "
+        f"classes ({_show(classes)})"
+    )
+
+
+def _encode_binary(
+    labels: NDArray[Any], name: str, classes: "NDArray[Any] | None", learn: bool
+) -> Targets:
+    """Return 0/1 (or probabilities) of shape (rows, 1) for one sigmoid unit."""
+    if _is_numeric(labels) and (classes is None or _is_numeric(classes)):
+        values = as_numbers(labels, name)
+        zero_one = classes is None or np.array_equal(classes.astype(np.float64), [0, 1])
+        if zero_one and (values >= 0).all() and (values <= 1).all():
+            if classes is None:
+                hard = np.isin(values, (0, 1)).all()
+                classes = np.array([0, 1]).astype(labels.dtype if hard else np.int64)
+            return Targets(values.reshape(-1, 1), classes)
+    if classes is None:
+        classes = np.unique(labels)
+        if len(classes) != 2:
+            wanted = "values in [0, 1], or labels of two classes"
+            raise LabelError(f"{name} must hold {wanted}, got {_show(classes)}")
+        if not learn:
+            raise LabelError(
+                f"{name} holds labels ({_show(classes)}), but the network has learned no classes "
+                "yet: fit it first, or give 0 and 1"
+            )
+    positions = _positions(labels, classes, name)
+    return Targets(positions.astype(np.float64).reshape(-1, 1), classes)
+
+
+def class_weights(
+    class_weight: Any, targets: Targets, loss: str, units: int
+) -> Array | None:
+    """Return a weight for each row from weights for each class.
+
+    `class_weight` is None, ``"balanced"`` (rows / (classes * rows of the class)), or a mapping
+    from labels to weights >= 0, in which absent labels weigh 1.
+    """
+    if class_weight is None:
+        return None
+    if targets.classes is None or not losses.is_classification(loss):
+        raise DataError("class_weight needs targets that are classes, one for each sample")
+    if targets.y.ndim == 1:
+        index = targets.y
+    elif units == 1:
+        index = (targets.y[:, 0] > 0.5).astype(np.intp)
+    else:
+        index = targets.y.argmax(axis=1)
+    classes = targets.classes
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        counts = np.bincount(index, minlength=len(classes))
+        by_class = len(index) / (len(classes) * np.maximum(counts, 1))
+    elif hasattr(class_weight, "items"):
+        by_class = np.ones(len(classes))
+        known = {label: i for i, label in enumerate(classes.tolist())}
+        for label, weight in class_weight.items():
+            if label not in known:
+                raise LabelError(
+                    f"class_weight names {label!r}, which is not among the classes "
+                    f"({_show(classes)})"
+                )
+            by_class[known[label]] = as_values(weight, f"class_weight[{label!r}]", ())
+        if (by_class < 0).any():
+            raise DataError("class_weight must be >= 0 for every class")
+    else:
+        raise DataTypeError(
+            "class_weight must be None, 'balanced' or a mapping from labels to weights, "
+            f"got {class_weight!r}"
+        )
+    return by_class[index].astype(np.float64)

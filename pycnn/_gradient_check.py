@@ -1,0 +1,81 @@
+"""The test that every derivative has to pass."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pycnn._random import check_seed, generator
+
+if TYPE_CHECKING:
+    from pycnn.network import Network
+
+# Five-point differences, f'(0) = sum c_k f(k h) / (12 h) + O(h^4): central, and one-sided for
+# parameters that have a kink of relu close by on one side.
+_STENCILS = (
+    ((-2, 1), (-1, -8), (1, 8), (2, -1)),
+    ((0, -25), (1, 48), (2, -36), (3, 16), (4, -3)),
+    ((0, 25), (-1, -48), (-2, 36), (-3, -16), (-4, 3)),
+)
+_STEPS = (1e-3, 1e-4, 1e-5)
+_GOOD = 1e-9
+
+
+def gradient_check(
+    net: "Network",
+    X: Any,
+    y: Any,
+    *,
+    sample_weight: Any = None,
+    max_parameters: int = 1000,
+    seed: int = 0,
+) -> float:
+    """Compare the network's gradient with differences of its loss.
+
+    Parameters
+    ----------
+    net : Network
+    X : array-like of shape (m, n_0)
+    y : array-like of shape (m,) or (m, n_L)
+    sample_weight : array-like of shape (m,), optional
+    max_parameters : int, default 1000
+        Of a larger network so many parameters are drawn, by `seed`.
+    seed : int, default 0
+
+    Returns
+    -------
+    float
+        The largest relative error, |analytic - numeric| / max(|analytic|, |numeric|, g / 100) with
+        g the largest gradient of all; for each parameter that of the best of several step sizes,
+        since a step that is too long meets the kinks of relu and one too short drowns in rounding.
+        About 1e-10 for a right gradient, 1e-2 or more for a wrong one.
+    """
+    data, _ = net._prepare(X, y, sample_weight)
+    theta = net.parameters.copy()
+    _, analytic = net.gradients(X, y, sample_weight)
+    floor = max(float(np.abs(analytic).max()) / 100, np.finfo(float).tiny)
+    chosen = np.arange(theta.size)
+    if theta.size > max_parameters:
+        keys = generator(check_seed(seed)).random_raw(theta.size)
+        chosen = np.sort(np.argsort(keys, kind="stable")[:max_parameters])
+
+    def loss_at(index: int, value: float) -> float:
+        before, theta[index] = theta[index], value
+        loss: float = net._backend.evaluate(net._plan, theta, data).mean_loss()
+        theta[index] = before
+        return loss
+
+    def error_at(index: int) -> float:
+        best = np.inf
+        for step in _STEPS:
+            for stencil in _STENCILS:
+                h = step * max(1.0, abs(theta[index]))
+                terms = (c * loss_at(index, theta[index] + k * h) for k, c in stencil)
+                numeric = sum(terms) / (12 * h)
+                scale = max(abs(analytic[index]), abs(numeric), floor)
+                error = abs(analytic[index] - numeric) / scale
+                best = min(best, float(error))
+                if best < _GOOD:
+                    return best
+        return best
+
+    return max(error_at(int(index)) for index in chosen)

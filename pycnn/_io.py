@@ -1,0 +1,199 @@
+"""Model files: safetensors, data only. Tensors ``layers.1.W``, ``layers.1.b``, ...; the rest is
+JSON in the file's metadata, with a checksum over both."""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycnn import losses
+from pycnn._version import __version__
+from pycnn.exceptions import DataTypeError, ModelFileError, PycnnError
+from pycnn.layers import check_size, from_config
+
+if TYPE_CHECKING:
+    from pycnn.network import Network
+
+FORMAT = 1
+
+
+def _pack_classes(classes: "NDArray[Any] | None") -> dict[str, Any] | None:
+    if classes is None:
+        return None
+    values = classes
+    if classes.dtype.kind == "M":
+        values = classes.astype(str)
+    elif classes.dtype.kind == "S":
+        values = np.char.decode(classes, "latin-1")
+    return {"dtype": classes.dtype.str, "values": values.tolist()}
+
+
+def _unpack_classes(packed: Any, count: int) -> "NDArray[Any] | None":
+    if packed is None:
+        return None
+    dtype = np.dtype(packed["dtype"])
+    if dtype.kind not in "biufUSM" or not isinstance(packed["values"], list):
+        raise ValueError("classes")
+    values = packed["values"]
+    if dtype.kind == "S":
+        values = [value.encode("latin-1") for value in values]
+    classes = np.array(values).astype(dtype)
+    if classes.shape != (count,):
+        raise ValueError("classes")
+    return classes
+
+
+def _checksum(description: dict[str, Any], parameters: NDArray[np.float64]) -> str:
+    text = json.dumps(description, sort_keys=True, ensure_ascii=True)
+    digest = hashlib.sha256(text.encode("ascii"))
+    digest.update(np.ascontiguousarray(parameters, dtype="<f8"))
+    return digest.hexdigest()
+
+
+def save(network: "Network", path: Path) -> None:
+    """Write a network to `path`, as a whole or not at all."""
+    from safetensors.numpy import save as to_bytes
+
+    state = network.__getstate__()
+    parameters = state.pop("parameters").copy()
+    state["classes"] = _pack_classes(state["classes"])
+    del state["backend"]
+    description = {"format": FORMAT, "version": __version__, **state}
+    try:
+        description["sha256"] = _checksum(description, parameters)
+        text = json.dumps(description, sort_keys=True, allow_nan=False)
+        if json.loads(text)["metadata"] != description["metadata"]:
+            raise ValueError("keys must be strings, and sequences lists")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DataTypeError(f"metadata must hold plain data that JSON can keep: {error}") from None
+    tensors = {}
+    at = 0
+    for number, layer in enumerate(network.layers, start=1):
+        for name, view in (("W", layer.W), ("b", layer.b)):
+            tensors[f"layers.{number}.{name}"] = parameters[at : at + view.size].reshape(view.shape)
+            at += view.size
+    _write(path, to_bytes(tensors, {"pycnn": text}))
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write beside `path`, sync, rename: a crash leaves the old file or the new one."""
+    path = path.resolve()  # through a link: the file behind it is replaced, not the link
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, _mode(path))
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    if os.name == "posix":  # the rename itself must reach the disk too
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _mode(path: Path) -> int:
+    """Return the permissions of the file to replace, or those of any new file."""
+    if path.exists():
+        return path.stat().st_mode & 0o777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def load(path: "str | os.PathLike[str]", backend: str = "auto") -> "Network":
+    """Read a network that `Network.save` wrote.
+
+    Parameters
+    ----------
+    path : path-like
+    backend : {"auto", "c", "numpy"}, default "auto"
+
+    Returns
+    -------
+    Network
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ModelFileError
+        If it is not an intact pycnn model: truncated, altered, or of another kind. Nothing in the
+        file is ever run as code.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    from pycnn.network import Network
+
+    with open(path, "rb"):  # for the plain OSError of a file that is not there
+        pass
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ModelFileError(f"{path} is not an intact safetensors file: {error}") from None
+    if "pycnn" not in metadata:
+        raise ModelFileError(f"{path} is a safetensors file, but not a pycnn model")
+    try:
+        description = json.loads(metadata["pycnn"])
+        found = description["format"]
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
+        raise ModelFileError(f"{path} has a damaged description: {error}") from None
+    if found != FORMAT:
+        raise ModelFileError(
+            f"{path} has format {found!r}; this pycnn {__version__} reads format {FORMAT}"
+        )
+    network = Network.__new__(Network)
+    try:
+        network.__setstate__(_read_state(description, tensors, backend))
+    except (PycnnError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise ModelFileError(f"{path} is damaged or was altered: {error}") from None
+    return network
+
+
+def _read_state(
+    description: dict[str, Any], tensors: dict[str, NDArray[Any]], backend: str
+) -> dict[str, Any]:
+    """Return what `Network.__setstate__` takes, after checking every part of it."""
+    expected = dict(description)
+    stated = expected.pop("sha256")
+    inputs = check_size(description["inputs"], "inputs")
+    layers = [from_config(config) for config in description["layers"]]
+    losses.check(description["loss"], layers[-1].activation)
+    parts, fan_in = [], inputs
+    for number, layer in enumerate(layers, start=1):
+        for name, shape in (("W", (layer.units, fan_in)), ("b", (layer.units,))):
+            tensor = tensors.pop(f"layers.{number}.{name}")
+            if tensor.shape != shape or tensor.dtype != np.float64:
+                raise ValueError(f"layers.{number}.{name} must be float64 of shape {shape}")
+            parts.append(tensor.ravel())
+        fan_in = layer.units
+    if tensors:
+        raise ValueError(f"unexpected tensors: {', '.join(tensors)}")
+    parameters = np.concatenate(parts)
+    if _checksum(expected, parameters) != stated:
+        raise ValueError("the checksum does not match")
+    if not isinstance(description["metadata"], dict):
+        raise TypeError("metadata")
+    return {
+        "inputs": inputs,
+        "layers": description["layers"],
+        "loss": description["loss"],
+        "seed": int(description["seed"]),
+        "backend": backend,
+        "classes": _unpack_classes(description["classes"], max(2, fan_in)),
+        "epochs_trained": int(description["epochs_trained"]),
+        "metadata": description["metadata"],
+        "parameters": parameters,
+    }

@@ -1,0 +1,236 @@
+"""The training loop around the backends: orders, pace, callbacks, and what happens on divergence.
+
+Each call into a backend does many mini-batches and comes back after about `PERIOD` seconds.
+"""
+
+import sys
+import time
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pycnn import _random, losses
+from pycnn.backend.interface import Array, Data, NotFiniteError, Totals, TrainingState
+from pycnn.callbacks import Callback
+from pycnn.exceptions import DivergedError
+
+if TYPE_CHECKING:
+    from pycnn.network import Network
+
+# Seconds between two returns from a backend: how fast Ctrl-C and the progress bar answer.
+PERIOD = 0.05
+# Seconds between two copies of the parameters, to go back to after a divergence.
+CHECKPOINT_PERIOD = 1.0
+# Short epochs are trained several in one call; so many entries may their orders have together.
+ORDER_ENTRIES = 1 << 16
+
+
+class _Pace:
+    """How many steps take about `PERIOD` seconds."""
+
+    def __init__(self) -> None:
+        self.steps = 1
+
+    def adapt(self, done: int, seconds: float) -> None:
+        ideal = done * PERIOD / max(seconds, 1e-9)
+        self.steps = max(1, int(min(ideal, 8 * self.steps)))
+
+
+def run(
+    network: "Network",
+    data: Data,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    shuffle: bool,
+    validation: Data | None,
+    callbacks: list[Callback],
+    progress: bool | None,
+) -> None:
+    """Train for `epochs` epochs, appending to ``network.history``."""
+    history = network.history
+    assert history is not None
+    pace = _Pace()
+    # Epochs between which there is nothing to do go to the backend together.
+    alone = bool(callbacks) or validation is not None
+    block = 1 if alone else max(1, ORDER_ENTRIES // data.rows)
+    with _Bar(epochs, progress) as bar:
+        for callback in callbacks:
+            callback.on_train_begin(network)
+        while history.epochs < epochs and not network.stop_training:
+            for callback in callbacks:
+                callback.on_epoch_begin(network, history.epochs + 1)
+            count = min(block, epochs - history.epochs)
+            order = None
+            if shuffle:
+                order = _random.permutations(
+                    network.seed, network.epochs_trained, count, data.rows
+                )
+            state = TrainingState(count, batch_size, learning_rate, order)
+            _Block(network, data, state, pace, validation, bar).run()
+            for callback in callbacks:
+                callback.on_epoch_end(network, history.epochs, _last(history))
+        for callback in callbacks:
+            callback.on_train_end(network)
+
+
+def _last(history: Any) -> dict[str, float]:
+    return {key: values[-1] for key, values in history.items()}
+
+
+class _Block:
+    """Some epochs that are trained without a pause."""
+
+    def __init__(
+        self,
+        network: "Network",
+        data: Data,
+        state: TrainingState,
+        pace: _Pace,
+        validation: Data | None,
+        bar: "_Bar",
+    ) -> None:
+        self.network, self.data, self.state = network, data, state
+        self.pace, self.validation, self.bar = pace, validation, bar
+        self.backend: ModuleType = network._backend
+        self.theta: Array = network.parameters
+        self.recorded = 0  # epochs of this block that are in the history
+        assert network.history is not None
+        self.history = network.history
+        self.first_epoch = self.history.epochs + 1
+
+    def run(self) -> None:
+        state = self.state
+        checkpoint = self.checkpoint()
+        while state.epoch < state.epochs:
+            started = time.perf_counter()
+            try:
+                steps = self.train(self.pace.steps)
+            except NotFiniteError:
+                self.diverged("the loss became NaN or infinite", *checkpoint)
+            now = time.perf_counter()
+            self.pace.adapt(steps, now - started)
+            finished = state.epoch == state.epochs
+            if finished or now - checkpoint[0] > CHECKPOINT_PERIOD:
+                # A weight can overflow while the loss stays finite: relu hides minus infinity.
+                if not np.isfinite(self.theta).all():
+                    self.diverged("the parameters overflowed", *checkpoint)
+                checkpoint = checkpoint if finished else self.checkpoint()
+            self.record()
+
+    def train(self, steps: int) -> int:
+        done: int = self.backend.train(
+            self.network._plan, self.theta, self.data, self.state, steps
+        )
+        return done
+
+    def checkpoint(self) -> "tuple[float, Array, tuple[int, int, Array]]":
+        return time.perf_counter(), self.theta.copy(), self.state.snapshot()
+
+    def record(self) -> None:
+        """Put the epochs that are finished into the history."""
+        network, state = self.network, self.state
+        classification = losses.is_classification(network.loss)
+        while self.recorded < state.epoch:
+            totals = Totals(*state.totals[self.recorded].tolist())
+            logs = {"loss": totals.mean_loss()}
+            if classification:
+                logs["accuracy"] = totals.accuracy()
+            if self.validation is not None:
+                scores = network._score(self.validation)
+                logs |= {f"val_{key}": value for key, value in scores.items()}
+            self.history.append(logs)
+            network.epochs_trained += 1
+            self.recorded += 1
+        self.bar.show(self.history, state.position / self.data.rows)
+
+    def diverged(
+        self, what: str, _time: float, theta: Array, state: "tuple[int, int, Array]"
+    ) -> None:
+        """Put the last finite parameters in place and raise `DivergedError`."""
+        epoch, position = self.state.epoch, self.state.position
+        if not np.isfinite(self.theta).all():
+            self.theta[:] = theta
+            self.state.restore(state)
+            self.replay()
+            if what != "the loss became NaN or infinite":
+                epoch, position = self.state.epoch, self.state.position
+        self.state.epoch, reached = min(self.state.epoch, epoch), self.state.epoch
+        self.record()
+        self.state.epoch = reached
+        number, batch = self.first_epoch + epoch, position // self.state.batch_size + 1
+        raise DivergedError(
+            f"{what} at epoch {number}, batch {batch}; the parameters are those of the last "
+            f"finite step. A smaller learning_rate than {self.state.learning_rate:g} or inputs "
+            "scaled to mean 0 and deviation 1 may help",
+            number,
+            batch,
+        )
+
+    def replay(self) -> None:
+        """Train again from a checkpoint up to the last step whose parameters are finite.
+
+        Steps are the same every time, so large strides come first; where one goes too far it is
+        taken back, and smaller ones follow.
+        """
+        stride = max(1, self.pace.steps)
+        while True:
+            theta, state = self.theta.copy(), self.state.snapshot()
+            try:
+                self.train(stride)
+                finite = np.isfinite(self.theta).all() and self.state.epoch < self.state.epochs
+            except NotFiniteError:
+                finite = False
+            if finite:
+                continue
+            self.theta[:] = theta
+            self.state.restore(state)
+            if stride == 1:
+                return
+            stride = max(1, stride // 16)
+
+
+class _Bar:
+    """A progress bar, where one is wanted and tqdm is there."""
+
+    def __init__(self, epochs: int, progress: bool | None) -> None:
+        self.epochs = epochs
+        self.bar: Any = None
+        wanted = sys.stderr is not None and sys.stderr.isatty() if progress is None else progress
+        if not wanted:
+            return
+        try:
+            from tqdm.auto import tqdm
+        except ImportError:
+            if progress:
+                raise ImportError(
+                    "progress=True needs tqdm: pip install 'pycnn[progress]'"
+                ) from None
+            return
+        self.bar = tqdm(
+            total=epochs,
+            bar_format="{desc} |{bar}| {percentage:3.0f} % {elapsed}<{remaining}{postfix}",
+            desc=f"epoch 1/{epochs}",
+        )
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def show(self, history: Any, part: float) -> None:
+        """Show the epochs that are done, and the part of the present one."""
+        if self.bar is None:
+            return
+        self.bar.set_description(
+            f"epoch {min(history.epochs + 1, self.epochs)}/{self.epochs}", refresh=False
+        )
+        if history.epochs:
+            self.bar.set_postfix(
+                {key: f"{value:.4g}" for key, value in _last(history).items()}, refresh=False
+            )
+        self.bar.update(history.epochs + part - self.bar.n)

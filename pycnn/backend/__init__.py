@@ -1,0 +1,65 @@
+"""The seam: one interface, two implementations, `c` and `numpy`, chosen by name."""
+
+import functools
+import importlib
+import os
+from types import ModuleType
+
+from pycnn._names import check_choice
+from pycnn.exceptions import BackendError
+
+NAMES = ("auto", "c", "numpy")
+
+
+@functools.cache
+def _import_c() -> ModuleType | str:
+    """Return the C backend, or why it cannot be had."""
+    try:
+        return importlib.import_module("pycnn.backend.c")
+    except ImportError as error:
+        return str(error)
+
+
+@functools.cache
+def _warn_once(reason: str) -> None:
+    import warnings
+
+    warnings.warn(
+        f"pycnn runs on its slow NumPy fallback: its compiled core is not there ({reason}). "
+        "Install it with a C compiler (pip install pycnn), or set PYCNN_BACKEND=numpy to choose "
+        "the fallback.",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+
+
+def load(name: str = "auto") -> ModuleType:
+    """Return the backend of that name.
+
+    ``"auto"`` stands for the environment variable PYCNN_BACKEND, and without it for the compiled
+    core; where that is missing, for the NumPy fallback, with one warning.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such backend.
+    BackendError
+        If the C core is asked for and not installed.
+    """
+    check_choice(name, NAMES, "backend")
+    if name == "auto":
+        name = check_choice(os.environ.get("PYCNN_BACKEND") or "auto", NAMES, "PYCNN_BACKEND")
+    if name == "numpy":
+        return importlib.import_module("pycnn.backend.numpy")
+    core = _import_c()
+    if isinstance(core, ModuleType):
+        return core
+    if name == "c":
+        raise BackendError(f"backend 'c' was asked for, but the compiled core is not there: {core}")
+    _warn_once(core)
+    return load("numpy")
+
+
+def name_of(backend: ModuleType) -> str:
+    """Return ``"c"`` or ``"numpy"``."""
+    return backend.__name__.rpartition(".")[2]

@@ -1,0 +1,222 @@
+"""The C backend: lends NumPy's buffers to the compiled core. The twin of `numpy`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pycnn._native import ffi, lib
+from pycnn.backend.interface import Array, Data, LayerSpec, NotFiniteError, Totals, TrainingState
+from pycnn.exceptions import LabelError, PycnnError, ShapeError
+
+__all__ = [
+    "compiler",
+    "create_plan",
+    "evaluate",
+    "gradients",
+    "isa",
+    "predict",
+    "trace",
+    "train",
+]
+
+# Samples that go through the network together where the caller does not say. Their activations
+# should stay in cache: 256 x 1024 units x 8 bytes are 2 MB.
+PIECE = 256
+# Idle workspaces that a plan keeps for its next calls.
+KEPT = 4
+
+_DOUBLES = ffi.typeof("double[]")
+_SIZES = ffi.typeof("size_t[]")
+_from_buffer = ffi.from_buffer
+
+
+def isa() -> str:
+    """Name the instruction set of the kernels in use."""
+    return str(ffi.string(lib.pycnn_isa()).decode())
+
+
+def compiler() -> str:
+    """Name the compiler that built the core."""
+    return str(ffi.string(lib.pycnn_compiler()).decode())
+
+
+def _check(status: int) -> None:
+    """Turn a status into an exception."""
+    if status == lib.PYCNN_OK:
+        return
+    message = ffi.string(lib.pycnn_strerror(status)).decode()
+    if status == lib.PYCNN_ERROR_MEMORY:
+        raise MemoryError(message)
+    if status == lib.PYCNN_ERROR_SIZE:
+        raise ShapeError(message)
+    if status == lib.PYCNN_ERROR_LABEL:
+        raise LabelError(message)
+    raise PycnnError(f"the C core refused a call: {message}")
+
+
+class Plan:
+    """A ``pycnn_network`` and the workspaces that are idle between calls.
+
+    Each call takes a workspace of its own, so any number of threads may use one plan. `list.pop`
+    and `list.append` are atomic.
+    """
+
+    __slots__ = ("_idle", "network")
+
+    def __init__(self, network: Any) -> None:
+        self.network = network
+        self._idle: list[tuple[int, int, Any]] = []
+
+    def take(self, batch: int, mode: int) -> tuple[int, int, Any]:
+        """Return a workspace with room for `batch` samples, to be given back."""
+        try:
+            workspace = self._idle.pop()
+            if workspace[0] >= batch and workspace[1] >= mode:
+                return workspace
+        except IndexError:
+            pass
+        out = ffi.new("pycnn_workspace **")
+        _check(lib.pycnn_workspace_create(out, self.network, batch, mode))
+        return batch, mode, ffi.gc(out[0], lib.pycnn_workspace_destroy)
+
+    def give_back(self, workspace: tuple[int, int, Any]) -> None:
+        """Keep a workspace for a later call."""
+        if len(self._idle) < KEPT:
+            self._idle.append(workspace)
+
+
+def create_plan(inputs: int, layers: Sequence[LayerSpec], loss: str) -> Plan:
+    """Return the plan of a network."""
+    specs = ffi.new("pycnn_layer_spec[]", len(layers))
+    for spec, layer in zip(specs, layers, strict=True):
+        spec.kind = getattr(lib, f"PYCNN_{layer.kind.upper()}")
+        spec.activation = getattr(lib, f"PYCNN_{layer.activation.upper()}")
+        spec.units = layer.units
+    out = ffi.new("pycnn_network **")
+    loss_code = getattr(lib, f"PYCNN_{loss.upper()}")
+    _check(lib.pycnn_network_create(out, inputs, specs, len(layers), loss_code))
+    return Plan(ffi.gc(out[0], lib.pycnn_network_destroy))
+
+
+def _lend(data: Data) -> tuple[Any, list[Any]]:
+    """Return a ``pycnn_dataset`` and what it points to, which must live as long."""
+    x = _from_buffer(_DOUBLES, data.x)
+    weight = ffi.NULL if data.weight is None else _from_buffer(_DOUBLES, data.weight)
+    y = label = ffi.NULL
+    if data.y.ndim == 1:
+        label = _from_buffer(_SIZES, data.y)
+    else:
+        y = _from_buffer(_DOUBLES, data.y)
+    return ffi.new("pycnn_dataset *", (data.rows, x, y, label, weight)), [x, y, label, weight]
+
+
+def _read(totals: Any) -> Totals:
+    return Totals(totals.loss, totals.weight, totals.correct)
+
+
+def predict(plan: Plan, theta: Array, x: Array, out: Array) -> None:
+    """Put the network's output for each row of `x` into `out`."""
+    rows = len(x)
+    workspace = plan.take(min(rows, PIECE), lib.PYCNN_FORWARD)
+    status = lib.pycnn_predict(
+        _from_buffer(_DOUBLES, out),
+        plan.network,
+        workspace[2],
+        _from_buffer(_DOUBLES, theta),
+        _from_buffer(_DOUBLES, x),
+        rows,
+    )
+    plan.give_back(workspace)
+    _check(status)
+
+
+def evaluate(plan: Plan, theta: Array, data: Data) -> Totals:
+    """Return the sums of loss, weight and right answers over the data."""
+    workspace = plan.take(min(data.rows, PIECE), lib.PYCNN_FORWARD)
+    totals = ffi.new("pycnn_totals *")
+    dataset, _alive = _lend(data)
+    status = lib.pycnn_evaluate(
+        totals, plan.network, workspace[2], _from_buffer(_DOUBLES, theta), dataset
+    )
+    plan.give_back(workspace)
+    _check(status)
+    return _read(totals)
+
+
+def gradients(plan: Plan, theta: Array, data: Data, grad: Array) -> Totals:
+    """Put the mean loss's gradient over the data into `grad` (lecture, equations 3 and 4)."""
+    workspace = plan.take(min(data.rows, PIECE), lib.PYCNN_BACKWARD)
+    totals = ffi.new("pycnn_totals *")
+    dataset, _alive = _lend(data)
+    status = lib.pycnn_gradients(
+        totals,
+        _from_buffer(_DOUBLES, grad),
+        plan.network,
+        workspace[2],
+        _from_buffer(_DOUBLES, theta),
+        dataset,
+    )
+    plan.give_back(workspace)
+    _check(status)
+    return _read(totals)
+
+
+def trace(
+    plan: Plan, theta: Array, data: Data, grad: Array, z: Array, a: Array, delta: Array
+) -> Totals:
+    """As `gradients`, and put Z, A and delta of each layer, one after the other, into the rest."""
+    workspace = plan.take(data.rows, lib.PYCNN_TRACE)
+    totals = ffi.new("pycnn_totals *")
+    dataset, _alive = _lend(data)
+    outputs = [_from_buffer(_DOUBLES, array) for array in (grad, z, a, delta)]
+    status = lib.pycnn_trace(
+        totals, *outputs, plan.network, workspace[2], _from_buffer(_DOUBLES, theta), dataset
+    )
+    _check(status)  # a workspace for a trace is as large as the data: it is not kept
+    return _read(totals)
+
+
+def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps: int) -> int:
+    """Do up to `max_steps` steps of mini-batch gradient descent; return how many were done.
+
+    Raises
+    ------
+    NotFiniteError
+        Before the update of a mini-batch whose loss is not finite.
+    """
+    workspace = plan.take(min(state.batch_size, data.rows, PIECE), lib.PYCNN_BACKWARD)
+    dataset, _alive = _lend(data)
+    order = ffi.NULL if state.order is None else _from_buffer(_SIZES, state.order)
+    totals = _from_buffer(_DOUBLES, state.totals)
+    training = ffi.new(
+        "pycnn_training *",
+        {
+            "epochs": state.epochs,
+            "epoch": state.epoch,
+            "position": state.position,
+            "batch_size": state.batch_size,
+            "learning_rate": state.learning_rate,
+            "order": order,
+            "totals": ffi.cast("pycnn_totals *", totals),
+        },
+    )
+    steps = ffi.new("size_t *")
+    status = lib.pycnn_train(
+        steps,
+        _from_buffer(_DOUBLES, theta),
+        training,
+        plan.network,
+        workspace[2],
+        dataset,
+        max_steps,
+    )
+    plan.give_back(workspace)
+    state.epoch, state.position = training.epoch, training.position
+    if status == lib.PYCNN_ERROR_DIVERGED:
+        raise NotFiniteError(steps[0])
+    _check(status)
+    return int(steps[0])
+
+
+assert np.dtype(np.intp).itemsize == ffi.sizeof("size_t")

@@ -1,0 +1,82 @@
+"""What passes the seam: plain data that both backends read. Validation has happened above."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+class LayerSpec(NamedTuple):
+    """One layer, as a backend needs to know it."""
+
+    kind: str
+    units: int
+    activation: str
+
+
+class Data(NamedTuple):
+    """Labelled samples: contiguous float64 (labels: intp), a row a sample."""
+
+    x: Array  # (rows, n_0)
+    y: "Array | NDArray[np.intp]"  # (rows, n_L), or (rows,) class indices
+    weight: Array | None  # (rows,), or all are 1
+
+    @property
+    def rows(self) -> int:
+        return len(self.x)
+
+
+class Totals(NamedTuple):
+    """Weighted sums over samples: the mean loss is ``loss / weight``."""
+
+    loss: float
+    weight: float
+    correct: float
+
+    def mean_loss(self) -> float:
+        return self.loss / self.weight if self.weight else 0.0
+
+    def accuracy(self) -> float:
+        return self.correct / self.weight if self.weight else 0.0
+
+
+class TrainingState:
+    """Everything that decides the next training step, beside theta: plain data.
+
+    Counts epochs and samples as the C core's ``pycnn_training`` does; `totals` has a row an epoch:
+    the sums of loss, weight and right answers over that epoch.
+    """
+
+    def __init__(
+        self,
+        epochs: int,
+        batch_size: int,
+        learning_rate: float,
+        order: "NDArray[np.intp] | None",
+    ) -> None:
+        self.epochs = epochs
+        self.epoch = 0
+        self.position = 0
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.order = order  # (epochs, rows), or None: as they lie
+        self.totals: Array = np.zeros((epochs, 3))
+
+    def snapshot(self) -> "tuple[int, int, Array]":
+        """Return what a training step changes, to be put back by `restore`."""
+        return self.epoch, self.position, self.totals.copy()
+
+    def restore(self, snapshot: "tuple[int, int, Array]") -> None:
+        """Put back what `snapshot` returned."""
+        self.epoch, self.position = snapshot[:2]
+        self.totals[:] = snapshot[2]
+
+
+class NotFiniteError(Exception):
+    """A mini-batch's loss is not finite; `steps` were done before it."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__(steps)
+        self.steps = steps

@@ -1,0 +1,322 @@
+"""The NumPy backend: the lecture's formulas as they stand there, a column a sample.
+
+It is what runs where the C core cannot be compiled, and the specification that the core is tested
+against. Inside, A^[l] is (n_l, m); outside, a row is a sample.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from pycnn.backend.interface import Array, Data, LayerSpec, NotFiniteError, Totals, TrainingState
+
+__all__ = [
+    "compiler",
+    "create_plan",
+    "evaluate",
+    "gradients",
+    "isa",
+    "predict",
+    "trace",
+    "train",
+]
+
+
+def isa() -> str:
+    """Name the instruction set: NumPy's own business."""
+    return "baseline"
+
+
+def compiler() -> str:
+    """Name the compiler: there is none."""
+    return "none (NumPy fallback)"
+
+
+# ------------------------------------------------------------------ f(z), and f' from a = f(z)
+
+
+def linear(z: Array) -> Array:
+    """Return z."""
+    return z.copy()
+
+
+def linear_delta(g: Array, a: Array) -> Array:
+    """Turn g = dL/da into dL/dz: f' = 1."""
+    return g
+
+
+def sigmoid(z: Array) -> Array:
+    """Return 1 / (1 + e^-z), with an exponent that is never positive."""
+    e = np.exp(-np.abs(z))
+    return np.where(z >= 0, 1.0, e) / (1 + e)
+
+
+def sigmoid_delta(g: Array, a: Array) -> Array:
+    """Turn g = dL/da into dL/dz: f' = a (1 - a)."""
+    return g * (a * (1 - a))
+
+
+def relu(z: Array) -> Array:
+    """Return max(0, z)."""
+    return np.where(z < 0, 0.0, z)
+
+
+def relu_delta(g: Array, a: Array) -> Array:
+    """Turn g = dL/da into dL/dz: f' = 1 where z > 0, else 0."""
+    return np.where(a > 0, g, 0.0)
+
+
+def tanh(z: Array) -> Array:
+    """Return tanh z."""
+    return np.tanh(z)
+
+
+def tanh_delta(g: Array, a: Array) -> Array:
+    """Turn g = dL/da into dL/dz: f' = 1 - a^2."""
+    return g * (1 - a * a)
+
+
+def softmax(z: Array) -> Array:
+    """Return e^z_j / sum_k e^z_k, column by column."""
+    e = np.exp(z - z.max(axis=0))
+    return e / e.sum(axis=0)
+
+
+def softmax_delta(g: Array, a: Array) -> Array:
+    """Turn g = dL/da into dL/dz = a (g - sum_k g_k a_k)."""
+    return a * (g - (g * a).sum(axis=0))
+
+
+ACTIVATIONS = {
+    "linear": (linear, linear_delta),
+    "sigmoid": (sigmoid, sigmoid_delta),
+    "relu": (relu, relu_delta),
+    "tanh": (tanh, tanh_delta),
+    "softmax": (softmax, softmax_delta),
+}
+
+# ------------------------------------------- L of each sample, delta, and whether the class is right
+
+
+def mse(z: Array, a: Array, y: Array) -> Array:
+    """Return 1/2 sum_j (a - y)^2."""
+    return 0.5 * ((a - y) ** 2).sum(axis=0)
+
+
+def mse_delta(z: Array, a: Array, y: Array) -> Array:
+    """Return dL/da = a - y."""
+    return a - y
+
+
+def mse_correct(a: Array, y: Array) -> Array:
+    """Return zeros: regression has no classes."""
+    return np.zeros(a.shape[1])
+
+
+def binary_crossentropy(z: Array, a: Array, y: Array) -> Array:
+    """Return -sum_j [y log a + (1 - y) log(1 - a)], computed from the logit z."""
+    return (np.where(z > 0, z * (1 - y), -z * y) + np.log1p(np.exp(-np.abs(z)))).sum(axis=0)
+
+
+def binary_crossentropy_delta(z: Array, a: Array, y: Array) -> Array:
+    """Return dL/dz = a - y = (1 - y) sigmoid(z) - y sigmoid(-z), without the cancellation."""
+    return (1 - y) * sigmoid(z) - y * sigmoid(-z)
+
+
+def binary_crossentropy_correct(a: Array, y: Array) -> Array:
+    """Return the share of outputs on the target's side of 1/2."""
+    return ((a > 0.5) == (y > 0.5)).mean(axis=0)
+
+
+def _odds_against(z: Array, a: Array) -> tuple[Array, Array]:
+    """Return t = argmax_j z_j as a mask, and sum_{j != t} a_j / a_t."""
+    top = np.arange(len(z))[:, None] == z.argmax(axis=0)
+    return top, np.where(top, 0.0, a).sum(axis=0) / np.where(top, a, 0.0).sum(axis=0)
+
+
+def categorical_crossentropy(z: Array, a: Array, y: Array) -> Array:
+    """Return -sum_j y_j log a_j, with -log a_j = max_k z_k - z_j + log(1 + odds against)."""
+    _, rest = _odds_against(z, a)
+    minus_log_a = z.max(axis=0) - z + np.log1p(rest)
+    return (y * np.where(y == 0, 0.0, minus_log_a)).sum(axis=0)
+
+
+def categorical_crossentropy_delta(z: Array, a: Array, y: Array) -> Array:
+    """Return dL/dz = a sum_k y_k - y, without the cancellation where a is near 1."""
+    top, rest = _odds_against(z, a)
+    not_a = np.where(top, rest / (1 + rest), 1 - a)
+    return a * (y.sum(axis=0) - y) - y * not_a
+
+
+def categorical_crossentropy_correct(a: Array, y: Array) -> Array:
+    """Return 1 where the largest output is the largest target's, else 0."""
+    return (a.argmax(axis=0) == y.argmax(axis=0)).astype(np.float64)
+
+
+LOSSES = {
+    "mse": (mse, mse_delta, mse_correct),
+    "binary_crossentropy": (
+        binary_crossentropy,
+        binary_crossentropy_delta,
+        binary_crossentropy_correct,
+    ),
+    "categorical_crossentropy": (
+        categorical_crossentropy,
+        categorical_crossentropy_delta,
+        categorical_crossentropy_correct,
+    ),
+}
+
+# ------------------------------------------------------------------ the network
+
+
+class Plan(NamedTuple):
+    """Shapes and functions of a network; no parameters."""
+
+    inputs: int
+    layers: tuple[LayerSpec, ...]
+    loss: str
+
+    def parameters(self, theta: Array) -> Iterator[tuple[Array, Array]]:
+        """Yield W^[l] and b^[l], (n_l, n_{l-1}) and (n_l, 1), as views into theta."""
+        fan_in, at = self.inputs, 0
+        for layer in self.layers:
+            n_weights = layer.units * fan_in
+            W = theta[at : at + n_weights].reshape(layer.units, fan_in)
+            b = theta[at + n_weights : at + n_weights + layer.units].reshape(-1, 1)
+            yield W, b
+            fan_in, at = layer.units, at + n_weights + layer.units
+
+
+def create_plan(inputs: int, layers: Sequence[LayerSpec], loss: str) -> Plan:
+    """Return the plan of a network."""
+    return Plan(inputs, tuple(layers), loss)
+
+
+def _forward(plan: Plan, theta: Array, X: Array) -> tuple[list[Array], list[Array]]:
+    """Return Z^[1..L] and A^[0..L] for the rows of X (lecture, equations 1 and 2)."""
+    Z, A = [], [X.T]
+    for layer, (W, b) in zip(plan.layers, plan.parameters(theta), strict=True):
+        f, _ = ACTIVATIONS[layer.activation]
+        Z.append(W @ A[-1] + b)
+        A.append(f(Z[-1]))
+    return Z, A
+
+
+def _backward(
+    plan: Plan, theta: Array, Z: list[Array], A: list[Array], Y: Array, w: Array, grad: Array
+) -> list[Array]:
+    """Return delta^[1..L]; put the gradients' sums over the samples into `grad`."""
+    L = len(plan.layers)
+    _, loss_delta, _ = LOSSES[plan.loss]
+    g = np.where(w == 0, 0.0, w * loss_delta(Z[-1], A[-1], Y))
+    delta = [g] * L
+    parameters, gradients = list(plan.parameters(theta)), list(plan.parameters(grad))
+    for l in reversed(range(L)):  # noqa: E741 - the lecture's l, counted from 0
+        W, _ = parameters[l]
+        dW, db = gradients[l]
+        if l < L - 1 or plan.loss == "mse":  # the cross-entropies' delta is dL/dz already
+            _, f_delta = ACTIVATIONS[plan.layers[l].activation]
+            g = f_delta(g, A[l + 1])
+        delta[l] = g
+        dW[:] = delta[l] @ A[l].T
+        db[:] = delta[l].sum(axis=1, keepdims=True)
+        g = W.T @ delta[l] if l > 0 else g
+    return delta
+
+
+def _targets(plan: Plan, data: Data, rows: "slice | Array") -> tuple[Array, Array]:
+    """Return Y, (n_L, m), and the weights, (m,), of some rows."""
+    y = data.y[rows]
+    if y.ndim == 1:
+        Y = (np.arange(plan.layers[-1].units)[:, None] == y).astype(np.float64)
+    else:
+        Y = y.T
+    return Y, np.ones(len(y)) if data.weight is None else data.weight[rows]
+
+
+def _totals(plan: Plan, Z: list[Array], A: list[Array], Y: Array, w: Array) -> Totals:
+    loss, _, correct = LOSSES[plan.loss]
+    weighted = np.where(w == 0, 0.0, w * loss(Z[-1], A[-1], Y))
+    return Totals(float(weighted.sum()), float(w.sum()), float((w * correct(A[-1], Y)).sum()))
+
+
+@np.errstate(all="ignore")
+def predict(plan: Plan, theta: Array, x: Array, out: Array) -> None:
+    """Put the network's output for each row of `x` into `out`.
+
+    Each row is multiplied on its own, (1, n_{l-1}) @ (n_{l-1}, n_l): a product of the whole matrix
+    would make a row's last bits depend on the rows beside it.
+    """
+    a = x[:, None, :]
+    for layer, (W, b) in zip(plan.layers, plan.parameters(theta), strict=True):
+        f, _ = ACTIVATIONS[layer.activation]
+        a = f((np.matmul(a, W.T)[:, 0, :] + b[:, 0]).T).T[:, None, :]
+    out[:] = a[:, 0, :]
+
+
+@np.errstate(all="ignore")
+def evaluate(plan: Plan, theta: Array, data: Data) -> Totals:
+    """Return the sums of loss, weight and right answers over the data."""
+    Z, A = _forward(plan, theta, data.x)
+    return _totals(plan, Z, A, *_targets(plan, data, slice(None)))
+
+
+@np.errstate(all="ignore")
+def gradients(plan: Plan, theta: Array, data: Data, grad: Array) -> Totals:
+    """Put the mean loss's gradient over the data into `grad` (lecture, equations 3 and 4)."""
+    Z, A = _forward(plan, theta, data.x)
+    Y, w = _targets(plan, data, slice(None))
+    _backward(plan, theta, Z, A, Y, w, grad)
+    totals = _totals(plan, Z, A, Y, w)
+    grad[:] = grad / totals.weight if totals.weight else 0.0
+    return totals
+
+
+@np.errstate(all="ignore")
+def trace(
+    plan: Plan, theta: Array, data: Data, grad: Array, z: Array, a: Array, delta: Array
+) -> Totals:
+    """As `gradients`, and put Z, A and delta of each layer, one after the other, into the rest."""
+    Z, A = _forward(plan, theta, data.x)
+    Y, w = _targets(plan, data, slice(None))
+    D = _backward(plan, theta, Z, A, Y, w, grad)
+    for out, parts in ((z, Z), (a, A[1:]), (delta, D)):
+        np.concatenate([part.ravel() for part in parts], out=out)
+    totals = _totals(plan, Z, A, Y, w)
+    grad[:] = grad / totals.weight if totals.weight else 0.0
+    return totals
+
+
+@np.errstate(all="ignore")
+def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps: int) -> int:
+    """Do up to `max_steps` steps of mini-batch gradient descent; return how many were done.
+
+    Raises
+    ------
+    NotFiniteError
+        Before the update of a mini-batch whose loss is not finite.
+    """
+    grad = np.empty_like(theta)
+    steps = 0
+    while steps < max_steps and state.epoch < state.epochs:
+        end = min(state.position + state.batch_size, data.rows)
+        rows = slice(state.position, end)
+        if state.order is not None:
+            rows = state.order[state.epoch, rows]
+        Z, A = _forward(plan, theta, data.x[rows])
+        Y, w = _targets(plan, data, rows)
+        totals = _totals(plan, Z, A, Y, w)
+        if not np.isfinite(totals.loss):
+            raise NotFiniteError(steps)
+        _backward(plan, theta, Z, A, Y, w, grad)
+        if totals.weight > 0:
+            theta -= state.learning_rate / totals.weight * grad
+        state.totals[state.epoch] += totals
+        state.position = end
+        if state.position == data.rows:
+            state.position = 0
+            state.epoch += 1
+        steps += 1
+    return steps

@@ -1,0 +1,65 @@
+"""The exceptions of pycnn: each also is the builtin that a stranger would catch."""
+
+__all__ = [
+    "BackendError",
+    "BusyError",
+    "DataError",
+    "DataTypeError",
+    "DivergedError",
+    "LabelError",
+    "ModelFileError",
+    "PycnnError",
+    "ShapeError",
+    "UnknownNameError",
+]
+
+
+class PycnnError(Exception):
+    """Base of all errors that pycnn raises on purpose."""
+
+
+class ShapeError(PycnnError, ValueError):
+    """An array or a size does not have the shape that is asked for."""
+
+
+class DataTypeError(PycnnError, TypeError, ValueError):
+    """Values are not numbers. (NumPy calls this a TypeError, scikit-learn a ValueError.)"""
+
+
+class DataError(PycnnError, ValueError):
+    """Values that cannot be worked with: empty, NaN, infinite, out of range."""
+
+
+class LabelError(PycnnError, ValueError):
+    """Labels that do not fit the network's classes."""
+
+
+class UnknownNameError(PycnnError, ValueError):
+    """A name, of an activation or a loss say, that does not exist."""
+
+
+class ModelFileError(PycnnError, ValueError):
+    """A file that is not an intact pycnn model."""
+
+
+class DivergedError(PycnnError, FloatingPointError):
+    """Training reached a loss that is not finite.
+
+    Attributes
+    ----------
+    epoch, batch : int
+        Where it happened, counted from 1.
+    """
+
+    def __init__(self, message: str, epoch: int = 0, batch: int = 0) -> None:
+        super().__init__(message)
+        self.epoch = epoch
+        self.batch = batch
+
+
+class BusyError(PycnnError, RuntimeError):
+    """The network is being trained already."""
+
+
+class BackendError(PycnnError, ImportError):
+    """The compute backend that was asked for is not there."""

@@ -1,0 +1,60 @@
+"""What training has measured, epoch by epoch."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["History"]
+
+
+class History(Mapping[str, list[float]]):
+    """A value an epoch for each quantity: ``history["loss"][-1]`` is the last epoch's loss.
+
+    ``loss`` (and ``accuracy`` for classes) is the mean over the epoch's mini-batches as they were
+    trained on, each before its own update; ``val_loss``, ``val_accuracy`` or ``val_r2`` are those of
+    the validation data after the epoch.
+
+    Attributes
+    ----------
+    epochs : int
+        Number of finished epochs.
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[float]] = {}
+        self.epochs = 0
+
+    def append(self, logs: Mapping[str, float]) -> None:
+        """Add an epoch."""
+        self.epochs += 1
+        for key, value in logs.items():
+            self._values.setdefault(key, []).append(value)
+
+    def __getitem__(self, key: str) -> list[float]:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{key}={values[-1]:.4g}" for key, values in self._values.items())
+        return f"History(epochs={self.epochs}{', last: ' + last if last else ''})"
+
+    def plot(self, path: "str | Path | None" = None) -> Any:
+        """Draw the learning curves; needs the ``plot`` extra (Matplotlib).
+
+        Parameters
+        ----------
+        path : path-like, optional
+            Where to write the picture; its ending tells the format.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
+        from pycnn._plot import learning_curves
+
+        return learning_curves(self, path)

@@ -1,0 +1,177 @@
+"""Initial weights: where training starts (the lecture's first training step).
+
+With a layer's ``fan_in`` inputs and ``fan_out`` units:
+
+=================  ======================================  =================================
+name               distribution                            source
+=================  ======================================  =================================
+glorot_uniform     U(-r, r), r = sqrt(6/(fan_in+fan_out))  Glorot & Bengio (2010), eq. 16
+glorot_normal      N(0, s), s = sqrt(2/(fan_in+fan_out))   Glorot & Bengio (2010)
+he_uniform         U(-r, r), r = sqrt(6/fan_in)            He et al. (2015)
+he_normal          N(0, s), s = sqrt(2/fan_in)             He et al. (2015), eq. 10
+uniform            U(low, high)
+normal             N(mean, std)
+zeros              0
+=================  ======================================  =================================
+
+``xavier_uniform`` and ``xavier_normal`` are other names of Glorot's.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycnn import _random
+from pycnn._names import look_up
+from pycnn.exceptions import DataError, DataTypeError
+
+__all__ = [
+    "GlorotNormal",
+    "GlorotUniform",
+    "HeNormal",
+    "HeUniform",
+    "Initializer",
+    "Normal",
+    "Uniform",
+    "Zeros",
+]
+
+Array = NDArray[np.float64]
+
+
+class Initializer:
+    """Base: draws the initial values of one weight matrix."""
+
+    name = ""
+
+    def draw(self, bits: np.random.PCG64, fan_out: int, fan_in: int) -> Array:
+        """Return an array of shape (fan_out, fan_in), drawn from a bit generator."""
+        raise NotImplementedError
+
+    def config(self) -> dict[str, Any]:
+        """Return name and settings as plain data, from which `get` rebuilds the object."""
+        return {"name": self.name, **vars(self)}
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{k}={v!r}" for k, v in vars(self).items())
+        return f"{type(self).__name__}({settings})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Initializer) and self.config() == other.config()
+
+    def __hash__(self) -> int:
+        return hash((self.name, *vars(self).items()))
+
+
+def _finite(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise DataTypeError(f"{name} must be a number, got {value!r}")
+    if not math.isfinite(value):
+        raise DataError(f"{name} must be finite, got {value!r}")
+    return float(value)
+
+
+class Zeros(Initializer):
+    """All values are 0. Weights that start so stay alike within a layer; good for biases."""
+
+    name = "zeros"
+
+    def draw(self, bits: np.random.PCG64, fan_out: int, fan_in: int) -> Array:
+        """Return an array of shape (fan_out, fan_in) of zeros."""
+        return np.zeros((fan_out, fan_in))
+
+
+class Uniform(Initializer):
+    """Uniform between `low` (included) and `high`."""
+
+    name = "uniform"
+
+    def __init__(self, low: float = -0.05, high: float = 0.05) -> None:
+        self.low = _finite(low, "low")
+        self.high = _finite(high, "high")
+        if self.low > self.high:
+            raise DataError(f"low must not be above high, got {low!r} and {high!r}")
+
+    def draw(self, bits: np.random.PCG64, fan_out: int, fan_in: int) -> Array:
+        """Return an array of shape (fan_out, fan_in), drawn from a bit generator."""
+        u = _random.uniform(bits, fan_out * fan_in)
+        return (self.low + (self.high - self.low) * u).reshape(fan_out, fan_in)
+
+
+class Normal(Initializer):
+    """Normal with the given mean and standard deviation."""
+
+    name = "normal"
+
+    def __init__(self, mean: float = 0.0, std: float = 0.05) -> None:
+        self.mean = _finite(mean, "mean")
+        self.std = _finite(std, "std")
+        if self.std < 0:
+            raise DataError(f"std must be >= 0, got {std!r}")
+
+    def draw(self, bits: np.random.PCG64, fan_out: int, fan_in: int) -> Array:
+        """Return an array of shape (fan_out, fan_in), drawn from a bit generator."""
+        n = _random.normal(bits, fan_out * fan_in)
+        return (self.mean + self.std * n).reshape(fan_out, fan_in)
+
+
+class GlorotUniform(Initializer):
+    """U(-r, r) with r = sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, also "Xavier")."""
+
+    name = "glorot_uniform"
+
+    def draw(self, bits: np.random.PCG64, fan_out: int, fan_in: int) -> Array:
+        """Return an array of shape (fan_out, fan_in), drawn from a bit generator."""
+        r = math.sqrt(6 / (fan_in + fan_out))
+        return Uniform(-r, r).draw(bits, fan_out, fan_in)
+
+
+class GlorotNormal(Initializer):
+    """N(0, s) with s = sqrt(2 / (fan_in + fan_out)) (Glorot & Bengio 2010, also "Xavier")."""
+
+    name = "glorot_normal"
+
+    def draw(self, bits: np.random.PCG64, fan_out: int, fan_in: int) -> Array:
+        """Return an array of shape (fan_out, fan_in), drawn from a bit generator."""
+        return Normal(0.0, math.sqrt(2 / (fan_in + fan_out))).draw(bits, fan_out, fan_in)
+
+
+class HeUniform(Initializer):
+    """U(-r, r) with r = sqrt(6 / fan_in) (He et al. 2015)."""
+
+    name = "he_uniform"
+
+    def draw(self, bits: np.random.PCG64, fan_out: int, fan_in: int) -> Array:
+        """Return an array of shape (fan_out, fan_in), drawn from a bit generator."""
+        r = math.sqrt(6 / fan_in)
+        return Uniform(-r, r).draw(bits, fan_out, fan_in)
+
+
+class HeNormal(Initializer):
+    """N(0, s) with s = sqrt(2 / fan_in) (He et al. 2015)."""
+
+    name = "he_normal"
+
+    def draw(self, bits: np.random.PCG64, fan_out: int, fan_in: int) -> Array:
+        """Return an array of shape (fan_out, fan_in), drawn from a bit generator."""
+        return Normal(0.0, math.sqrt(2 / fan_in)).draw(bits, fan_out, fan_in)
+
+
+_TABLE: dict[str, type[Initializer]] = {
+    cls.name: cls
+    for cls in (GlorotUniform, GlorotNormal, HeUniform, HeNormal, Uniform, Normal, Zeros)
+}
+_TABLE["xavier_uniform"] = GlorotUniform
+_TABLE["xavier_normal"] = GlorotNormal
+
+
+def get(initializer: "str | dict[str, Any] | Initializer", argument: str) -> Initializer:
+    """Return an initializer from an object, its name, or its `Initializer.config`."""
+    if isinstance(initializer, Initializer):
+        return initializer
+    if isinstance(initializer, dict):
+        settings = dict(initializer)
+        return look_up(settings.pop("name", None), _TABLE, argument)(**settings)
+    return look_up(initializer, _TABLE, argument)()

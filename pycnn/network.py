@@ -1,0 +1,616 @@
+"""`Network`: the face that users meet."""
+
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pycnn import _data, _random, _training, backend, losses, optimizers
+from pycnn._data import Targets
+from pycnn.backend.interface import Data, LayerSpec, Totals
+from pycnn.callbacks import as_callbacks
+from pycnn.exceptions import (
+    BusyError,
+    DataError,
+    DataTypeError,
+    LabelError,
+    ShapeError,
+)
+from pycnn.history import History
+from pycnn.layers import Dense, Layer, check_size
+from pycnn.trace import Trace
+
+__all__ = ["Network"]
+
+Array = NDArray[np.float64]
+
+# Vectors of the kernels and cache lines are at most this long.
+ALIGNMENT = 64
+
+
+def _aligned_zeros(count: int) -> Array:
+    spare = ALIGNMENT // 8
+    block = np.zeros(count + spare)
+    start = -block.ctypes.data % ALIGNMENT // 8
+    return block[start : start + count]
+
+
+class Network:
+    """A feed-forward neural network.
+
+    Parameters
+    ----------
+    inputs : int
+        Number of features, n_0.
+    layers : sequence of Dense
+        The layers 1 ... L; the last is the output layer.
+    loss : str, optional
+        One of `pycnn.losses.LOSSES`. By default what belongs to the output activation: sigmoid ->
+        ``"binary_crossentropy"``, softmax -> ``"categorical_crossentropy"``, else ``"mse"``.
+    seed : int, optional
+        Decides initial weights, shuffling and random splits. By default a fresh one, kept in
+        `seed`.
+    backend : {"auto", "c", "numpy"}, default "auto"
+        Which core computes: the compiled one, or the NumPy fallback.
+
+    Attributes
+    ----------
+    layers : tuple of Dense
+        Copies of the layers given, with their parameters: ``layers[0].W`` is W^[1].
+    classes : ndarray or None
+        The label of each class, once `fit` has seen them.
+    epochs_trained : int
+        Epochs that this network has been trained for in all.
+    history : History or None
+        That of the last `fit`, also when it was interrupted.
+    stop_training : bool
+        Set it in a callback to end training after the present epoch.
+    metadata : dict
+        Plain data (what JSON can hold) of your own, saved with the model.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such loss or backend.
+    PycnnError
+        If loss and output activation do not go together, or another argument is not valid.
+
+    Examples
+    --------
+    >>> import pycnn
+    >>> net = pycnn.Network(2, [Dense(4, "tanh"), Dense(1, "sigmoid")], seed=0)
+    >>> net
+    Network(2, [Dense(4, 'tanh'), Dense(1, 'sigmoid')], loss='binary_crossentropy', seed=0)
+    >>> X, y = [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0]
+    >>> history = net.fit(X, y, epochs=2000, batch_size=4, optimizer=pycnn.SGD(1.0))
+    >>> net.predict_classes(X)
+    array([0, 1, 1, 0])
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        layers: Sequence[Layer],
+        loss: str | None = None,
+        seed: int | None = None,
+        backend: str = "auto",
+    ) -> None:
+        specs = _check_layers(layers)
+        inputs = check_size(inputs, "inputs")
+        loss = losses.check(loss, specs[-1].activation)
+        self._set_up(inputs, specs, loss, _random.check_seed(seed), backend)
+        bits = _random.generator(self.seed, _random.INITIAL_PARAMETERS)
+        for layer in self.layers:
+            layer.initialize(bits)
+
+    def _set_up(
+        self, inputs: int, layers: Sequence[Layer], loss: str, seed: int, backend_name: str
+    ) -> None:
+        """Give the object its attributes, with all parameters zero."""
+        self.inputs = inputs
+        self.loss = loss
+        self.seed = seed
+        self.classes: NDArray[Any] | None = None
+        self.epochs_trained = 0
+        self.history: History | None = None
+        self.stop_training = False
+        self.metadata: dict[str, Any] = {}
+        self._backend_name = backend_name
+        self._backend = backend.load(backend_name)
+        specs = [LayerSpec(layer.kind, layer.units, layer.activation) for layer in layers]
+        counts, fan_in = [], inputs
+        for layer in layers:
+            counts.append(layer.parameter_count(fan_in))
+            fan_in = layer.units
+        if sum(counts) > np.iinfo(np.intp).max // 8:
+            raise ShapeError(f"a network of {sum(counts)} parameters does not fit into memory")
+        self._plan = self._backend.create_plan(inputs, specs, loss)
+        self._theta = _aligned_zeros(sum(counts))
+        bound, fan_in, at = [], inputs, 0
+        for layer, count in zip(layers, counts, strict=True):
+            bound.append(layer.bound(self._theta[at : at + count], fan_in))
+            fan_in, at = layer.units, at + count
+        self.layers: tuple[Layer, ...] = tuple(bound)
+        self._fitting = threading.Lock()
+        self._fitting_process = os.getpid()
+
+    # -------------------------------------------------------------- what it is
+
+    @property
+    def outputs(self) -> int:
+        """Number of output units, n_L."""
+        return self.layers[-1].units
+
+    @property
+    def backend(self) -> str:
+        """Which core computes: ``"c"`` or ``"numpy"``."""
+        return backend.name_of(self._backend)
+
+    @property
+    def parameters(self) -> Array:
+        """All parameters theta, flat: W^[1], b^[1], W^[2], ...; the live buffer, not a copy."""
+        return self._theta
+
+    @parameters.setter
+    def parameters(self, value: ArrayLike) -> None:
+        self._theta[:] = _data.as_values(value, "parameters", self._theta.shape)
+
+    def __repr__(self) -> str:
+        layers = ", ".join(map(repr, self.layers))
+        backend = f", backend={self._backend_name!r}" if self._backend_name != "auto" else ""
+        return (
+            f"Network({self.inputs}, [{layers}], loss={self.loss!r}, seed={self.seed}{backend})"
+        )
+
+    def summary(self) -> None:
+        """Print the layers with their shapes and numbers of parameters."""
+        rows = [("layer", "activation", "W", "b", "parameters")]
+        for number, layer in enumerate(self.layers, start=1):
+            count = layer.W.size + layer.b.size
+            rows.append(
+                (
+                    f"{number} {layer.kind}",
+                    layer.activation,
+                    str(layer.W.shape),
+                    str(layer.b.shape),
+                    f"{count:,}",
+                )
+            )
+        widths = [max(len(row[i]) for row in rows) for i in range(5)]
+        for number, row in enumerate(rows):
+            left = "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True))
+            print(left[: -widths[4]] + row[4].rjust(widths[4]))
+            if number == 0:
+                print("-" * len(left))
+        print(
+            f"\n{self.inputs} inputs, {self.outputs} outputs, {self._theta.size:,} parameters "
+            f"({self._theta.nbytes / 1000:,.1f} kB), loss {self.loss}, backend {self.backend}"
+        )
+
+    # -------------------------------------------------------------- using it
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Return the network's output for each sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_0)
+            A row a sample; any real dtype, any strides.
+
+        Returns
+        -------
+        ndarray of shape (m, n_L)
+            The bits of a row do not depend on the rows beside it.
+
+        Raises
+        ------
+        ShapeError, DataTypeError, DataError
+            If `X` has the wrong shape, is not numeric, is empty, or holds NaN or infinity.
+        """
+        x = _data.as_matrix(X, "X", self.inputs)
+        out = np.empty((len(x), self.outputs))
+        self._backend.predict(self._plan, self._theta, x, out)
+        return out
+
+    def predict_classes(self, X: ArrayLike) -> NDArray[Any]:
+        """Return the most probable class of each sample, as the labels that `fit` saw.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_0)
+
+        Returns
+        -------
+        ndarray of shape (m,)
+            Labels; for several sigmoid units (multi-label) 0 or 1 for each, shape (m, n_L).
+
+        Raises
+        ------
+        LabelError
+            If the network's loss is not one for classes.
+        ShapeError, DataTypeError, DataError
+            As for `predict`.
+        """
+        if not losses.is_classification(self.loss):
+            raise LabelError(f"a network with loss {self.loss!r} has no classes; use predict")
+        output = self.predict(X)
+        if self.loss == "categorical_crossentropy":
+            index = output.argmax(axis=1)
+        elif self.outputs > 1:
+            return (output > 0.5).astype(np.int64)
+        else:
+            index = (output[:, 0] > 0.5).astype(np.intp)
+        return index if self.classes is None else self.classes[index]
+
+    def evaluate(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> dict[str, float]:
+        """Return the mean loss and a score.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_0)
+        y : array-like of shape (m,) or (m, n_L)
+        sample_weight : array-like of shape (m,), optional
+
+        Returns
+        -------
+        dict
+            ``"loss"`` and, for classes, ``"accuracy"`` (with several sigmoid units: over all of
+            them); for regression ``"r2"``, the share of the targets' variance that is explained.
+
+        Raises
+        ------
+        ShapeError, DataTypeError, DataError, LabelError
+            If an argument is not valid.
+        """
+        data, _ = self._prepare(X, y, sample_weight)
+        return self._score(data)
+
+    def _score(self, data: Data) -> dict[str, float]:
+        totals: Totals = self._backend.evaluate(self._plan, self._theta, data)
+        if losses.is_classification(self.loss):
+            return {"loss": totals.mean_loss(), "accuracy": totals.accuracy()}
+        return {"loss": totals.mean_loss(), "r2": _r2(totals, data)}
+
+    def gradients(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> tuple[float, Array]:
+        """Return the mean loss and its gradient (lecture, equations 3 and 4).
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_0)
+        y : array-like of shape (m,) or (m, n_L)
+        sample_weight : array-like of shape (m,), optional
+            The mean is then sum_i w_i L_i / sum_i w_i.
+
+        Returns
+        -------
+        loss : float
+        gradient : ndarray
+            Laid out like `parameters`.
+
+        Raises
+        ------
+        ShapeError, DataTypeError, DataError, LabelError
+            If an argument is not valid.
+        """
+        data, _ = self._prepare(X, y, sample_weight)
+        grad = np.empty_like(self._theta)
+        totals = self._backend.gradients(self._plan, self._theta, data, grad)
+        return totals.mean_loss(), grad
+
+    def trace(self, X: ArrayLike, y: ArrayLike) -> Trace:
+        """Return every quantity of one forward and backward pass; ``print`` shows them.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_0)
+        y : array-like of shape (m,) or (m, n_L)
+
+        Returns
+        -------
+        Trace
+            ``Z[l]``, ``A[l]``, ``delta[l]`` (a column a sample), ``dW[l]``, ``db[l]``, ``loss``;
+            `l` is the layer's number and ``A[0]`` the input.
+
+        Raises
+        ------
+        ShapeError, DataTypeError, DataError, LabelError
+            If an argument is not valid.
+        """
+        data, _ = self._prepare(X, y)
+        m = data.rows
+        units = [layer.units for layer in self.layers]
+        ends = np.cumsum(units) * m
+        z, a, delta = (np.empty(int(ends[-1])) for _ in range(3))
+        grad = np.empty_like(self._theta)
+        totals = self._backend.trace(self._plan, self._theta, data, grad, z, a, delta)
+
+        def by_layer(flat: Array) -> list[Array]:
+            parts = np.split(flat, ends[:-1])
+            return [part.reshape(n, m) for part, n in zip(parts, units, strict=True)]
+
+        dW: list[Array | None] = [None]
+        db: list[Array | None] = [None]
+        at = 0
+        for layer in self.layers:
+            end = at + layer.W.size
+            dW.append(grad[at:end].reshape(layer.W.shape))
+            at = end + layer.b.size
+            db.append(grad[end:at])
+        targets = data.y.T
+        if data.y.ndim == 1:
+            targets = (np.arange(self.outputs)[:, None] == data.y).astype(np.float64)
+        return Trace(
+            A=[data.x.T.copy(), *by_layer(a)],
+            Z=[None, *by_layer(z)],
+            delta=[None, *by_layer(delta)],
+            dW=dW,
+            db=db,
+            loss=totals.mean_loss(),
+            Y=targets.copy(),
+        )
+
+    # -------------------------------------------------------------- training it
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        epochs: int = 10,
+        batch_size: int | None = 32,
+        optimizer: "optimizers.SGD | str | None" = None,
+        validation_data: "Sequence[Any] | None" = None,
+        validation_split: float = 0.0,
+        sample_weight: ArrayLike | None = None,
+        class_weight: "dict[Any, float] | str | None" = None,
+        shuffle: bool = True,
+        callbacks: "Iterable[Any] | None" = None,
+        progress: bool | None = None,
+    ) -> History:
+        """Train by mini-batch gradient descent, on from where the parameters stand.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_0)
+            A row a sample; any real dtype, any strides.
+        y : array-like of shape (m,) or (m, n_L)
+            Targets. For softmax: labels of any dtype (their sorted values become `classes`;
+            integers 0 ... n_L - 1 stand for themselves) or one-hot rows. For one sigmoid unit:
+            labels of two classes, or values in [0, 1].
+        epochs : int, default 10
+            Passes over the data.
+        batch_size : int or None, default 32
+            Samples in a mini-batch: 1 is stochastic gradient descent, None batch gradient descent.
+            The last batch of an epoch may be smaller; it is averaged over its own size.
+        optimizer : SGD or str, optional
+            By default ``SGD(0.1)``.
+        validation_data : (X, y) or (X, y, sample_weight), optional
+            Measured after each epoch.
+        validation_split : float, default 0
+            Share of the samples, drawn by the network's seed, to hold out for validation instead.
+        sample_weight : array-like of shape (m,), optional
+            Weights >= 0. A mini-batch's loss and gradient are means weighted by them; one whose
+            weights are all zero changes nothing.
+        class_weight : dict or "balanced", optional
+            A weight for each label, multiplied into the samples' weights; 1 for absent labels.
+        shuffle : bool, default True
+            Whether each epoch takes the samples in a new order, drawn by the network's seed.
+        callbacks : list of Callback or function, optional
+            See `pycnn.callbacks`.
+        progress : bool, optional
+            Whether to show a progress bar (extra ``progress``); by default when interactive.
+
+        Returns
+        -------
+        History
+            Also kept in `history`.
+
+        Raises
+        ------
+        ShapeError, DataTypeError, DataError, LabelError, UnknownNameError
+            If an argument is not valid; nothing has changed then.
+        DivergedError
+            If a loss is not finite; the parameters are those of the last finite step.
+        BusyError
+            If the network is being trained already.
+        KeyboardInterrupt
+            On Ctrl-C, with the parameters of the last finished step.
+        """
+        epochs = check_size(epochs, "epochs")
+        if batch_size is not None:
+            batch_size = check_size(batch_size, "batch_size")
+        optimizer = optimizers.get(optimizer)
+        hooks = as_callbacks(callbacks)
+        with self._training_lock():
+            data, targets = self._prepare(X, y, sample_weight, learn=True)
+            by_class = _data.class_weights(class_weight, targets, self.loss, self.outputs)
+            data, held_out = self._split(data, validation_data, validation_split, targets)
+            if by_class is not None:
+                by_class = by_class[held_out[1]] if held_out is not None else by_class
+                data = data._replace(
+                    weight=by_class if data.weight is None else data.weight * by_class
+                )
+            validation = self._validation(validation_data, targets) or (held_out and held_out[0])
+            if not np.isfinite(self._theta).all():
+                raise DataError("the network's parameters are not finite: training cannot start")
+            self.classes = targets.classes
+            self.stop_training = False
+            self.history = History()
+            _training.run(
+                self,
+                data,
+                epochs=epochs,
+                batch_size=min(batch_size or data.rows, data.rows),
+                learning_rate=optimizer.learning_rate,
+                shuffle=shuffle,
+                validation=validation,
+                callbacks=hooks,
+                progress=progress,
+            )
+            return self.history
+
+    def _training_lock(self) -> "_TrainingLock":
+        return _TrainingLock(self)
+
+    def _prepare(
+        self, X: Any, y: Any, sample_weight: Any = None, *, learn: bool = False, prefix: str = ""
+    ) -> tuple[Data, Targets]:
+        x = _data.as_matrix(X, f"{prefix}X", self.inputs)
+        targets = self._encode(y, f"{prefix}y", len(x), self.classes, learn)
+        weight = _data.as_weights(sample_weight, f"{prefix}sample_weight", len(x))
+        return Data(x, targets.y, weight), targets
+
+    def _encode(
+        self, y: Any, name: str, rows: int, classes: "NDArray[Any] | None", learn: bool
+    ) -> Targets:
+        return _data.encode_targets(
+            y,
+            name,
+            rows=rows,
+            units=self.outputs,
+            loss=self.loss,
+            classes=classes,
+            learn=learn,
+        )
+
+    def _validation(self, validation_data: Any, targets: Targets) -> Data | None:
+        """Return the user's validation data, with labels held to the classes just learned."""
+        if validation_data is None:
+            return None
+        X, y, *rest = validation_data
+        x = _data.as_matrix(X, "validation X", self.inputs)
+        encoded = self._encode(y, "validation y", len(x), targets.classes, False)
+        weight = _data.as_weights(
+            rest[0] if rest else None, "validation sample_weight", len(x)
+        )
+        return Data(x, encoded.y, weight)
+
+    def _split(
+        self, data: Data, validation_data: Any, validation_split: float, targets: Targets
+    ) -> "tuple[Data, tuple[Data, NDArray[np.intp]] | None]":
+        """Return the training data, and what is held out with the rows that are kept."""
+        if validation_data is not None:
+            if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
+                raise DataTypeError(
+                    "validation_data must be (X, y) or (X, y, sample_weight), "
+                    f"got {type(validation_data).__name__}"
+                )
+            if validation_split:
+                raise DataError("give validation_data or validation_split, not both")
+        if not validation_split:
+            return data, None
+        if not isinstance(validation_split, (int, float)) or not 0 < validation_split < 1:
+            raise DataError(
+                f"validation_split must be at least 0 and below 1, got {validation_split!r}"
+            )
+        held = max(1, round(data.rows * validation_split))
+        if held >= data.rows:
+            raise DataError(
+                f"validation_split={validation_split} leaves none of {data.rows} samples to train on"
+            )
+        keys = _random.generator(self.seed, _random.SPLITTING).random_raw(data.rows)
+        order = np.argsort(keys, kind="stable")
+        keep, out = np.sort(order[held:]), np.sort(order[:held])
+
+        def rows(index: "NDArray[np.intp]") -> Data:
+            weight = None if data.weight is None else data.weight[index]
+            return Data(data.x[index], data.y[index], weight)
+
+        return rows(keep), (rows(out), keep)
+
+    # -------------------------------------------------------------- keeping it
+
+    def save(self, path: "str | os.PathLike[str]") -> None:
+        """Write the model to a safetensors file: architecture, parameters, classes, metadata.
+
+        Parameters
+        ----------
+        path : path-like
+            The file is written beside its final place and renamed into it, so that a crash or a
+            full disk leaves the previous file intact.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        DataTypeError
+            If `metadata` holds what JSON cannot.
+        """
+        from pycnn._io import save
+
+        save(self, Path(path))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "inputs": self.inputs,
+            "layers": [layer.config() for layer in self.layers],
+            "loss": self.loss,
+            "seed": self.seed,
+            "backend": self._backend_name,
+            "classes": self.classes,
+            "epochs_trained": self.epochs_trained,
+            "metadata": self.metadata,
+            "parameters": self._theta,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        from pycnn.layers import from_config
+
+        layers = [from_config(config) for config in state["layers"]]
+        self._set_up(state["inputs"], layers, state["loss"], state["seed"], state["backend"])
+        self._theta[:] = state["parameters"]
+        self.classes = state["classes"]
+        self.epochs_trained = state["epochs_trained"]
+        self.metadata = dict(state["metadata"])
+
+
+class _TrainingLock:
+    """Lets one `fit` at a time train a network, and forgets one that a fork left behind."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+
+    def __enter__(self) -> None:
+        net = self.network
+        if net._fitting_process != os.getpid():  # the thread that held it is not in this process
+            net._fitting, net._fitting_process = threading.Lock(), os.getpid()
+        if not net._fitting.acquire(blocking=False):
+            raise BusyError("this network is being trained already; train a copy instead")
+
+    def __exit__(self, *exception: object) -> None:
+        self.network._fitting.release()
+
+
+def _check_layers(layers: Any) -> list[Layer]:
+    if isinstance(layers, Dense):
+        raise DataTypeError("layers must be a list of layers such as [Dense(10)], got one layer")
+    try:
+        specs = list(layers)
+    except TypeError:
+        raise DataTypeError(f"layers must be a list of layers, got {layers!r}") from None
+    if not specs:
+        raise DataError("layers must hold at least the output layer")
+    for spec in specs:
+        if not isinstance(spec, Dense):
+            raise DataTypeError(f"layers must hold layers such as Dense(10), got {spec!r}")
+    return specs
+
+
+def _r2(totals: Totals, data: Data) -> float:
+    """Return 1 - sum w (y - a)^2 / sum w (y - mean)^2; the loss has the sum's half already."""
+    y = data.y.reshape(data.rows, -1)
+    w = np.ones(data.rows) if data.weight is None else data.weight
+    if not totals.weight:
+        return 0.0
+    variation = float(w @ ((y - np.average(y, axis=0, weights=w)) ** 2).sum(axis=1))
+    if variation == 0:
+        return 1.0 if totals.loss == 0 else 0.0
+    return 1 - 2 * totals.loss / variation
