@@ -9,14 +9,13 @@ from pycnn import activations, callbacks, datasets, exceptions, initializers, la
 from pycnn import optimizers as optimizers
 from pycnn._config import config, show_config
 from pycnn._gradient_check import gradient_check
-from pycnn._io import load
 from pycnn._threads import get_num_threads, set_num_threads
 from pycnn._version import __version__
 from pycnn.callbacks import Callback
 from pycnn.exceptions import PycnnError
 from pycnn.history import History
 from pycnn.layers import Dense
-from pycnn.network import Network
+from pycnn.network import Network, load
 from pycnn.optimizers import SGD
 from pycnn.trace import Trace
 

@@ -1,5 +1,7 @@
 """Nothing is hidden: which core runs, and how."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from pycnn import backend
@@ -10,8 +12,8 @@ from pycnn._version import __version__
 def config() -> dict[str, Any]:
     """Return what runs: version, backend, isa, threads, compiler.
 
-    ``backend`` is ``"c"`` or ``"numpy"``, as a new ``Network`` would get it; ``isa`` the instruction
-    set of its kernels; ``threads`` the limit that `set_num_threads` sets.
+    ``backend`` is ``"c"`` or ``"numpy"``, as a new ``Network`` would get it; ``isa`` the
+    instruction set of its kernels; ``threads`` the limit that `set_num_threads` sets.
     """
     module = backend.load()
     return {

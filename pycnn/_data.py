@@ -1,14 +1,18 @@
 """What users hand in becomes what the backends read, or a clear exception. Nothing else checks."""
 
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pycnn import losses
+from pycnn import _random, losses
 from pycnn.exceptions import DataError, DataTypeError, LabelError, ShapeError
 
-Array = NDArray[np.float64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
 
 
 def _asarray(value: Any, name: str) -> NDArray[Any]:
@@ -87,8 +91,8 @@ def as_weights(value: Any, name: str, rows: int) -> Array | None:
 class Targets(NamedTuple):
     """Encoded targets."""
 
-    y: "Array | NDArray[np.intp]"  # (rows, n_L), or (rows,) class indices
-    classes: "NDArray[Any] | None"  # the label of each class; None where targets are no classes
+    y: Array | NDArray[np.intp]  # (rows, n_L), or (rows,) class indices
+    classes: NDArray[Any] | None  # the label of each class; None where targets are no classes
 
 
 def encode_targets(
@@ -98,7 +102,7 @@ def encode_targets(
     rows: int,
     units: int,
     loss: str,
-    classes: "NDArray[Any] | None",
+    classes: NDArray[Any] | None,
     learn: bool,
 ) -> Targets:
     """Return targets as the loss wants them, and the classes that they show or were held to.
@@ -186,7 +190,7 @@ def _show(labels: NDArray[Any]) -> str:
 
 
 def _encode_labels(
-    labels: NDArray[Any], name: str, units: int, classes: "NDArray[Any] | None", learn: bool
+    labels: NDArray[Any], name: str, units: int, classes: NDArray[Any] | None, learn: bool
 ) -> Targets:
     """Return class indices for a softmax output."""
     if classes is None:
@@ -194,9 +198,7 @@ def _encode_labels(
     return Targets(_positions(labels, classes, name), classes)
 
 
-def _find_classes(
-    labels: NDArray[Any], name: str, units: int, learn: bool
-) -> NDArray[Any]:
+def _find_classes(labels: NDArray[Any], name: str, units: int, learn: bool) -> NDArray[Any]:
     distinct = np.unique(labels)
     if _is_numeric(labels):
         are_indices = bool(
@@ -220,9 +222,7 @@ def _find_classes(
     return distinct
 
 
-def _positions(
-    labels: NDArray[Any], classes: NDArray[Any], name: str
-) -> NDArray[np.intp]:
+def _positions(labels: NDArray[Any], classes: NDArray[Any], name: str) -> NDArray[np.intp]:
     """Return where each label stands among the sorted classes."""
     if _is_numeric(labels) != _is_numeric(classes) or (
         not _is_numeric(labels) and labels.dtype.kind != classes.dtype.kind
@@ -240,7 +240,7 @@ def _positions(
 
 
 def _encode_binary(
-    labels: NDArray[Any], name: str, classes: "NDArray[Any] | None", learn: bool
+    labels: NDArray[Any], name: str, classes: NDArray[Any] | None, learn: bool
 ) -> Targets:
     """Return 0/1 (or probabilities) of shape (rows, 1) for one sigmoid unit."""
     if _is_numeric(labels) and (classes is None or _is_numeric(classes)):
@@ -265,9 +265,7 @@ def _encode_binary(
     return Targets(positions.astype(np.float64).reshape(-1, 1), classes)
 
 
-def class_weights(
-    class_weight: Any, targets: Targets, loss: str, units: int
-) -> Array | None:
+def class_weights(class_weight: Any, targets: Targets, loss: str, units: int) -> Array | None:
     """Return a weight for each row from weights for each class.
 
     `class_weight` is None, ``"balanced"`` (rows / (classes * rows of the class)), or a mapping
@@ -305,3 +303,15 @@ def class_weights(
             f"got {class_weight!r}"
         )
     return by_class[index].astype(np.float64)
+
+
+def split_rows(rows: int, share: Any, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the rows to train on and those to hold out, drawn by the seed, each in order."""
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < 1:
+        raise DataError(f"validation_split must be at least 0 and below 1, got {share!r}")
+    count = max(1, round(rows * share))
+    if count >= rows:
+        raise DataError(f"validation_split={share} leaves none of the {rows} samples to train on")
+    keys = _random.generator(seed, _random.SPLITTING).random_raw(rows)
+    order = np.argsort(keys, kind="stable")
+    return np.sort(order[count:]), np.sort(order[:count])

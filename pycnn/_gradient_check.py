@@ -1,5 +1,7 @@
 """The test that every derivative has to pass."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +23,7 @@ _GOOD = 1e-9
 
 
 def gradient_check(
-    net: "Network",
+    net: Network,
     X: Any,
     y: Any,
     *,

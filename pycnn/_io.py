@@ -1,5 +1,10 @@
-"""Model files: safetensors, data only. Tensors ``layers.1.W``, ``layers.1.b``, ...; the rest is
-JSON in the file's metadata, with a checksum over both."""
+"""Model files: safetensors, data only.
+
+Tensors ``layers.1.W``, ``layers.1.b``, ...; all else is JSON in the file's metadata, with a
+checksum over both.
+"""
+
+from __future__ import annotations
 
 import hashlib
 import json
@@ -9,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pycnn import losses
 from pycnn._version import __version__
@@ -17,12 +21,14 @@ from pycnn.exceptions import DataTypeError, ModelFileError, PycnnError
 from pycnn.layers import check_size, from_config
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from pycnn.network import Network
 
 FORMAT = 1
 
 
-def _pack_classes(classes: "NDArray[Any] | None") -> dict[str, Any] | None:
+def _pack_classes(classes: NDArray[Any] | None) -> dict[str, Any] | None:
     if classes is None:
         return None
     values = classes
@@ -33,7 +39,7 @@ def _pack_classes(classes: "NDArray[Any] | None") -> dict[str, Any] | None:
     return {"dtype": classes.dtype.str, "values": values.tolist()}
 
 
-def _unpack_classes(packed: Any, count: int) -> "NDArray[Any] | None":
+def _unpack_classes(packed: Any, count: int) -> NDArray[Any] | None:
     if packed is None:
         return None
     dtype = np.dtype(packed["dtype"])
@@ -51,11 +57,11 @@ def _unpack_classes(packed: Any, count: int) -> "NDArray[Any] | None":
 def _checksum(description: dict[str, Any], parameters: NDArray[np.float64]) -> str:
     text = json.dumps(description, sort_keys=True, ensure_ascii=True)
     digest = hashlib.sha256(text.encode("ascii"))
-    digest.update(np.ascontiguousarray(parameters, dtype="<f8"))
+    digest.update(parameters.astype("<f8").tobytes())
     return digest.hexdigest()
 
 
-def save(network: "Network", path: Path) -> None:
+def save(network: Network, path: str | os.PathLike[str]) -> None:
     """Write a network to `path`, as a whole or not at all."""
     from safetensors.numpy import save as to_bytes
 
@@ -77,7 +83,7 @@ def save(network: "Network", path: Path) -> None:
         for name, view in (("W", layer.W), ("b", layer.b)):
             tensors[f"layers.{number}.{name}"] = parameters[at : at + view.size].reshape(view.shape)
             at += view.size
-    _write(path, to_bytes(tensors, {"pycnn": text}))
+    _write(Path(path), to_bytes(tensors, {"pycnn": text}))
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -111,29 +117,9 @@ def _mode(path: Path) -> int:
     return 0o666 & ~mask
 
 
-def load(path: "str | os.PathLike[str]", backend: str = "auto") -> "Network":
-    """Read a network that `Network.save` wrote.
-
-    Parameters
-    ----------
-    path : path-like
-    backend : {"auto", "c", "numpy"}, default "auto"
-
-    Returns
-    -------
-    Network
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    ModelFileError
-        If it is not an intact pycnn model: truncated, altered, or of another kind. Nothing in the
-        file is ever run as code.
-    """
+def read_state(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what `Network.__setstate__` takes, but for the backend; see `pycnn.load`."""
     from safetensors import SafetensorError, safe_open
-
-    from pycnn.network import Network
 
     with open(path, "rb"):  # for the plain OSError of a file that is not there
         pass
@@ -148,24 +134,22 @@ def load(path: "str | os.PathLike[str]", backend: str = "auto") -> "Network":
     try:
         description = json.loads(metadata["pycnn"])
         found = description["format"]
-    except (ValueError, RecursionError, KeyError, TypeError) as error:
-        raise ModelFileError(f"{path} has a damaged description: {error}") from None
-    if found != FORMAT:
-        raise ModelFileError(
-            f"{path} has format {found!r}; this pycnn {__version__} reads format {FORMAT}"
-        )
-    network = Network.__new__(Network)
-    try:
-        network.__setstate__(_read_state(description, tensors, backend))
-    except (PycnnError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        if found != FORMAT:
+            raise ModelFileError(
+                f"{path} has format {found!r}; this pycnn {__version__} reads format {FORMAT}"
+            )
+        return _check_state(description, tensors)
+    except ModelFileError:
+        raise
+    except (
+        *(PycnnError, ValueError, TypeError, KeyError, IndexError, AttributeError),
+        *(OverflowError, RecursionError),
+    ) as error:
         raise ModelFileError(f"{path} is damaged or was altered: {error}") from None
-    return network
 
 
-def _read_state(
-    description: dict[str, Any], tensors: dict[str, NDArray[Any]], backend: str
-) -> dict[str, Any]:
-    """Return what `Network.__setstate__` takes, after checking every part of it."""
+def _check_state(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    """Return the network's state, after checking every part of it."""
     expected = dict(description)
     stated = expected.pop("sha256")
     inputs = check_size(description["inputs"], "inputs")
@@ -191,7 +175,6 @@ def _read_state(
         "layers": description["layers"],
         "loss": description["loss"],
         "seed": int(description["seed"]),
-        "backend": backend,
         "classes": _unpack_classes(description["classes"], max(2, fan_in)),
         "epochs_trained": int(description["epochs_trained"]),
         "metadata": description["metadata"],

@@ -1,5 +1,7 @@
 """Looking up what users name, and the nearest valid name where they mistype it."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 

@@ -5,14 +5,18 @@ transforms here use only operations that IEEE 754 rounds exactly (+, -, *, /, sq
 the same bits on every machine.
 """
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pycnn.exceptions import DataError
 
-Array = NDArray[np.float64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
 
 # One bit generator for each use, so that none disturbs another.
 INITIAL_PARAMETERS, SHUFFLING, SPLITTING = range(3)
@@ -39,7 +43,7 @@ def generator(seed: int, *use: int) -> np.random.PCG64:
 
 def uniform(bits: np.random.PCG64, size: int) -> Array:
     """Draw from [0, 1): the upper 53 bits of each raw number."""
-    return (bits.random_raw(size) >> np.uint64(11)) * 2.0**-53
+    return (bits.random_raw(size) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def normal(bits: np.random.PCG64, size: int) -> Array:
@@ -88,9 +92,7 @@ _FAR_TAIL = (
 # fmt: on
 
 
-def _rational(
-    coefficients: tuple[tuple[float, ...], tuple[float, ...]], x: Array
-) -> Array:
+def _rational(coefficients: tuple[tuple[float, ...], tuple[float, ...]], x: Array) -> Array:
     above, below = (np.full_like(x, c[-1]) for c in coefficients)
     for a, b in zip(coefficients[0][-2::-1], coefficients[1][-2::-1], strict=True):
         above = above * x + a

@@ -1,9 +1,10 @@
 """How many threads the core may use: a limit that is bounded by what the machine grants."""
 
+from __future__ import annotations
+
 import functools
 import math
 import os
-from pathlib import Path
 
 from pycnn.layers import check_size
 
@@ -12,6 +13,8 @@ _limit: int | None = None
 
 def _cgroup_quota() -> float:
     """Return the CPUs that this process's control group may use, or infinity."""
+    from pathlib import Path
+
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
         return math.inf if quota == "max" else int(quota) / int(period)

@@ -3,19 +3,24 @@
 Each call into a backend does many mini-batches and comes back after about `PERIOD` seconds.
 """
 
+from __future__ import annotations
+
 import sys
 import time
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pycnn import _random, losses
-from pycnn.backend.interface import Array, Data, NotFiniteError, Totals, TrainingState
-from pycnn.callbacks import Callback
+from pycnn.backend.interface import NotFiniteError, Totals, TrainingState
 from pycnn.exceptions import DivergedError
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
+    from pycnn.backend.interface import Array, Data
+    from pycnn.callbacks import Callback
+    from pycnn.history import History
     from pycnn.network import Network
 
 # Seconds between two returns from a backend: how fast Ctrl-C and the progress bar answer.
@@ -38,7 +43,7 @@ class _Pace:
 
 
 def run(
-    network: "Network",
+    network: Network,
     data: Data,
     *,
     epochs: int,
@@ -65,9 +70,7 @@ def run(
             count = min(block, epochs - history.epochs)
             order = None
             if shuffle:
-                order = _random.permutations(
-                    network.seed, network.epochs_trained, count, data.rows
-                )
+                order = _random.permutations(network.seed, network.epochs_trained, count, data.rows)
             state = TrainingState(count, batch_size, learning_rate, order)
             _Block(network, data, state, pace, validation, bar).run()
             for callback in callbacks:
@@ -76,7 +79,7 @@ def run(
             callback.on_train_end(network)
 
 
-def _last(history: Any) -> dict[str, float]:
+def _last(history: History) -> dict[str, float]:
     return {key: values[-1] for key, values in history.items()}
 
 
@@ -85,12 +88,12 @@ class _Block:
 
     def __init__(
         self,
-        network: "Network",
+        network: Network,
         data: Data,
         state: TrainingState,
         pace: _Pace,
         validation: Data | None,
-        bar: "_Bar",
+        bar: _Bar,
     ) -> None:
         self.network, self.data, self.state = network, data, state
         self.pace, self.validation, self.bar = pace, validation, bar
@@ -121,12 +124,10 @@ class _Block:
             self.record()
 
     def train(self, steps: int) -> int:
-        done: int = self.backend.train(
-            self.network._plan, self.theta, self.data, self.state, steps
-        )
+        done: int = self.backend.train(self.network._plan, self.theta, self.data, self.state, steps)
         return done
 
-    def checkpoint(self) -> "tuple[float, Array, tuple[int, int, Array]]":
+    def checkpoint(self) -> tuple[float, Array, tuple[int, int, Array]]:
         return time.perf_counter(), self.theta.copy(), self.state.snapshot()
 
     def record(self) -> None:
@@ -147,7 +148,7 @@ class _Block:
         self.bar.show(self.history, state.position / self.data.rows)
 
     def diverged(
-        self, what: str, _time: float, theta: Array, state: "tuple[int, int, Array]"
+        self, what: str, _time: float, theta: Array, state: tuple[int, int, Array]
     ) -> None:
         """Put the last finite parameters in place and raise `DivergedError`."""
         epoch, position = self.state.epoch, self.state.position
@@ -215,14 +216,14 @@ class _Bar:
             desc=f"epoch 1/{epochs}",
         )
 
-    def __enter__(self) -> "_Bar":
+    def __enter__(self) -> _Bar:
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self.bar is not None:
             self.bar.close()
 
-    def show(self, history: Any, part: float) -> None:
+    def show(self, history: History, part: float) -> None:
         """Show the epochs that are done, and the part of the present one."""
         if self.bar is None:
             return

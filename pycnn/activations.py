@@ -11,6 +11,8 @@ softmax   e^z_j / sum_k e^z_k          Jacobian a_j (1[j=k] - a_k)
 ========  ===========================  =================================
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 from pycnn._names import check_choice

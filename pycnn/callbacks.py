@@ -1,5 +1,7 @@
 """Callbacks: code of the user's own that runs between epochs."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -18,24 +20,24 @@ class Callback:
     also takes plain functions ``f(network, epoch, logs)``, called at the end of each epoch.
     """
 
-    def on_train_begin(self, network: "Network") -> None:
+    def on_train_begin(self, network: Network) -> None:
         """Run before the first epoch."""
 
-    def on_epoch_begin(self, network: "Network", epoch: int) -> None:
+    def on_epoch_begin(self, network: Network, epoch: int) -> None:
         """Run before an epoch; epochs count from 1."""
 
-    def on_epoch_end(self, network: "Network", epoch: int, logs: dict[str, float]) -> None:
+    def on_epoch_end(self, network: Network, epoch: int, logs: dict[str, float]) -> None:
         """Run after an epoch; `logs` has what `History` gets: ``loss``, ``val_loss``, ..."""
 
-    def on_train_end(self, network: "Network") -> None:
+    def on_train_end(self, network: Network) -> None:
         """Run after the last epoch; not after an exception."""
 
 
 class _FunctionCallback(Callback):
-    def __init__(self, function: Callable[["Network", int, dict[str, float]], Any]) -> None:
+    def __init__(self, function: Callable[[Network, int, dict[str, float]], Any]) -> None:
         self.function = function
 
-    def on_epoch_end(self, network: "Network", epoch: int, logs: dict[str, float]) -> None:
+    def on_epoch_end(self, network: Network, epoch: int, logs: dict[str, float]) -> None:
         self.function(network, epoch, logs)
 
 

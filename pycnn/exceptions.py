@@ -23,7 +23,7 @@ class ShapeError(PycnnError, ValueError):
 
 
 class DataTypeError(PycnnError, TypeError, ValueError):
-    """Values are not numbers. (NumPy calls this a TypeError, scikit-learn a ValueError.)"""
+    """Values are not numbers: a TypeError to NumPy, a ValueError to scikit-learn."""
 
 
 class DataError(PycnnError, ValueError):

@@ -1,8 +1,14 @@
 """What training has measured, epoch by epoch."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
 
 __all__ = ["History"]
 
@@ -11,8 +17,8 @@ class History(Mapping[str, list[float]]):
     """A value an epoch for each quantity: ``history["loss"][-1]`` is the last epoch's loss.
 
     ``loss`` (and ``accuracy`` for classes) is the mean over the epoch's mini-batches as they were
-    trained on, each before its own update; ``val_loss``, ``val_accuracy`` or ``val_r2`` are those of
-    the validation data after the epoch.
+    trained on, each before its own update; ``val_loss``, ``val_accuracy`` or ``val_r2`` are
+    those of the validation data after the epoch.
 
     Attributes
     ----------
@@ -43,7 +49,7 @@ class History(Mapping[str, list[float]]):
         last = ", ".join(f"{key}={values[-1]:.4g}" for key, values in self._values.items())
         return f"History(epochs={self.epochs}{', last: ' + last if last else ''})"
 
-    def plot(self, path: "str | Path | None" = None) -> Any:
+    def plot(self, path: str | Path | None = None) -> Figure:
         """Draw the learning curves; needs the ``plot`` extra (Matplotlib).
 
         Parameters

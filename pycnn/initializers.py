@@ -17,15 +17,21 @@ zeros              0
 ``xavier_uniform`` and ``xavier_normal`` are other names of Glorot's.
 """
 
+from __future__ import annotations
+
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pycnn import _random
 from pycnn._names import look_up
 from pycnn.exceptions import DataError, DataTypeError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
 
 __all__ = [
     "GlorotNormal",
@@ -37,8 +43,6 @@ __all__ = [
     "Uniform",
     "Zeros",
 ]
-
-Array = NDArray[np.float64]
 
 
 class Initializer:
@@ -167,7 +171,7 @@ _TABLE["xavier_uniform"] = GlorotUniform
 _TABLE["xavier_normal"] = GlorotNormal
 
 
-def get(initializer: "str | dict[str, Any] | Initializer", argument: str) -> Initializer:
+def get(initializer: str | dict[str, Any] | Initializer, argument: str) -> Initializer:
     """Return an initializer from an object, its name, or its `Initializer.config`."""
     if isinstance(initializer, Initializer):
         return initializer

@@ -1,20 +1,24 @@
 """Layers, as users write them down; a `Network` holds copies that carry its parameters."""
 
+from __future__ import annotations
+
 import copy
 import operator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from pycnn import activations, initializers
 from pycnn._data import as_values
 from pycnn._names import look_up
 from pycnn.exceptions import DataError, DataTypeError, PycnnError
 
-__all__ = ["Dense", "Layer"]
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
-Array = NDArray[np.float64]
+    Array = NDArray[np.float64]
+
+__all__ = ["Dense", "Layer"]
 
 
 def check_size(value: Any, name: str) -> int:
@@ -63,8 +67,8 @@ class Dense:
         units: int,
         activation: str = "linear",
         *,
-        weight_initializer: "str | initializers.Initializer | None" = None,
-        bias_initializer: "str | initializers.Initializer" = "zeros",
+        weight_initializer: str | initializers.Initializer | None = None,
+        bias_initializer: str | initializers.Initializer = "zeros",
     ) -> None:
         self.units = check_size(units, "units")
         self.activation = activations.check(activation)
@@ -80,7 +84,7 @@ class Dense:
         """Return how many parameters the layer has on top of `fan_in` inputs."""
         return self.units * fan_in + self.units
 
-    def bound(self, theta: Array, fan_in: int) -> "Dense":
+    def bound(self, theta: Array, fan_in: int) -> Dense:
         """Return a copy whose W and b are views into `theta`, this layer's part of it."""
         layer = copy.copy(self)
         count = self.units * fan_in

@@ -11,6 +11,8 @@ categorical_crossentropy  -sum_j y_j log a_j                              softma
 A mini-batch's loss is the mean over its samples; with sample weights, the weighted mean.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 from pycnn._names import check_choice

@@ -1,16 +1,15 @@
 """`Network`: the face that users meet."""
 
+from __future__ import annotations
+
+import contextlib
 import os
 import threading
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from pycnn import _data, _random, _training, backend, losses, optimizers
-from pycnn._data import Targets
 from pycnn.backend.interface import Data, LayerSpec, Totals
 from pycnn.callbacks import as_callbacks
 from pycnn.exceptions import (
@@ -24,9 +23,16 @@ from pycnn.history import History
 from pycnn.layers import Dense, Layer, check_size
 from pycnn.trace import Trace
 
-__all__ = ["Network"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-Array = NDArray[np.float64]
+    from numpy.typing import ArrayLike, NDArray
+
+    from pycnn._data import Targets
+
+    Array = NDArray[np.float64]
+
+__all__ = ["Network", "load"]
 
 # Vectors of the kernels and cache lines are at most this long.
 ALIGNMENT = 64
@@ -162,9 +168,7 @@ class Network:
     def __repr__(self) -> str:
         layers = ", ".join(map(repr, self.layers))
         backend = f", backend={self._backend_name!r}" if self._backend_name != "auto" else ""
-        return (
-            f"Network({self.inputs}, [{layers}], loss={self.loss!r}, seed={self.seed}{backend})"
-        )
+        return f"Network({self.inputs}, [{layers}], loss={self.loss!r}, seed={self.seed}{backend})"
 
     def summary(self) -> None:
         """Print the layers with their shapes and numbers of parameters."""
@@ -344,9 +348,6 @@ class Network:
             dW.append(grad[at:end].reshape(layer.W.shape))
             at = end + layer.b.size
             db.append(grad[end:at])
-        targets = data.y.T
-        if data.y.ndim == 1:
-            targets = (np.arange(self.outputs)[:, None] == data.y).astype(np.float64)
         return Trace(
             A=[data.x.T.copy(), *by_layer(a)],
             Z=[None, *by_layer(z)],
@@ -354,7 +355,7 @@ class Network:
             dW=dW,
             db=db,
             loss=totals.mean_loss(),
-            Y=targets.copy(),
+            Y=data.one_hot(self.outputs).T.copy(),
         )
 
     # -------------------------------------------------------------- training it
@@ -366,13 +367,13 @@ class Network:
         *,
         epochs: int = 10,
         batch_size: int | None = 32,
-        optimizer: "optimizers.SGD | str | None" = None,
-        validation_data: "Sequence[Any] | None" = None,
+        optimizer: optimizers.SGD | str | None = None,
+        validation_data: Sequence[Any] | None = None,
         validation_split: float = 0.0,
         sample_weight: ArrayLike | None = None,
-        class_weight: "dict[Any, float] | str | None" = None,
+        class_weight: Mapping[Any, float] | str | None = None,
         shuffle: bool = True,
-        callbacks: "Iterable[Any] | None" = None,
+        callbacks: Iterable[Any] | None = None,
         progress: bool | None = None,
     ) -> History:
         """Train by mini-batch gradient descent, on from where the parameters stand.
@@ -429,16 +430,19 @@ class Network:
             batch_size = check_size(batch_size, "batch_size")
         optimizer = optimizers.get(optimizer)
         hooks = as_callbacks(callbacks)
-        with self._training_lock():
+        if validation_data is not None and validation_split:
+            raise DataError("give validation_data or validation_split, not both")
+        with _training_lock(self):
             data, targets = self._prepare(X, y, sample_weight, learn=True)
             by_class = _data.class_weights(class_weight, targets, self.loss, self.outputs)
-            data, held_out = self._split(data, validation_data, validation_split, targets)
+            weighted = data
             if by_class is not None:
-                by_class = by_class[held_out[1]] if held_out is not None else by_class
-                data = data._replace(
-                    weight=by_class if data.weight is None else data.weight * by_class
-                )
-            validation = self._validation(validation_data, targets) or (held_out and held_out[0])
+                weight = by_class if data.weight is None else data.weight * by_class
+                weighted = data._replace(weight=weight)
+            validation = self._validation(validation_data, targets.classes)
+            if validation_split:
+                keep, held_out = _data.split_rows(data.rows, validation_split, self.seed)
+                weighted, validation = weighted.take(keep), data.take(held_out)
             if not np.isfinite(self._theta).all():
                 raise DataError("the network's parameters are not finite: training cannot start")
             self.classes = targets.classes
@@ -446,9 +450,9 @@ class Network:
             self.history = History()
             _training.run(
                 self,
-                data,
+                weighted,
                 epochs=epochs,
-                batch_size=min(batch_size or data.rows, data.rows),
+                batch_size=min(batch_size or weighted.rows, weighted.rows),
                 learning_rate=optimizer.learning_rate,
                 shuffle=shuffle,
                 validation=validation,
@@ -456,9 +460,6 @@ class Network:
                 progress=progress,
             )
             return self.history
-
-    def _training_lock(self) -> "_TrainingLock":
-        return _TrainingLock(self)
 
     def _prepare(
         self, X: Any, y: Any, sample_weight: Any = None, *, learn: bool = False, prefix: str = ""
@@ -469,7 +470,7 @@ class Network:
         return Data(x, targets.y, weight), targets
 
     def _encode(
-        self, y: Any, name: str, rows: int, classes: "NDArray[Any] | None", learn: bool
+        self, y: Any, name: str, rows: int, classes: NDArray[Any] | None, learn: bool
     ) -> Targets:
         return _data.encode_targets(
             y,
@@ -481,54 +482,24 @@ class Network:
             learn=learn,
         )
 
-    def _validation(self, validation_data: Any, targets: Targets) -> Data | None:
+    def _validation(self, validation_data: Any, classes: NDArray[Any] | None) -> Data | None:
         """Return the user's validation data, with labels held to the classes just learned."""
         if validation_data is None:
             return None
-        X, y, *rest = validation_data
-        x = _data.as_matrix(X, "validation X", self.inputs)
-        encoded = self._encode(y, "validation y", len(x), targets.classes, False)
-        weight = _data.as_weights(
-            rest[0] if rest else None, "validation sample_weight", len(x)
-        )
-        return Data(x, encoded.y, weight)
-
-    def _split(
-        self, data: Data, validation_data: Any, validation_split: float, targets: Targets
-    ) -> "tuple[Data, tuple[Data, NDArray[np.intp]] | None]":
-        """Return the training data, and what is held out with the rows that are kept."""
-        if validation_data is not None:
-            if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
-                raise DataTypeError(
-                    "validation_data must be (X, y) or (X, y, sample_weight), "
-                    f"got {type(validation_data).__name__}"
-                )
-            if validation_split:
-                raise DataError("give validation_data or validation_split, not both")
-        if not validation_split:
-            return data, None
-        if not isinstance(validation_split, (int, float)) or not 0 < validation_split < 1:
-            raise DataError(
-                f"validation_split must be at least 0 and below 1, got {validation_split!r}"
+        if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
+            raise DataTypeError(
+                "validation_data must be (X, y) or (X, y, sample_weight), "
+                f"got {type(validation_data).__name__}"
             )
-        held = max(1, round(data.rows * validation_split))
-        if held >= data.rows:
-            raise DataError(
-                f"validation_split={validation_split} leaves none of {data.rows} samples to train on"
-            )
-        keys = _random.generator(self.seed, _random.SPLITTING).random_raw(data.rows)
-        order = np.argsort(keys, kind="stable")
-        keep, out = np.sort(order[held:]), np.sort(order[:held])
-
-        def rows(index: "NDArray[np.intp]") -> Data:
-            weight = None if data.weight is None else data.weight[index]
-            return Data(data.x[index], data.y[index], weight)
-
-        return rows(keep), (rows(out), keep)
+        x = _data.as_matrix(validation_data[0], "validation X", self.inputs)
+        targets = self._encode(validation_data[1], "validation y", len(x), classes, False)
+        weight = validation_data[2] if len(validation_data) == 3 else None
+        weight = _data.as_weights(weight, "validation sample_weight", len(x))
+        return Data(x, targets.y, weight)
 
     # -------------------------------------------------------------- keeping it
 
-    def save(self, path: "str | os.PathLike[str]") -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a safetensors file: architecture, parameters, classes, metadata.
 
         Parameters
@@ -544,9 +515,9 @@ class Network:
         DataTypeError
             If `metadata` holds what JSON cannot.
         """
-        from pycnn._io import save
+        from pycnn._io import save  # safetensors, json: imported when used
 
-        save(self, Path(path))
+        save(self, path)
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -572,21 +543,45 @@ class Network:
         self.metadata = dict(state["metadata"])
 
 
-class _TrainingLock:
-    """Lets one `fit` at a time train a network, and forgets one that a fork left behind."""
+@contextlib.contextmanager
+def _training_lock(network: Network) -> Iterator[None]:
+    """Let one `fit` at a time train a network; forget one that a fork has left behind."""
+    if network._fitting_process != os.getpid():  # the thread that held it is not in this process
+        network._fitting, network._fitting_process = threading.Lock(), os.getpid()
+    if not network._fitting.acquire(blocking=False):
+        raise BusyError("this network is being trained already; train a copy instead")
+    try:
+        yield
+    finally:
+        network._fitting.release()
 
-    def __init__(self, network: Network) -> None:
-        self.network = network
 
-    def __enter__(self) -> None:
-        net = self.network
-        if net._fitting_process != os.getpid():  # the thread that held it is not in this process
-            net._fitting, net._fitting_process = threading.Lock(), os.getpid()
-        if not net._fitting.acquire(blocking=False):
-            raise BusyError("this network is being trained already; train a copy instead")
+def load(path: str | os.PathLike[str], backend: str = "auto") -> Network:
+    """Read a network that `Network.save` wrote.
 
-    def __exit__(self, *exception: object) -> None:
-        self.network._fitting.release()
+    Parameters
+    ----------
+    path : path-like
+    backend : {"auto", "c", "numpy"}, default "auto"
+        Which core the network computes with.
+
+    Returns
+    -------
+    Network
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ModelFileError
+        If it is not an intact pycnn model: truncated, altered, or of another kind. Nothing in the
+        file is ever run as code.
+    """
+    from pycnn._io import read_state  # safetensors, json: imported when used
+
+    network = Network.__new__(Network)
+    network.__setstate__(read_state(path) | {"backend": backend})
+    return network
 
 
 def _check_layers(layers: Any) -> list[Layer]:

@@ -1,5 +1,7 @@
 """Optimizers: how a gradient changes the parameters. The arithmetic is in the backends."""
 
+from __future__ import annotations
+
 import math
 from typing import Any
 

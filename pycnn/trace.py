@@ -1,13 +1,17 @@
 """The lecture's quantities, in the lecture's orientation: a column is a sample."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
 
 __all__ = ["Trace"]
-
-Array = NDArray[np.float64]
 
 
 class Trace(NamedTuple):

@@ -1,5 +1,7 @@
 """The seam: one interface, two implementations, `c` and `numpy`, chosen by name."""
 
+from __future__ import annotations
+
 import functools
 import importlib
 import os

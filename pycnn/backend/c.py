@@ -1,13 +1,19 @@
 """The C backend: lends NumPy's buffers to the compiled core. The twin of `numpy`."""
 
-from collections.abc import Sequence
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pycnn._native import ffi, lib
-from pycnn.backend.interface import Array, Data, LayerSpec, NotFiniteError, Totals, TrainingState
+from pycnn.backend.interface import NotFiniteError, Totals
 from pycnn.exceptions import LabelError, PycnnError, ShapeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pycnn.backend.interface import Array, Data, LayerSpec, TrainingState
 
 __all__ = [
     "compiler",

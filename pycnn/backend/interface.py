@@ -1,11 +1,15 @@
 """What passes the seam: plain data that both backends read. Validation has happened above."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
 
 
 class LayerSpec(NamedTuple):
@@ -20,12 +24,24 @@ class Data(NamedTuple):
     """Labelled samples: contiguous float64 (labels: intp), a row a sample."""
 
     x: Array  # (rows, n_0)
-    y: "Array | NDArray[np.intp]"  # (rows, n_L), or (rows,) class indices
+    y: Array | NDArray[np.intp]  # (rows, n_L), or (rows,) class indices
     weight: Array | None  # (rows,), or all are 1
 
     @property
     def rows(self) -> int:
+        """Number of samples."""
         return len(self.x)
+
+    def one_hot(self, units: int) -> Array:
+        """Return the targets as (rows, n_L) numbers, also where they are class indices."""
+        if self.y.ndim == 1:
+            return (self.y[:, None] == np.arange(units)).astype(np.float64)
+        return self.y.astype(np.float64, copy=False)
+
+    def take(self, index: NDArray[np.intp] | slice) -> Data:
+        """Return some rows."""
+        weight = None if self.weight is None else self.weight[index]
+        return Data(self.x[index], self.y[index], weight)
 
 
 class Totals(NamedTuple):
@@ -36,9 +52,11 @@ class Totals(NamedTuple):
     correct: float
 
     def mean_loss(self) -> float:
+        """Return the weighted mean; 0 when all weights are."""
         return self.loss / self.weight if self.weight else 0.0
 
     def accuracy(self) -> float:
+        """Return the weighted share of right answers; 0 when all weights are."""
         return self.correct / self.weight if self.weight else 0.0
 
 
@@ -54,7 +72,7 @@ class TrainingState:
         epochs: int,
         batch_size: int,
         learning_rate: float,
-        order: "NDArray[np.intp] | None",
+        order: NDArray[np.intp] | None,
     ) -> None:
         self.epochs = epochs
         self.epoch = 0
@@ -64,11 +82,11 @@ class TrainingState:
         self.order = order  # (epochs, rows), or None: as they lie
         self.totals: Array = np.zeros((epochs, 3))
 
-    def snapshot(self) -> "tuple[int, int, Array]":
+    def snapshot(self) -> tuple[int, int, Array]:
         """Return what a training step changes, to be put back by `restore`."""
         return self.epoch, self.position, self.totals.copy()
 
-    def restore(self, snapshot: "tuple[int, int, Array]") -> None:
+    def restore(self, snapshot: tuple[int, int, Array]) -> None:
         """Put back what `snapshot` returned."""
         self.epoch, self.position = snapshot[:2]
         self.totals[:] = snapshot[2]

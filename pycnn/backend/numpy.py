@@ -4,12 +4,18 @@ It is what runs where the C core cannot be compiled, and the specification that 
 against. Inside, A^[l] is (n_l, m); outside, a row is a sample.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pycnn.backend.interface import Array, Data, LayerSpec, NotFiniteError, Totals, TrainingState
+from pycnn.backend.interface import NotFiniteError, Totals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pycnn.backend.interface import Array, Data, LayerSpec, TrainingState
 
 __all__ = [
     "compiler",
@@ -96,7 +102,7 @@ ACTIVATIONS = {
     "softmax": (softmax, softmax_delta),
 }
 
-# ------------------------------------------- L of each sample, delta, and whether the class is right
+# ------------------------------------- L of each sample, delta, and whether the class is right
 
 
 def mse(z: Array, a: Array, y: Array) -> Array:
@@ -226,14 +232,10 @@ def _backward(
     return delta
 
 
-def _targets(plan: Plan, data: Data, rows: "slice | Array") -> tuple[Array, Array]:
-    """Return Y, (n_L, m), and the weights, (m,), of some rows."""
-    y = data.y[rows]
-    if y.ndim == 1:
-        Y = (np.arange(plan.layers[-1].units)[:, None] == y).astype(np.float64)
-    else:
-        Y = y.T
-    return Y, np.ones(len(y)) if data.weight is None else data.weight[rows]
+def _targets(plan: Plan, data: Data) -> tuple[Array, Array]:
+    """Return Y, (n_L, m), and the weights, (m,)."""
+    weight = np.ones(data.rows) if data.weight is None else data.weight
+    return data.one_hot(plan.layers[-1].units).T, weight
 
 
 def _totals(plan: Plan, Z: list[Array], A: list[Array], Y: Array, w: Array) -> Totals:
@@ -260,14 +262,14 @@ def predict(plan: Plan, theta: Array, x: Array, out: Array) -> None:
 def evaluate(plan: Plan, theta: Array, data: Data) -> Totals:
     """Return the sums of loss, weight and right answers over the data."""
     Z, A = _forward(plan, theta, data.x)
-    return _totals(plan, Z, A, *_targets(plan, data, slice(None)))
+    return _totals(plan, Z, A, *_targets(plan, data))
 
 
 @np.errstate(all="ignore")
 def gradients(plan: Plan, theta: Array, data: Data, grad: Array) -> Totals:
     """Put the mean loss's gradient over the data into `grad` (lecture, equations 3 and 4)."""
     Z, A = _forward(plan, theta, data.x)
-    Y, w = _targets(plan, data, slice(None))
+    Y, w = _targets(plan, data)
     _backward(plan, theta, Z, A, Y, w, grad)
     totals = _totals(plan, Z, A, Y, w)
     grad[:] = grad / totals.weight if totals.weight else 0.0
@@ -280,7 +282,7 @@ def trace(
 ) -> Totals:
     """As `gradients`, and put Z, A and delta of each layer, one after the other, into the rest."""
     Z, A = _forward(plan, theta, data.x)
-    Y, w = _targets(plan, data, slice(None))
+    Y, w = _targets(plan, data)
     D = _backward(plan, theta, Z, A, Y, w, grad)
     for out, parts in ((z, Z), (a, A[1:]), (delta, D)):
         np.concatenate([part.ravel() for part in parts], out=out)
@@ -303,10 +305,9 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
     while steps < max_steps and state.epoch < state.epochs:
         end = min(state.position + state.batch_size, data.rows)
         rows = slice(state.position, end)
-        if state.order is not None:
-            rows = state.order[state.epoch, rows]
-        Z, A = _forward(plan, theta, data.x[rows])
-        Y, w = _targets(plan, data, rows)
+        batch = data.take(rows if state.order is None else state.order[state.epoch, rows])
+        Z, A = _forward(plan, theta, batch.x)
+        Y, w = _targets(plan, batch)
         totals = _totals(plan, Z, A, Y, w)
         if not np.isfinite(totals.loss):
             raise NotFiniteError(steps)

@@ -1,10 +1,13 @@
 """Small real data sets that come with the package."""
 
-from importlib.resources import files
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Samples", "load_digits"]
 
@@ -37,6 +40,8 @@ def load_digits() -> Samples:
     >>> X.shape, y[:3]
     ((1797, 64), array([0, 1, 2]))
     """
+    from importlib.resources import files
+
     with (
         files(__name__).joinpath("digits.npz").open("rb") as file,
         np.load(file, allow_pickle=False) as stored,
