@@ -193,14 +193,19 @@ class _Block:
             stride = max(1, stride // 16)
 
 
+def _is_interactive() -> bool:
+    """Tell whether someone is looking: a terminal, or a notebook."""
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    return terminal or "ipykernel" in sys.modules
+
+
 class _Bar:
     """A progress bar, where one is wanted and tqdm is there."""
 
     def __init__(self, epochs: int, progress: bool | None) -> None:
         self.epochs = epochs
         self.bar: Any = None
-        wanted = sys.stderr is not None and sys.stderr.isatty() if progress is None else progress
-        if not wanted:
+        if not (_is_interactive() if progress is None else progress):
             return
         try:
             from tqdm.auto import tqdm
