@@ -3,45 +3,53 @@
 #define PYCNN_LAYER_H
 
 #include "activation.h"
-#include "common.h"
+#include "kernels.h"
 
 typedef struct layer_ops layer_ops;
 
 typedef struct {
     const layer_ops *ops;
+    const kernel_table *kernels;
     const activation_ops *activation;
     size_t fan_in, fan_out;
     size_t parameter_count;
     size_t offset; /* of its parameters in theta */
 } layer;
 
-/* What a layer reads and writes for one mini-batch; the buffers belong to the workspace. */
+/* What a layer reads and writes for one mini-batch; the buffers belong to the workspace.
+ *
+ * [units,batch] matrices have rows `stride` apart, a multiple of the kernels' lanes: what lies
+ * between batch and stride is computed along and never read for a result. [batch,units] matrices
+ * have rows padded likewise, with a 1 behind the last unit: the input of the bias. */
 typedef struct {
-    size_t batch;
+    size_t batch, stride;
     const double *input;      /* [fan_in,batch] */
     const double *input_rows; /* [batch,fan_in] the same, a row a sample; NULL in forward mode */
+    size_t input_row_stride;
     double *z;                /* [fan_out,batch]; may be `output` where nobody reads z again */
     double *output;           /* [fan_out,batch] */
     double *output_rows;      /* [batch,fan_out]; NULL in forward mode and for the last layer */
+    size_t output_row_stride;
     double *delta;            /* [fan_out,batch] dL/doutput, which backward turns into dL/dz */
     bool delta_is_dz;         /* ... unless the loss has done that already */
     double *delta_input;      /* [fan_in,batch] dL/dinput; NULL for the first layer */
 } layer_io;
 
 struct layer_ops {
-    /* Sets fan_out, parameter_count and activation from the spec; fan_in is set. */
+    /* Sets fan_out, parameter_count and activation from the spec; fan_in and kernels are set. */
     int (*create)(layer *self, const pycnn_layer_spec *spec);
     /* input -> z, output (and output_rows). theta is this layer's own part. */
     void (*forward)(const layer *self, const double *theta, const layer_io *io);
-    /* delta -> delta_input, and the sums over the mini-batch of the parameters' gradients: set
-     * in grad, or with `accumulate` added to it. */
-    void (*backward)(const layer *self, double *grad, const double *theta, const layer_io *io,
-                     bool accumulate);
+    /* delta -> delta_input, and the parameters' gradients, summed over the mini-batch, into this
+     * layer's part of a gradient or, with GRADIENT_DESCEND, into theta itself. */
+    void (*backward)(const layer *self, double *out, gradient_use use, double step,
+                     const double *theta, const layer_io *io);
 };
 
 extern const layer_ops pycnn_dense_ops;
 
-/* dst[columns,rows] = src[rows,columns]^T */
-void pycnn_transpose(double *dst, const double *src, size_t rows, size_t columns);
+/* dst[columns,rows] = src[rows,columns]^T; the strides are those of rows in memory. */
+void pycnn_transpose(double *dst, size_t dst_stride, const double *src, size_t src_stride,
+                     size_t rows, size_t columns);
 
 #endif

@@ -14,7 +14,7 @@ static void mse_value(double *loss, const loss_inputs *in)
     memset(loss, 0, in->batch * sizeof *loss);
     for (size_t j = 0; j < in->units; j++) {
         for (size_t i = 0; i < in->batch; i++) {
-            const double error = in->a[j * in->batch + i] - in->y[j * in->batch + i];
+            const double error = in->a[j * in->stride + i] - in->y[j * in->stride + i];
             loss[i] += 0.5 * error * error;
         }
     }
@@ -22,7 +22,7 @@ static void mse_value(double *loss, const loss_inputs *in)
 
 static void mse_delta(double *delta, const loss_inputs *in)
 {
-    for (size_t i = 0; i < in->units * in->batch; i++) {
+    for (size_t i = 0; i < in->units * in->stride; i++) {
         delta[i] = in->a[i] - in->y[i];
     }
 }
@@ -36,7 +36,7 @@ static void binary_value(double *loss, const loss_inputs *in)
     memset(loss, 0, in->batch * sizeof *loss);
     for (size_t j = 0; j < in->units; j++) {
         for (size_t i = 0; i < in->batch; i++) {
-            const double z = in->z[j * in->batch + i], y = in->y[j * in->batch + i];
+            const double z = in->z[j * in->stride + i], y = in->y[j * in->stride + i];
             /* z - z*y would overflow to inf - inf; z*(1-y) cannot. */
             loss[i] += (z > 0 ? z * (1 - y) : -z * y) + log1p(exp(-fabs(z)));
         }
@@ -45,7 +45,7 @@ static void binary_value(double *loss, const loss_inputs *in)
 
 static void binary_delta(double *delta, const loss_inputs *in)
 {
-    for (size_t i = 0; i < in->units * in->batch; i++) {
+    for (size_t i = 0; i < in->units * in->stride; i++) {
         const double z = in->z[i], y = in->y[i];
         const double e = exp(-fabs(z)), large = 1 / (1 + e), small = e / (1 + e);
         delta[i] = z >= 0 ? (1 - y) * large - y * small : (1 - y) * small - y * large;
@@ -57,7 +57,7 @@ static void binary_correct(double *correct, const loss_inputs *in)
     memset(correct, 0, in->batch * sizeof *correct);
     for (size_t j = 0; j < in->units; j++) {
         for (size_t i = 0; i < in->batch; i++) {
-            const size_t ji = j * in->batch + i;
+            const size_t ji = j * in->stride + i;
             correct[i] += (in->a[ji] > 0.5) == (in->y[ji] > 0.5);
         }
     }
@@ -72,35 +72,35 @@ static void binary_correct(double *correct, const loss_inputs *in)
  * dL/dz_j = a_j sum_k y_k - y_j = a_j (sum_k y_k - y_j) - y_j (1 - a_j), with
  * 1 - a_t = rest / (1 + rest). For one-hot y this is a - y. */
 
-static size_t argmax(const double *column, size_t units, size_t batch)
+static size_t argmax(const double *column, size_t units, size_t stride)
 {
     size_t best = 0;
     for (size_t j = 1; j < units; j++) {
-        best = column[j * batch] > column[best * batch] ? j : best;
+        best = column[j * stride] > column[best * stride] ? j : best;
     }
     return best;
 }
 
 /* sum_{j != top} a_j / a_top */
-static double odds_against(const double *a, size_t top, size_t units, size_t batch)
+static double odds_against(const double *a, size_t top, size_t units, size_t stride)
 {
     double rest = 0;
     for (size_t j = 0; j < units; j++) {
-        rest += j == top ? 0 : a[j * batch];
+        rest += j == top ? 0 : a[j * stride];
     }
-    return rest / a[top * batch];
+    return rest / a[top * stride];
 }
 
 static void categorical_value(double *loss, const loss_inputs *in)
 {
     for (size_t i = 0; i < in->batch; i++) {
         const double *z = in->z + i, *y = in->y + i;
-        const size_t top = argmax(z, in->units, in->batch);
-        const double log_sum = log1p(odds_against(in->a + i, top, in->units, in->batch));
+        const size_t top = argmax(z, in->units, in->stride);
+        const double log_sum = log1p(odds_against(in->a + i, top, in->units, in->stride));
         loss[i] = 0;
         for (size_t j = 0; j < in->units; j++) {
-            if (y[j * in->batch] != 0) { /* 0 * inf is not what the limit says */
-                loss[i] += y[j * in->batch] * (z[top * in->batch] - z[j * in->batch] + log_sum);
+            if (y[j * in->stride] != 0) { /* 0 * inf is not what the limit says */
+                loss[i] += y[j * in->stride] * (z[top * in->stride] - z[j * in->stride] + log_sum);
             }
         }
     }
@@ -110,16 +110,16 @@ static void categorical_delta(double *delta, const loss_inputs *in)
 {
     for (size_t i = 0; i < in->batch; i++) {
         const double *z = in->z + i, *a = in->a + i, *y = in->y + i;
-        const size_t top = argmax(z, in->units, in->batch);
-        const double rest = odds_against(a, top, in->units, in->batch);
+        const size_t top = argmax(z, in->units, in->stride);
+        const double rest = odds_against(a, top, in->units, in->stride);
         double y_sum = 0;
         for (size_t j = 0; j < in->units; j++) {
-            y_sum += y[j * in->batch];
+            y_sum += y[j * in->stride];
         }
         for (size_t j = 0; j < in->units; j++) {
-            const double aj = a[j * in->batch], yj = y[j * in->batch];
+            const double aj = a[j * in->stride], yj = y[j * in->stride];
             const double not_aj = j == top ? rest / (1 + rest) : 1 - aj;
-            delta[j * in->batch + i] = aj * (y_sum - yj) - yj * not_aj;
+            delta[j * in->stride + i] = aj * (y_sum - yj) - yj * not_aj;
         }
     }
 }
@@ -127,8 +127,8 @@ static void categorical_delta(double *delta, const loss_inputs *in)
 static void categorical_correct(double *correct, const loss_inputs *in)
 {
     for (size_t i = 0; i < in->batch; i++) {
-        correct[i] = argmax(in->a + i, in->units, in->batch) ==
-                     argmax(in->y + i, in->units, in->batch);
+        correct[i] = argmax(in->a + i, in->units, in->stride) ==
+                     argmax(in->y + i, in->units, in->stride);
     }
 }
 

@@ -4,10 +4,10 @@
 
 #include "common.h"
 
-/* What a loss reads of the output layer; z, a and y are [units,batch]. */
+/* What a loss reads of the output layer; z, a and y are [units,batch], rows `stride` apart. */
 typedef struct {
     const double *z, *a, *y;
-    size_t units, batch;
+    size_t units, batch, stride;
 } loss_inputs;
 
 typedef struct {

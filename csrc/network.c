@@ -4,13 +4,13 @@
 
 #include "layer.h"
 #include "loss.h"
-#include "optim.h"
 
 /* ---------------------------------------------------------------- the plan */
 
 struct pycnn_network {
     size_t inputs, outputs, depth, parameter_count;
     const loss_ops *loss;
+    const kernel_table *kernels;
     layer layers[]; /* [depth] */
 };
 
@@ -30,6 +30,7 @@ static int create_layers(pycnn_network *net, const pycnn_layer_spec *specs)
         self->ops = find_layer_ops(specs[l].kind);
         RETURN_IF(self->ops == NULL, PYCNN_ERROR_ARGUMENT);
         self->fan_in = fan_in;
+        self->kernels = net->kernels;
         self->offset = net->parameter_count;
         TRY(self->ops->create(self, &specs[l]));
         TRY(add_product(&net->parameter_count, self->parameter_count, 1));
@@ -52,6 +53,8 @@ int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_s
     RETURN_IF(ops == NULL, PYCNN_ERROR_ARGUMENT);
     RETURN_IF(ops->activation >= 0 && ops->activation != layers[depth - 1].activation,
               PYCNN_ERROR_PAIRING);
+    const kernel_table *kernels = pycnn_kernels_find();
+    RETURN_IF(kernels == NULL, PYCNN_ERROR_ISA);
 
     size_t bytes = sizeof(pycnn_network);
     TRY(add_product(&bytes, depth, sizeof(layer)));
@@ -61,6 +64,7 @@ int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_s
     net->inputs = inputs;
     net->depth = depth;
     net->loss = ops;
+    net->kernels = kernels;
     const int status = create_layers(net, layers);
     if (status != PYCNN_OK) {
         PYCNN_FREE(net);
@@ -83,7 +87,7 @@ struct pycnn_workspace {
     const pycnn_network *net;
     size_t capacity; /* samples that fit */
     int mode;
-    double *rows;    /* [capacity,inputs] a gathered mini-batch; NULL in forward mode */
+    double *rows;    /* [capacity,inputs] a gathered mini-batch, padded as a layer_io says */
     double *input;   /* [inputs,capacity] the same, transposed */
     double *y;       /* [outputs,capacity] */
     double *weight;  /* [capacity] */
@@ -92,6 +96,9 @@ struct pycnn_workspace {
     double *grad;    /* [parameter_count]; NULL in forward mode */
     layer_io io[];   /* [depth] */
 };
+
+/* Buffers start on a cache line. */
+#define ALIGNMENT 64
 
 /* One walk both measures the buffers (base NULL) and hands them out, so the two cannot differ. */
 typedef struct {
@@ -104,15 +111,22 @@ static double *take(arena *memory, size_t a, size_t b)
 {
     double *block = memory->base == NULL ? NULL : memory->base + memory->used;
     memory->overflow |= add_product(&memory->used, a, b) != PYCNN_OK;
+    memory->used = round_up(memory->used, ALIGNMENT / sizeof(double));
     return block;
+}
+
+/* Room for a [batch,units] matrix with a column for the bias. */
+static size_t row_stride(const pycnn_network *net, size_t units)
+{
+    return round_up(units + 1, net->kernels->lanes);
 }
 
 static void lay_out(pycnn_workspace *ws, const pycnn_network *net, arena *memory)
 {
-    const size_t m = ws->capacity;
+    const size_t m = round_up(ws->capacity, net->kernels->lanes);
     const bool backward = ws->mode >= PYCNN_BACKWARD;
     ws->input = take(memory, net->inputs, m);
-    ws->rows = backward ? take(memory, net->inputs, m) : NULL;
+    ws->rows = take(memory, row_stride(net, net->inputs), ws->capacity);
     ws->y = take(memory, net->outputs, m);
     ws->weight = take(memory, m, 1);
     ws->loss = take(memory, m, 1);
@@ -125,18 +139,18 @@ static void lay_out(pycnn_workspace *ws, const pycnn_network *net, arena *memory
         layer_io *io = &ws->io[l];
         io->input = below == NULL ? ws->input : below->output;
         io->input_rows = below == NULL ? ws->rows : below->output_rows;
+        io->input_row_stride = row_stride(net, self->fan_in);
         io->output = take(memory, self->fan_out, m);
         /* The losses read the output layer's z; elsewhere only a trace does. */
         io->z = last || ws->mode == PYCNN_TRACE ? take(memory, self->fan_out, m) : io->output;
-        io->output_rows = backward && !last ? take(memory, self->fan_out, m) : NULL;
+        io->output_row_stride = row_stride(net, self->fan_out);
+        io->output_rows =
+            backward && !last ? take(memory, io->output_row_stride, ws->capacity) : NULL;
         io->delta = backward ? take(memory, self->fan_out, m) : NULL;
         io->delta_is_dz = last && net->loss->activation >= 0;
         io->delta_input = below == NULL ? NULL : below->delta;
     }
 }
-
-/* Buffers start on a cache line. */
-#define ALIGNMENT 64
 
 int pycnn_workspace_create(pycnn_workspace **out, const pycnn_network *net, size_t batch, int mode)
 {
@@ -165,6 +179,7 @@ int pycnn_workspace_create(pycnn_workspace **out, const pycnn_network *net, size
     }
     if (status == PYCNN_OK) {
         memcpy(whole, ws, head);
+        memset((char *)whole + head, 0, bytes - head); /* padding is computed along */
         const uintptr_t end = (uintptr_t)whole + head;
         const uintptr_t start = (end + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
         arena memory = {.base = (double *)start};
@@ -194,7 +209,8 @@ static int check_data(const double *theta, const pycnn_dataset *data)
 
 /* ---------------------------------------------------------------- one mini-batch */
 
-void pycnn_transpose(double *RESTRICT dst, const double *RESTRICT src, size_t rows, size_t columns)
+void pycnn_transpose(double *RESTRICT dst, size_t dst_stride, const double *RESTRICT src,
+                     size_t src_stride, size_t rows, size_t columns)
 {
     enum { BLOCK = 8 }; /* a block's rows and columns are one cache line each */
     for (size_t r0 = 0; r0 < rows; r0 += BLOCK) {
@@ -203,7 +219,7 @@ void pycnn_transpose(double *RESTRICT dst, const double *RESTRICT src, size_t ro
             const size_t c1 = MIN(c0 + BLOCK, columns);
             for (size_t c = c0; c < c1; c++) {
                 for (size_t r = r0; r < r1; r++) {
-                    dst[c * rows + r] = src[r * columns + c];
+                    dst[c * dst_stride + r] = src[r * src_stride + c];
                 }
             }
         }
@@ -223,56 +239,63 @@ static inline size_t row_of(const selection *samples, size_t i)
     return samples->order == NULL ? at : samples->order[at];
 }
 
-static void set_batch(const pycnn_network *net, pycnn_workspace *ws, size_t batch)
+static size_t set_batch(const pycnn_network *net, pycnn_workspace *ws, size_t batch)
 {
+    const size_t stride = round_up(batch, net->kernels->lanes);
     for (size_t l = 0; l < net->depth; l++) {
         ws->io[l].batch = batch;
+        ws->io[l].stride = stride;
+    }
+    return stride;
+}
+
+/* input[inputs,batch] from rows of [batch,inputs], with zeros in the padding. */
+static void transpose_input(pycnn_workspace *ws, const double *rows, size_t row_stride,
+                            size_t batch, size_t stride)
+{
+    const size_t inputs = ws->net->inputs;
+    pycnn_transpose(ws->input, stride, rows, row_stride, batch, inputs);
+    for (size_t k = 0; k < inputs && batch < stride; k++) {
+        memset(ws->input + k * stride + batch, 0, (stride - batch) * sizeof *ws->input);
     }
 }
 
 /* Brings targets and weights of the selected samples in: y[outputs,batch], weight[batch]. */
-static int load_targets(pycnn_workspace *ws, const selection *samples)
+static int load_targets(pycnn_workspace *ws, const selection *samples, size_t stride)
 {
     const pycnn_dataset *data = samples->data;
-    const size_t outputs = ws->net->outputs, batch = samples->count;
-    if (data->y == NULL) {
-        memset(ws->y, 0, outputs * batch * sizeof *ws->y);
-    }
-    for (size_t i = 0; i < batch; i++) {
+    const size_t outputs = ws->net->outputs;
+    memset(ws->y, 0, outputs * stride * sizeof *ws->y);
+    for (size_t i = 0; i < samples->count; i++) {
         const size_t row = row_of(samples, i);
         ws->weight[i] = data->weight == NULL ? 1 : data->weight[row];
         if (data->y == NULL) {
             RETURN_IF(data->label[row] >= outputs, PYCNN_ERROR_LABEL);
-            ws->y[data->label[row] * batch + i] = 1;
+            ws->y[data->label[row] * stride + i] = 1;
             continue;
         }
         for (size_t j = 0; j < outputs; j++) {
-            ws->y[j * batch + i] = data->y[row * outputs + j];
+            ws->y[j * stride + i] = data->y[row * outputs + j];
         }
     }
     return PYCNN_OK;
 }
 
-/* Brings the selected samples in: input[inputs,batch] and, for the gradients, input_rows. */
+/* Brings the selected samples in: input_rows, input, targets and weights. */
 static int load_samples(pycnn_workspace *ws, const selection *samples)
 {
     const pycnn_dataset *data = samples->data;
     const size_t inputs = ws->net->inputs, batch = samples->count;
+    const size_t row_stride = ws->io[0].input_row_stride;
+    const size_t stride = set_batch(ws->net, ws, batch);
     for (size_t i = 0; i < batch; i++) {
-        RETURN_IF(row_of(samples, i) >= data->rows, PYCNN_ERROR_INDEX);
+        const size_t row = row_of(samples, i);
+        RETURN_IF(row >= data->rows, PYCNN_ERROR_INDEX);
+        memcpy(ws->rows + i * row_stride, data->x + row * inputs, inputs * sizeof *ws->rows);
+        ws->rows[i * row_stride + inputs] = 1; /* the input of the bias */
     }
-    const double *rows = data->x + samples->first * inputs;
-    if (samples->order != NULL) {
-        for (size_t i = 0; i < batch; i++) {
-            memcpy(ws->rows + i * inputs, data->x + row_of(samples, i) * inputs,
-                   inputs * sizeof *ws->rows);
-        }
-        rows = ws->rows;
-    }
-    ws->io[0].input_rows = rows;
-    pycnn_transpose(ws->input, rows, batch, inputs);
-    set_batch(ws->net, ws, batch);
-    return load_targets(ws, samples);
+    transpose_input(ws, ws->rows, row_stride, batch, stride);
+    return load_targets(ws, samples, stride);
 }
 
 /* A[l] = f(W[l] A[l-1] + b[l]) for l = 1 ... L */
@@ -287,7 +310,7 @@ static void forward(const pycnn_network *net, pycnn_workspace *ws, const double 
 static loss_inputs read_output(const pycnn_network *net, const pycnn_workspace *ws)
 {
     const layer_io *last = &ws->io[net->depth - 1];
-    return (loss_inputs){last->z, last->output, ws->y, net->outputs, last->batch};
+    return (loss_inputs){last->z, last->output, ws->y, net->outputs, last->batch, last->stride};
 }
 
 /* Adds the mini-batch's weighted loss and right answers to totals. */
@@ -306,23 +329,24 @@ static void score(pycnn_totals *totals, const pycnn_network *net, pycnn_workspac
     }
 }
 
-/* delta[L], then delta[l-1] = (W[l]^T delta[l]) * f'(Z[l-1]) and the gradients, for l = L ... 1 */
-static void backward(double *grad, const pycnn_network *net, pycnn_workspace *ws,
-                     const double *theta, bool accumulate)
+/* delta[L], then delta[l-1] = (W[l]^T delta[l]) * f'(Z[l-1]) and the gradients, for l = L ... 1.
+ * `out` is a gradient, or with GRADIENT_DESCEND theta. */
+static void backward(double *out, gradient_use use, double step, const pycnn_network *net,
+                     pycnn_workspace *ws, const double *theta)
 {
     const loss_inputs in = read_output(net, ws);
     double *delta = ws->io[net->depth - 1].delta;
     net->loss->delta(delta, &in);
     for (size_t j = 0; j < in.units; j++) {
-        for (size_t i = 0; i < in.batch; i++) {
-            const double w = ws->weight[i];
-            delta[j * in.batch + i] = w == 0 ? 0 : w * delta[j * in.batch + i];
+        for (size_t i = 0; i < in.stride; i++) {
+            const double w = i < in.batch ? ws->weight[i] : 0;
+            delta[j * in.stride + i] = w == 0 ? 0 : w * delta[j * in.stride + i];
         }
     }
     for (size_t l = net->depth; l-- > 0;) {
         const layer *self = &net->layers[l];
-        self->ops->backward(self, grad + self->offset, theta + self->offset, &ws->io[l],
-                            accumulate);
+        self->ops->backward(self, out + self->offset, use, step, theta + self->offset,
+                            &ws->io[l]);
     }
 }
 
@@ -339,7 +363,32 @@ static int sum_gradient(pycnn_totals *totals, double *grad, const pycnn_network 
         TRY(load_samples(ws, &piece));
         forward(net, ws, theta);
         score(totals, net, ws);
-        backward(grad, net, ws, theta, done > 0);
+        backward(grad, done > 0 ? GRADIENT_ADD : GRADIENT_SET, 0, net, ws, theta);
+    }
+    return PYCNN_OK;
+}
+
+/* One step of gradient descent on a mini-batch. */
+static int descend(pycnn_totals *totals, double *theta, double learning_rate,
+                   const pycnn_network *net, pycnn_workspace *ws, const selection *samples)
+{
+    if (samples->count > ws->capacity) {
+        TRY(sum_gradient(totals, ws->grad, net, ws, theta, samples));
+        RETURN_IF(!isfinite(totals->loss), PYCNN_ERROR_DIVERGED);
+        if (totals->weight > 0) {
+            net->kernels->descend(theta, ws->grad, learning_rate / totals->weight,
+                                  net->parameter_count);
+        }
+        return PYCNN_OK;
+    }
+    /* It fits: the gradient goes straight into theta, and is never written down. */
+    *totals = (pycnn_totals){0};
+    TRY(load_samples(ws, samples));
+    forward(net, ws, theta);
+    score(totals, net, ws);
+    RETURN_IF(!isfinite(totals->loss), PYCNN_ERROR_DIVERGED);
+    if (totals->weight > 0) {
+        backward(theta, GRADIENT_DESCEND, learning_rate / totals->weight, net, ws, theta);
     }
     return PYCNN_OK;
 }
@@ -353,11 +402,11 @@ int pycnn_predict(double *y, const pycnn_network *net, pycnn_workspace *ws, cons
     RETURN_IF(y == NULL || theta == NULL || x == NULL, PYCNN_ERROR_ARGUMENT);
     for (size_t done = 0; done < rows; done += ws->capacity) {
         const size_t batch = MIN(ws->capacity, rows - done);
-        pycnn_transpose(ws->input, x + done * net->inputs, batch, net->inputs);
-        set_batch(net, ws, batch);
+        const size_t stride = set_batch(net, ws, batch);
+        transpose_input(ws, x + done * net->inputs, net->inputs, batch, stride);
         forward(net, ws, theta);
-        pycnn_transpose(y + done * net->outputs, ws->io[net->depth - 1].output, net->outputs,
-                        batch);
+        pycnn_transpose(y + done * net->outputs, net->outputs, ws->io[net->depth - 1].output,
+                        stride, net->outputs, batch);
     }
     return PYCNN_OK;
 }
@@ -400,11 +449,12 @@ int pycnn_trace(pycnn_totals *totals, double *grad, double *z, double *a, double
     RETURN_IF(ws->capacity < data->rows, PYCNN_ERROR_WORKSPACE);
     TRY(pycnn_gradients(totals, grad, net, ws, theta, data));
     for (size_t l = 0, at = 0; l < net->depth; l++) {
-        const size_t count = net->layers[l].fan_out * data->rows;
-        memcpy(z + at, ws->io[l].z, count * sizeof *z);
-        memcpy(a + at, ws->io[l].output, count * sizeof *a);
-        memcpy(delta + at, ws->io[l].delta, count * sizeof *delta);
-        at += count;
+        const layer_io *io = &ws->io[l];
+        for (size_t j = 0; j < net->layers[l].fan_out; j++, at += io->batch) {
+            memcpy(z + at, io->z + j * io->stride, io->batch * sizeof *z);
+            memcpy(a + at, io->output + j * io->stride, io->batch * sizeof *a);
+            memcpy(delta + at, io->delta + j * io->stride, io->batch * sizeof *delta);
+        }
     }
     return PYCNN_OK;
 }
@@ -423,12 +473,7 @@ int pycnn_train(size_t *steps, double *theta, pycnn_training *state, const pycnn
             data, state->order == NULL ? NULL : state->order + state->epoch * data->rows,
             state->position, MIN(state->batch_size, data->rows - state->position)};
         pycnn_totals sums;
-        TRY(sum_gradient(&sums, ws->grad, net, ws, theta, &batch));
-        RETURN_IF(!isfinite(sums.loss), PYCNN_ERROR_DIVERGED);
-        if (sums.weight > 0) {
-            pycnn_sgd_update(theta, ws->grad, state->learning_rate / sums.weight,
-                             net->parameter_count);
-        }
+        TRY(descend(&sums, theta, state->learning_rate, net, ws, &batch));
         pycnn_totals *epoch = &state->totals[state->epoch];
         epoch->loss += sums.loss;
         epoch->weight += sums.weight;

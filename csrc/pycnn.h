@@ -2,7 +2,8 @@
  *
  * This is the only header that a user opens. The core trains and runs feed-forward networks on
  * contiguous buffers of double; it needs libc and libm, prints nothing, never exits, and keeps
- * no global state.
+ * no global state. The environment variable PYCNN_ISA (avx512, avx2, neon, baseline) forces the
+ * kernels of one instruction set; without it the best that the machine has are used.
  *
  * Glossary, the same words in C, in Python and in the documentation:
  *   theta      all parameters in one flat buffer: W[1], b[1], W[2], b[2], ... (row-major)
@@ -40,7 +41,8 @@ typedef enum {
     PYCNN_ERROR_WORKSPACE = 5,  /* the workspace is of another network, another mode, or too small */
     PYCNN_ERROR_INDEX = 6,      /* an entry of `order` is not a row of the data */
     PYCNN_ERROR_LABEL = 7,      /* a class label is not below the number of outputs */
-    PYCNN_ERROR_DIVERGED = 8    /* the loss is infinite or not a number */
+    PYCNN_ERROR_DIVERGED = 8,   /* the loss is infinite or not a number */
+    PYCNN_ERROR_ISA = 9         /* PYCNN_ISA names no instruction set that can run here */
 } pycnn_status;
 
 typedef enum { PYCNN_DENSE = 0 } pycnn_layer_kind;
@@ -105,7 +107,7 @@ typedef struct {
 
 const char *pycnn_strerror(int status);
 const char *pycnn_version(void);
-const char *pycnn_isa(void);       /* instruction set of the kernels in use */
+const char *pycnn_isa(void);       /* instruction set of new networks' kernels, or NULL */
 const char *pycnn_compiler(void);
 
 /* Makes a plan of `depth` layers on top of `inputs` features. */

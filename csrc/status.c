@@ -1,5 +1,5 @@
 /* The one list of error texts, and what the library says of itself. */
-#include "common.h"
+#include "kernels.h"
 
 const char *pycnn_strerror(int status)
 {
@@ -13,13 +13,18 @@ const char *pycnn_strerror(int status)
     case PYCNN_ERROR_INDEX: return "an entry of the sample order is not a row of the data";
     case PYCNN_ERROR_LABEL: return "a class label is not below the number of outputs";
     case PYCNN_ERROR_DIVERGED: return "the loss is infinite or not a number";
+    case PYCNN_ERROR_ISA: return "PYCNN_ISA names no instruction set that can run here";
     default: return "unknown status";
     }
 }
 
 const char *pycnn_version(void) { return PYCNN_VERSION; }
 
-const char *pycnn_isa(void) { return "baseline"; }
+const char *pycnn_isa(void)
+{
+    const kernel_table *kernels = pycnn_kernels_find();
+    return kernels == NULL ? NULL : kernels->name;
+}
 
 #define STRING_(x) #x
 #define STRING(x) STRING_(x)

@@ -1,0 +1,284 @@
+/* The matrix kernels of the dense layer, for one instruction set. Included with
+ *     SUFFIX(name)   the name of this set's function
+ *     LANES          doubles in a vector
+ *     TILE_ROWS      rows and
+ *     TILE_VECTORS   vectors of a register tile: rows * vectors accumulators must fit the registers
+ *     FMA(a, b, c)   a * b + c, rounded once
+ *
+ * A register tile holds TILE_ROWS x (TILE_VECTORS * LANES) sums. Every sum is one chain of fused
+ * multiply-adds in index order, whatever the tile: so neither the instruction set, nor the shape
+ * of the tile, nor the blocking changes a bit.
+ */
+
+typedef double vector __attribute__((vector_size(LANES * 8)));
+typedef double unaligned_vector __attribute__((vector_size(LANES * 8), aligned(8), may_alias));
+
+#define LOAD(p) ((vector) * (const unaligned_vector *)(p))
+#define STORE(p, v) (*(unaligned_vector *)(p) = (v))
+#define BROADCAST(x) ((vector){0} + (x))
+
+/* Depth of a block whose matrix tile is copied together: TILE_ROWS * BLOCK_DEPTH doubles stay in
+ * half of the first-level cache. */
+#define BLOCK_DEPTH 256
+
+/* Copying pays when each copied number is used for at least so many vectors of samples. */
+#define COPY_VECTORS (128 / LANES)
+
+/* One register tile of out = M @ in (+ out, + bias). */
+ALWAYS_INLINE void product_tile(double *out, const double *matrix, size_t row_stride,
+                                size_t column_stride, const double *in, const double *bias,
+                                size_t depth, size_t stride, bool accumulate, const int rows,
+                                const int vectors)
+{
+    vector sum[TILE_ROWS][TILE_VECTORS];
+    UNROLL for (int r = 0; r < rows; r++)
+    {
+        UNROLL for (int v = 0; v < vectors; v++)
+        {
+            sum[r][v] = accumulate ? LOAD(out + (size_t)r * stride + (size_t)v * LANES)
+                                   : (vector){0};
+        }
+    }
+    for (size_t k = 0; k < depth; k++) {
+        vector a[TILE_VECTORS];
+        UNROLL for (int v = 0; v < vectors; v++)
+        {
+            a[v] = LOAD(in + k * stride + (size_t)v * LANES);
+        }
+        UNROLL for (int r = 0; r < rows; r++)
+        {
+            const vector m = BROADCAST(matrix[(size_t)r * row_stride + k * column_stride]);
+            UNROLL for (int v = 0; v < vectors; v++) { sum[r][v] = FMA(m, a[v], sum[r][v]); }
+        }
+    }
+    UNROLL for (int r = 0; r < rows; r++)
+    {
+        UNROLL for (int v = 0; v < vectors; v++)
+        {
+            const vector whole = bias == NULL ? sum[r][v] : sum[r][v] + bias[r];
+            STORE(out + (size_t)r * stride + (size_t)v * LANES, whole);
+        }
+    }
+}
+
+/* Some rows of out, over all samples: tiles of nearly the same width, at most TILE_VECTORS. */
+ALWAYS_INLINE void product_rows(double *out, const double *matrix, size_t row_stride,
+                                size_t column_stride, const double *in, const double *bias,
+                                size_t depth, size_t stride, bool accumulate, const int rows)
+{
+    const size_t vectors = stride / LANES, tiles = (vectors + TILE_VECTORS - 1) / TILE_VECTORS;
+    for (size_t t = 0, at = 0; t < tiles; t++) {
+        const size_t width = vectors / tiles + (t < vectors % tiles);
+#define TILE(n)                                                                                \
+    product_tile(out + at, matrix, row_stride, column_stride, in + at, bias, depth, stride,    \
+                 accumulate, rows, n)
+        switch (width) {
+        case 1: TILE(1); break;
+        case 2: TILE(2); break;
+#if TILE_VECTORS > 2
+        case 3: TILE(3); break;
+#endif
+#if TILE_VECTORS > 3
+        case 4: TILE(4); break;
+#endif
+        }
+#undef TILE
+        at += width * LANES;
+    }
+}
+
+#define ROWS(n)                                                                                \
+    product_rows(out, matrix, row_stride, column_stride, in, bias, depth, stride, accumulate, n)
+
+static void product_full(double *out, const double *matrix, size_t row_stride,
+                         size_t column_stride, const double *in, const double *bias, size_t depth,
+                         size_t stride, bool accumulate)
+{
+    ROWS(TILE_ROWS);
+}
+
+static void product_part(double *out, const double *matrix, size_t row_stride,
+                         size_t column_stride, const double *in, const double *bias, size_t rows,
+                         size_t depth, size_t stride, bool accumulate)
+{
+    while (rows > 0) {
+        const size_t done = rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
+        switch (done) {
+        case 4: ROWS(4); break;
+        case 2: ROWS(2); break;
+        default: ROWS(1); break;
+        }
+        out += done * stride;
+        matrix += done * row_stride;
+        bias = bias == NULL ? NULL : bias + done;
+        rows -= done;
+    }
+}
+
+#undef ROWS
+
+/* Large batches, full tiles: the matrix tile is copied first, since rows a power of two apart share
+ * a cache set, and the block of `in` is used again by all rows while it is in cache. */
+static void product_blocked(double *out, const double *matrix, size_t row_stride,
+                            size_t column_stride, const double *in, const double *bias,
+                            size_t rows, size_t depth, size_t stride)
+{
+    double copy[BLOCK_DEPTH * TILE_ROWS];
+    for (size_t k = 0; k < depth; k += BLOCK_DEPTH) {
+        const size_t block = MIN(depth - k, BLOCK_DEPTH);
+        const bool last = k + block == depth;
+        for (size_t r = 0; r < rows; r += TILE_ROWS) {
+            const double *tile = matrix + r * row_stride + k * column_stride;
+            for (size_t i = 0; i < TILE_ROWS; i++) {
+                for (size_t j = 0; j < block; j++) {
+                    copy[j * TILE_ROWS + i] = tile[i * row_stride + j * column_stride];
+                }
+            }
+            product_full(out + r * stride, copy, 1, TILE_ROWS, in + k * stride,
+                         last && bias != NULL ? bias + r : NULL, block, stride, k > 0);
+        }
+    }
+}
+
+static void SUFFIX(product)(double *out, const double *matrix, size_t row_stride,
+                            size_t column_stride, const double *in, const double *bias,
+                            size_t rows, size_t depth, size_t stride)
+{
+    const size_t full = rows / TILE_ROWS * TILE_ROWS;
+    if (stride >= COPY_VECTORS * LANES) {
+        product_blocked(out, matrix, row_stride, column_stride, in, bias, full, depth, stride);
+    } else {
+        for (size_t r = 0; r < full; r += TILE_ROWS) {
+            product_full(out + r * stride, matrix + r * row_stride, row_stride, column_stride, in,
+                         bias == NULL ? NULL : bias + r, depth, stride, false);
+        }
+    }
+    product_part(out + full * stride, matrix + full * row_stride, row_stride, column_stride, in,
+                 bias == NULL ? NULL : bias + full, rows - full, depth, stride, false);
+}
+
+/* What a tile of gradients does with its sums, or a part of one. */
+ALWAYS_INLINE vector use_gradient(vector sum, vector out, gradient_use use, vector minus_step)
+{
+    return use == GRADIENT_DESCEND ? FMA(minus_step, sum, out) : sum;
+}
+
+/* One register tile of the gradient: weights and `whole` vectors of them, or (whole false) the
+ * last, partial vector: `part` weights and the bias. */
+ALWAYS_INLINE void gradient_tile(double *weight, double *bias, gradient_use use, double step,
+                                 const double *delta, const double *input_rows, size_t fan_in,
+                                 size_t batch, size_t stride, size_t row_stride, size_t part,
+                                 const bool whole, const int rows, const int vectors)
+{
+    vector sum[TILE_ROWS][TILE_VECTORS];
+    double last[TILE_ROWS][LANES];
+    if (!whole) {
+        memset(last, 0, sizeof last);
+        UNROLL for (int r = 0; r < rows; r++)
+        {
+            memcpy(last[r], weight + (size_t)r * fan_in, part * sizeof **last);
+            last[r][part] = bias[r];
+        }
+    }
+    UNROLL for (int r = 0; r < rows; r++)
+    {
+        UNROLL for (int v = 0; v < vectors; v++)
+        {
+            sum[r][v] = (vector){0};
+            if (use == GRADIENT_ADD) {
+                sum[r][v] = LOAD(whole ? weight + (size_t)r * fan_in + (size_t)v * LANES : last[r]);
+            }
+        }
+    }
+    for (size_t i = 0; i < batch; i++) {
+        vector a[TILE_VECTORS];
+        UNROLL for (int v = 0; v < vectors; v++)
+        {
+            a[v] = LOAD(input_rows + i * row_stride + (size_t)v * LANES);
+        }
+        UNROLL for (int r = 0; r < rows; r++)
+        {
+            const vector d = BROADCAST(delta[(size_t)r * stride + i]);
+            UNROLL for (int v = 0; v < vectors; v++) { sum[r][v] = FMA(d, a[v], sum[r][v]); }
+        }
+    }
+    const vector minus_step = BROADCAST(-step);
+    UNROLL for (int r = 0; r < rows; r++)
+    {
+        UNROLL for (int v = 0; v < vectors; v++)
+        {
+            double *out = whole ? weight + (size_t)r * fan_in + (size_t)v * LANES : last[r];
+            STORE(out, use_gradient(sum[r][v], LOAD(out), use, minus_step));
+        }
+    }
+    if (!whole) {
+        UNROLL for (int r = 0; r < rows; r++)
+        {
+            memcpy(weight + (size_t)r * fan_in, last[r], part * sizeof **last);
+            bias[r] = last[r][part];
+        }
+    }
+}
+
+/* A tile's width of columns, over all rows: the inputs' columns stay in the first-level cache. */
+ALWAYS_INLINE void gradient_columns(double *weight, double *bias, gradient_use use, double step,
+                                    const double *delta, const double *input_rows, size_t fan_out,
+                                    size_t fan_in, size_t batch, size_t stride, size_t row_stride,
+                                    size_t part, const bool whole, const int vectors)
+{
+#define TILE(rows)                                                                             \
+    gradient_tile(weight + r * fan_in, bias + r, use, step, delta + r * stride, input_rows,    \
+                  fan_in, batch, stride, row_stride, part, whole, rows, vectors)
+    size_t r = 0;
+    for (; r + TILE_ROWS <= fan_out; r += TILE_ROWS) {
+        TILE(TILE_ROWS);
+    }
+    for (; r + 2 <= fan_out; r += 2) {
+        TILE(2);
+    }
+    if (r < fan_out) {
+        TILE(1);
+    }
+#undef TILE
+}
+
+static void SUFFIX(gradient)(double *weight, double *bias, gradient_use use, double step,
+                             const double *delta, const double *input_rows, size_t fan_out,
+                             size_t fan_in, size_t batch, size_t stride, size_t row_stride)
+{
+    const size_t vectors = fan_in / LANES, tiles = (vectors + TILE_VECTORS - 1) / TILE_VECTORS;
+    size_t at = 0;
+#define COLUMNS(whole, n)                                                                      \
+    gradient_columns(weight + at, bias, use, step, delta, input_rows + at, fan_out, fan_in,    \
+                     batch, stride, row_stride, fan_in - vectors * LANES, whole, n)
+    for (size_t t = 0; t < tiles; t++) {
+        const size_t width = vectors / tiles + (t < vectors % tiles);
+        switch (width) {
+        case 1: COLUMNS(true, 1); break;
+        case 2: COLUMNS(true, 2); break;
+#if TILE_VECTORS > 2
+        case 3: COLUMNS(true, 3); break;
+#endif
+#if TILE_VECTORS > 3
+        case 4: COLUMNS(true, 4); break;
+#endif
+        }
+        at += width * LANES;
+    }
+    COLUMNS(false, 1);
+#undef COLUMNS
+}
+
+static void SUFFIX(descend)(double *theta, const double *grad, double step, size_t count)
+{
+    const vector minus_step = BROADCAST(-step);
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        STORE(theta + i, FMA(minus_step, LOAD(grad + i), LOAD(theta + i)));
+    }
+    double last_theta[LANES] = {0}, last_grad[LANES] = {0};
+    memcpy(last_theta, theta + i, (count - i) * sizeof *theta);
+    memcpy(last_grad, grad + i, (count - i) * sizeof *grad);
+    STORE(last_theta, FMA(minus_step, LOAD(last_grad), LOAD(last_theta)));
+    memcpy(theta + i, last_theta, (count - i) * sizeof *theta);
+}

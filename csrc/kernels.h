@@ -1,0 +1,51 @@
+/* The table of kernels: one row for each instruction set. */
+#ifndef PYCNN_KERNELS_H
+#define PYCNN_KERNELS_H
+
+#include "common.h"
+
+/* What becomes of a gradient's sum over a mini-batch. */
+typedef enum {
+    GRADIENT_SET,    /* out  = sum */
+    GRADIENT_ADD,    /* out += sum, in the same chain: one sum over several mini-batches */
+    GRADIENT_DESCEND /* out -= step * sum */
+} gradient_use;
+
+typedef struct {
+    const char *name;
+    unsigned feature; /* of pycnn_cpu_features(); 0: runs everywhere */
+    size_t lanes;     /* rows of activations are padded to a multiple of this */
+
+    /* out[rows,stride] = M[rows,depth] @ in[depth,stride] + bias[rows], where M's element (r,k) is
+     * matrix[r * row_stride + k * column_stride] and bias may be NULL: W @ A + b and W^T @ delta.
+     * Each sum is one chain over k. stride is a multiple of lanes. */
+    void (*product)(double *out, const double *matrix, size_t row_stride, size_t column_stride,
+                    const double *in, const double *bias, size_t rows, size_t depth,
+                    size_t stride);
+
+    /* sum[fan_out,fan_in+1] = delta[fan_out,batch] @ input_rows[batch,fan_in+1], each sum one
+     * chain over the batch. The last column, where input_rows holds ones, is that of the bias.
+     * Rows of delta are `stride` apart, those of input_rows `row_stride`: a multiple of lanes. */
+    void (*gradient)(double *weight, double *bias, gradient_use use, double step,
+                     const double *delta, const double *input_rows, size_t fan_out, size_t fan_in,
+                     size_t batch, size_t stride, size_t row_stride);
+
+    /* theta[count] -= step * grad[count] */
+    void (*descend)(double *theta, const double *grad, double step, size_t count);
+} kernel_table;
+
+extern const kernel_table pycnn_kernels_baseline;
+extern const kernel_table pycnn_kernels_avx2;
+extern const kernel_table pycnn_kernels_avx512;
+extern const kernel_table pycnn_kernels_neon;
+
+/* The best table that may run here; the environment variable PYCNN_ISA names another one. NULL
+ * when what it names is unknown or may not run here. */
+const kernel_table *pycnn_kernels_find(void);
+
+static inline size_t round_up(size_t value, size_t multiple)
+{
+    return (value + multiple - 1) / multiple * multiple;
+}
+
+#endif

@@ -1,0 +1,82 @@
+/* The plain kernels: portable C, no vector types, no fused multiply-add. The others are tested
+ * against these. Every sum runs in one chain in index order, so a sample's result depends neither
+ * on the samples beside it nor on how the compiler vectorises. */
+#include "kernels.h"
+
+/* Samples whose sums are carried in registers at a time: 16 doubles fill half of SSE2's file. */
+#define TILE 16
+
+static void product_baseline(double *RESTRICT out, const double *RESTRICT matrix,
+                             size_t row_stride, size_t column_stride, const double *RESTRICT in,
+                             const double *bias, size_t rows, size_t depth, size_t stride)
+{
+    for (size_t r = 0; r < rows; r++) {
+        const double *m = matrix + r * row_stride;
+        const double b = bias == NULL ? 0 : bias[r];
+        size_t i = 0;
+        for (; i + TILE <= stride; i += TILE) {
+            double sum[TILE] = {0};
+            for (size_t k = 0; k < depth; k++) {
+                for (size_t t = 0; t < TILE; t++) {
+                    sum[t] += m[k * column_stride] * in[k * stride + i + t];
+                }
+            }
+            for (size_t t = 0; t < TILE; t++) {
+                out[r * stride + i + t] = sum[t] + b;
+            }
+        }
+        for (; i < stride; i++) {
+            double sum = 0;
+            for (size_t k = 0; k < depth; k++) {
+                sum += m[k * column_stride] * in[k * stride + i];
+            }
+            out[r * stride + i] = sum + b;
+        }
+    }
+}
+
+/* sum[k] (+)= sum over the batch of delta[i] * input_rows[i,k], for one unit */
+static void add_gradient(double *RESTRICT sum, const double *RESTRICT delta,
+                         const double *RESTRICT input_rows, size_t columns, size_t batch,
+                         size_t row_stride)
+{
+    for (size_t i = 0; i < batch; i++) {
+        for (size_t k = 0; k < columns; k++) {
+            sum[k] += delta[i] * input_rows[i * row_stride + k];
+        }
+    }
+}
+
+static void gradient_baseline(double *weight, double *bias, gradient_use use, double step,
+                              const double *delta, const double *input_rows, size_t fan_out,
+                              size_t fan_in, size_t batch, size_t stride, size_t row_stride)
+{
+    for (size_t j = 0; j < fan_out; j++) {
+        for (size_t k = 0; k <= fan_in; k += TILE) {
+            /* The bias is the column behind the last weight. */
+            const size_t weights = MIN(TILE, fan_in - k), columns = MIN(TILE, fan_in + 1 - k);
+            double *w = weight + j * fan_in + k;
+            double sum[TILE] = {0};
+            if (use == GRADIENT_ADD) {
+                memcpy(sum, w, weights * sizeof *sum);
+                sum[columns - 1] = columns > weights ? bias[j] : sum[columns - 1];
+            }
+            add_gradient(sum, delta + j * stride, input_rows + k, columns, batch, row_stride);
+            for (size_t t = 0; t < columns; t++) {
+                double *out = t < weights ? w + t : bias + j;
+                *out = use == GRADIENT_DESCEND ? *out - step * sum[t] : sum[t];
+            }
+        }
+    }
+}
+
+static void descend_baseline(double *RESTRICT theta, const double *RESTRICT grad, double step,
+                             size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        theta[i] -= step * grad[i];
+    }
+}
+
+const kernel_table pycnn_kernels_baseline = {"baseline", 0, 1, product_baseline,
+                                             gradient_baseline, descend_baseline};

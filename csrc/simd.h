@@ -1,0 +1,46 @@
+/* What the kernel templates need of a compiler: regions of code for one instruction set, vectors,
+ * and the few operations on them that have no operator.
+ *
+ * All files are compiled with the same flags; a file of kernels says BEGIN_TARGET, includes its
+ * templates, and says END_TARGET. GNU vector extensions (gcc, clang, Apple clang, clang-cl) give
+ * loads, stores and arithmetic; fused multiply-adds are asked for by name. */
+#ifndef PYCNN_SIMD_H
+#define PYCNN_SIMD_H
+
+#if defined(__GNUC__) || defined(__clang__)
+#define HAVE_VECTORS 1
+#else
+#define HAVE_VECTORS 0
+#endif
+
+#if HAVE_VECTORS && (defined(__x86_64__) || defined(_M_X64))
+#define HAVE_X86 1
+#include <immintrin.h>
+#else
+#define HAVE_X86 0
+#endif
+
+#if HAVE_VECTORS && defined(__aarch64__)
+#define HAVE_NEON 1
+#include <arm_neon.h>
+#else
+#define HAVE_NEON 0
+#endif
+
+#define PRAGMA_(text) _Pragma(#text)
+#define PRAGMA(text) PRAGMA_(text)
+#if defined(__clang__)
+#define BEGIN_TARGET(features, width)                                                          \
+    PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))       \
+    PRAGMA(clang attribute push(__attribute__((min_vector_width(width))), apply_to = function))
+#define END_TARGET PRAGMA(clang attribute pop) PRAGMA(clang attribute pop)
+#define UNROLL PRAGMA(clang loop unroll(full))
+#elif defined(__GNUC__)
+#define BEGIN_TARGET(features, width) PRAGMA(GCC push_options) PRAGMA(GCC target(features))
+#define END_TARGET PRAGMA(GCC pop_options)
+#define UNROLL PRAGMA(GCC unroll 32)
+#endif
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+#endif
