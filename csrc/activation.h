@@ -5,13 +5,15 @@
 #include "common.h"
 
 typedef struct {
-    /* a[units,batch] = f(z[units,batch]). a may be z itself. */
-    void (*forward)(double *a, const double *z, size_t units, size_t batch);
-    /* delta[units,batch] holds dL/da and becomes dL/dz. All derivatives here follow from a. */
-    void (*backward)(double *delta, const double *a, size_t units, size_t batch);
+    /* a[units,stride] = f(z[units,stride]). a may be z itself. */
+    void (*forward)(double *a, const double *z, size_t units, size_t stride);
+    /* delta[units,stride] holds dL/da and becomes dL/dz. All derivatives here follow from a. */
+    void (*backward)(double *delta, const double *a, size_t units, size_t stride);
 } activation_ops;
 
-/* NULL when there is no such activation. */
-const activation_ops *pycnn_activation_find(int activation);
+enum { ACTIVATION_COUNT = PYCNN_SOFTMAX + 1 };
+
+/* The plain activations, by pycnn_activation. */
+extern const activation_ops pycnn_activations[ACTIVATION_COUNT];
 
 #endif

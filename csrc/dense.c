@@ -5,8 +5,8 @@
 static int dense_create(layer *self, const pycnn_layer_spec *spec)
 {
     RETURN_IF(spec->units == 0, PYCNN_ERROR_SIZE);
-    self->activation = pycnn_activation_find(spec->activation);
-    RETURN_IF(self->activation == NULL, PYCNN_ERROR_ARGUMENT);
+    RETURN_IF(spec->activation < 0 || spec->activation >= ACTIVATION_COUNT, PYCNN_ERROR_ARGUMENT);
+    self->activation = &self->kernels->activations[spec->activation];
     self->fan_out = spec->units;
     self->parameter_count = spec->units;                                     /* b */
     return add_product(&self->parameter_count, self->fan_out, self->fan_in); /* W */

@@ -2,7 +2,8 @@
 #ifndef PYCNN_KERNELS_H
 #define PYCNN_KERNELS_H
 
-#include "common.h"
+#include "activation.h"
+#include "loss.h"
 
 /* What becomes of a gradient's sum over a mini-batch. */
 typedef enum {
@@ -32,6 +33,9 @@ typedef struct {
 
     /* theta[count] -= step * grad[count] */
     void (*descend)(double *theta, const double *grad, double step, size_t count);
+
+    const activation_ops *activations; /* [ACTIVATION_COUNT] */
+    loss_function *const *losses;      /* [LOSS_COUNT] */
 } kernel_table;
 
 extern const kernel_table pycnn_kernels_baseline;

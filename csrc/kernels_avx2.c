@@ -1,4 +1,7 @@
 /* The kernels for AVX2 with FMA: 16 registers of 4 doubles. */
+#include <math.h>
+
+#include "cpu.h"
 #include "kernels.h"
 #include "simd.h"
 
@@ -11,10 +14,17 @@
 
 BEGIN_TARGET("avx2,fma", 256)
 #include "dense_template.h"
+#include "math_template.h"
+#include "activation_template.h"
+#include "loss_template.h"
 END_TARGET
 
-const kernel_table pycnn_kernels_avx2 = {"avx2", 1, LANES, product_avx2, gradient_avx2,
-                                           descend_avx2};
+static const activation_ops activations_avx2[ACTIVATION_COUNT] = ACTIVATIONS;
+static loss_function *const losses_avx2[LOSS_COUNT] = LOSSES;
+
+const kernel_table pycnn_kernels_avx2 = {
+    "avx2",        CPU_AVX2,     LANES,        product_avx2, gradient_avx2,
+    descend_avx2, activations_avx2, losses_avx2};
 #endif
 
 typedef int pycnn_not_empty;

@@ -1,4 +1,7 @@
 /* The kernels for AVX-512: 32 registers of 8 doubles. */
+#include <math.h>
+
+#include "cpu.h"
 #include "kernels.h"
 #include "simd.h"
 
@@ -12,10 +15,17 @@
 /* Without this, clang may split long vectors in two. */
 BEGIN_TARGET("avx512f,avx2,fma", 512)
 #include "dense_template.h"
+#include "math_template.h"
+#include "activation_template.h"
+#include "loss_template.h"
 END_TARGET
 
-const kernel_table pycnn_kernels_avx512 = {"avx512", 2, LANES, product_avx512, gradient_avx512,
-                                           descend_avx512};
+static const activation_ops activations_avx512[ACTIVATION_COUNT] = ACTIVATIONS;
+static loss_function *const losses_avx512[LOSS_COUNT] = LOSSES;
+
+const kernel_table pycnn_kernels_avx512 = {
+    "avx512",        CPU_AVX512,     LANES,        product_avx512, gradient_avx512,
+    descend_avx512, activations_avx512, losses_avx512};
 #endif
 
 typedef int pycnn_not_empty;

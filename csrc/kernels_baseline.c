@@ -79,4 +79,5 @@ static void descend_baseline(double *RESTRICT theta, const double *RESTRICT grad
 }
 
 const kernel_table pycnn_kernels_baseline = {"baseline", 0, 1, product_baseline,
-                                             gradient_baseline, descend_baseline};
+                                             gradient_baseline, descend_baseline,
+                                             pycnn_activations, pycnn_losses};

@@ -1,4 +1,7 @@
 /* The kernels for NEON on 64-bit ARM: 32 registers of 2 doubles. */
+#include <math.h>
+
+#include "cpu.h"
 #include "kernels.h"
 #include "simd.h"
 
@@ -10,9 +13,16 @@
 #define FMA(a, b, c) ((vector)vfmaq_f64((float64x2_t)(c), (float64x2_t)(a), (float64x2_t)(b)))
 
 #include "dense_template.h"
+#include "math_template.h"
+#include "activation_template.h"
+#include "loss_template.h"
 
-const kernel_table pycnn_kernels_neon = {"neon", 4, LANES, product_neon, gradient_neon,
-                                         descend_neon};
+static const activation_ops activations_neon[ACTIVATION_COUNT] = ACTIVATIONS;
+static loss_function *const losses_neon[LOSS_COUNT] = LOSSES;
+
+const kernel_table pycnn_kernels_neon = {
+    "neon",        CPU_NEON,     LANES,        product_neon, gradient_neon,
+    descend_neon, activations_neon, losses_neon};
 #endif
 
 typedef int pycnn_not_empty;

@@ -2,7 +2,6 @@
 #ifndef PYCNN_LAYER_H
 #define PYCNN_LAYER_H
 
-#include "activation.h"
 #include "kernels.h"
 
 typedef struct layer_ops layer_ops;

@@ -7,20 +7,24 @@
 /* What a loss reads of the output layer; z, a and y are [units,batch], rows `stride` apart. */
 typedef struct {
     const double *z, *a, *y;
-    size_t units, batch, stride;
+    size_t units, stride;
 } loss_inputs;
 
 typedef struct {
-    /* loss[batch]: one value a sample. */
-    void (*value)(double *loss, const loss_inputs *in);
-    /* delta[units,batch]: dL/dz when the loss has an activation of its own, else dL/da. */
-    void (*delta)(double *delta, const loss_inputs *in);
-    /* correct[batch]: 1 where the class is right, 0 where it is not. NULL for regression. */
-    void (*correct)(double *correct, const loss_inputs *in);
-    int activation; /* the one output activation it goes with, or -1: any */
-} loss_ops;
+    double *loss;    /* [stride] one value a sample */
+    double *correct; /* [stride] 1 where the class is right, else 0; 0 for regression */
+    double *delta;   /* [units,stride] dL/dz where the loss has an activation of its own, else
+                      * dL/da; or NULL: not wanted */
+} loss_outputs;
 
-/* NULL when there is no such loss. */
-const loss_ops *pycnn_loss_find(int loss);
+typedef void loss_function(const loss_outputs *out, const loss_inputs *in);
+
+enum { LOSS_COUNT = PYCNN_CATEGORICAL_CROSSENTROPY + 1 };
+
+/* The plain losses, by pycnn_loss. */
+extern loss_function *const pycnn_losses[LOSS_COUNT];
+
+/* The one output activation that a loss goes with, whose derivative is in its delta; -1: any. */
+int pycnn_loss_activation(int loss);
 
 #endif

@@ -3,13 +3,12 @@
 #include <math.h>
 
 #include "layer.h"
-#include "loss.h"
 
 /* ---------------------------------------------------------------- the plan */
 
 struct pycnn_network {
     size_t inputs, outputs, depth, parameter_count;
-    const loss_ops *loss;
+    int loss; /* pycnn_loss */
     const kernel_table *kernels;
     layer layers[]; /* [depth] */
 };
@@ -49,10 +48,9 @@ int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_s
     *out = NULL;
     RETURN_IF(layers == NULL, PYCNN_ERROR_ARGUMENT);
     RETURN_IF(inputs == 0 || depth == 0, PYCNN_ERROR_SIZE);
-    const loss_ops *ops = pycnn_loss_find(loss);
-    RETURN_IF(ops == NULL, PYCNN_ERROR_ARGUMENT);
-    RETURN_IF(ops->activation >= 0 && ops->activation != layers[depth - 1].activation,
-              PYCNN_ERROR_PAIRING);
+    RETURN_IF(loss < 0 || loss >= LOSS_COUNT, PYCNN_ERROR_ARGUMENT);
+    const int needed = pycnn_loss_activation(loss);
+    RETURN_IF(needed >= 0 && needed != layers[depth - 1].activation, PYCNN_ERROR_PAIRING);
     const kernel_table *kernels = pycnn_kernels_find();
     RETURN_IF(kernels == NULL, PYCNN_ERROR_ISA);
 
@@ -63,7 +61,7 @@ int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_s
     memset(net, 0, bytes);
     net->inputs = inputs;
     net->depth = depth;
-    net->loss = ops;
+    net->loss = loss;
     net->kernels = kernels;
     const int status = create_layers(net, layers);
     if (status != PYCNN_OK) {
@@ -147,7 +145,7 @@ static void lay_out(pycnn_workspace *ws, const pycnn_network *net, arena *memory
         io->output_rows =
             backward && !last ? take(memory, io->output_row_stride, ws->capacity) : NULL;
         io->delta = backward ? take(memory, self->fan_out, m) : NULL;
-        io->delta_is_dz = last && net->loss->activation >= 0;
+        io->delta_is_dz = last && pycnn_loss_activation(net->loss) >= 0;
         io->delta_input = below == NULL ? NULL : below->delta;
     }
 }
@@ -307,42 +305,40 @@ static void forward(const pycnn_network *net, pycnn_workspace *ws, const double 
     }
 }
 
-static loss_inputs read_output(const pycnn_network *net, const pycnn_workspace *ws)
-{
-    const layer_io *last = &ws->io[net->depth - 1];
-    return (loss_inputs){last->z, last->output, ws->y, net->outputs, last->batch, last->stride};
-}
-
-/* Adds the mini-batch's weighted loss and right answers to totals. */
+/* The mini-batch's loss and, where there is room for it, delta[L], each weighted by its sample;
+ * adds loss and right answers to totals. */
 static void score(pycnn_totals *totals, const pycnn_network *net, pycnn_workspace *ws)
 {
-    const loss_inputs in = read_output(net, ws);
-    net->loss->value(ws->loss, &in);
-    if (net->loss->correct != NULL) {
-        net->loss->correct(ws->correct, &in);
-    }
-    for (size_t i = 0; i < in.batch; i++) {
+    const layer_io *last = &ws->io[net->depth - 1];
+    const loss_inputs in = {last->z, last->output, ws->y, net->outputs, last->stride};
+    const loss_outputs out = {ws->loss, ws->correct, last->delta};
+    net->kernels->losses[net->loss](&out, &in);
+    for (size_t i = 0; i < last->batch; i++) {
         const double w = ws->weight[i];
         totals->weight += w;
         totals->loss += w == 0 ? 0 : w * ws->loss[i];
-        totals->correct += net->loss->correct == NULL ? 0 : w * ws->correct[i];
+        totals->correct += w * ws->correct[i];
+    }
+    if (out.delta == NULL) {
+        return;
+    }
+    for (size_t j = 0; j < in.units; j++) {
+        double *delta = out.delta + j * in.stride;
+        for (size_t i = 0; i < last->batch; i++) {
+            const double w = ws->weight[i];
+            delta[i] = w == 0 ? 0 : w * delta[i];
+        }
+        for (size_t i = last->batch; i < in.stride; i++) {
+            delta[i] = 0; /* padding */
+        }
     }
 }
 
-/* delta[L], then delta[l-1] = (W[l]^T delta[l]) * f'(Z[l-1]) and the gradients, for l = L ... 1.
- * `out` is a gradient, or with GRADIENT_DESCEND theta. */
+/* delta[l-1] = (W[l]^T delta[l]) * f'(Z[l-1]) and the gradients, for l = L ... 1, from the delta[L]
+ * of score(). `out` is a gradient, or with GRADIENT_DESCEND theta. */
 static void backward(double *out, gradient_use use, double step, const pycnn_network *net,
                      pycnn_workspace *ws, const double *theta)
 {
-    const loss_inputs in = read_output(net, ws);
-    double *delta = ws->io[net->depth - 1].delta;
-    net->loss->delta(delta, &in);
-    for (size_t j = 0; j < in.units; j++) {
-        for (size_t i = 0; i < in.stride; i++) {
-            const double w = i < in.batch ? ws->weight[i] : 0;
-            delta[j * in.stride + i] = w == 0 ? 0 : w * delta[j * in.stride + i];
-        }
-    }
     for (size_t l = net->depth; l-- > 0;) {
         const layer *self = &net->layers[l];
         self->ops->backward(self, out + self->offset, use, step, theta + self->offset,

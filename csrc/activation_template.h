@@ -1,0 +1,100 @@
+/* The activations, for one instruction set: f beside its derivative. See activation.c for what each
+ * computes; here units * stride is a multiple of LANES. */
+
+#define EACH(i, count) for (size_t i = 0; i < (count); i += LANES)
+
+static void SUFFIX(linear_forward)(double *a, const double *z, size_t units, size_t stride)
+{
+    if (a != z) {
+        memcpy(a, z, units * stride * sizeof *a);
+    }
+}
+
+static void SUFFIX(linear_backward)(double *delta, const double *a, size_t units, size_t stride)
+{
+    (void)delta, (void)a, (void)units, (void)stride;
+}
+
+static void SUFFIX(sigmoid_forward)(double *a, const double *z, size_t units, size_t stride)
+{
+    EACH (i, units * stride) {
+        STORE(a + i, logistic(LOAD(z + i)));
+    }
+}
+
+static void SUFFIX(sigmoid_backward)(double *delta, const double *a, size_t units, size_t stride)
+{
+    EACH (i, units * stride) {
+        STORE(delta + i, LOAD(delta + i) * (LOAD(a + i) * (1 - LOAD(a + i))));
+    }
+}
+
+static void SUFFIX(relu_forward)(double *a, const double *z, size_t units, size_t stride)
+{
+    EACH (i, units * stride) {
+        STORE(a + i, choose(LOAD(z + i) < 0, (vector){0}, LOAD(z + i)));
+    }
+}
+
+static void SUFFIX(relu_backward)(double *delta, const double *a, size_t units, size_t stride)
+{
+    EACH (i, units * stride) {
+        STORE(delta + i, choose(LOAD(a + i) > 0, LOAD(delta + i), (vector){0}));
+    }
+}
+
+static void SUFFIX(tanh_forward)(double *a, const double *z, size_t units, size_t stride)
+{
+    EACH (i, units * stride) {
+        STORE(a + i, hyperbolic_tangent(LOAD(z + i)));
+    }
+}
+
+static void SUFFIX(tanh_backward)(double *delta, const double *a, size_t units, size_t stride)
+{
+    EACH (i, units * stride) {
+        STORE(delta + i, LOAD(delta + i) * FMA(-LOAD(a + i), LOAD(a + i), BROADCAST(1.0)));
+    }
+}
+
+static void SUFFIX(softmax_forward)(double *a, const double *z, size_t units, size_t stride)
+{
+    EACH (i, stride) {
+        vector largest = LOAD(z + i), sum = {0};
+        for (size_t j = 1; j < units; j++) {
+            const vector zj = LOAD(z + j * stride + i);
+            largest = choose(zj > largest, zj, largest);
+        }
+        for (size_t j = 0; j < units; j++) {
+            const vector e = exponential(LOAD(z + j * stride + i) - largest);
+            STORE(a + j * stride + i, e);
+            sum += e;
+        }
+        for (size_t j = 0; j < units; j++) {
+            STORE(a + j * stride + i, LOAD(a + j * stride + i) / sum);
+        }
+    }
+}
+
+static void SUFFIX(softmax_backward)(double *delta, const double *a, size_t units, size_t stride)
+{
+    EACH (i, stride) {
+        vector mean = {0};
+        for (size_t j = 0; j < units; j++) {
+            mean = FMA(LOAD(delta + j * stride + i), LOAD(a + j * stride + i), mean);
+        }
+        for (size_t j = 0; j < units; j++) {
+            double *d = delta + j * stride + i;
+            STORE(d, LOAD(a + j * stride + i) * (LOAD(d) - mean));
+        }
+    }
+}
+
+#define ACTIVATIONS                                                                            \
+    {                                                                                          \
+        [PYCNN_LINEAR] = {SUFFIX(linear_forward), SUFFIX(linear_backward)},                    \
+        [PYCNN_SIGMOID] = {SUFFIX(sigmoid_forward), SUFFIX(sigmoid_backward)},                 \
+        [PYCNN_RELU] = {SUFFIX(relu_forward), SUFFIX(relu_backward)},                          \
+        [PYCNN_TANH] = {SUFFIX(tanh_forward), SUFFIX(tanh_backward)},                          \
+        [PYCNN_SOFTMAX] = {SUFFIX(softmax_forward), SUFFIX(softmax_backward)},                 \
+    }

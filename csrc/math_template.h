@@ -1,0 +1,108 @@
+/* exp, tanh, sigmoid and log(1 + x) over vectors, for one instruction set: at most 2 ulp from the
+ * exact value over the whole range, and the same bits wherever FMA is fused. */
+
+typedef int64_t integers __attribute__((vector_size(LANES * 8)));
+typedef uint64_t words __attribute__((vector_size(LANES * 8)));
+
+/* mask's lanes are all ones or all zeros, as comparisons make them. */
+ALWAYS_INLINE vector choose(integers mask, vector yes, vector no)
+{
+    return (vector)((mask & (integers)yes) | (~mask & (integers)no));
+}
+
+ALWAYS_INLINE vector absolute(vector x)
+{
+    return (vector)((integers)x & INT64_MAX);
+}
+
+/* x = k ln 2 + r with integer k and |r| <= ln 2 / 2; *expm1_r = e^r - 1.
+ * The series needs r^14 / 14! < 2^-58. */
+ALWAYS_INLINE vector reduce(vector x, vector *expm1_r)
+{
+    const vector shift = BROADCAST(0x1.8p52); /* adding it rounds to an integer */
+    const vector k = FMA(x, BROADCAST(0x1.71547652b82fep0), shift) - shift;
+    vector r = FMA(k, BROADCAST(-0x1.62e42fefa39efp-1), x);
+    r = FMA(k, BROADCAST(-0x1.abc9e3b39803fp-56), r);
+    static const double inverse_factorial[] = {
+        1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320,
+        1.0 / 5040,       1.0 / 720,       1.0 / 120,      1.0 / 24,      1.0 / 6,      1.0 / 2};
+    vector series = BROADCAST(inverse_factorial[0]);
+    UNROLL for (int n = 1; n < 12; n++)
+    {
+        series = FMA(series, r, BROADCAST(inverse_factorial[n]));
+    }
+    *expm1_r = FMA(r * r, series, r);
+    return k;
+}
+
+/* 2^k for integer k in -1022 ... 1023. */
+ALWAYS_INLINE vector power_of_two(vector k)
+{
+    /* The sum's low bits are k + 1023: the exponent field. */
+    return (vector)((integers)(k + BROADCAST(0x1.8p52 + 1023)) << 52);
+}
+
+ALWAYS_INLINE vector clamp(vector x, double low, double high)
+{
+    x = choose(x < BROADCAST(low), BROADCAST(low), x); /* NaN stays */
+    return choose(x > BROADCAST(high), BROADCAST(high), x);
+}
+
+ALWAYS_INLINE vector exponential(vector x)
+{
+    vector expm1_r;
+    const vector k = reduce(clamp(x, -746, 710), &expm1_r);
+    /* In two factors: 2^k alone may overflow, or be subnormal, where the result is not. */
+    const vector shift = BROADCAST(0x1.8p52);
+    const vector half = FMA(k, BROADCAST(0.5), shift) - shift;
+    return (1 + expm1_r) * power_of_two(half) * power_of_two(k - half);
+}
+
+/* e^x - 1 for x <= 0 */
+ALWAYS_INLINE vector exponential_minus_one(vector x)
+{
+    vector expm1_r;
+    const vector k = reduce(clamp(x, -746 + 100, 0), &expm1_r);
+    const vector scale = power_of_two(k); /* k > -1000 */
+    return FMA(scale, expm1_r, scale - 1);
+}
+
+/* tanh |x| = -t / (2 + t) with t = e^{-2|x|} - 1 */
+ALWAYS_INLINE vector hyperbolic_tangent(vector x)
+{
+    const vector t = exponential_minus_one(-2 * absolute(x));
+    const vector result = absolute(t / (2 + t));
+    const integers sign = (integers)x & INT64_MIN;
+    return (vector)((integers)result | sign);
+}
+
+ALWAYS_INLINE vector logistic(vector x)
+{
+    const vector e = exponential(-absolute(x));
+    return choose(x >= 0, BROADCAST(1.0), e) / (1 + e);
+}
+
+/* log(1 + x) for x >= 0: u = 1 + x = 2^k (1 + f) up to the rounding error c, and with
+ * s = f / (2 + f), log(1 + f) = f - (f^2/2 - s (f^2/2 + R(s^2))): the coefficients of R are those of
+ * fdlibm's log, error < 2^-58. */
+ALWAYS_INLINE vector log_one_plus(vector x)
+{
+    static const double coefficient[] = {1.479819860511658591e-01, 1.531383769920937332e-01,
+                                         1.818357216161805012e-01, 2.222219843214978396e-01,
+                                         2.857142874366239149e-01, 3.999999999940941908e-01,
+                                         6.666666666666735130e-01};
+    const vector u = 1 + x;
+    const vector c = choose(x < 1, x - (u - 1), 1 - (u - x));
+    /* Less the bits of sqrt(1/2): 1 + f lies between sqrt(1/2) and sqrt(2). u >= 1, so k >= 0. */
+    const words k = ((words)u - 0x3fe6a09e00000000) >> 52;
+    const vector f = (vector)((words)u - (k << 52)) - 1;
+    const vector kd = (vector)(k + (words)BROADCAST(0x1p52)) - 0x1p52;
+    const vector s = f / (2 + f), z = s * s, half = 0.5 * f * f;
+    vector r = BROADCAST(coefficient[0]);
+    UNROLL for (int n = 1; n < 7; n++) { r = FMA(r, z, BROADCAST(coefficient[n])); }
+    r = r * z;
+    const vector low = FMA(kd, BROADCAST(1.90821492927058770002e-10), c / u);
+    const vector log = FMA(kd, BROADCAST(6.93147180369123816490e-01),
+                           f - (half - FMA(s, half + r, low)));
+    return choose(x == BROADCAST((double)INFINITY), x, log);
+}
