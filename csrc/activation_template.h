@@ -1,7 +1,23 @@
 /* The activations, for one instruction set: f beside its derivative. See activation.c for what each
- * computes; here units * stride is a multiple of LANES. */
+ * computes; here all buffers have room for whole
+ * vectors. */
 
 #define EACH(i, count) for (size_t i = 0; i < (count); i += LANES)
+
+/* What works along columns works on LANES samples at a time; where there is only one (stride 1), all
+ * lanes hold that one. */
+#define LOAD_COLUMN(p) (one ? BROADCAST(*(p)) : LOAD(p))
+
+ALWAYS_INLINE void store_column(double *p, vector v, bool one)
+{
+    if (one) {
+        *p = v[0];
+    } else {
+        STORE(p, v);
+    }
+}
+
+#define STORE_COLUMN(p, v) store_column(p, v, one)
 
 static void SUFFIX(linear_forward)(double *a, const double *z, size_t units, size_t stride)
 {
@@ -59,33 +75,35 @@ static void SUFFIX(tanh_backward)(double *delta, const double *a, size_t units, 
 
 static void SUFFIX(softmax_forward)(double *a, const double *z, size_t units, size_t stride)
 {
+    const bool one = stride == 1;
     EACH (i, stride) {
-        vector largest = LOAD(z + i), sum = {0};
+        vector largest = LOAD_COLUMN(z + i), sum = {0};
         for (size_t j = 1; j < units; j++) {
-            const vector zj = LOAD(z + j * stride + i);
+            const vector zj = LOAD_COLUMN(z + j * stride + i);
             largest = choose(zj > largest, zj, largest);
         }
         for (size_t j = 0; j < units; j++) {
-            const vector e = exponential(LOAD(z + j * stride + i) - largest);
-            STORE(a + j * stride + i, e);
+            const vector e = exponential(LOAD_COLUMN(z + j * stride + i) - largest);
+            STORE_COLUMN(a + j * stride + i, e);
             sum += e;
         }
         for (size_t j = 0; j < units; j++) {
-            STORE(a + j * stride + i, LOAD(a + j * stride + i) / sum);
+            STORE_COLUMN(a + j * stride + i, LOAD_COLUMN(a + j * stride + i) / sum);
         }
     }
 }
 
 static void SUFFIX(softmax_backward)(double *delta, const double *a, size_t units, size_t stride)
 {
+    const bool one = stride == 1;
     EACH (i, stride) {
         vector mean = {0};
         for (size_t j = 0; j < units; j++) {
-            mean = FMA(LOAD(delta + j * stride + i), LOAD(a + j * stride + i), mean);
+            mean = FMA(LOAD_COLUMN(delta + j * stride + i), LOAD_COLUMN(a + j * stride + i), mean);
         }
         for (size_t j = 0; j < units; j++) {
             double *d = delta + j * stride + i;
-            STORE(d, LOAD(a + j * stride + i) * (LOAD(d) - mean));
+            STORE_COLUMN(d, LOAD_COLUMN(a + j * stride + i) * (LOAD_COLUMN(d) - mean));
         }
     }
 }

@@ -1,21 +1,9 @@
-/* The matrix kernels of the dense layer, for one instruction set. Included with
- *     SUFFIX(name)   the name of this set's function
- *     LANES          doubles in a vector
- *     TILE_ROWS      rows and
- *     TILE_VECTORS   vectors of a register tile: rows * vectors accumulators must fit the registers
- *     FMA(a, b, c)   a * b + c, rounded once
+/* The matrix kernels of the dense layer, for one instruction set.
  *
  * A register tile holds TILE_ROWS x (TILE_VECTORS * LANES) sums. Every sum is one chain of fused
  * multiply-adds in index order, whatever the tile: so neither the instruction set, nor the shape
- * of the tile, nor the blocking changes a bit.
+ * of the tile, nor the blocking, nor the number of samples changes a bit.
  */
-
-typedef double vector __attribute__((vector_size(LANES * 8)));
-typedef double unaligned_vector __attribute__((vector_size(LANES * 8), aligned(8), may_alias));
-
-#define LOAD(p) ((vector) * (const unaligned_vector *)(p))
-#define STORE(p, v) (*(unaligned_vector *)(p) = (v))
-#define BROADCAST(x) ((vector){0} + (x))
 
 /* Depth of a block whose matrix tile is copied together: TILE_ROWS * BLOCK_DEPTH doubles stay in
  * half of the first-level cache. */
@@ -140,10 +128,79 @@ static void product_blocked(double *out, const double *matrix, size_t row_stride
     }
 }
 
+/* One sample, a row of the matrix along a vector: LANES rows at a time, transposed in registers, so
+ * that each row's sum stays one chain. */
+static void product_one_forward(double *out, const double *matrix, size_t row_stride,
+                                const double *in, const double *bias, size_t rows, size_t depth)
+{
+    for (size_t r = 0; r < rows; r += LANES) {
+        const size_t valid = MIN(rows - r, LANES);
+        const double *row[LANES];
+        for (size_t i = 0; i < LANES; i++) { /* rows that are not there repeat the last */
+            row[i] = matrix + (r + MIN(i, valid - 1)) * row_stride;
+        }
+        vector sum = {0};
+        size_t k = 0;
+        for (; k + LANES <= depth; k += LANES) {
+            vector m[LANES];
+            UNROLL for (int i = 0; i < LANES; i++) { m[i] = LOAD(row[i] + k); }
+            transpose_lanes(m);
+            UNROLL for (int i = 0; i < LANES; i++)
+            {
+                sum = FMA(m[i], BROADCAST(in[k + (size_t)i]), sum);
+            }
+        }
+        for (; k < depth; k++) {
+            double column[LANES];
+            UNROLL for (int i = 0; i < LANES; i++) { column[i] = row[i][k]; }
+            sum = FMA(LOAD(column), BROADCAST(in[k]), sum);
+        }
+        /* out has room for whole vectors, bias has not. */
+        STORE(out + r, bias == NULL ? sum : sum + load_part(bias + r, valid));
+    }
+}
+
+/* One sample, a column of the matrix along a vector. */
+static void product_one_backward(double *out, const double *matrix, size_t column_stride,
+                                 const double *in, size_t rows, size_t depth)
+{
+    enum { WIDE = 4 };
+    size_t r = 0;
+    for (; r + WIDE * LANES <= rows; r += WIDE * LANES) {
+        vector sum[WIDE] = {{0}};
+        for (size_t k = 0; k < depth; k++) {
+            const double *column = matrix + r + k * column_stride;
+            UNROLL for (int v = 0; v < WIDE; v++)
+            {
+                sum[v] = FMA(LOAD(column + v * LANES), BROADCAST(in[k]), sum[v]);
+            }
+        }
+        UNROLL for (int v = 0; v < WIDE; v++) { STORE(out + r + (size_t)v * LANES, sum[v]); }
+    }
+    for (; r < rows; r += LANES) {
+        const size_t valid = MIN(rows - r, LANES);
+        vector sum = {0};
+        for (size_t k = 0; k < depth; k++) {
+            const double *column = matrix + r + k * column_stride;
+            const vector m = valid == LANES ? LOAD(column) : load_part(column, valid);
+            sum = FMA(m, BROADCAST(in[k]), sum);
+        }
+        STORE(out + r, sum);
+    }
+}
+
 static void SUFFIX(product)(double *out, const double *matrix, size_t row_stride,
                             size_t column_stride, const double *in, const double *bias,
                             size_t rows, size_t depth, size_t stride)
 {
+    if (stride == 1 && column_stride == 1) {
+        product_one_forward(out, matrix, row_stride, in, bias, rows, depth);
+        return;
+    }
+    if (stride == 1) {
+        product_one_backward(out, matrix, column_stride, in, rows, depth);
+        return;
+    }
     const size_t full = rows / TILE_ROWS * TILE_ROWS;
     if (stride >= COPY_VECTORS * LANES) {
         product_blocked(out, matrix, row_stride, column_stride, in, bias, full, depth, stride);
@@ -242,10 +299,39 @@ ALWAYS_INLINE void gradient_columns(double *weight, double *bias, gradient_use u
 #undef TILE
 }
 
+/* One sample: the gradient is delta @ input^T, row by row. */
+static void gradient_one(double *weight, double *bias, gradient_use use, double step,
+                         const double *delta, const double *input, size_t fan_out, size_t fan_in)
+{
+    const vector minus_step = BROADCAST(-step);
+    for (size_t j = 0; j < fan_out; j++) {
+        const vector d = BROADCAST(delta[j]);
+        double *row = weight + j * fan_in;
+        size_t k = 0;
+#define USE(out, whole)                                                                        \
+    (use == GRADIENT_DESCEND ? FMA(minus_step, FMA(d, whole, (vector){0}), out)                \
+     : use == GRADIENT_ADD   ? FMA(d, whole, out)                                              \
+                             : FMA(d, whole, (vector){0}))
+        for (; k + LANES <= fan_in; k += LANES) {
+            STORE(row + k, USE(LOAD(row + k), LOAD(input + k)));
+        }
+        if (k < fan_in) {
+            const size_t n = fan_in - k;
+            store_part(row + k, USE(load_part(row + k, n), LOAD(input + k)), n);
+        }
+        store_part(bias + j, USE(load_part(bias + j, 1), BROADCAST(1.0)), 1);
+#undef USE
+    }
+}
+
 static void SUFFIX(gradient)(double *weight, double *bias, gradient_use use, double step,
                              const double *delta, const double *input_rows, size_t fan_out,
                              size_t fan_in, size_t batch, size_t stride, size_t row_stride)
 {
+    if (batch == 1 && stride == 1) {
+        gradient_one(weight, bias, use, step, delta, input_rows, fan_out, fan_in);
+        return;
+    }
     const size_t vectors = fan_in / LANES, tiles = (vectors + TILE_VECTORS - 1) / TILE_VECTORS;
     size_t at = 0;
 #define COLUMNS(whole, n)                                                                      \

@@ -19,7 +19,8 @@ typedef struct {
 
     /* out[rows,stride] = M[rows,depth] @ in[depth,stride] + bias[rows], where M's element (r,k) is
      * matrix[r * row_stride + k * column_stride] and bias may be NULL: W @ A + b and W^T @ delta.
-     * Each sum is one chain over k. stride is a multiple of lanes. */
+     * Each sum is one chain over k. stride is a multiple of lanes, or 1 for one sample; `out` has
+     * room for whole vectors. */
     void (*product)(double *out, const double *matrix, size_t row_stride, size_t column_stride,
                     const double *in, const double *bias, size_t rows, size_t depth,
                     size_t stride);

@@ -13,8 +13,9 @@
 #define FMA(a, b, c) ((vector)_mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c)))
 
 BEGIN_TARGET("avx2,fma", 256)
-#include "dense_template.h"
+#include "vector_template.h"
 #include "math_template.h"
+#include "dense_template.h"
 #include "activation_template.h"
 #include "loss_template.h"
 END_TARGET

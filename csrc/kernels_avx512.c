@@ -14,8 +14,9 @@
 
 /* Without this, clang may split long vectors in two. */
 BEGIN_TARGET("avx512f,avx2,fma", 512)
-#include "dense_template.h"
+#include "vector_template.h"
 #include "math_template.h"
+#include "dense_template.h"
 #include "activation_template.h"
 #include "loss_template.h"
 END_TARGET

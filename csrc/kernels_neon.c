@@ -12,8 +12,9 @@
 #define TILE_VECTORS 4
 #define FMA(a, b, c) ((vector)vfmaq_f64((float64x2_t)(c), (float64x2_t)(a), (float64x2_t)(b)))
 
-#include "dense_template.h"
+#include "vector_template.h"
 #include "math_template.h"
+#include "dense_template.h"
 #include "activation_template.h"
 #include "loss_template.h"
 

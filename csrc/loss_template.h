@@ -4,49 +4,52 @@
 static void SUFFIX(mse)(const loss_outputs *out, const loss_inputs *in)
 {
     const size_t stride = in->stride;
+    const bool one = stride == 1;
     EACH (i, stride) {
         vector loss = {0};
         for (size_t j = 0; j < in->units; j++) {
-            const vector error = LOAD(in->a + j * stride + i) - LOAD(in->y + j * stride + i);
+            const vector error = LOAD_COLUMN(in->a + j * stride + i) - LOAD_COLUMN(in->y + j * stride + i);
             loss = FMA(0.5 * error, error, loss);
             if (out->delta != NULL) {
-                STORE(out->delta + j * stride + i, error);
+                STORE_COLUMN(out->delta + j * stride + i, error);
             }
         }
-        STORE(out->loss + i, loss);
-        STORE(out->correct + i, (vector){0});
+        STORE_COLUMN(out->loss + i, loss);
+        STORE_COLUMN(out->correct + i, (vector){0});
     }
 }
 
 static void SUFFIX(binary)(const loss_outputs *out, const loss_inputs *in)
 {
     const size_t stride = in->stride;
+    const bool one = stride == 1;
     EACH (i, stride) {
         vector loss = {0}, correct = {0};
         for (size_t j = 0; j < in->units; j++) {
-            const vector z = LOAD(in->z + j * stride + i), y = LOAD(in->y + j * stride + i);
+            const vector z = LOAD_COLUMN(in->z + j * stride + i), y = LOAD_COLUMN(in->y + j * stride + i);
             const vector e = exponential(-absolute(z));
             loss += choose(z > 0, z * (1 - y), -z * y) + log_one_plus(e);
-            const integers right = (LOAD(in->a + j * stride + i) > 0.5) == (y > 0.5);
+            const integers right = (LOAD_COLUMN(in->a + j * stride + i) > 0.5) == (y > 0.5);
             correct += choose(right, BROADCAST(1.0), (vector){0});
             if (out->delta != NULL) {
                 const vector large = 1 / (1 + e), small = e / (1 + e);
                 const vector positive = choose(z >= 0, large, small);
                 const vector negative = choose(z >= 0, small, large);
-                STORE(out->delta + j * stride + i, (1 - y) * positive - y * negative);
+                STORE_COLUMN(out->delta + j * stride + i, (1 - y) * positive - y * negative);
             }
         }
-        STORE(out->loss + i, loss);
-        STORE(out->correct + i, correct / (double)in->units);
+        STORE_COLUMN(out->loss + i, loss);
+        STORE_COLUMN(out->correct + i, correct / (double)in->units);
     }
 }
 
 /* Where the first largest of a column's values is, and how large. */
 ALWAYS_INLINE vector argmax(const double *column, size_t units, size_t stride, vector *largest)
 {
-    vector top = {0}, best = LOAD(column);
+    const bool one = stride == 1;
+    vector top = {0}, best = LOAD_COLUMN(column);
     for (size_t j = 1; j < units; j++) {
-        const vector x = LOAD(column + j * stride);
+        const vector x = LOAD_COLUMN(column + j * stride);
         top = choose(x > best, BROADCAST((double)j), top);
         best = choose(x > best, x, best);
     }
@@ -57,32 +60,33 @@ ALWAYS_INLINE vector argmax(const double *column, size_t units, size_t stride, v
 static void SUFFIX(categorical)(const loss_outputs *out, const loss_inputs *in)
 {
     const size_t units = in->units, stride = in->stride;
+    const bool one = stride == 1;
     EACH (i, stride) {
         const double *z = in->z + i, *a = in->a + i, *y = in->y + i;
         vector z_top, a_top = {0}, rest = {0}, y_sum = {0}, loss = {0}, unused;
         const vector top = argmax(z, units, stride, &z_top);
         for (size_t j = 0; j < units; j++) {
             const integers is_top = top == BROADCAST((double)j);
-            const vector aj = LOAD(a + j * stride);
+            const vector aj = LOAD_COLUMN(a + j * stride);
             a_top = choose(is_top, aj, a_top);
             rest += choose(is_top, (vector){0}, aj);
-            y_sum += LOAD(y + j * stride);
+            y_sum += LOAD_COLUMN(y + j * stride);
         }
         rest = rest / a_top;
         const vector log_sum = log_one_plus(rest);
         for (size_t j = 0; j < units; j++) {
-            const vector aj = LOAD(a + j * stride), yj = LOAD(y + j * stride);
-            const vector minus_log = z_top - LOAD(z + j * stride) + log_sum;
+            const vector aj = LOAD_COLUMN(a + j * stride), yj = LOAD_COLUMN(y + j * stride);
+            const vector minus_log = z_top - LOAD_COLUMN(z + j * stride) + log_sum;
             loss += choose(yj != 0, yj * minus_log, (vector){0}); /* 0 * inf is not the limit */
             if (out->delta != NULL) {
                 const integers is_top = top == BROADCAST((double)j);
                 const vector not_aj = choose(is_top, rest / (1 + rest), 1 - aj);
-                STORE(out->delta + j * stride + i, aj * (y_sum - yj) - yj * not_aj);
+                STORE_COLUMN(out->delta + j * stride + i, aj * (y_sum - yj) - yj * not_aj);
             }
         }
         const integers right = argmax(a, units, stride, &unused) == argmax(y, units, stride, &unused);
-        STORE(out->loss + i, loss);
-        STORE(out->correct + i, choose(right, BROADCAST(1.0), (vector){0}));
+        STORE_COLUMN(out->loss + i, loss);
+        STORE_COLUMN(out->correct + i, choose(right, BROADCAST(1.0), (vector){0}));
     }
 }
 

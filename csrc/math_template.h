@@ -1,20 +1,6 @@
 /* exp, tanh, sigmoid and log(1 + x) over vectors, for one instruction set: at most 2 ulp from the
  * exact value over the whole range, and the same bits wherever FMA is fused. */
 
-typedef int64_t integers __attribute__((vector_size(LANES * 8)));
-typedef uint64_t words __attribute__((vector_size(LANES * 8)));
-
-/* mask's lanes are all ones or all zeros, as comparisons make them. */
-ALWAYS_INLINE vector choose(integers mask, vector yes, vector no)
-{
-    return (vector)((mask & (integers)yes) | (~mask & (integers)no));
-}
-
-ALWAYS_INLINE vector absolute(vector x)
-{
-    return (vector)((integers)x & INT64_MAX);
-}
-
 /* x = k ln 2 + r with integer k and |r| <= ln 2 / 2; *expm1_r = e^r - 1.
  * The series needs r^14 / 14! < 2^-58. */
 ALWAYS_INLINE vector reduce(vector x, vector *expm1_r)

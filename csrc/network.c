@@ -239,7 +239,7 @@ static inline size_t row_of(const selection *samples, size_t i)
 
 static size_t set_batch(const pycnn_network *net, pycnn_workspace *ws, size_t batch)
 {
-    const size_t stride = round_up(batch, net->kernels->lanes);
+    const size_t stride = batch == 1 ? 1 : round_up(batch, net->kernels->lanes);
     for (size_t l = 0; l < net->depth; l++) {
         ws->io[l].batch = batch;
         ws->io[l].stride = stride;

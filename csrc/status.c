@@ -13,7 +13,7 @@ const char *pycnn_strerror(int status)
     case PYCNN_ERROR_INDEX: return "an entry of the sample order is not a row of the data";
     case PYCNN_ERROR_LABEL: return "a class label is not below the number of outputs";
     case PYCNN_ERROR_DIVERGED: return "the loss is infinite or not a number";
-    case PYCNN_ERROR_ISA: return "PYCNN_ISA names no instruction set that can run here";
+    case PYCNN_ERROR_ISA: return "PYCNN_ISA must name an instruction set that can run here";
     default: return "unknown status";
     }
 }

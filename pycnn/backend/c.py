@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pycnn._native import ffi, lib
 from pycnn.backend.interface import NotFiniteError, Totals
-from pycnn.exceptions import LabelError, PycnnError, ShapeError
+from pycnn.exceptions import BackendError, LabelError, PycnnError, ShapeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +40,10 @@ _from_buffer = ffi.from_buffer
 
 def isa() -> str:
     """Name the instruction set of the kernels in use."""
-    return str(ffi.string(lib.pycnn_isa()).decode())
+    name = lib.pycnn_isa()
+    if name == ffi.NULL:
+        _check(lib.PYCNN_ERROR_ISA)
+    return str(ffi.string(name).decode())
 
 
 def compiler() -> str:
@@ -58,6 +62,8 @@ def _check(status: int) -> None:
         raise ShapeError(message)
     if status == lib.PYCNN_ERROR_LABEL:
         raise LabelError(message)
+    if status == lib.PYCNN_ERROR_ISA:
+        raise BackendError(f"{message}: got {os.environ.get('PYCNN_ISA')!r}")
     raise PycnnError(f"the C core refused a call: {message}")
 
 

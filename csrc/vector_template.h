@@ -1,0 +1,82 @@
+/* The vector type of one instruction set. Included with
+ *     SUFFIX(name)   the name of this set's function
+ *     LANES          doubles in a vector
+ *     FMA(a, b, c)   a * b + c, rounded once
+ *     TILE_ROWS      rows and
+ *     TILE_VECTORS   vectors of a register tile of sums: they and their factors must fit the
+ *                    registers
+ */
+
+typedef double vector __attribute__((vector_size(LANES * 8)));
+typedef double unaligned_vector __attribute__((vector_size(LANES * 8), aligned(8), may_alias));
+typedef int64_t integers __attribute__((vector_size(LANES * 8)));
+typedef uint64_t words __attribute__((vector_size(LANES * 8)));
+
+#define LOAD(p) ((vector) * (const unaligned_vector *)(p))
+#define STORE(p, v) (*(unaligned_vector *)(p) = (v))
+#define BROADCAST(x) ((vector){0} + (x))
+
+/* A mask's lanes are all ones or all zeros, as comparisons make them. */
+ALWAYS_INLINE vector choose(integers mask, vector yes, vector no)
+{
+    return (vector)((mask & (integers)yes) | (~mask & (integers)no));
+}
+
+ALWAYS_INLINE vector absolute(vector x) { return (vector)((integers)x & INT64_MAX); }
+
+/* The first n lanes; nothing behind them is touched. */
+ALWAYS_INLINE vector load_part(const double *p, size_t n)
+{
+    double lanes[LANES] = {0};
+    memcpy(lanes, p, n * sizeof *p);
+    return LOAD(lanes);
+}
+
+ALWAYS_INLINE void store_part(double *p, vector v, size_t n)
+{
+    double lanes[LANES];
+    STORE(lanes, v);
+    memcpy(p, lanes, n * sizeof *p);
+}
+
+/* m[i][j] <-> m[j][i] */
+ALWAYS_INLINE void transpose_lanes(vector m[LANES])
+{
+#if LANES == 8
+    vector t[8], u[8];
+    UNROLL for (int i = 0; i < 8; i += 2)
+    {
+        t[i] = SHUFFLE(m[i], m[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
+        t[i + 1] = SHUFFLE(m[i], m[i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+    }
+    UNROLL for (int i = 0; i < 8; i += 4)
+    {
+        UNROLL for (int j = i; j < i + 2; j++)
+        {
+            u[j] = SHUFFLE(t[j], t[j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+            u[j + 2] = SHUFFLE(t[j], t[j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+        }
+    }
+    UNROLL for (int i = 0; i < 4; i++)
+    {
+        m[i] = SHUFFLE(u[i], u[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        m[i + 4] = SHUFFLE(u[i], u[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+    }
+#elif LANES == 4
+    vector t[4];
+    UNROLL for (int i = 0; i < 4; i += 2)
+    {
+        t[i] = SHUFFLE(m[i], m[i + 1], 0, 4, 2, 6);
+        t[i + 1] = SHUFFLE(m[i], m[i + 1], 1, 5, 3, 7);
+    }
+    UNROLL for (int i = 0; i < 2; i++)
+    {
+        m[i] = SHUFFLE(t[i], t[i + 2], 0, 1, 4, 5);
+        m[i + 2] = SHUFFLE(t[i], t[i + 2], 2, 3, 6, 7);
+    }
+#else
+    const vector first = SHUFFLE(m[0], m[1], 0, 2);
+    m[1] = SHUFFLE(m[0], m[1], 1, 3);
+    m[0] = first;
+#endif
+}
