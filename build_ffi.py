@@ -28,7 +28,7 @@ else:
         "-ffp-contract=off",
         "-Werror=incompatible-pointer-types",
     ]
-    link_args = ["-lm"]
+    link_args = ["-pthread", "-lm"]
 compile_args += os.environ.get("PYCNN_CFLAGS", "").split()
 link_args += os.environ.get("PYCNN_LDFLAGS", "").split()
 

@@ -2,6 +2,9 @@
  */
 #include "layer.h"
 
+/* Rows of a gradient that a part has at least: a multiple of every kernel's tile but one. */
+enum { ROWS_TOGETHER = 8 };
+
 static int dense_create(layer *self, const pycnn_layer_spec *spec)
 {
     RETURN_IF(spec->units == 0, PYCNN_ERROR_SIZE);
@@ -29,13 +32,9 @@ static void dense_forward(const layer *self, const double *theta, const layer_io
     }
 }
 
-/* delta[fan_out,batch]        = dL/da * f'(z)
- * delta_input[fan_in,batch]   = W^T @ delta
- * dW[fan_out,fan_in]          = delta @ input_rows[batch,fan_in]               (lecture, 3)
- * db[fan_out]                 = sum over the batch of delta                    (lecture, 4)
- * without the 1/m, which is in the update's step. W is read before it is changed. */
-static void dense_backward(const layer *self, double *out, gradient_use use, double step,
-                           const double *theta, const layer_io *io)
+/* delta[fan_out,batch]       = dL/da * f'(z)
+ * delta_input[fan_in,batch]  = W^T @ delta */
+static void dense_backward(const layer *self, const double *theta, const layer_io *io)
 {
     const double *weight = theta;
     if (!io->delta_is_dz) {
@@ -45,9 +44,28 @@ static void dense_backward(const layer *self, double *out, gradient_use use, dou
         self->kernels->product(io->delta_input, weight, 1, self->fan_in, io->delta, NULL,
                                self->fan_in, self->fan_out, io->stride);
     }
-    self->kernels->gradient(out, out + self->fan_out * self->fan_in, use, step, io->delta,
-                            io->input_rows, self->fan_out, self->fan_in, io->batch, io->stride,
-                            io->input_row_stride);
 }
 
-const layer_ops pycnn_dense_ops = {dense_create, dense_forward, dense_backward};
+/* dW[fan_out,fan_in] = delta @ input_rows[batch,fan_in]                        (lecture, 3)
+ * db[fan_out]        = sum over the batch of delta                             (lecture, 4)
+ * without the 1/m, which is in the update's step. A part is some of the rows. */
+static void dense_gradient(const layer *self, double *out, gradient_use use, double step,
+                           const layer_io *io, size_t slices, size_t part)
+{
+    const size_t height = round_up((self->fan_out + slices - 1) / slices, ROWS_TOGETHER);
+    const size_t first = part * height;
+    if (first >= self->fan_out) {
+        return;
+    }
+    gradient_terms terms[MOST_SLICES];
+    for (size_t s = 0; s < slices; s++) {
+        terms[s] = (gradient_terms){io[s].delta + first * io[s].stride, io[s].stride,
+                                    io[s].input_rows, io[s].batch};
+    }
+    double *weight = out + first * self->fan_in;
+    double *bias = out + self->fan_out * self->fan_in + first;
+    self->kernels->gradient(weight, bias, use, step, terms, slices, io->input_row_stride,
+                            MIN(height, self->fan_out - first), self->fan_in);
+}
+
+const layer_ops pycnn_dense_ops = {dense_create, dense_forward, dense_backward, dense_gradient};

@@ -223,8 +223,8 @@ ALWAYS_INLINE vector use_gradient(vector sum, vector out, gradient_use use, vect
 /* One register tile of the gradient: weights and `whole` vectors of them, or (whole false) the
  * last, partial vector: `part` weights and the bias. */
 ALWAYS_INLINE void gradient_tile(double *weight, double *bias, gradient_use use, double step,
-                                 const double *delta, const double *input_rows, size_t fan_in,
-                                 size_t batch, size_t stride, size_t row_stride, size_t part,
+                                 const gradient_terms *terms, size_t count, size_t row_stride,
+                                 size_t first_row, size_t first_column, size_t fan_in, size_t part,
                                  const bool whole, const int rows, const int vectors)
 {
     vector sum[TILE_ROWS][TILE_VECTORS];
@@ -247,16 +247,21 @@ ALWAYS_INLINE void gradient_tile(double *weight, double *bias, gradient_use use,
             }
         }
     }
-    for (size_t i = 0; i < batch; i++) {
-        vector a[TILE_VECTORS];
-        UNROLL for (int v = 0; v < vectors; v++)
-        {
-            a[v] = LOAD(input_rows + i * row_stride + (size_t)v * LANES);
-        }
-        UNROLL for (int r = 0; r < rows; r++)
-        {
-            const vector d = BROADCAST(delta[(size_t)r * stride + i]);
-            UNROLL for (int v = 0; v < vectors; v++) { sum[r][v] = FMA(d, a[v], sum[r][v]); }
+    for (size_t t = 0; t < count; t++) {
+        const size_t stride = terms[t].stride, batch = terms[t].batch;
+        const double *delta = terms[t].delta + first_row * stride;
+        const double *input_rows = terms[t].input_rows + first_column;
+        for (size_t i = 0; i < batch; i++) {
+            vector a[TILE_VECTORS];
+            UNROLL for (int v = 0; v < vectors; v++)
+            {
+                a[v] = LOAD(input_rows + i * row_stride + (size_t)v * LANES);
+            }
+            UNROLL for (int r = 0; r < rows; r++)
+            {
+                const vector d = BROADCAST(delta[(size_t)r * stride + i]);
+                UNROLL for (int v = 0; v < vectors; v++) { sum[r][v] = FMA(d, a[v], sum[r][v]); }
+            }
         }
     }
     const vector minus_step = BROADCAST(-step);
@@ -279,21 +284,21 @@ ALWAYS_INLINE void gradient_tile(double *weight, double *bias, gradient_use use,
 
 /* A tile's width of columns, over all rows: the inputs' columns stay in the first-level cache. */
 ALWAYS_INLINE void gradient_columns(double *weight, double *bias, gradient_use use, double step,
-                                    const double *delta, const double *input_rows, size_t fan_out,
-                                    size_t fan_in, size_t batch, size_t stride, size_t row_stride,
-                                    size_t part, const bool whole, const int vectors)
+                                    const gradient_terms *terms, size_t count, size_t row_stride,
+                                    size_t rows, size_t column, size_t fan_in, size_t part,
+                                    const bool whole, const int vectors)
 {
-#define TILE(rows)                                                                             \
-    gradient_tile(weight + r * fan_in, bias + r, use, step, delta + r * stride, input_rows,    \
-                  fan_in, batch, stride, row_stride, part, whole, rows, vectors)
+#define TILE(height)                                                                           \
+    gradient_tile(weight + r * fan_in + column, bias + r, use, step, terms, count, row_stride, \
+                  r, column, fan_in, part, whole, height, vectors)
     size_t r = 0;
-    for (; r + TILE_ROWS <= fan_out; r += TILE_ROWS) {
+    for (; r + TILE_ROWS <= rows; r += TILE_ROWS) {
         TILE(TILE_ROWS);
     }
-    for (; r + 2 <= fan_out; r += 2) {
+    for (; r + 2 <= rows; r += 2) {
         TILE(2);
     }
-    if (r < fan_out) {
+    if (r < rows) {
         TILE(1);
     }
 #undef TILE
@@ -301,10 +306,10 @@ ALWAYS_INLINE void gradient_columns(double *weight, double *bias, gradient_use u
 
 /* One sample: the gradient is delta @ input^T, row by row. */
 static void gradient_one(double *weight, double *bias, gradient_use use, double step,
-                         const double *delta, const double *input, size_t fan_out, size_t fan_in)
+                         const double *delta, const double *input, size_t rows, size_t fan_in)
 {
     const vector minus_step = BROADCAST(-step);
-    for (size_t j = 0; j < fan_out; j++) {
+    for (size_t j = 0; j < rows; j++) {
         const vector d = BROADCAST(delta[j]);
         double *row = weight + j * fan_in;
         size_t k = 0;
@@ -325,18 +330,18 @@ static void gradient_one(double *weight, double *bias, gradient_use use, double 
 }
 
 static void SUFFIX(gradient)(double *weight, double *bias, gradient_use use, double step,
-                             const double *delta, const double *input_rows, size_t fan_out,
-                             size_t fan_in, size_t batch, size_t stride, size_t row_stride)
+                             const gradient_terms *terms, size_t count, size_t row_stride,
+                             size_t rows, size_t fan_in)
 {
-    if (batch == 1 && stride == 1) {
-        gradient_one(weight, bias, use, step, delta, input_rows, fan_out, fan_in);
+    if (count == 1 && terms->stride == 1) {
+        gradient_one(weight, bias, use, step, terms->delta, terms->input_rows, rows, fan_in);
         return;
     }
     const size_t vectors = fan_in / LANES, tiles = (vectors + TILE_VECTORS - 1) / TILE_VECTORS;
     size_t at = 0;
 #define COLUMNS(whole, n)                                                                      \
-    gradient_columns(weight + at, bias, use, step, delta, input_rows + at, fan_out, fan_in,    \
-                     batch, stride, row_stride, fan_in - vectors * LANES, whole, n)
+    gradient_columns(weight, bias, use, step, terms, count, row_stride, rows, at, fan_in,      \
+                     fan_in - vectors * LANES, whole, n)
     for (size_t t = 0; t < tiles; t++) {
         const size_t width = vectors / tiles + (t < vectors % tiles);
         switch (width) {

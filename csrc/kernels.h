@@ -12,6 +12,17 @@ typedef enum {
     GRADIENT_DESCEND /* out -= step * sum */
 } gradient_use;
 
+/* The samples of one slice, as a gradient sums over them. */
+typedef struct {
+    const double *delta; /* [rows,batch] rows `stride` apart */
+    size_t stride;
+    const double *input_rows; /* [batch,fan_in+1] */
+    size_t batch;
+} gradient_terms;
+
+/* Slices of a mini-batch at most. */
+enum { MOST_SLICES = 64 };
+
 typedef struct {
     const char *name;
     unsigned feature; /* of pycnn_cpu_features(); 0: runs everywhere */
@@ -25,12 +36,12 @@ typedef struct {
                     const double *in, const double *bias, size_t rows, size_t depth,
                     size_t stride);
 
-    /* sum[fan_out,fan_in+1] = delta[fan_out,batch] @ input_rows[batch,fan_in+1], each sum one
-     * chain over the batch. The last column, where input_rows holds ones, is that of the bias.
-     * Rows of delta are `stride` apart, those of input_rows `row_stride`: a multiple of lanes. */
+    /* sum[rows,fan_in+1] = delta[rows,batch] @ input_rows[batch,fan_in+1], each sum one chain over
+     * the samples of terms[0], then those of terms[1], ... The last column, where input_rows holds
+     * ones, is that of the bias. Rows of input_rows are row_stride apart, a multiple of lanes. */
     void (*gradient)(double *weight, double *bias, gradient_use use, double step,
-                     const double *delta, const double *input_rows, size_t fan_out, size_t fan_in,
-                     size_t batch, size_t stride, size_t row_stride);
+                     const gradient_terms *terms, size_t count, size_t row_stride, size_t rows,
+                     size_t fan_in);
 
     /* theta[count] -= step * grad[count] */
     void (*descend)(double *theta, const double *grad, double step, size_t count);

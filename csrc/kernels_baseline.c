@@ -48,10 +48,10 @@ static void add_gradient(double *RESTRICT sum, const double *RESTRICT delta,
 }
 
 static void gradient_baseline(double *weight, double *bias, gradient_use use, double step,
-                              const double *delta, const double *input_rows, size_t fan_out,
-                              size_t fan_in, size_t batch, size_t stride, size_t row_stride)
+                              const gradient_terms *terms, size_t count, size_t row_stride,
+                              size_t rows, size_t fan_in)
 {
-    for (size_t j = 0; j < fan_out; j++) {
+    for (size_t j = 0; j < rows; j++) {
         for (size_t k = 0; k <= fan_in; k += TILE) {
             /* The bias is the column behind the last weight. */
             const size_t weights = MIN(TILE, fan_in - k), columns = MIN(TILE, fan_in + 1 - k);
@@ -61,7 +61,10 @@ static void gradient_baseline(double *weight, double *bias, gradient_use use, do
                 memcpy(sum, w, weights * sizeof *sum);
                 sum[columns - 1] = columns > weights ? bias[j] : sum[columns - 1];
             }
-            add_gradient(sum, delta + j * stride, input_rows + k, columns, batch, row_stride);
+            for (size_t t = 0; t < count; t++) {
+                add_gradient(sum, terms[t].delta + j * terms[t].stride, terms[t].input_rows + k,
+                             columns, terms[t].batch, row_stride);
+            }
             for (size_t t = 0; t < columns; t++) {
                 double *out = t < weights ? w + t : bias + j;
                 *out = use == GRADIENT_DESCEND ? *out - step * sum[t] : sum[t];

@@ -15,7 +15,7 @@ typedef struct {
     size_t offset; /* of its parameters in theta */
 } layer;
 
-/* What a layer reads and writes for one mini-batch; the buffers belong to the workspace.
+/* What a layer reads and writes for one slice of a mini-batch; the buffers belong to the workspace.
  *
  * [units,batch] matrices have rows `stride` apart, a multiple of the kernels' lanes: what lies
  * between batch and stride is computed along and never read for a result. [batch,units] matrices
@@ -39,10 +39,12 @@ struct layer_ops {
     int (*create)(layer *self, const pycnn_layer_spec *spec);
     /* input -> z, output (and output_rows). theta is this layer's own part. */
     void (*forward)(const layer *self, const double *theta, const layer_io *io);
-    /* delta -> delta_input, and the parameters' gradients, summed over the mini-batch, into this
-     * layer's part of a gradient or, with GRADIENT_DESCEND, into theta itself. */
-    void (*backward)(const layer *self, double *out, gradient_use use, double step,
-                     const double *theta, const layer_io *io);
+    /* delta = dL/doutput -> dL/dz, and delta_input. */
+    void (*backward)(const layer *self, const double *theta, const layer_io *io);
+    /* The part-th of `slices` parts of this layer's gradient, summed over the samples of all slices
+     * io[slices], into `out`: this layer's part of a gradient or, with GRADIENT_DESCEND, of theta. */
+    void (*gradient)(const layer *self, double *out, gradient_use use, double step,
+                     const layer_io *io, size_t slices, size_t part);
 };
 
 extern const layer_ops pycnn_dense_ops;

@@ -1,17 +1,10 @@
-/* The network: plan, workspace, and the walk over the layers. Calls only; the arithmetic is in
- * dense.c, activation.c, loss.c and optim.c. */
+/* The network: the plan, the walk over the layers, and the calls of pycnn.h. Calls only; the
+ * arithmetic is in the kernels. */
 #include <math.h>
 
-#include "layer.h"
+#include "workspace.h"
 
 /* ---------------------------------------------------------------- the plan */
-
-struct pycnn_network {
-    size_t inputs, outputs, depth, parameter_count;
-    int loss; /* pycnn_loss */
-    const kernel_table *kernels;
-    layer layers[]; /* [depth] */
-};
 
 static const layer_ops *find_layer_ops(int kind)
 {
@@ -28,8 +21,8 @@ static int create_layers(pycnn_network *net, const pycnn_layer_spec *specs)
         layer *self = &net->layers[l];
         self->ops = find_layer_ops(specs[l].kind);
         RETURN_IF(self->ops == NULL, PYCNN_ERROR_ARGUMENT);
-        self->fan_in = fan_in;
         self->kernels = net->kernels;
+        self->fan_in = fan_in;
         self->offset = net->parameter_count;
         TRY(self->ops->create(self, &specs[l]));
         TRY(add_product(&net->parameter_count, self->parameter_count, 1));
@@ -79,133 +72,7 @@ size_t pycnn_network_parameter_count(const pycnn_network *net)
     return net == NULL ? 0 : net->parameter_count;
 }
 
-/* ---------------------------------------------------------------- the workspace */
-
-struct pycnn_workspace {
-    const pycnn_network *net;
-    size_t capacity; /* samples that fit */
-    int mode;
-    double *rows;    /* [capacity,inputs] a gathered mini-batch, padded as a layer_io says */
-    double *input;   /* [inputs,capacity] the same, transposed */
-    double *y;       /* [outputs,capacity] */
-    double *weight;  /* [capacity] */
-    double *loss;    /* [capacity] a value a sample */
-    double *correct; /* [capacity] */
-    double *grad;    /* [parameter_count]; NULL in forward mode */
-    layer_io io[];   /* [depth] */
-};
-
-/* Buffers start on a cache line. */
-#define ALIGNMENT 64
-
-/* One walk both measures the buffers (base NULL) and hands them out, so the two cannot differ. */
-typedef struct {
-    double *base;
-    size_t used;
-    bool overflow;
-} arena;
-
-static double *take(arena *memory, size_t a, size_t b)
-{
-    double *block = memory->base == NULL ? NULL : memory->base + memory->used;
-    memory->overflow |= add_product(&memory->used, a, b) != PYCNN_OK;
-    memory->used = round_up(memory->used, ALIGNMENT / sizeof(double));
-    return block;
-}
-
-/* Room for a [batch,units] matrix with a column for the bias. */
-static size_t row_stride(const pycnn_network *net, size_t units)
-{
-    return round_up(units + 1, net->kernels->lanes);
-}
-
-static void lay_out(pycnn_workspace *ws, const pycnn_network *net, arena *memory)
-{
-    const size_t m = round_up(ws->capacity, net->kernels->lanes);
-    const bool backward = ws->mode >= PYCNN_BACKWARD;
-    ws->input = take(memory, net->inputs, m);
-    ws->rows = take(memory, row_stride(net, net->inputs), ws->capacity);
-    ws->y = take(memory, net->outputs, m);
-    ws->weight = take(memory, m, 1);
-    ws->loss = take(memory, m, 1);
-    ws->correct = take(memory, m, 1);
-    ws->grad = backward ? take(memory, net->parameter_count, 1) : NULL;
-    for (size_t l = 0; l < net->depth; l++) {
-        const layer *self = &net->layers[l];
-        const layer_io *below = l == 0 ? NULL : &ws->io[l - 1];
-        const bool last = l + 1 == net->depth;
-        layer_io *io = &ws->io[l];
-        io->input = below == NULL ? ws->input : below->output;
-        io->input_rows = below == NULL ? ws->rows : below->output_rows;
-        io->input_row_stride = row_stride(net, self->fan_in);
-        io->output = take(memory, self->fan_out, m);
-        /* The losses read the output layer's z; elsewhere only a trace does. */
-        io->z = last || ws->mode == PYCNN_TRACE ? take(memory, self->fan_out, m) : io->output;
-        io->output_row_stride = row_stride(net, self->fan_out);
-        io->output_rows =
-            backward && !last ? take(memory, io->output_row_stride, ws->capacity) : NULL;
-        io->delta = backward ? take(memory, self->fan_out, m) : NULL;
-        io->delta_is_dz = last && pycnn_loss_activation(net->loss) >= 0;
-        io->delta_input = below == NULL ? NULL : below->delta;
-    }
-}
-
-int pycnn_workspace_create(pycnn_workspace **out, const pycnn_network *net, size_t batch, int mode)
-{
-    RETURN_IF(out == NULL, PYCNN_ERROR_ARGUMENT);
-    *out = NULL;
-    RETURN_IF(net == NULL || mode < PYCNN_FORWARD || mode > PYCNN_TRACE, PYCNN_ERROR_ARGUMENT);
-    RETURN_IF(batch == 0, PYCNN_ERROR_SIZE);
-
-    size_t head = sizeof(pycnn_workspace);
-    TRY(add_product(&head, net->depth, sizeof(layer_io)));
-    pycnn_workspace *ws = PYCNN_MALLOC(head);
-    RETURN_IF(ws == NULL, PYCNN_ERROR_MEMORY);
-    memset(ws, 0, head);
-    ws->net = net;
-    ws->capacity = batch;
-    ws->mode = mode;
-    arena measure = {0};
-    lay_out(ws, net, &measure);
-
-    size_t bytes = head + ALIGNMENT;
-    int status = measure.overflow ? PYCNN_ERROR_SIZE
-                                  : add_product(&bytes, measure.used, sizeof(double));
-    pycnn_workspace *whole = status == PYCNN_OK ? PYCNN_MALLOC(bytes) : NULL;
-    if (status == PYCNN_OK && whole == NULL) {
-        status = PYCNN_ERROR_MEMORY;
-    }
-    if (status == PYCNN_OK) {
-        memcpy(whole, ws, head);
-        memset((char *)whole + head, 0, bytes - head); /* padding is computed along */
-        const uintptr_t end = (uintptr_t)whole + head;
-        const uintptr_t start = (end + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-        arena memory = {.base = (double *)start};
-        lay_out(whole, net, &memory);
-        *out = whole;
-    }
-    PYCNN_FREE(ws);
-    return status;
-}
-
-void pycnn_workspace_destroy(pycnn_workspace *ws) { PYCNN_FREE(ws); }
-
-static int check_workspace(const pycnn_network *net, const pycnn_workspace *ws, int mode)
-{
-    RETURN_IF(net == NULL || ws == NULL, PYCNN_ERROR_ARGUMENT);
-    RETURN_IF(ws->net != net || ws->mode < mode, PYCNN_ERROR_WORKSPACE);
-    return PYCNN_OK;
-}
-
-static int check_data(const double *theta, const pycnn_dataset *data)
-{
-    RETURN_IF(theta == NULL || data == NULL, PYCNN_ERROR_ARGUMENT);
-    RETURN_IF(data->x == NULL || (data->y == NULL && data->label == NULL), PYCNN_ERROR_ARGUMENT);
-    RETURN_IF(data->rows == 0, PYCNN_ERROR_SIZE);
-    return PYCNN_OK;
-}
-
-/* ---------------------------------------------------------------- one mini-batch */
+/* ---------------------------------------------------------------- a slice of a mini-batch */
 
 void pycnn_transpose(double *RESTRICT dst, size_t dst_stride, const double *RESTRICT src,
                      size_t src_stride, size_t rows, size_t columns)
@@ -224,172 +91,253 @@ void pycnn_transpose(double *RESTRICT dst, size_t dst_stride, const double *REST
     }
 }
 
-/* The samples order[first ...], or first ... themselves when order is NULL. */
+/* input[inputs,batch] from rows of [batch,inputs], with zeros in the padding. */
+static void transpose_input(slice *self, const double *rows, size_t row_stride, size_t inputs)
+{
+    pycnn_transpose(self->input, self->stride, rows, row_stride, self->batch, inputs);
+    for (size_t k = 0; k < inputs && self->batch < self->stride; k++) {
+        memset(self->input + k * self->stride + self->batch, 0,
+               (self->stride - self->batch) * sizeof *self->input);
+    }
+}
+
+/* A mini-batch: the samples order[first ...], or first ... themselves when order is NULL. */
 typedef struct {
     const pycnn_dataset *data;
     const size_t *order;
     size_t first, count;
 } selection;
 
+/* The row of the data that is the i-th sample. */
 static inline size_t row_of(const selection *samples, size_t i)
 {
     const size_t at = samples->first + i;
     return samples->order == NULL ? at : samples->order[at];
 }
 
-static size_t set_batch(const pycnn_network *net, pycnn_workspace *ws, size_t batch)
-{
-    const size_t stride = batch == 1 ? 1 : round_up(batch, net->kernels->lanes);
-    for (size_t l = 0; l < net->depth; l++) {
-        ws->io[l].batch = batch;
-        ws->io[l].stride = stride;
-    }
-    return stride;
-}
-
-/* input[inputs,batch] from rows of [batch,inputs], with zeros in the padding. */
-static void transpose_input(pycnn_workspace *ws, const double *rows, size_t row_stride,
-                            size_t batch, size_t stride)
-{
-    const size_t inputs = ws->net->inputs;
-    pycnn_transpose(ws->input, stride, rows, row_stride, batch, inputs);
-    for (size_t k = 0; k < inputs && batch < stride; k++) {
-        memset(ws->input + k * stride + batch, 0, (stride - batch) * sizeof *ws->input);
-    }
-}
-
-/* Brings targets and weights of the selected samples in: y[outputs,batch], weight[batch]. */
-static int load_targets(pycnn_workspace *ws, const selection *samples, size_t stride)
+/* Brings targets and weights in: y[outputs,batch], weight[batch]. */
+static int load_targets(slice *self, const selection *samples, size_t outputs)
 {
     const pycnn_dataset *data = samples->data;
-    const size_t outputs = ws->net->outputs;
-    memset(ws->y, 0, outputs * stride * sizeof *ws->y);
-    for (size_t i = 0; i < samples->count; i++) {
-        const size_t row = row_of(samples, i);
-        ws->weight[i] = data->weight == NULL ? 1 : data->weight[row];
+    memset(self->y, 0, outputs * self->stride * sizeof *self->y);
+    for (size_t i = 0; i < self->batch; i++) {
+        const size_t row = row_of(samples, self->first + i);
+        self->weight[i] = data->weight == NULL ? 1 : data->weight[row];
         if (data->y == NULL) {
             RETURN_IF(data->label[row] >= outputs, PYCNN_ERROR_LABEL);
-            ws->y[data->label[row] * stride + i] = 1;
+            self->y[data->label[row] * self->stride + i] = 1;
             continue;
         }
         for (size_t j = 0; j < outputs; j++) {
-            ws->y[j * stride + i] = data->y[row * outputs + j];
+            self->y[j * self->stride + i] = data->y[row * outputs + j];
         }
     }
     return PYCNN_OK;
 }
 
-/* Brings the selected samples in: input_rows, input, targets and weights. */
-static int load_samples(pycnn_workspace *ws, const selection *samples)
+/* Brings samples in: rows, input, targets and weights. */
+static int load(slice *self, const selection *samples, const pycnn_network *net,
+                size_t row_stride)
 {
     const pycnn_dataset *data = samples->data;
-    const size_t inputs = ws->net->inputs, batch = samples->count;
-    const size_t row_stride = ws->io[0].input_row_stride;
-    const size_t stride = set_batch(ws->net, ws, batch);
-    for (size_t i = 0; i < batch; i++) {
-        const size_t row = row_of(samples, i);
+    const size_t inputs = net->inputs;
+    for (size_t i = 0; i < self->batch; i++) {
+        const size_t row = row_of(samples, self->first + i);
         RETURN_IF(row >= data->rows, PYCNN_ERROR_INDEX);
-        memcpy(ws->rows + i * row_stride, data->x + row * inputs, inputs * sizeof *ws->rows);
-        ws->rows[i * row_stride + inputs] = 1; /* the input of the bias */
+        memcpy(self->rows + i * row_stride, data->x + row * inputs, inputs * sizeof *self->rows);
+        self->rows[i * row_stride + inputs] = 1; /* the input of the bias */
     }
-    transpose_input(ws, ws->rows, row_stride, batch, stride);
-    return load_targets(ws, samples, stride);
+    transpose_input(self, self->rows, row_stride, inputs);
+    return load_targets(self, samples, net->outputs);
 }
 
 /* A[l] = f(W[l] A[l-1] + b[l]) for l = 1 ... L */
-static void forward(const pycnn_network *net, pycnn_workspace *ws, const double *theta)
+static void forward(const pycnn_workspace *ws, const double *theta, size_t s)
 {
-    for (size_t l = 0; l < net->depth; l++) {
-        const layer *self = &net->layers[l];
-        self->ops->forward(self, theta + self->offset, &ws->io[l]);
+    for (size_t l = 0; l < ws->net->depth; l++) {
+        const layer *self = &ws->net->layers[l];
+        self->ops->forward(self, theta + self->offset, io_of(ws, l, s));
     }
 }
 
-/* The mini-batch's loss and, where there is room for it, delta[L], each weighted by its sample;
- * adds loss and right answers to totals. */
-static void score(pycnn_totals *totals, const pycnn_network *net, pycnn_workspace *ws)
+/* The loss of each sample and, where there is room for it, delta[L], weighted by its sample. */
+static void score(const pycnn_workspace *ws, bool weighted, size_t s)
 {
-    const layer_io *last = &ws->io[net->depth - 1];
-    const loss_inputs in = {last->z, last->output, ws->y, net->outputs, last->stride};
-    const loss_outputs out = {ws->loss, ws->correct, last->delta};
+    const pycnn_network *net = ws->net;
+    const slice *self = &ws->slices[s];
+    const layer_io *last = io_of(ws, net->depth - 1, s);
+    const loss_inputs in = {last->z, last->output, self->y, net->outputs, self->stride};
+    const loss_outputs out = {self->loss, self->correct, last->delta};
     net->kernels->losses[net->loss](&out, &in);
-    for (size_t i = 0; i < last->batch; i++) {
-        const double w = ws->weight[i];
-        totals->weight += w;
-        totals->loss += w == 0 ? 0 : w * ws->loss[i];
-        totals->correct += w * ws->correct[i];
-    }
-    if (out.delta == NULL) {
+    if (out.delta == NULL || (!weighted && self->batch == self->stride)) {
         return;
     }
     for (size_t j = 0; j < in.units; j++) {
         double *delta = out.delta + j * in.stride;
-        for (size_t i = 0; i < last->batch; i++) {
-            const double w = ws->weight[i];
+        for (size_t i = 0; i < self->batch && weighted; i++) {
+            const double w = self->weight[i];
             delta[i] = w == 0 ? 0 : w * delta[i];
         }
-        for (size_t i = last->batch; i < in.stride; i++) {
+        for (size_t i = self->batch; i < in.stride; i++) {
             delta[i] = 0; /* padding */
         }
     }
 }
 
-/* delta[l-1] = (W[l]^T delta[l]) * f'(Z[l-1]) and the gradients, for l = L ... 1, from the delta[L]
- * of score(). `out` is a gradient, or with GRADIENT_DESCEND theta. */
-static void backward(double *out, gradient_use use, double step, const pycnn_network *net,
-                     pycnn_workspace *ws, const double *theta)
+/* delta[l-1] = (W[l]^T delta[l]) * f'(Z[l-1]) for l = L ... 1 */
+static void backward(const pycnn_workspace *ws, const double *theta, size_t s)
 {
-    for (size_t l = net->depth; l-- > 0;) {
-        const layer *self = &net->layers[l];
-        self->ops->backward(self, out + self->offset, use, step, theta + self->offset,
-                            &ws->io[l]);
+    for (size_t l = ws->net->depth; l-- > 0;) {
+        const layer *self = &ws->net->layers[l];
+        self->ops->backward(self, theta + self->offset, io_of(ws, l, s));
     }
 }
 
-/* Gradient of the selection's loss, as a sum over its samples; a selection larger than the
- * workspace is worked through piece by piece. */
-static int sum_gradient(pycnn_totals *totals, double *grad, const pycnn_network *net,
-                        pycnn_workspace *ws, const double *theta, const selection *samples)
+/* ---------------------------------------------------------------- a mini-batch, on all threads
+ *
+ * First each slice of samples goes through the network, forward and back, on a thread of its own:
+ * samples do not meet. Then the gradients, which sum over samples, are shared out by rows of the
+ * weights, each summed by one thread over all samples in order. So no sum is ever split. */
+
+typedef struct {
+    pycnn_workspace *ws;
+    const double *theta;
+    const selection *samples;
+    bool backward; /* the deltas are wanted */
+} slice_work;
+
+static void slice_task(void *context, size_t s)
 {
-    *totals = (pycnn_totals){0};
+    const slice_work *work = context;
+    pycnn_workspace *ws = work->ws;
+    slice *self = &ws->slices[s];
+    self->status = load(self, work->samples, ws->net, io_of(ws, 0, s)->input_row_stride);
+    if (self->status == PYCNN_OK) {
+        forward(ws, work->theta, s);
+        score(ws, work->samples->data->weight != NULL, s);
+        if (work->backward) {
+            backward(ws, work->theta, s);
+        }
+    }
+}
+
+/* Takes a mini-batch through the network and adds its loss and right answers to totals. */
+static int pass(pycnn_totals *totals, pycnn_workspace *ws, const double *theta,
+                const selection *samples, bool backward)
+{
+    pycnn_workspace_cut(ws, samples->count);
+    slice_work work = {ws, theta, samples, backward};
+    pycnn_threads_run(ws->threads, ws->slice_count, slice_task, &work);
+    for (size_t s = 0; s < ws->slice_count; s++) {
+        TRY(ws->slices[s].status);
+    }
+    for (size_t i = 0; i < samples->count; i++) { /* slices lie behind each other */
+        const double w = ws->whole.weight[i];
+        totals->weight += w;
+        totals->loss += w == 0 ? 0 : w * ws->whole.loss[i];
+        totals->correct += w * ws->whole.correct[i];
+    }
+    return PYCNN_OK;
+}
+
+typedef struct {
+    const pycnn_workspace *ws;
+    double *out; /* a gradient, or with GRADIENT_DESCEND theta */
+    gradient_use use;
+    double step;
+} gradient_work;
+
+static void gradient_task(void *context, size_t task)
+{
+    const gradient_work *work = context;
+    const pycnn_workspace *ws = work->ws;
+    const layer *self = &ws->net->layers[task / ws->slice_count];
+    self->ops->gradient(self, work->out + self->offset, work->use, work->step,
+                        io_of(ws, task / ws->slice_count, 0), ws->slice_count,
+                        task % ws->slice_count);
+}
+
+/* The gradients of the mini-batch that last passed, as sums over its samples. */
+static void sum_gradients(pycnn_workspace *ws, double *out, gradient_use use, double step)
+{
+    gradient_work work = {ws, out, use, step};
+    /* Each layer in as many parts as there are slices. */
+    pycnn_threads_run(ws->threads, ws->net->depth * ws->slice_count, gradient_task, &work);
+}
+
+/* Gradient of a selection's loss, as a sum over its samples; a selection larger than the workspace
+ * is worked through piece by piece. */
+static int gradient_of(pycnn_totals *totals, double *grad, pycnn_workspace *ws,
+                       const double *theta, const selection *samples)
+{
     for (size_t done = 0; done < samples->count; done += ws->capacity) {
         selection piece = *samples;
         piece.first += done;
         piece.count = MIN(ws->capacity, samples->count - done);
-        TRY(load_samples(ws, &piece));
-        forward(net, ws, theta);
-        score(totals, net, ws);
-        backward(grad, done > 0 ? GRADIENT_ADD : GRADIENT_SET, 0, net, ws, theta);
+        TRY(pass(totals, ws, theta, &piece, true));
+        sum_gradients(ws, grad, done > 0 ? GRADIENT_ADD : GRADIENT_SET, 0);
     }
     return PYCNN_OK;
 }
 
 /* One step of gradient descent on a mini-batch. */
-static int descend(pycnn_totals *totals, double *theta, double learning_rate,
-                   const pycnn_network *net, pycnn_workspace *ws, const selection *samples)
+static int descend(pycnn_totals *totals, double *theta, double learning_rate, pycnn_workspace *ws,
+                   const selection *samples)
 {
+    *totals = (pycnn_totals){0};
     if (samples->count > ws->capacity) {
-        TRY(sum_gradient(totals, ws->grad, net, ws, theta, samples));
+        TRY(gradient_of(totals, ws->grad, ws, theta, samples));
         RETURN_IF(!isfinite(totals->loss), PYCNN_ERROR_DIVERGED);
         if (totals->weight > 0) {
-            net->kernels->descend(theta, ws->grad, learning_rate / totals->weight,
-                                  net->parameter_count);
+            ws->net->kernels->descend(theta, ws->grad, learning_rate / totals->weight,
+                                      ws->net->parameter_count);
         }
         return PYCNN_OK;
     }
     /* It fits: the gradient goes straight into theta, and is never written down. */
-    *totals = (pycnn_totals){0};
-    TRY(load_samples(ws, samples));
-    forward(net, ws, theta);
-    score(totals, net, ws);
+    TRY(pass(totals, ws, theta, samples, true));
     RETURN_IF(!isfinite(totals->loss), PYCNN_ERROR_DIVERGED);
     if (totals->weight > 0) {
-        backward(theta, GRADIENT_DESCEND, learning_rate / totals->weight, net, ws, theta);
+        sum_gradients(ws, theta, GRADIENT_DESCEND, learning_rate / totals->weight);
     }
     return PYCNN_OK;
 }
 
 /* ---------------------------------------------------------------- the public calls */
+
+static int check_workspace(const pycnn_network *net, const pycnn_workspace *ws, int mode)
+{
+    RETURN_IF(net == NULL || ws == NULL, PYCNN_ERROR_ARGUMENT);
+    RETURN_IF(ws->net != net || ws->mode < mode, PYCNN_ERROR_WORKSPACE);
+    return PYCNN_OK;
+}
+
+static int check_data(const double *theta, const pycnn_dataset *data)
+{
+    RETURN_IF(theta == NULL || data == NULL, PYCNN_ERROR_ARGUMENT);
+    RETURN_IF(data->x == NULL || (data->y == NULL && data->label == NULL), PYCNN_ERROR_ARGUMENT);
+    RETURN_IF(data->rows == 0, PYCNN_ERROR_SIZE);
+    return PYCNN_OK;
+}
+
+typedef struct {
+    pycnn_workspace *ws;
+    const double *theta;
+    const double *x; /* [.,inputs] rows of this piece */
+    double *y;       /* [.,outputs] */
+} predict_work;
+
+static void predict_task(void *context, size_t s)
+{
+    const predict_work *work = context;
+    pycnn_workspace *ws = work->ws;
+    const pycnn_network *net = ws->net;
+    slice *self = &ws->slices[s];
+    transpose_input(self, work->x + self->first * net->inputs, net->inputs, net->inputs);
+    forward(ws, work->theta, s);
+    pycnn_transpose(work->y + self->first * net->outputs, net->outputs,
+                    io_of(ws, net->depth - 1, s)->output, self->stride, net->outputs, self->batch);
+}
 
 int pycnn_predict(double *y, const pycnn_network *net, pycnn_workspace *ws, const double *theta,
                   const double *x, size_t rows)
@@ -397,12 +345,9 @@ int pycnn_predict(double *y, const pycnn_network *net, pycnn_workspace *ws, cons
     TRY(check_workspace(net, ws, PYCNN_FORWARD));
     RETURN_IF(y == NULL || theta == NULL || x == NULL, PYCNN_ERROR_ARGUMENT);
     for (size_t done = 0; done < rows; done += ws->capacity) {
-        const size_t batch = MIN(ws->capacity, rows - done);
-        const size_t stride = set_batch(net, ws, batch);
-        transpose_input(ws, x + done * net->inputs, net->inputs, batch, stride);
-        forward(net, ws, theta);
-        pycnn_transpose(y + done * net->outputs, net->outputs, ws->io[net->depth - 1].output,
-                        stride, net->outputs, batch);
+        pycnn_workspace_cut(ws, MIN(ws->capacity, rows - done));
+        predict_work work = {ws, theta, x + done * net->inputs, y + done * net->outputs};
+        pycnn_threads_run(ws->threads, ws->slice_count, predict_task, &work);
     }
     return PYCNN_OK;
 }
@@ -415,9 +360,8 @@ int pycnn_evaluate(pycnn_totals *totals, const pycnn_network *net, pycnn_workspa
     RETURN_IF(totals == NULL, PYCNN_ERROR_ARGUMENT);
     *totals = (pycnn_totals){0};
     for (size_t done = 0; done < data->rows; done += ws->capacity) {
-        TRY(load_samples(ws, &(selection){data, NULL, done, MIN(ws->capacity, data->rows - done)}));
-        forward(net, ws, theta);
-        score(totals, net, ws);
+        const selection piece = {data, NULL, done, MIN(ws->capacity, data->rows - done)};
+        TRY(pass(totals, ws, theta, &piece, false));
     }
     return PYCNN_OK;
 }
@@ -428,12 +372,30 @@ int pycnn_gradients(pycnn_totals *totals, double *grad, const pycnn_network *net
     TRY(check_workspace(net, ws, PYCNN_BACKWARD));
     TRY(check_data(theta, data));
     RETURN_IF(totals == NULL || grad == NULL, PYCNN_ERROR_ARGUMENT);
-    TRY(sum_gradient(totals, grad, net, ws, theta, &(selection){data, NULL, 0, data->rows}));
+    *totals = (pycnn_totals){0};
+    TRY(gradient_of(totals, grad, ws, theta, &(selection){data, NULL, 0, data->rows}));
     for (size_t i = 0; i < net->parameter_count; i++) {
         grad[i] = totals->weight == 0 ? 0 : grad[i] / totals->weight;
     }
     return PYCNN_OK;
 }
+
+/* dst[units,rows] = a matrix of each slice, side by side */
+static void gather_slices(double *dst, const pycnn_workspace *ws, size_t l, size_t units,
+                          size_t rows, double *layer_io_matrix(const layer_io *))
+{
+    for (size_t s = 0; s < ws->slice_count; s++) {
+        const slice *self = &ws->slices[s];
+        const double *src = layer_io_matrix(io_of(ws, l, s));
+        for (size_t j = 0; j < units; j++) {
+            memcpy(dst + j * rows + self->first, src + j * self->stride, self->batch * sizeof *dst);
+        }
+    }
+}
+
+static double *z_of(const layer_io *io) { return io->z; }
+static double *output_of(const layer_io *io) { return io->output; }
+static double *delta_of(const layer_io *io) { return io->delta; }
 
 int pycnn_trace(pycnn_totals *totals, double *grad, double *z, double *a, double *delta,
                 const pycnn_network *net, pycnn_workspace *ws, const double *theta,
@@ -445,12 +407,11 @@ int pycnn_trace(pycnn_totals *totals, double *grad, double *z, double *a, double
     RETURN_IF(ws->capacity < data->rows, PYCNN_ERROR_WORKSPACE);
     TRY(pycnn_gradients(totals, grad, net, ws, theta, data));
     for (size_t l = 0, at = 0; l < net->depth; l++) {
-        const layer_io *io = &ws->io[l];
-        for (size_t j = 0; j < net->layers[l].fan_out; j++, at += io->batch) {
-            memcpy(z + at, io->z + j * io->stride, io->batch * sizeof *z);
-            memcpy(a + at, io->output + j * io->stride, io->batch * sizeof *a);
-            memcpy(delta + at, io->delta + j * io->stride, io->batch * sizeof *delta);
-        }
+        const size_t units = net->layers[l].fan_out;
+        gather_slices(z + at, ws, l, units, data->rows, z_of);
+        gather_slices(a + at, ws, l, units, data->rows, output_of);
+        gather_slices(delta + at, ws, l, units, data->rows, delta_of);
+        at += units * data->rows;
     }
     return PYCNN_OK;
 }
@@ -469,7 +430,7 @@ int pycnn_train(size_t *steps, double *theta, pycnn_training *state, const pycnn
             data, state->order == NULL ? NULL : state->order + state->epoch * data->rows,
             state->position, MIN(state->batch_size, data->rows - state->position)};
         pycnn_totals sums;
-        TRY(descend(&sums, theta, state->learning_rate, net, ws, &batch));
+        TRY(descend(&sums, theta, state->learning_rate, ws, &batch));
         pycnn_totals *epoch = &state->totals[state->epoch];
         epoch->loss += sums.loss;
         epoch->weight += sums.weight;

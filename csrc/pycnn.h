@@ -16,7 +16,7 @@
  * Ownership: theta, grad and the data belong to the caller and are lent for the length of a call.
  * A pycnn_network is a plan (shapes and offsets, no parameters): it never changes after creation
  * and may be shared by any number of threads. A pycnn_workspace is scratch memory: one call at a
- * time may use it. No function but the two *_create allocates.
+ * time may use it. No function but the *_create ones allocates.
  */
 #ifndef PYCNN_H
 #define PYCNN_H
@@ -69,6 +69,7 @@ typedef struct {
 
 typedef struct pycnn_network pycnn_network;
 typedef struct pycnn_workspace pycnn_workspace;
+typedef struct pycnn_threads pycnn_threads;
 
 /* What a workspace has room for: each mode can also do what the ones before it do. */
 typedef enum {
@@ -120,6 +121,17 @@ size_t pycnn_network_parameter_count(const pycnn_network *net);
  * once; the others work through larger data, and larger mini-batches, piece by piece. */
 int pycnn_workspace_create(pycnn_workspace **out, const pycnn_network *net, size_t batch, int mode);
 void pycnn_workspace_destroy(pycnn_workspace *ws);
+
+/* A pool of `count` threads, the calling one included; they start when first needed, and sleep when
+ * there is nothing to do. Any number of workspaces may share a pool: while it works for one, the
+ * others work on their own threads. In a forked child a pool of the parent's runs nothing, and the
+ * caller does the work. Destroy it, from the process that made it, when no call uses it any more. */
+int pycnn_threads_create(pycnn_threads **out, size_t count);
+void pycnn_threads_destroy(pycnn_threads *threads);
+
+/* Lets calls with this workspace use a pool, or NULL: the calling thread only, as at first. The
+ * results do not depend on it, to the bit. */
+void pycnn_workspace_set_threads(pycnn_workspace *ws, pycnn_threads *threads);
 
 /* y[rows,outputs] = the network's output for x[rows,inputs]. The bits of a row do not depend on
  * the rows beside it. */

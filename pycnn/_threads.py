@@ -53,7 +53,7 @@ def get_num_threads() -> int:
     """Return the most threads that pycnn will use.
 
     Unless `set_num_threads` said otherwise: PYCNN_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs
-    that affinity and control group grant. This version computes on the calling thread only.
+    that affinity and control group grant.
     """
     return _limit if _limit is not None else _default()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pycnn._native import ffi, lib
+from pycnn._threads import get_num_threads
 from pycnn.backend.interface import NotFiniteError, Totals
 from pycnn.exceptions import BackendError, LabelError, PycnnError, ShapeError
 
@@ -67,6 +69,34 @@ def _check(status: int) -> None:
     raise PycnnError(f"the C core refused a call: {message}")
 
 
+class _Pool:
+    """The pool of threads of this process, made anew when its size or the process changes."""
+
+    def __init__(self) -> None:
+        self.close()
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """Let go of the pool: its threads are joined once no call uses it, which holds it too."""
+        self.made_for = (1, 0)
+        self.handle = ffi.NULL
+
+    def get(self) -> Any:
+        """Return as many threads as are wanted now; NULL for one."""
+        wanted = get_num_threads(), os.getpid()
+        if wanted != self.made_for:
+            handle = ffi.NULL
+            if wanted[0] > 1:
+                out = ffi.new("pycnn_threads **")
+                _check(lib.pycnn_threads_create(out, wanted[0]))
+                handle = ffi.gc(out[0], lib.pycnn_threads_destroy)
+            self.made_for, self.handle = wanted, handle
+        return self.handle
+
+
+_pool = _Pool()
+
+
 class Plan:
     """A ``pycnn_network`` and the workspaces that are idle between calls.
 
@@ -80,17 +110,18 @@ class Plan:
         self.network = network
         self._idle: list[tuple[int, int, Any]] = []
 
-    def take(self, batch: int, mode: int) -> tuple[int, int, Any]:
+    def take(self, batch: int, mode: int, threads: Any) -> tuple[int, int, Any]:
         """Return a workspace with room for `batch` samples, to be given back."""
         try:
             workspace = self._idle.pop()
-            if workspace[0] >= batch and workspace[1] >= mode:
-                return workspace
         except IndexError:
-            pass
-        out = ffi.new("pycnn_workspace **")
-        _check(lib.pycnn_workspace_create(out, self.network, batch, mode))
-        return batch, mode, ffi.gc(out[0], lib.pycnn_workspace_destroy)
+            workspace = None
+        if workspace is None or workspace[0] < batch or workspace[1] < mode:
+            out = ffi.new("pycnn_workspace **")
+            _check(lib.pycnn_workspace_create(out, self.network, batch, mode))
+            workspace = batch, mode, ffi.gc(out[0], lib.pycnn_workspace_destroy)
+        lib.pycnn_workspace_set_threads(workspace[2], threads)
+        return workspace
 
     def give_back(self, workspace: tuple[int, int, Any]) -> None:
         """Keep a workspace for a later call."""
@@ -130,7 +161,8 @@ def _read(totals: Any) -> Totals:
 def predict(plan: Plan, theta: Array, x: Array, out: Array) -> None:
     """Put the network's output for each row of `x` into `out`."""
     rows = len(x)
-    workspace = plan.take(min(rows, PIECE), lib.PYCNN_FORWARD)
+    threads = _pool.get() if rows > 1 else ffi.NULL
+    workspace = plan.take(min(rows, PIECE), lib.PYCNN_FORWARD, threads)
     status = lib.pycnn_predict(
         _from_buffer(_DOUBLES, out),
         plan.network,
@@ -145,7 +177,8 @@ def predict(plan: Plan, theta: Array, x: Array, out: Array) -> None:
 
 def evaluate(plan: Plan, theta: Array, data: Data) -> Totals:
     """Return the sums of loss, weight and right answers over the data."""
-    workspace = plan.take(min(data.rows, PIECE), lib.PYCNN_FORWARD)
+    threads = _pool.get()
+    workspace = plan.take(min(data.rows, PIECE), lib.PYCNN_FORWARD, threads)
     totals = ffi.new("pycnn_totals *")
     dataset, _alive = _lend(data)
     status = lib.pycnn_evaluate(
@@ -158,7 +191,8 @@ def evaluate(plan: Plan, theta: Array, data: Data) -> Totals:
 
 def gradients(plan: Plan, theta: Array, data: Data, grad: Array) -> Totals:
     """Put the mean loss's gradient over the data into `grad` (lecture, equations 3 and 4)."""
-    workspace = plan.take(min(data.rows, PIECE), lib.PYCNN_BACKWARD)
+    threads = _pool.get()
+    workspace = plan.take(min(data.rows, PIECE), lib.PYCNN_BACKWARD, threads)
     totals = ffi.new("pycnn_totals *")
     dataset, _alive = _lend(data)
     status = lib.pycnn_gradients(
@@ -178,7 +212,7 @@ def trace(
     plan: Plan, theta: Array, data: Data, grad: Array, z: Array, a: Array, delta: Array
 ) -> Totals:
     """As `gradients`, and put Z, A and delta of each layer, one after the other, into the rest."""
-    workspace = plan.take(data.rows, lib.PYCNN_TRACE)
+    workspace = plan.take(data.rows, lib.PYCNN_TRACE, ffi.NULL)
     totals = ffi.new("pycnn_totals *")
     dataset, _alive = _lend(data)
     outputs = [_from_buffer(_DOUBLES, array) for array in (grad, z, a, delta)]
@@ -197,7 +231,8 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
     NotFiniteError
         Before the update of a mini-batch whose loss is not finite.
     """
-    workspace = plan.take(min(state.batch_size, data.rows, PIECE), lib.PYCNN_BACKWARD)
+    threads = _pool.get()
+    workspace = plan.take(min(state.batch_size, data.rows, PIECE), lib.PYCNN_BACKWARD, threads)
     dataset, _alive = _lend(data)
     order = ffi.NULL if state.order is None else _from_buffer(_SIZES, state.order)
     totals = _from_buffer(_DOUBLES, state.totals)

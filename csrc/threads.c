@@ -1,0 +1,278 @@
+/* A small pool of threads: workers spin for a moment, then sleep.
+ *
+ * The tasks to do are one atomic word, the ticket: generation, number of tasks, next task. A worker
+ * takes a task by adding 1 to the ticket that it has read; this fails if the ticket is another one
+ * by then, so nobody ever takes a task of a generation that is over. The caller waits for the tasks
+ * and not for the workers: one that oversleeps holds nobody up.
+ */
+#include "threads.h"
+
+#if defined(_WIN32)
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+typedef HANDLE os_thread;
+typedef SRWLOCK os_mutex;
+typedef CONDITION_VARIABLE os_condition;
+#define THREAD_FUNCTION static DWORD WINAPI
+#define THREAD_RESULT 0
+#define os_lock(m) AcquireSRWLockExclusive(m)
+#define os_unlock(m) ReleaseSRWLockExclusive(m)
+#define os_wait(c, m) SleepConditionVariableSRW(c, m, INFINITE, 0)
+#define os_wake_all(c) WakeAllConditionVariable(c)
+#define os_yield() SwitchToThread()
+#define os_process() GetCurrentProcessId()
+#define os_join(t) (WaitForSingleObject(t, INFINITE), CloseHandle(t))
+typedef DWORD os_pid;
+#else
+#include <pthread.h>
+#include <sched.h>
+#include <unistd.h>
+typedef pthread_t os_thread;
+typedef pthread_mutex_t os_mutex;
+typedef pthread_cond_t os_condition;
+#define THREAD_FUNCTION static void *
+#define THREAD_RESULT NULL
+#define os_lock(m) pthread_mutex_lock(m)
+#define os_unlock(m) pthread_mutex_unlock(m)
+#define os_wait(c, m) pthread_cond_wait(c, m)
+#define os_wake_all(c) pthread_cond_broadcast(c)
+#define os_yield() sched_yield()
+#define os_process() getpid()
+#define os_join(t) pthread_join(t, NULL)
+typedef pid_t os_pid;
+#endif
+
+#if !defined(__STDC_NO_ATOMICS__)
+#include <stdatomic.h>
+
+enum {
+    TASK_BITS = 20,
+    /* Looks at the ticket before a worker sleeps: 20 to 100 us, longer than the pauses within a
+     * training step, shorter than anyone would notice. */
+    SPINS = 1 << 12,
+    /* Looks before the caller lets others run, while it waits for the last tasks. */
+    SPINS_BEFORE_YIELD = 1 << 12
+};
+
+#define TASK_MASK (((uint64_t)1 << TASK_BITS) - 1)
+
+struct pycnn_threads {
+    size_t wanted;             /* threads in all, the caller included */
+    size_t workers;            /* threads started */
+    os_thread *worker;         /* [wanted - 1] */
+    os_pid process;            /* that the workers live in */
+    atomic_flag busy;          /* a caller is running its tasks */
+    bool started;
+
+    _Alignas(64) _Atomic uint64_t ticket; /* generation | tasks | next task */
+    _Atomic(task_function *) run;
+    _Atomic(void *) context;
+    _Alignas(64) _Atomic size_t done; /* tasks of this generation */
+
+    _Alignas(64) _Atomic size_t sleepers;
+    atomic_bool stop;
+    os_mutex mutex;
+    os_condition wake;
+};
+
+static size_t tasks_of(uint64_t ticket) { return (size_t)(ticket >> TASK_BITS & TASK_MASK); }
+static size_t next_of(uint64_t ticket) { return (size_t)(ticket & TASK_MASK); }
+static bool has_work(uint64_t ticket) { return next_of(ticket) < tasks_of(ticket); }
+
+static inline void relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__) && defined(__GNUC__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Does tasks until there are none. */
+static void work(pycnn_threads *pool)
+{
+    uint64_t ticket = atomic_load(&pool->ticket);
+    while (has_work(ticket)) {
+        task_function *run = atomic_load_explicit(&pool->run, memory_order_relaxed);
+        void *context = atomic_load_explicit(&pool->context, memory_order_relaxed);
+        /* Succeeds only on the ticket read above: then run and context are of its generation. */
+        if (atomic_compare_exchange_weak(&pool->ticket, &ticket, ticket + 1)) {
+            run(context, next_of(ticket));
+            atomic_fetch_add_explicit(&pool->done, 1, memory_order_release);
+            ticket = atomic_load(&pool->ticket);
+        }
+    }
+}
+
+static void sleep_until_work(pycnn_threads *pool)
+{
+    os_lock(&pool->mutex);
+    atomic_fetch_add(&pool->sleepers, 1);
+    while (!has_work(atomic_load(&pool->ticket)) && !atomic_load(&pool->stop)) {
+        os_wait(&pool->wake, &pool->mutex);
+    }
+    atomic_fetch_sub(&pool->sleepers, 1);
+    os_unlock(&pool->mutex);
+}
+
+THREAD_FUNCTION live(void *argument)
+{
+    pycnn_threads *pool = argument;
+    while (!atomic_load(&pool->stop)) {
+        int spins = 0;
+        while (spins < SPINS && !has_work(atomic_load_explicit(&pool->ticket, memory_order_acquire))) {
+            relax();
+            spins++;
+        }
+        if (spins == SPINS) {
+            sleep_until_work(pool);
+        }
+        work(pool);
+    }
+    return THREAD_RESULT;
+}
+
+/* Starts the workers; where that fails (no memory, WebAssembly) there are fewer, or none. */
+static void start(pycnn_threads *pool)
+{
+    pool->started = true;
+    pool->process = os_process();
+    while (pool->workers + 1 < pool->wanted) {
+        os_thread *thread = &pool->worker[pool->workers];
+#if defined(_WIN32)
+        *thread = CreateThread(NULL, 0, live, pool, 0, NULL);
+        const bool failed = *thread == NULL;
+#else
+        const bool failed = pthread_create(thread, NULL, live, pool) != 0;
+#endif
+        if (failed) {
+            return;
+        }
+        pool->workers++;
+    }
+}
+
+int pycnn_threads_create(pycnn_threads **out, size_t count)
+{
+    RETURN_IF(out == NULL, PYCNN_ERROR_ARGUMENT);
+    *out = NULL;
+    RETURN_IF(count == 0, PYCNN_ERROR_SIZE);
+    size_t bytes = 0;
+    TRY(add_product(&bytes, count, sizeof(os_thread)));
+    pycnn_threads *pool = PYCNN_MALLOC(sizeof *pool);
+    os_thread *worker = PYCNN_MALLOC(bytes);
+    if (pool == NULL || worker == NULL) {
+        PYCNN_FREE(pool);
+        PYCNN_FREE(worker);
+        return PYCNN_ERROR_MEMORY;
+    }
+    memset(pool, 0, sizeof *pool);
+    pool->wanted = count;
+    pool->worker = worker;
+    atomic_flag_clear(&pool->busy);
+#if defined(_WIN32)
+    InitializeSRWLock(&pool->mutex);
+    InitializeConditionVariable(&pool->wake);
+#else
+    pthread_mutex_init(&pool->mutex, NULL);
+    pthread_cond_init(&pool->wake, NULL);
+#endif
+    *out = pool;
+    return PYCNN_OK;
+}
+
+void pycnn_threads_destroy(pycnn_threads *pool)
+{
+    if (pool == NULL) {
+        return;
+    }
+    /* In a child of the process that started them there are no workers to join, and the state of
+     * mutex and condition is whatever it was at the fork. */
+    const bool here = !pool->started || pool->process == os_process();
+    if (here) {
+        os_lock(&pool->mutex);
+        atomic_store(&pool->stop, true);
+        os_wake_all(&pool->wake);
+        os_unlock(&pool->mutex);
+        for (size_t i = 0; i < pool->workers; i++) {
+            os_join(pool->worker[i]);
+        }
+#if !defined(_WIN32)
+        pthread_mutex_destroy(&pool->mutex);
+        pthread_cond_destroy(&pool->wake);
+#endif
+    }
+    PYCNN_FREE(pool->worker);
+    PYCNN_FREE(pool);
+}
+
+size_t pycnn_threads_count(const pycnn_threads *pool) { return pool == NULL ? 1 : pool->wanted; }
+
+static void run_alone(size_t tasks, task_function *run, void *context)
+{
+    for (size_t task = 0; task < tasks; task++) {
+        run(context, task);
+    }
+}
+
+void pycnn_threads_run(pycnn_threads *pool, size_t tasks, task_function *run, void *context)
+{
+    if (pool == NULL || pool->wanted == 1 || tasks <= 1 || atomic_flag_test_and_set(&pool->busy)) {
+        run_alone(tasks, run, context);
+        return;
+    }
+    if (!pool->started) {
+        start(pool);
+    }
+    if (pool->workers == 0 || pool->process != os_process()) {
+        atomic_flag_clear(&pool->busy);
+        run_alone(tasks, run, context);
+        return;
+    }
+    const uint64_t generation = (atomic_load(&pool->ticket) >> (2 * TASK_BITS)) + 1;
+    atomic_store_explicit(&pool->run, run, memory_order_relaxed);
+    atomic_store_explicit(&pool->context, context, memory_order_relaxed);
+    atomic_store(&pool->done, 0);
+    atomic_store(&pool->ticket, generation << (2 * TASK_BITS) | (uint64_t)tasks << TASK_BITS);
+    if (atomic_load(&pool->sleepers) > 0) {
+        os_lock(&pool->mutex);
+        os_wake_all(&pool->wake);
+        os_unlock(&pool->mutex);
+    }
+    work(pool);
+    for (int spins = 0; atomic_load_explicit(&pool->done, memory_order_acquire) < tasks; spins++) {
+        relax();
+        if (spins >= SPINS_BEFORE_YIELD) { /* more threads than processors, perhaps */
+            os_yield();
+        }
+    }
+    atomic_flag_clear(&pool->busy);
+}
+
+#else /* a compiler without atomics: every task runs on the caller's thread */
+
+int pycnn_threads_create(pycnn_threads **out, size_t count)
+{
+    RETURN_IF(out == NULL, PYCNN_ERROR_ARGUMENT);
+    *out = NULL;
+    RETURN_IF(count == 0, PYCNN_ERROR_SIZE);
+    return PYCNN_OK;
+}
+
+void pycnn_threads_destroy(pycnn_threads *pool) { (void)pool; }
+
+size_t pycnn_threads_count(const pycnn_threads *pool)
+{
+    (void)pool;
+    return 1;
+}
+
+void pycnn_threads_run(pycnn_threads *pool, size_t tasks, task_function *run, void *context)
+{
+    (void)pool;
+    for (size_t task = 0; task < tasks; task++) {
+        run(context, task);
+    }
+}
+
+#endif

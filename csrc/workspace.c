@@ -1,0 +1,205 @@
+/* Scratch memory for mini-batches, and how a mini-batch is cut into slices. */
+#include "workspace.h"
+
+enum {
+    ALIGNMENT = 64, /* buffers start on a cache line */
+    SLICE_UNIT = 8  /* samples: a multiple of every kernel's lanes */
+};
+
+/* Multiply-adds of a forward pass below which one thread is as fast as several: about 10 us. */
+#define WORK_WORTH_SHARING ((size_t)1 << 18)
+
+/* ---------------------------------------------------------------- the buffers */
+
+/* One walk both measures the buffers (base NULL) and hands them out, so the two cannot differ. */
+typedef struct {
+    double *base;
+    size_t used;
+    bool overflow;
+} arena;
+
+static double *take(arena *memory, size_t a, size_t b)
+{
+    double *block = memory->base == NULL ? NULL : memory->base + memory->used;
+    memory->overflow |= add_product(&memory->used, a, b) != PYCNN_OK;
+    memory->used = round_up(memory->used, ALIGNMENT / sizeof(double));
+    return block;
+}
+
+/* Room for a [batch,units] matrix with a column for the bias. */
+static size_t row_stride(const pycnn_network *net, size_t units)
+{
+    return round_up(units + 1, net->kernels->lanes);
+}
+
+static void hand_out(pycnn_workspace *ws, arena *memory)
+{
+    const pycnn_network *net = ws->net;
+    const size_t m = round_up(ws->capacity, SLICE_UNIT);
+    const bool backward = ws->mode >= PYCNN_BACKWARD;
+    ws->whole.input = take(memory, net->inputs, m);
+    ws->whole.rows = take(memory, row_stride(net, net->inputs), m);
+    ws->whole.y = take(memory, net->outputs, m);
+    ws->whole.weight = take(memory, m, 1);
+    ws->whole.loss = take(memory, m, 1);
+    ws->whole.correct = take(memory, m, 1);
+    ws->grad = backward ? take(memory, net->parameter_count, 1) : NULL;
+    for (size_t l = 0; l < net->depth; l++) {
+        const size_t units = net->layers[l].fan_out;
+        const bool last = l + 1 == net->depth;
+        struct layer_buffers *buffers = &ws->layers[l];
+        buffers->output = take(memory, units, m);
+        /* The losses read the output layer's z; elsewhere only a trace does. */
+        const bool keep_z = last || ws->mode == PYCNN_TRACE;
+        buffers->z = keep_z ? take(memory, units, m) : buffers->output;
+        const bool keep_rows = backward && !last;
+        buffers->output_rows = keep_rows ? take(memory, row_stride(net, units), m) : NULL;
+        buffers->delta = backward ? take(memory, units, m) : NULL;
+    }
+}
+
+static int allocate_buffers(pycnn_workspace *ws)
+{
+    arena memory = {0};
+    hand_out(ws, &memory);
+    size_t bytes = ALIGNMENT;
+    RETURN_IF(memory.overflow, PYCNN_ERROR_SIZE);
+    TRY(add_product(&bytes, memory.used, sizeof(double)));
+    ws->memory = PYCNN_MALLOC(bytes);
+    RETURN_IF(ws->memory == NULL, PYCNN_ERROR_MEMORY);
+    memset(ws->memory, 0, bytes); /* padding is computed along */
+    const uintptr_t start = ((uintptr_t)ws->memory + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    memory = (arena){.base = (double *)start};
+    hand_out(ws, &memory);
+    return PYCNN_OK;
+}
+
+/* *block = count zeroed elements */
+static int allocate(void **block, size_t count, size_t size)
+{
+    size_t bytes = 0;
+    TRY(add_product(&bytes, count, size));
+    *block = PYCNN_MALLOC(bytes);
+    RETURN_IF(*block == NULL, PYCNN_ERROR_MEMORY);
+    memset(*block, 0, bytes);
+    return PYCNN_OK;
+}
+
+static int allocate_all(pycnn_workspace *ws)
+{
+    void *block;
+    TRY(allocate(&block, ws->most_slices, sizeof *ws->slices));
+    ws->slices = block;
+    TRY(allocate(&block, ws->most_slices * ws->net->depth, sizeof *ws->io));
+    ws->io = block;
+    TRY(allocate(&block, ws->net->depth, sizeof *ws->layers));
+    ws->layers = block;
+    return allocate_buffers(ws);
+}
+
+int pycnn_workspace_create(pycnn_workspace **out, const pycnn_network *net, size_t batch, int mode)
+{
+    RETURN_IF(out == NULL, PYCNN_ERROR_ARGUMENT);
+    *out = NULL;
+    RETURN_IF(net == NULL || mode < PYCNN_FORWARD || mode > PYCNN_TRACE, PYCNN_ERROR_ARGUMENT);
+    RETURN_IF(batch == 0 || batch > (size_t)PTRDIFF_MAX / 2, PYCNN_ERROR_SIZE);
+    void *block;
+    TRY(allocate(&block, 1, sizeof(pycnn_workspace)));
+    pycnn_workspace *ws = block;
+    ws->net = net;
+    ws->capacity = batch;
+    ws->mode = mode;
+    ws->most_slices = MIN(MOST_SLICES, round_up(batch, SLICE_UNIT) / SLICE_UNIT);
+    const int status = allocate_all(ws);
+    if (status != PYCNN_OK) {
+        pycnn_workspace_destroy(ws);
+        return status;
+    }
+    *out = ws;
+    return PYCNN_OK;
+}
+
+void pycnn_workspace_destroy(pycnn_workspace *ws)
+{
+    if (ws != NULL) {
+        PYCNN_FREE(ws->memory);
+        PYCNN_FREE(ws->layers);
+        PYCNN_FREE(ws->io);
+        PYCNN_FREE(ws->slices);
+        PYCNN_FREE(ws);
+    }
+}
+
+void pycnn_workspace_set_threads(pycnn_workspace *ws, pycnn_threads *threads)
+{
+    if (ws != NULL && ws->threads != threads) {
+        ws->threads = threads;
+        ws->batch = 0;
+    }
+}
+
+/* ---------------------------------------------------------------- the slices */
+
+static size_t count_slices(const pycnn_workspace *ws, size_t batch)
+{
+    const size_t threads = pycnn_threads_count(ws->threads);
+    if (threads == 1 || batch < WORK_WORTH_SHARING / ws->net->parameter_count) {
+        return 1;
+    }
+    return MIN(MIN(threads, ws->most_slices), round_up(batch, SLICE_UNIT) / SLICE_UNIT);
+}
+
+/* Points a slice at its part of each buffer. [units,batch] matrices of a slice lie together: the
+ * slice that begins with sample i has the doubles from units * i on. */
+static void place(pycnn_workspace *ws, size_t s)
+{
+    const pycnn_network *net = ws->net;
+    slice *self = &ws->slices[s];
+    const size_t first = self->first;
+    self->rows = ws->whole.rows + first * row_stride(net, net->inputs);
+    self->input = ws->whole.input + first * net->inputs;
+    self->y = ws->whole.y + first * net->outputs;
+    self->weight = ws->whole.weight + first;
+    self->loss = ws->whole.loss + first;
+    self->correct = ws->whole.correct + first;
+    for (size_t l = 0; l < net->depth; l++) {
+        const layer *layer = &net->layers[l];
+        const struct layer_buffers *buffers = &ws->layers[l];
+        const layer_io *below = l == 0 ? NULL : io_of(ws, l - 1, s);
+        const size_t at = first * layer->fan_out;
+        layer_io *io = io_of(ws, l, s);
+        io->batch = self->batch;
+        io->stride = self->stride;
+        io->input = below == NULL ? self->input : below->output;
+        io->input_rows = below == NULL ? self->rows : below->output_rows;
+        io->input_row_stride = row_stride(net, layer->fan_in);
+        io->z = buffers->z + at;
+        io->output = buffers->output + at;
+        io->output_row_stride = row_stride(net, layer->fan_out);
+        io->output_rows = buffers->output_rows == NULL
+                              ? NULL
+                              : buffers->output_rows + first * io->output_row_stride;
+        io->delta = buffers->delta == NULL ? NULL : buffers->delta + at;
+        io->delta_is_dz = l + 1 == net->depth && pycnn_loss_activation(net->loss) >= 0;
+        io->delta_input = below == NULL ? NULL : below->delta;
+    }
+}
+
+void pycnn_workspace_cut(pycnn_workspace *ws, size_t batch)
+{
+    if (ws->batch == batch) {
+        return;
+    }
+    ws->batch = batch;
+    ws->slice_count = count_slices(ws, batch);
+    const size_t units = round_up(batch, SLICE_UNIT) / SLICE_UNIT;
+    for (size_t s = 0, first = 0; s < ws->slice_count; s++) {
+        slice *self = &ws->slices[s];
+        const size_t width = (units / ws->slice_count + (s < units % ws->slice_count)) * SLICE_UNIT;
+        self->first = first;
+        self->batch = MIN(width, batch - first);
+        self->stride = batch == 1 ? 1 : round_up(self->batch, ws->net->kernels->lanes);
+        place(ws, s);
+        first += width;
+    }
+}

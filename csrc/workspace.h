@@ -1,0 +1,56 @@
+/* Scratch memory for mini-batches, and how a mini-batch is cut into slices. */
+#ifndef PYCNN_WORKSPACE_H
+#define PYCNN_WORKSPACE_H
+
+#include "layer.h"
+#include "threads.h"
+
+/* The plan: shapes, offsets and kernels. It never changes after creation. */
+struct pycnn_network {
+    size_t inputs, outputs, depth, parameter_count;
+    int loss; /* pycnn_loss */
+    const kernel_table *kernels;
+    layer layers[]; /* [depth] */
+};
+
+/* Samples of a mini-batch that go through the network together, on one thread. A sample's numbers
+ * do not depend on the slice that it is in. Matrices are [units,batch], rows `stride` apart. */
+typedef struct {
+    size_t first; /* sample of the mini-batch that it begins with */
+    size_t batch, stride;
+    double *rows;    /* [batch,inputs] the samples gathered, padded as a layer_io says */
+    double *input;   /* [inputs,batch] the same, transposed */
+    double *y;       /* [outputs,batch] */
+    double *weight;  /* [batch] */
+    double *loss;    /* [batch] */
+    double *correct; /* [batch] */
+    int status;      /* of the work on it */
+} slice;
+
+struct pycnn_workspace {
+    const pycnn_network *net;
+    pycnn_threads *threads; /* or NULL */
+    size_t capacity;        /* samples that fit */
+    int mode;               /* pycnn_mode */
+    size_t batch;           /* samples that the slices are cut for; 0: not yet */
+    size_t slice_count, most_slices;
+    slice *slices; /* [most_slices] */
+    layer_io *io;  /* [depth,most_slices] what each layer reads and writes of each slice */
+    double *grad;  /* [parameter_count]; NULL in forward mode */
+    void *memory;  /* where all buffers are */
+    struct layer_buffers {
+        double *z, *output, *output_rows, *delta;
+    } *layers; /* [depth] whole buffers, from which the slices are cut */
+    slice whole;
+};
+
+/* The io of a layer for one slice. */
+static inline layer_io *io_of(const pycnn_workspace *ws, size_t l, size_t s)
+{
+    return &ws->io[l * ws->most_slices + s];
+}
+
+/* Cuts a mini-batch into slices, one for each thread where the work is worth it. */
+void pycnn_workspace_cut(pycnn_workspace *ws, size_t batch);
+
+#endif
