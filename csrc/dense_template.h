@@ -156,7 +156,7 @@ static void product_one_forward(double *out, const double *matrix, size_t row_st
             sum = FMA(LOAD(column), BROADCAST(in[k]), sum);
         }
         /* out has room for whole vectors, bias has not. */
-        STORE(out + r, bias == NULL ? sum : sum + load_part(bias + r, valid));
+        STORE(out + r, bias == NULL ? sum : sum + LOAD_PART(bias + r, valid));
     }
 }
 
@@ -182,7 +182,7 @@ static void product_one_backward(double *out, const double *matrix, size_t colum
         vector sum = {0};
         for (size_t k = 0; k < depth; k++) {
             const double *column = matrix + r + k * column_stride;
-            const vector m = valid == LANES ? LOAD(column) : load_part(column, valid);
+            const vector m = valid == LANES ? LOAD(column) : LOAD_PART(column, valid);
             sum = FMA(m, BROADCAST(in[k]), sum);
         }
         STORE(out + r, sum);
@@ -214,43 +214,21 @@ static void SUFFIX(product)(double *out, const double *matrix, size_t row_stride
                  bias == NULL ? NULL : bias + full, rows - full, depth, stride, false);
 }
 
-/* What a tile of gradients does with its sums, or a part of one. */
+/* What becomes of a sum of the gradient; `out` is what was there. */
 ALWAYS_INLINE vector use_gradient(vector sum, vector out, gradient_use use, vector minus_step)
 {
     return use == GRADIENT_DESCEND ? FMA(minus_step, sum, out) : sum;
 }
 
-/* One register tile of the gradient: weights and `whole` vectors of them, or (whole false) the
- * last, partial vector: `part` weights and the bias. */
-ALWAYS_INLINE void gradient_tile(double *weight, double *bias, gradient_use use, double step,
-                                 const gradient_terms *terms, size_t count, size_t row_stride,
-                                 size_t first_row, size_t first_column, size_t fan_in, size_t part,
-                                 const bool whole, const int rows, const int vectors)
+/* A tile's sums over all samples: sum += delta @ input_rows */
+ALWAYS_INLINE void add_terms(vector sum[TILE_ROWS][TILE_VECTORS], const gradient_terms *terms,
+                             size_t count, size_t row_stride, size_t row, size_t column,
+                             const int rows, const int vectors)
 {
-    vector sum[TILE_ROWS][TILE_VECTORS];
-    double last[TILE_ROWS][LANES];
-    if (!whole) {
-        memset(last, 0, sizeof last);
-        UNROLL for (int r = 0; r < rows; r++)
-        {
-            memcpy(last[r], weight + (size_t)r * fan_in, part * sizeof **last);
-            last[r][part] = bias[r];
-        }
-    }
-    UNROLL for (int r = 0; r < rows; r++)
-    {
-        UNROLL for (int v = 0; v < vectors; v++)
-        {
-            sum[r][v] = (vector){0};
-            if (use == GRADIENT_ADD) {
-                sum[r][v] = LOAD(whole ? weight + (size_t)r * fan_in + (size_t)v * LANES : last[r]);
-            }
-        }
-    }
     for (size_t t = 0; t < count; t++) {
         const size_t stride = terms[t].stride, batch = terms[t].batch;
-        const double *delta = terms[t].delta + first_row * stride;
-        const double *input_rows = terms[t].input_rows + first_column;
+        const double *delta = terms[t].delta + row * stride;
+        const double *input_rows = terms[t].input_rows + column;
         for (size_t i = 0; i < batch; i++) {
             vector a[TILE_VECTORS];
             UNROLL for (int v = 0; v < vectors; v++)
@@ -264,38 +242,89 @@ ALWAYS_INLINE void gradient_tile(double *weight, double *bias, gradient_use use,
             }
         }
     }
-    const vector minus_step = BROADCAST(-step);
+}
+
+/* One register tile of the weights' gradient. */
+ALWAYS_INLINE void gradient_tile(double *weight, gradient_use use, double step,
+                                 const gradient_terms *terms, size_t count, size_t row_stride,
+                                 size_t fan_in, size_t row, size_t column, const int rows,
+                                 const int vectors)
+{
+    vector sum[TILE_ROWS][TILE_VECTORS];
+    weight += row * fan_in + column;
     UNROLL for (int r = 0; r < rows; r++)
     {
         UNROLL for (int v = 0; v < vectors; v++)
         {
-            double *out = whole ? weight + (size_t)r * fan_in + (size_t)v * LANES : last[r];
-            STORE(out, use_gradient(sum[r][v], LOAD(out), use, minus_step));
+            const double *out = weight + (size_t)r * fan_in + (size_t)v * LANES;
+            sum[r][v] = use == GRADIENT_ADD ? LOAD(out) : (vector){0};
         }
     }
-    if (!whole) {
-        UNROLL for (int r = 0; r < rows; r++)
+    add_terms(sum, terms, count, row_stride, row, column, rows, vectors);
+    /* The addresses are worked out again: kept over the loop, they take the registers of the sums. */
+    __asm__("" : "+r"(weight), "+r"(fan_in));
+    UNROLL for (int r = 0; r < rows; r++)
+    {
+        UNROLL for (int v = 0; v < vectors; v++)
         {
-            memcpy(weight + (size_t)r * fan_in, last[r], part * sizeof **last);
-            bias[r] = last[r][part];
+            double *out = weight + (size_t)r * fan_in + (size_t)v * LANES;
+            STORE(out, use_gradient(sum[r][v], LOAD(out), use, BROADCAST(-step)));
         }
     }
 }
 
-/* A tile's width of columns, over all rows: the inputs' columns stay in the first-level cache. */
+/* The last, partial vector of each row: `part` weights, and the bias behind them. */
+ALWAYS_INLINE void gradient_edge(double *weight, double *bias, gradient_use use, double step,
+                                 const gradient_terms *terms, size_t count, size_t row_stride,
+                                 size_t fan_in, size_t row, size_t column, const int rows)
+{
+    const size_t part = fan_in - column;
+    vector sum[TILE_ROWS][TILE_VECTORS];
+    double lanes[LANES];
+    weight += row * fan_in + column;
+    bias += row;
+    UNROLL for (int r = 0; r < rows; r++)
+    {
+        sum[r][0] = (vector){0};
+        if (use == GRADIENT_ADD) {
+            STORE(lanes, LOAD_PART(weight + (size_t)r * fan_in, part));
+            lanes[part] = bias[r];
+            sum[r][0] = LOAD(lanes);
+        }
+    }
+    add_terms(sum, terms, count, row_stride, row, column, rows, 1);
+    UNROLL for (int r = 0; r < rows; r++)
+    {
+        double *out = weight + (size_t)r * fan_in;
+        const vector before = LOAD_PART(out, part);
+        STORE_PART(out, use_gradient(sum[r][0], before, use, BROADCAST(-step)), part);
+        STORE(lanes, sum[r][0]);
+        bias[r] = use == GRADIENT_DESCEND ? __builtin_fma(-step, lanes[part], bias[r]) : lanes[part];
+    }
+}
+
+/* A tile's width of columns, over all rows: the inputs' columns stay in the first-level cache.
+ * No vectors: the edge. */
 ALWAYS_INLINE void gradient_columns(double *weight, double *bias, gradient_use use, double step,
                                     const gradient_terms *terms, size_t count, size_t row_stride,
-                                    size_t rows, size_t column, size_t fan_in, size_t part,
-                                    const bool whole, const int vectors)
+                                    size_t rows, size_t fan_in, size_t column, const int vectors)
 {
 #define TILE(height)                                                                           \
-    gradient_tile(weight + r * fan_in + column, bias + r, use, step, terms, count, row_stride, \
-                  r, column, fan_in, part, whole, height, vectors)
+    do {                                                                                       \
+        if (vectors > 0) {                                                                     \
+            gradient_tile(weight, use, step, terms, count, row_stride, fan_in, r, column,      \
+                          height, vectors);                                                    \
+        } else {                                                                               \
+            gradient_edge(weight, bias, use, step, terms, count, row_stride, fan_in, r,        \
+                          column, height);                                                     \
+        }                                                                                      \
+        r += height;                                                                           \
+    } while (0)
     size_t r = 0;
-    for (; r + TILE_ROWS <= rows; r += TILE_ROWS) {
+    while (r + TILE_ROWS <= rows) {
         TILE(TILE_ROWS);
     }
-    for (; r + 2 <= rows; r += 2) {
+    while (r + 2 <= rows) {
         TILE(2);
     }
     if (r < rows) {
@@ -322,9 +351,11 @@ static void gradient_one(double *weight, double *bias, gradient_use use, double 
         }
         if (k < fan_in) {
             const size_t n = fan_in - k;
-            store_part(row + k, USE(load_part(row + k, n), LOAD(input + k)), n);
+            STORE_PART(row + k, USE(LOAD_PART(row + k, n), LOAD(input + k)), n);
         }
-        store_part(bias + j, USE(load_part(bias + j, 1), BROADCAST(1.0)), 1);
+        bias[j] = use == GRADIENT_DESCEND ? __builtin_fma(-step, delta[j], bias[j])
+                  : use == GRADIENT_ADD   ? bias[j] + delta[j]
+                                          : 0.0 + delta[j];
 #undef USE
     }
 }
@@ -339,24 +370,23 @@ static void SUFFIX(gradient)(double *weight, double *bias, gradient_use use, dou
     }
     const size_t vectors = fan_in / LANES, tiles = (vectors + TILE_VECTORS - 1) / TILE_VECTORS;
     size_t at = 0;
-#define COLUMNS(whole, n)                                                                      \
-    gradient_columns(weight, bias, use, step, terms, count, row_stride, rows, at, fan_in,      \
-                     fan_in - vectors * LANES, whole, n)
+#define COLUMNS(n)                                                                             \
+    gradient_columns(weight, bias, use, step, terms, count, row_stride, rows, fan_in, at, n)
     for (size_t t = 0; t < tiles; t++) {
         const size_t width = vectors / tiles + (t < vectors % tiles);
         switch (width) {
-        case 1: COLUMNS(true, 1); break;
-        case 2: COLUMNS(true, 2); break;
+        case 1: COLUMNS(1); break;
+        case 2: COLUMNS(2); break;
 #if TILE_VECTORS > 2
-        case 3: COLUMNS(true, 3); break;
+        case 3: COLUMNS(3); break;
 #endif
 #if TILE_VECTORS > 3
-        case 4: COLUMNS(true, 4); break;
+        case 4: COLUMNS(4); break;
 #endif
         }
         at += width * LANES;
     }
-    COLUMNS(false, 1);
+    COLUMNS(0);
 #undef COLUMNS
 }
 
@@ -367,9 +397,6 @@ static void SUFFIX(descend)(double *theta, const double *grad, double step, size
     for (; i + LANES <= count; i += LANES) {
         STORE(theta + i, FMA(minus_step, LOAD(grad + i), LOAD(theta + i)));
     }
-    double last_theta[LANES] = {0}, last_grad[LANES] = {0};
-    memcpy(last_theta, theta + i, (count - i) * sizeof *theta);
-    memcpy(last_grad, grad + i, (count - i) * sizeof *grad);
-    STORE(last_theta, FMA(minus_step, LOAD(last_grad), LOAD(last_theta)));
-    memcpy(theta + i, last_theta, (count - i) * sizeof *theta);
+    const vector rest = LOAD_PART(theta + i, count - i);
+    STORE_PART(theta + i, FMA(minus_step, LOAD_PART(grad + i, count - i), rest), count - i);
 }

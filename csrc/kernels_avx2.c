@@ -11,6 +11,9 @@
 #define TILE_ROWS 4
 #define TILE_VECTORS 3
 #define FMA(a, b, c) ((vector)_mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c)))
+#define PART(n) (__m256i)(((integers){0, 1, 2, 3}) < (integers){0} + (int64_t)(n))
+#define LOAD_PART(p, n) ((vector)_mm256_maskload_pd(p, PART(n)))
+#define STORE_PART(p, v, n) _mm256_maskstore_pd(p, PART(n), (__m256d)(v))
 
 BEGIN_TARGET("avx2,fma", 256)
 #include "vector_template.h"

@@ -11,6 +11,12 @@
 #define TILE_ROWS 6
 #define TILE_VECTORS 4
 #define FMA(a, b, c) ((vector)vfmaq_f64((float64x2_t)(c), (float64x2_t)(a), (float64x2_t)(b)))
+#define LOAD_PART(p, n)                                                                        \
+    ((n) == 2 ? LOAD(p) : (n) == 1 ? (vector){(p)[0], 0} : (vector){0, 0})
+#define STORE_PART(p, v, n)                                                                    \
+    ((n) == 2   ? (void)STORE(p, v)                                                            \
+     : (n) == 1 ? (void)((p)[0] = (v)[0])                                                      \
+                : (void)0)
 
 #include "vector_template.h"
 #include "math_template.h"

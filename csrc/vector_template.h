@@ -2,6 +2,8 @@
  *     SUFFIX(name)   the name of this set's function
  *     LANES          doubles in a vector
  *     FMA(a, b, c)   a * b + c, rounded once
+ *     LOAD_PART(p, n) and STORE_PART(p, v, n): the first n lanes, n <= LANES; nothing behind them is
+ *                    touched, and what is loaded into the others is 0
  *     TILE_ROWS      rows and
  *     TILE_VECTORS   vectors of a register tile of sums: they and their factors must fit the
  *                    registers
@@ -14,7 +16,8 @@ typedef uint64_t words __attribute__((vector_size(LANES * 8)));
 
 #define LOAD(p) ((vector) * (const unaligned_vector *)(p))
 #define STORE(p, v) (*(unaligned_vector *)(p) = (v))
-#define BROADCAST(x) ((vector){0} + (x))
+/* x - 0 is x, -0 included, so nothing is computed; 0 + x would turn -0 into 0. */
+#define BROADCAST(x) ((x) - (vector){0})
 
 /* A mask's lanes are all ones or all zeros, as comparisons make them. */
 ALWAYS_INLINE vector choose(integers mask, vector yes, vector no)
@@ -23,21 +26,6 @@ ALWAYS_INLINE vector choose(integers mask, vector yes, vector no)
 }
 
 ALWAYS_INLINE vector absolute(vector x) { return (vector)((integers)x & INT64_MAX); }
-
-/* The first n lanes; nothing behind them is touched. */
-ALWAYS_INLINE vector load_part(const double *p, size_t n)
-{
-    double lanes[LANES] = {0};
-    memcpy(lanes, p, n * sizeof *p);
-    return LOAD(lanes);
-}
-
-ALWAYS_INLINE void store_part(double *p, vector v, size_t n)
-{
-    double lanes[LANES];
-    STORE(lanes, v);
-    memcpy(p, lanes, n * sizeof *p);
-}
 
 /* m[i][j] <-> m[j][i] */
 ALWAYS_INLINE void transpose_lanes(vector m[LANES])
