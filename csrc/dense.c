@@ -23,12 +23,15 @@ static void dense_forward(const layer *self, const double *theta, const layer_io
     self->kernels->product(io->z, weight, self->fan_in, 1, io->input, bias, self->fan_out,
                            self->fan_in, io->stride);
     self->activation->forward(io->output, io->z, self->fan_out, io->stride);
-    if (io->output_rows != NULL) {
+    if (io->output_rows == NULL) {
+        return;
+    }
+    if (io->output_rows != io->output) { /* of a single sample, row and column are the same */
         pycnn_transpose(io->output_rows, io->output_row_stride, io->output, io->stride,
                         self->fan_out, io->batch);
-        for (size_t i = 0; i < io->batch; i++) { /* the inputs of the next layer's bias */
-            io->output_rows[i * io->output_row_stride + self->fan_out] = 1;
-        }
+    }
+    for (size_t i = 0; i < io->batch; i++) { /* the inputs of the next layer's bias */
+        io->output_rows[i * io->output_row_stride + self->fan_out] = 1;
     }
 }
 

@@ -156,7 +156,10 @@ static void product_one_forward(double *out, const double *matrix, size_t row_st
             sum = FMA(LOAD(column), BROADCAST(in[k]), sum);
         }
         /* out has room for whole vectors, bias has not. */
-        STORE(out + r, bias == NULL ? sum : sum + LOAD_PART(bias + r, valid));
+        if (bias != NULL) {
+            sum += valid == LANES ? LOAD(bias + r) : LOAD_PART(bias + r, valid);
+        }
+        STORE(out + r, sum);
     }
 }
 
@@ -334,29 +337,27 @@ ALWAYS_INLINE void gradient_columns(double *weight, double *bias, gradient_use u
 }
 
 /* One sample: the gradient is delta @ input^T, row by row. */
-static void gradient_one(double *weight, double *bias, gradient_use use, double step,
-                         const double *delta, const double *input, size_t rows, size_t fan_in)
+ALWAYS_INLINE void gradient_one(double *weight, double *bias, const gradient_use use, double step,
+                                const double *delta, const double *input, size_t rows,
+                                size_t fan_in)
 {
-    const vector minus_step = BROADCAST(-step);
+    const vector minus_step = BROADCAST(-step), zero = {0};
     for (size_t j = 0; j < rows; j++) {
         const vector d = BROADCAST(delta[j]);
         double *row = weight + j * fan_in;
         size_t k = 0;
-#define USE(out, whole)                                                                        \
-    (use == GRADIENT_DESCEND ? FMA(minus_step, FMA(d, whole, (vector){0}), out)                \
-     : use == GRADIENT_ADD   ? FMA(d, whole, out)                                              \
-                             : FMA(d, whole, (vector){0}))
         for (; k + LANES <= fan_in; k += LANES) {
-            STORE(row + k, USE(LOAD(row + k), LOAD(input + k)));
+            const vector out = LOAD(row + k);
+            const vector sum = FMA(d, LOAD(input + k), use == GRADIENT_ADD ? out : zero);
+            STORE(row + k, use_gradient(sum, out, use, minus_step));
         }
         if (k < fan_in) {
-            const size_t n = fan_in - k;
-            STORE_PART(row + k, USE(LOAD_PART(row + k, n), LOAD(input + k)), n);
+            const vector out = LOAD_PART(row + k, fan_in - k);
+            const vector sum = FMA(d, LOAD(input + k), use == GRADIENT_ADD ? out : zero);
+            STORE_PART(row + k, use_gradient(sum, out, use, minus_step), fan_in - k);
         }
         bias[j] = use == GRADIENT_DESCEND ? __builtin_fma(-step, delta[j], bias[j])
-                  : use == GRADIENT_ADD   ? bias[j] + delta[j]
-                                          : 0.0 + delta[j];
-#undef USE
+                                          : (use == GRADIENT_ADD ? bias[j] : 0) + delta[j];
     }
 }
 
@@ -365,7 +366,14 @@ static void SUFFIX(gradient)(double *weight, double *bias, gradient_use use, dou
                              size_t rows, size_t fan_in)
 {
     if (count == 1 && terms->stride == 1) {
-        gradient_one(weight, bias, use, step, terms->delta, terms->input_rows, rows, fan_in);
+#define ONE(use)                                                                               \
+    gradient_one(weight, bias, use, step, terms->delta, terms->input_rows, rows, fan_in)
+        switch (use) {
+        case GRADIENT_SET: ONE(GRADIENT_SET); break;
+        case GRADIENT_ADD: ONE(GRADIENT_ADD); break;
+        case GRADIENT_DESCEND: ONE(GRADIENT_DESCEND); break;
+        }
+#undef ONE
         return;
     }
     const size_t vectors = fan_in / LANES, tiles = (vectors + TILE_VECTORS - 1) / TILE_VECTORS;

@@ -94,6 +94,12 @@ void pycnn_transpose(double *RESTRICT dst, size_t dst_stride, const double *REST
 /* input[inputs,batch] from rows of [batch,inputs], with zeros in the padding. */
 static void transpose_input(slice *self, const double *rows, size_t row_stride, size_t inputs)
 {
+    if (self->stride == 1) {
+        if (rows != self->input) {
+            memcpy(self->input, rows, inputs * sizeof *rows);
+        }
+        return;
+    }
     pycnn_transpose(self->input, self->stride, rows, row_stride, self->batch, inputs);
     for (size_t k = 0; k < inputs && self->batch < self->stride; k++) {
         memset(self->input + k * self->stride + self->batch, 0,

@@ -157,7 +157,8 @@ static void place(pycnn_workspace *ws, size_t s)
     slice *self = &ws->slices[s];
     const size_t first = self->first;
     self->rows = ws->whole.rows + first * row_stride(net, net->inputs);
-    self->input = ws->whole.input + first * net->inputs;
+    /* A single sample's row and column are the same. */
+    self->input = self->stride == 1 ? self->rows : ws->whole.input + first * net->inputs;
     self->y = ws->whole.y + first * net->outputs;
     self->weight = ws->whole.weight + first;
     self->loss = ws->whole.loss + first;
@@ -179,6 +180,9 @@ static void place(pycnn_workspace *ws, size_t s)
         io->output_rows = buffers->output_rows == NULL
                               ? NULL
                               : buffers->output_rows + first * io->output_row_stride;
+        if (self->stride == 1 && io->output_rows != NULL) {
+            io->output_rows = io->output; /* it has room for one number more */
+        }
         io->delta = buffers->delta == NULL ? NULL : buffers->delta + at;
         io->delta_is_dz = l + 1 == net->depth && pycnn_loss_activation(net->loss) >= 0;
         io->delta_input = below == NULL ? NULL : below->delta;
