@@ -30,9 +30,13 @@ def as_numbers(value: Any, name: str) -> Array:
     array = _asarray(value, name)
     if array.dtype.kind == "O":
         try:
+            if any(isinstance(item, (str, bytes)) for item in array.flat):
+                raise TypeError("text")
             array = array.astype(np.float64)
         except (TypeError, ValueError):
             raise DataTypeError(f"{name} must hold numbers, got Python objects") from None
+        except OverflowError:
+            raise DataError(f"{name} must hold numbers that a float can hold") from None
     if array.dtype.kind not in "biuf":
         raise DataTypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     with np.errstate(over="ignore"):  # what overflows to infinity is refused as such
@@ -46,8 +50,10 @@ def check_finite(array: Array, name: str) -> None:
         return
     where = tuple(int(i) for i in np.unravel_index(int(finite.argmin()), array.shape))
     what = "NaN" if np.isnan(array[where]) else "infinite"
-    place = f"row {where[0]}" + (f", column {where[1]}" if len(where) == 2 else "")
-    raise DataError(f"{name} must be finite, but is {what} at {place}")
+    place = "".join(
+        f"{before}{i}" for before, i in zip((" at row ", ", column "), where, strict=False)
+    )
+    raise DataError(f"{name} must be finite, but is {what}{place}")
 
 
 def as_values(value: Any, name: str, shape: tuple[int, ...]) -> Array:
@@ -82,6 +88,9 @@ def as_weights(value: Any, name: str, rows: int) -> Array | None:
     weight = as_values(value, name, (rows,))
     if (weight < 0).any():
         raise DataError(f"{name} must be >= 0, but is {weight.min()} at row {weight.argmin()}")
+    with np.errstate(over="ignore"):
+        if not np.isfinite(weight.sum()):
+            raise DataError(f"{name} must have a finite sum")
     return weight
 
 
@@ -164,6 +173,8 @@ def _labels(value: Any, name: str) -> NDArray[Any]:
     if array.dtype.kind == "O":
         if all(isinstance(item, str) for item in array.flat):
             return array.astype(str)
+        if all(isinstance(item, bytes) for item in array.flat):
+            return array.astype(bytes)
         try:
             numbers = np.array(array.tolist())
         except ValueError:
@@ -205,9 +216,10 @@ def _find_classes(labels: NDArray[Any], name: str, units: int, learn: bool) -> N
             ((distinct >= 0) & (distinct < units) & (distinct == np.floor(distinct))).all()
         )
         if are_indices:  # also when not every class occurs
-            if labels.dtype.kind == "b" and units != 2:
-                return np.arange(units)
-            return np.arange(units).astype(labels.dtype)
+            indices = np.arange(units)
+            with np.errstate(over="ignore"):
+                classes = indices.astype(labels.dtype)  # may be too narrow: uint8 for 300 units
+            return classes if np.array_equal(classes, indices) else indices
     if len(distinct) != units:
         outside = f"outside 0 ... {units - 1} and " if _is_numeric(labels) else ""
         raise LabelError(
@@ -305,10 +317,17 @@ def class_weights(class_weight: Any, targets: Targets, loss: str, units: int) ->
     return by_class[index].astype(np.float64)
 
 
-def split_rows(rows: int, share: Any, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def check_share(value: Any) -> float:
+    """Return `validation_split` as a float in [0, 1)."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise DataTypeError(f"validation_split must be a number, got {value!r}")
+    if not 0 <= value < 1:
+        raise DataError(f"validation_split must be at least 0 and below 1, got {value!r}")
+    return float(value)
+
+
+def split_rows(rows: int, share: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the rows to train on and those to hold out, drawn by the seed, each in order."""
-    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < 1:
-        raise DataError(f"validation_split must be at least 0 and below 1, got {share!r}")
     count = max(1, round(rows * share))
     if count >= rows:
         raise DataError(f"validation_split={share} leaves none of the {rows} samples to train on")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycnn._random import check_seed, generator
+from pycnn.layers import check_size
 
 if TYPE_CHECKING:
     from pycnn.network import Network
@@ -51,6 +52,7 @@ def gradient_check(
         since a step that is too long meets the kinks of relu and one too short drowns in rounding.
         About 1e-10 for a right gradient, 1e-2 or more for a wrong one.
     """
+    max_parameters = check_size(max_parameters, "max_parameters")
     data, _ = net._prepare(X, y, sample_weight)
     theta = net.parameters.copy()
     _, analytic = net.gradients(X, y, sample_weight)

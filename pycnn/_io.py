@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycnn import losses
+from pycnn._random import check_seed
 from pycnn._version import __version__
 from pycnn.exceptions import DataTypeError, ModelFileError, PycnnError
 from pycnn.layers import check_size, from_config
@@ -43,13 +44,17 @@ def _unpack_classes(packed: Any, count: int) -> NDArray[Any] | None:
     if packed is None:
         return None
     dtype = np.dtype(packed["dtype"])
-    if dtype.kind not in "biufUSM" or not isinstance(packed["values"], list):
-        raise ValueError("classes")
     values = packed["values"]
+    if (
+        (dtype.kind not in "biufUSM" or dtype.str != packed["dtype"])
+        or (dtype.itemsize > 1 << 20)  # a label of 1 MB: the file is not ours
+        or (not isinstance(values, list) or len(values) != count)
+    ):
+        raise ValueError("classes")
     if dtype.kind == "S":
         values = [value.encode("latin-1") for value in values]
-    classes = np.array(values).astype(dtype)
-    if classes.shape != (count,):
+    classes = np.array(values, dtype=dtype)
+    if classes.shape != (count,) or not (classes[1:] > classes[:-1]).all():
         raise ValueError("classes")
     return classes
 
@@ -70,6 +75,8 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
     state["classes"] = _pack_classes(state["classes"])
     del state["backend"]
     description = {"format": FORMAT, "version": __version__, **state}
+    if not isinstance(description["metadata"], dict):
+        raise DataTypeError(f"metadata must be a dict, got {description['metadata']!r}")
     try:
         description["sha256"] = _checksum(description, parameters)
         text = json.dumps(description, sort_keys=True, allow_nan=False)
@@ -89,7 +96,9 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
 def _write(path: Path, content: bytes) -> None:
     """Write beside `path`, sync, rename: a crash leaves the old file or the new one."""
     path = path.resolve()  # through a link: the file behind it is replaced, not the link
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    handle, temporary = tempfile.mkstemp(
+        dir=path.parent, prefix=f".{path.name[:32]}.", suffix=".tmp"
+    )
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -121,6 +130,7 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return what `Network.__setstate__` takes, but for the backend; see `pycnn.load`."""
     from safetensors import SafetensorError, safe_open
 
+    path = os.fsdecode(path)
     with open(path, "rb"):  # for the plain OSError of a file that is not there
         pass
     try:
@@ -143,7 +153,7 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise
     except (
         *(PycnnError, ValueError, TypeError, KeyError, IndexError, AttributeError),
-        *(OverflowError, RecursionError),
+        *(ArithmeticError, RecursionError, MemoryError),
     ) as error:
         raise ModelFileError(f"{path} is damaged or was altered: {error}") from None
 
@@ -154,7 +164,7 @@ def _check_state(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) 
     stated = expected.pop("sha256")
     inputs = check_size(description["inputs"], "inputs")
     layers = [from_config(config) for config in description["layers"]]
-    losses.check(description["loss"], layers[-1].activation)
+    loss = losses.check(description["loss"], layers[-1].activation)
     parts, fan_in = [], inputs
     for number, layer in enumerate(layers, start=1):
         for name, shape in (("W", (layer.units, fan_in)), ("b", (layer.units,))):
@@ -170,13 +180,17 @@ def _check_state(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) 
         raise ValueError("the checksum does not match")
     if not isinstance(description["metadata"], dict):
         raise TypeError("metadata")
+    seed, epochs_trained = (description[name] for name in ("seed", "epochs_trained"))
+    if not isinstance(seed, int) or not isinstance(epochs_trained, int) or epochs_trained < 0:
+        raise ValueError("seed, epochs_trained")
+    class_count = 2 if loss == "binary_crossentropy" else fan_in
     return {
         "inputs": inputs,
         "layers": description["layers"],
-        "loss": description["loss"],
-        "seed": int(description["seed"]),
-        "classes": _unpack_classes(description["classes"], max(2, fan_in)),
-        "epochs_trained": int(description["epochs_trained"]),
+        "loss": loss,
+        "seed": check_seed(seed),
+        "classes": _unpack_classes(description["classes"], class_count),
+        "epochs_trained": epochs_trained,
         "metadata": description["metadata"],
         "parameters": parameters,
     }

@@ -112,15 +112,15 @@ class _Block:
             try:
                 steps = self.train(self.pace.steps)
             except NotFiniteError:
-                self.diverged("the loss became NaN or infinite", *checkpoint)
+                self.diverged(*checkpoint)
             now = time.perf_counter()
             self.pace.adapt(steps, now - started)
-            finished = state.epoch == state.epochs
-            if finished or now - checkpoint[0] > CHECKPOINT_PERIOD:
+            due = now - checkpoint[0] > CHECKPOINT_PERIOD
+            if due or state.epoch > self.recorded:
                 # A weight can overflow while the loss stays finite: relu hides minus infinity.
                 if not np.isfinite(self.theta).all():
-                    self.diverged("the parameters overflowed", *checkpoint)
-                checkpoint = checkpoint if finished else self.checkpoint()
+                    self.diverged(*checkpoint)
+                checkpoint = self.checkpoint() if due else checkpoint
             self.record()
 
     def train(self, steps: int) -> int:
@@ -147,21 +147,17 @@ class _Block:
             self.recorded += 1
         self.bar.show(self.history, state.position / self.data.rows)
 
-    def diverged(
-        self, what: str, _time: float, theta: Array, state: tuple[int, int, Array]
-    ) -> None:
+    def diverged(self, _time: float, theta: Array, state: tuple[int, int, Array]) -> None:
         """Put the last finite parameters in place and raise `DivergedError`."""
-        epoch, position = self.state.epoch, self.state.position
+        what = "the loss became NaN or infinite"
         if not np.isfinite(self.theta).all():
+            what = "the parameters overflowed"
             self.theta[:] = theta
             self.state.restore(state)
             self.replay()
-            if what != "the loss became NaN or infinite":
-                epoch, position = self.state.epoch, self.state.position
-        self.state.epoch, reached = min(self.state.epoch, epoch), self.state.epoch
         self.record()
-        self.state.epoch = reached
-        number, batch = self.first_epoch + epoch, position // self.state.batch_size + 1
+        number = self.first_epoch + self.state.epoch
+        batch = self.state.position // self.state.batch_size + 1
         raise DivergedError(
             f"{what} at epoch {number}, batch {batch}; the parameters are those of the last "
             f"finite step. A smaller learning_rate than {self.state.learning_rate:g} or inputs "

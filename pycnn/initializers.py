@@ -72,9 +72,15 @@ class Initializer:
 def _finite(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
         raise DataTypeError(f"{name} must be a number, got {value!r}")
-    if not math.isfinite(value):
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    except TypeError:
+        raise DataTypeError(f"{name} must be a real number, got {value!r}") from None
+    if not math.isfinite(number):
         raise DataError(f"{name} must be finite, got {value!r}")
-    return float(value)
+    return number
 
 
 class Zeros(Initializer):

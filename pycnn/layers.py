@@ -72,10 +72,9 @@ class Dense:
     ) -> None:
         self.units = check_size(units, "units")
         self.activation = activations.check(activation)
-        self.weight_initializer = initializers.get(
-            weight_initializer or activations.default_initializer(self.activation),
-            "weight_initializer",
-        )
+        if weight_initializer is None:
+            weight_initializer = activations.default_initializer(self.activation)
+        self.weight_initializer = initializers.get(weight_initializer, "weight_initializer")
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
         self._W: Array | None = None
         self._b: Array | None = None

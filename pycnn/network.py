@@ -430,6 +430,7 @@ class Network:
             batch_size = check_size(batch_size, "batch_size")
         optimizer = optimizers.get(optimizer)
         hooks = as_callbacks(callbacks)
+        validation_split = _data.check_share(validation_split)
         if validation_data is not None and validation_split:
             raise DataError("give validation_data or validation_split, not both")
         with _training_lock(self):
@@ -605,7 +606,8 @@ def _r2(totals: Totals, data: Data) -> float:
     w = np.ones(data.rows) if data.weight is None else data.weight
     if not totals.weight:
         return 0.0
-    variation = float(w @ ((y - np.average(y, axis=0, weights=w)) ** 2).sum(axis=1))
+    with np.errstate(over="ignore"):
+        variation = float(w @ ((y - np.average(y, axis=0, weights=w)) ** 2).sum(axis=1))
     if variation == 0:
         return 1.0 if totals.loss == 0 else 0.0
     return 1 - 2 * totals.loss / variation

@@ -36,9 +36,12 @@ class SGD:
             learning_rate, (int, float, np.integer, np.floating)
         ):
             raise DataTypeError(f"learning_rate must be a number, got {learning_rate!r}")
-        if not (math.isfinite(learning_rate) and learning_rate > 0):
+        try:
+            self.learning_rate = float(learning_rate)
+        except OverflowError:
+            self.learning_rate = math.inf
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise DataError(f"learning_rate must be finite and above 0, got {learning_rate!r}")
-        self.learning_rate = float(learning_rate)
 
     def __repr__(self) -> str:
         return f"SGD({self.learning_rate!r})"

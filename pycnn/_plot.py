@@ -1,0 +1,118 @@
+"""Pictures of a training, by Matplotlib's object interface: no global state, no window."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pycnn._io import _write
+from pycnn.exceptions import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["learning_curves"]
+
+TRAINING, HELD_OUT = "#1f77b4", "#d95f02"  # blue and orange: also told apart by the colour-blind
+SCORES = {"accuracy": "accuracy", "r2": "R²"}
+# A loss that falls further than this is read better on a logarithmic axis.
+LOG_RATIO = 30
+
+
+def learning_curves(
+    history: Mapping[str, Sequence[float]],
+    path: str | os.PathLike[str] | None = None,
+    *,
+    held_out: str = "validation",
+) -> Figure:
+    """Draw the loss, and the score where there is one, over the epochs.
+
+    Parameters
+    ----------
+    history : History
+        What `Network.fit` returns.
+    path : path-like, optional
+        Where to write the picture; its ending tells the format (without one, PNG). The file is
+        written as a whole or not at all.
+    held_out : str, default "validation"
+        What the legend calls the data that the ``val_`` values were measured on.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    DataError
+        If the history has no epoch, or Matplotlib cannot write the format.
+    ImportError
+        If Matplotlib is not installed.
+    """
+    check_format(path)
+    from matplotlib.figure import Figure
+
+    if not history.get("loss"):
+        raise DataError("history holds no finished epoch to draw")
+    scores = [key for key in SCORES if key in history or f"val_{key}" in history]
+    figure = Figure(figsize=(4.6 * (1 + len(scores)), 3.5), dpi=150, layout="constrained")
+    panels = figure.subplots(1, 1 + len(scores), squeeze=False)[0]
+    _draw(panels[0], history, "loss", held_out)
+    panels[0].set_ylabel("loss")
+    _scale_loss(panels[0], [*history["loss"], *history.get("val_loss", ())])
+    for axes, key in zip(panels[1:], scores, strict=True):
+        _draw(axes, history, key, held_out)
+        axes.set_ylabel(SCORES[key])
+        lowest = axes.get_ylim()[0]
+        axes.set_ylim(max(lowest, -0.5), 1.02)  # an R² far below 0 would squeeze all the rest
+    if path is not None:
+        picture = io.BytesIO()
+        figure.savefig(picture, format=_format(path))
+        _write(Path(path), picture.getvalue())
+    return figure
+
+
+def check_format(path: str | os.PathLike[str] | None) -> None:
+    """Raise unless Matplotlib is there and knows the format that the ending of `path` names."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+    except ImportError:
+        raise ImportError("learning curves need Matplotlib: pip install 'pycnn[plot]'") from None
+    known = FigureCanvasAgg.get_supported_filetypes()
+    if path is not None and _format(path) not in known:
+        raise DataError(
+            f"the picture's ending must be one of {', '.join(sorted(known))}; got {str(path)!r}"
+        )
+
+
+def _format(path: str | os.PathLike[str]) -> str:
+    return Path(path).suffix[1:].lower() or "png"
+
+
+def _draw(axes: Axes, history: Mapping[str, Sequence[float]], key: str, held_out: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    curves = ((key, "training", TRAINING), (f"val_{key}", held_out, HELD_OUT))
+    for name, label, colour in curves:
+        if name in history:
+            values = history[name]
+            marker = "o" if len(values) == 1 else ""  # a line of one point cannot be seen
+            epochs = range(1, len(values) + 1)
+            axes.plot(epochs, values, color=colour, linewidth=1.4, marker=marker, label=label)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.grid(color="0.92", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+
+
+def _scale_loss(axes: Axes, values: Sequence[float]) -> None:
+    if min(values) > 0 and max(values) / min(values) > LOG_RATIO:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=min(0.0, *values))

@@ -1,0 +1,665 @@
+"""The commands, and how their errors end: one line on stderr, exit status 2."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+import pycnn
+from pycnn import activations, backend, losses
+from pycnn.cli import reading, report
+from pycnn.cli import table as tables
+from pycnn.cli.table import Table, Target
+from pycnn.exceptions import DataError, DivergedError, PycnnError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pycnn.history import History
+
+FAILURE, INTERRUPTED = 2, 130
+
+BATCH_SIZE = 32
+# A squared error's slope grows with the error, that of a cross-entropy does not: a regression needs
+# smaller steps, and more of them. So many are taken by default, in whole epochs.
+LEARNING_RATES = {"classification": 0.1, "regression": 0.03}
+STEPS = {"classification": 3000, "regression": 6000}
+FEWEST_EPOCHS, MOST_EPOCHS = 10, 3000
+TEST_SIZE = 0.2
+# Smaller tables hold out no test part unless they are told to: it would decide nothing.
+FEWEST_ROWS_TO_SPLIT = 50
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and return its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without δ shows ? in its place
+            stream.reconfigure(errors="replace")
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            status = cli.main(list(arguments), prog_name="pycnn", standalone_mode=False)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _abandon_stdout()
+            return 1
+        except (KeyboardInterrupt, click.Abort) as error:
+            return _fail(str(error) or "interrupted", INTERRUPTED)
+        except click.ClickException as error:
+            return _fail(error.format_message())
+        except MemoryError as error:
+            return _fail(f"not enough memory: {error}" if str(error) else "not enough memory")
+        except UnicodeError as error:
+            return _fail(str(error))
+        except (PycnnError, OSError, ImportError) as error:
+            if isinstance(error, OSError) and error.filename is None:
+                _abandon_stdout()  # what failed is writing the output: do not try again at exit
+            return _fail(_describe(error))
+    return status if isinstance(status, int) else 0
+
+
+def _fail(message: str, status: int = FAILURE) -> int:
+    prefix = "Error: " if status == FAILURE else ""
+    print(prefix + " ".join(message.split()), file=sys.stderr)
+    return status
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{os.fspath(error.filename)!s}: " if error.filename is not None else ""
+        return f"{where}{error.strerror}"
+    if isinstance(error, ModuleNotFoundError):
+        return f"{error}: pip install 'pycnn[cli]'"
+    return str(error)
+
+
+def _abandon_stdout() -> None:
+    """Let what is still to be written go nowhere, so that the interpreter's exit is quiet."""
+    with contextlib.suppress(OSError, ValueError):  # where stdout is a real stream
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show_warning(message: Warning | str, *_details: Any, **_more: Any) -> None:
+    _note(f"Warning: {message}")
+
+
+def _note(message: str) -> None:
+    print(message, file=sys.stderr)
+
+
+# ------------------------------------------------------------------ the commands
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+# Not click.File or exists=True: the commands' own errors name the path in the same way everywhere.
+PATH = click.Path(path_type=Path)
+
+delimiter_option = click.option(
+    "--delimiter", default=",", show_default=True, metavar="CHAR", help="Between fields, or 'tab'."
+)
+backend_option = click.option(
+    "--backend",
+    "backend_name",
+    default="auto",
+    show_default=True,
+    metavar="|".join(backend.NAMES),
+    help="Which core computes.",
+)
+
+
+@click.group(context_settings=CONTEXT, invoke_without_command=True)
+@click.version_option(pycnn.__version__, prog_name="pycnn")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Train small neural networks on tables, and use them."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@cli.command()
+@click.argument("csv_path", metavar="[CSV]", type=PATH, required=False)
+@click.option("--target", metavar="COLUMN", help="Column to predict.")
+@click.option("--drop", multiple=True, metavar="COLUMN", help="Column to leave out; repeatable.")
+@click.option(
+    "--task",
+    metavar="|".join(tables.TASKS),
+    help="By default classification for text, truth values and few distinct whole numbers.",
+)
+@click.option(
+    "--hidden",
+    default="128,64",
+    show_default=True,
+    metavar="UNITS,...",
+    help="Hidden layers; 'none' for no hidden layer.",
+)
+@click.option(
+    "--activation",
+    default="relu",
+    show_default=True,
+    metavar="|".join(activations.ACTIVATIONS),
+    help="Of the hidden layers.",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    help="By default what makes about "
+    + ", ".join(f"{steps:,} steps for {task}" for task, steps in STEPS.items())
+    + f": {FEWEST_EPOCHS} to {MOST_EPOCHS:,} epochs.",
+)
+@click.option("--batch-size", type=click.IntRange(min=1), default=BATCH_SIZE, show_default=True)
+@click.option(
+    "--learning-rate",
+    type=float,
+    help="By default "
+    + ", ".join(f"{rate} for {task}" for task, rate in LEARNING_RATES.items())
+    + ".",
+)
+@click.option(
+    "--test-size",
+    type=float,
+    help=f"Share of the rows to hold out for the test; by default {TEST_SIZE}, and 0 for tables of "
+    f"less than {FEWEST_ROWS_TO_SPLIT} rows.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of weights, order and test part.",
+)
+@click.option(
+    "--out",
+    type=PATH,
+    default=Path("model.safetensors"),
+    show_default=True,
+    metavar="FILE",
+    help="Model file to write.",
+)
+@click.option(
+    "--plot",
+    type=PATH,
+    metavar="FILE",
+    help="Learning curve to write; by default beside the model, as PNG.",
+)
+@click.option("--no-plot", is_flag=True, help="Draw no learning curve.")
+@click.option("--quiet", is_flag=True, help="Print errors and warnings only.")
+@delimiter_option
+@backend_option
+def train(
+    csv_path: Path | None,
+    target: str | None,
+    drop: tuple[str, ...],
+    task: str | None,
+    hidden: str,
+    activation: str,
+    epochs: int | None,
+    batch_size: int,
+    learning_rate: float | None,
+    test_size: float | None,
+    seed: int,
+    out: Path,
+    plot: Path | None,
+    no_plot: bool,
+    quiet: bool,
+    delimiter: str,
+    backend_name: str,
+) -> None:
+    """Train a network on a CSV file with a header, or on the built-in handwritten digits.
+
+    Numbers are standardised, text becomes one-hot, missing numbers the training mean; the model
+    file keeps how. Rows without a target are left out. The test part has no influence on the
+    training; its scores, and its curve in the picture, tell how the network does on unseen rows.
+
+    \b
+    pycnn train
+    pycnn train flowers.csv --target species --out flowers.safetensors
+    """  # noqa: D301 - \b is click's
+    units = _parse_hidden(hidden)
+    activations.check(activation)
+    optimizer = None if learning_rate is None else pycnn.SGD(learning_rate)
+    plot_path = None if no_plot else plot or out.with_suffix(".png")
+    _check_outputs(csv_path, out, plot_path)
+
+    say = (lambda _: None) if quiet else click.echo
+    if csv_path is None:
+        if delimiter != ",":
+            raise DataError("--delimiter needs a CSV file; the built-in digits need none")
+        frame, source = reading.read_digits(), reading.DIGITS
+        target = target or reading.DIGITS_TARGET
+    else:
+        frame, source = reading.read_csv(csv_path, delimiter), csv_path.name
+    data = _Dataset(frame, source, target, drop, task, test_size, seed)
+    say(data.describe())
+
+    classes = data.classes
+    output = pycnn.Dense(1, "linear")
+    if classes is not None:
+        several = len(classes) > 2
+        output = pycnn.Dense(len(classes), "softmax") if several else pycnn.Dense(1, "sigmoid")
+    layers = [pycnn.Dense(count, activation) for count in units]
+    network = pycnn.Network(data.X.shape[1], [*layers, output], seed=seed, backend=backend_name)
+    network.classes = classes
+    network.metadata["table"] = data.table.to_metadata()
+
+    optimizer = optimizer or pycnn.SGD(LEARNING_RATES[data.task])
+    batches = -(-len(data.train) // batch_size)
+    if epochs is None:
+        epochs = min(max(round(STEPS[data.task] / batches), FEWEST_EPOCHS), MOST_EPOCHS)
+    sizes = "-".join(str(n) for n in (network.inputs, *(layer.units for layer in network.layers)))
+    say(
+        f"network   {sizes}, {activation if units else 'no hidden layer'}, {output.activation} "
+        f"output, {network.parameters.size:,} parameters\n"
+        f"training  {epochs} epochs of {batches} {'batches' if batches > 1 else 'batch'}, "
+        f"learning rate {optimizer.learning_rate:g}"
+    )
+    started = time.perf_counter()
+    history = _fit(
+        network, data, epochs=epochs, batch_size=batch_size, optimizer=optimizer, quiet=quiet
+    )
+    seconds = time.perf_counter() - started
+    # Files first: what reads our output may have gone.
+    network.save(out)
+    files = f"model           {out}"
+    if plot_path is not None:
+        from pycnn._plot import learning_curves
+
+        learning_curves(history, plot_path, held_out="test part")
+        files += f"\nlearning curve  {plot_path}"
+    part = data.test if len(data.test) else data.train
+    name = "test part" if len(data.test) else "training part, for want of a test part"
+    say(
+        f"          {seconds:.1f} s, loss {history['loss'][-1]:.4g} at the end\n\n"
+        f"score on the {name} ({len(part)} rows)\n\n"
+        f"{_report(network, data.table, data.X[part], data.y[part])}\n\n{files}"
+    )
+
+
+@cli.command()
+@click.argument("model", type=PATH)
+@click.argument("csv_path", metavar="CSV", type=PATH)
+@click.option("--out", type=PATH, metavar="FILE", help="CSV file to write instead of the terminal.")
+@delimiter_option
+@backend_option
+def predict(
+    model: Path, csv_path: Path, out: Path | None, delimiter: str, backend_name: str
+) -> None:
+    """Print a prediction for each row of a CSV file, as CSV.
+
+    Classes come with the probability of each; a regression is in the target's own unit. Columns
+    that the model does not know are ignored.
+    """
+    if out is not None:
+        _check_outputs(csv_path, out, None, model)
+    network = pycnn.load(model, backend=backend_name)
+    frame, table = _read_for(network, csv_path, delimiter, None)
+    X = _encode(table, frame)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    outputs = network.predict(X)
+    classes = _classes(network)
+    if classes is not None:
+        labels = classes[_choose(network, outputs)].tolist()
+        if network.outputs == 1:
+            outputs = np.column_stack([1 - outputs, outputs])
+        writer.writerow([table.target.name, *(f"probability of {label}" for label in classes)])
+        for label, row in zip(labels, outputs.tolist(), strict=True):
+            writer.writerow([label, *(f"{value:.6g}" for value in row)])
+    else:
+        one = network.outputs == 1
+        name = table.target.name
+        writer.writerow([name] if one else [f"{name}_{i + 1}" for i in range(network.outputs)])
+        values = outputs * table.target.scale + table.target.mean
+        writer.writerows([f"{value:.10g}" for value in row] for row in values.tolist())
+    if out is None:
+        click.echo(text.getvalue(), nl=False)
+    else:
+        from pycnn._io import _write
+
+        _write(out, text.getvalue().encode())
+
+
+@cli.command()
+@click.argument("model", type=PATH)
+@click.argument("csv_path", metavar="[CSV]", type=PATH, required=False)
+@click.option("--target", metavar="COLUMN", help="Column with the truth; by default the model's.")
+@delimiter_option
+@backend_option
+def evaluate(
+    model: Path, csv_path: Path | None, target: str | None, delimiter: str, backend_name: str
+) -> None:
+    """Print a model's score on a CSV file.
+
+    A model of the built-in digits needs no file: it is scored on the part that training held out.
+    """
+    network = pycnn.load(model, backend=backend_name)
+    if csv_path is None:
+        table = _stored_table(network)
+        if table is None or table.source != reading.DIGITS:
+            raise DataError("give a CSV file: only a model of the built-in digits needs none")
+        frame = reading.read_digits()
+        name = target or table.target.name
+        tables.check_column(frame, name, "--target")
+        classes = np.unique(frame[name].to_numpy(), return_inverse=True)[1]
+        stratified = classes if table.target.task == "classification" else None
+        training, test = tables.split(len(frame), table.test_size, table.seed, stratified)
+        frame = frame.iloc[test if len(test) else training].reset_index(drop=True)
+        what = f"the {'test' if len(test) else 'training'} part of the built-in digits"
+    else:
+        if target is None and _stored_table(network) is None:
+            raise DataError("--target is missing: the model keeps no table of columns to name it")
+        frame, table = _read_for(network, csv_path, delimiter, target)
+        name, what = target or table.target.name, str(csv_path)
+        tables.check_column(frame, name, "--target")
+        frame = _with_target(frame, name)
+    column = frame[name]
+    if table.target.task == "classification":
+        known = _classes(network)
+        assert known is not None
+        labels = tables.as_labels(column, text=known.dtype.kind == "U")
+        y: Any = tables.class_indices(labels, known, name)
+    else:
+        y = tables.as_numbers(column)
+    text = _report(network, table, _encode(table, frame), y)
+    click.echo(f"score on {what} ({len(frame)} rows)\n\n{text}")
+
+
+@cli.command()
+@click.argument("model", type=PATH)
+def info(model: Path) -> None:
+    """Print what a model file holds."""
+    network = pycnn.load(model)
+    table = _stored_table(network)
+    classes = _classes(network)
+    network.summary()
+    rows = [("trained", f"{network.epochs_trained} epochs, seed {network.seed}")]
+    if table is not None:
+        rows[0] = ("trained", f"{rows[0][1]}, {table.training_rows} rows of {table.source}")
+        rows.append(("target", f"{table.target.name}, {table.target.task}"))
+    if classes is not None:
+        rows.append(("classes", f"{len(classes)}: {report.listing(classes.tolist(), 20)}"))
+    if table is None:
+        rows.append(("features", f"{network.inputs}; the model keeps no table of columns"))
+    else:
+        names = [column.name for column in table.columns]
+        rows.append(("features", f"{len(names)}: {report.listing(names, 20)}"))
+        for column in table.columns:
+            if isinstance(column, tables.TextColumn):
+                rows.append(("", f"{column.name}: {report.listing(column.categories, 20)}"))
+    click.echo("\n" + "\n".join(f"{name:<10}{value}" for name, value in rows))
+
+
+@cli.command()
+@backend_option
+def walkthrough(backend_name: str) -> None:
+    """Print the lecture's 2-2-2-1 example: every quantity, in its order and notation."""
+    from pycnn.walkthrough import walkthrough as text
+
+    click.echo(text(backend_name))
+
+
+@cli.command()
+def config() -> None:
+    """Print which core runs, its instruction set and its threads."""
+    pycnn.show_config()
+
+
+# ------------------------------------------------------------------ training
+
+
+class _Dataset:
+    """A table made ready: encoded rows, the split, and the transform fitted on the training part.
+
+    `y` holds class indices, or the target's numbers in their own unit.
+    """
+
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        source: str,
+        target: str | None,
+        drop: Sequence[str],
+        task: str | None,
+        test_size: float | None,
+        seed: int,
+    ) -> None:
+        if target is None:
+            raise click.UsageError(
+                f"--target is missing: the columns are {report.listing(list(frame.columns), 20)}"
+            )
+        tables.check_column(frame, target, "--target")
+        for name in drop:
+            tables.check_column(frame, name, "--drop")
+        if target in drop:
+            raise DataError(f"--drop leaves out the target column {target!r}")
+        frame = _with_target(_without(frame, drop, target), target)
+        features = frame.drop(columns=target)
+        if not len(features.columns):
+            raise DataError(f"there is no column but the target {target!r} to predict it from")
+
+        column = frame[target]
+        self.task = tables.choose_task(column, task)
+        self.classes = None
+        self.y: Any
+        if self.task == "classification":
+            labels = tables.as_labels(column)
+            self.classes = tables.find_classes(labels, target)
+            self.y = tables.class_indices(labels, self.classes, target)
+        else:
+            self.y = tables.as_numbers(column)
+        rows = len(frame)
+        share = test_size
+        if share is None:
+            share = TEST_SIZE if rows >= FEWEST_ROWS_TO_SPLIT else 0.0
+        if not 0 <= share < 1:
+            raise DataError(f"--test-size must be at least 0 and below 1, got {share}")
+        strata = self.y if self.task == "classification" else None
+        self.train, self.test = tables.split(rows, share, seed, strata)
+        if not len(self.train):
+            raise DataError(f"--test-size {share} leaves none of {rows} rows to train on")
+        if share and not len(self.test):
+            raise DataError(f"--test-size {share} of {rows} rows is not one row")
+
+        training = features.iloc[self.train]
+        empty = [name for name in features.columns if training[name].isna().all()]
+        if empty:
+            _note(f"Note: left out, as empty in the training part: {', '.join(empty)}")
+            features, training = features.drop(columns=empty), training.drop(columns=empty)
+            if not len(features.columns):
+                raise DataError("all columns but the target are empty")
+        columns = tables.fit_columns(training, common_scale=source == reading.DIGITS)
+        goal = Target(target, self.task)
+        if self.task == "regression":
+            goal.mean, goal.scale = tables.mean_and_deviation(self.y[self.train], target)
+        self.table = Table(columns, goal, source, seed, share, len(self.train))
+        self.X = _encode(self.table, features)
+
+    def network_target(self, rows: Any) -> Any:
+        """Return what the network is to learn: labels, or standardised numbers."""
+        if self.classes is not None:
+            return self.classes[self.y[rows]]
+        return (self.y[rows] - self.table.target.mean) / self.table.target.scale
+
+    def describe(self) -> str:
+        """Return the data in three lines."""
+        target = self.table.target.name
+        if self.classes is None:
+            kind = f"{target}, a number"
+        else:
+            kind = f"{target}, {len(self.classes)} classes: {report.listing(self.classes.tolist())}"
+        held = f"{len(self.test)} held out for the test" if len(self.test) else "no test part"
+        if not len(self.test) and len(self.y) < FEWEST_ROWS_TO_SPLIT:
+            held += f", as there are less than {FEWEST_ROWS_TO_SPLIT}"
+        return (
+            f"data      {self.table.source}: {len(self.y)} rows, {len(self.table.columns)} columns "
+            f"as {self.X.shape[1]} inputs; {held}\n"
+            f"target    {kind}"
+        )
+
+
+def _without(frame: pd.DataFrame, drop: Sequence[str], target: str) -> pd.DataFrame:
+    """Leave out the columns that the user names, and the row numbers that pandas writes."""
+    frame = frame.drop(columns=list(drop))
+    unnamed = [name for name in frame.columns if name.startswith("Unnamed: ") and name != target]
+    if unnamed:
+        _note(f"Note: left out, as they have no name in the header: {len(unnamed)} column(s)")
+    return frame.drop(columns=unnamed)
+
+
+def _with_target(frame: pd.DataFrame, target: str) -> pd.DataFrame:
+    """Leave out the rows whose target is missing."""
+    kept = frame[frame[target].notna()]
+    lost = len(frame) - len(kept)
+    if not len(kept):
+        raise DataError(f"target column {target!r} is empty")
+    if lost:
+        _note(f"Note: left out, as their target {target!r} is missing: {lost} row(s)")
+    return kept.reset_index(drop=True)
+
+
+def _fit(
+    network: pycnn.Network,
+    data: _Dataset,
+    *,
+    epochs: int,
+    batch_size: int,
+    optimizer: pycnn.SGD,
+    quiet: bool,
+) -> History:
+    held_out = (data.X[data.test], data.network_target(data.test)) if len(data.test) else None
+    try:
+        return network.fit(
+            data.X[data.train],
+            data.network_target(data.train),
+            epochs=epochs,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            validation_data=held_out,
+            progress=False if quiet else None,
+        )
+    except KeyboardInterrupt:
+        done = network.history.epochs if network.history else 0
+        raise click.Abort(
+            f"training was interrupted after {done} of {epochs} epochs; no file was written"
+        ) from None
+    except DivergedError as error:
+        raise DivergedError(f"{error}; no file was written", error.epoch, error.batch) from None
+
+
+def _parse_hidden(text: str) -> list[int]:
+    if text.strip().lower() in ("", "none"):
+        return []
+    try:
+        units = [int(part) for part in text.split(",")]
+    except ValueError:
+        units = [0]
+    if min(units) < 1:
+        raise DataError(f"--hidden must be numbers of units such as 64,32, or 'none'; got {text!r}")
+    return units
+
+
+def _check_outputs(csv_path: Path | None, out: Path, plot_path: Path | None, *inputs: Path) -> None:
+    """Find out before the work, not after it, that its results cannot be written."""
+    sources = [path for path in (csv_path, *inputs) if path is not None]
+    outputs = [path for path in (out, plot_path) if path is not None]
+    for path in outputs:
+        folder = path.parent
+        if path.is_dir():
+            raise DataError(f"cannot write {path}: it is a folder")
+        if not folder.is_dir():
+            raise DataError(f"cannot write {path}: there is no folder {folder}")
+        if not os.access(folder, os.W_OK):
+            raise DataError(f"cannot write {path}: the folder {folder} is write-protected")
+        if any(path.resolve() == source.resolve() for source in sources):
+            raise DataError(f"cannot write {path}: it is what is read")
+    if plot_path is not None:
+        if plot_path.resolve() == out.resolve():
+            raise DataError(f"model and learning curve cannot both be written to {out}")
+        from pycnn._plot import check_format
+
+        check_format(plot_path)
+
+
+# ------------------------------------------------------------------ using a model
+
+
+def _stored_table(network: pycnn.Network) -> Table | None:
+    """Return the transform that `train` put into the model; None for a model from elsewhere."""
+    if "table" not in network.metadata:
+        return None
+    return Table.from_metadata(network.metadata["table"], network.inputs)
+
+
+def _classes(network: pycnn.Network) -> Any:
+    """Return the label of each class, or None for a network that does not choose one of several."""
+    if not losses.is_classification(network.loss):
+        return None
+    if network.outputs == 1 or network.loss == "categorical_crossentropy":
+        unnamed = np.arange(max(2, network.outputs))
+        return unnamed if network.classes is None else network.classes
+    return None
+
+
+def _choose(network: pycnn.Network, outputs: Any) -> Any:
+    """Return the index of the most probable class."""
+    if network.outputs == 1:
+        return (outputs[:, 0] > 0.5).astype(np.intp)
+    return outputs.argmax(axis=1)
+
+
+def _read_for(
+    network: pycnn.Network, csv_path: Path, delimiter: str, target: str | None
+) -> tuple[pd.DataFrame, Table]:
+    """Read a CSV file for a model, and return the transform with it."""
+    table = _stored_table(network)
+    classes = _classes(network)
+    if table is not None:
+        text = table.text_columns
+        if classes is not None and classes.dtype.kind == "U":
+            text.append(target or table.target.name)
+        return reading.read_csv(csv_path, delimiter, text), table
+    # A model that was saved from Python: the columns must be its inputs as they stand.
+    frame = reading.read_csv(csv_path, delimiter)
+    if target is not None:
+        tables.check_column(frame, target, "--target")
+    names = [name for name in frame.columns if name != target]
+    numeric = [name for name in names if not tables.is_text(frame[name])]
+    if len(names) != network.inputs or len(numeric) != len(names):
+        raise DataError(
+            f"the model keeps no table of columns, so {csv_path} must have exactly its "
+            f"{network.inputs} inputs as columns of numbers; it has {len(names)} columns, "
+            f"{len(numeric)} of them numbers"
+        )
+    for name in names:
+        if frame[name].isna().any():
+            raise DataError(f"column {name!r} has missing values; the model cannot fill them")
+    _note(f"Note: the model keeps no table of columns; taken as they are: {report.listing(names)}")
+    task = "regression" if classes is None else "classification"
+    return frame, Table.plain(names, target or "prediction", task)
+
+
+def _encode(table: Table, frame: pd.DataFrame) -> Any:
+    X, notes = table.encode(frame)
+    for note in notes:
+        _note(f"Warning: {note}")
+    return X
+
+
+def _report(network: pycnn.Network, table: Table, X: Any, y: Any) -> str:
+    """Return the scores of a network on encoded rows and class indices or numbers."""
+    outputs = network.predict(X)
+    if table.target.task == "classification":
+        return report.classification_report(y, _choose(network, outputs), _classes(network))
+    if network.outputs > 1:
+        raise DataError(f"the model has {network.outputs} outputs; one column cannot score them")
+    values = outputs[:, 0] * table.target.scale + table.target.mean
+    return report.regression_report(y, values)

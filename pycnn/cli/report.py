@@ -1,0 +1,87 @@
+"""Scores and confusion matrices as aligned text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+# From here on the confusion matrix is left out for a list of what is confused most.
+MOST_CLASSES = 25
+# A wider table gets numbers for column heads.
+WIDTH = 100
+LONGEST_LABEL = 20
+
+
+def classification_report(
+    true: NDArray[np.intp], predicted: NDArray[np.intp], labels: Sequence[Any]
+) -> str:
+    """Return accuracy and confusion matrix of class indices."""
+    right = int((true == predicted).sum())
+    counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
+    np.add.at(counts, (true, predicted), 1)
+    head = f"accuracy  {right / len(true):.4f}  ({right} of {len(true)} right)"
+    table = confusion_table if len(labels) <= MOST_CLASSES else confusion_list
+    return f"{head}\n\n{table(counts, [str(label) for label in labels])}"
+
+
+def confusion_table(counts: NDArray[np.int64], labels: Sequence[str]) -> str:
+    """Return the matrix with a row for each true class and a column for each predicted one."""
+    names = [shorten(label) for label in labels]
+    figures = max(len(str(counts.max())), 2)
+    heads = names
+    widths = [max(len(head), figures) for head in heads]
+    first = max(len(name) for name in names)
+    if first + sum(widths) + 2 * len(widths) > WIDTH:
+        heads = [str(number) for number in range(1, len(names) + 1)]
+        names = [f"{head:>2} {name}" for head, name in zip(heads, names, strict=True)]
+        widths = [max(len(head), figures) for head in heads]
+        first = max(len(name) for name in names)
+    lines = ["confusion matrix (row: true class, column: predicted)", ""]
+    cells = zip(heads, widths, strict=True)
+    lines.append(" " * first + "".join(f"  {head:>{width}}" for head, width in cells))
+    for name, row in zip(names, counts.tolist(), strict=True):
+        cells = zip((str(count or ".") for count in row), widths, strict=True)
+        lines.append(name.ljust(first) + "".join(f"  {text:>{width}}" for text, width in cells))
+    return "\n".join(lines)
+
+
+def confusion_list(counts: NDArray[np.int64], labels: Sequence[str]) -> str:
+    """Return the ten pairs of classes that are confused most."""
+    wrong = counts - np.diag(np.diag(counts))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:10]
+    pairs = [divmod(int(at), len(labels)) for at in order]
+    lines = [f"most confused of {len(labels)} classes", ""]
+    lines += [
+        f"{int(wrong[i, j]):>6}  {shorten(labels[i])} taken for {shorten(labels[j])}"
+        for i, j in pairs
+        if wrong[i, j]
+    ]
+    return "\n".join(lines if len(lines) > 2 else ["no class is confused with another"])
+
+
+def shorten(label: str) -> str:
+    """Return a label that is short enough to stand in a table."""
+    return label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 3] + "..."
+
+
+def regression_report(true: Array, predicted: Array) -> str:
+    """Return R², RMSE and MAE, in the target's own unit."""
+    error = predicted - true
+    variation = float(((true - true.mean()) ** 2).sum())
+    r2 = f"{1 - float((error**2).sum()) / variation:.4f}" if variation else "not defined: no spread"
+    return (
+        f"R²    {r2}\n"
+        f"RMSE  {float(np.sqrt((error**2).mean())):.6g}\n"
+        f"MAE   {float(np.abs(error).mean()):.6g}"
+    )
+
+
+def listing(values: Sequence[Any], limit: int = 10) -> str:
+    """Return ``a, b, c, ...``."""
+    shown = ", ".join(str(value) for value in values[:limit])
+    return shown + (", ..." if len(values) > limit else "")

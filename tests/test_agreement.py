@@ -1,0 +1,194 @@
+"""The C core and the NumPy fallback are two programs for one set of formulas.
+
+Outputs, losses and gradients agree to 1e-12 relative, parameters to 1e-9 after 100 steps. Arrays
+are compared norm-wise, max|a - b| <= tolerance * max|b|: a single element may be the small
+difference of large terms, whose order of summation is each backend's own, and then has no digits
+to agree on.
+"""
+
+import math
+
+import numpy as np
+import pytest
+
+from pycnn import SGD, Dense, Network
+
+ACTIVATIONS = ("linear", "sigmoid", "relu", "tanh", "softmax")
+# output activation, loss, kind of targets
+OUTPUTS = (
+    *((activation, "mse", "numbers") for activation in ACTIVATIONS),
+    ("sigmoid", "binary_crossentropy", "binary"),
+    ("sigmoid", "binary_crossentropy", "multi-label"),
+    ("softmax", "categorical_crossentropy", "labels"),
+    ("softmax", "categorical_crossentropy", "one-hot"),
+)
+EDGES = (1, 2, 7, 8, 9, 15, 16, 17, 24, 31, 33, 48, 64, 67)
+
+pytestmark = pytest.mark.usefixtures("core")
+
+
+def random_case(number, rows=None, widest=67, weighted=None):
+    """Return a random network on both backends, and data for it."""
+    rng = np.random.default_rng(number)
+    depth = 1 + number % 6
+    output, loss, kind = OUTPUTS[number % len(OUTPUTS)]
+    widths = [int(w) for w in rng.choice([w for w in EDGES if w <= widest], depth + 1)]
+    if kind == "binary":
+        widths[-1] = 1
+    elif kind == "labels":
+        widths[-1] = max(2, widths[-1])
+    hidden = [ACTIVATIONS[(number // 6 + i) % 5] for i in range(depth - 1)]
+    layers = [Dense(n, a) for n, a in zip(widths[1:], [*hidden, output], strict=True)]
+    nets = [Network(widths[0], layers, loss, seed=number, backend=b) for b in ("c", "numpy")]
+    theta = nets[0].parameters + rng.normal(scale=0.1, size=nets[0].parameters.size)
+    for net in nets:
+        net.parameters = theta
+
+    m = rows or int(rng.choice([1, 2, 7, 8, 15, 16, 17, 31, 33, 64, 100, 128, 129]))
+    X = rng.normal(size=(m, widths[0]))
+    if kind == "numbers":
+        y = rng.normal(size=(m, widths[-1]))
+    elif kind == "labels":
+        y = rng.integers(widths[-1], size=m)
+    elif kind == "one-hot":
+        y = np.eye(widths[-1])[rng.integers(widths[-1], size=m)]
+    else:
+        y = rng.integers(2, size=(m, widths[-1])).astype(float)
+    weighted = number % 4 > 1 if weighted is None else weighted
+    weight = rng.choice([0.0, 0.5, 1.0, 3.0], size=m) if weighted else None
+    return *nets, X, y, weight
+
+
+def assert_agree(c, numpy, what, tolerance=1e-12):
+    c, numpy = np.asarray(c), np.asarray(numpy)
+    assert c.shape == numpy.shape, what
+    assert np.isfinite(c).all(), what
+    distance, size = np.abs(c - numpy).max(), np.abs(numpy).max()
+    assert distance <= tolerance * size, f"{what}: {distance / size:.2e} relative"
+
+
+@pytest.mark.parametrize("number", range(126))
+def test_outputs_losses_and_gradients_agree(number):
+    c, numpy, X, y, weight = random_case(number)
+    assert_agree(c.predict(X), numpy.predict(X), "predict")
+
+    scores = [net.evaluate(X, y, weight) for net in (c, numpy)]
+    assert scores[0].keys() == scores[1].keys()
+    for key in scores[0]:
+        assert scores[0][key] == pytest.approx(scores[1][key], rel=1e-12, abs=1e-13), key
+
+    (loss_c, grad_c), (loss_numpy, grad_numpy) = (n.gradients(X, y, weight) for n in (c, numpy))
+    assert loss_c == pytest.approx(loss_numpy, rel=1e-12)
+    assert loss_c == pytest.approx(scores[0]["loss"], rel=1e-12)
+    assert_agree(grad_c, grad_numpy, "gradient")
+
+
+@pytest.mark.parametrize("number", range(54))
+def test_every_quantity_of_a_trace_agrees(number):
+    c, numpy, X, y, _ = random_case(number)
+    left, right = c.trace(X, y), numpy.trace(X, y)
+    assert left.loss == pytest.approx(right.loss, rel=1e-12)
+    np.testing.assert_array_equal(left.Y, right.Y)
+    np.testing.assert_array_equal(left.A[0], X.T)
+    for name in ("Z", "A", "delta", "dW", "db"):
+        for l in range(1, len(left.A)):  # noqa: E741
+            assert_agree(getattr(left, name)[l], getattr(right, name)[l], f"{name}[{l}]")
+    pairs = zip(left.dW[1:], left.db[1:], strict=True)
+    flat = np.concatenate([gradient.ravel() for pair in pairs for gradient in pair])
+    np.testing.assert_array_equal(flat, c.gradients(X, y)[1])
+
+
+@pytest.mark.parametrize("number", range(27))
+def test_parameters_agree_after_100_steps(number):
+    # 27 rows in batches of 8: the fourth of each epoch has three. 25 epochs are 100 steps.
+    c, numpy, X, y, weight = random_case(number, rows=27, widest=33)
+    histories = [
+        net.fit(
+            X,
+            y,
+            epochs=25,
+            batch_size=8,
+            optimizer=SGD(0.02),
+            sample_weight=weight,
+            shuffle=number % 4 != 0,
+        )
+        for net in (c, numpy)
+    ]
+    assert_agree(c.parameters, numpy.parameters, "parameters", 1e-9)
+    for key in histories[1]:
+        assert_agree(histories[0][key], histories[1][key], key, 1e-9)
+
+
+@pytest.mark.parametrize("rows", [255, 256, 257, 600])
+def test_data_larger_than_a_piece_agrees(rows):
+    c, numpy, X, y, weight = random_case(37, rows=rows, weighted=True)
+    assert_agree(c.predict(X), numpy.predict(X), "predict")
+    assert_agree(c.gradients(X, y, weight)[1], numpy.gradients(X, y, weight)[1], "gradient")
+    for net in (c, numpy):
+        net.fit(X, y, epochs=3, batch_size=None, sample_weight=weight, optimizer=SGD(0.05))
+    assert_agree(c.parameters, numpy.parameters, "parameters", 1e-9)
+
+
+# ------------------------------------------------------------------ far from 0
+
+
+def one_layer(backend, units, activation):
+    """Return a network whose logits are its inputs."""
+    net = Network(units, [Dense(units, activation)], backend=backend)
+    net.parameters = np.append(np.eye(units).ravel(), np.zeros(units))
+    return net
+
+
+@pytest.mark.parametrize("y", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("z", [0.0, -0.0, 1e3, -1e3, 1e300, -1e300])
+def test_binary_crossentropy_is_finite_and_right_for_extreme_logits(backend, z, y):
+    trace = one_layer(backend, 1, "sigmoid").trace([[z]], [y])
+    exact = math.log(2) if z == 0 else abs(z) * (1 - y if z > 0 else y)
+    assert trace.loss == pytest.approx(exact, rel=1e-15)
+    exact = (0.5 if z == 0 else float(z > 0)) - y
+    assert trace.delta[1].item() == pytest.approx(exact, abs=1e-300)
+
+
+@pytest.mark.parametrize("label", [0, 1, 2])
+@pytest.mark.parametrize(
+    "z", [(0, 0, 0), (1e3, -1e3, 0), (-1e3, 1e3, 1e3), (1e300, 0, -1e300), (-1e300,) * 3]
+)
+def test_categorical_crossentropy_is_finite_and_right_for_extreme_logits(backend, z, label):
+    net = one_layer(backend, 3, "softmax")
+    trace = net.trace([z], [label])
+    ties = sum(v == max(z) for v in z)
+    assert trace.loss == pytest.approx(max(z) - z[label] + math.log(ties), rel=1e-15, abs=0)
+    share = np.array([(v == max(z)) / ties for v in z])
+    delta = (share - np.eye(3)[label])[:, None]
+    np.testing.assert_allclose(trace.delta[1], delta, rtol=1e-15, atol=1e-16)
+    np.testing.assert_array_equal(net.trace([z], np.eye(3)[[label]]).delta[1], trace.delta[1])
+
+
+@pytest.mark.parametrize("z", [1.0, 20.0, 36.0, 40.0, 100.0, 700.0])
+def test_tiny_losses_keep_their_relative_precision(backend, z):
+    loss, delta = math.log1p(math.exp(-z)), math.exp(-z) / (1 + math.exp(-z))
+    near = {"rel": 4e-15, "abs": 0}
+    for logit, y, sign in ((z, 1, -1), (-z, 0, 1)):
+        trace = one_layer(backend, 1, "sigmoid").trace([[logit]], [y])
+        assert trace.loss == pytest.approx(loss, **near)
+        assert trace.delta[1].item() == pytest.approx(sign * delta, **near)
+    trace = one_layer(backend, 2, "softmax").trace([[z, 0.0]], [0])
+    assert trace.loss == pytest.approx(loss, **near)
+    np.testing.assert_allclose(trace.delta[1][:, 0], [-delta, delta], rtol=4e-15)
+
+
+def test_losses_match_fifty_digit_arithmetic(backend):
+    mpmath = pytest.importorskip("mpmath")
+    logits = [-30.5, -3.25, -1e-9, 0.0, 0.5, 7.125, 38.0]
+    with mpmath.workdps(50):
+        for y in (0.0, 0.3, 1.0):
+            for z in logits:
+                a = 1 / (1 + mpmath.exp(-mpmath.mpf(z)))
+                exact = -(y * mpmath.log(a) + (1 - mpmath.mpf(y)) * mpmath.log(1 - a))
+                got = one_layer(backend, 1, "sigmoid").gradients([[z]], [y])[0]
+                assert got == pytest.approx(float(exact), rel=4e-15, abs=0)
+        powers = [mpmath.exp(mpmath.mpf(z)) for z in logits]
+        for label, power in enumerate(powers):
+            exact = -mpmath.log(power / mpmath.fsum(powers))
+            got = one_layer(backend, len(logits), "softmax").gradients([logits], [label])[0]
+            assert got == pytest.approx(float(exact), rel=4e-15, abs=0)

@@ -1,0 +1,217 @@
+"""What is tested is what was built: the compiled core, its twin, and what an import costs."""
+
+import inspect
+import os
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pycnn
+from pycnn import backend as backends
+from pycnn.exceptions import UnknownNameError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_compiled_core_is_what_runs_unless_the_package_is_pure(pure, monkeypatch):
+    if not pure:
+        monkeypatch.delenv("PYCNN_BACKEND", raising=False)
+    config = pycnn.config()
+    assert config["backend"] == ("numpy" if pure else "c")
+    assert set(config) == {"version", "backend", "isa", "threads", "compiler"}
+    assert config["threads"] >= 1
+    assert config["compiler"]
+
+
+def test_the_core_has_the_version_of_the_package(core):
+    from pycnn._native import ffi, lib
+
+    assert ffi.string(lib.pycnn_version()).decode() == pycnn.__version__
+
+
+def test_the_package_under_test_has_its_core_beside_it(core):
+    package = Path(pycnn.__file__).parent
+    assert any(package.glob("_native*.[sp][oy]*")), f"{package} has no compiled core"
+
+
+def test_show_config_prints_every_entry_of_config(capsys):
+    pycnn.show_config()
+    shown = capsys.readouterr().out
+    for key, value in pycnn.config().items():
+        assert re.search(rf"^{key} +{re.escape(str(value))}$", shown, re.M)
+
+
+def test_both_backends_export_the_same_names_and_signatures(core):
+    c, numpy = (backends.load(name) for name in ("c", "numpy"))
+    assert c.__all__ == numpy.__all__
+    for name in c.__all__:
+        parameters = [inspect.signature(getattr(m, name)).parameters for m in (c, numpy)]
+        assert list(parameters[0]) == list(parameters[1]), name
+        assert [p.kind for p in parameters[0].values()] == [p.kind for p in parameters[1].values()]
+
+
+def test_every_public_name_is_there_and_documented():
+    for module in (pycnn, pycnn.exceptions, pycnn.layers, pycnn.initializers, pycnn.optimizers):
+        for name in module.__all__:
+            assert hasattr(module, name)
+            if name != "__version__":
+                assert inspect.getdoc(getattr(module, name)), name
+
+
+def test_the_binding_is_declared_by_the_header_alone(core):
+    header, builder = ROOT / "csrc" / "pycnn.h", ROOT / "build_ffi.py"
+    if not (header.exists() and builder.exists()):
+        pytest.skip("no source tree beside the tests")
+    from pycnn._native import lib
+
+    text = header.read_text(encoding="utf-8")
+    declared = text.split("/* cdef: begin */")[1].split("/* cdef: end */")[0]
+    declared = re.sub(r"/\*.*?\*/", "", declared, flags=re.S)
+    functions = set(re.findall(r"\b(pycnn_\w+)\(", declared))
+    constants = {name: int(n) for name, n in re.findall(r"\b(PYCNN_\w+) = (\d+)", declared)}
+    assert functions
+    assert functions | set(constants) == set(dir(lib))
+    assert {name: getattr(lib, name) for name in constants} == constants
+    source = builder.read_text(encoding="utf-8")
+    assert "cdef: begin" in source
+    assert "double *" not in source  # no second copy of a prototype
+    assert f'PYCNN_VERSION "{pycnn.__version__}"' in text
+
+
+def test_import_loads_nothing_heavy(run_python):
+    report = run_python("import pycnn", "-X", "importtime")
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in report.splitlines()}
+    assert "pycnn" in loaded
+    heavy = {"pandas", "matplotlib", "tqdm", "sklearn", "click", "safetensors", "scipy"}
+    assert not loaded & heavy
+
+
+def test_import_starts_no_thread_and_leaves_numpys_random_state_alone(run_python):
+    code = (
+        "import threading, numpy as np; np.random.seed(1)\n"
+        "before = np.random.get_state()[1].tolist()\n"
+        "import pycnn; pycnn.Network(2, [pycnn.Dense(1)]).fit([[1, 2]], [1], epochs=1)\n"
+        "print(threading.active_count(), before == np.random.get_state()[1].tolist())"
+    )
+    assert run_python(code).split() == ["1", "True"]
+
+
+SHOW = "import pycnn; print(pycnn.config()['backend'], pycnn.Network(1, [pycnn.Dense(1)]).backend)"
+BLOCK = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name == "pycnn._native":
+            raise ModuleNotFoundError("blocked", name=name)
+sys.meta_path.insert(0, Blocker())
+import warnings
+import pycnn
+from pycnn import Dense, Network
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    {body}
+"""
+
+
+def test_pycnn_backend_chooses_the_backend(run_python, backend):
+    assert run_python(SHOW, PYCNN_BACKEND=backend).split() == [backend, backend]
+
+
+def test_an_unknown_pycnn_backend_is_named_in_the_error(monkeypatch):
+    monkeypatch.setenv("PYCNN_BACKEND", "nunpy")
+    with pytest.raises(UnknownNameError, match=r"PYCNN_BACKEND.*'nunpy'.*did you mean 'numpy'"):
+        pycnn.config()
+
+
+def test_pycnn_isa_chooses_the_instruction_set(core, run_python):
+    code = "import pycnn; print(pycnn.config()['isa'])"
+    isa = run_python(code).strip()
+    assert isa in ("avx512", "avx2", "neon", "baseline")
+    for name in (isa, "baseline"):
+        assert run_python(code, PYCNN_ISA=name).strip() == name
+
+
+def test_an_unknown_instruction_set_is_named_in_the_error(core, run_python):
+    code = (
+        "import pycnn\n"
+        "try: pycnn.Network(1, [pycnn.Dense(1)])\n"
+        "except pycnn.exceptions.BackendError as error: print(error)"
+    )
+    assert "got 'sse9'" in run_python(code, PYCNN_ISA="sse9")
+
+
+def test_a_missing_core_warns_exactly_once_and_falls_back(run_python):
+    body = (
+        "nets = [Network(1, [Dense(1)]) for _ in range(3)]; pycnn.config()\n"
+        "    print(len(caught), nets[0].backend, caught[0].category.__name__)\n"
+        "    print(caught[0].message)"
+    )
+    first, message = run_python(BLOCK.format(body=body)).splitlines()
+    assert first.split() == ["1", "numpy", "RuntimeWarning"]
+    assert "PYCNN_BACKEND=numpy" in message
+
+
+def test_a_missing_core_is_an_error_where_it_was_asked_for(run_python):
+    body = (
+        "try: Network(1, [Dense(1)], backend='c')\n"
+        "    except pycnn.exceptions.BackendError as error:\n"
+        "        print(isinstance(error, ImportError), len(caught))"
+    )
+    assert run_python(BLOCK.format(body=body)).split() == ["True", "0"]
+
+
+def test_a_missing_core_is_no_matter_where_the_fallback_was_chosen(run_python):
+    body = "print(Network(1, [Dense(1)]).backend, len(caught))"
+    assert run_python(BLOCK.format(body=body), PYCNN_BACKEND="numpy").split() == ["numpy", "0"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "threads"),
+    [
+        ({"PYCNN_NUM_THREADS": "3", "OMP_NUM_THREADS": "5"}, 3),
+        ({"OMP_NUM_THREADS": "5"}, 5),
+        ({"OMP_NUM_THREADS": "4,2"}, 4),
+        ({"PYCNN_NUM_THREADS": "0", "OMP_NUM_THREADS": "6"}, 6),
+    ],
+)
+def test_the_environment_sets_the_number_of_threads(run_python, environment, threads):
+    code = "import pycnn; print(pycnn.get_num_threads(), pycnn.config()['threads'])"
+    assert run_python(code, **environment).split() == [str(threads)] * 2
+
+
+def test_the_default_number_of_threads_keeps_to_the_affinity_of_the_process(run_python):
+    threads = int(run_python("import pycnn; print(pycnn.get_num_threads())"))
+    granted = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert 1 <= threads <= granted
+
+
+def test_set_num_threads_is_what_get_num_threads_returns(monkeypatch):
+    monkeypatch.setattr("pycnn._threads._limit", None)
+    pycnn.set_num_threads(7)
+    assert pycnn.get_num_threads() == pycnn.config()["threads"] == 7
+
+
+def test_load_digits_has_the_shapes_and_classes_it_promises():
+    X, y = pycnn.datasets.load_digits()
+    assert X.shape == (1797, 64)
+    assert y.shape == (1797,)
+    assert X.dtype == np.float64
+    assert y.dtype == np.int64
+    assert (X.min(), X.max()) == (0, 16)
+    assert np.unique(y).tolist() == list(range(10))
+    X[0, 0] = -1  # the caller's own copy
+    assert pycnn.datasets.load_digits().X[0, 0] == 0
+
+
+def test_the_digits_take_less_than_80_kilobytes():
+    assert len(files("pycnn.datasets").joinpath("digits.npz").read_bytes()) < 80_000
+
+
+def test_load_digits_equals_scikit_learns():
+    theirs = pytest.importorskip("sklearn.datasets").load_digits()
+    X, y = pycnn.datasets.load_digits()
+    np.testing.assert_array_equal(X, theirs.data)
+    np.testing.assert_array_equal(y, theirs.target)

@@ -1,0 +1,486 @@
+"""Bad input gets an exception that names the argument, before anything is changed."""
+
+import math
+
+import numpy as np
+import pytest
+
+import pycnn
+from pycnn import SGD, Dense, Network
+from pycnn.exceptions import (
+    DataError,
+    DataTypeError,
+    LabelError,
+    PycnnError,
+    ShapeError,
+    UnknownNameError,
+)
+
+RNG = np.random.default_rng(4)
+X = RNG.normal(size=(12, 3))
+Y = np.arange(12) % 3
+NAN, INF = math.nan, math.inf
+
+
+def with_value(array, value, row=5, dtype=None):
+    array = np.array(array, dtype=dtype)
+    array[row] = value
+    return array
+
+
+@pytest.fixture
+def net(backend):
+    """A trained network: there is something that could be changed."""
+    layers = [Dense(4, "tanh"), Dense(3, "softmax")]
+    network = Network(3, layers, seed=0, backend=backend)
+    network.fit(X, Y, epochs=2)
+    return network
+
+
+def state(net):
+    history = {key: list(values) for key, values in net.history.items()}
+    classes = None if net.classes is None else net.classes.tolist()
+    return (net.parameters.tobytes(), classes, history, id(net.history), net.epochs_trained)
+
+
+def assert_refused(net, call, error, message):
+    """`call` raises `error`, which is ours and a builtin, says `message`, and changes nothing."""
+    before = state(net)
+    with pytest.raises(error, match=message) as caught:
+        call(net)
+    assert type(caught.value) is error
+    assert isinstance(caught.value, PycnnError)
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, TypeError) == (error is DataTypeError)
+    assert state(net) == before
+    assert net.fit(X, Y, epochs=1).epochs == 1  # no lock was left behind
+
+
+# ------------------------------------------------------------------ arrays
+
+BAD_X = {
+    "a vector": (
+        X[0],
+        ShapeError,
+        r"X must have shape \(samples, 3\), got \(3,\); a single sample",
+    ),
+    "a number": (1.0, ShapeError, r"X must have shape \(samples, 3\), got \(\)"),
+    "too wide": (np.ones((12, 4)), ShapeError, r"\(samples, 3\), got \(12, 4\)"),
+    "three axes": (np.ones((12, 3, 1)), ShapeError, r"got \(12, 3, 1\)"),
+    "ragged": ([[1, 2, 3], [4]], ShapeError, "X must be a regular array"),
+    "no rows": (np.ones((0, 3)), DataError, "X must have at least one sample"),
+    "nothing": ([], ShapeError, "X must have shape"),
+    "none": (None, ShapeError, "X must have shape"),
+    "text": (X.astype(str), DataTypeError, "X must hold real numbers, got dtype <U"),
+    "text objects": (X.astype(str).astype(object), DataTypeError, "X must hold numbers"),
+    "bytes": (X.astype("S"), DataTypeError, "X must hold real numbers"),
+    "objects": (np.full((12, 3), object()), DataTypeError, "X must hold numbers"),
+    "complex": (X * 1j, DataTypeError, "X must hold real numbers, got dtype complex128"),
+    "dates": (np.zeros((12, 3), "M8[s]"), DataTypeError, "X must hold real numbers"),
+    "a mapping": ({1: 2}, DataTypeError, "X must hold numbers"),
+    "NaN": (
+        with_value(X, [0, NAN, 0]),
+        DataError,
+        "X must be finite, but is NaN at row 5, column 1",
+    ),
+    "infinity": (with_value(X, [0, 0, -INF]), DataError, "X .*infinite at row 5, column 2"),
+    "None inside": (with_value(X, None, dtype=object), DataError, "X must be finite.*NaN at row 5"),
+    "too large for a float": (
+        [[10**400, 1, 2]] * 12,
+        DataError,
+        "X must hold numbers that a float",
+    ),
+    "too large for float64": (
+        np.full((12, 3), np.finfo(np.longdouble).max),
+        DataError,
+        "X must be finite",
+    ),
+    "masked": (np.ma.masked_greater(X, 0), DataError, "X has masked values"),
+}
+
+BAD_Y = {
+    "too short": (Y[:-1], ShapeError, "y must have one target for each of the 12 rows"),
+    "too long": (np.append(Y, 0), ShapeError, "y must have one target for each of the 12 rows"),
+    "a number": (1, ShapeError, r"y must have one target.*got shape \(\)"),
+    "three axes": (np.ones((12, 1, 1)), ShapeError, "y must have one target"),
+    "wrong width": (np.ones((12, 2)), ShapeError, r"y must have shape \(12, 3\), got \(12, 2\)"),
+    "nothing": ([], DataError, "y must have at least one sample"),
+    "a class too many": (with_value(Y, 3), LabelError, r"y holds labels \(3\)"),
+    "a negative class": (with_value(Y, -1), LabelError, r"y holds labels \(-1\)"),
+    "between two classes": (with_value(Y, 0.5, dtype=float), LabelError, r"y holds labels \(0.5\)"),
+    "text": (Y.astype(str), LabelError, r"y holds labels \('0', '1', '2'\)"),
+    "mixed objects": (
+        with_value(Y, None, dtype=object),
+        DataTypeError,
+        "y must hold labels of one",
+    ),
+    "complex": (Y * 1j, DataTypeError, "y must hold numbers, strings or dates, got dtype complex"),
+    "NaN": (with_value(Y, NAN, dtype=float), DataError, "y must be finite, but is NaN at row 5"),
+    "infinity": (with_value(Y, INF, dtype=float), DataError, "y must be finite.*infinite at row 5"),
+    "negative shares": (
+        with_value(np.eye(3)[Y], [2, -1, 0]),
+        DataError,
+        r"y must lie in \[0, 1\].*row 5",
+    ),
+    "shares beyond 1": (
+        with_value(np.eye(3)[Y], 0.5),
+        DataError,
+        "y must add up to 1; row 5",
+    ),
+}
+
+BAD_WEIGHT = {
+    "too short": (np.ones(11), ShapeError, r"sample_weight must have shape \(12,\), got \(11,\)"),
+    "a column": (np.ones((12, 1)), ShapeError, r"sample_weight must have shape \(12,\)"),
+    "a number": (1.0, ShapeError, "sample_weight must have shape"),
+    "negative": (with_value(np.ones(12), -2), DataError, "sample_weight must be >= 0, .*row 5"),
+    "NaN": (with_value(np.ones(12), NAN), DataError, "sample_weight must be finite.*row 5"),
+    "infinity": (with_value(np.ones(12), INF), DataError, "sample_weight must be finite"),
+    "an endless sum": (np.full(12, 1e308), DataError, "sample_weight must have a finite sum"),
+    "text": (["heavy"] * 12, DataTypeError, "sample_weight must hold real numbers"),
+    "complex": (np.ones(12) * 1j, DataTypeError, "sample_weight must hold real numbers"),
+}
+
+METHODS = {
+    "fit": lambda net, x, y: net.fit(x, y, epochs=1),
+    "predict": lambda net, x, y: net.predict(x),
+    "predict_classes": lambda net, x, y: net.predict_classes(x),
+    "evaluate": lambda net, x, y: net.evaluate(x, y),
+    "gradients": lambda net, x, y: net.gradients(x, y),
+    "trace": lambda net, x, y: net.trace(x, y),
+    "gradient_check": lambda net, x, y: pycnn.gradient_check(net, x, y),
+    "validation_data": lambda net, x, y: net.fit(X, Y, validation_data=(x, y)),
+}
+WEIGHTED = {
+    "fit": lambda net, w: net.fit(X, Y, sample_weight=w),
+    "evaluate": lambda net, w: net.evaluate(X, Y, w),
+    "gradients": lambda net, w: net.gradients(X, Y, w),
+    "gradient_check": lambda net, w: pycnn.gradient_check(net, X, Y, sample_weight=w),
+    "validation_data": lambda net, w: net.fit(X, Y, validation_data=[X, Y, w]),
+}
+
+
+@pytest.mark.parametrize("case", BAD_X)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_bad_x_is_refused_by_name(net, method, case):
+    value, error, message = BAD_X[case]
+    if case == "too large for float64" and np.finfo(np.longdouble).max == np.finfo(float).max:
+        pytest.skip("long double is double here")
+    assert_refused(net, lambda net: METHODS[method](net, value, Y), error, message)
+
+
+@pytest.mark.parametrize("case", BAD_Y)
+@pytest.mark.parametrize("method", [m for m in METHODS if not m.startswith("predict")])
+def test_a_bad_y_is_refused_by_name(net, method, case):
+    value, error, message = BAD_Y[case]
+    assert_refused(net, lambda net: METHODS[method](net, X, value), error, message)
+
+
+@pytest.mark.parametrize("case", BAD_WEIGHT)
+@pytest.mark.parametrize("method", WEIGHTED)
+def test_a_bad_weight_is_refused_by_name(net, method, case):
+    value, error, message = BAD_WEIGHT[case]
+    assert_refused(net, lambda net: WEIGHTED[method](net, value), error, message)
+
+
+BAD_PARAMETERS = {
+    "too short": (lambda a: a.ravel()[:-1], ShapeError, "must have shape"),
+    "another shape": (lambda a: a[None], ShapeError, "must have shape"),
+    "a number": (lambda a: 0.0, ShapeError, "must have shape"),
+    "NaN": (lambda a: a * NAN, DataError, "must be finite, but is NaN at row 0"),
+    "infinity": (lambda a: a + INF, DataError, "must be finite"),
+    "text": (lambda a: a.astype(str), DataTypeError, "must hold real numbers"),
+    "complex": (lambda a: a * 1j, DataTypeError, "must hold real numbers"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_PARAMETERS)
+@pytest.mark.parametrize("name", ["parameters", "W", "b"])
+def test_bad_parameters_are_refused_by_name(net, name, case):
+    make, error, message = BAD_PARAMETERS[case]
+    owner = net if name == "parameters" else net.layers[1]
+    bad = make(getattr(owner, name))
+    assert_refused(net, lambda net: setattr(owner, name, bad), error, f"{name} {message}")
+
+
+def test_a_layer_outside_a_network_has_no_parameters():
+    for name in ("W", "b"):
+        with pytest.raises(PycnnError, match="not part of a network"):
+            getattr(Dense(3), name)
+        with pytest.raises(PycnnError, match="not part of a network"):
+            setattr(Dense(3), name, np.ones(3))
+
+
+def test_parameters_that_are_not_finite_are_not_trained(net):
+    net.parameters[3] = NAN  # through the live view: nothing checks there
+    with pytest.raises(DataError, match="parameters are not finite"):
+        net.fit(X, Y, epochs=1)
+    assert net.history.epochs == net.epochs_trained == 2
+
+
+# ------------------------------------------------------------------ settings
+
+BAD_FIT = [
+    ({"epochs": 0}, DataError, "epochs must be at least 1, got 0"),
+    ({"epochs": -3}, DataError, "epochs must be at least 1"),
+    ({"epochs": 1.5}, DataTypeError, "epochs must be an integer, got 1.5"),
+    ({"epochs": "3"}, DataTypeError, "epochs must be an integer"),
+    ({"epochs": True}, DataTypeError, "epochs must be an integer"),
+    ({"epochs": None}, DataTypeError, "epochs must be an integer"),
+    ({"batch_size": 0}, DataError, "batch_size must be at least 1"),
+    ({"batch_size": 8.0}, DataTypeError, "batch_size must be an integer"),
+    ({"batch_size": "all"}, DataTypeError, "batch_size must be an integer"),
+    ({"optimizer": "sdg"}, UnknownNameError, "optimizer must be one of sgd.*did you mean 'sgd'"),
+    ({"optimizer": 0.1}, DataTypeError, "optimizer must be an optimizer such as"),
+    ({"optimizer": SGD}, DataTypeError, "optimizer must be an optimizer such as"),
+    ({"validation_split": 1.0}, DataError, "validation_split must be at least 0 and below 1"),
+    ({"validation_split": -0.1}, DataError, "validation_split must be at least 0 and below 1"),
+    ({"validation_split": NAN}, DataError, "validation_split must be at least 0 and below 1"),
+    ({"validation_split": 0.99}, DataError, "validation_split=0.99 leaves none of the 12"),
+    ({"validation_split": "0.2"}, DataTypeError, "validation_split must be a number"),
+    ({"validation_split": np.ones(2)}, DataTypeError, "validation_split must be a number"),
+    ({"validation_split": 0.2, "validation_data": (X, Y)}, DataError, "not both"),
+    ({"validation_data": X}, DataTypeError, r"validation_data must be \(X, y\)"),
+    ({"validation_data": (X,)}, DataTypeError, r"validation_data must be \(X, y\)"),
+    ({"validation_data": (X, Y, None, None)}, DataTypeError, r"validation_data must be \(X, y\)"),
+    ({"validation_data": (X[:, :2], Y)}, ShapeError, "validation X must have shape"),
+    ({"validation_data": (X, Y[:5])}, ShapeError, "validation y must have one target"),
+    ({"validation_data": (X, Y, -X[:, 0])}, DataError, "validation sample_weight must be >= 0"),
+    ({"callbacks": 5}, DataTypeError, "callbacks must hold Callback objects or functions"),
+    ({"callbacks": ["stop"]}, DataTypeError, "callbacks must hold .*'stop'"),
+    ({"callbacks": [pycnn.Callback]}, DataTypeError, "callbacks must hold"),
+    ({"class_weight": "balance"}, DataTypeError, "class_weight must be None, 'balanced' or"),
+    ({"class_weight": [1, 2, 3]}, DataTypeError, "class_weight must be"),
+    ({"class_weight": {3: 1.0}}, LabelError, "class_weight names 3"),
+    ({"class_weight": {"0": 1.0}}, LabelError, "class_weight names '0'"),
+    ({"class_weight": {0: -1.0}}, DataError, "class_weight must be >= 0"),
+    ({"class_weight": {0: NAN}}, DataError, r"class_weight\[0\] must be finite, but is NaN$"),
+    ({"class_weight": {0: INF}}, DataError, r"class_weight\[0\] must be finite"),
+    ({"class_weight": {0: "heavy"}}, DataTypeError, r"class_weight\[0\] must hold real numbers"),
+    ({"class_weight": {0: [1, 2]}}, ShapeError, r"class_weight\[0\] must have shape \(\)"),
+    ({"class_weight": {0: None}}, DataError, r"class_weight\[0\] must be finite"),
+]
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    BAD_FIT,
+    ids=[str(list(s.items())[-1])[:40] for s, *_ in BAD_FIT],
+)
+def test_bad_settings_of_fit_are_refused_by_name(net, settings, error, message):
+    assert_refused(net, lambda net: net.fit(X, Y, **settings), error, message)
+
+
+BAD_NETWORK = [
+    (lambda: Network(0, [Dense(1)]), DataError, "inputs must be at least 1, got 0"),
+    (lambda: Network(2.0, [Dense(1)]), DataTypeError, "inputs must be an integer"),
+    (lambda: Network("2", [Dense(1)]), DataTypeError, "inputs must be an integer"),
+    (lambda: Network(True, [Dense(1)]), DataTypeError, "inputs must be an integer"),
+    (lambda: Network(2, []), DataError, "layers must hold at least the output layer"),
+    (lambda: Network(2, Dense(1)), DataTypeError, "layers must be a list of layers"),
+    (lambda: Network(2, 5), DataTypeError, "layers must be a list of layers"),
+    (lambda: Network(2, [5]), DataTypeError, "layers must hold layers such as Dense"),
+    (lambda: Network(2, [Dense]), DataTypeError, "layers must hold layers such as Dense"),
+    (lambda: Network(2, "relu"), DataTypeError, "layers must hold layers such as Dense"),
+    (lambda: Network(2, [Dense(1)], "msee"), UnknownNameError, "loss.*did you mean 'mse'"),
+    (lambda: Network(2, [Dense(1)], 5), UnknownNameError, "loss must be one of mse"),
+    (lambda: Network(2, [Dense(1)], seed=-1), DataError, "seed must be None or an integer >= 0"),
+    (lambda: Network(2, [Dense(1)], seed=1.5), DataError, "seed must be"),
+    (lambda: Network(2, [Dense(1)], seed="1"), DataError, "seed must be"),
+    (lambda: Network(2, [Dense(1)], seed=True), DataError, "seed must be"),
+    (lambda: Network(2, [Dense(1)], backend="nunpy"), UnknownNameError, "did you mean 'numpy'"),
+    (lambda: Network(2, [Dense(1)], backend=None), UnknownNameError, "backend must be one of"),
+    (lambda: Dense(0), DataError, "units must be at least 1"),
+    (lambda: Dense(-5), DataError, "units must be at least 1"),
+    (lambda: Dense(2.5), DataTypeError, "units must be an integer"),
+    (lambda: Dense(None), DataTypeError, "units must be an integer"),
+    (lambda: Dense(np.array([1, 2])), DataTypeError, "units must be an integer"),
+    (lambda: Dense(3, "rleu"), UnknownNameError, "activation.*did you mean 'relu'"),
+    (lambda: Dense(3, "Sigmoid"), UnknownNameError, "did you mean 'sigmoid'"),
+    (lambda: Dense(3, "xyzzy"), UnknownNameError, "got 'xyzzy'$"),
+    (lambda: Dense(3, None), UnknownNameError, "activation must be one of linear"),
+    (lambda: Dense(3, ["relu"]), UnknownNameError, "activation must be one of"),
+    (lambda: SGD(0), DataError, "learning_rate must be finite and above 0, got 0"),
+    (lambda: SGD(-0.1), DataError, "learning_rate must be"),
+    (lambda: SGD(NAN), DataError, "learning_rate must be"),
+    (lambda: SGD(INF), DataError, "learning_rate must be"),
+    (lambda: SGD(10**400), DataError, "learning_rate must be"),
+    (lambda: SGD("0.1"), DataTypeError, "learning_rate must be a number"),
+    (lambda: SGD(None), DataTypeError, "learning_rate must be a number"),
+    (lambda: SGD(1j), DataTypeError, "learning_rate must be a number"),
+    (lambda: SGD(True), DataTypeError, "learning_rate must be a number"),
+    (lambda: pycnn.set_num_threads(0), DataError, "n must be at least 1"),
+    (lambda: pycnn.set_num_threads(2.0), DataTypeError, "n must be an integer"),
+    (lambda: pycnn.set_num_threads("2"), DataTypeError, "n must be an integer"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), BAD_NETWORK)
+def test_bad_settings_are_refused_by_name(call, error, message):
+    threads = pycnn.get_num_threads()
+    with pytest.raises(error, match=message) as caught:
+        call()
+    assert type(caught.value) is error
+    assert isinstance(caught.value, ValueError)
+    assert pycnn.get_num_threads() == threads
+
+
+@pytest.mark.parametrize(
+    ("loss", "activation", "needed"),
+    [
+        ("binary_crossentropy", "softmax", "sigmoid"),
+        ("binary_crossentropy", "linear", "sigmoid"),
+        ("categorical_crossentropy", "sigmoid", "softmax"),
+        ("categorical_crossentropy", "relu", "softmax"),
+    ],
+)
+def test_a_loss_that_does_not_go_with_the_output_is_refused(backend, loss, activation, needed):
+    with pytest.raises(PycnnError, match=f"needs a {needed} output layer") as caught:
+        Network(2, [Dense(2, activation)], loss, backend=backend)
+    assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize("value", [0, 2.5, "many"])
+def test_a_bad_number_of_parameters_to_check_is_refused_by_name(net, value):
+    error = DataError if value == 0 else DataTypeError
+
+    def check(net):
+        pycnn.gradient_check(net, X, Y, max_parameters=value)
+
+    assert_refused(net, check, error, "max_parameters")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "units"),
+    [(10**9, 10**9), (2**62, 1), (1, 2**62), (10**30, 1), (2**32, 2**32), (2**31, 2**29)],
+)
+def test_a_network_too_large_for_memory_is_an_exception_and_no_crash(backend, inputs, units):
+    with pytest.raises((ShapeError, MemoryError)):
+        Network(inputs, [Dense(units)], backend=backend)
+
+
+# ------------------------------------------------------------------ and what is not an error
+
+
+class Frame:
+    """As a data frame is: no array, but it can become one."""
+
+    def __init__(self, array):
+        self.array = np.asarray(array)
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array.astype(dtype) if dtype else self.array.copy()
+
+    def __len__(self):
+        return len(self.array)
+
+
+def read_only(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def unaligned(array):
+    raw = b"\0" + array.tobytes()
+    return np.frombuffer(raw, array.dtype, offset=1).reshape(array.shape)
+
+
+def strided(array):
+    return np.repeat(np.repeat(array, 2, axis=0), 3, axis=-1)[::2, ::3]
+
+
+WHOLE = RNG.integers(0, 2, size=(12, 3)).astype(float)  # the same numbers in every dtype
+LAYOUTS = {
+    "list": np.ndarray.tolist,
+    "tuples": lambda a: tuple(tuple(row) for row in a.tolist()),
+    "Fortran": np.asfortranarray,
+    "strided": strided,
+    "reversed": lambda a: a[::-1].copy()[::-1],
+    "transposed": lambda a: a.T.copy().T,
+    "read-only": read_only,
+    "unaligned": unaligned,
+    "big-endian": lambda a: a.astype(">f8"),
+    "little-endian": lambda a: a.astype("<f8"),
+    "float16": lambda a: a.astype(np.float16),
+    "float32": lambda a: a.astype(np.float32),
+    "longdouble": lambda a: a.astype(np.longdouble),
+    "int64": lambda a: a.astype(np.int64),
+    "int8": lambda a: a.astype(np.int8),
+    "uint8": lambda a: a.astype(np.uint8),
+    "big-endian int16": lambda a: a.astype(">i2"),
+    "bool": lambda a: a.astype(bool),
+    "objects": lambda a: a.astype(object),
+    "frame": Frame,
+    "unmasked": lambda a: np.ma.masked_array(a),
+    "memoryview": lambda a: memoryview(a),
+}
+
+
+def everything(backend, X, targets, weight, validation):
+    net = Network(3, [Dense(4, "tanh"), Dense(3, "sigmoid")], seed=0, backend=backend)
+    net.fit(X, targets, epochs=2, sample_weight=weight, validation_data=validation, batch_size=5)
+    trace = net.trace(X, targets)
+    return (
+        net.parameters.tobytes(),
+        net.predict(X).tobytes(),
+        net.predict_classes(X).tobytes(),
+        net.evaluate(X, targets, weight),
+        net.gradients(X, targets, weight)[1].tobytes(),
+        trace.dW[1].tobytes(),
+        net.history["val_loss"],
+    )
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_and_dtype_of_the_same_numbers_gives_the_same_bits(backend, layout):
+    weight = WHOLE[:, 0] + 1
+    convert = LAYOUTS[layout]
+    x, y = convert(WHOLE), convert(1 - WHOLE)
+    w = weight if layout in ("bool", "tuples", "strided") else convert(weight)
+    plain = everything(backend, WHOLE, 1 - WHOLE, weight, (WHOLE, WHOLE))
+    if layout == "unaligned":
+        assert not x.flags.aligned
+    assert everything(backend, x, y, w, (x, convert(WHOLE))) == plain
+
+
+def test_inputs_are_never_written_to(backend):
+    arrays = [read_only(a) for a in (X, Y, np.ones(12))]
+    net = Network(3, [Dense(4, "relu"), Dense(3, "softmax")], seed=0, backend=backend)
+    net.fit(arrays[0], arrays[1], sample_weight=arrays[2], epochs=2, validation_split=0.3)
+    net.parameters = read_only(net.parameters)
+
+
+def test_parameters_and_their_views_are_one_live_buffer(backend):
+    net = Network(3, [Dense(2, "tanh"), Dense(1)], seed=0, backend=backend)
+    before = net.predict(X)
+    assert net.parameters.flags.c_contiguous
+    assert net.parameters.dtype == np.float64
+    assert [layer.W.shape for layer in net.layers] == [(2, 3), (1, 2)]
+    assert [layer.b.shape for layer in net.layers] == [(2,), (1,)]
+    parts = [part.ravel() for layer in net.layers for part in (layer.W, layer.b)]
+    np.testing.assert_array_equal(np.concatenate(parts), net.parameters)
+    net.layers[1].b[0] += 1
+    np.testing.assert_allclose(net.predict(X), before + 1)
+    net.layers[0].W = np.zeros((2, 3), dtype=np.int8)
+    assert not net.parameters[:6].any()
+    net.parameters[:] = 0
+    assert not net.predict(X).any()
+    for layer in net.layers:
+        assert np.shares_memory(layer.W, net.parameters)
+        assert np.shares_memory(layer.b, net.parameters)
+
+
+def test_the_layers_given_are_copied_and_may_be_used_again(backend):
+    layer = Dense(3, "tanh")
+    net = Network(3, [layer, layer], seed=0, backend=backend)
+    assert not (net.layers[0].W == net.layers[1].W).any()
+    with pytest.raises(PycnnError):
+        _ = layer.W
+
+
+def test_summary_prints_shapes_and_counts(backend, capsys):
+    Network(64, [Dense(32, "relu"), Dense(10, "softmax")], backend=backend).summary()
+    shown = capsys.readouterr().out
+    for text in ("(32, 64)", "(10, 32)", "2,080", "330", "2,410 parameters", backend):
+        assert text in shown

@@ -1,0 +1,524 @@
+"""Model files: what goes in comes out; damaged or hostile ones are errors; none is half written."""
+
+import json
+import os
+import pickle
+import stat
+
+import numpy as np
+import pytest
+from safetensors.numpy import save as to_bytes
+
+import pycnn
+from pycnn import Dense, Network, _io, initializers
+from pycnn.exceptions import DataTypeError, ModelFileError, PycnnError, UnknownNameError
+
+X = np.random.default_rng(3).normal(size=(12, 3))
+INDEX = np.arange(12) % 3
+
+
+def make_network(backend="auto"):
+    layers = [Dense(4, "relu", weight_initializer="he_uniform"), Dense(3, "softmax")]
+    return Network(3, layers, seed=7, backend=backend)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "net.safetensors"
+
+
+@pytest.fixture
+def model(path):
+    """A model file, as bytes."""
+    net = make_network()
+    net.fit(X, np.array(["ant", "bee", "cat"])[INDEX], epochs=2)
+    net.metadata = {"scale": [0.5, 2], "note": "\u00e9\u4e2d\U0001f600"}
+    net.save(path)
+    return path.read_bytes()
+
+
+# ------------------------------------------------------------------ there and back
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        None,
+        np.array(["ant", "bee", "\u00e9\u4e2d"]),
+        np.array([b"\x00a", b"\xffb", b"\xffc"]),
+        np.array([0, 1, 2]),
+        np.array([-(2**63), 0, 2**63 - 1]),
+        np.array([1, 2**53 + 1, 2**64 - 1], dtype=np.uint64),
+        np.array([1, 2, 3], dtype=np.int8),
+        np.array([1, 2, 3], dtype=">i4"),
+        np.array([0.1, 1 / 3, 1e300]),
+        np.array([0.1, 1 / 3, 5], dtype=np.float32),
+        np.array(["2001-02-03", "2004-05-06", "2030-01-01"], dtype="datetime64[D]"),
+        np.array([-1, 1, 10**18], dtype="datetime64[ns]"),
+    ],
+    ids=lambda classes: "none" if classes is None else classes.dtype.str,
+)
+def test_a_network_comes_back_as_it_was(backend, path, classes):
+    net = make_network(backend)
+    if classes is not None:
+        net.fit(X, classes[INDEX], epochs=3)
+    net.metadata = {"columns": ["a", "b"], "scale": {"a": 0.1}, "none": None, "yes": True}
+    net.save(path)
+    back = pycnn.load(path, backend=backend)
+    assert back.parameters.tobytes() == net.parameters.tobytes()
+    assert back.predict(X).tobytes() == net.predict(X).tobytes()
+    assert repr(back) == repr(net)
+    assert back.metadata == net.metadata
+    assert (back.inputs, back.outputs, back.seed, back.loss) == (3, 3, 7, net.loss)
+    assert back.epochs_trained == net.epochs_trained
+    assert [layer.config() for layer in back.layers] == [layer.config() for layer in net.layers]
+    if classes is None:
+        assert back.classes is None
+    else:
+        assert back.classes.dtype == net.classes.dtype
+        assert back.classes.tolist() == classes.tolist()
+
+
+@pytest.mark.parametrize(
+    ("units", "activation", "targets"),
+    [
+        (1, "sigmoid", INDEX > 0),
+        (1, "sigmoid", np.array(["no", "yes"])[INDEX // 2]),
+        (1, "softmax", np.zeros(12, dtype=int)),
+        (2, "softmax", INDEX > 0),
+        (3, "sigmoid", np.eye(3)[INDEX]),
+        (2, "linear", X[:, :2]),
+    ],
+)
+def test_every_kind_of_output_comes_back(backend, path, units, activation, targets):
+    net = Network(3, [Dense(units, activation)], seed=0, backend=backend)
+    net.fit(X, targets, epochs=2)
+    net.save(path)
+    back = pycnn.load(path, backend=backend)
+    assert back.loss == net.loss
+    assert back.evaluate(X, targets) == net.evaluate(X, targets)
+    if net.classes is not None:
+        assert back.classes.dtype == net.classes.dtype
+        assert (back.predict_classes(X) == net.predict_classes(X)).all()
+
+
+def test_a_file_from_one_backend_is_read_by_the_other(core, path):
+    net = make_network("c")
+    net.save(path)
+    back = pycnn.load(path, backend="numpy")
+    assert back.backend == "numpy"
+    assert back.parameters.tobytes() == net.parameters.tobytes()
+
+
+def test_the_same_network_gives_the_same_file(model, path, tmp_path):
+    pycnn.load(path).save(tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == model
+    path.unlink()
+    pycnn.load(tmp_path / "again").save(path)
+    assert path.read_bytes() == model
+
+
+def test_the_tensors_are_named_by_layer_for_other_programs(model, path):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    tensors = safetensors.load_file(path)
+    net = pycnn.load(path)
+    assert sorted(tensors) == ["layers.1.W", "layers.1.b", "layers.2.W", "layers.2.b"]
+    for number, layer in enumerate(net.layers, start=1):
+        np.testing.assert_array_equal(tensors[f"layers.{number}.W"], layer.W)
+        np.testing.assert_array_equal(tensors[f"layers.{number}.b"], layer.b)
+
+
+def test_extreme_parameters_come_back_to_the_bit(path):
+    net = make_network()
+    tiny, huge = np.finfo(float).smallest_subnormal, np.finfo(float).max
+    net.parameters = np.resize([0.0, -0.0, tiny, -tiny, huge, -huge, 1 / 3], net.parameters.size)
+    net.save(path)
+    assert pycnn.load(path).parameters.tobytes() == net.parameters.tobytes()
+
+
+def test_paths_may_be_text_or_objects_and_have_any_name(tmp_path):
+    net = make_network()
+    for name in ("plain", "\u00e9\u4e2d space.st", "n" * 200):
+        net.save(str(tmp_path / name))
+        pycnn.load(str(tmp_path / name))
+        pycnn.load(os.fsencode(tmp_path / name))
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"x": {1, 2}},
+        {"x": np.ones(3)},
+        {"x": (1, 2)},
+        {1: "x"},
+        {1: "x", "1": "y"},
+        {"x": float("nan")},
+        {"x": float("inf")},
+        {"x": b"bytes"},
+        {"x": object()},
+        [1, 2],
+        "text",
+        None,
+    ],
+    ids=repr,
+)
+def test_metadata_that_would_not_come_back_is_refused_before_writing(model, path, metadata):
+    net = pycnn.load(path)
+    net.metadata = metadata
+    with pytest.raises(DataTypeError, match="metadata must"):
+        net.save(path)
+    assert path.read_bytes() == model
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_metadata_nested_too_deep_is_refused(path):
+    net = make_network()
+    nested: list = []
+    for _ in range(100_000):
+        nested = [nested]
+    net.metadata = {"x": nested}
+    with pytest.raises(DataTypeError, match="metadata must"):
+        net.save(path)
+    while nested:  # taken apart by hand: freeing it at once would recurse
+        nested = nested.pop()
+
+
+# ------------------------------------------------------------------ files that are not ours
+
+
+def refuses(path, content):
+    """`content` is refused by a ModelFileError that names the file."""
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError) as caught:
+        pycnn.load(path)
+    assert path.name in str(caught.value)
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, PycnnError)
+
+
+def test_a_truncated_file_is_refused_at_every_length(model, path):
+    for length in range(len(model)):
+        refuses(path, model[:length])
+
+
+@pytest.mark.parametrize("flip", [0x01, 0x80, 0xFF])
+def test_a_flipped_byte_is_noticed_wherever_it_is(model, path, flip):
+    for at in range(len(model)):
+        refuses(path, model[:at] + bytes([model[at] ^ flip]) + model[at + 1 :])
+
+
+def test_bytes_too_many_are_noticed(model, path):
+    refuses(path, model + b"\0")
+    refuses(path, b"\0" + model)
+    refuses(path, model * 2)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0",
+        b"not a model at all, but a line of text that somebody saved under this name",
+        b"PK\x03\x04" + bytes(100),
+        b"\xff" * 1000,
+        pickle.dumps({"a": 1}),
+        (8).to_bytes(8, "little") + b"{}      ",
+        (2**63).to_bytes(8, "little") + b"{}",
+        (10**7).to_bytes(8, "little") + b"[" * 10**7,
+        to_bytes({}),
+        to_bytes({"w": np.ones(3)}),
+        to_bytes({"w": np.ones(3)}, {"format": "pt"}),
+        to_bytes({"w": np.ones(3)}, {"pycnn": ""}),
+        to_bytes({"w": np.ones(3)}, {"pycnn": "{"}),
+        to_bytes({"w": np.ones(3)}, {"pycnn": "[]"}),
+        to_bytes({"w": np.ones(3)}, {"pycnn": "null"}),
+        to_bytes({"w": np.ones(3)}, {"pycnn": "{}"}),
+        to_bytes({"w": np.ones(3)}, {"pycnn": "[" * 10**6}),
+        to_bytes({"w": np.ones(3)}, {"pycnn": '{"format":' + "9" * 10**5 + "}"}),
+    ],
+    ids=range(19),
+)
+def test_a_file_of_another_kind_is_refused(path, content):
+    refuses(path, content)
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F8_E4M3", "F8_E5M2", "F16", "I64", "BOOL", "U128"])
+def test_tensors_of_other_dtypes_are_refused(path, dtype):
+    sizes = {"BF16": 2, "F16": 2, "I64": 8, "U128": 16}
+    header = {"w": {"dtype": dtype, "shape": [1], "data_offsets": [0, sizes.get(dtype, 1)]}}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    refuses(path, len(text).to_bytes(8, "little") + text + bytes(sizes.get(dtype, 1)))
+
+
+def test_a_file_of_a_later_format_says_so(model, path):
+    def later(description, tensors):
+        description["format"] = 2
+
+    path.write_bytes(forged(model, path, later))
+    with pytest.raises(ModelFileError, match=r"has format 2; this pycnn .* reads format 1"):
+        pycnn.load(path)
+
+
+def test_what_cannot_be_read_is_an_os_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        pycnn.load(tmp_path / "absent")
+    with pytest.raises(OSError, match=r".*"):
+        pycnn.load(tmp_path)
+    with pytest.raises(OSError, match=r".*"):
+        pycnn.load(tmp_path / ("n" * 5000))
+
+
+def test_a_wrong_argument_of_load_is_not_blamed_on_the_file(model, path):
+    with pytest.raises(UnknownNameError, match=r"backend.*'numpy'"):
+        pycnn.load(path, backend="nunpy")
+    with pytest.raises(TypeError):
+        pycnn.load(0)
+
+
+# ------------------------------------------------------------------ files made to do harm
+
+
+def forged(model, path, change):
+    """Return a model file whose description and tensors are changed, its checksum made to fit."""
+    safetensors = pytest.importorskip("safetensors")
+    path.write_bytes(model)
+    with safetensors.safe_open(path, framework="numpy") as file:
+        description = json.loads(file.metadata()["pycnn"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    change(description, tensors)
+    description.pop("sha256", None)
+    parts = [tensors[name].ravel() for name in sorted(tensors)]
+    description["sha256"] = _io._checksum(description, np.concatenate(parts).astype(float))
+    return to_bytes(tensors, {"pycnn": json.dumps(description, sort_keys=True)})
+
+
+def test_forging_nothing_gives_a_file_that_loads(model, path):
+    path.write_bytes(forged(model, path, lambda description, tensors: None))
+    assert pycnn.load(path).epochs_trained == 2
+
+
+NESTED: list = []
+for _ in range(500):
+    NESTED = [NESTED]
+
+HOSTILE = {
+    "inputs": [0, -1, 4, 2**62, 10**30, 3.0, "3", None, True, [3], {}],
+    "layers": [[], {}, None, 5, "relu", [[]], [None], ["relu"], [{}], NESTED],
+    "loss": ["msee", "mse ", 5, [], {}, "binary_crossentropy", NESTED],
+    "seed": [-1, 1.5, "x", None, [], True, float("inf"), float("nan")],
+    "epochs_trained": [-1, 1.5, "2", None, [], float("inf")],
+    "metadata": [None, [], 5, "x"],
+    "classes": [5, "abc", [], {}, {"dtype": "<U3"}, {"values": ["a", "b", "c"]}],
+    "version": [],
+}
+LAYER = {
+    "kind": ["conv", None, 5, [], "__class__"],
+    "units": [0, -1, 5, 2**62, 10**30, 4.0, "4", None, True, []],
+    "activation": ["rleu", None, 5, [], {}],
+    "weight_initializer": [
+        *("evil", 5, {}, NESTED, {"name": 5}, {"name": "zeros", "x": 1}),
+        *({"name": "normal", "std": -1}, {"name": "normal", "std": "x"}),
+        *({"name": "uniform", "low": float("inf")}, {"name": "uniform", "low": 2}),
+    ],
+    "__class__": [1],
+}
+CLASSES = [
+    ("O", ["a", "b", "c"]),
+    ("<U3", "abc"),
+    ("<U3", ["a", "b"]),
+    ("<U3", ["a", "b", "c", "d"]),
+    ("<U3", ["c", "b", "a"]),
+    ("<U3", ["a", "a", "b"]),
+    ("<U3", [["a"], ["b"], ["c"]]),
+    ("<U3", [["a"], ["b", "c"], []]),
+    ("<U2000000000", ["a", "b", "c"]),
+    ("|S2000000000", ["a", "b", "c"]),
+    ("|S1", ["\u4e2d", "b", "c"]),
+    ("|S1", [1, 2, 3]),
+    ("<i8", ["x", "y", "z"]),
+    ("<i8", [1, 2, 10**30]),
+    ("<i8", [1, 2, None]),
+    ("<i8", [1.0, 2.0, float("inf")]),
+    ("|u1", [1, 2, 300]),
+    ("<f8", [1.0, 2.0, float("nan")]),
+    ("<f8", [{}, [], 1]),
+    ("<M8[D]", ["2001-01-01", "NaT", "x"]),
+    ("<M8[foo]", ["2001-01-01", "2001-01-02", "2001-01-03"]),
+    ("|V8", [1, 2, 3]),
+    ("<c16", [1, 2, 3]),
+    ("i4,i4", [1, 2, 3]),
+    ([["a", "<i4"]], [1, 2, 3]),
+    ({"names": ["a"], "formats": ["<i4"]}, [1, 2, 3]),
+    (None, [1, 2, 3]),
+    (5, [1, 2, 3]),
+    ("<i8", NESTED),
+    (NESTED, [1, 2, 3]),
+]
+
+
+def setting(key, value):
+    def change(description, tensors):
+        description[key] = value
+
+    return change
+
+
+def layer_setting(key, value):
+    def change(description, tensors):
+        description["layers"][0][key] = value
+
+    return change
+
+
+def without(key):
+    def change(description, tensors):
+        del description[key]
+
+    return change
+
+
+def tensor(name, value):
+    def change(description, tensors):
+        tensors[name] = value
+
+    return change
+
+
+def no_tensor(description, tensors):
+    del tensors["layers.2.b"]
+
+
+FORGERIES = [
+    *(pytest.param(setting(k, v), id=f"{k}={v!r:.30}") for k, vs in HOSTILE.items() for v in vs),
+    *(
+        pytest.param(layer_setting(k, v), id=f"{k}={v!r:.30}")
+        for k, vs in LAYER.items()
+        for v in vs
+    ),
+    *(
+        pytest.param(
+            setting("classes", {"dtype": d, "values": v}), id=f"classes {d!r:.15} {v!r:.30}"
+        )
+        for d, v in CLASSES
+    ),
+    *(
+        pytest.param(without(key), id=f"no {key}")
+        for key in ("inputs", "layers", "loss", "seed", "classes", "epochs_trained", "metadata")
+    ),
+    pytest.param(no_tensor, id="no tensor"),
+    pytest.param(tensor("layers.3.W", np.ones((1, 3))), id="a tensor more"),
+    pytest.param(tensor("layers.1.W", np.ones((3, 4))), id="transposed"),
+    pytest.param(tensor("layers.1.W", np.ones(12)), id="flat"),
+    pytest.param(tensor("layers.1.W", np.ones((4, 3), np.float32)), id="float32"),
+    pytest.param(tensor("layers.1.W", np.ones((0, 3))), id="empty"),
+]
+
+
+@pytest.mark.parametrize("change", FORGERIES)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forged_file_is_refused(model, path, change):
+    refuses(path, forged(model, path, change))
+
+
+@pytest.mark.parametrize("depth", [10, 100, 900, 1000, 3000, 100_000])
+def test_deep_nesting_is_an_error_or_comes_back(model, path, depth):
+    text = json.dumps({"format": 1, "metadata": {}})
+    nested = text.replace("{}", '{"x":' + "[" * depth + "]" * depth + "}")
+    refuses(path, to_bytes({"w": np.ones(3)}, {"pycnn": nested}))
+
+
+# ------------------------------------------------------------------ as a whole or not at all
+
+
+class Full(OSError):
+    pass
+
+
+@pytest.mark.parametrize("step", ["os.fsync", "os.replace", "os.chmod"])
+@pytest.mark.parametrize("error", [Full("disk full"), KeyboardInterrupt()], ids=["OSError", "^C"])
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(model, path, monkeypatch, step, error):
+    net = pycnn.load(path)
+    net.parameters[0] += 1
+
+    def fail(*arguments):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(step, fail)
+        with pytest.raises(type(error)):
+            net.save(path)
+    assert path.read_bytes() == model
+    assert list(path.parent.iterdir()) == [path]
+    net.save(path)
+    assert path.read_bytes() != model
+
+
+def test_save_to_where_nothing_can_be_written_is_an_os_error(model, path, tmp_path):
+    net = pycnn.load(path)
+    (tmp_path / "folder").mkdir()
+    for place in ("absent/net", "net.safetensors/net", "folder"):
+        with pytest.raises(OSError, match=r".*"):
+            net.save(tmp_path / place)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "net.safetensors"]
+    assert path.read_bytes() == model
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="permissions do not bind this user"
+)
+def test_save_to_a_read_only_folder_is_an_os_error(model, path):
+    net = pycnn.load(path)
+    path.parent.chmod(0o500)
+    try:
+        with pytest.raises(PermissionError):
+            net.save(path)
+    finally:
+        path.parent.chmod(0o700)
+    assert path.read_bytes() == model
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
+def test_save_keeps_the_permissions_of_the_file_and_follows_links(model, path):
+    net = pycnn.load(path)
+    path.chmod(0o640)
+    link = path.with_name("link")
+    link.symlink_to(path)
+    net.parameters[0] += 1
+    net.save(link)
+    assert link.is_symlink()
+    assert path.read_bytes() != model
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    fresh = path.with_name("fresh")
+    net.save(fresh)
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE(fresh.stat().st_mode) == 0o666 & ~mask
+
+
+# ------------------------------------------------------------------ pickle
+
+
+def test_pickle_takes_the_settings_and_the_parameters_and_no_more():
+    net = Network(30, [Dense(40, "tanh"), Dense(3, "softmax")], seed=0)
+    data = np.random.default_rng(0).normal(size=(500, 30))
+    net.fit(data, np.arange(500) % 3, epochs=2)
+    size = len(pickle.dumps(net))
+    assert net.parameters.nbytes < size < net.parameters.nbytes + 2000
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pickle_works_with_every_protocol(backend, protocol):
+    layer = Dense(4, "relu", bias_initializer=initializers.Uniform(-1, 1))
+    net = Network(3, [layer, Dense(3, "softmax")], seed=7, backend=backend)
+    back = pickle.loads(pickle.dumps(net, protocol))
+    assert repr(back) == repr(net)
+    assert back.parameters.tobytes() == net.parameters.tobytes()
+    assert back.parameters.ctypes.data % 64 == 0
+    assert back.history is None
+
+
+def test_a_layer_can_be_pickled_by_itself():
+    layer = pickle.loads(pickle.dumps(Dense(4, "relu")))
+    assert repr(layer) == "Dense(4, 'relu')"

@@ -1,0 +1,265 @@
+"""Labels of any kind become classes, and come back as what they were."""
+
+import numpy as np
+import pytest
+
+from pycnn import Dense, Network
+from pycnn.exceptions import DataError, DataTypeError, LabelError, ShapeError
+
+RNG = np.random.default_rng(1)
+X = RNG.normal(size=(30, 4))
+INDEX = np.arange(30) % 3
+
+# The labels of three classes, in sorted order, of each kind.
+THREE = {
+    "text": np.array(["ant", "bee", "wasp"]),
+    "bytes": np.array([b"ant", b"bee", b"wasp"]),
+    "object": np.array(["ant", "bee", "wasp"], dtype=object),
+    "object bytes": np.array([b"ant", b"bee", b"wasp"], dtype=object),
+    "object numbers": np.array([1, 2.5, 3], dtype=object),
+    "integers": np.array([-5, 10, 1_000_000]),
+    "counted from 1": np.array([1, 2, 3]),
+    "unsigned": np.array([1, 2, 200], dtype=np.uint8),
+    "wide": np.array([3, 2**63, 2**64 - 1], dtype=np.uint64),
+    "big-endian": np.array([7, 8, 9], dtype=">i4"),
+    "floats": np.array([-0.5, 0.25, 7.0]),
+    "half": np.array([-0.5, 0.25, 7.0], dtype=np.float16),
+    "dates": np.array(["2001-02-03", "2004-05-06", "2030-01-01"], dtype="datetime64[D]"),
+    "moments": np.array([0, 1, 10**18], dtype="datetime64[ns]"),
+}
+
+
+def softmax(backend, units=3):
+    layers = [Dense(8, "tanh"), Dense(units, "softmax")]
+    return Network(4, layers, seed=0, backend=backend)
+
+
+def sigmoid(backend, units=1):
+    return Network(4, [Dense(8, "tanh"), Dense(units, "sigmoid")], seed=0, backend=backend)
+
+
+@pytest.mark.parametrize("kind", THREE)
+def test_softmax_learns_labels_of_any_kind(backend, kind):
+    labels = THREE[kind][INDEX]
+    net, plain = softmax(backend), softmax(backend)
+    net.fit(X, labels, epochs=200, batch_size=5)
+    plain.fit(X, INDEX, epochs=200, batch_size=5)
+    assert net.parameters.tobytes() == plain.parameters.tobytes()
+    assert net.classes.tolist() == THREE[kind].tolist()
+    if labels.dtype.kind != "O":
+        assert net.classes.dtype == labels.dtype
+    predicted = net.predict_classes(X)
+    assert predicted.shape == (30,)
+    assert predicted.dtype == net.classes.dtype
+    assert (predicted == net.classes[plain.predict_classes(X)]).all()
+    assert net.evaluate(X, labels) == plain.evaluate(X, INDEX)
+    assert net.evaluate(X, labels)["accuracy"] == (predicted == labels).mean()
+
+
+@pytest.mark.parametrize("kind", THREE)
+def test_one_sigmoid_unit_learns_two_labels_of_any_kind(backend, kind):
+    pair = THREE[kind][1:]
+    labels, bits = pair[INDEX // 2], INDEX // 2
+    net, plain = sigmoid(backend), sigmoid(backend)
+    net.fit(X, labels, epochs=50)
+    plain.fit(X, bits, epochs=50)
+    assert net.parameters.tobytes() == plain.parameters.tobytes()
+    assert net.classes.tolist() == pair.tolist()
+    assert (net.predict_classes(X) == net.classes[plain.predict_classes(X)]).all()
+    assert net.evaluate(X, labels) == plain.evaluate(X, bits)
+    net.fit(X, labels[::-1], epochs=1)  # and knows them when it goes on
+    assert net.classes.tolist() == pair.tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint8, np.int8, np.float64, np.float32])
+def test_integers_from_0_stand_for_themselves_even_when_some_are_missing(backend, dtype):
+    net = softmax(backend, units=5)
+    net.fit(X, INDEX.astype(dtype), epochs=1)
+    assert net.classes.tolist() == [0, 1, 2, 3, 4]
+    assert net.classes.dtype == net.predict_classes(X).dtype == dtype
+    assert net.evaluate(X, np.full(30, 4))["loss"] > 0
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+def test_integers_too_narrow_for_all_units_stand_for_themselves(backend, dtype):
+    net = Network(4, [Dense(300, "softmax")], seed=0, backend=backend)
+    net.fit(X, INDEX.astype(dtype), epochs=1)
+    assert net.classes.tolist() == list(range(300))
+    net.evaluate(X, np.full(30, 299))
+
+
+def test_two_truth_values_are_classes(backend):
+    truth = INDEX > 0
+    for net in (softmax(backend, 2), sigmoid(backend)):
+        net.fit(X, truth, epochs=1)
+        assert net.classes.tolist() == [False, True]
+        assert net.classes.dtype == net.predict_classes(X).dtype == bool
+
+
+def test_the_order_of_the_labels_in_the_data_does_not_matter(backend):
+    net = softmax(backend)
+    net.fit(X, THREE["text"][INDEX][::-1], epochs=1)
+    assert net.classes.tolist() == ["ant", "bee", "wasp"]
+
+
+def test_a_column_of_targets_is_a_vector_of_targets(backend):
+    for make, labels in ((softmax, THREE["text"][INDEX]), (sigmoid, INDEX > 0), (softmax, INDEX)):
+        one, other = make(backend), make(backend)
+        one.fit(X, labels, epochs=2)
+        other.fit(X, labels[:, None], epochs=2)
+        assert one.parameters.tobytes() == other.parameters.tobytes()
+        assert one.classes.tolist() == other.classes.tolist()
+    one, other = (Network(4, [Dense(1)], seed=0, backend=backend) for _ in range(2))
+    one.fit(X, X[:, 0], epochs=2)
+    other.fit(X, X[:, :1], epochs=2)
+    assert one.parameters.tobytes() == other.parameters.tobytes()
+
+
+def test_one_hot_rows_are_labels(backend):
+    one, other = softmax(backend), softmax(backend)
+    one.fit(X, INDEX, epochs=3)
+    other.fit(X, np.eye(3, dtype=int)[INDEX], epochs=3)
+    np.testing.assert_allclose(one.parameters, other.parameters, rtol=1e-13)
+    assert other.classes.tolist() == [0, 1, 2]
+    assert other.predict_classes(X).shape == (30,)
+
+
+def test_one_hot_rows_keep_the_classes_that_were_learned(backend):
+    net = softmax(backend)
+    net.fit(X, THREE["text"][INDEX], epochs=1)
+    net.fit(X, np.eye(3)[INDEX], epochs=1)
+    assert net.classes.tolist() == ["ant", "bee", "wasp"]
+    assert net.evaluate(X, np.eye(3)[INDEX]) == net.evaluate(X, THREE["text"][INDEX])
+
+
+def test_soft_labels_are_targets(backend):
+    soft = RNG.dirichlet([1, 1, 1], size=30)
+    net = softmax(backend)
+    loss = -(soft * np.log(net.predict(X))).sum(axis=1).mean()
+    assert net.evaluate(X, soft)["loss"] == pytest.approx(loss, rel=1e-12)
+    net.fit(X, soft, epochs=5)
+    assert net.evaluate(X, soft)["loss"] < loss
+    share = RNG.random(30)
+    net = sigmoid(backend)
+    a = net.predict(X)[:, 0]
+    loss = -(share * np.log(a) + (1 - share) * np.log(1 - a)).mean()
+    assert net.evaluate(X, share)["loss"] == pytest.approx(loss, rel=1e-12)
+    net.fit(X, share, epochs=2)
+    assert set(net.predict_classes(X)) <= {0, 1}
+
+
+def test_several_sigmoid_units_are_several_answers(backend):
+    tags = np.array([INDEX == 0, X[:, 0] > 0, INDEX > 0]).T
+    net = sigmoid(backend, units=3)
+    net.fit(X, tags, epochs=300, batch_size=5)
+    answers = net.predict_classes(X)
+    assert net.classes is None
+    assert answers.shape == (30, 3)
+    assert answers.dtype.kind == "i"
+    assert set(answers.ravel().tolist()) <= {0, 1}
+    assert net.evaluate(X, tags)["accuracy"] == pytest.approx((answers == tags).mean(), rel=1e-12)
+    assert (answers[:, 1] == tags[:, 1]).mean() > 0.9
+
+
+def test_accuracy_counts_by_weight(backend):
+    net, weight = softmax(backend), RNG.random(30)
+    right = net.predict_classes(X) == INDEX
+    expected = (right * weight).sum() / weight.sum()
+    assert net.evaluate(X, INDEX, weight)["accuracy"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_an_unfitted_network_answers_with_class_indices(backend):
+    for net in (softmax(backend), sigmoid(backend)):
+        assert net.classes is None
+        answers = net.predict_classes(X)
+        assert answers.dtype.kind == "i"
+        assert set(answers.tolist()) <= set(range(max(2, net.outputs)))
+    assert softmax(backend).evaluate(X, INDEX)["loss"] > 0
+
+
+TEXT = THREE["text"][INDEX]
+
+
+@pytest.mark.parametrize(
+    ("make", "units", "labels", "error", "message"),
+    [
+        (softmax, 4, TEXT, LabelError, "3 classes .*4 units"),
+        (softmax, 2, TEXT, LabelError, "3 classes .*2 units"),
+        (softmax, 2, INDEX, LabelError, r"outside 0 \.\.\. 1 .*3 classes"),
+        (softmax, 4, INDEX + 1.5, LabelError, "3 classes"),
+        (softmax, 2, np.full(30, "one"), LabelError, "1 classes"),
+        (sigmoid, 1, TEXT, LabelError, "two classes.*'wasp'"),
+        (sigmoid, 1, INDEX, LabelError, r"values in \[0, 1\], or labels of two classes"),
+        (sigmoid, 1, np.full(30, "one"), LabelError, "two classes"),
+        (sigmoid, 3, TEXT, DataTypeError, "y must hold real numbers"),
+        (sigmoid, 3, INDEX, ShapeError, r"y must have shape \(30, 3\)"),
+        (sigmoid, 2, 2.0 * np.eye(2)[INDEX // 2], DataError, r"y must lie in \[0, 1\]"),
+        (softmax, 3, np.eye(3)[INDEX] * 0.9, DataError, "row of y must add up to 1; row 0"),
+        (softmax, 3, np.eye(4)[INDEX], ShapeError, r"y must have shape \(30, 3\), got \(30, 4\)"),
+        (softmax, 3, np.array([1, "a", None] * 10, dtype=object), DataTypeError, "one type"),
+        (softmax, 3, np.array(["NaT"] * 30, dtype="datetime64[D]"), DataError, "NaT"),
+        (softmax, 3, INDEX * 1j, DataTypeError, "complex"),
+        (softmax, 3, np.where(INDEX == 1, np.nan, INDEX), DataError, "y must be finite.*row 1"),
+    ],
+)
+def test_labels_that_do_not_fit_the_network_are_refused(
+    backend, make, units, labels, error, message
+):
+    net = make(backend, units)
+    with pytest.raises(error, match=message) as caught:
+        net.fit(X, labels)
+    assert isinstance(caught.value, ValueError)
+    assert net.classes is net.history is None
+    assert net.epochs_trained == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.array(["ant", "cow", "wasp"])[INDEX],
+        INDEX,
+        np.array([b"ant", b"bee", b"wasp"])[INDEX],
+        THREE["dates"][INDEX],
+    ],
+    ids=["unseen", "numbers", "bytes", "dates"],
+)
+def test_a_label_that_was_not_learned_is_refused_and_named(backend, wrong):
+    net = softmax(backend)
+    net.fit(X, TEXT, epochs=1)
+    before = net.parameters.tobytes()
+    for call in (net.evaluate, net.gradients, net.trace, net.fit):
+        with pytest.raises(LabelError, match=r"y holds labels.*'ant', 'bee', 'wasp'"):
+            call(X, wrong)
+    with pytest.raises(LabelError, match="validation y holds labels"):
+        net.fit(X, TEXT, validation_data=(X, wrong))
+    with pytest.raises(LabelError, match="class_weight names 'cow'"):
+        net.fit(X, TEXT, class_weight={"cow": 2.0})
+    assert net.parameters.tobytes() == before
+    assert net.history.epochs == net.epochs_trained == 1
+
+
+def test_validation_labels_are_held_to_the_classes_just_learned(backend):
+    net = softmax(backend)
+    with pytest.raises(LabelError, match=r"validation y.*'cow'"):
+        net.fit(X, TEXT, validation_data=(X[:1], ["cow"]))
+    assert net.classes is net.history is None
+    history = net.fit(X, TEXT, epochs=2, validation_data=(X[:1], ["bee"]))
+    assert len(history["val_accuracy"]) == 2
+
+
+@pytest.mark.parametrize("make", [softmax, sigmoid])
+def test_a_network_that_has_learned_no_classes_says_so(backend, make):
+    labels = THREE["text"][INDEX if make is softmax else INDEX // 2]
+    for method in ("evaluate", "gradients", "trace"):
+        with pytest.raises(LabelError, match="has learned no classes yet: fit it first"):
+            getattr(make(backend), method)(X, labels)
+
+
+def test_a_network_for_regression_has_no_classes(backend):
+    net = Network(4, [Dense(1)], seed=0, backend=backend)
+    with pytest.raises(LabelError, match="use predict"):
+        net.predict_classes(X)
+    with pytest.raises(DataTypeError, match="y must hold real numbers"):
+        net.fit(X, TEXT)
+    with pytest.raises(DataError, match="class_weight"):
+        net.fit(X, X[:, 0], class_weight="balanced")
