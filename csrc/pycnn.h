@@ -162,6 +162,9 @@ int pycnn_trace(pycnn_totals *totals, double *grad, double *z, double *a, double
 int pycnn_train(size_t *steps, double *theta, pycnn_training *state, const pycnn_network *net,
                 pycnn_workspace *ws, const pycnn_dataset *data, size_t max_steps);
 
+/* Where the first infinity or NaN of x[count] stands; count when there is none. */
+size_t pycnn_find_not_finite(const double *x, size_t count);
+
 /* cdef: end */
 
 #ifdef __cplusplus

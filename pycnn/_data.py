@@ -10,9 +10,14 @@ from pycnn import _random, losses
 from pycnn.exceptions import DataError, DataTypeError, LabelError, ShapeError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
+    Finder = Callable[[Array], int]
+
+_FLOAT64 = np.dtype(np.float64)
 
 
 def _asarray(value: Any, name: str) -> NDArray[Any]:
@@ -27,6 +32,10 @@ def _asarray(value: Any, name: str) -> NDArray[Any]:
 
 def as_numbers(value: Any, name: str) -> Array:
     """Return `value` as contiguous, aligned float64, converted only if need be."""
+    if type(value) is np.ndarray and value.dtype is _FLOAT64:
+        flags = value.flags
+        if flags.c_contiguous and flags.aligned:
+            return value
     array = _asarray(value, name)
     if array.dtype.kind == "O":
         try:
@@ -43,12 +52,18 @@ def as_numbers(value: Any, name: str) -> Array:
         return np.require(array, np.float64, ["C", "A"])
 
 
-def check_finite(array: Array, name: str) -> None:
-    """Raise `DataError` that says where the first NaN or infinity stands."""
+def find_not_finite(array: Array) -> int:
+    """Return the flat index of the first infinity or NaN, or the size when there is none."""
     finite = np.isfinite(array)
-    if finite.all():
+    return array.size if finite.all() else int(finite.argmin())
+
+
+def check_finite(array: Array, name: str, find: Finder = find_not_finite) -> None:
+    """Raise `DataError` that says where the first NaN or infinity stands."""
+    index = find(array)
+    if index == array.size:
         return
-    where = tuple(int(i) for i in np.unravel_index(int(finite.argmin()), array.shape))
+    where = tuple(int(i) for i in np.unravel_index(index, array.shape))
     what = "NaN" if np.isnan(array[where]) else "infinite"
     place = "".join(
         f"{before}{i}" for before, i in zip((" at row ", ", column "), where, strict=False)
@@ -65,7 +80,7 @@ def as_values(value: Any, name: str, shape: tuple[int, ...]) -> Array:
     return array
 
 
-def as_matrix(value: Any, name: str, columns: int) -> Array:
+def as_matrix(value: Any, name: str, columns: int, find: Finder = find_not_finite) -> Array:
     """Return `value` as finite numbers of shape (at least 1, columns)."""
     array = as_numbers(value, name)
     if array.ndim != 2 or array.shape[1] != columns:
@@ -77,7 +92,7 @@ def as_matrix(value: Any, name: str, columns: int) -> Array:
         raise ShapeError(f"{name} must have shape (samples, {columns}), got {array.shape}{hint}")
     if not len(array):
         raise DataError(f"{name} must have at least one sample, got shape {array.shape}")
-    check_finite(array, name)
+    check_finite(array, name, find)
     return array
 
 

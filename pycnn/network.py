@@ -24,7 +24,7 @@ from pycnn.layers import Dense, Layer, check_size
 from pycnn.trace import Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -215,10 +215,52 @@ class Network:
         ShapeError, DataTypeError, DataError
             If `X` has the wrong shape, is not numeric, is empty, or holds NaN or infinity.
         """
-        x = _data.as_matrix(X, "X", self.inputs)
+        x = self._matrix(X, "X")
         out = np.empty((len(x), self.outputs))
         self._backend.predict(self._plan, self._theta, x, out)
         return out
+
+    def predictor(self, batch: int = 1) -> Callable[[Array], Array]:
+        """Return a callable that predicts with the least delay, for one shape of input.
+
+        Parameters
+        ----------
+        batch : int, default 1
+            Rows of each call.
+
+        Returns
+        -------
+        callable
+            ``p(x)`` takes a contiguous float64 array of shape (batch, n_0) (for one row also
+            (n_0,)) and returns an array of shape (batch, n_L): always the same one, overwritten by
+            the next call. It reads the network's present parameters; NaN in gives NaN out. One
+            thread at a time may call it; make one for each thread.
+
+        Raises
+        ------
+        DataError, DataTypeError
+            If `batch` is not an integer of at least 1.
+
+        Examples
+        --------
+        >>> net = Network(2, [Dense(1)], seed=0)
+        >>> p = net.predictor()
+        >>> bool((p(np.zeros(2)) == net.predict([[0, 0]])).all())
+        True
+        """
+        batch = check_size(batch, "batch")
+        run = self._backend.predictor(self._plan, self._theta, batch, self.outputs)
+        size, dtype = batch * self.inputs, self._theta.dtype
+
+        def predict_bound(x: Array) -> Array:
+            if x.size != size or x.dtype != dtype:
+                raise ShapeError(
+                    f"x must be a float64 array of shape ({batch}, {self.inputs}), "
+                    f"got {x.dtype} of shape {x.shape}"
+                )
+            return run(x)
+
+        return predict_bound
 
     def predict_classes(self, X: ArrayLike) -> NDArray[Any]:
         """Return the most probable class of each sample, as the labels that `fit` saw.
@@ -462,10 +504,13 @@ class Network:
             )
             return self.history
 
+    def _matrix(self, X: Any, name: str) -> Array:
+        return _data.as_matrix(X, name, self.inputs, self._backend.find_not_finite)
+
     def _prepare(
         self, X: Any, y: Any, sample_weight: Any = None, *, learn: bool = False, prefix: str = ""
     ) -> tuple[Data, Targets]:
-        x = _data.as_matrix(X, f"{prefix}X", self.inputs)
+        x = self._matrix(X, f"{prefix}X")
         targets = self._encode(y, f"{prefix}y", len(x), self.classes, learn)
         weight = _data.as_weights(sample_weight, f"{prefix}sample_weight", len(x))
         return Data(x, targets.y, weight), targets
@@ -492,7 +537,7 @@ class Network:
                 "validation_data must be (X, y) or (X, y, sample_weight), "
                 f"got {type(validation_data).__name__}"
             )
-        x = _data.as_matrix(validation_data[0], "validation X", self.inputs)
+        x = self._matrix(validation_data[0], "validation X")
         targets = self._encode(validation_data[1], "validation y", len(x), classes, False)
         weight = validation_data[2] if len(validation_data) == 3 else None
         weight = _data.as_weights(weight, "validation sample_weight", len(x))

@@ -16,15 +16,17 @@ from pycnn.exceptions import BackendError, LabelError, PycnnError, ShapeError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pycnn.backend.interface import Array, Data, LayerSpec, TrainingState
+    from pycnn.backend.interface import Array, Data, LayerSpec, Predictor, TrainingState
 
 __all__ = [
     "compiler",
     "create_plan",
     "evaluate",
+    "find_not_finite",
     "gradients",
     "isa",
     "predict",
+    "predictor",
     "trace",
     "train",
 ]
@@ -158,6 +160,11 @@ def _read(totals: Any) -> Totals:
     return Totals(totals.loss, totals.weight, totals.correct)
 
 
+def find_not_finite(x: Array) -> int:
+    """Return the flat index of the first infinity or NaN, or the size when there is none."""
+    return int(lib.pycnn_find_not_finite(_from_buffer(_DOUBLES, x), x.size))
+
+
 def predict(plan: Plan, theta: Array, x: Array, out: Array) -> None:
     """Put the network's output for each row of `x` into `out`."""
     rows = len(x)
@@ -173,6 +180,22 @@ def predict(plan: Plan, theta: Array, x: Array, out: Array) -> None:
     )
     plan.give_back(workspace)
     _check(status)
+
+
+def predictor(plan: Plan, theta: Array, batch: int, outputs: int) -> Predictor:
+    """Return a callable that predicts `batch` rows with the least delay."""
+    out = ffi.new("pycnn_workspace **")
+    _check(lib.pycnn_workspace_create(out, plan.network, batch, lib.PYCNN_FORWARD))
+    workspace = ffi.gc(out[0], lib.pycnn_workspace_destroy)
+    result = np.zeros((batch, outputs))
+    lent_result, lent_theta = _from_buffer(_DOUBLES, result), _from_buffer(_DOUBLES, theta)
+    run, network, lend, doubles = lib.pycnn_predict, plan.network, _from_buffer, _DOUBLES
+
+    def predict_bound(x: Array) -> Array:
+        run(lent_result, network, workspace, lent_theta, lend(doubles, x), batch)
+        return result
+
+    return predict_bound
 
 
 def evaluate(plan: Plan, theta: Array, data: Data) -> Totals:

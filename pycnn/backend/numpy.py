@@ -10,20 +10,23 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from pycnn._data import find_not_finite
 from pycnn.backend.interface import NotFiniteError, Totals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pycnn.backend.interface import Array, Data, LayerSpec, TrainingState
+    from pycnn.backend.interface import Array, Data, LayerSpec, Predictor, TrainingState
 
 __all__ = [
     "compiler",
     "create_plan",
     "evaluate",
+    "find_not_finite",
     "gradients",
     "isa",
     "predict",
+    "predictor",
     "trace",
     "train",
 ]
@@ -256,6 +259,17 @@ def predict(plan: Plan, theta: Array, x: Array, out: Array) -> None:
         f, _ = ACTIVATIONS[layer.activation]
         a = f((np.matmul(a, W.T)[:, 0, :] + b[:, 0]).T).T[:, None, :]
     out[:] = a[:, 0, :]
+
+
+def predictor(plan: Plan, theta: Array, batch: int, outputs: int) -> Predictor:
+    """Return a callable that predicts `batch` rows with the least delay."""
+    result = np.zeros((batch, outputs))
+
+    def predict_bound(x: Array) -> Array:
+        predict(plan, theta, x.reshape(batch, -1), result)
+        return result
+
+    return predict_bound
 
 
 @np.errstate(all="ignore")
