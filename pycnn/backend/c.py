@@ -160,9 +160,9 @@ def _read(totals: Any) -> Totals:
     return Totals(totals.loss, totals.weight, totals.correct)
 
 
-def find_not_finite(x: Array) -> int:
+def find_not_finite(array: Array) -> int:
     """Return the flat index of the first infinity or NaN, or the size when there is none."""
-    return int(lib.pycnn_find_not_finite(_from_buffer(_DOUBLES, x), x.size))
+    return int(lib.pycnn_find_not_finite(_from_buffer(_DOUBLES, array), array.size))
 
 
 def predict(plan: Plan, theta: Array, x: Array, out: Array) -> None:
