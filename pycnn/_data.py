@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -190,6 +191,8 @@ def _labels(value: Any, name: str) -> NDArray[Any]:
             return array.astype(str)
         if all(isinstance(item, bytes) for item in array.flat):
             return array.astype(bytes)
+        if all(isinstance(item, datetime.date) for item in array.flat):
+            return array.astype("datetime64")
         try:
             numbers = np.array(array.tolist())
         except ValueError:

@@ -103,6 +103,8 @@ def _draw(axes: Axes, history: Mapping[str, Sequence[float]], key: str, held_out
             marker = "o" if len(values) == 1 else ""  # a line of one point cannot be seen
             epochs = range(1, len(values) + 1)
             axes.plot(epochs, values, color=colour, linewidth=1.4, marker=marker, label=label)
+    if len(history["loss"]) == 1:
+        axes.set_xlim(0, 2)  # whole numbers, though there is one point only
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.grid(color="0.92", linewidth=0.8)

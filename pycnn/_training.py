@@ -113,6 +113,9 @@ class _Block:
                 steps = self.train(self.pace.steps)
             except NotFiniteError:
                 self.diverged(*checkpoint)
+            except KeyboardInterrupt:
+                self.record()
+                raise
             now = time.perf_counter()
             self.pace.adapt(steps, now - started)
             due = now - checkpoint[0] > CHECKPOINT_PERIOD

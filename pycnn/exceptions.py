@@ -8,6 +8,7 @@ __all__ = [
     "DivergedError",
     "LabelError",
     "ModelFileError",
+    "PairingError",
     "PycnnError",
     "ShapeError",
     "UnknownNameError",
@@ -32,6 +33,10 @@ class DataError(PycnnError, ValueError):
 
 class LabelError(PycnnError, ValueError):
     """Labels that do not fit the network's classes."""
+
+
+class PairingError(PycnnError, ValueError):
+    """A loss that does not go with the output activation."""
 
 
 class UnknownNameError(PycnnError, ValueError):

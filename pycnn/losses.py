@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 from pycnn._names import check_choice
-from pycnn.exceptions import PycnnError
+from pycnn.exceptions import PairingError
 
 __all__ = ["LOSSES"]
 
@@ -24,10 +24,6 @@ LOSSES = ("mse", "binary_crossentropy", "categorical_crossentropy")
 
 _DEFAULTS = {"sigmoid": "binary_crossentropy", "softmax": "categorical_crossentropy"}
 _NEEDS = {loss: activation for activation, loss in _DEFAULTS.items()}
-
-
-class PairingError(PycnnError, ValueError):
-    """A loss that does not go with the output activation."""
 
 
 def check(name: Any, output_activation: str) -> str:

@@ -82,8 +82,10 @@ class Network:
     ------
     UnknownNameError
         If there is no such loss or backend.
-    PycnnError
-        If loss and output activation do not go together, or another argument is not valid.
+    PairingError
+        If loss and output activation do not go together.
+    ShapeError, DataError, DataTypeError
+        If another argument is not valid.
 
     Examples
     --------

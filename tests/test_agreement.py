@@ -11,6 +11,7 @@ import math
 import numpy as np
 import pytest
 
+import pycnn
 from pycnn import SGD, Dense, Network
 
 ACTIVATIONS = ("linear", "sigmoid", "relu", "tanh", "softmax")
@@ -192,3 +193,25 @@ def test_losses_match_fifty_digit_arithmetic(backend):
             exact = -mpmath.log(power / mpmath.fsum(powers))
             got = one_layer(backend, len(logits), "softmax").gradients([logits], [label])[0]
             assert got == pytest.approx(float(exact), rel=4e-15, abs=0)
+
+
+# ------------------------------------------------------------------ every instruction set
+
+AGAIN = """
+import sys
+import pycnn, pytest
+try:
+    pycnn.Network(1, [pycnn.Dense(1)], backend="c")
+except pycnn.exceptions.BackendError:
+    print("cannot run here")
+    sys.exit()
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-k", "not instruction_set", {file!r}]))
+"""
+
+
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "neon"])
+def test_each_instruction_set_agrees(run_python, isa):
+    if isa == pycnn.backend.load("c").isa():
+        pytest.skip("what the tests above have run on")
+    if run_python(AGAIN.format(file=__file__), PYCNN_ISA=isa).strip() == "cannot run here":
+        pytest.skip("cannot run on this machine")

@@ -272,17 +272,19 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
         },
     )
     steps = ffi.new("size_t *")
-    status = lib.pycnn_train(
-        steps,
-        _from_buffer(_DOUBLES, theta),
-        training,
-        plan.network,
-        workspace[2],
-        dataset,
-        max_steps,
-    )
-    plan.give_back(workspace)
-    state.epoch, state.position = training.epoch, training.position
+    try:
+        status = lib.pycnn_train(
+            steps,
+            _from_buffer(_DOUBLES, theta),
+            training,
+            plan.network,
+            workspace[2],
+            dataset,
+            max_steps,
+        )
+    finally:  # Ctrl-C surfaces as soon as the call returns
+        state.epoch, state.position = training.epoch, training.position
+        plan.give_back(workspace)
     if status == lib.PYCNN_ERROR_DIVERGED:
         raise NotFiniteError(steps[0])
     _check(status)

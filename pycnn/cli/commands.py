@@ -227,7 +227,7 @@ def train(
     units = _parse_hidden(hidden)
     activations.check(activation)
     optimizer = None if learning_rate is None else pycnn.SGD(learning_rate)
-    plot_path = None if no_plot else plot or out.with_suffix(".png")
+    plot_path = None if no_plot else plot or Path(os.path.splitext(out)[0] + ".png")
     _check_outputs(csv_path, out, plot_path)
 
     say = (lambda _: None) if quiet else click.echo
@@ -471,11 +471,11 @@ class _Dataset:
 
         training = features.iloc[self.train]
         empty = [name for name in features.columns if training[name].isna().all()]
+        if len(empty) == len(features.columns):
+            raise DataError("all columns but the target are empty")
         if empty:
             _note(f"Note: left out, as empty in the training part: {', '.join(empty)}")
             features, training = features.drop(columns=empty), training.drop(columns=empty)
-            if not len(features.columns):
-                raise DataError("all columns but the target are empty")
         columns = tables.fit_columns(training, common_scale=source == reading.DIGITS)
         goal = Target(target, self.task)
         if self.task == "regression":

@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 MOST_CLASSES = 25
 # A wider table gets numbers for column heads.
 WIDTH = 100
-LONGEST_LABEL = 20
+LONGEST_LABEL = 16
 
 
 def classification_report(

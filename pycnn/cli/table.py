@@ -277,7 +277,9 @@ class Table:
             )
             scaled = [c for c in (*columns, table.target) if not isinstance(c, TextColumn)]
             numbers = [(part.mean, part.scale) for part in scaled]
-            if width != inputs or not np.isfinite(np.array(numbers, dtype=np.float64)).all():
+            means, scales = np.array(numbers, dtype=np.float64).T
+            sound = np.isfinite(means).all() and np.isfinite(scales).all() and (scales > 0).all()
+            if width != inputs or not sound:
                 raise ValueError
         except (TypeError, ValueError, KeyError, AttributeError):
             raise ModelFileError("the model's table of columns does not fit its network") from None
