@@ -90,10 +90,10 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
         for name, view in (("W", layer.W), ("b", layer.b)):
             tensors[f"layers.{number}.{name}"] = parameters[at : at + view.size].reshape(view.shape)
             at += view.size
-    _write(Path(path), to_bytes(tensors, {"pycnn": text}))
+    write_whole(Path(path), to_bytes(tensors, {"pycnn": text}))
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Write beside `path`, sync, rename: a crash leaves the old file or the new one."""
     path = path.resolve()  # through a link: the file behind it is replaced, not the link
     handle, temporary = tempfile.mkstemp(

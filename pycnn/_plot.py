@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pycnn._io import _write
+from pycnn._io import write_whole
 from pycnn.exceptions import DataError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def learning_curves(
     if path is not None:
         picture = io.BytesIO()
         figure.savefig(picture, format=_format(path))
-        _write(Path(path), picture.getvalue())
+        write_whole(Path(path), picture.getvalue())
     return figure
 
 

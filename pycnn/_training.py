@@ -216,8 +216,9 @@ class _Bar:
             return
         self.bar = tqdm(
             total=epochs,
-            bar_format="{desc} |{bar}| {percentage:3.0f} % {elapsed}<{remaining}{postfix}",
+            bar_format="{desc} |{bar:20}| {percentage:3.0f} % {elapsed}<{remaining}{postfix}",
             desc=f"epoch 1/{epochs}",
+            dynamic_ncols=True,
         )
 
     def __enter__(self) -> _Bar:
@@ -231,11 +232,11 @@ class _Bar:
         """Show the epochs that are done, and the part of the present one."""
         if self.bar is None:
             return
-        self.bar.set_description(
+        self.bar.set_description_str(
             f"epoch {min(history.epochs + 1, self.epochs)}/{self.epochs}", refresh=False
         )
         if history.epochs:
             self.bar.set_postfix(
-                {key: f"{value:.4g}" for key, value in _last(history).items()}, refresh=False
+                {key: f"{value:.3g}" for key, value in _last(history).items()}, refresh=False
             )
         self.bar.update(history.epochs + part - self.bar.n)

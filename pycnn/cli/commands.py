@@ -21,7 +21,7 @@ from pycnn import activations, backend, losses
 from pycnn.cli import reading, report
 from pycnn.cli import table as tables
 from pycnn.cli.table import Table, Target
-from pycnn.exceptions import DataError, DivergedError, PycnnError
+from pycnn.exceptions import DataError, DivergedError, ModelFileError, PycnnError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -323,9 +323,9 @@ def predict(
     if out is None:
         click.echo(text.getvalue(), nl=False)
     else:
-        from pycnn._io import _write
+        from pycnn._io import write_whole
 
-        _write(out, text.getvalue().encode())
+        write_whole(out, text.getvalue().encode())
 
 
 @cli.command()
@@ -596,7 +596,10 @@ def _stored_table(network: pycnn.Network) -> Table | None:
     """Return the transform that `train` put into the model; None for a model from elsewhere."""
     if "table" not in network.metadata:
         return None
-    return Table.from_metadata(network.metadata["table"], network.inputs)
+    table = Table.from_metadata(network.metadata["table"], network.inputs)
+    if (table.target.task == "classification") != (_classes(network) is not None):
+        raise ModelFileError("the model's task does not fit its output layer")
+    return table
 
 
 def _classes(network: pycnn.Network) -> Any:

@@ -1,0 +1,643 @@
+import csv
+import io
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("click")
+pd = pytest.importorskip("pandas")
+pytest.importorskip("matplotlib")
+
+import pycnn  # noqa: E402
+from pycnn.cli import commands, report, table  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def in_own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def pycnn_command(capsys):
+    """Run the command line in this process; return exit status, stdout and stderr."""
+
+    def command(*arguments):
+        capsys.readouterr()
+        status = commands.run([str(argument) for argument in arguments])
+        return status, *capsys.readouterr()
+
+    return command
+
+
+@pytest.fixture
+def succeed(pycnn_command):
+    """Run a command that must do well; return what it prints."""
+
+    def command(*arguments):
+        status, out, _ = pycnn_command(*arguments)
+        assert status == 0
+        return out
+
+    return command
+
+
+@pytest.fixture
+def fail(pycnn_command):
+    """Run a command that must fail with one line on stderr; return the line."""
+
+    def command(*arguments):
+        before = {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}
+        status, _, err = pycnn_command(*arguments)
+        assert status == 2
+        assert err.startswith("Error: ")
+        assert err.count("\n") == 1
+        assert {p: p.read_bytes() for p in Path().iterdir() if p.is_file()} == before
+        return err
+
+    return command
+
+
+def write(name, text):
+    Path(name).write_text(text)
+    return name
+
+
+def figure(name, text):
+    """Return the figure after a score's name."""
+    return float(text.split(name)[1].split()[0])
+
+
+def flowers(rows=120, seed=0):
+    """Return a table of three well-parted kinds, one told by its text column."""
+    rng = np.random.default_rng(seed)
+    kind = rng.integers(0, 3, rows)
+    return pd.DataFrame(
+        {
+            "length": kind // 2 * 400 + rng.normal(1000, 40, rows),
+            "width": rng.normal(3, 1, rows),
+            "colour": np.where(kind == 1, "red", rng.choice(["blue", "white"], rows)),
+            "kind": np.array(["iris", "rose", "tulip"])[kind],
+        }
+    )
+
+
+@pytest.fixture
+def flowers_model(succeed):
+    flowers().to_csv("flowers.csv", index=False)
+    succeed("train", "flowers.csv", "--target", "kind", "--epochs", 30, "--no-plot")
+    return "model.safetensors"
+
+
+# ------------------------------------------------------------------ training to good results
+
+
+def test_bare_train_learns_the_digits_and_writes_model_and_picture(succeed):
+    out = succeed("train")
+    assert figure("accuracy", out) >= 0.96
+    assert "confusion matrix" in out
+    assert Path("model.png").read_bytes().startswith(b"\x89PNG")
+    network = pycnn.load("model.safetensors")
+    assert network.classes.tolist() == list(range(10))
+
+
+def test_digits_model_is_evaluated_on_the_part_that_training_held_out(succeed):
+    trained = succeed("train", "--epochs", 3, "--no-plot", "--seed", 7)
+    evaluated = succeed("evaluate", "model.safetensors")
+    assert evaluated.split("\n\n", 1)[1].strip() in trained
+
+
+def test_digits_model_reads_digits_from_csv(succeed):
+    succeed("train", "--epochs", 3, "--no-plot")
+    X, y = pycnn.datasets.load_digits()
+    frame = pd.DataFrame(X[:50].astype(int), columns=[f"pixel_{i}" for i in range(64)])
+    frame.assign(digit=y[:50]).to_csv("some.csv", index=False)
+    assert figure("accuracy", succeed("evaluate", "model.safetensors", "some.csv")) >= 0.9
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_xor_is_learned_without_a_test_part(succeed, seed):
+    write("xor.csv", "a,b,out\n0,0,0\n0,1,1\n1,0,1\n1,1,0\n")
+    out = succeed("train", "xor.csv", "--target", "out", "--seed", seed, "--no-plot")
+    assert "no test part, as there are less than 50" in out
+    assert "score on the training part, for want of a test part (4 rows)" in out
+    assert "accuracy  1.0000" in out
+    predicted = succeed("predict", "model.safetensors", "xor.csv")
+    assert [row["out"] for row in csv.DictReader(io.StringIO(predicted))] == list("0110")
+
+
+def test_one_dimensional_regression_is_reported_in_its_own_unit(succeed):
+    x = np.linspace(-3, 3, 200)
+    y = 500 + 100 * np.sin(x) + np.random.default_rng(0).normal(0, 2, 200)
+    pd.DataFrame({"x": x, "y": y}).to_csv("sine.csv", index=False)
+    out = succeed("train", "sine.csv", "--target", "y")
+    assert figure("R²", out) > 0.98
+    assert 1 < figure("RMSE", out) < 15
+    lines = succeed("predict", "model.safetensors", "sine.csv").splitlines()
+    assert lines[0] == "y"
+    assert np.abs(np.array(lines[1:], dtype=float) - y).mean() < 15
+
+
+def test_text_labelled_table_is_learned(succeed):
+    flowers().to_csv("flowers.csv", index=False)
+    out = succeed("train", "flowers.csv", "--target", "kind", "--no-plot")
+    assert "kind, 3 classes: iris, rose, tulip" in out
+    assert figure("accuracy", out) >= 0.95
+    assert pycnn.load("model.safetensors").classes.tolist() == ["iris", "rose", "tulip"]
+
+
+def test_table_with_missing_values_is_learned(pycnn_command):
+    frame = flowers(300)
+    rng = np.random.default_rng(1)
+    frame.loc[rng.random(300) < 0.05, "length"] = np.nan
+    frame.loc[rng.random(300) < 0.05, "colour"] = np.nan
+    frame.loc[:2, "kind"] = np.nan
+    frame.to_csv("flowers.csv", index=False)
+    status, out, err = pycnn_command("train", "flowers.csv", "--target", "kind", "--no-plot")
+    assert status == 0
+    assert "target 'kind' is missing: 3 row(s)" in err
+    assert "297 rows, 3 columns as 7 inputs" in out  # 2 numbers, 3 colours, 2 x "was missing"
+    assert figure("accuracy", out) >= 0.85
+
+
+def test_same_seed_writes_the_same_model(succeed):
+    flowers().to_csv("flowers.csv", index=False)
+    common = ("train", "flowers.csv", "--target", "kind", "--epochs", 5, "--no-plot", "--quiet")
+    models = []
+    for seed in (1, 1, 2):
+        assert succeed(*common, "--seed", seed) == ""
+        models.append(Path("model.safetensors").read_bytes())
+    assert models[0] == models[1] != models[2]
+
+
+@pytest.mark.parametrize("name", ["c", "numpy"])
+def test_backend_is_chosen(succeed, name, core):
+    write("xor.csv", "a,b,out\n0,0,0\n0,1,1\n1,0,1\n1,1,0\n")
+    options = ("--epochs", 20, "--hidden", "", "--no-plot", "--backend", name)
+    assert "no hidden layer" in succeed("train", "xor.csv", "--target", "out", *options)
+
+
+def test_default_network_and_rates_can_be_replaced(succeed):
+    flowers().to_csv("flowers.csv", index=False)
+    options = ("--hidden", "8, 4", "--activation", "tanh", "--epochs", 7, "--batch-size", 10)
+    options += ("--learning-rate", 0.25, "--test-size", 0.5, "--drop", "width", "--plot", "a.svg")
+    out = succeed("train", "flowers.csv", "--target", "kind", "--out", "b.st", *options)
+    assert "4-8-4-3, tanh, softmax output" in out
+    assert "7 epochs of 6 batches, learning rate 0.25" in out
+    assert "(60 rows)" in out
+    assert sorted(os.listdir()) == ["a.svg", "b.st", "flowers.csv"]
+
+
+# ------------------------------------------------------------------ the transform
+
+
+def test_transform_is_fitted_on_the_training_part_alone():
+    frame = pd.DataFrame({"x": np.arange(100.0), "y": [0, 1] * 50})
+    data = commands._Dataset(frame, "a", "y", (), None, None, 0)
+    (column,) = data.table.columns
+    assert column.mean == data.train.mean()  # the value is the row's number
+    assert data.X[data.train].std() == pytest.approx(1)
+    assert len(data.test) == 20
+    assert np.bincount(data.y[data.test]).tolist() == [10, 10]
+
+
+def test_missing_number_becomes_the_mean_and_an_indicator():
+    column = table.NumberColumn.fit("x", np.array([1.0, np.nan, 3.0]))
+    (standard, absent), _ = column.encode(pd.Series([np.nan, 3.0], name="x"))
+    assert standard.tolist() == [0, 1]
+    assert absent.tolist() == [1, 0]
+
+
+def test_constant_column_keeps_scale_one():
+    column = table.NumberColumn.fit("x", np.full(5, 0.1))
+    assert column.scale == 1.0
+    assert np.abs(column.encode(pd.Series([0.1, 0.2], name="x"))[0][0]).max() <= 0.1
+
+
+def test_truth_values_are_numbers_also_beside_missing_ones():
+    assert not table.is_text(pd.Series([True, None, False], dtype=object))
+    assert table.as_numbers(pd.Series([True, False])).tolist() == [1, 0]
+
+
+def test_rare_class_stays_in_the_training_part():
+    classes = np.array([0] * 49 + [1])
+    for seed in range(10):
+        train, test = table.split(50, 0.2, seed, classes)
+        assert 49 in train
+        assert len(test) == 10
+        assert sorted([*train, *test]) == list(range(50))
+
+
+@pytest.mark.parametrize(
+    ("values", "task", "dtype"),
+    [
+        (["a", "b"] * 10, "classification", "U"),
+        ([True, False] * 10, "classification", "b"),
+        ([3, 5] * 10, "classification", "i"),
+        ([3.0, 5.0] * 10, "classification", "i"),
+        (list(range(20)), "regression", None),
+        (list(range(50)) * 4, "regression", None),
+        ([0.5, 1.5] * 10, "classification", "f"),
+    ],
+)
+def test_target_decides_the_task_and_keeps_its_type(values, task, dtype):
+    column = pd.Series(values, name="y")
+    chosen = table.choose_task(column, task if dtype == "f" else None)
+    assert chosen == task
+    if dtype:
+        labels = table.as_labels(column)
+        assert labels.dtype.kind == dtype
+        assert labels.tolist() == values
+
+
+def test_floats_are_a_regression():
+    assert table.choose_task(pd.Series([0.5, 1.5, 0.5, 1.5], name="y"), None) == "regression"
+
+
+@pytest.mark.parametrize("labels", [("yes", "no"), ("True", "False"), ("7", "9"), ("1", "2")])
+def test_two_labels_come_back_as_they_were_written(succeed, labels):
+    rows = "\n".join(f"{i % 2},{labels[i % 2]}" for i in range(60))
+    write("two.csv", f"x,label\n{rows}\n")
+    succeed("train", "two.csv", "--target", "label", "--epochs", 100, "--no-plot")
+    predicted = list(
+        csv.DictReader(io.StringIO(succeed("predict", "model.safetensors", "two.csv")))
+    )
+    assert [row["label"] for row in predicted[:4]] == [*labels, *labels]
+    first = predicted[0]
+    assert float(first[f"probability of {labels[0]}"]) > 0.9
+    assert "accuracy  1.0000" in succeed("evaluate", "model.safetensors", "two.csv")
+
+
+def test_text_that_looks_like_numbers_at_prediction_stays_text(succeed):
+    rows = "\n".join(f"{'1' if i % 2 else 'A'},{i % 2}" for i in range(60))
+    write("codes.csv", f"code,y\n{rows}\n")
+    succeed("train", "codes.csv", "--target", "y", "--epochs", 100, "--no-plot")
+    write("new.csv", "code\n1\n1\n")
+    assert succeed("predict", "model.safetensors", "new.csv").splitlines()[1].startswith("1,")
+
+
+def test_unnamed_and_empty_columns_are_left_out_with_a_note(pycnn_command):
+    frame = flowers().assign(nothing=np.nan)
+    frame.to_csv("flowers.csv")  # with pandas' own row numbers
+    status, out, err = pycnn_command("train", "flowers.csv", "--target", "kind", "--epochs", 1)
+    assert status == 0
+    assert "no name in the header" in err
+    assert "empty in the training part: nothing" in err
+    assert "3 columns as 5 inputs" in out
+
+
+# ------------------------------------------------------------------ predict, evaluate, info
+
+
+def test_predict_ignores_other_columns_and_their_order(succeed, flowers_model):
+    frame = flowers(5, seed=3)
+    frame.to_csv("all.csv", index=False)
+    frame[["colour", "width", "length"]].assign(more=1).to_csv("less.csv", index=False)
+    out = succeed("predict", flowers_model, "all.csv")
+    assert out == succeed("predict", flowers_model, "less.csv")
+    assert out.splitlines()[0].split(",")[:2] == ["kind", "probability of iris"]
+    assert succeed("predict", flowers_model, "all.csv", "--out", "p.csv") == ""
+    assert Path("p.csv").read_text() == out
+
+
+def test_unseen_category_is_none_of_them_with_one_warning(pycnn_command, flowers_model):
+    write("new.csv", "length,width,colour\n1000,3,green\n1000,3,mauve\n1000,3,red\n")
+    status, out, err = pycnn_command("predict", flowers_model, "new.csv")
+    assert status == 0
+    assert len(out.splitlines()) == 4
+    assert err.startswith("Warning: column 'colour'")
+    assert "'green', 'mauve'" in err
+    assert err.count("\n") == 1
+
+
+def test_evaluate_takes_a_target_of_another_name(succeed, flowers_model):
+    flowers(40, seed=5).rename(columns={"kind": "truth"}).to_csv("new.csv", index=False)
+    out = succeed("evaluate", flowers_model, "new.csv", "--target", "truth")
+    assert "score on new.csv (40 rows)" in out
+    assert figure("accuracy", out) > 0.9
+
+
+def test_info_tells_architecture_training_and_columns(succeed, flowers_model):
+    out = succeed("info", flowers_model)
+    for text in (
+        "(128, 5)",
+        "30 epochs, seed 0, 96 rows of flowers.csv",
+        "kind, classification",
+        "3: iris, rose, tulip",
+        "3: length, width, colour",
+        "colour: blue, red, white",
+    ):
+        assert text in out
+
+
+@pytest.fixture
+def foreign_model():
+    """A model that Python saved: with classes, without a table of columns."""
+    network = pycnn.Network(2, [pycnn.Dense(4, "tanh"), pycnn.Dense(1, "sigmoid")], seed=0)
+    X, y = [[0, 0], [0, 1], [1, 0], [1, 1]], ["no", "yes", "yes", "no"]
+    network.fit(X, y, epochs=2000, optimizer=pycnn.SGD(1.0), progress=False)
+    network.save("python.safetensors")
+    return "python.safetensors"
+
+
+def test_model_from_python_takes_columns_as_they_stand(pycnn_command, foreign_model):
+    write("xor.csv", "a,b\n0,0\n0,1\n")
+    status, out, err = pycnn_command("predict", foreign_model, "xor.csv")
+    assert status == 0
+    assert [line.split(",")[0] for line in out.splitlines()] == ["prediction", "no", "yes"]
+    assert "taken as they are: a, b" in err
+    write("truth.csv", "a,b,c\n0,0,no\n0,1,yes\n")
+    status, out, _ = pycnn_command("evaluate", foreign_model, "truth.csv", "--target", "c")
+    assert status == 0
+    assert "accuracy  1.0000" in out
+    assert "keeps no table" in pycnn_command("info", foreign_model)[1]
+
+
+def test_model_from_python_refuses_columns_that_do_not_fit(fail, foreign_model):
+    write("three.csv", "a,b,c\n1,2,3\n")
+    assert "exactly its 2 inputs" in fail("predict", foreign_model, "three.csv")
+    write("hole.csv", "a,b\n1,\n")
+    assert "'b' has missing values" in fail("predict", foreign_model, "hole.csv")
+    assert "--target is missing" in fail("evaluate", foreign_model, "three.csv")
+
+
+# ------------------------------------------------------------------ other commands
+
+
+def test_walkthrough_config_version_and_help(succeed):
+    assert "0.911224" in succeed("walkthrough", "--backend", "numpy")
+    assert "backend" in succeed("config")
+    assert pycnn.__version__ in succeed("--version")
+    assert "walkthrough" in succeed()
+    assert "--learning-rate" in succeed("train", "--help")
+
+
+# ------------------------------------------------------------------ errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("trian",), "train"),
+        (("train", "--hiden", "3"), "--hidden"),
+        (("train", "--activation", "rulu"), "did you mean 'relu'"),
+        (("train", "--backend", "nunpy"), "did you mean 'numpy'"),
+        (("train", "--task", "regresion"), "did you mean 'regression'"),
+        (("train", "--target", "digits"), "did you mean 'digit'"),
+        (("train", "--drop", "pixel_64"), "no column 'pixel_64'"),
+        (("train", "--hidden", "3,x"), "--hidden"),
+        (("train", "--hidden", "0"), "--hidden"),
+        (("train", "--hidden", "9" * 30), "memory"),
+        (("train", "--epochs", "0"), "--epochs"),
+        (("train", "--batch-size", "x"), "--batch-size"),
+        (("train", "--learning-rate", "nan"), "learning_rate"),
+        (("train", "--learning-rate", "-1"), "learning_rate"),
+        (("train", "--seed", "-1"), "--seed"),
+        (("train", "--test-size", "1"), "--test-size"),
+        (("train", "--test-size", "nan"), "--test-size"),
+        (("train", "--test-size", "1e-9"), "--test-size"),
+        (("train", "--out", "no/such/model"), "no folder"),
+        (("train", "--out", "."), "it is a folder"),
+        (("train", "--plot", "a.xyz"), "png"),
+        (("train", "--plot", "model.safetensors"), "cannot both"),
+        (("train", "absent.csv", "--target", "a"), "absent.csv: No such file"),
+        (("predict", "absent", "absent.csv"), "absent: No such file"),
+        (("predict",), "Missing argument"),
+        (("info", "."), "."),
+    ],
+)
+def test_wrong_option_is_one_line_and_status_2(fail, arguments, message):
+    assert message in fail(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is empty"),
+        ("a,y\n", "no rows"),
+        ("a,y\n1,2,3\n1,2,3\n", "more fields than the header"),
+        ("a,y\n1,2\n1,2,3\n", "line 3"),
+        ("a;y\n1;2\n", "--delimiter ';'"),
+        ("a\ty\n1\t2\n", "--delimiter 'tab'"),
+        ("a,y\n\udcff,2\n", "not UTF-8"),
+        ("a,y\n1,inf\n2,0.5\n", "'y' must be finite"),
+        ("a,y\n1,0\ninf,1\n", "'a' must be finite, but is infinite in row 2"),
+        ("a,y\n1e308,0\n-1e308,1\n", "'a' holds numbers too large"),
+        ("a,y\n1,\n2,\n", "'y' is empty"),
+        ("a,y\n1,x\n2,x\n", "one class only"),
+        ("y\n1\n2\n", "no column but the target"),
+        ("a,y\n,1\n,0\n", "all columns but the target are empty"),
+        ("a,z\n1,2\n", "there is no column 'y'"),
+        ("a,y\n" + "".join(f"{i},name{i}\n" for i in range(60)), "these are no classes"),
+        ("id,y\n" + "".join(f"name{i},{i % 2}\n" for i in range(60)), "--drop id"),
+        ("a,y\n" + "".join(f"{i if i else 'abc'},{i % 2}\n" for i in range(60)), "such as 'abc'"),
+    ],
+)
+def test_wrong_table_is_one_line_and_status_2(fail, content, message):
+    Path("data.csv").write_bytes(content.encode("utf-8", "surrogateescape"))
+    assert message in fail("train", "data.csv", "--target", "y", "--test-size", 0)
+
+
+def test_missing_target_names_the_columns(fail):
+    write("data.csv", "height,weight\n1,2\n")
+    assert "the columns are height, weight" in fail("train", "data.csv")
+    assert "did you mean 'weight'" in fail("train", "data.csv", "--target", "weigth")
+
+
+def test_text_target_is_no_regression(fail):
+    write("data.csv", "a,y\n1,x\n2,z\n")
+    message = fail("train", "data.csv", "--target", "y", "--task", "regression")
+    assert "'y' holds text such as 'x'" in message
+
+
+def test_output_over_the_input_is_refused(fail):
+    write("data.csv", "a,y\n1,x\n2,z\n")
+    assert "it is what is read" in fail("train", "data.csv", "--target", "y", "--out", "data.csv")
+
+
+def test_delimiter_and_byte_order_mark_are_understood(succeed):
+    rows = "".join(f"{i % 2}\t{'ab'[i % 2]}\n" for i in range(60))
+    Path("data.csv").write_bytes(b"\xef\xbb\xbf" + f"x\ty\n{rows}".encode())
+    out = succeed("train", "data.csv", "--target", "y", "--delimiter", "tab", "--epochs", 100)
+    assert "accuracy  1.0000" in out
+
+
+def test_missing_and_wrong_feature_columns_are_named(fail, flowers_model):
+    write("less.csv", "length,colours\n1,red\n")
+    message = fail("predict", flowers_model, "less.csv")
+    assert "lacks 2 of the model's 3 columns: 'width', 'colour'" in message
+    write("text.csv", "length,width,colour\n1,2,red\nlong,2,red\n")
+    assert "'length' must hold numbers, got 'long' in row 2" in fail(
+        "predict", flowers_model, "text.csv"
+    )
+    write("inf.csv", "length,width,colour\n-inf,2,red\n")
+    assert "'length' must be finite" in fail("predict", flowers_model, "inf.csv")
+
+
+def test_labels_outside_the_classes_are_named(fail, flowers_model):
+    flowers(5).assign(kind="rosa").to_csv("new.csv", index=False)
+    message = fail("evaluate", flowers_model, "new.csv")
+    assert "'rosa'" in message
+    assert "did you mean 'rose'" in message
+
+
+@pytest.mark.parametrize("command", [("predict", "flowers.csv"), ("evaluate", "flowers.csv"), ()])
+@pytest.mark.parametrize("damage", ["truncated", "altered", "foreign"])
+def test_damaged_model_is_one_line_and_status_2(fail, flowers_model, command, damage):
+    content = bytearray(Path(flowers_model).read_bytes())
+    if damage == "truncated":
+        del content[300:]
+    elif damage == "altered":
+        content[-5] ^= 1
+    else:
+        content = b"not a model at all"
+    Path("bad.st").write_bytes(content)
+    name, *rest = command or ("info",)
+    assert "bad.st" in fail(name, "bad.st", *rest)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data.pop("columns"),
+        lambda data: data["columns"].pop(),
+        lambda data: data["columns"][0].update(scale="wide"),
+        lambda data: data["columns"][0].update(scale=0.0),
+        lambda data: data["target"].update(task="dance"),
+        lambda data: data["target"].update(task="regression"),
+        lambda data: data.update(surprise=1),
+    ],
+)
+def test_table_of_columns_that_does_not_fit_is_refused(fail, flowers_model, change):
+    network = pycnn.load(flowers_model)
+    change(network.metadata["table"])
+    network.save("odd.st")
+    assert "does not fit its" in fail("predict", "odd.st", "flowers.csv")
+
+
+def test_divergence_names_epoch_and_batch_and_keeps_the_previous_model(fail, flowers_model):
+    message = fail("train", "flowers.csv", "--target", "kind", "--learning-rate", 1e9)
+    assert "epoch" in message
+    assert "batch" in message
+    assert "no file was written" in message
+
+
+def test_interrupted_training_keeps_the_previous_model(pycnn_command, flowers_model, monkeypatch):
+    before = Path(flowers_model).read_bytes()
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pycnn._training.run", interrupt)
+    status, _, err = pycnn_command("train", "flowers.csv", "--target", "kind", "--epochs", 9)
+    assert status == 130
+    assert err == "training was interrupted after 0 of 9 epochs; no file was written\n"
+    assert Path(flowers_model).read_bytes() == before
+
+
+def test_missing_library_names_the_extra(fail, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    assert "pip install 'pycnn[cli]'" in fail("train", "--no-plot")
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    assert "pip install 'pycnn[plot]'" in fail("train")
+
+
+def test_missing_click_names_the_extra(monkeypatch, capsys):
+    from pycnn.__main__ import main
+
+    monkeypatch.setitem(sys.modules, "click", None)
+    assert main() == 2
+    _, err = capsys.readouterr()
+    assert "pip install 'pycnn[cli]'" in err
+    assert err.count("\n") == 1
+
+
+# ------------------------------------------------------------------ in a process of its own
+
+
+def start(*arguments, **options):
+    env = os.environ | {"PYTHONPATH": str(Path(pycnn.__file__).parents[1])}
+    command = [sys.executable, "-m", "pycnn", *arguments]
+    return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True, **options)
+
+
+def test_process_ends_with_status_2_and_one_line():
+    process = start("info", "absent.safetensors", stdout=subprocess.PIPE)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (2, "")
+    assert err == "Error: absent.safetensors: No such file or directory\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX pipes")
+def test_reader_that_leaves_early_is_no_error():
+    read, out = os.pipe()
+    os.close(read)
+    process = start("walkthrough", stdout=out)
+    os.close(out)
+    assert process.communicate(timeout=60)[1] == ""
+    assert process.returncode == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_full_disk_under_the_output_is_one_line():
+    with open("/dev/full", "w") as full:
+        process = start("walkthrough", stdout=full)
+        err = process.communicate(timeout=60)[1]
+    assert (process.returncode, err) == (2, "Error: No space left on device\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_ctrl_c_says_what_happened_and_writes_nothing():
+    def heed():  # where the shell has it ignored, so would the process
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    process = start("train", "--epochs", "1000000", stdout=subprocess.PIPE, preexec_fn=heed)
+    for _ in range(4):  # the last line before the training starts
+        process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in err
+    assert len(err.split("\n")) <= 3  # Click may end the terminal's ^C with an empty line
+    assert os.listdir() == []
+
+
+# ------------------------------------------------------------------ the report
+
+
+def test_confusion_matrix_is_aligned_and_named():
+    text = report.classification_report(
+        np.array([0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 2]), ["cat", "elephant", "ox"]
+    )
+    assert "accuracy  0.8000  (4 of 5 right)" in text
+    assert text.splitlines()[-4:] == [
+        "          cat  elephant  ox",
+        "cat         1         1   .",
+        "elephant    .         2   .",
+        "ox          .         .   1",
+    ]
+
+
+def test_wide_confusion_matrix_numbers_its_columns():
+    labels = [f"a rather long name {i}" for i in range(20)]
+    text = report.classification_report(np.arange(20), np.arange(20), labels)
+    assert max(map(len, text.splitlines())) <= report.WIDTH
+    assert "20 a rather long..." in text
+
+
+def test_very_many_classes_show_what_is_confused_most():
+    true, labels = np.arange(40), [f"c{i}" for i in range(40)]
+    text = report.classification_report(true, np.maximum(true, 3), labels)
+    assert "c0 taken for c3" in text
+    assert "most confused of 40 classes" in text
+    assert "no class is confused" in report.classification_report(true, true, labels)
+
+
+def test_regression_without_spread_has_no_r2():
+    text = report.regression_report(np.ones(3), np.array([1.0, 1.0, 2.0]))
+    assert "not defined" in text
+    assert figure("MAE", text) == pytest.approx(1 / 3, abs=1e-5)
