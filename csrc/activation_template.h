@@ -82,13 +82,21 @@ static void SUFFIX(softmax_forward)(double *a, const double *z, size_t units, si
             const vector zj = LOAD_COLUMN(z + j * stride + i);
             largest = choose(zj > largest, zj, largest);
         }
+        /* The roundings of z - largest and of the sum would be many ulp of the result. */
+        vector sum_excess = {0};
         for (size_t j = 0; j < units; j++) {
-            const vector e = exponential(LOAD_COLUMN(z + j * stride + i) - largest);
+            const vector zj = LOAD_COLUMN(z + j * stride + i), difference = zj - largest;
+            const vector e = exponential_of_difference(
+                difference, excess_of_any_sum(difference, zj, -largest));
             STORE_COLUMN(a + j * stride + i, e);
-            sum += e;
+            const vector next = sum + e;
+            sum_excess += excess_of_any_sum(next, sum, e);
+            sum = next;
         }
+        const vector inverse = 1 / sum;
         for (size_t j = 0; j < units; j++) {
-            STORE_COLUMN(a + j * stride + i, LOAD_COLUMN(a + j * stride + i) / sum);
+            double *aj = a + j * stride + i;
+            STORE_COLUMN(aj, quotient(LOAD_COLUMN(aj), (vector){0}, sum, sum_excess, inverse));
         }
     }
 }

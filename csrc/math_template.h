@@ -1,14 +1,28 @@
 /* exp, tanh, sigmoid and log(1 + x) over vectors, for one instruction set: at most 2 ulp from the
- * exact value over the whole range, and the same bits wherever FMA is fused. */
+ * exact value over the whole range, and the same bits wherever FMA is fused.
+ *
+ * Where a rounding would show in the result it is carried along, as an excess: what is meant is
+ * x - excess. (Minus, since the compiler may leave x - 0 out, but not x + 0.) */
 
-/* x = k ln 2 + r with integer k and |r| <= ln 2 / 2; *expm1_r = e^r - 1.
+/* What rounding added to sum = a + b, where |a| >= |b| or a = 0. */
+ALWAYS_INLINE vector excess_of_sum(vector sum, vector a, vector b) { return (sum - a) - b; }
+
+/* The same for any a and b. */
+ALWAYS_INLINE vector excess_of_any_sum(vector sum, vector a, vector b)
+{
+    const vector b_there = sum - a;
+    return ((sum - b_there) - a) + (b_there - b);
+}
+
+/* x - excess = k ln 2 + r with integer k and |r| <= ln 2 / 2; *expm1_r = e^r - 1.
  * The series needs r^14 / 14! < 2^-58. */
-ALWAYS_INLINE vector reduce(vector x, vector *expm1_r)
+ALWAYS_INLINE vector reduce(vector x, vector excess, vector *expm1_r)
 {
     const vector shift = BROADCAST(0x1.8p52); /* adding it rounds to an integer */
     const vector k = FMA(x, BROADCAST(0x1.71547652b82fep0), shift) - shift;
-    vector r = FMA(k, BROADCAST(-0x1.62e42fefa39efp-1), x);
-    r = FMA(k, BROADCAST(-0x1.abc9e3b39803fp-56), r);
+    /* The first 42 bits of ln 2: their product with k is exact, and so is this difference. */
+    vector r = FMA(k, BROADCAST(-0x1.62e42fefa38p-1), x);
+    r = FMA(k, BROADCAST(-0x1.ef35793c7673p-45), r - excess);
     static const double inverse_factorial[] = {
         1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320,
         1.0 / 5040,       1.0 / 720,       1.0 / 120,      1.0 / 24,      1.0 / 6,      1.0 / 2};
@@ -34,38 +48,58 @@ ALWAYS_INLINE vector clamp(vector x, double low, double high)
     return choose(x > BROADCAST(high), BROADCAST(high), x);
 }
 
-ALWAYS_INLINE vector exponential(vector x)
+/* e^(x - excess). Where the result is 0 or infinite, the excess does not count. */
+ALWAYS_INLINE vector exponential_of_difference(vector x, vector excess)
 {
     vector expm1_r;
-    const vector k = reduce(clamp(x, -746, 710), &expm1_r);
+    excess = choose(absolute(x) < 746, excess, (vector){0});
+    const vector k = reduce(clamp(x, -746, 710), excess, &expm1_r);
     /* In two factors: 2^k alone may overflow, or be subnormal, where the result is not. */
     const vector shift = BROADCAST(0x1.8p52);
     const vector half = FMA(k, BROADCAST(0.5), shift) - shift;
     return (1 + expm1_r) * power_of_two(half) * power_of_two(k - half);
 }
 
-/* e^x - 1 for x <= 0 */
-ALWAYS_INLINE vector exponential_minus_one(vector x)
+ALWAYS_INLINE vector exponential(vector x)
+{
+    return exponential_of_difference(x, (vector){0});
+}
+
+/* e^x - 1 = result - *excess for x <= 0 */
+ALWAYS_INLINE vector exponential_minus_one(vector x, vector *excess)
 {
     vector expm1_r;
-    const vector k = reduce(clamp(x, -746 + 100, 0), &expm1_r);
-    const vector scale = power_of_two(k); /* k > -1000 */
-    return FMA(scale, expm1_r, scale - 1);
+    const vector k = reduce(clamp(x, -746 + 100, 0), (vector){0}, &expm1_r);
+    const vector scale = power_of_two(k), whole = scale - 1; /* k > -1000 */
+    const vector result = FMA(scale, expm1_r, whole);
+    *excess = FMA(-scale, expm1_r, result - whole);
+    return result;
+}
+
+/* (a - a_excess) / (b - b_excess), where inverse = 1 / b */
+ALWAYS_INLINE vector quotient(vector a, vector a_excess, vector b, vector b_excess, vector inverse)
+{
+    const vector first = a * inverse;
+    const vector remainder = FMA(first, b_excess, FMA(-first, b, a) - a_excess);
+    return FMA(remainder, inverse, first);
 }
 
 /* tanh |x| = -t / (2 + t) with t = e^{-2|x|} - 1 */
 ALWAYS_INLINE vector hyperbolic_tangent(vector x)
 {
-    const vector t = exponential_minus_one(-2 * absolute(x));
-    const vector result = absolute(t / (2 + t));
+    vector excess;
+    const vector two = BROADCAST(2.0), t = exponential_minus_one(-2 * absolute(x), &excess);
+    const vector sum = two + t, sum_excess = excess_of_sum(sum, two, t) + excess;
+    const vector result = absolute(quotient(t, excess, sum, sum_excess, 1 / sum));
     const integers sign = (integers)x & INT64_MIN;
     return (vector)((integers)result | sign);
 }
 
 ALWAYS_INLINE vector logistic(vector x)
 {
-    const vector e = exponential(-absolute(x));
-    return choose(x >= 0, BROADCAST(1.0), e) / (1 + e);
+    const vector one = BROADCAST(1.0), e = exponential(-absolute(x)), sum = one + e;
+    const vector numerator = choose(x >= 0, one, e);
+    return quotient(numerator, (vector){0}, sum, excess_of_sum(sum, one, e), 1 / sum);
 }
 
 /* log(1 + x) for x >= 0: u = 1 + x = 2^k (1 + f) up to the rounding error c, and with

@@ -56,7 +56,10 @@ enum {
 
 #define TASK_MASK (((uint64_t)1 << TASK_BITS) - 1)
 
+enum { ALIGNMENT = 64 }; /* a cache line: what threads contend for lies apart */
+
 struct pycnn_threads {
+    void *memory;              /* that this lies in: malloc aligns to less than a cache line */
     size_t wanted;             /* threads in all, the caller included */
     size_t workers;            /* threads started */
     os_thread *worker;         /* [wanted - 1] */
@@ -64,12 +67,12 @@ struct pycnn_threads {
     atomic_flag busy;          /* a caller is running its tasks */
     bool started;
 
-    _Alignas(64) _Atomic uint64_t ticket; /* generation | tasks | next task */
+    _Alignas(ALIGNMENT) _Atomic uint64_t ticket; /* generation | tasks | next task */
     _Atomic(task_function *) run;
     _Atomic(void *) context;
-    _Alignas(64) _Atomic size_t done; /* tasks of this generation */
+    _Alignas(ALIGNMENT) _Atomic size_t done; /* tasks of this generation */
 
-    _Alignas(64) _Atomic size_t sleepers;
+    _Alignas(ALIGNMENT) _Atomic size_t sleepers;
     atomic_bool stop;
     os_mutex mutex;
     os_condition wake;
@@ -159,14 +162,17 @@ int pycnn_threads_create(pycnn_threads **out, size_t count)
     RETURN_IF(count == 0, PYCNN_ERROR_SIZE);
     size_t bytes = 0;
     TRY(add_product(&bytes, count, sizeof(os_thread)));
-    pycnn_threads *pool = PYCNN_MALLOC(sizeof *pool);
+    void *memory = PYCNN_MALLOC(sizeof(pycnn_threads) + ALIGNMENT);
     os_thread *worker = PYCNN_MALLOC(bytes);
-    if (pool == NULL || worker == NULL) {
-        PYCNN_FREE(pool);
+    if (memory == NULL || worker == NULL) {
+        PYCNN_FREE(memory);
         PYCNN_FREE(worker);
         return PYCNN_ERROR_MEMORY;
     }
+    const uintptr_t start = ((uintptr_t)memory + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    pycnn_threads *pool = (pycnn_threads *)start;
     memset(pool, 0, sizeof *pool);
+    pool->memory = memory;
     pool->wanted = count;
     pool->worker = worker;
     atomic_flag_clear(&pool->busy);
@@ -203,7 +209,7 @@ void pycnn_threads_destroy(pycnn_threads *pool)
 #endif
     }
     PYCNN_FREE(pool->worker);
-    PYCNN_FREE(pool);
+    PYCNN_FREE(pool->memory);
 }
 
 size_t pycnn_threads_count(const pycnn_threads *pool) { return pool == NULL ? 1 : pool->wanted; }

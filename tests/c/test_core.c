@@ -1,6 +1,6 @@
 // The C core's own test program: it needs nothing but the core.
 //
-//     cc -O2 -Icsrc csrc/*.c tests/c/test_core.c -o test_core -lm && ./test_core
+//     cc -O2 -pthread -Icsrc csrc/*.c tests/c/test_core.c -o test_core -lm && ./test_core
 //
 // With `-include tests/c/failing_malloc.h` it also makes each allocation of the core fail in turn.
 // All of it runs once for each instruction set that the machine has, or for that of PYCNN_ISA.
@@ -17,7 +17,9 @@
 #include <string.h>
 
 #if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #define HAVE_POSIX 1
 #endif
@@ -26,7 +28,7 @@
 
 /* ---------------------------------------------------------------- the frame */
 
-static size_t passed, failed;
+static _Atomic size_t passed, failed; /* some tests check on several threads */
 
 static bool check(bool good, const char *what, int line)
 {
@@ -37,6 +39,8 @@ static bool check(bool good, const char *what, int line)
     }
     return good;
 }
+
+static double not_null; /* what an output pointer points to before a call that must clear it */
 
 #define CHECK(condition) check((condition), #condition, __LINE__)
 
@@ -799,6 +803,27 @@ static void test_cross_entropies_of_extreme_logits(void)
     check_logits(largest_logit, 1, PYCNN_SIGMOID, PYCNN_BINARY_CROSSENTROPY, zero, DBL_MAX, delta);
 }
 
+static void test_the_first_number_that_is_not_finite_is_found(void)
+{
+    static const double bad[] = {INFINITY, -INFINITY, NAN};
+    for (size_t count = 0; count < 70; count++) {
+        double *x = random_doubles(count, count);
+        x[count] = NAN; /* behind the end */
+        CHECK(pycnn_find_not_finite(x, count) == count);
+        for (size_t i = 0; i < count; i++) {
+            const double value = x[i];
+            x[i] = i % 2 ? DBL_MAX : -DBL_MAX;
+            CHECK(pycnn_find_not_finite(x, count) == count);
+            x[i] = bad[i % 3];
+            CHECK(pycnn_find_not_finite(x, count) == i);
+            x[count - 1] = NAN; /* the first one counts */
+            CHECK(pycnn_find_not_finite(x, count) == i);
+            x[count - 1] = 0, x[i] = value;
+        }
+        free(x);
+    }
+}
+
 /* ---------------------------------------------------------------- refusals */
 
 static void test_every_status_has_words(void)
@@ -819,7 +844,7 @@ static void test_every_status_has_words(void)
 static void expect_no_network(int status, size_t inputs, const pycnn_layer_spec *layers,
                               size_t depth, int loss)
 {
-    pycnn_network *net = (pycnn_network *)&passed; /* must become NULL */
+    pycnn_network *net = (pycnn_network *)&not_null; /* must become NULL */
     CHECK(pycnn_network_create(&net, inputs, layers, depth, loss) == status);
     CHECK(net == NULL);
 }
@@ -874,7 +899,7 @@ static void test_networks_that_cannot_be(void)
 static void test_workspaces_that_cannot_be(void)
 {
     problem p = classifier(81, 2);
-    pycnn_workspace *ws = (pycnn_workspace *)&passed; /* must become NULL */
+    pycnn_workspace *ws = (pycnn_workspace *)&not_null; /* must become NULL */
     CHECK(pycnn_workspace_create(NULL, p.net, 1, PYCNN_FORWARD) == PYCNN_ERROR_ARGUMENT);
     CHECK(pycnn_workspace_create(&ws, NULL, 1, PYCNN_FORWARD) == PYCNN_ERROR_ARGUMENT);
     CHECK(ws == NULL);
@@ -1022,17 +1047,13 @@ static void test_trainings_that_cannot_be(void)
     free_problem(&p);
 }
 
-/* ---------------------------------------------------------------- instruction sets */
-
-#ifdef HAVE_POSIX
-static const char *const sets[] = {"avx512", "avx2", "neon", "baseline"}; /* the fused ones first */
-enum { SET_COUNT = sizeof sets / sizeof *sets, BASELINE = SET_COUNT - 1 };
+/* ---------------------------------------------------------------- threads */
 
 /* Everything that a network computes, one thing after the other. */
-static double *compute_everything(size_t rows, size_t *count)
+static double *compute_everything(size_t rows, size_t *count, pycnn_threads *threads)
 {
     static const pycnn_layer_spec layers[] = {{PYCNN_DENSE, PYCNN_TANH, 65},
-                                              {PYCNN_DENSE, PYCNN_SIGMOID, 300},
+                                              {PYCNN_DENSE, PYCNN_SIGMOID, 129},
                                               {PYCNN_DENSE, PYCNN_RELU, 43},
                                               {PYCNN_DENSE, PYCNN_SOFTMAX, 10}};
     problem p = make_problem(7, rows, 37, layers, 4, PYCNN_CATEGORICAL_CROSSENTROPY);
@@ -1041,11 +1062,12 @@ static double *compute_everything(size_t rows, size_t *count)
     }
     p.data.weight = p.weight;
     pycnn_workspace *ws = workspace(p.net, rows, PYCNN_TRACE);
+    pycnn_workspace_set_threads(ws, threads);
     const size_t traced = p.units * rows;
     *count = 2 * p.parameters + 3 * traced + rows * p.outputs;
     double *all = doubles(*count), *at = all;
     pycnn_totals totals, epochs[3];
-    const pycnn_training plan = {.epochs = 3, .batch_size = 50, .learning_rate = 0.5};
+    const pycnn_training plan = {.epochs = 3, .batch_size = 70, .learning_rate = 0.5};
     CHECK(pycnn_trace(&totals, at, at + p.parameters, at + p.parameters + traced,
                       at + p.parameters + 2 * traced, p.net, ws, p.theta, &p.data) == PYCNN_OK);
     at += p.parameters + 3 * traced;
@@ -1059,21 +1081,151 @@ static double *compute_everything(size_t rows, size_t *count)
     return all;
 }
 
+static void test_threads_give_the_same_bits(void)
+{
+    static const size_t rows[] = {1, 33, 131}, counts[] = {1, 2, 3, 8, 100};
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+        size_t count = 0;
+        double *alone = compute_everything(rows[r], &count, NULL);
+        for (size_t t = 0; t < sizeof counts / sizeof *counts; t++) {
+            pycnn_threads *threads = NULL;
+            CHECK(pycnn_threads_create(&threads, counts[t]) == PYCNN_OK);
+            double *together = compute_everything(rows[r], &count, threads);
+            CHECK(same_bits(alone, together, count));
+            free(together);
+            pycnn_threads_destroy(threads);
+        }
+        free(alone);
+    }
+}
+
+static void test_errors_reach_the_caller_from_other_threads(void)
+{
+    enum { ROWS = 400 };
+    const pycnn_layer_spec layers[] = {{PYCNN_DENSE, PYCNN_RELU, 60},
+                                       {PYCNN_DENSE, PYCNN_SOFTMAX, 10}};
+    problem p = make_problem(17, ROWS, 60, layers, 2, PYCNN_CATEGORICAL_CROSSENTROPY);
+    p.data.y = NULL, p.data.label = p.label;
+    pycnn_workspace *ws = workspace(p.net, ROWS, PYCNN_BACKWARD);
+    pycnn_threads *threads = NULL;
+    CHECK(pycnn_threads_create(&threads, 3) == PYCNN_OK);
+    pycnn_workspace_set_threads(ws, threads);
+    double *theta = copy_doubles(p.theta, p.parameters);
+    pycnn_totals totals = {0};
+    pycnn_training state = {
+        .epochs = 1, .batch_size = ROWS, .learning_rate = 0.1, .totals = &totals};
+    size_t steps = 0, order[ROWS];
+    for (size_t i = 0; i < ROWS; i++) {
+        order[i] = i;
+    }
+    state.order = order;
+    for (size_t at = 0; at < ROWS; at += 133) { /* the first, the last, and some between */
+        const size_t label = p.label[at];
+        p.label[at] = p.outputs;
+        CHECK(pycnn_train(&steps, theta, &state, p.net, ws, &p.data, 1) == PYCNN_ERROR_LABEL);
+        p.label[at] = label, order[at] = ROWS;
+        CHECK(pycnn_train(&steps, theta, &state, p.net, ws, &p.data, 1) == PYCNN_ERROR_INDEX);
+        order[at] = at;
+        CHECK(steps == 0 && state.position == 0 && totals.weight == 0);
+        CHECK(same_bits(theta, p.theta, p.parameters));
+    }
+    CHECK(pycnn_train(&steps, theta, &state, p.net, ws, &p.data, 1) == PYCNN_OK && steps == 1);
+    free(theta);
+    pycnn_workspace_destroy(ws);
+    pycnn_threads_destroy(threads);
+    free_problem(&p);
+}
+
+static void test_pools_that_cannot_be(void)
+{
+    pycnn_threads *threads = (pycnn_threads *)&not_null; /* must become NULL */
+    CHECK(pycnn_threads_create(NULL, 2) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_threads_create(&threads, 0) == PYCNN_ERROR_SIZE && threads == NULL);
+    CHECK(pycnn_threads_create(&threads, SIZE_MAX) == PYCNN_ERROR_SIZE && threads == NULL);
+    pycnn_threads_destroy(NULL);
+    pycnn_workspace_set_threads(NULL, NULL);
+    CHECK(pycnn_threads_create(&threads, 4) == PYCNN_OK); /* never used: none is started */
+    pycnn_threads_destroy(threads);
+}
+
+#ifdef HAVE_POSIX
+/* A child has none of its parent's threads, and does the work alone. */
+static void test_a_forked_child_goes_on_alone(void)
+{
+    pycnn_threads *threads = NULL;
+    CHECK(pycnn_threads_create(&threads, 3) == PYCNN_OK);
+    size_t count = 0;
+    double *before = compute_everything(131, &count, threads);
+    fflush(stdout);
+    const pid_t child = fork();
+    if (child == 0) {
+        double *result = compute_everything(131, &count, threads);
+        const bool same = same_bits(before, result, count);
+        free(result);
+        pycnn_threads_destroy(threads);
+        _exit(same ? 0 : 1);
+    }
+    int status = 1;
+    CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+    double *after = compute_everything(131, &count, threads);
+    CHECK(same_bits(before, after, count));
+    free(before), free(after);
+    pycnn_threads_destroy(threads);
+}
+
+static void *compute_in_a_thread(void *threads)
+{
+    size_t count = 0;
+    return compute_everything(131, &count, threads);
+}
+
+/* One of the callers gets the pool, the others work on their own threads. */
+static void test_callers_may_share_a_pool(void)
+{
+    enum { CALLERS = 4 };
+    pycnn_threads *threads = NULL;
+    CHECK(pycnn_threads_create(&threads, 2) == PYCNN_OK);
+    size_t count = 0;
+    double *alone = compute_everything(131, &count, NULL);
+    pthread_t caller[CALLERS];
+    for (int i = 0; i < CALLERS; i++) {
+        if (pthread_create(&caller[i], NULL, compute_in_a_thread, threads) != 0) {
+            printf("cannot start a thread\n");
+            exit(EXIT_FAILURE);
+        }
+    }
+    void *result[CALLERS];
+    for (int i = 0; i < CALLERS; i++) {
+        pthread_join(caller[i], &result[i]);
+    }
+    for (int i = 0; i < CALLERS; i++) {
+        CHECK(same_bits(alone, result[i], count));
+        free(result[i]);
+    }
+    free(alone);
+    pycnn_threads_destroy(threads);
+}
+
+/* ---------------------------------------------------------------- instruction sets */
+
+static const char *const sets[] = {"avx512", "avx2", "neon", "baseline"}; /* the fused ones first */
+enum { SET_COUNT = sizeof sets / sizeof *sets, BASELINE = SET_COUNT - 1 };
+
 static void test_instruction_sets_agree(void)
 {
     char before[32] = "";
     snprintf(before, sizeof before, "%s", getenv("PYCNN_ISA") == NULL ? "" : getenv("PYCNN_ISA"));
-    static const size_t rows[] = {1, 2, 7, 64, 131, 260};
+    static const size_t rows[] = {1, 2, 7, 131};
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
         size_t count = 0;
         setenv("PYCNN_ISA", sets[BASELINE], 1);
-        double *plain = compute_everything(rows[r], &count), *fused = NULL;
+        double *plain = compute_everything(rows[r], &count, NULL), *fused = NULL;
         for (size_t i = 0; i < BASELINE; i++) {
             setenv("PYCNN_ISA", sets[i], 1);
             if (pycnn_isa() == NULL) {
                 continue; /* not this machine's */
             }
-            double *result = compute_everything(rows[r], &count);
+            double *result = compute_everything(rows[r], &count, NULL);
             CHECK(agree(result, plain, count, 1e-12));
             CHECK(fused == NULL || same_bits(result, fused, count));
             free(fused);
@@ -1082,7 +1234,7 @@ static void test_instruction_sets_agree(void)
         free(plain), free(fused);
     }
     setenv("PYCNN_ISA", "no such set", 1);
-    pycnn_network *net = (pycnn_network *)&passed; /* must become NULL */
+    pycnn_network *net = (pycnn_network *)&not_null; /* must become NULL */
     const pycnn_layer_spec layers[] = {{PYCNN_DENSE, PYCNN_RELU, 2}};
     CHECK(pycnn_isa() == NULL);
     CHECK(pycnn_network_create(&net, 2, layers, 1, PYCNN_MSE) == PYCNN_ERROR_ISA && net == NULL);
@@ -1217,14 +1369,20 @@ static void test_every_allocation_may_fail(void)
         allocations = 0, fail_at = n;
         pycnn_network *net = NULL;
         pycnn_workspace *ws = NULL;
+        pycnn_threads *threads = NULL;
         int status = pycnn_network_create(&net, 2, layers, 2, PYCNN_MSE);
         CHECK((status == PYCNN_OK) == (net != NULL));
         if (status == PYCNN_OK) {
             status = pycnn_workspace_create(&ws, net, 4, PYCNN_TRACE);
             CHECK((status == PYCNN_OK) == (ws != NULL));
         }
+        if (status == PYCNN_OK) {
+            status = pycnn_threads_create(&threads, 3);
+            CHECK((status == PYCNN_OK) == (threads != NULL));
+        }
         failed_once = allocations > n;
         CHECK(status == (failed_once ? PYCNN_ERROR_MEMORY : PYCNN_OK));
+        pycnn_threads_destroy(threads);
         pycnn_workspace_destroy(ws);
         pycnn_network_destroy(net);
         CHECK(blocks_alive == 0);
@@ -1252,12 +1410,22 @@ static void test_every_allocation_may_fail(void)
 
 /* ---------------------------------------------------------------- all of it */
 
+typedef struct {
+    const char *name;
+    void (*run)(void);
+} group;
+
+static void run(const group *tests)
+{
+    const size_t before = failed;
+    tests->run();
+    printf("%s  %-9s %s\n", failed == before ? "ok    " : "FAILED", pycnn_isa(), tests->name);
+    fflush(stdout);
+}
+
 static void run_all(void)
 {
-    static const struct {
-        const char *name;
-        void (*run)(void);
-    } groups[] = {
+    static const group groups[] = {
         {"the lecture's worked example", test_lecture_example},
         {"activations meet the C library", test_activations_meet_the_c_library},
         {"logarithms meet the C library", test_logarithms_meet_the_c_library},
@@ -1274,25 +1442,25 @@ static void run_all(void)
          test_a_step_is_the_gradient_times_the_learning_rate},
         {"divergence leaves the last finished step", test_divergence_leaves_the_last_finished_step},
         {"cross-entropies of extreme logits", test_cross_entropies_of_extreme_logits},
+        {"the first number that is not finite is found",
+         test_the_first_number_that_is_not_finite_is_found},
         {"every status has words", test_every_status_has_words},
         {"networks that cannot be", test_networks_that_cannot_be},
         {"workspaces that cannot be", test_workspaces_that_cannot_be},
         {"calls that cannot be", test_calls_that_cannot_be},
+        {"pools that cannot be", test_pools_that_cannot_be},
         {"trainings that cannot be", test_trainings_that_cannot_be},
+        {"errors reach the caller from other threads",
+         test_errors_reach_the_caller_from_other_threads},
 #ifdef HAVE_POSIX
         {"no call reads or writes past a buffer", test_no_call_reads_or_writes_past_a_buffer},
-        {"instruction sets agree", test_instruction_sets_agree},
 #endif
 #ifdef PYCNN_FAILING_MALLOC_H
         {"every allocation may fail", test_every_allocation_may_fail},
 #endif
     };
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
-        const size_t before = failed;
-        groups[i].run();
-        printf("%s  %-9s %s\n", failed == before ? "ok    " : "FAILED", pycnn_isa(),
-               groups[i].name);
-        fflush(stdout);
+        run(&groups[i]);
     }
 }
 
@@ -1311,12 +1479,19 @@ int main(void)
             run_all();
         }
     }
+    run(&(group){"instruction sets agree", test_instruction_sets_agree});
+    run(&(group){"threads give the same bits", test_threads_give_the_same_bits});
+    run(&(group){"a forked child goes on alone", test_a_forked_child_goes_on_alone});
+    run(&(group){"callers may share a pool", test_callers_may_share_a_pool});
 #else
     const bool all_sets = false;
 #endif
     if (!all_sets) {
         run_all();
     }
-    printf("%zu passed, %zu failed\n", passed, failed);
+#ifndef HAVE_POSIX
+    run(&(group){"threads give the same bits", test_threads_give_the_same_bits});
+#endif
+    printf("%zu passed, %zu failed\n", (size_t)passed, (size_t)failed);
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
