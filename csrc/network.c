@@ -267,8 +267,9 @@ static void gradient_task(void *context, size_t task)
 static void sum_gradients(pycnn_workspace *ws, double *out, gradient_use use, double step)
 {
     gradient_work work = {ws, out, use, step};
-    /* Each layer in as many parts as there are slices. */
-    pycnn_threads_run(ws->threads, ws->net->depth * ws->slice_count, gradient_task, &work);
+    /* Each layer in as many parts as there are slices: one slice is too little work to share. */
+    pycnn_threads *threads = ws->slice_count > 1 ? ws->threads : NULL;
+    pycnn_threads_run(threads, ws->net->depth * ws->slice_count, gradient_task, &work);
 }
 
 /* Gradient of a selection's loss, as a sum over its samples; a selection larger than the workspace

@@ -1,0 +1,1 @@
+"""pycnn against its peers and against the machine's own limit: ``python -m benchmarks``."""

@@ -1,0 +1,137 @@
+"""Runs the benchmarks: ``python -m benchmarks`` from the root of the source tree."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import machine, report
+from benchmarks.peers import PEERS
+from benchmarks.worker import environment
+from benchmarks.workloads import WORKLOADS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+ROOT = Path(__file__).parents[1]
+
+
+def _names(known: Sequence[str]) -> Any:
+    def read(text: str) -> list[str]:
+        names = [name for name in text.split(",") if name]
+        if unknown := [name for name in names if name not in known]:
+            raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(known)}")
+        return names
+
+    return read
+
+
+def _thread_counts(text: str) -> list[int]:
+    counts = [int(count) for count in text.split(",")]
+    if min(counts) < 1:
+        raise argparse.ArgumentTypeError("threads must be at least 1")
+    return counts
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    add = parser.add_argument
+    add("--workloads", type=_names(tuple(WORKLOADS)), default=list(WORKLOADS), metavar="T1,T2,...")
+    add("--peers", type=_names(tuple(PEERS)), metavar="numpy,jax,...",
+        help=f"of {', '.join(PEERS)}; pycnn itself always takes part (default: all, but with "
+        "--quick not torch-compiled, which takes minutes to compile)")  # fmt: skip
+    add("--threads", type=_thread_counts, default=[1, 2], metavar="1,2", help="default: 1,2")
+    add("--repeats", type=int, default=5, help="turns of each peer (default: 5)")
+    add("--isa", help="instruction set that pycnn is held to: avx512, avx2, neon, baseline")
+    add("--quick", action="store_true",
+        help="two short turns on a sixteenth of the data: to see that all works")  # fmt: skip
+    add("--out", type=Path, default=Path(__file__).with_name("results"),
+        help="folder for results.json, results.md and results.png")  # fmt: skip
+    add("--redraw", action="store_true", help="only redraw table and chart from results.json")
+    add("--document", type=Path, metavar="FILE",
+        help="also put the table between this file's markers, and the chart beside it")  # fmt: skip
+    return parser
+
+
+def _lines_of_worker(options: argparse.Namespace, threads: int) -> Iterator[dict[str, Any]]:
+    """Yield what a process with so many threads measures, as it comes."""
+    peers = options.peers
+    if peers is None:
+        peers = [name for name in PEERS if not (options.quick and name == "torch-compiled")]
+    orders = {
+        "threads": threads,
+        "workloads": options.workloads,
+        "peers": ["pycnn", *(name for name in peers if name != "pycnn")],
+        "quick": options.quick,
+        "repeats": 2 if options.quick else options.repeats,
+        "slice_seconds": 0.05 if options.quick else 0.3,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.worker", json.dumps(orders)],
+        env=environment(threads, options.isa),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            yield json.loads(line)
+    if process.returncode:
+        print(f"the process with {threads} threads ended with {process.returncode}; what it had "
+              "measured is kept", file=sys.stderr)  # fmt: skip
+
+
+def _run(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure everything; say on standard error how it goes."""
+    start = time.perf_counter()
+    record: dict[str, Any] = {
+        "date": time.strftime("%Y-%m-%d"),
+        "quick": options.quick,
+        "isa": options.isa,
+        "machine": machine.describe(),
+        "limits": {},
+        "results": [],
+    }
+    for threads in options.threads:
+        if threads > record["machine"]["cpus"]:
+            print(f"skipped {threads} threads: fewer CPUs than that", file=sys.stderr)
+            continue
+        for line in _lines_of_worker(options, threads):
+            if "limits" in line:
+                record["limits"][str(threads)] = line["limits"]
+            else:
+                record["results"].append(line["result"])
+                print(report.progress_line(line["result"]), file=sys.stderr)
+    return record | {"seconds": time.perf_counter() - start, "load_after": os.getloadavg()[0]}
+
+
+def main() -> None:
+    """Measure, then write the record, the table and the chart."""
+    options = _parser().parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / "results.json"
+    if options.redraw:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    else:
+        record = _run(options)
+        if not record["results"]:
+            sys.exit("nothing was measured")
+        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    table = report.table(record)
+    chart = options.out / "results.png"
+    (options.out / "results.md").write_text(table, encoding="utf-8")
+    report.draw(record, chart)
+    if options.document is not None:
+        report.put_into(options.document, table, chart)
+    print(report.summary(record))
+
+
+if __name__ == "__main__":
+    main()

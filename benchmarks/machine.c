@@ -1,0 +1,54 @@
+/* The machine's own limits: how many fused multiply-adds a core does, how many bytes it reads. */
+#include <stddef.h>
+
+#if defined(__x86_64__)
+#define HAVE_X86 1
+#else
+#define HAVE_X86 0
+#endif
+
+/* Enough independent chains to hide a multiply-add's latency on two to four pipes; they and two
+ * factors must fit the registers. The factors keep the sums where they are: 1 * 0.5 + 0.5. */
+#define DEFINE_LIMITS(name, attributes, bytes, CHAINS)                                         \
+    attributes double fma_chains_##name(size_t rounds, double factor, double addend)           \
+    {                                                                                          \
+        typedef double vector __attribute__((vector_size(bytes)));                             \
+        const vector m = (vector){0} + factor, a = (vector){0} + addend;                       \
+        vector sum[CHAINS];                                                                    \
+        for (int c = 0; c < CHAINS; c++) { sum[c] = (vector){0} + 1.0; }                       \
+        for (size_t r = 0; r < rounds; r++) {                                                  \
+            _Pragma("GCC unroll 32") for (int c = 0; c < CHAINS; c++) { sum[c] = sum[c] * m + a; } \
+        }                                                                                      \
+        double total = 0;                                                                      \
+        for (int c = 0; c < CHAINS; c++) { total += sum[c][0]; }                               \
+        return total;                                                                          \
+    }                                                                                          \
+    const size_t fma_flops_##name = 2 * CHAINS * (bytes) / sizeof(double);                     \
+                                                                                               \
+    attributes double read_all_##name(const double *data, size_t count)                        \
+    {                                                                                          \
+        typedef double vector __attribute__((vector_size(bytes)));                             \
+        enum { LANES = (bytes) / sizeof(double), WIDE = 8 };                                   \
+        vector sum[WIDE];                                                                      \
+        for (int w = 0; w < WIDE; w++) { sum[w] = (vector){0}; }                               \
+        for (size_t i = 0; i + WIDE * LANES <= count; i += WIDE * LANES) {                     \
+            _Pragma("GCC unroll 8") for (int w = 0; w < WIDE; w++)                             \
+            {                                                                                  \
+                sum[w] += *(const vector *)(data + i + w * LANES);                             \
+            }                                                                                  \
+        }                                                                                      \
+        double total = 0;                                                                      \
+        for (int w = 0; w < WIDE; w++) { total += sum[w][0]; }                                 \
+        return total;                                                                          \
+    }
+
+#if HAVE_X86
+DEFINE_LIMITS(avx512, __attribute__((target("avx512f,fma"))), 64, 12)
+DEFINE_LIMITS(avx2, __attribute__((target("avx2,fma"))), 32, 12)
+int has_avx512(void) { return __builtin_cpu_supports("avx512f"); }
+int has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+#else
+int has_avx512(void) { return 0; }
+int has_avx2(void) { return 0; }
+#endif
+DEFINE_LIMITS(baseline, , 16, 12)
