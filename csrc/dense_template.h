@@ -105,6 +105,36 @@ static void product_part(double *out, const double *matrix, size_t row_stride,
 
 #undef ROWS
 
+/* copy[depth,TILE_ROWS] = tile[TILE_ROWS,depth]^T */
+ALWAYS_INLINE void copy_tile(double *copy, const double *tile, size_t row_stride,
+                             size_t column_stride, size_t depth)
+{
+    size_t k = 0;
+    if (row_stride == 1) { /* a column lies together */
+        for (; k < depth; k++) {
+            UNROLL for (int i = 0; i < TILE_ROWS; i += LANES)
+            {
+                STORE(copy + k * TILE_ROWS + i, LOAD(tile + k * column_stride + i));
+            }
+        }
+        return;
+    }
+    for (; k + LANES <= depth; k += LANES) { /* a row does: column_stride is 1 */
+        UNROLL for (int i = 0; i < TILE_ROWS; i += LANES)
+        {
+            vector m[LANES];
+            UNROLL for (int j = 0; j < LANES; j++) { m[j] = LOAD(tile + (i + j) * row_stride + k); }
+            transpose_lanes(m);
+            UNROLL for (int j = 0; j < LANES; j++) { STORE(copy + (k + j) * TILE_ROWS + i, m[j]); }
+        }
+    }
+    for (; k < depth; k++) {
+        for (size_t i = 0; i < TILE_ROWS; i++) {
+            copy[k * TILE_ROWS + i] = tile[i * row_stride + k];
+        }
+    }
+}
+
 /* Large batches, full tiles: the matrix tile is copied first, since rows a power of two apart share
  * a cache set, and the block of `in` is used again by all rows while it is in cache. */
 static void product_blocked(double *out, const double *matrix, size_t row_stride,
@@ -116,12 +146,8 @@ static void product_blocked(double *out, const double *matrix, size_t row_stride
         const size_t block = MIN(depth - k, BLOCK_DEPTH);
         const bool last = k + block == depth;
         for (size_t r = 0; r < rows; r += TILE_ROWS) {
-            const double *tile = matrix + r * row_stride + k * column_stride;
-            for (size_t i = 0; i < TILE_ROWS; i++) {
-                for (size_t j = 0; j < block; j++) {
-                    copy[j * TILE_ROWS + i] = tile[i * row_stride + j * column_stride];
-                }
-            }
+            copy_tile(copy, matrix + r * row_stride + k * column_stride, row_stride,
+                      column_stride, block);
             product_full(out + r * stride, copy, 1, TILE_ROWS, in + k * stride,
                          last && bias != NULL ? bias + r : NULL, block, stride, k > 0);
         }
