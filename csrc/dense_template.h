@@ -105,6 +105,36 @@ static void product_part(double *out, const double *matrix, size_t row_stride,
 
 #undef ROWS
 
+/* copy[depth,TILE_ROWS] = tile[TILE_ROWS,depth]^T */
+ALWAYS_INLINE void copy_tile(double *copy, const double *tile, size_t row_stride,
+                             size_t column_stride, size_t depth)
+{
+    size_t k = 0;
+    if (row_stride == 1) { /* a column lies together */
+        for (; k < depth; k++) {
+            UNROLL for (int i = 0; i < TILE_ROWS; i += LANES)
+            {
+                STORE(copy + k * TILE_ROWS + i, LOAD(tile + k * column_stride + i));
+            }
+        }
+        return;
+    }
+    for (; k + LANES <= depth; k += LANES) { /* a row does: column_stride is 1 */
+        UNROLL for (int i = 0; i < TILE_ROWS; i += LANES)
+        {
+            vector m[LANES];
+            UNROLL for (int j = 0; j < LANES; j++) { m[j] = LOAD(tile + (i + j) * row_stride + k); }
+            transpose_lanes(m);
+            UNROLL for (int j = 0; j < LANES; j++) { STORE(copy + (k + j) * TILE_ROWS + i, m[j]); }
+        }
+    }
+    for (; k < depth; k++) {
+        for (size_t i = 0; i < TILE_ROWS; i++) {
+            copy[k * TILE_ROWS + i] = tile[i * row_stride + k];
+        }
+    }
+}
+
 /* Large batches, full tiles: the matrix tile is copied first, since rows a power of two apart share
  * a cache set, and the block of `in` is used again by all rows while it is in cache. */
 static void product_blocked(double *out, const double *matrix, size_t row_stride,
@@ -116,12 +146,8 @@ static void product_blocked(double *out, const double *matrix, size_t row_stride
         const size_t block = MIN(depth - k, BLOCK_DEPTH);
         const bool last = k + block == depth;
         for (size_t r = 0; r < rows; r += TILE_ROWS) {
-            const double *tile = matrix + r * row_stride + k * column_stride;
-            for (size_t i = 0; i < TILE_ROWS; i++) {
-                for (size_t j = 0; j < block; j++) {
-                    copy[j * TILE_ROWS + i] = tile[i * row_stride + j * column_stride];
-                }
-            }
+            copy_tile(copy, matrix + r * row_stride + k * column_stride, row_stride,
+                      column_stride, block);
             product_full(out + r * stride, copy, 1, TILE_ROWS, in + k * stride,
                          last && bias != NULL ? bias + r : NULL, block, stride, k > 0);
         }
@@ -225,13 +251,13 @@ ALWAYS_INLINE vector use_gradient(vector sum, vector out, gradient_use use, vect
 
 /* A tile's sums over all samples: sum += delta @ input_rows */
 ALWAYS_INLINE void add_terms(vector sum[TILE_ROWS][TILE_VECTORS], const gradient_terms *terms,
-                             size_t count, size_t row_stride, size_t row, size_t column,
-                             const int rows, const int vectors)
+                             size_t count, size_t row_stride, size_t row, const int rows,
+                             const int vectors)
 {
     for (size_t t = 0; t < count; t++) {
         const size_t stride = terms[t].stride, batch = terms[t].batch;
         const double *delta = terms[t].delta + row * stride;
-        const double *input_rows = terms[t].input_rows + column;
+        const double *input_rows = terms[t].input_rows;
         for (size_t i = 0; i < batch; i++) {
             vector a[TILE_VECTORS];
             UNROLL for (int v = 0; v < vectors; v++)
@@ -263,7 +289,7 @@ ALWAYS_INLINE void gradient_tile(double *weight, gradient_use use, double step,
             sum[r][v] = use == GRADIENT_ADD ? LOAD(out) : (vector){0};
         }
     }
-    add_terms(sum, terms, count, row_stride, row, column, rows, vectors);
+    add_terms(sum, terms, count, row_stride, row, rows, vectors);
     /* The addresses are worked out again: kept over the loop, they take the registers of the sums. */
     __asm__("" : "+r"(weight), "+r"(fan_in));
     UNROLL for (int r = 0; r < rows; r++)
@@ -295,7 +321,7 @@ ALWAYS_INLINE void gradient_edge(double *weight, double *bias, gradient_use use,
             sum[r][0] = LOAD(lanes);
         }
     }
-    add_terms(sum, terms, count, row_stride, row, column, rows, 1);
+    add_terms(sum, terms, count, row_stride, row, rows, 1);
     UNROLL for (int r = 0; r < rows; r++)
     {
         double *out = weight + (size_t)r * fan_in;
@@ -306,20 +332,46 @@ ALWAYS_INLINE void gradient_edge(double *weight, double *bias, gradient_use use,
     }
 }
 
-/* A tile's width of columns, over all rows: the inputs' columns stay in the first-level cache.
- * No vectors: the edge. */
+/* Samples whose columns of input_rows are copied together, and rows of the gradient for which that
+ * pays: in place every sample is on another page, too many for the first-level TLB. */
+enum { PANEL_SAMPLES = 256, PANEL_USES = 64 };
+
+/* A tile's width of columns, over all rows; no vectors: the edge. */
 ALWAYS_INLINE void gradient_columns(double *weight, double *bias, gradient_use use, double step,
                                     const gradient_terms *terms, size_t count, size_t row_stride,
                                     size_t rows, size_t fan_in, size_t column, const int vectors)
 {
+    const int width = vectors > 0 ? vectors : 1;
+    double panel[PANEL_SAMPLES * TILE_VECTORS * LANES];
+    gradient_terms part[MOST_SLICES]; /* the terms, of these columns */
+    size_t samples = 0;
+    for (size_t t = 0; t < count; t++) {
+        part[t] = terms[t];
+        part[t].input_rows += column;
+        samples += terms[t].batch;
+    }
+    if (rows >= PANEL_USES && samples <= PANEL_SAMPLES) {
+        double *to = panel;
+        for (size_t t = 0; t < count; t++) {
+            const double *from = part[t].input_rows;
+            part[t].input_rows = to;
+            for (size_t i = 0; i < part[t].batch; i++, to += width * LANES) {
+                UNROLL for (int v = 0; v < width; v++)
+                {
+                    STORE(to + v * LANES, LOAD(from + i * row_stride + (size_t)v * LANES));
+                }
+            }
+        }
+        row_stride = (size_t)width * LANES;
+    }
 #define TILE(height)                                                                           \
     do {                                                                                       \
         if (vectors > 0) {                                                                     \
-            gradient_tile(weight, use, step, terms, count, row_stride, fan_in, r, column,      \
+            gradient_tile(weight, use, step, part, count, row_stride, fan_in, r, column,       \
                           height, vectors);                                                    \
         } else {                                                                               \
-            gradient_edge(weight, bias, use, step, terms, count, row_stride, fan_in, r,        \
-                          column, height);                                                     \
+            gradient_edge(weight, bias, use, step, part, count, row_stride, fan_in, r, column, \
+                          height);                                                             \
         }                                                                                      \
         r += height;                                                                           \
     } while (0)
