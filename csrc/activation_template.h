@@ -73,30 +73,64 @@ static void SUFFIX(tanh_backward)(double *delta, const double *a, size_t units, 
     }
 }
 
+/* e^(z - largest): the rounding of the difference would be many ulp of the result. */
+ALWAYS_INLINE vector softmax_term(vector z, vector largest)
+{
+    const vector difference = z - largest;
+    return exponential_of_difference(difference, excess_of_any_sum(difference, z, -largest));
+}
+
+/* *sum += term, and what the roundings have added to it. */
+ALWAYS_INLINE void add_softmax_term(vector *sum, vector *excess, vector term)
+{
+    const vector next = *sum + term;
+    *excess += excess_of_any_sum(next, *sum, term);
+    *sum = next;
+}
+
+/* One sample: its units along a vector where they do not meet, the same numbers in all lanes where
+ * they do. */
+static void softmax_one(double *a, const double *z, size_t units)
+{
+    double top = z[0];
+    for (size_t j = 1; j < units; j++) {
+        top = z[j] > top ? z[j] : top;
+    }
+    const vector largest = BROADCAST(top);
+    EACH (j, units) {
+        STORE(a + j, softmax_term(LOAD(z + j), largest));
+    }
+    vector sum = {0}, excess = {0};
+    for (size_t j = 0; j < units; j++) {
+        add_softmax_term(&sum, &excess, BROADCAST(a[j]));
+    }
+    const vector inverse = 1 / sum;
+    EACH (j, units) {
+        STORE(a + j, quotient(LOAD(a + j), (vector){0}, sum, excess, inverse));
+    }
+}
+
 static void SUFFIX(softmax_forward)(double *a, const double *z, size_t units, size_t stride)
 {
-    const bool one = stride == 1;
+    if (stride == 1) {
+        softmax_one(a, z, units);
+        return;
+    }
     EACH (i, stride) {
-        vector largest = LOAD_COLUMN(z + i), sum = {0};
+        vector largest = LOAD(z + i), sum = {0}, excess = {0};
         for (size_t j = 1; j < units; j++) {
-            const vector zj = LOAD_COLUMN(z + j * stride + i);
+            const vector zj = LOAD(z + j * stride + i);
             largest = choose(zj > largest, zj, largest);
         }
-        /* The roundings of z - largest and of the sum would be many ulp of the result. */
-        vector sum_excess = {0};
         for (size_t j = 0; j < units; j++) {
-            const vector zj = LOAD_COLUMN(z + j * stride + i), difference = zj - largest;
-            const vector e = exponential_of_difference(
-                difference, excess_of_any_sum(difference, zj, -largest));
-            STORE_COLUMN(a + j * stride + i, e);
-            const vector next = sum + e;
-            sum_excess += excess_of_any_sum(next, sum, e);
-            sum = next;
+            const vector e = softmax_term(LOAD(z + j * stride + i), largest);
+            STORE(a + j * stride + i, e);
+            add_softmax_term(&sum, &excess, e);
         }
         const vector inverse = 1 / sum;
         for (size_t j = 0; j < units; j++) {
             double *aj = a + j * stride + i;
-            STORE_COLUMN(aj, quotient(LOAD_COLUMN(aj), (vector){0}, sum, sum_excess, inverse));
+            STORE(aj, quotient(LOAD(aj), (vector){0}, sum, excess, inverse));
         }
     }
 }

@@ -143,6 +143,7 @@ class Network:
             bound.append(layer.bound(self._theta[at : at + count], fan_in))
             fan_in, at = layer.units, at + count
         self.layers: tuple[Layer, ...] = tuple(bound)
+        self._idle_predictors: list[Callable[[Array], Array]] = []
         self._fitting = threading.Lock()
         self._fitting_process = os.getpid()
 
@@ -218,8 +219,20 @@ class Network:
             If `X` has the wrong shape, is not numeric, is empty, or holds NaN or infinity.
         """
         x = self._matrix(X, "X")
+        if len(x) == 1:
+            return self._predict_one(x)
         out = np.empty((len(x), self.outputs))
         self._backend.predict(self._plan, self._theta, x, out)
+        return out
+
+    def _predict_one(self, x: Array) -> Array:
+        """Predict one row by an idle bound predictor; each thread has its own for the moment."""
+        try:
+            run = self._idle_predictors.pop()
+        except IndexError:
+            run = self._backend.predictor(self._plan, self._theta, 1, self.outputs)
+        out = run(x).copy()
+        self._idle_predictors.append(run)
         return out
 
     def predictor(self, batch: int = 1) -> Callable[[Array], Array]:

@@ -40,6 +40,7 @@ KEPT = 4
 _DOUBLES = ffi.typeof("double[]")
 _SIZES = ffi.typeof("size_t[]")
 _from_buffer = ffi.from_buffer
+_find_not_finite = lib.pycnn_find_not_finite
 
 
 def isa() -> str:
@@ -162,7 +163,7 @@ def _read(totals: Any) -> Totals:
 
 def find_not_finite(array: Array) -> int:
     """Return the flat index of the first infinity or NaN, or the size when there is none."""
-    return int(lib.pycnn_find_not_finite(_from_buffer(_DOUBLES, array), array.size))
+    return int(_find_not_finite(_from_buffer(_DOUBLES, array), array.size))
 
 
 def predict(plan: Plan, theta: Array, x: Array, out: Array) -> None:
@@ -191,7 +192,7 @@ def predictor(plan: Plan, theta: Array, batch: int, outputs: int) -> Predictor:
     lent_result, lent_theta = _from_buffer(_DOUBLES, result), _from_buffer(_DOUBLES, theta)
     run, network, lend, doubles = lib.pycnn_predict, plan.network, _from_buffer, _DOUBLES
 
-    def predict_bound(x: Array) -> Array:
+    def predict_bound(x: Array) -> Array:  # cannot fail: all is there
         run(lent_result, network, workspace, lent_theta, lend(doubles, x), batch)
         return result
 
