@@ -2,8 +2,8 @@
  *
  * This is the only header that a user opens. The core trains and runs feed-forward networks on
  * contiguous buffers of double; it needs libc and libm, prints nothing, never exits, and keeps
- * no global state. The environment variable PYCNN_ISA (avx512, avx2, neon, baseline) forces the
- * kernels of one instruction set; without it the best that the machine has are used.
+ * no global state. Creating a network reads one environment variable: PYCNN_ISA (avx512,
+ * avx2, neon, baseline) forces the kernels of one instruction set; without it the best that the machine has are used.
  *
  * Glossary, the same words in C, in Python and in the documentation:
  *   theta      all parameters in one flat buffer: W[1], b[1], W[2], b[2], ... (row-major)
@@ -16,7 +16,8 @@
  * Ownership: theta, grad and the data belong to the caller and are lent for the length of a call.
  * A pycnn_network is a plan (shapes and offsets, no parameters): it never changes after creation
  * and may be shared by any number of threads. A pycnn_workspace is scratch memory: one call at a
- * time may use it. No function but the *_create ones allocates.
+ * time may use it. No function but the *_create ones allocates, and the first call that needs a pool's
+ * threads, which starts them.
  */
 #ifndef PYCNN_H
 #define PYCNN_H
@@ -83,7 +84,7 @@ typedef struct {
     size_t rows;
     const double *x;      /* [rows,inputs] row-major: a row is a sample */
     const double *y;      /* [rows,outputs] row-major, or NULL: then label counts */
-    const size_t *label;  /* [rows] class indices; only read when y is NULL */
+    const size_t *label;  /* [rows] class indices, one for each output; only read when y is NULL */
     const double *weight; /* [rows] sample weights >= 0, or NULL: all are 1 */
 } pycnn_dataset;
 
@@ -122,7 +123,7 @@ size_t pycnn_network_parameter_count(const pycnn_network *net);
 int pycnn_workspace_create(pycnn_workspace **out, const pycnn_network *net, size_t batch, int mode);
 void pycnn_workspace_destroy(pycnn_workspace *ws);
 
-/* A pool of `count` threads, the calling one included; they start when first needed, and sleep when
+/* A pool of `count` threads (64 at most), the calling one included; they start when first needed, and sleep when
  * there is nothing to do. Any number of workspaces may share a pool: while it works for one, the
  * others work on their own threads. In a forked child a pool of the parent's runs nothing, and the
  * caller does the work. Destroy it, from the process that made it, when no call uses it any more. */
@@ -145,7 +146,7 @@ int pycnn_evaluate(pycnn_totals *totals, const pycnn_network *net, pycnn_workspa
                    const double *theta, const pycnn_dataset *data);
 
 /* Mean loss over the data (into totals, as sums) and its gradient, laid out like theta. When all
- * weights are zero the gradient is zero. */
+ * weights are zero the gradient is zero. A loss that is not finite is no error here. */
 int pycnn_gradients(pycnn_totals *totals, double *grad, const pycnn_network *net,
                     pycnn_workspace *ws, const double *theta, const pycnn_dataset *data);
 

@@ -5,6 +5,7 @@
  * by then, so nobody ever takes a task of a generation that is over. The caller waits for the tasks
  * and not for the workers: one that oversleeps holds nobody up.
  */
+#include "kernels.h"
 #include "threads.h"
 
 #if defined(_WIN32)
@@ -26,6 +27,7 @@ typedef DWORD os_pid;
 #else
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <unistd.h>
 typedef pthread_t os_thread;
 typedef pthread_mutex_t os_mutex;
@@ -96,10 +98,10 @@ static void work(pycnn_threads *pool)
 {
     uint64_t ticket = atomic_load(&pool->ticket);
     while (has_work(ticket)) {
-        task_function *run = atomic_load_explicit(&pool->run, memory_order_relaxed);
-        void *context = atomic_load_explicit(&pool->context, memory_order_relaxed);
-        /* Succeeds only on the ticket read above: then run and context are of its generation. */
         if (atomic_compare_exchange_weak(&pool->ticket, &ticket, ticket + 1)) {
+            /* The generation cannot end before this task is done: these are its own. */
+            task_function *run = atomic_load_explicit(&pool->run, memory_order_relaxed);
+            void *context = atomic_load_explicit(&pool->context, memory_order_relaxed);
             run(context, next_of(ticket));
             atomic_fetch_add_explicit(&pool->done, 1, memory_order_release);
             ticket = atomic_load(&pool->ticket);
@@ -140,19 +142,25 @@ static void start(pycnn_threads *pool)
 {
     pool->started = true;
     pool->process = os_process();
-    while (pool->workers + 1 < pool->wanted) {
+#if !defined(_WIN32)
+    sigset_t all, before; /* the host's signals are for the host's threads */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+#endif
+    bool failed = false;
+    while (pool->workers + 1 < pool->wanted && !failed) {
         os_thread *thread = &pool->worker[pool->workers];
 #if defined(_WIN32)
         *thread = CreateThread(NULL, 0, live, pool, 0, NULL);
-        const bool failed = *thread == NULL;
+        failed = *thread == NULL;
 #else
-        const bool failed = pthread_create(thread, NULL, live, pool) != 0;
+        failed = pthread_create(thread, NULL, live, pool) != 0;
 #endif
-        if (failed) {
-            return;
-        }
-        pool->workers++;
+        pool->workers += !failed;
     }
+#if !defined(_WIN32)
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+#endif
 }
 
 int pycnn_threads_create(pycnn_threads **out, size_t count)
@@ -160,6 +168,7 @@ int pycnn_threads_create(pycnn_threads **out, size_t count)
     RETURN_IF(out == NULL, PYCNN_ERROR_ARGUMENT);
     *out = NULL;
     RETURN_IF(count == 0, PYCNN_ERROR_SIZE);
+    count = MIN(count, MOST_SLICES); /* more could never work */
     size_t bytes = 0;
     TRY(add_product(&bytes, count, sizeof(os_thread)));
     void *memory = PYCNN_MALLOC(sizeof(pycnn_threads) + ALIGNMENT);
@@ -223,7 +232,8 @@ static void run_alone(size_t tasks, task_function *run, void *context)
 
 void pycnn_threads_run(pycnn_threads *pool, size_t tasks, task_function *run, void *context)
 {
-    if (pool == NULL || pool->wanted == 1 || tasks <= 1 || atomic_flag_test_and_set(&pool->busy)) {
+    if (pool == NULL || pool->wanted == 1 || tasks <= 1 || tasks > TASK_MASK ||
+        atomic_flag_test_and_set(&pool->busy)) {
         run_alone(tasks, run, context);
         return;
     }
@@ -246,9 +256,12 @@ void pycnn_threads_run(pycnn_threads *pool, size_t tasks, task_function *run, vo
         os_unlock(&pool->mutex);
     }
     work(pool);
-    for (int spins = 0; atomic_load_explicit(&pool->done, memory_order_acquire) < tasks; spins++) {
-        relax();
-        if (spins >= SPINS_BEFORE_YIELD) { /* more threads than processors, perhaps */
+    int spins = 0;
+    while (atomic_load_explicit(&pool->done, memory_order_acquire) < tasks) {
+        if (spins < SPINS_BEFORE_YIELD) {
+            relax();
+            spins++;
+        } else { /* more threads than processors, perhaps */
             os_yield();
         }
     }

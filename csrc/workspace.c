@@ -132,9 +132,8 @@ void pycnn_workspace_destroy(pycnn_workspace *ws)
 
 void pycnn_workspace_set_threads(pycnn_workspace *ws, pycnn_threads *threads)
 {
-    if (ws != NULL && ws->threads != threads) {
+    if (ws != NULL) {
         ws->threads = threads;
-        ws->batch = 0;
     }
 }
 
@@ -164,19 +163,19 @@ static void place(pycnn_workspace *ws, size_t s)
     self->loss = ws->whole.loss + first;
     self->correct = ws->whole.correct + first;
     for (size_t l = 0; l < net->depth; l++) {
-        const layer *layer = &net->layers[l];
+        const layer *here = &net->layers[l];
         const struct layer_buffers *buffers = &ws->layers[l];
         const layer_io *below = l == 0 ? NULL : io_of(ws, l - 1, s);
-        const size_t at = first * layer->fan_out;
+        const size_t at = first * here->fan_out;
         layer_io *io = io_of(ws, l, s);
         io->batch = self->batch;
         io->stride = self->stride;
         io->input = below == NULL ? self->input : below->output;
         io->input_rows = below == NULL ? self->rows : below->output_rows;
-        io->input_row_stride = row_stride(net, layer->fan_in);
+        io->input_row_stride = row_stride(net, here->fan_in);
         io->z = buffers->z + at;
         io->output = buffers->output + at;
-        io->output_row_stride = row_stride(net, layer->fan_out);
+        io->output_row_stride = row_stride(net, here->fan_out);
         io->output_rows = buffers->output_rows == NULL
                               ? NULL
                               : buffers->output_rows + first * io->output_row_stride;
@@ -191,10 +190,12 @@ static void place(pycnn_workspace *ws, size_t s)
 
 void pycnn_workspace_cut(pycnn_workspace *ws, size_t batch)
 {
-    if (ws->batch == batch) {
+    const size_t threads = pycnn_threads_count(ws->threads);
+    if (ws->batch == batch && ws->cut_for == threads) {
         return;
     }
     ws->batch = batch;
+    ws->cut_for = threads;
     ws->slice_count = count_slices(ws, batch);
     const size_t units = round_up(batch, SLICE_UNIT) / SLICE_UNIT;
     for (size_t s = 0, first = 0; s < ws->slice_count; s++) {

@@ -33,6 +33,7 @@ struct pycnn_workspace {
     size_t capacity;        /* samples that fit */
     int mode;               /* pycnn_mode */
     size_t batch;           /* samples that the slices are cut for; 0: not yet */
+    size_t cut_for;         /* threads that they are cut for */
     size_t slice_count, most_slices;
     slice *slices; /* [most_slices] */
     layer_io *io;  /* [depth,most_slices] what each layer reads and writes of each slice */

@@ -186,6 +186,8 @@ def _labels(value: Any, name: str) -> NDArray[Any]:
     array = _asarray(value, name)
     if array.dtype.kind == "T":  # NumPy's variable-width strings
         array = array.astype(str)
+    if array.dtype.kind in "US" and not hasattr(value, "dtype"):
+        array = np.asarray(value, dtype=object)  # NumPy turns the numbers among texts into text
     if array.dtype.kind == "O":
         if all(isinstance(item, str) for item in array.flat):
             return array.astype(str)

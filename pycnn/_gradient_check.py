@@ -21,6 +21,8 @@ _STENCILS = (
 )
 _STEPS = (1e-3, 1e-4, 1e-5)
 _GOOD = 1e-9
+# Differences of a loss near 1 are no better than this: at a minimum all gradients are below it.
+ROUNDING = 1e-9
 
 
 def gradient_check(
@@ -47,16 +49,17 @@ def gradient_check(
     Returns
     -------
     float
-        The largest relative error, |analytic - numeric| / max(|analytic|, |numeric|, g / 100) with
-        g the largest gradient of all; for each parameter that of the best of several step sizes,
-        since a step that is too long meets the kinks of relu and one too short drowns in rounding.
+        The largest relative error, |analytic - numeric| / max(|analytic|, |numeric|, g / 100,
+        1e-9) with g the largest gradient of all; for each parameter that of the best of several
+        step sizes, since a step that is too long meets the kinks of relu and one too short drowns
+        in rounding.
         About 1e-10 for a right gradient, 1e-2 or more for a wrong one.
     """
     max_parameters = check_size(max_parameters, "max_parameters")
     data, _ = net._prepare(X, y, sample_weight)
     theta = net.parameters.copy()
-    _, analytic = net.gradients(X, y, sample_weight)
-    floor = max(float(np.abs(analytic).max()) / 100, np.finfo(float).tiny)
+    loss, analytic = net.gradients(X, y, sample_weight)
+    floor = max(float(np.abs(analytic).max()) / 100, ROUNDING * max(1.0, abs(loss)))
     chosen = np.arange(theta.size)
     if theta.size > max_parameters:
         keys = generator(check_seed(seed)).random_raw(theta.size)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from pycnn.network import Network
 
 FORMAT = 1
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows
 
 
 def _pack_classes(classes: NDArray[Any] | None) -> dict[str, Any] | None:
@@ -95,35 +95,34 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write beside `path`, sync, rename: a crash leaves the old file or the new one."""
-    path = path.resolve()  # through a link: the file behind it is replaced, not the link
-    handle, temporary = tempfile.mkstemp(
-        dir=path.parent, prefix=f".{path.name[:32]}.", suffix=".tmp"
-    )
+    if path.exists() and not path.is_file():  # a device or a pipe holds nothing to keep
+        with open(path, "wb") as file:
+            file.write(content)
+        return
+    target = path.resolve()  # through a link: the file behind it is replaced, not the link
+    temporary = target.with_name(f".{target.name[:32]}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+    try:
+        # 0o666 less the umask, as any new file; a file that is replaced keeps its permissions.
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from None
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, _mode(path))
-        os.replace(temporary, path)
+        if target.exists():
+            os.chmod(temporary, target.stat().st_mode & 0o777)
+        os.replace(temporary, target)
     except BaseException:
         os.unlink(temporary)
         raise
     if os.name == "posix":  # the rename itself must reach the disk too
-        folder = os.open(path.parent, os.O_RDONLY)
+        folder = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
-
-
-def _mode(path: Path) -> int:
-    """Return the permissions of the file to replace, or those of any new file."""
-    if path.exists():
-        return path.stat().st_mode & 0o777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
 
 
 def read_state(path: str | os.PathLike[str]) -> dict[str, Any]:

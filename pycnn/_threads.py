@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import math
 import os
+import sys
 
+from pycnn.exceptions import DataError
 from pycnn.layers import check_size
 
 _limit: int | None = None
@@ -32,8 +34,12 @@ def _cgroup_quota() -> float:
 def _from_environment() -> int | None:
     for name in ("PYCNN_NUM_THREADS", "OMP_NUM_THREADS"):
         value = os.environ.get(name, "").split(",")[0].strip()
-        if value.isdigit() and int(value) >= 1:
+        if not value:
+            continue
+        if value.isascii() and value.isdecimal() and len(value) < 10 and int(value) > 0:
             return int(value)
+        if name == "PYCNN_NUM_THREADS":  # the other one is other libraries' too
+            raise DataError(f"{name} must be a number of threads of at least 1, got {value!r}")
     return None
 
 
@@ -64,7 +70,7 @@ def set_num_threads(n: int) -> None:
     Parameters
     ----------
     n : int
-        At least 1. Results do not depend on it.
+        At least 1; the core uses at most 64. Results do not depend on it.
     """
     global _limit
-    _limit = check_size(n, "n")
+    _limit = min(check_size(n, "n"), sys.maxsize)

@@ -5,6 +5,7 @@ Each call into a backend does many mini-batches and comes back after about `PERI
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,7 @@ def run(
     shuffle: bool,
     validation: Data | None,
     callbacks: list[Callback],
-    progress: bool | None,
+    progress: bool,
 ) -> None:
     """Train for `epochs` epochs, appending to ``network.history``."""
     history = network.history
@@ -198,22 +199,33 @@ def _is_interactive() -> bool:
     return terminal or "ipykernel" in sys.modules
 
 
-class _Bar:
-    """A progress bar, where one is wanted and tqdm is there."""
+def wants_bar(progress: bool | None) -> bool:
+    """Tell whether to show a progress bar; None: where someone is looking, and tqdm is there.
 
-    def __init__(self, epochs: int, progress: bool | None) -> None:
+    Raises
+    ------
+    ImportError
+        If one is asked for and tqdm is not there.
+    """
+    if not (_is_interactive() if progress is None else progress):
+        return False
+    if importlib.util.find_spec("tqdm") is not None:
+        return True
+    if progress:
+        raise ImportError("progress=True needs tqdm: pip install 'pycnn[progress]'")
+    return False
+
+
+class _Bar:
+    """A progress bar, where one is wanted."""
+
+    def __init__(self, epochs: int, progress: bool) -> None:
         self.epochs = epochs
         self.bar: Any = None
-        if not (_is_interactive() if progress is None else progress):
+        if not progress:
             return
-        try:
-            from tqdm.auto import tqdm
-        except ImportError:
-            if progress:
-                raise ImportError(
-                    "progress=True needs tqdm: pip install 'pycnn[progress]'"
-                ) from None
-            return
+        from tqdm.auto import tqdm
+
         self.bar = tqdm(
             total=epochs,
             bar_format="{desc} |{bar:20}| {percentage:3.0f} % {elapsed}<{remaining}{postfix}",

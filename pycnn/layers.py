@@ -70,14 +70,36 @@ class Dense:
         weight_initializer: str | initializers.Initializer | None = None,
         bias_initializer: str | initializers.Initializer = "zeros",
     ) -> None:
-        self.units = check_size(units, "units")
-        self.activation = activations.check(activation)
+        self._units = check_size(units, "units")
+        self._activation = activations.check(activation)
         if weight_initializer is None:
             weight_initializer = activations.default_initializer(self.activation)
-        self.weight_initializer = initializers.get(weight_initializer, "weight_initializer")
-        self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
+        self._weight_initializer = initializers.get(weight_initializer, "weight_initializer")
+        self._bias_initializer = initializers.get(bias_initializer, "bias_initializer")
         self._W: Array | None = None
         self._b: Array | None = None
+
+    # What the layer is cannot change: a network's buffers have been sized by it.
+
+    @property
+    def units(self) -> int:
+        """Number of neurons, n_l."""
+        return self._units
+
+    @property
+    def activation(self) -> str:
+        """Name of the activation f."""
+        return self._activation
+
+    @property
+    def weight_initializer(self) -> initializers.Initializer:
+        """Where W starts."""
+        return self._weight_initializer
+
+    @property
+    def bias_initializer(self) -> initializers.Initializer:
+        """Where b starts."""
+        return self._bias_initializer
 
     def parameter_count(self, fan_in: int) -> int:
         """Return how many parameters the layer has on top of `fan_in` inputs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import threading
 from typing import TYPE_CHECKING, Any
@@ -65,8 +66,6 @@ class Network:
 
     Attributes
     ----------
-    layers : tuple of Dense
-        Copies of the layers given, with their parameters: ``layers[0].W`` is W^[1].
     classes : ndarray or None
         The label of each class, once `fit` has seen them.
     epochs_trained : int
@@ -119,8 +118,9 @@ class Network:
         self, inputs: int, layers: Sequence[Layer], loss: str, seed: int, backend_name: str
     ) -> None:
         """Give the object its attributes, with all parameters zero."""
-        self.inputs = inputs
-        self.loss = loss
+        self._inputs = inputs
+        self._outputs = layers[-1].units
+        self._loss = loss
         self.seed = seed
         self.classes: NDArray[Any] | None = None
         self.epochs_trained = 0
@@ -142,7 +142,7 @@ class Network:
         for layer, count in zip(layers, counts, strict=True):
             bound.append(layer.bound(self._theta[at : at + count], fan_in))
             fan_in, at = layer.units, at + count
-        self.layers: tuple[Layer, ...] = tuple(bound)
+        self._layers: tuple[Layer, ...] = tuple(bound)
         self._idle_predictors: list[Callable[[Array], Array]] = []
         self._fitting = threading.Lock()
         self._fitting_process = os.getpid()
@@ -150,9 +150,24 @@ class Network:
     # -------------------------------------------------------------- what it is
 
     @property
+    def inputs(self) -> int:
+        """Number of features, n_0."""
+        return self._inputs
+
+    @property
     def outputs(self) -> int:
         """Number of output units, n_L."""
-        return self.layers[-1].units
+        return self._outputs
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers 1 ... L with their parameters: ``layers[0].W`` is W^[1]."""
+        return self._layers
+
+    @property
+    def loss(self) -> str:
+        """Name of the loss."""
+        return self._loss
 
     @property
     def backend(self) -> str:
@@ -255,6 +270,8 @@ class Network:
         ------
         DataError, DataTypeError
             If `batch` is not an integer of at least 1.
+        ShapeError
+            By the callable: if `x` is not such an array.
 
         Examples
         --------
@@ -265,14 +282,16 @@ class Network:
         """
         batch = check_size(batch, "batch")
         run = self._backend.predictor(self._plan, self._theta, batch, self.outputs)
-        size, dtype = batch * self.inputs, self._theta.dtype
+        inputs, dtype = self.inputs, self._theta.dtype
+        shapes = ((batch, inputs), (inputs,)) if batch == 1 else ((batch, inputs),)
 
         def predict_bound(x: Array) -> Array:
-            if x.size != size or x.dtype != dtype:
-                raise ShapeError(
-                    f"x must be a float64 array of shape ({batch}, {self.inputs}), "
-                    f"got {x.dtype} of shape {x.shape}"
-                )
+            if type(x) is not np.ndarray or x.shape not in shapes or x.dtype != dtype:
+                got = f"{x.dtype} of shape {x.shape}" if isinstance(x, np.ndarray) else repr(x)
+                raise ShapeError(f"x must be a float64 array of shape {shapes[0]}, got {got}")
+            flags = x.flags
+            if not (flags.c_contiguous and flags.aligned):
+                raise ShapeError("x must be contiguous; np.ascontiguousarray(x) is")
             return run(x)
 
         return predict_bound
@@ -487,6 +506,7 @@ class Network:
             batch_size = check_size(batch_size, "batch_size")
         optimizer = optimizers.get(optimizer)
         hooks = as_callbacks(callbacks)
+        progress = _training.wants_bar(progress)
         validation_split = _data.check_share(validation_split)
         if validation_data is not None and validation_split:
             raise DataError("give validation_data or validation_split, not both")
@@ -495,7 +515,11 @@ class Network:
             by_class = _data.class_weights(class_weight, targets, self.loss, self.outputs)
             weighted = data
             if by_class is not None:
-                weight = by_class if data.weight is None else data.weight * by_class
+                weight: Array | None = by_class
+                if data.weight is not None:
+                    with np.errstate(over="ignore"):
+                        weight = by_class * data.weight
+                    weight = _data.as_weights(weight, "sample_weight * class_weight", data.rows)
                 weighted = data._replace(weight=weight)
             validation = self._validation(validation_data, targets.classes)
             if validation_split:
@@ -601,7 +625,7 @@ class Network:
         self._theta[:] = state["parameters"]
         self.classes = state["classes"]
         self.epochs_trained = state["epochs_trained"]
-        self.metadata = dict(state["metadata"])
+        self.metadata = copy.deepcopy(state["metadata"])
 
 
 @contextlib.contextmanager

@@ -175,7 +175,8 @@ def test_a_missing_core_is_no_matter_where_the_fallback_was_chosen(run_python):
         ({"PYCNN_NUM_THREADS": "3", "OMP_NUM_THREADS": "5"}, 3),
         ({"OMP_NUM_THREADS": "5"}, 5),
         ({"OMP_NUM_THREADS": "4,2"}, 4),
-        ({"PYCNN_NUM_THREADS": "0", "OMP_NUM_THREADS": "6"}, 6),
+        ({"PYCNN_NUM_THREADS": "", "OMP_NUM_THREADS": "6"}, 6),
+        ({"OMP_NUM_THREADS": "7,0"}, 7),
     ],
 )
 def test_the_environment_sets_the_number_of_threads(run_python, environment, threads):
@@ -217,3 +218,9 @@ def test_load_digits_equals_scikit_learns():
     # of scikit-learn 1.9.1's load_digits(), data and target
     theirs = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
     assert hashlib.sha256(content).hexdigest() == theirs
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "²", "9" * 20])
+def test_a_number_of_threads_that_is_none_is_refused(run_python, value):
+    code = "import pycnn\ntry:\n pycnn.config()\nexcept pycnn.PycnnError as e:\n print(e)"
+    assert "PYCNN_NUM_THREADS" in run_python(code, PYCNN_NUM_THREADS=value, PYTHONUTF8="1")

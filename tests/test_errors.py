@@ -484,3 +484,36 @@ def test_summary_prints_shapes_and_counts(backend, capsys):
     shown = capsys.readouterr().out
     for text in ("(32, 64)", "(10, 32)", "2,080", "330", "2,410 parameters", backend):
         assert text in shown
+
+
+def test_what_sizes_the_buffers_cannot_be_assigned(backend):
+    net = Network(3, [Dense(3)], seed=0, backend=backend)
+    for holder, name in (
+        (net, "inputs"),
+        (net, "outputs"),
+        (net, "layers"),
+        (net, "loss"),
+        (net.layers[0], "units"),
+        (net.layers[0], "activation"),
+    ):
+        with pytest.raises(AttributeError):
+            setattr(holder, name, getattr(holder, name))
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_predictor_takes_its_own_shape_only(backend, batch):
+    net = Network(3, [Dense(2)], seed=0, backend=backend)
+    predict = net.predictor(batch)
+    x = np.random.default_rng(0).normal(size=(batch, 3))
+    np.testing.assert_array_equal(predict(x), net.predict(x))
+    wrong = (x.T.copy() if batch > 1 else x[0, :2], x.astype(np.float32), x.tolist(), None)
+    for value in (*wrong, np.zeros((batch, 6))[:, ::2]):
+        with pytest.raises(pycnn.exceptions.ShapeError, match="x must be"):
+            predict(value)
+
+
+@pytest.mark.parametrize("y", [["a", float("nan")] * 5, ["a", 1] * 5, ["a", None] * 5])
+def test_labels_of_mixed_kinds_are_refused(backend, y):
+    net = Network(1, [Dense(2, "softmax")], seed=0, backend=backend)
+    with pytest.raises(pycnn.exceptions.DataTypeError, match="y must hold labels of one type"):
+        net.fit(np.zeros((10, 1)), y)

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import stat
+import threading
 
 import numpy as np
 import pytest
@@ -522,3 +523,18 @@ def test_pickle_works_with_every_protocol(backend, protocol):
 def test_a_layer_can_be_pickled_by_itself():
     layer = pickle.loads(pickle.dumps(Dense(4, "relu")))
     assert repr(layer) == "Dense(4, 'relu')"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX")
+def test_saving_to_a_pipe_writes_into_it(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    net = pycnn.Network(2, [pycnn.Dense(1)], seed=0)
+    received = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()))
+    reader.start()
+    net.save(pipe)
+    reader.join()
+    net.save(tmp_path / "file")
+    assert pipe.is_fifo()
+    assert received == [(tmp_path / "file").read_bytes()]

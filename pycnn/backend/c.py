@@ -120,6 +120,8 @@ class Plan:
         except IndexError:
             workspace = None
         if workspace is None or workspace[0] < batch or workspace[1] < mode:
+            if workspace is not None:  # one that will do for both callers
+                batch, mode = max(batch, workspace[0]), max(mode, workspace[1])
             out = ffi.new("pycnn_workspace **")
             _check(lib.pycnn_workspace_create(out, self.network, batch, mode))
             workspace = batch, mode, ffi.gc(out[0], lib.pycnn_workspace_destroy)
