@@ -1,0 +1,269 @@
+// Trains small networks whose shapes cross the edges of all tiles, and prints a hash of each one's
+// parameters, gradients and predictions: the same for every instruction set with fused
+// multiply-adds and for any number of threads.
+//
+//     cc -O2 -ffp-contract=off -Icsrc csrc/*.c tests/c/hash_run.c -o hash_run -pthread -lm
+//     ./hash_run [THREADS]
+//
+// All numbers that go in are made here, of integers: nothing depends on a library.
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pycnn.h"
+
+#define COUNT_OF(array) (sizeof(array) / sizeof *(array))
+
+enum { MOST_LAYERS = 3, EPOCHS = 2 };
+
+static void stop(const char *what)
+{
+    printf("hash_run: %s\n", what);
+    exit(EXIT_FAILURE);
+}
+
+static void succeed(int status)
+{
+    if (status != PYCNN_OK) {
+        stop(pycnn_strerror(status));
+    }
+}
+
+static void *allocate(size_t count, size_t size)
+{
+    void *block = calloc(count + 1, size);
+    if (block == NULL) {
+        stop("out of memory");
+    }
+    return block;
+}
+
+/* splitmix64 */
+static uint64_t random_bits(uint64_t *state)
+{
+    uint64_t z = *state += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+/* In [-1,1), exactly. */
+static double random_number(uint64_t *state)
+{
+    return (double)(int64_t)(random_bits(state) >> 11) * 0x1p-52 - 1;
+}
+
+/* FNV-1a over the bits of the numbers, lowest byte first. */
+static uint64_t hash_of(uint64_t hash, const double *x, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint64_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        for (int byte = 0; byte < 8; byte++) {
+            hash = (hash ^ (bits >> (8 * byte) & 0xff)) * 0x100000001b3u;
+        }
+    }
+    return hash;
+}
+
+#define HASH_START 0xcbf29ce484222325u
+
+typedef struct {
+    size_t inputs;
+    pycnn_layer_spec layers[MOST_LAYERS];
+    size_t depth;
+    int loss;
+    size_t batch;
+    size_t rows;
+} run;
+
+typedef struct {
+    double *theta, *grad, *prediction;
+    double *x, *y, *weight;
+    size_t *label, *order;
+    size_t parameters, outputs;
+    pycnn_dataset data;
+} buffers;
+
+/* Targets as the loss wants them: any, in [0,1], classes by label or, every other time, one-hot. */
+static void make_targets(buffers *b, const run *r, uint64_t *state)
+{
+    for (size_t i = 0; i < r->rows * b->outputs; i++) {
+        b->y[i] = r->loss == PYCNN_MSE ? random_number(state) : 0.5 + 0.5 * random_number(state);
+    }
+    b->data.y = b->y;
+    if (r->loss != PYCNN_CATEGORICAL_CROSSENTROPY) {
+        return;
+    }
+    memset(b->y, 0, r->rows * b->outputs * sizeof *b->y);
+    for (size_t i = 0; i < r->rows; i++) {
+        b->label[i] = random_bits(state) % b->outputs;
+        b->y[i * b->outputs + b->label[i]] = 1;
+    }
+    b->data.y = r->batch % 2 == 0 ? b->y : NULL;
+}
+
+static void make_buffers(buffers *b, const run *r, const pycnn_network *net, uint64_t *state)
+{
+    b->parameters = pycnn_network_parameter_count(net);
+    b->outputs = r->layers[r->depth - 1].units;
+    b->theta = allocate(b->parameters, sizeof(double));
+    b->grad = allocate(b->parameters, sizeof(double));
+    b->prediction = allocate(r->rows * b->outputs, sizeof(double));
+    b->x = allocate(r->rows * r->inputs, sizeof(double));
+    b->y = allocate(r->rows * b->outputs, sizeof(double));
+    b->weight = allocate(r->rows, sizeof(double));
+    b->label = allocate(r->rows, sizeof(size_t));
+    b->order = allocate(EPOCHS * r->rows, sizeof(size_t));
+    for (size_t i = 0; i < b->parameters; i++) {
+        b->theta[i] = 0.25 * random_number(state);
+    }
+    for (size_t i = 0; i < r->rows * r->inputs; i++) {
+        b->x[i] = random_number(state);
+    }
+    for (size_t i = 0; i < r->rows; i++) {
+        b->weight[i] = 1 + (double)(random_bits(state) % 3);
+    }
+    for (size_t i = 0; i < EPOCHS * r->rows; i++) { /* any rows: some twice, some never */
+        b->order[i] = random_bits(state) % r->rows;
+    }
+    b->data = (pycnn_dataset){.rows = r->rows, .x = b->x, .label = b->label};
+    b->data.weight = r->batch % 3 == 0 ? b->weight : NULL;
+    make_targets(b, r, state);
+}
+
+static void free_buffers(buffers *b)
+{
+    free(b->theta), free(b->grad), free(b->prediction), free(b->x), free(b->y);
+    free(b->weight), free(b->label), free(b->order);
+}
+
+/* A row's prediction does not depend on the rows beside it. */
+static void check_rows_alone(const buffers *b, const run *r, const pycnn_network *net,
+                             pycnn_workspace *ws)
+{
+    double *alone = allocate(b->outputs, sizeof(double));
+    for (size_t i = 0; i < r->rows; i += 7) {
+        succeed(pycnn_predict(alone, net, ws, b->theta, b->x + i * r->inputs, 1));
+        if (memcmp(alone, b->prediction + i * b->outputs, b->outputs * sizeof(double)) != 0) {
+            stop("a row's prediction depends on the rows beside it");
+        }
+    }
+    free(alone);
+}
+
+/* Gradients before and predictions after EPOCHS epochs, and the parameters. */
+static uint64_t train(const run *r, pycnn_threads *threads, uint64_t seed)
+{
+    pycnn_network *net;
+    pycnn_workspace *ws;
+    buffers b;
+    pycnn_totals sums, totals[EPOCHS] = {{0}};
+    succeed(pycnn_network_create(&net, r->inputs, r->layers, r->depth, r->loss));
+    make_buffers(&b, r, net, &seed);
+    succeed(pycnn_workspace_create(&ws, net, r->batch, PYCNN_BACKWARD));
+    pycnn_workspace_set_threads(ws, threads);
+
+    uint64_t hash = HASH_START;
+    succeed(pycnn_gradients(&sums, b.grad, net, ws, b.theta, &b.data)); /* piece by piece */
+    hash = hash_of(hash, b.grad, b.parameters);
+    hash = hash_of(hash, &sums.loss, 1);
+
+    pycnn_training state = {.epochs = EPOCHS, .batch_size = r->batch, .learning_rate = 0.0625};
+    state.order = b.order;
+    state.totals = totals;
+    size_t steps;
+    succeed(pycnn_train(&steps, b.theta, &state, net, ws, &b.data, SIZE_MAX));
+    hash = hash_of(hash, b.theta, b.parameters);
+    for (size_t e = 0; e < EPOCHS; e++) {
+        hash = hash_of(hash, &totals[e].loss, 1);
+        hash = hash_of(hash, &totals[e].correct, 1);
+    }
+
+    succeed(pycnn_predict(b.prediction, net, ws, b.theta, b.x, r->rows));
+    hash = hash_of(hash, b.prediction, r->rows * b.outputs);
+    succeed(pycnn_evaluate(&sums, net, ws, b.theta, &b.data));
+    hash = hash_of(hash, &sums.loss, 1);
+    check_rows_alone(&b, r, net, ws);
+
+    pycnn_workspace_destroy(ws);
+    pycnn_network_destroy(net);
+    free_buffers(&b);
+    return hash;
+}
+
+static uint64_t hash_of_all = HASH_START;
+
+static void report(const run *r, pycnn_threads *threads)
+{
+    static uint64_t seed;
+    const uint64_t hash = train(r, threads, ++seed);
+    printf("%zu", r->inputs);
+    for (size_t l = 0; l < r->depth; l++) {
+        printf("-%zu", r->layers[l].units);
+    }
+    printf(" batch %zu: %016llx\n", r->batch, (unsigned long long)hash);
+    double as_number; /* of the same bits */
+    memcpy(&as_number, &hash, sizeof hash);
+    hash_of_all = hash_of(hash_of_all, &as_number, 1);
+}
+
+static void run_small_networks(pycnn_threads *threads)
+{
+    /* One vector, one tile and two tiles of 2, 4 and 8 lanes, less one, exactly, and one more. */
+    static const size_t widths[] = {1, 7, 8, 9, 23, 24, 25, 33, 67, 130};
+    static const size_t batches[] = {1, 2, 7, 8, 9, 31, 33, 129, 300};
+    static const int hidden[] = {PYCNN_TANH, PYCNN_SIGMOID, PYCNN_RELU, PYCNN_LINEAR, PYCNN_SOFTMAX};
+    static const struct {
+        int activation, loss;
+    } ends[] = {
+        {PYCNN_LINEAR, PYCNN_MSE},
+        {PYCNN_SIGMOID, PYCNN_BINARY_CROSSENTROPY},
+        {PYCNN_SOFTMAX, PYCNN_CATEGORICAL_CROSSENTROPY},
+        {PYCNN_TANH, PYCNN_MSE},
+        {PYCNN_SOFTMAX, PYCNN_MSE},
+    };
+    enum { W = COUNT_OF(widths), B = COUNT_OF(batches), H = COUNT_OF(hidden), E = COUNT_OF(ends) };
+    for (size_t i = 0; i < 4 * B; i++) {
+        const size_t turn = i / B;
+        /* The steps through the widths differ, so that neighbours meet in many combinations. */
+        const size_t middle = widths[(W - 1 + 7 * i) % W], out = widths[(2 + i + turn) % W];
+        run r = {.inputs = widths[(W - 1 + 3 * i + turn) % W]};
+        r.layers[r.depth++] = (pycnn_layer_spec){PYCNN_DENSE, hidden[i % H], middle};
+        if (turn % 2 == 1) {
+            r.layers[r.depth++] = (pycnn_layer_spec){PYCNN_DENSE, hidden[(i + 1) % H], 25};
+        }
+        r.layers[r.depth++] = (pycnn_layer_spec){PYCNN_DENSE, ends[i % E].activation, out};
+        r.loss = ends[i % E].loss;
+        r.batch = batches[i % B];
+        r.rows = r.batch < 20 ? 41 : r.batch + r.batch / 2; /* the last batch is a smaller one */
+        report(&r, threads);
+    }
+}
+
+/* Enough work for all threads; wider than the blocks of the matrix kernel. */
+static void run_large_networks(pycnn_threads *threads)
+{
+    static const run runs[] = {
+        {130, {{0, PYCNN_TANH, 67}, {0, PYCNN_SIGMOID, 33}}, 2, PYCNN_BINARY_CROSSENTROPY, 300, 450},
+        {300, {{0, PYCNN_RELU, 67}, {0, PYCNN_SOFTMAX, 9}}, 2, PYCNN_CATEGORICAL_CROSSENTROPY, 129, 300},
+        {67, {{0, PYCNN_SIGMOID, 258}, {0, PYCNN_TANH, 25}}, 2, PYCNN_MSE, 128, 200},
+    };
+    for (size_t i = 0; i < COUNT_OF(runs); i++) {
+        report(&runs[i], threads);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    pycnn_threads *threads = NULL;
+    if (argc > 1) {
+        succeed(pycnn_threads_create(&threads, strtoul(argv[1], NULL, 10)));
+    }
+    run_small_networks(threads);
+    run_large_networks(threads);
+    pycnn_threads_destroy(threads);
+    printf("%s %016llx\n", pycnn_isa(), (unsigned long long)hash_of_all);
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,599 @@
+// Tests the kernels of each instruction set that runs here, one by one.
+//
+//     cc -O2 -ffp-contract=off -Icsrc csrc/*.c tests/c/test_kernels.c -o test_kernels -pthread -lm
+//
+// Where sums of products are concerned the kernels promise bits: one chain of fused multiply-adds
+// in index order. So they must equal a loop around C's fma() exactly; the plain kernels, which do
+// not fuse, must agree within a bound. All buffers end at an unmapped page.
+#if defined(__linux__)
+#define _DEFAULT_SOURCE 1 /* MAP_ANONYMOUS, also with -std=c11 */
+#endif
+
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+
+#if defined(__unix__) || defined(__APPLE__)
+#include <sys/mman.h>
+#include <unistd.h>
+#define HAVE_GUARD_PAGES 1
+#endif
+
+#include "cpu.h"
+#include "kernels.h"
+#include "simd.h"
+
+#define COUNT_OF(array) (sizeof(array) / sizeof *(array))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+
+/* The unit roundoff: a rounded result is off by at most this part of it. */
+#define ROUNDOFF (DBL_EPSILON / 2)
+
+/* ---------------------------------------------------------------- the frame */
+
+static size_t passed, failed;
+static char where[160]; /* what is being tested */
+
+static void check(bool good, const char *what)
+{
+    if (good) {
+        passed++;
+    } else if (failed++ < 20) {
+        printf("failed: %s: %s\n", where, what);
+    }
+}
+
+#define AT(...) snprintf(where, sizeof where, __VA_ARGS__)
+
+/* The worst difference of a kernel from its plain twin so far, as a part of what is allowed. */
+static struct {
+    const char *name;
+    double part;
+} worst[32];
+
+static void note(const char *name, double part)
+{
+    size_t i = 0;
+    while (i < COUNT_OF(worst) - 1 && worst[i].name != NULL && strcmp(worst[i].name, name) != 0) {
+        i++;
+    }
+    worst[i].name = name;
+    worst[i].part = MAX(worst[i].part, part);
+}
+
+/* |x - y| <= bound, or the same infinity or NaN */
+static bool near_enough(const char *name, double x, double y, double bound)
+{
+    if (x == y || (isnan(x) && isnan(y))) {
+        note(name, 0);
+        return true;
+    }
+    note(name, fabs(x - y) / bound);
+    return fabs(x - y) <= bound;
+}
+
+static bool same_bits(const double *x, const double *y, size_t count)
+{
+    return memcmp(x, y, count * sizeof *x) == 0;
+}
+
+/* ---------------------------------------------------------------- buffers that end at a hole */
+
+enum { SLOT = 1 << 18, MARGIN = 8 }; /* doubles */
+
+/* Each buffer of a test has a slot, made once; its end is where the hole begins. */
+typedef struct {
+    double *end;
+    double *start; /* of what was handed out last; MARGIN marks lie before it */
+} slot;
+
+static const double MARK = -1234.5;
+
+static double *new_slot(void)
+{
+    const size_t bytes = (size_t)SLOT * sizeof(double);
+#if defined(HAVE_GUARD_PAGES)
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const size_t whole = round_up(bytes, page);
+    char *block = mmap(NULL, whole + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (block == MAP_FAILED || mprotect(block + whole, page, PROT_NONE) != 0) {
+        printf("the test program itself is out of memory\n");
+        exit(EXIT_FAILURE);
+    }
+    return (double *)(block + whole);
+#else
+    double *block = malloc(bytes + MARGIN * sizeof(double));
+    if (block == NULL) {
+        printf("the test program itself is out of memory\n");
+        exit(EXIT_FAILURE);
+    }
+    for (size_t i = 0; i < MARGIN; i++) {
+        block[SLOT + i] = MARK;
+    }
+    return block + SLOT;
+#endif
+}
+
+static double *place(slot *s, size_t count)
+{
+    if (count + MARGIN > SLOT) {
+        printf("a slot of the test program is too small for %zu numbers\n", count);
+        exit(EXIT_FAILURE);
+    }
+    if (s->end == NULL) {
+        s->end = new_slot();
+    }
+    s->start = s->end - count;
+    for (size_t i = 1; i <= MARGIN; i++) {
+        s->start[-(ptrdiff_t)i] = MARK;
+    }
+    return s->start;
+}
+
+/* Nothing was written before the buffer, nor, where there is no hole, behind it. */
+static bool untouched_around(const slot *s)
+{
+    for (size_t i = 1; i <= MARGIN; i++) {
+        if (s->start[-(ptrdiff_t)i] != MARK) {
+            return false;
+        }
+    }
+#if !defined(HAVE_GUARD_PAGES)
+    for (size_t i = 0; i < MARGIN; i++) {
+        if (s->end[i] != MARK) {
+            return false;
+        }
+    }
+#endif
+    return true;
+}
+
+/* splitmix64: the same numbers everywhere. */
+static uint64_t state;
+
+static double uniform(double low, double high)
+{
+    uint64_t z = state += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return low + (high - low) * ((double)((z ^ (z >> 31)) >> 11) * 0x1p-53);
+}
+
+static double *place_random(slot *s, size_t count, double low, double high)
+{
+    double *x = place(s, count);
+    for (size_t i = 0; i < count; i++) {
+        x[i] = uniform(low, high);
+    }
+    return x;
+}
+
+static double *place_copy(slot *s, const double *x, size_t count)
+{
+    return memcpy(place(s, count), x, count * sizeof *x);
+}
+
+/* ---------------------------------------------------------------- product */
+
+typedef struct {
+    size_t rows, depth, stride;
+    size_t row_stride, column_stride;
+    bool has_bias;
+} product_case;
+
+static void test_product(const kernel_table *kernels, const product_case *c)
+{
+    static slot matrix_slot, in_slot, bias_slot, out_slot, plain_slot;
+    AT("%s product %zux%zu @ %zux%zu, strides %zu and %zu, bias %d", kernels->name, c->rows, c->depth,
+       c->depth, c->stride, c->row_stride, c->column_stride, c->has_bias);
+    const size_t last = (c->rows - 1) * c->row_stride + (c->depth - 1) * c->column_stride;
+    const size_t room = c->stride == 1 ? round_up(c->rows, kernels->lanes) : c->rows * c->stride;
+    const double *matrix = place_random(&matrix_slot, last + 1, -1, 1);
+    const double *in = place_random(&in_slot, c->depth * c->stride, -1, 1);
+    const double *bias = c->has_bias ? place_random(&bias_slot, c->rows, -1, 1) : NULL;
+    double *out = place_random(&out_slot, room, 5, 6);
+    double *plain = place(&plain_slot, c->rows * c->stride);
+    kernels->product(out, matrix, c->row_stride, c->column_stride, in, bias, c->rows, c->depth,
+                     c->stride);
+    pycnn_kernels_baseline.product(plain, matrix, c->row_stride, c->column_stride, in, bias, c->rows,
+                                   c->depth, c->stride);
+    bool exact = true, near_plain = true;
+    for (size_t r = 0; r < c->rows; r++) {
+        for (size_t i = 0; i < c->stride; i++) {
+            double sum = 0, terms = 0;
+            for (size_t k = 0; k < c->depth; k++) {
+                const double m = matrix[r * c->row_stride + k * c->column_stride];
+                sum = fma(m, in[k * c->stride + i], sum);
+                terms += fabs(m * in[k * c->stride + i]);
+            }
+            sum += bias == NULL ? 0 : bias[r];
+            terms += bias == NULL ? 0 : fabs(bias[r]);
+            const double got = out[r * c->stride + i];
+            exact &= same_bits(&got, &sum, 1);
+            /* Two chains of depth + 1 sums; the plain one rounds its products too. */
+            near_plain &= near_enough("product", got, plain[r * c->stride + i],
+                                      (double)(2 * c->depth + 3) * ROUNDOFF * terms);
+        }
+    }
+    check(exact, "one chain of fused multiply-adds");
+    check(near_plain, "near the plain kernel");
+    check(untouched_around(&out_slot), "nothing is written around the output");
+}
+
+/* W @ A: the matrix by rows; W^T @ delta: by columns. Both also with longer rows than needed. */
+static void test_product_orders(const kernel_table *kernels, size_t rows, size_t depth, size_t stride)
+{
+    for (size_t padding = 0; padding < 6; padding += 3) {
+        test_product(kernels, &(product_case){rows, depth, stride, depth + padding, 1, true});
+        test_product(kernels, &(product_case){rows, depth, stride, 1, rows + padding, false});
+    }
+    test_product(kernels, &(product_case){rows, depth, stride, depth, 1, false});
+    if (stride > 1) { /* what no layer asks for yet */
+        test_product(kernels, &(product_case){rows, depth, stride, 1, rows, true});
+    }
+}
+
+static void test_products(const kernel_table *kernels)
+{
+    /* The largest tiles are 8 rows and, with 8 lanes, 24 samples: up to two of them and one more. */
+    static const size_t depths[] = {1, 2, 3, 5, 8, 9, 17};
+    for (size_t rows = 1; rows <= 17; rows++) {
+        for (size_t stride = kernels->lanes; stride <= 56; stride += kernels->lanes) {
+            if (kernels->lanes < 8 && stride > 26 && stride % 8 != 0) {
+                continue; /* two of their tiles and one vector more are below 26 */
+            }
+            test_product_orders(kernels, rows, depths[(rows + stride) % COUNT_OF(depths)], stride);
+            test_product_orders(kernels, rows, 4, stride);
+        }
+    }
+    /* One sample: vectors run along the matrix, 1 to 4 of them at a time. */
+    for (size_t rows = 1; rows <= 67; rows += rows < 18 ? 1 : rows == 18 ? 13 : 1) {
+        for (size_t depth = 1; depth <= 18; depth++) {
+            test_product_orders(kernels, rows, depth, 1);
+        }
+        test_product_orders(kernels, rows, 300, 1);
+    }
+    /* Wide strides: the matrix is copied, 256 columns at a time. */
+    static const size_t deep[] = {7, 255, 256, 257, 513};
+    for (size_t d = 0; d < COUNT_OF(deep); d++) {
+        for (size_t stride = 120; stride <= 136; stride += 8) {
+            test_product_orders(kernels, 17, deep[d], stride);
+        }
+        test_product_orders(kernels, 6, deep[d], 128);
+        test_product_orders(kernels, 9, deep[d], 128);
+    }
+}
+
+/* ---------------------------------------------------------------- gradient */
+
+/* sum[rows,fan_in+1], starting from `sum` itself, and the absolute values of all terms */
+static void reference_gradient(double *sum, double *terms, const gradient_terms *slices, size_t count,
+                               size_t row_stride, size_t rows, size_t fan_in)
+{
+    for (size_t j = 0; j < rows; j++) {
+        for (size_t k = 0; k <= fan_in; k++) {
+            double *s = &sum[j * (fan_in + 1) + k], *t = &terms[j * (fan_in + 1) + k];
+            *t = fabs(*s);
+            for (size_t n = 0; n < count; n++) {
+                for (size_t i = 0; i < slices[n].batch; i++) {
+                    const double d = slices[n].delta[j * slices[n].stride + i];
+                    const double a = slices[n].input_rows[i * row_stride + k];
+                    *s = fma(d, a, *s);
+                    *t += fabs(d * a);
+                }
+            }
+        }
+    }
+}
+
+typedef struct {
+    size_t rows, fan_in;
+    size_t batches[3]; /* of each slice; 0 ends them */
+} gradient_case;
+
+static void test_gradient(const kernel_table *kernels, const gradient_case *c, gradient_use use)
+{
+    enum { MOST = 128 * 128 };
+    static slot weight_slot, bias_slot, plain_weight_slot, plain_bias_slot, delta_slots[3], input_slots[3];
+    static double sum[MOST], terms[MOST];
+    AT("%s gradient %zux%zu, batches %zu %zu %zu, use %d", kernels->name, c->rows, c->fan_in,
+       c->batches[0], c->batches[1], c->batches[2], (int)use);
+    const size_t row_stride = round_up(c->fan_in + 1, kernels->lanes);
+    gradient_terms slices[3];
+    size_t count = 0, samples = 0;
+    for (; count < COUNT_OF(slices) && c->batches[count] > 0; count++) {
+        const size_t batch = c->batches[count];
+        const size_t stride = batch == 1 ? 1 : round_up(batch, kernels->lanes);
+        double *input = place_random(&input_slots[count], batch * row_stride, -1, 1);
+        for (size_t i = 0; i < batch; i++) {
+            input[i * row_stride + c->fan_in] = 1;
+        }
+        const double *delta = place_random(&delta_slots[count], c->rows * stride, -1, 1);
+        slices[count] = (gradient_terms){delta, stride, input, batch};
+        samples += batch;
+    }
+    double *weight = place_random(&weight_slot, c->rows * c->fan_in, -1, 1);
+    double *bias = place_random(&bias_slot, c->rows, -1, 1);
+    double *plain_weight = place_copy(&plain_weight_slot, weight, c->rows * c->fan_in);
+    double *plain_bias = place_copy(&plain_bias_slot, bias, c->rows);
+    const double step = 0.125 / 3;
+
+    for (size_t j = 0; j < c->rows; j++) {
+        for (size_t k = 0; k <= c->fan_in; k++) {
+            const double start = k < c->fan_in ? weight[j * c->fan_in + k] : bias[j];
+            sum[j * (c->fan_in + 1) + k] = use == GRADIENT_ADD ? start : 0;
+        }
+    }
+    reference_gradient(sum, terms, slices, count, row_stride, c->rows, c->fan_in);
+    for (size_t j = 0; use == GRADIENT_DESCEND && j < c->rows; j++) {
+        for (size_t k = 0; k <= c->fan_in; k++) {
+            const double start = k < c->fan_in ? weight[j * c->fan_in + k] : bias[j];
+            double *s = &sum[j * (c->fan_in + 1) + k];
+            *s = fma(-step, *s, start);
+            terms[j * (c->fan_in + 1) + k] += fabs(start); /* step < 1 */
+        }
+    }
+
+    kernels->gradient(weight, bias, use, step, slices, count, row_stride, c->rows, c->fan_in);
+    pycnn_kernels_baseline.gradient(plain_weight, plain_bias, use, step, slices, count, row_stride,
+                                    c->rows, c->fan_in);
+    bool exact = true, near_plain = true;
+    for (size_t j = 0; j < c->rows; j++) {
+        for (size_t k = 0; k <= c->fan_in; k++) {
+            const size_t at = j * (c->fan_in + 1) + k;
+            const double got = k < c->fan_in ? weight[j * c->fan_in + k] : bias[j];
+            const double plain = k < c->fan_in ? plain_weight[j * c->fan_in + k] : plain_bias[j];
+            exact &= same_bits(&got, &sum[at], 1);
+            near_plain &= near_enough("gradient", got, plain,
+                                      (double)(2 * samples + 4) * ROUNDOFF * terms[at]);
+        }
+    }
+    check(exact, "one chain of fused multiply-adds");
+    check(near_plain, "near the plain kernel");
+    check(untouched_around(&weight_slot) && untouched_around(&bias_slot),
+          "nothing is written around the output");
+}
+
+static void test_gradients(const kernel_table *kernels)
+{
+    /* Batches of 1 alone are a path of their own; a slice of 1 among others is not. */
+    static const size_t batches[][3] = {{1}, {2}, {8}, {11}, {1, 1}, {8, 8, 3}, {9, 1}};
+    static const gradient_use uses[] = {GRADIENT_SET, GRADIENT_ADD, GRADIENT_DESCEND};
+    for (size_t rows = 1; rows <= 17; rows++) {
+        for (size_t fan_in = 1; fan_in <= 57; fan_in++) {
+            for (size_t u = 0; u < COUNT_OF(uses); u++) {
+                const size_t pick = (rows + fan_in + u) % COUNT_OF(batches);
+                gradient_case c = {rows, fan_in, {0}};
+                memcpy(c.batches, batches[pick], sizeof c.batches);
+                test_gradient(kernels, &c, uses[u]);
+                test_gradient(kernels, &(gradient_case){rows, fan_in, {1}}, uses[u]);
+            }
+        }
+    }
+    for (size_t b = 0; b < COUNT_OF(batches); b++) {
+        for (size_t u = 0; u < COUNT_OF(uses); u++) {
+            gradient_case c = {67, 130, {0}};
+            memcpy(c.batches, batches[b], sizeof c.batches);
+            test_gradient(kernels, &c, uses[u]);
+        }
+    }
+}
+
+static void test_descend(const kernel_table *kernels)
+{
+    static slot theta_slot, grad_slot, plain_slot, fused_slot;
+    for (size_t count = 0; count <= 67; count++) {
+        AT("%s descend %zu", kernels->name, count);
+        double *theta = place_random(&theta_slot, count, -1, 1);
+        const double *grad = place_random(&grad_slot, count, -1, 1), step = 1.0 / 3;
+        double *plain = place_copy(&plain_slot, theta, count);
+        double *fused = place_copy(&fused_slot, theta, count);
+        kernels->descend(theta, grad, step, count);
+        pycnn_kernels_baseline.descend(plain, grad, step, count);
+        bool near_plain = true;
+        for (size_t i = 0; i < count; i++) {
+            near_plain &= near_enough("descend", theta[i], plain[i],
+                                      3 * ROUNDOFF * (fabs(fused[i]) + fabs(step * grad[i])));
+            fused[i] = fma(-step, grad[i], fused[i]);
+        }
+        check(same_bits(theta, fused, count), "a fused multiply-add each");
+        check(near_plain, "near the plain kernel");
+        check(untouched_around(&theta_slot), "nothing is written around theta");
+    }
+}
+
+/* ---------------------------------------------------------------- activations */
+
+static const char *const activation_names[] = {"linear", "sigmoid", "relu", "tanh", "softmax"};
+
+/* Values that a random one is unlikely to be. */
+static double *place_logits(slot *s, size_t count, size_t stride)
+{
+    static const double special[] = {0.0,     -0.0,    INFINITY, -INFINITY, NAN,   1e-310, -1e-310, 40,
+                                     -40,     750,     -750,     1e300,     -1e300, 0.35,   -0.35};
+    double *z = place_random(s, count, -20, 20);
+    for (size_t i = 0; i < COUNT_OF(special) && stride > 1; i++) {
+        z[(i * 7 + 3) % count] = special[i];
+    }
+    return z;
+}
+
+/* How far a may be from its plain twin, in units of a's own roundoff. tanh: 2 ulp of ours and 1 of
+ * libm's; sigmoid: 2 and 3; softmax: libm's exp of a rounded difference of at most 750 in a sum of
+ * `units`. An ulp is at most two roundoffs. */
+static double activation_bound(int activation, size_t units)
+{
+    switch (activation) {
+    case PYCNN_SIGMOID: return 10;
+    case PYCNN_TANH: return 6;
+    case PYCNN_SOFTMAX: return 2 * (750 + (double)units + 8);
+    default: return 0;
+    }
+}
+
+static void test_activation(const kernel_table *kernels, int activation, size_t units, size_t stride)
+{
+    static slot z_slot, a_slot, plain_slot, delta_slot, back_slot, plain_back_slot;
+    const activation_ops *ops = &kernels->activations[activation];
+    const activation_ops *plain_ops = &pycnn_activations[activation];
+    const size_t count = round_up(units * stride, kernels->lanes); /* room for whole vectors */
+    AT("%s %s %zux%zu", kernels->name, activation_names[activation], units, stride);
+    double *z = place_logits(&z_slot, count, stride), *a = place(&a_slot, count);
+    double *plain = place(&plain_slot, count);
+    ops->forward(a, z, units, stride);
+    plain_ops->forward(plain, z, units, stride);
+    bool near_plain = true;
+    for (size_t i = 0; i < units * stride; i++) {
+        const double bound = activation_bound(activation, units) * (ROUNDOFF * fabs(plain[i]) + 0x1p-1074);
+        near_plain &= near_enough(activation_names[activation], a[i], plain[i], bound);
+    }
+    check(near_plain, "near the plain kernel");
+    check(untouched_around(&a_slot), "nothing is written around the output");
+    ops->forward(z, z, units, stride);
+    check(same_bits(z, a, units * stride), "in place the same");
+
+    const double *delta = place_random(&delta_slot, count, -1, 1);
+    double *back = place_copy(&back_slot, delta, count);
+    double *plain_back = place_copy(&plain_back_slot, delta, count);
+    ops->backward(back, a, units, stride);
+    plain_ops->backward(plain_back, a, units, stride);
+    near_plain = true;
+    for (size_t i = 0; i < stride; i++) {
+        double mean = 0, terms = 0; /* of softmax */
+        for (size_t j = 0; j < units; j++) {
+            mean = fma(delta[j * stride + i], a[j * stride + i], mean);
+            terms += fabs(delta[j * stride + i] * a[j * stride + i]);
+        }
+        for (size_t j = 0; j < units; j++) {
+            const size_t at = j * stride + i;
+            const double d = delta[at], f = a[at];
+            const double exact[] = {d, d * (f * (1 - f)), f > 0 ? d : 0, d * fma(-f, f, 1), f * (d - mean)};
+            const double bound[] = {0, 0, 0, 3 * ROUNDOFF * fabs(d),
+                                    (double)(2 * units + 4) * ROUNDOFF * fabs(f) * (fabs(d) + terms)};
+            near_plain &= near_enough("derivative", back[at], plain_back[at], bound[activation]);
+            near_plain &= same_bits(&back[at], &exact[activation], 1) || isnan(exact[activation]);
+        }
+    }
+    check(near_plain, "the derivative, to the bit");
+    check(untouched_around(&back_slot), "nothing is written around delta");
+}
+
+/* ---------------------------------------------------------------- losses */
+
+static const char *const loss_names[] = {"mse", "binary", "categorical"};
+
+static void test_loss(const kernel_table *kernels, int loss, size_t units, size_t stride, bool hard)
+{
+    static slot z_slot, a_slot, y_slot, loss_slot, correct_slot, delta_slot;
+    static slot plain_loss_slot, plain_correct_slot, plain_delta_slot;
+    AT("%s %s %zux%zu, targets %s", kernels->name, loss_names[loss], units, stride, hard ? "0 or 1" : "any");
+    const size_t count = round_up(units * stride, kernels->lanes), row = round_up(stride, kernels->lanes);
+    const int activation = pycnn_loss_activation(loss);
+    double *z = place_random(&z_slot, count, -30, 30), *a = place(&a_slot, count);
+    double *y = place_random(&y_slot, count, 0, 1);
+    for (size_t i = 0; hard && i < count; i++) {
+        y[i] = y[i] < 0.3;
+    }
+    pycnn_activations[activation < 0 ? PYCNN_LINEAR : activation].forward(a, z, units, stride);
+    const loss_inputs in = {z, a, y, units, stride};
+    const loss_outputs out = {place(&loss_slot, row), place(&correct_slot, row), place(&delta_slot, count)};
+    const loss_outputs plain = {place(&plain_loss_slot, row), place(&plain_correct_slot, row),
+                                place(&plain_delta_slot, count)};
+    kernels->losses[loss](&out, &in);
+    pycnn_losses[loss](&plain, &in);
+    bool near_plain = true, exact = true;
+    for (size_t i = 0; i < stride; i++) {
+        double squares = 0, y_sum = 0;
+        for (size_t j = 0; j < units; j++) {
+            const double error = a[j * stride + i] - y[j * stride + i];
+            squares = fma(0.5 * error, error, squares);
+            y_sum += y[j * stride + i];
+        }
+        exact &= loss != PYCNN_MSE || same_bits(&out.loss[i], &squares, 1);
+        exact &= out.correct[i] == plain.correct[i];
+        /* All terms of a loss are positive. */
+        near_plain &= near_enough(loss_names[loss], out.loss[i], plain.loss[i],
+                                  (double)(2 * units + 10) * ROUNDOFF * plain.loss[i]);
+        for (size_t j = 0; j < units; j++) {
+            const size_t at = j * stride + i;
+            /* delta is a difference of two terms, each at most a + y in sum. */
+            const double bound = 10 * ROUNDOFF * (fabs(a[at]) * MAX(1, y_sum) + y[at]);
+            near_plain &= near_enough("delta", out.delta[at], plain.delta[at], bound);
+        }
+    }
+    check(exact, "to the bit, where it is so promised");
+    check(near_plain, "near the plain kernel");
+    check(untouched_around(&loss_slot) && untouched_around(&correct_slot) && untouched_around(&delta_slot),
+          "nothing is written around the outputs");
+    double *before = place_copy(&plain_loss_slot, out.loss, row);
+    kernels->losses[loss](&(loss_outputs){out.loss, out.correct, NULL}, &in);
+    check(same_bits(before, out.loss, stride), "the same without delta");
+}
+
+/* A sample's numbers are the same in a column of its own as among others. */
+static void test_column_alone(const kernel_table *kernels, size_t units)
+{
+    static slot many_slot, one_slot;
+    const size_t stride = 2 * kernels->lanes;
+    AT("%s softmax of one of %zu columns", kernels->name, stride);
+    double *many = place_random(&many_slot, units * stride, -9, 9);
+    double *one = place(&one_slot, round_up(units, kernels->lanes));
+    for (size_t j = 0; j < units; j++) {
+        one[j] = many[j * stride + 1];
+    }
+    kernels->activations[PYCNN_SOFTMAX].forward(many, many, units, stride);
+    kernels->activations[PYCNN_SOFTMAX].forward(one, one, units, 1);
+    bool same = true;
+    for (size_t j = 0; j < units; j++) {
+        same &= same_bits(&one[j], &many[j * stride + 1], 1);
+    }
+    check(same, "the same bits");
+}
+
+static void test_elementwise(const kernel_table *kernels)
+{
+    for (size_t units = 1; units <= 17; units++) {
+        for (size_t stride = 1; stride <= 33; stride += stride == 1 ? kernels->lanes - 1 : kernels->lanes) {
+            for (int f = 0; f < ACTIVATION_COUNT; f++) {
+                test_activation(kernels, f, units, stride);
+            }
+            for (int l = 0; l < LOSS_COUNT; l++) {
+                test_loss(kernels, l, units, stride, false);
+                test_loss(kernels, l, units, stride, true);
+            }
+        }
+        test_column_alone(kernels, units);
+    }
+}
+
+int main(void)
+{
+    static const kernel_table *const tables[] = {
+#if HAVE_X86
+        &pycnn_kernels_avx512,
+        &pycnn_kernels_avx2,
+#elif HAVE_NEON
+        &pycnn_kernels_neon,
+#endif
+        &pycnn_kernels_baseline,
+    };
+    for (size_t i = 0; i + 1 < COUNT_OF(tables); i++) {
+        const kernel_table *kernels = tables[i];
+        if ((kernels->feature & ~pycnn_cpu_features()) != 0) {
+            printf("%s: cannot run here\n", kernels->name);
+            continue;
+        }
+        test_products(kernels);
+        test_gradients(kernels);
+        test_descend(kernels);
+        test_elementwise(kernels);
+        printf("%s: worst difference from the plain kernels, as a part of what is allowed:", kernels->name);
+        for (size_t n = 0; n < COUNT_OF(worst) && worst[n].name != NULL; n++) {
+            printf(" %s %.2g", worst[n].name, worst[n].part);
+        }
+        printf("\n");
+        memset(worst, 0, sizeof worst);
+    }
+    printf("%zu passed, %zu failed\n", passed, failed);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

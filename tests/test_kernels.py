@@ -1,0 +1,391 @@
+"""The vector kernels: the same bits everywhere, and functions within 2 ulp of the exact value."""
+
+import os
+import platform
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = sorted(map(str, (ROOT / "csrc").glob("*.c")))
+PROGRAMS = ROOT / "tests" / "c"
+OPTIONS = ["-std=gnu11", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
+
+# What hash_run.c prints at the end, with whatever instruction set, compiler and number of threads.
+# A change here is a change of every trained network's bits: say so in the changelog.
+HASH = "7b56388cec6c01a1"
+
+ARM = platform.machine().lower() in ("arm64", "aarch64")
+NATIVE_ISAS = ["neon"] if ARM else ["avx512", "avx2"]
+ISAS = ["avx512", "avx2", "neon"]
+CROSS_COMPILER = shutil.which("aarch64-linux-gnu-gcc")
+EMULATOR = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
+
+
+def find_compilers():
+    if os.name == "nt":  # gcc there misaligns vectors on the stack, and cl has no vectors
+        return []
+    names = ["gcc", "clang", "cc"]
+    if shutil.which("clang") is None:
+        names += [f"clang-{n}" for n in range(40, 10, -1) if shutil.which(f"clang-{n}")][:1]
+    found = {os.path.realpath(path): name for name in names[::-1] if (path := shutil.which(name))}
+    return list(found.values())[::-1]
+
+
+COMPILERS = find_compilers()
+
+pytestmark = [
+    pytest.mark.skipif(not SOURCES, reason="the C sources are not here: only tests/ is"),
+    pytest.mark.skipif(not COMPILERS, reason="there is no gcc or clang"),
+]
+
+
+def run(*command, data=None, **environment):
+    hidden = ("PYCNN_", "LD_PRELOAD")
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
+    return subprocess.run(
+        command,
+        input=data,
+        env=inherited | environment,
+        capture_output=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def succeed(*command):
+    """Run a compiler, which must succeed and say nothing."""
+    done = run(*command)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stderr == b""
+
+
+class Build:
+    """The programs of tests/c, compiled for one machine by one compiler, side by side."""
+
+    def __init__(self, pool, folder, compiler, isas, runner=(), link=()):
+        self.folder, self.runner, self.isas = folder, runner, isas
+        folder.mkdir()
+        command = [compiler, *OPTIONS, "-I" + str(ROOT / "csrc")]
+        objects = [str(folder / (Path(source).stem + ".o")) for source in SOURCES]
+        compiled = [
+            pool.submit(succeed, *command, "-c", source, "-o", result)
+            for source, result in zip(SOURCES, objects, strict=True)
+        ]
+
+        def make(name, source, *options):
+            result = str(folder / name)
+            libraries = [*link, "-pthread", "-lm"]
+            succeed(*command, str(PROGRAMS / source), *options, "-o", result, *libraries)
+
+        def link_core(name):
+            for one in compiled:
+                one.result()
+            make(name, name + ".c", *objects)
+
+        self.made = {
+            f"math_{isa}": pool.submit(
+                make, f"math_{isa}", "math_run.c", f"-DKERNELS_{isa.upper()}"
+            )
+            for isa in isas
+        }
+        for name in ("hash_run", "test_kernels"):
+            self.made[name] = pool.submit(link_core, name)
+
+    def run(self, name, *arguments, data=None, **environment):
+        self.made[name].result()
+        command = [*self.runner, str(self.folder / name), *map(str, arguments)]
+        return run(*command, data=data, **environment)
+
+    def can_run(self, isa):
+        """Tell whether this machine has the instructions."""
+        if isa not in self.isas:
+            return False
+        done = self.run("hash_run", PYCNN_ISA=isa)
+        return done.returncode == 0 or b"PYCNN_ISA" not in done.stdout
+
+
+@pytest.fixture(scope="module")
+def builds(tmp_path_factory):
+    """Builds by compiler's name; "cross" is for 64-bit ARM, where there is a compiler for it."""
+    folder = tmp_path_factory.mktemp("kernels")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        made = {name: Build(pool, folder / name, name, NATIVE_ISAS) for name in COMPILERS}
+        if CROSS_COMPILER and EMULATOR and not ARM:
+            made["cross"] = Build(
+                pool, folder / "cross", CROSS_COMPILER, ["neon"], [EMULATOR], ["-static"]
+            )
+        yield made
+
+
+@pytest.fixture(scope="module")
+def runnable(builds):
+    """The instruction sets that can be tried here, and a build for each."""
+    return {isa: b for b in list(builds.values())[::-1] for isa in b.isas if b.can_run(isa)}
+
+
+def pick(runnable, isa):
+    if isa not in runnable:
+        reason = "no such processor, nor a cross compiler and an emulator of it"
+        pytest.skip(f"{isa} cannot run here: {reason}")
+    return runnable[isa]
+
+
+# ------------------------------------------------------------------ the same bits
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("isa", ISAS)
+def test_training_ends_in_the_same_bits(runnable, isa, threads):
+    done = pick(runnable, isa).run("hash_run", threads, PYCNN_ISA=isa)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.decode().splitlines()[-1] == f"{isa} {HASH}"
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_training_ends_in_the_same_bits_by_any_compiler(builds, compiler):
+    build = builds[compiler]
+    isas = [isa for isa in build.isas if build.can_run(isa)]
+    for isa in isas:
+        done = build.run("hash_run", 2, PYCNN_ISA=isa)
+        assert done.stdout.decode().splitlines()[-1] == f"{isa} {HASH}"
+    if not isas:
+        pytest.skip("this processor has no instruction set with kernels of its own")
+
+
+@pytest.mark.parametrize("compiler", [*COMPILERS, "cross"])
+def test_each_kernel_agrees_with_its_plain_twin(builds, compiler):
+    if compiler not in builds:
+        pytest.skip("there is no compiler for 64-bit ARM, or no emulator of it")
+    done = builds[compiler].run("test_kernels")
+    print(done.stdout.decode())
+    assert done.returncode == 0, done.stdout.decode()
+    assert done.stdout.endswith(b", 0 failed\n")
+
+
+# ------------------------------------------------------------------ the functions
+
+LN2 = np.log(2)
+TINY = 5e-324
+
+
+def evaluate(build, isa, function, x, *arguments):
+    x = np.ascontiguousarray(x, dtype=np.float64)
+    done = build.run(f"math_{isa}", function, *arguments, data=x.tobytes())
+    assert done.returncode == 0
+    return np.frombuffer(done.stdout).reshape(x.shape)
+
+
+def log_uniform(rng, low, high, count):
+    return 2.0 ** rng.uniform(low, high, count)
+
+
+def inputs(function, count=6000):
+    """Arguments over the whole range: evenly, by magnitude, where results overflow or underflow,
+    and beside the odd multiples of ln 2 / 2, where the reduced argument is largest.
+    """
+    rng = np.random.default_rng(1)
+    edges = (np.arange(-2160, 2060) + 0.5) * LN2
+    near_zero = rng.uniform(-1, 1, count)
+    signed = log_uniform(rng, -1074, 10, count) * rng.choice([-1, 1], count)
+    if function == "log1p":  # of what is not negative
+        parts = [
+            rng.uniform(0, 1, count),
+            rng.uniform(0, 8, count),
+            log_uniform(rng, -60, 20, count),
+            log_uniform(rng, -1074, 1024, count),
+        ]
+    elif function == "tanh":
+        parts = [rng.uniform(-20, 20, count), near_zero, signed, edges / 2, edges / 128]
+    else:
+        below = rng.uniform(-745.2, -708, count // 2)  # subnormal results
+        above = rng.uniform(709.7, 709.8, count // 8)
+        parts = [rng.uniform(-746, 710, count), near_zero, signed, below, above]
+        parts += [edges, np.nextafter(edges, 0), edges / 64]
+    return np.concatenate(parts)
+
+
+def worst_ulp(got, exact, x):
+    """Return the largest error in units of the last place of the exact value, and where."""
+    mp = pytest.importorskip("mpmath")
+    near = np.array([float(e) for e in exact])
+    errors = [abs(mp.mpf(float(g)) - e) for g, e in zip(got, exact, strict=True)]
+    finite = np.isfinite(near)
+    assert np.array_equal(got[~finite], near[~finite])
+    units = [float(e) if f else 0.0 for e, f in zip(errors, finite, strict=True)]
+    ulps = np.array(units) / np.where(finite, np.spacing(np.abs(near)), 1)
+    return ulps.max(), x[ulps.argmax()]
+
+
+# Worst errors seen over some 10^5 arguments, rounded up; what is promised is 2.
+MEASURED = {"exp": 1.05, "log1p": 0.8, "tanh": 1.45, "sigmoid": 1.5, "softmax": 1.7}
+
+
+@pytest.mark.parametrize("function", ["exp", "log1p", "tanh", "sigmoid"])
+def test_functions_are_within_two_ulp(runnable, function):
+    mp = pytest.importorskip("mpmath")
+    if not runnable:
+        pytest.skip("this processor has no instruction set with kernels of its own")
+    isa, build = next(iter(runnable.items()))
+    x = inputs(function)
+    with mp.workprec(160):
+        exact = {
+            "exp": mp.exp,
+            "log1p": mp.log1p,
+            "tanh": mp.tanh,
+            "sigmoid": lambda t: mp.exp(min(t, 0)) / (1 + mp.exp(-abs(t))),
+        }[function]
+        got = evaluate(build, isa, function, x)
+        worst, where = worst_ulp(got, [exact(mp.mpf(float(t))) for t in x], x)
+    message = f"{function}: {worst:.3f} ulp at worst, for {where!r}, of {x.size} arguments"
+    print(message)
+    assert worst <= MEASURED[function] <= 2, message
+
+
+def softmax_inputs():
+    rng = np.random.default_rng(2)
+    for units, samples in ((1, 3), (2, 2000), (3, 1000), (10, 200), (100, 20), (1000, 2)):
+        for scale in (1, 30, 1000):
+            yield rng.normal(size=(samples, units)) * scale
+    # Many equal logits: whatever is wrong with one of them adds up.
+    two = rng.uniform(-6, 0, (40, 2))
+    yield np.take_along_axis(two, (rng.random((40, 60)) < 0.1).astype(int), axis=1)
+    yield rng.normal(size=(20, 5)) * 1e300
+
+
+def test_softmax_is_within_two_ulp(runnable):
+    mp = pytest.importorskip("mpmath")
+    if not runnable:
+        pytest.skip("this processor has no instruction set with kernels of its own")
+    isa, build = next(iter(runnable.items()))
+    found = []
+    for z in softmax_inputs():
+        with mp.workprec(160):
+            exact = []
+            for row in z:
+                powers = [mp.exp(mp.mpf(float(v)) - mp.mpf(float(row.max()))) for v in row]
+                total = mp.fsum(powers)
+                exact += [p / total for p in powers]
+            got = evaluate(build, isa, "softmax", z, z.shape[1]).ravel()
+            found.append((*worst_ulp(got, exact, z.ravel()), z.shape))
+    worst, where, shape = max(found, key=lambda item: item[0])
+    message = f"softmax: {worst:.3f} ulp at worst, for {where!r}, in an array {shape}"
+    print(message)
+    assert worst <= MEASURED["softmax"] <= 2, message
+
+
+SPECIAL = {
+    "exp": [
+        (0.0, 1.0),
+        (-0.0, 1.0),
+        (TINY, 1.0),
+        (-TINY, 1.0),
+        (1e-310, 1.0),
+        (np.inf, np.inf),
+        (-np.inf, 0.0),
+        (1e300, np.inf),
+        (-1e300, 0.0),
+        (709.782712893384, 1.7976931348622732e308),
+        (709.782712893385, np.inf),
+        (-745.1332191019411, TINY),
+        (-745.1332191019412, 0.0),
+    ],
+    "log1p": [
+        (0.0, 0.0),
+        (TINY, TINY),
+        (1e-310, 1e-310),
+        (np.inf, np.inf),
+        (1.7976931348623157e308, 709.782712893384),
+    ],
+    "tanh": [
+        (0.0, 0.0),
+        (-0.0, -0.0),
+        (TINY, TINY),
+        (-TINY, -TINY),
+        (1e-310, 1e-310),
+        (20.0, 1.0),
+        (np.inf, 1.0),
+        (-np.inf, -1.0),
+        (-1e300, -1.0),
+    ],
+    "sigmoid": [
+        (0.0, 0.5),
+        (-0.0, 0.5),
+        (TINY, 0.5),
+        (-TINY, 0.5),
+        (40.0, 1.0),
+        (np.inf, 1.0),
+        (1e300, 1.0),
+        (-np.inf, 0.0),
+        (-1e300, 0.0),
+        (-745.1332191019411, TINY),
+        (-745.1332191019412, 0.0),
+    ],
+    "relu": [
+        (0.0, 0.0),
+        (-0.0, -0.0),
+        (TINY, TINY),
+        (-TINY, 0.0),
+        (np.inf, np.inf),
+        (-np.inf, 0.0),
+    ],
+}
+
+
+@pytest.mark.parametrize("function", SPECIAL)
+@pytest.mark.parametrize("isa", ISAS)
+def test_functions_of_special_values(runnable, isa, function):
+    build = pick(runnable, isa)
+    x, expected = np.array([*SPECIAL[function], (np.nan, np.nan)]).T
+    got = evaluate(build, isa, function, x)
+    np.testing.assert_array_max_ulp(got[:-1], expected[:-1], 0 if function != "log1p" else 1)
+    np.testing.assert_array_equal(np.signbit(got[:-1]), np.signbit(expected[:-1]))
+    assert np.isnan(got[-1])
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(
+    ("z", "expected"),
+    [
+        ([5.0], [1.0]),
+        ([0.0, -0.0], [0.5, 0.5]),
+        ([TINY, 0.0, -TINY, 0.0], [0.25] * 4),
+        ([1e308, 1e308, -1e308], [0.5, 0.5, 0.0]),
+        ([-np.inf, 3.0, -np.inf], [0.0, 1.0, 0.0]),
+        ([0.0, -745.0, -746.0], [1.0, TINY, 0.0]),
+        ([1.0, np.nan], [np.nan, np.nan]),
+        ([np.nan, 1.0], [np.nan, np.nan]),
+    ],
+)
+def test_softmax_of_special_values(runnable, isa, z, expected):
+    got = evaluate(pick(runnable, isa), isa, "softmax", z, len(z))
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("function", ["exp", "log1p", "tanh", "sigmoid", "relu", "softmax"])
+def test_functions_have_the_same_bits_everywhere(builds, runnable, function):
+    rng = np.random.default_rng(3)
+    any_bits = rng.integers(0, 2**64, 20_000, dtype=np.uint64).view(np.float64)
+    special = [x for pairs in SPECIAL.values() for x, _ in pairs]
+    x = np.concatenate([inputs("tanh" if function == "softmax" else function), any_bits, special])
+    if function == "log1p":
+        x = np.abs(x)
+    arguments = [3] if function == "softmax" else []
+    x = x[: x.size // 3 * 3]
+    results = [
+        evaluate(build, isa, function, x, *arguments)
+        for build in builds.values()
+        for isa in build.isas
+        if isa in runnable
+    ]
+    if len(results) < 2:
+        pytest.skip("there is but one to compare")
+    first = results[0]
+    for other in results[1:]:
+        number = ~np.isnan(first)  # a NaN's sign and payload are the processor's
+        np.testing.assert_array_equal(np.isnan(other), ~number)
+        np.testing.assert_array_equal(other[number].view(np.uint64), first[number].view(np.uint64))
