@@ -149,9 +149,12 @@ if $ZIG version >/dev/null 2>&1; then
     for target in aarch64-linux-gnu aarch64-linux-musl x86_64-linux-musl x86_64-windows-gnu \
         aarch64-windows-gnu aarch64-macos x86_64-macos wasm32-wasi; do
         suffix=$target.exe
-        static=
-        case $target in *-musl) static=-static ;; esac
-        build "$target" "$suffix" zig -target "$target" $static || continue
+        options=()
+        case $target in
+        *-musl) options=(-static) ;;
+        wasm32-wasi) options=(-D__STDC_NO_ATOMICS__ -D_WASI_EMULATED_SIGNAL) ;; # no threads
+        esac
+        build "$target" "$suffix" zig -target "$target" "${options[@]}" || continue
         case $target in
         aarch64-linux-musl)
             if [ -n "$qemu" ]; then run_programs "$target" "$suffix" neon "$qemu"; else without qemu; fi ;;
