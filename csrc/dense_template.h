@@ -36,7 +36,11 @@ ALWAYS_INLINE void product_tile(double *out, const double *matrix, size_t row_st
         UNROLL for (int r = 0; r < rows; r++)
         {
             const vector m = BROADCAST(matrix[(size_t)r * row_stride + k * column_stride]);
-            UNROLL for (int v = 0; v < vectors; v++) { sum[r][v] = FMA(m, a[v], sum[r][v]); }
+            UNROLL for (int v = 0; v < vectors; v++)
+            {
+                sum[r][v] = FMA(m, a[v], sum[r][v]);
+                KEEP(sum[r][v]);
+            }
         }
     }
     UNROLL for (int r = 0; r < rows; r++)
@@ -267,7 +271,11 @@ ALWAYS_INLINE void add_terms(vector sum[TILE_ROWS][TILE_VECTORS], const gradient
             UNROLL for (int r = 0; r < rows; r++)
             {
                 const vector d = BROADCAST(delta[(size_t)r * stride + i]);
-                UNROLL for (int v = 0; v < vectors; v++) { sum[r][v] = FMA(d, a[v], sum[r][v]); }
+                UNROLL for (int v = 0; v < vectors; v++)
+                {
+                    sum[r][v] = FMA(d, a[v], sum[r][v]);
+                    KEEP(sum[r][v]);
+                }
             }
         }
     }
@@ -290,7 +298,7 @@ ALWAYS_INLINE void gradient_tile(double *weight, gradient_use use, double step,
         }
     }
     add_terms(sum, terms, count, row_stride, row, rows, vectors);
-    /* The addresses are worked out again: kept over the loop, they take the registers of the sums. */
+    /* The addresses are worked out again: kept over the loop, they take the sums' registers. */
     __asm__("" : "+r"(weight), "+r"(fan_in));
     UNROLL for (int r = 0; r < rows; r++)
     {

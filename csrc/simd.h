@@ -16,6 +16,13 @@
 #if HAVE_VECTORS && (defined(__x86_64__) || defined(_M_X64))
 #define HAVE_X86 1
 #include <immintrin.h>
+#if defined(_MSC_VER) /* clang-cl before 19 leaves these out, unless every file may use them */
+#include <smmintrin.h>
+#include <avxintrin.h>
+#include <avx2intrin.h>
+#include <fmaintrin.h>
+#include <avx512fintrin.h>
+#endif
 #else
 #define HAVE_X86 0
 #endif

@@ -6,7 +6,8 @@
 #
 # Uses what it finds, and says what it does without:
 #     gcc, clang or clang-N             native
-#     aarch64-linux-gnu-gcc             64-bit ARM (Debian: gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
+#     aarch64-linux-gnu-gcc             64-bit ARM (Debian: gcc-aarch64-linux-gnu and
+#                                       libc6-dev-arm64-cross)
 #     zig, or python3 -m ziglang        Linux, musl, Windows, macOS, WebAssembly; ZIG names another
 #     qemu-aarch64, wine, wasmtime      run what is not native (Debian: qemu-user, wine); WASMTIME
 set -u
@@ -51,7 +52,8 @@ run_programs() {
     for isa in $isas; do
         for threads in 1 3; do
             local line
-            line=$(PYCNN_ISA=$isa "$@" "$work/hash_run-$suffix" $threads 2>&1 | tr -d '\r' | tail -n 1)
+            line=$(PYCNN_ISA=$isa "$@" "$work/hash_run-$suffix" $threads 2>&1 | tail -n 1)
+            line=${line%$'\r'} # of Windows
             case "$line" in
             "$isa $hash") good "$what: hash with $isa, $threads threads" ;;
             *"PYCNN_ISA must"*) without "$what: $isa, which cannot run here" ;;
@@ -67,7 +69,8 @@ build() {
     shift 2
     for program in "${programs[@]}"; do
         attempt "$what: compile $program" \
-            "$@" "${flags[@]}" csrc/*.c "tests/c/$program.c" -o "$work/$program-$suffix" -lm || return 1
+            "$@" "${flags[@]}" csrc/*.c "tests/c/$program.c" -o "$work/$program-$suffix" -lm ||
+            return 1
     done
 }
 
@@ -94,16 +97,17 @@ plain=(activation cpu dense kernels kernels_baseline loss network status threads
 for file in "${plain[@]}"; do
     for compiler in gcc $clang; do
         attempt "$compiler -std=c11 -pedantic $file.c" \
-            "$compiler" -std=c11 -pedantic -D_POSIX_C_SOURCE=200809L "${flags[@]}" -O2 -c "csrc/$file.c" \
-            -o "$work/plain.o"
+            "$compiler" -std=c11 -pedantic -D_POSIX_C_SOURCE=200809L "${flags[@]}" -O2 \
+            -c "csrc/$file.c" -o "$work/plain.o"
     done
 done
 # And none is left when there are no vectors: a compiler that does not call itself GNU.
 if [ -n "$clang" ]; then
-    for file in activation dense kernels_baseline kernels_avx512 kernels_avx2 kernels_neon loss network workspace; do
+    for file in activation dense kernels_baseline kernels_avx512 kernels_avx2 kernels_neon loss \
+        network workspace; do
         attempt "no GNU extensions: $file.c" \
-            "$clang" -std=c11 -pedantic -U__GNUC__ -U__clang__ "${flags[@]}" -O2 -c "csrc/$file.c" \
-            -o "$work/plain.o"
+            "$clang" -std=c11 -pedantic -U__GNUC__ -U__clang__ "${flags[@]}" -O2 \
+            -c "csrc/$file.c" -o "$work/plain.o"
     done
 fi
 
@@ -114,7 +118,8 @@ if [ -n "$clang" ]; then
     for header in assert.h malloc.h math.h stdlib.h string.h; do : >"$work/sdk/$header"; done
     cat >"$work/sdk/stdlib.h" <<'SDK'
 #include <stddef.h>
-void *malloc(size_t), free(void *), *memcpy(void *, const void *, size_t), *memset(void *, int, size_t);
+void *malloc(size_t), free(void *);
+void *memcpy(void *, const void *, size_t), *memset(void *, int, size_t);
 char *getenv(const char *);
 int strcmp(const char *, const char *);
 double exp(double), log1p(double), tanh(double), fabs(double);
@@ -123,8 +128,8 @@ double exp(double), log1p(double), tanh(double), fabs(double);
 #define assert(x) ((void)0)
 SDK
     for target in x86_64 aarch64; do
-        for file in kernels_avx512 kernels_avx2 kernels_neon kernels_baseline activation loss kernels cpu \
-            dense status network workspace; do
+        for file in kernels_avx512 kernels_avx2 kernels_neon kernels_baseline activation loss \
+            kernels cpu dense status network workspace; do
             attempt "clang-cl $target: $file.c" "$clang" --driver-mode=cl \
                 "--target=$target-pc-windows-msvc" -imsvc "$work/sdk" /O2 /W4 /WX /std:c11 \
                 -Wno-unused-command-line-argument /clang:-ffp-contract=off -Icsrc /c "csrc/$file.c" \
@@ -136,7 +141,9 @@ fi
 qemu=$(command -v qemu-aarch64 || command -v qemu-aarch64-static)
 if command -v aarch64-linux-gnu-gcc >/dev/null; then
     build "aarch64-linux-gnu-gcc" arm-gcc aarch64-linux-gnu-gcc -std=gnu11 -O2 -static -pthread &&
-        if [ -n "$qemu" ]; then run_programs "aarch64 by gcc" arm-gcc neon "$qemu"; else without qemu; fi
+        if [ -n "$qemu" ]; then
+            run_programs "aarch64 by gcc" arm-gcc neon "$qemu"
+        else without qemu; fi
 else
     without aarch64-linux-gnu-gcc
 fi
@@ -157,16 +164,20 @@ if $ZIG version >/dev/null 2>&1; then
         build "$target" "$suffix" zig -target "$target" "${options[@]}" || continue
         case $target in
         aarch64-linux-musl)
-            if [ -n "$qemu" ]; then run_programs "$target" "$suffix" neon "$qemu"; else without qemu; fi ;;
+            if [ -n "$qemu" ]; then
+                run_programs "$target" "$suffix" neon "$qemu"
+            else without qemu; fi ;;
         x86_64-linux-musl)
-            if [ "$(uname -sm)" = "Linux x86_64" ]; then run_programs "$target" "$suffix" "$x86"; fi ;;
+            if [ "$(uname -sm)" = "Linux x86_64" ]; then
+                run_programs "$target" "$suffix" "$x86"
+            fi ;;
         x86_64-windows-gnu)
             if command -v wine >/dev/null; then
                 run_programs "$target" "$suffix" "$x86" wine
             else without wine; fi ;;
         wasm32-wasi)
-            if command -v "${WASMTIME:-wasmtime}" >/dev/null; then
-                run_programs "$target" "$suffix" "" "${WASMTIME:-wasmtime}"
+            if ${WASMTIME:-wasmtime} --help >/dev/null 2>&1; then
+                run_programs "$target" "$suffix" "" ${WASMTIME:-wasmtime}
             else without wasmtime; fi ;;
         esac
     done

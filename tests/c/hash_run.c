@@ -214,7 +214,8 @@ static void run_small_networks(pycnn_threads *threads)
     /* One vector, one tile and two tiles of 2, 4 and 8 lanes, less one, exactly, and one more. */
     static const size_t widths[] = {1, 7, 8, 9, 23, 24, 25, 33, 67, 130};
     static const size_t batches[] = {1, 2, 7, 8, 9, 31, 33, 129, 300};
-    static const int hidden[] = {PYCNN_TANH, PYCNN_SIGMOID, PYCNN_RELU, PYCNN_LINEAR, PYCNN_SOFTMAX};
+    static const int hidden[] = {PYCNN_TANH, PYCNN_SIGMOID, PYCNN_RELU, PYCNN_LINEAR,
+                                 PYCNN_SOFTMAX};
     static const struct {
         int activation, loss;
     } ends[] = {
@@ -246,8 +247,18 @@ static void run_small_networks(pycnn_threads *threads)
 static void run_large_networks(pycnn_threads *threads)
 {
     static const run runs[] = {
-        {130, {{0, PYCNN_TANH, 67}, {0, PYCNN_SIGMOID, 33}}, 2, PYCNN_BINARY_CROSSENTROPY, 300, 450},
-        {300, {{0, PYCNN_RELU, 67}, {0, PYCNN_SOFTMAX, 9}}, 2, PYCNN_CATEGORICAL_CROSSENTROPY, 129, 300},
+        {130,
+         {{0, PYCNN_TANH, 67}, {0, PYCNN_SIGMOID, 33}},
+         2,
+         PYCNN_BINARY_CROSSENTROPY,
+         300,
+         450},
+        {300,
+         {{0, PYCNN_RELU, 67}, {0, PYCNN_SOFTMAX, 9}},
+         2,
+         PYCNN_CATEGORICAL_CROSSENTROPY,
+         129,
+         300},
         {67, {{0, PYCNN_SIGMOID, 258}, {0, PYCNN_TANH, 25}}, 2, PYCNN_MSE, 128, 200},
     };
     for (size_t i = 0; i < COUNT_OF(runs); i++) {

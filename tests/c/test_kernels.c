@@ -95,7 +95,8 @@ static double *new_slot(void)
 #if defined(HAVE_GUARD_PAGES)
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     const size_t whole = round_up(bytes, page);
-    char *block = mmap(NULL, whole + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *block =
+        mmap(NULL, whole + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (block == MAP_FAILED || mprotect(block + whole, page, PROT_NONE) != 0) {
         printf("the test program itself is out of memory\n");
         exit(EXIT_FAILURE);
@@ -184,8 +185,8 @@ typedef struct {
 static void test_product(const kernel_table *kernels, const product_case *c)
 {
     static slot matrix_slot, in_slot, bias_slot, out_slot, plain_slot;
-    AT("%s product %zux%zu @ %zux%zu, strides %zu and %zu, bias %d", kernels->name, c->rows, c->depth,
-       c->depth, c->stride, c->row_stride, c->column_stride, c->has_bias);
+    AT("%s product %zux%zu @ %zux%zu, strides %zu and %zu, bias %d", kernels->name, c->rows,
+       c->depth, c->depth, c->stride, c->row_stride, c->column_stride, c->has_bias);
     const size_t last = (c->rows - 1) * c->row_stride + (c->depth - 1) * c->column_stride;
     const size_t room = c->stride == 1 ? round_up(c->rows, kernels->lanes) : c->rows * c->stride;
     const double *matrix = place_random(&matrix_slot, last + 1, -1, 1);
@@ -195,8 +196,8 @@ static void test_product(const kernel_table *kernels, const product_case *c)
     double *plain = place(&plain_slot, c->rows * c->stride);
     kernels->product(out, matrix, c->row_stride, c->column_stride, in, bias, c->rows, c->depth,
                      c->stride);
-    pycnn_kernels_baseline.product(plain, matrix, c->row_stride, c->column_stride, in, bias, c->rows,
-                                   c->depth, c->stride);
+    pycnn_kernels_baseline.product(plain, matrix, c->row_stride, c->column_stride, in, bias,
+                                   c->rows, c->depth, c->stride);
     bool exact = true, near_plain = true;
     for (size_t r = 0; r < c->rows; r++) {
         for (size_t i = 0; i < c->stride; i++) {
@@ -221,7 +222,8 @@ static void test_product(const kernel_table *kernels, const product_case *c)
 }
 
 /* W @ A: the matrix by rows; W^T @ delta: by columns. Both also with longer rows than needed. */
-static void test_product_orders(const kernel_table *kernels, size_t rows, size_t depth, size_t stride)
+static void test_product_orders(const kernel_table *kernels, size_t rows, size_t depth,
+                                size_t stride)
 {
     for (size_t padding = 0; padding < 6; padding += 3) {
         test_product(kernels, &(product_case){rows, depth, stride, depth + padding, 1, true});
@@ -235,7 +237,8 @@ static void test_product_orders(const kernel_table *kernels, size_t rows, size_t
 
 static void test_products(const kernel_table *kernels)
 {
-    /* The largest tiles are 8 rows and, with 8 lanes, 24 samples: up to two of them and one more. */
+    /* The largest tiles are 8 rows and, with 8 lanes, 24 samples: up to two of them and one more.
+     */
     static const size_t depths[] = {1, 2, 3, 5, 8, 9, 17};
     for (size_t rows = 1; rows <= 17; rows++) {
         for (size_t stride = kernels->lanes; stride <= 56; stride += kernels->lanes) {
@@ -267,8 +270,8 @@ static void test_products(const kernel_table *kernels)
 /* ---------------------------------------------------------------- gradient */
 
 /* sum[rows,fan_in+1], starting from `sum` itself, and the absolute values of all terms */
-static void reference_gradient(double *sum, double *terms, const gradient_terms *slices, size_t count,
-                               size_t row_stride, size_t rows, size_t fan_in)
+static void reference_gradient(double *sum, double *terms, const gradient_terms *slices,
+                               size_t count, size_t row_stride, size_t rows, size_t fan_in)
 {
     for (size_t j = 0; j < rows; j++) {
         for (size_t k = 0; k <= fan_in; k++) {
@@ -294,7 +297,8 @@ typedef struct {
 static void test_gradient(const kernel_table *kernels, const gradient_case *c, gradient_use use)
 {
     enum { MOST = 128 * 128 };
-    static slot weight_slot, bias_slot, plain_weight_slot, plain_bias_slot, delta_slots[3], input_slots[3];
+    static slot weight_slot, bias_slot, plain_weight_slot, plain_bias_slot, delta_slots[3],
+        input_slots[3];
     static double sum[MOST], terms[MOST];
     AT("%s gradient %zux%zu, batches %zu %zu %zu, use %d", kernels->name, c->rows, c->fan_in,
        c->batches[0], c->batches[1], c->batches[2], (int)use);
@@ -409,8 +413,8 @@ static const char *const activation_names[] = {"linear", "sigmoid", "relu", "tan
 /* Values that a random one is unlikely to be. */
 static double *place_logits(slot *s, size_t count, size_t stride)
 {
-    static const double special[] = {0.0,     -0.0,    INFINITY, -INFINITY, NAN,   1e-310, -1e-310, 40,
-                                     -40,     750,     -750,     1e300,     -1e300, 0.35,   -0.35};
+    static const double special[] = {0.0, -0.0, INFINITY, -INFINITY, NAN,    1e-310, -1e-310, 40,
+                                     -40, 750,  -750,     1e300,     -1e300, 0.35,   -0.35};
     double *z = place_random(s, count, -20, 20);
     for (size_t i = 0; i < COUNT_OF(special) && stride > 1; i++) {
         z[(i * 7 + 3) % count] = special[i];
@@ -431,7 +435,8 @@ static double activation_bound(int activation, size_t units)
     }
 }
 
-static void test_activation(const kernel_table *kernels, int activation, size_t units, size_t stride)
+static void test_activation(const kernel_table *kernels, int activation, size_t units,
+                            size_t stride)
 {
     static slot z_slot, a_slot, plain_slot, delta_slot, back_slot, plain_back_slot;
     const activation_ops *ops = &kernels->activations[activation];
@@ -444,7 +449,8 @@ static void test_activation(const kernel_table *kernels, int activation, size_t 
     plain_ops->forward(plain, z, units, stride);
     bool near_plain = true;
     for (size_t i = 0; i < units * stride; i++) {
-        const double bound = activation_bound(activation, units) * (ROUNDOFF * fabs(plain[i]) + 0x1p-1074);
+        const double bound =
+            activation_bound(activation, units) * (ROUNDOFF * fabs(plain[i]) + 0x1p-1074);
         near_plain &= near_enough(activation_names[activation], a[i], plain[i], bound);
     }
     check(near_plain, "near the plain kernel");
@@ -467,9 +473,11 @@ static void test_activation(const kernel_table *kernels, int activation, size_t 
         for (size_t j = 0; j < units; j++) {
             const size_t at = j * stride + i;
             const double d = delta[at], f = a[at];
-            const double exact[] = {d, d * (f * (1 - f)), f > 0 ? d : 0, d * fma(-f, f, 1), f * (d - mean)};
+            const double exact[] = {d, d * (f * (1 - f)), f > 0 ? d : 0, d * fma(-f, f, 1),
+                                    f * (d - mean)};
             const double bound[] = {0, 0, 0, 3 * ROUNDOFF * fabs(d),
-                                    (double)(2 * units + 4) * ROUNDOFF * fabs(f) * (fabs(d) + terms)};
+                                    (double)(2 * units + 4) * ROUNDOFF * fabs(f) *
+                                        (fabs(d) + terms)};
             near_plain &= near_enough("derivative", back[at], plain_back[at], bound[activation]);
             near_plain &= same_bits(&back[at], &exact[activation], 1) || isnan(exact[activation]);
         }
@@ -486,8 +494,10 @@ static void test_loss(const kernel_table *kernels, int loss, size_t units, size_
 {
     static slot z_slot, a_slot, y_slot, loss_slot, correct_slot, delta_slot;
     static slot plain_loss_slot, plain_correct_slot, plain_delta_slot;
-    AT("%s %s %zux%zu, targets %s", kernels->name, loss_names[loss], units, stride, hard ? "0 or 1" : "any");
-    const size_t count = round_up(units * stride, kernels->lanes), row = round_up(stride, kernels->lanes);
+    AT("%s %s %zux%zu, targets %s", kernels->name, loss_names[loss], units, stride,
+       hard ? "0 or 1" : "any");
+    const size_t count = round_up(units * stride, kernels->lanes),
+                 row = round_up(stride, kernels->lanes);
     const int activation = pycnn_loss_activation(loss);
     double *z = place_random(&z_slot, count, -30, 30), *a = place(&a_slot, count);
     double *y = place_random(&y_slot, count, 0, 1);
@@ -496,7 +506,8 @@ static void test_loss(const kernel_table *kernels, int loss, size_t units, size_
     }
     pycnn_activations[activation < 0 ? PYCNN_LINEAR : activation].forward(a, z, units, stride);
     const loss_inputs in = {z, a, y, units, stride};
-    const loss_outputs out = {place(&loss_slot, row), place(&correct_slot, row), place(&delta_slot, count)};
+    const loss_outputs out = {place(&loss_slot, row), place(&correct_slot, row),
+                              place(&delta_slot, count)};
     const loss_outputs plain = {place(&plain_loss_slot, row), place(&plain_correct_slot, row),
                                 place(&plain_delta_slot, count)};
     kernels->losses[loss](&out, &in);
@@ -523,7 +534,8 @@ static void test_loss(const kernel_table *kernels, int loss, size_t units, size_
     }
     check(exact, "to the bit, where it is so promised");
     check(near_plain, "near the plain kernel");
-    check(untouched_around(&loss_slot) && untouched_around(&correct_slot) && untouched_around(&delta_slot),
+    check(untouched_around(&loss_slot) && untouched_around(&correct_slot) &&
+              untouched_around(&delta_slot),
           "nothing is written around the outputs");
     double *before = place_copy(&plain_loss_slot, out.loss, row);
     kernels->losses[loss](&(loss_outputs){out.loss, out.correct, NULL}, &in);
@@ -553,7 +565,8 @@ static void test_column_alone(const kernel_table *kernels, size_t units)
 static void test_elementwise(const kernel_table *kernels)
 {
     for (size_t units = 1; units <= 17; units++) {
-        for (size_t stride = 1; stride <= 33; stride += stride == 1 ? kernels->lanes - 1 : kernels->lanes) {
+        for (size_t stride = 1; stride <= 33;
+             stride += stride == 1 ? kernels->lanes - 1 : kernels->lanes) {
             for (int f = 0; f < ACTIVATION_COUNT; f++) {
                 test_activation(kernels, f, units, stride);
             }
@@ -587,7 +600,8 @@ int main(void)
         test_gradients(kernels);
         test_descend(kernels);
         test_elementwise(kernels);
-        printf("%s: worst difference from the plain kernels, as a part of what is allowed:", kernels->name);
+        printf("%s: worst difference from the plain kernels, as a part of what is allowed:",
+               kernels->name);
         for (size_t n = 0; n < COUNT_OF(worst) && worst[n].name != NULL; n++) {
             printf(" %s %.2g", worst[n].name, worst[n].part);
         }
