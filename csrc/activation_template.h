@@ -4,8 +4,8 @@
 
 #define EACH(i, count) for (size_t i = 0; i < (count); i += LANES)
 
-/* What works along columns works on LANES samples at a time; where there is only one (stride 1), all
- * lanes hold that one. */
+/* What works along columns works on LANES samples at a time; where there is only one (stride 1),
+ * all lanes hold that one. */
 #define LOAD_COLUMN(p) (one ? BROADCAST(*(p)) : LOAD(p))
 
 ALWAYS_INLINE void store_column(double *p, vector v, bool one)
@@ -33,42 +33,43 @@ static void SUFFIX(linear_backward)(double *delta, const double *a, size_t units
 
 static void SUFFIX(sigmoid_forward)(double *a, const double *z, size_t units, size_t stride)
 {
-    EACH (i, units * stride) {
-        STORE(a + i, logistic(LOAD(z + i)));
-    }
+    EACH(i, units * stride) { STORE(a + i, logistic(LOAD(z + i))); }
 }
 
 static void SUFFIX(sigmoid_backward)(double *delta, const double *a, size_t units, size_t stride)
 {
-    EACH (i, units * stride) {
+    EACH(i, units * stride)
+    {
         STORE(delta + i, LOAD(delta + i) * (LOAD(a + i) * (1 - LOAD(a + i))));
     }
 }
 
+ALWAYS_INLINE vector rectified(vector z) { return choose(z < 0, (vector){0}, z); }
+
 static void SUFFIX(relu_forward)(double *a, const double *z, size_t units, size_t stride)
 {
-    EACH (i, units * stride) {
-        STORE(a + i, choose(LOAD(z + i) < 0, (vector){0}, LOAD(z + i)));
-    }
+    EACH(i, units * stride) { STORE(a + i, rectified(LOAD(z + i))); }
+}
+
+ALWAYS_INLINE vector rectified_delta(vector delta, vector a)
+{
+    return choose(a > 0, delta, (vector){0});
 }
 
 static void SUFFIX(relu_backward)(double *delta, const double *a, size_t units, size_t stride)
 {
-    EACH (i, units * stride) {
-        STORE(delta + i, choose(LOAD(a + i) > 0, LOAD(delta + i), (vector){0}));
-    }
+    EACH(i, units * stride) { STORE(delta + i, rectified_delta(LOAD(delta + i), LOAD(a + i))); }
 }
 
 static void SUFFIX(tanh_forward)(double *a, const double *z, size_t units, size_t stride)
 {
-    EACH (i, units * stride) {
-        STORE(a + i, hyperbolic_tangent(LOAD(z + i)));
-    }
+    EACH(i, units * stride) { STORE(a + i, hyperbolic_tangent(LOAD(z + i))); }
 }
 
 static void SUFFIX(tanh_backward)(double *delta, const double *a, size_t units, size_t stride)
 {
-    EACH (i, units * stride) {
+    EACH(i, units * stride)
+    {
         STORE(delta + i, LOAD(delta + i) * FMA(-LOAD(a + i), LOAD(a + i), BROADCAST(1.0)));
     }
 }
@@ -97,17 +98,13 @@ static void softmax_one(double *a, const double *z, size_t units)
         top = z[j] > top ? z[j] : top;
     }
     const vector largest = BROADCAST(top);
-    EACH (j, units) {
-        STORE(a + j, softmax_term(LOAD(z + j), largest));
-    }
+    EACH(j, units) { STORE(a + j, softmax_term(LOAD(z + j), largest)); }
     vector sum = {0}, excess = {0};
     for (size_t j = 0; j < units; j++) {
         add_softmax_term(&sum, &excess, BROADCAST(a[j]));
     }
     const vector inverse = 1 / sum;
-    EACH (j, units) {
-        STORE(a + j, quotient(LOAD(a + j), (vector){0}, sum, excess, inverse));
-    }
+    EACH(j, units) { STORE(a + j, quotient(LOAD(a + j), (vector){0}, sum, excess, inverse)); }
 }
 
 static void SUFFIX(softmax_forward)(double *a, const double *z, size_t units, size_t stride)
@@ -116,7 +113,8 @@ static void SUFFIX(softmax_forward)(double *a, const double *z, size_t units, si
         softmax_one(a, z, units);
         return;
     }
-    EACH (i, stride) {
+    EACH(i, stride)
+    {
         vector largest = LOAD(z + i), sum = {0}, excess = {0};
         for (size_t j = 1; j < units; j++) {
             const vector zj = LOAD(z + j * stride + i);
@@ -138,7 +136,8 @@ static void SUFFIX(softmax_forward)(double *a, const double *z, size_t units, si
 static void SUFFIX(softmax_backward)(double *delta, const double *a, size_t units, size_t stride)
 {
     const bool one = stride == 1;
-    EACH (i, stride) {
+    EACH(i, stride)
+    {
         vector mean = {0};
         for (size_t j = 0; j < units; j++) {
             mean = FMA(LOAD_COLUMN(delta + j * stride + i), LOAD_COLUMN(a + j * stride + i), mean);
@@ -150,11 +149,11 @@ static void SUFFIX(softmax_backward)(double *delta, const double *a, size_t unit
     }
 }
 
-#define ACTIVATIONS                                                                            \
-    {                                                                                          \
-        [PYCNN_LINEAR] = {SUFFIX(linear_forward), SUFFIX(linear_backward)},                    \
-        [PYCNN_SIGMOID] = {SUFFIX(sigmoid_forward), SUFFIX(sigmoid_backward)},                 \
-        [PYCNN_RELU] = {SUFFIX(relu_forward), SUFFIX(relu_backward)},                          \
-        [PYCNN_TANH] = {SUFFIX(tanh_forward), SUFFIX(tanh_backward)},                          \
-        [PYCNN_SOFTMAX] = {SUFFIX(softmax_forward), SUFFIX(softmax_backward)},                 \
+#define ACTIVATIONS                                                            \
+    {                                                                          \
+        [PYCNN_LINEAR] = {SUFFIX(linear_forward), SUFFIX(linear_backward)},    \
+        [PYCNN_SIGMOID] = {SUFFIX(sigmoid_forward), SUFFIX(sigmoid_backward)}, \
+        [PYCNN_RELU] = {SUFFIX(relu_forward), SUFFIX(relu_backward)},          \
+        [PYCNN_TANH] = {SUFFIX(tanh_forward), SUFFIX(tanh_backward)},          \
+        [PYCNN_SOFTMAX] = {SUFFIX(softmax_forward), SUFFIX(softmax_backward)}, \
     }

@@ -23,8 +23,8 @@ ALWAYS_INLINE void product_tile(double *out, const double *matrix, size_t row_st
     {
         UNROLL for (int v = 0; v < vectors; v++)
         {
-            sum[r][v] = accumulate ? LOAD(out + (size_t)r * stride + (size_t)v * LANES)
-                                   : (vector){0};
+            sum[r][v] =
+                accumulate ? LOAD(out + (size_t)r * stride + (size_t)v * LANES) : (vector){0};
         }
     }
     for (size_t k = 0; k < depth; k++) {
@@ -61,8 +61,8 @@ ALWAYS_INLINE void product_rows(double *out, const double *matrix, size_t row_st
     const size_t vectors = stride / LANES, tiles = (vectors + TILE_VECTORS - 1) / TILE_VECTORS;
     for (size_t t = 0, at = 0; t < tiles; t++) {
         const size_t width = vectors / tiles + (t < vectors % tiles);
-#define TILE(n)                                                                                \
-    product_tile(out + at, matrix, row_stride, column_stride, in + at, bias, depth, stride,    \
+#define TILE(n)                                                                             \
+    product_tile(out + at, matrix, row_stride, column_stride, in + at, bias, depth, stride, \
                  accumulate, rows, n)
         switch (width) {
         case 1: TILE(1); break;
@@ -79,19 +79,19 @@ ALWAYS_INLINE void product_rows(double *out, const double *matrix, size_t row_st
     }
 }
 
-#define ROWS(n)                                                                                \
+#define ROWS(n) \
     product_rows(out, matrix, row_stride, column_stride, in, bias, depth, stride, accumulate, n)
 
-static void product_full(double *out, const double *matrix, size_t row_stride,
-                         size_t column_stride, const double *in, const double *bias, size_t depth,
-                         size_t stride, bool accumulate)
+static void product_full(double *out, const double *matrix, size_t row_stride, size_t column_stride,
+                         const double *in, const double *bias, size_t depth, size_t stride,
+                         bool accumulate)
 {
     ROWS(TILE_ROWS);
 }
 
-static void product_part(double *out, const double *matrix, size_t row_stride,
-                         size_t column_stride, const double *in, const double *bias, size_t rows,
-                         size_t depth, size_t stride, bool accumulate)
+static void product_part(double *out, const double *matrix, size_t row_stride, size_t column_stride,
+                         const double *in, const double *bias, size_t rows, size_t depth,
+                         size_t stride, bool accumulate)
 {
     while (rows > 0) {
         const size_t done = rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
@@ -142,16 +142,16 @@ ALWAYS_INLINE void copy_tile(double *copy, const double *tile, size_t row_stride
 /* Large batches, full tiles: the matrix tile is copied first, since rows a power of two apart share
  * a cache set, and the block of `in` is used again by all rows while it is in cache. */
 static void product_blocked(double *out, const double *matrix, size_t row_stride,
-                            size_t column_stride, const double *in, const double *bias,
-                            size_t rows, size_t depth, size_t stride)
+                            size_t column_stride, const double *in, const double *bias, size_t rows,
+                            size_t depth, size_t stride)
 {
     double copy[BLOCK_DEPTH * TILE_ROWS];
     for (size_t k = 0; k < depth; k += BLOCK_DEPTH) {
         const size_t block = MIN(depth - k, BLOCK_DEPTH);
         const bool last = k + block == depth;
         for (size_t r = 0; r < rows; r += TILE_ROWS) {
-            copy_tile(copy, matrix + r * row_stride + k * column_stride, row_stride,
-                      column_stride, block);
+            copy_tile(copy, matrix + r * row_stride + k * column_stride, row_stride, column_stride,
+                      block);
             product_full(out + r * stride, copy, 1, TILE_ROWS, in + k * stride,
                          last && bias != NULL ? bias + r : NULL, block, stride, k > 0);
         }
@@ -223,8 +223,8 @@ static void product_one_backward(double *out, const double *matrix, size_t colum
 }
 
 static void SUFFIX(product)(double *out, const double *matrix, size_t row_stride,
-                            size_t column_stride, const double *in, const double *bias,
-                            size_t rows, size_t depth, size_t stride)
+                            size_t column_stride, const double *in, const double *bias, size_t rows,
+                            size_t depth, size_t stride)
 {
     if (stride == 1 && column_stride == 1) {
         product_one_forward(out, matrix, row_stride, in, bias, rows, depth);
@@ -336,7 +336,8 @@ ALWAYS_INLINE void gradient_edge(double *weight, double *bias, gradient_use use,
         const vector before = LOAD_PART(out, part);
         STORE_PART(out, use_gradient(sum[r][0], before, use, BROADCAST(-step)), part);
         STORE(lanes, sum[r][0]);
-        bias[r] = use == GRADIENT_DESCEND ? __builtin_fma(-step, lanes[part], bias[r]) : lanes[part];
+        bias[r] =
+            use == GRADIENT_DESCEND ? __builtin_fma(-step, lanes[part], bias[r]) : lanes[part];
     }
 }
 
@@ -372,16 +373,16 @@ ALWAYS_INLINE void gradient_columns(double *weight, double *bias, gradient_use u
         }
         row_stride = (size_t)width * LANES;
     }
-#define TILE(height)                                                                           \
-    do {                                                                                       \
-        if (vectors > 0) {                                                                     \
-            gradient_tile(weight, use, step, part, count, row_stride, fan_in, r, column,       \
-                          height, vectors);                                                    \
-        } else {                                                                               \
-            gradient_edge(weight, bias, use, step, part, count, row_stride, fan_in, r, column, \
-                          height);                                                             \
-        }                                                                                      \
-        r += height;                                                                           \
+#define TILE(height)                                                                             \
+    do {                                                                                         \
+        if (vectors > 0) {                                                                       \
+            gradient_tile(weight, use, step, part, count, row_stride, fan_in, r, column, height, \
+                          vectors);                                                              \
+        } else {                                                                                 \
+            gradient_edge(weight, bias, use, step, part, count, row_stride, fan_in, r, column,   \
+                          height);                                                               \
+        }                                                                                        \
+        r += height;                                                                             \
     } while (0)
     size_t r = 0;
     while (r + TILE_ROWS <= rows) {
@@ -396,28 +397,26 @@ ALWAYS_INLINE void gradient_columns(double *weight, double *bias, gradient_use u
 #undef TILE
 }
 
-/* One sample: the gradient is delta @ input^T, row by row. */
+/* One sample: out (+)= delta @ input^T, row by row, of which -step * delta makes a descent. */
 ALWAYS_INLINE void gradient_one(double *weight, double *bias, const gradient_use use, double step,
                                 const double *delta, const double *input, size_t rows,
                                 size_t fan_in)
 {
-    const vector minus_step = BROADCAST(-step), zero = {0};
+    const vector zero = {0};
     for (size_t j = 0; j < rows; j++) {
-        const vector d = BROADCAST(delta[j]);
+        const double dj = use == GRADIENT_DESCEND ? -step * delta[j] : delta[j];
+        const vector d = BROADCAST(dj);
         double *row = weight + j * fan_in;
         size_t k = 0;
         for (; k + LANES <= fan_in; k += LANES) {
-            const vector out = LOAD(row + k);
-            const vector sum = FMA(d, LOAD(input + k), use == GRADIENT_ADD ? out : zero);
-            STORE(row + k, use_gradient(sum, out, use, minus_step));
+            STORE(row + k, FMA(d, LOAD(input + k), use == GRADIENT_SET ? zero : LOAD(row + k)));
         }
         if (k < fan_in) {
             const vector out = LOAD_PART(row + k, fan_in - k);
-            const vector sum = FMA(d, LOAD(input + k), use == GRADIENT_ADD ? out : zero);
-            STORE_PART(row + k, use_gradient(sum, out, use, minus_step), fan_in - k);
+            const vector sum = FMA(d, LOAD(input + k), use == GRADIENT_SET ? zero : out);
+            STORE_PART(row + k, sum, fan_in - k);
         }
-        bias[j] = use == GRADIENT_DESCEND ? __builtin_fma(-step, delta[j], bias[j])
-                                          : (use == GRADIENT_ADD ? bias[j] : 0) + delta[j];
+        bias[j] = (use == GRADIENT_SET ? 0 : bias[j]) + dj;
     }
 }
 
@@ -426,7 +425,7 @@ static void SUFFIX(gradient)(double *weight, double *bias, gradient_use use, dou
                              size_t rows, size_t fan_in)
 {
     if (count == 1 && terms->stride == 1) {
-#define ONE(use)                                                                               \
+#define ONE(use) \
     gradient_one(weight, bias, use, step, terms->delta, terms->input_rows, rows, fan_in)
         switch (use) {
         case GRADIENT_SET: ONE(GRADIENT_SET); break;
@@ -438,7 +437,7 @@ static void SUFFIX(gradient)(double *weight, double *bias, gradient_use use, dou
     }
     const size_t vectors = fan_in / LANES, tiles = (vectors + TILE_VECTORS - 1) / TILE_VECTORS;
     size_t at = 0;
-#define COLUMNS(n)                                                                             \
+#define COLUMNS(n) \
     gradient_columns(weight, bias, use, step, terms, count, row_stride, rows, fan_in, at, n)
     for (size_t t = 0; t < tiles; t++) {
         const size_t width = vectors / tiles + (t < vectors % tiles);

@@ -4,6 +4,7 @@
 
 #include "activation.h"
 #include "loss.h"
+#include "online.h"
 
 /* What becomes of a gradient's sum over a mini-batch. */
 typedef enum {
@@ -48,6 +49,7 @@ typedef struct {
 
     const activation_ops *activations; /* [ACTIVATION_COUNT] */
     loss_function *const *losses;      /* [LOSS_COUNT] */
+    const online_kernels *online;      /* [2] any network's, narrow ones'; NULL: there are none */
 } kernel_table;
 
 extern const kernel_table pycnn_kernels_baseline;

@@ -21,14 +21,16 @@ BEGIN_TARGET("avx2,fma", 256)
 #include "dense_template.h"
 #include "activation_template.h"
 #include "loss_template.h"
+#include "online_template.h"
 END_TARGET
 
 static const activation_ops activations_avx2[ACTIVATION_COUNT] = ACTIVATIONS;
 static loss_function *const losses_avx2[LOSS_COUNT] = LOSSES;
+static const online_kernels online_avx2[] = ONLINE;
 
 const kernel_table pycnn_kernels_avx2 = {
     "avx2",        CPU_AVX2,     LANES,        product_avx2, gradient_avx2,
-    descend_avx2, activations_avx2, losses_avx2};
+    descend_avx2, activations_avx2, losses_avx2, online_avx2};
 #endif
 
 typedef int pycnn_not_empty;

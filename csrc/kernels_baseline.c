@@ -83,4 +83,4 @@ static void descend_baseline(double *RESTRICT theta, const double *RESTRICT grad
 
 const kernel_table pycnn_kernels_baseline = {"baseline", 0, 1, product_baseline,
                                              gradient_baseline, descend_baseline,
-                                             pycnn_activations, pycnn_losses};
+                                             pycnn_activations, pycnn_losses, NULL};

@@ -23,13 +23,15 @@
 #include "dense_template.h"
 #include "activation_template.h"
 #include "loss_template.h"
+#include "online_template.h"
 
 static const activation_ops activations_neon[ACTIVATION_COUNT] = ACTIVATIONS;
 static loss_function *const losses_neon[LOSS_COUNT] = LOSSES;
+static const online_kernels online_neon[] = ONLINE;
 
 const kernel_table pycnn_kernels_neon = {
     "neon",        CPU_NEON,     LANES,        product_neon, gradient_neon,
-    descend_neon, activations_neon, losses_neon};
+    descend_neon, activations_neon, losses_neon, online_neon};
 #endif
 
 typedef int pycnn_not_empty;

@@ -5,10 +5,12 @@ static void SUFFIX(mse)(const loss_outputs *out, const loss_inputs *in)
 {
     const size_t stride = in->stride;
     const bool one = stride == 1;
-    EACH (i, stride) {
+    EACH(i, stride)
+    {
         vector loss = {0};
         for (size_t j = 0; j < in->units; j++) {
-            const vector error = LOAD_COLUMN(in->a + j * stride + i) - LOAD_COLUMN(in->y + j * stride + i);
+            const vector error =
+                LOAD_COLUMN(in->a + j * stride + i) - LOAD_COLUMN(in->y + j * stride + i);
             loss = FMA(0.5 * error, error, loss);
             if (out->delta != NULL) {
                 STORE_COLUMN(out->delta + j * stride + i, error);
@@ -23,23 +25,26 @@ static void SUFFIX(binary)(const loss_outputs *out, const loss_inputs *in)
 {
     const size_t stride = in->stride;
     const bool one = stride == 1;
-    EACH (i, stride) {
+    EACH(i, stride)
+    {
         vector loss = {0}, correct = {0};
         for (size_t j = 0; j < in->units; j++) {
-            const vector z = LOAD_COLUMN(in->z + j * stride + i), y = LOAD_COLUMN(in->y + j * stride + i);
+            const vector z = LOAD_COLUMN(in->z + j * stride + i),
+                         y = LOAD_COLUMN(in->y + j * stride + i);
             const vector e = exponential(-absolute(z));
-            loss += choose(z > 0, z * (1 - y), -z * y) + log_one_plus(e);
+            const vector inverse = 1 / (1 + e);
+            loss += choose(z > 0, z * (1 - y), -z * y) + log_one_plus(e, inverse);
             const integers right = (LOAD_COLUMN(in->a + j * stride + i) > 0.5) == (y > 0.5);
             correct += choose(right, BROADCAST(1.0), (vector){0});
             if (out->delta != NULL) {
-                const vector large = 1 / (1 + e), small = e / (1 + e);
+                const vector large = inverse, small = e * inverse;
                 const vector positive = choose(z >= 0, large, small);
                 const vector negative = choose(z >= 0, small, large);
                 STORE_COLUMN(out->delta + j * stride + i, (1 - y) * positive - y * negative);
             }
         }
         STORE_COLUMN(out->loss + i, loss);
-        STORE_COLUMN(out->correct + i, correct / (double)in->units);
+        STORE_COLUMN(out->correct + i, in->units == 1 ? correct : correct / (double)in->units);
     }
 }
 
@@ -61,7 +66,8 @@ static void SUFFIX(categorical)(const loss_outputs *out, const loss_inputs *in)
 {
     const size_t units = in->units, stride = in->stride;
     const bool one = stride == 1;
-    EACH (i, stride) {
+    EACH(i, stride)
+    {
         const double *z = in->z + i, *a = in->a + i, *y = in->y + i;
         vector z_top, a_top = {0}, rest = {0}, y_sum = {0}, loss = {0}, unused;
         const vector top = argmax(z, units, stride, &z_top);
@@ -73,26 +79,27 @@ static void SUFFIX(categorical)(const loss_outputs *out, const loss_inputs *in)
             y_sum += LOAD_COLUMN(y + j * stride);
         }
         rest = rest / a_top;
-        const vector log_sum = log_one_plus(rest);
+        const vector inverse = 1 / (1 + rest), log_sum = log_one_plus(rest, inverse);
         for (size_t j = 0; j < units; j++) {
             const vector aj = LOAD_COLUMN(a + j * stride), yj = LOAD_COLUMN(y + j * stride);
             const vector minus_log = z_top - LOAD_COLUMN(z + j * stride) + log_sum;
             loss += choose(yj != 0, yj * minus_log, (vector){0}); /* 0 * inf is not the limit */
             if (out->delta != NULL) {
                 const integers is_top = top == BROADCAST((double)j);
-                const vector not_aj = choose(is_top, rest / (1 + rest), 1 - aj);
+                const vector not_aj = choose(is_top, rest * inverse, 1 - aj);
                 STORE_COLUMN(out->delta + j * stride + i, aj * (y_sum - yj) - yj * not_aj);
             }
         }
-        const integers right = argmax(a, units, stride, &unused) == argmax(y, units, stride, &unused);
+        const integers right =
+            argmax(a, units, stride, &unused) == argmax(y, units, stride, &unused);
         STORE_COLUMN(out->loss + i, loss);
         STORE_COLUMN(out->correct + i, choose(right, BROADCAST(1.0), (vector){0}));
     }
 }
 
-#define LOSSES                                                                                 \
-    {                                                                                          \
-        [PYCNN_MSE] = SUFFIX(mse),                                                             \
-        [PYCNN_BINARY_CROSSENTROPY] = SUFFIX(binary),                                          \
-        [PYCNN_CATEGORICAL_CROSSENTROPY] = SUFFIX(categorical),                                \
+#define LOSSES                                                  \
+    {                                                           \
+        [PYCNN_MSE] = SUFFIX(mse),                              \
+        [PYCNN_BINARY_CROSSENTROPY] = SUFFIX(binary),           \
+        [PYCNN_CATEGORICAL_CROSSENTROPY] = SUFFIX(categorical), \
     }

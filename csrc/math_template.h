@@ -23,15 +23,19 @@ ALWAYS_INLINE vector reduce(vector x, vector excess, vector *expm1_r)
     /* The first 42 bits of ln 2: their product with k is exact, and so is this difference. */
     vector r = FMA(k, BROADCAST(-0x1.62e42fefa38p-1), x);
     r = FMA(k, BROADCAST(-0x1.ef35793c7673p-45), r - excess);
+    /* Even and odd terms apart: two chains, half as long. */
     static const double inverse_factorial[] = {
         1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320,
         1.0 / 5040,       1.0 / 720,       1.0 / 120,      1.0 / 24,      1.0 / 6,      1.0 / 2};
-    vector series = BROADCAST(inverse_factorial[0]);
-    UNROLL for (int n = 1; n < 12; n++)
+    const vector square = r * r;
+    vector odd = BROADCAST(inverse_factorial[0]), even = BROADCAST(inverse_factorial[1]);
+    UNROLL for (int n = 2; n < 12; n += 2)
     {
-        series = FMA(series, r, BROADCAST(inverse_factorial[n]));
+        odd = FMA(odd, square, BROADCAST(inverse_factorial[n]));
+        even = FMA(even, square, BROADCAST(inverse_factorial[n + 1]));
     }
-    *expm1_r = FMA(r * r, series, r);
+    const vector series = FMA(odd, r, even);
+    *expm1_r = FMA(square, series, r);
     return k;
 }
 
@@ -60,10 +64,7 @@ ALWAYS_INLINE vector exponential_of_difference(vector x, vector excess)
     return (1 + expm1_r) * power_of_two(half) * power_of_two(k - half);
 }
 
-ALWAYS_INLINE vector exponential(vector x)
-{
-    return exponential_of_difference(x, (vector){0});
-}
+ALWAYS_INLINE vector exponential(vector x) { return exponential_of_difference(x, (vector){0}); }
 
 /* e^x - 1 = result - *excess for x <= 0 */
 ALWAYS_INLINE vector exponential_minus_one(vector x, vector *excess)
@@ -102,10 +103,10 @@ ALWAYS_INLINE vector logistic(vector x)
     return quotient(numerator, (vector){0}, sum, excess_of_sum(sum, one, e), 1 / sum);
 }
 
-/* log(1 + x) for x >= 0: u = 1 + x = 2^k (1 + f) up to the rounding error c, and with
- * s = f / (2 + f), log(1 + f) = f - (f^2/2 - s (f^2/2 + R(s^2))): the coefficients of R are those of
- * fdlibm's log, error < 2^-58. */
-ALWAYS_INLINE vector log_one_plus(vector x)
+/* log(1 + x) for x >= 0, where inverse = 1 / (1 + x): u = 1 + x = 2^k (1 + f) up to the rounding
+ * error c, and with s = f / (2 + f), log(1 + f) = f - (f^2/2 - s (f^2/2 + R(s^2))): the
+ * coefficients of R are those of fdlibm's log, error < 2^-58. */
+ALWAYS_INLINE vector log_one_plus(vector x, vector inverse)
 {
     static const double coefficient[] = {1.479819860511658591e-01, 1.531383769920937332e-01,
                                          1.818357216161805012e-01, 2.222219843214978396e-01,
@@ -118,11 +119,17 @@ ALWAYS_INLINE vector log_one_plus(vector x)
     const vector f = (vector)((words)u - (k << 52)) - 1;
     const vector kd = (vector)(k + (words)BROADCAST(0x1p52)) - 0x1p52;
     const vector s = f / (2 + f), z = s * s, half = 0.5 * f * f;
-    vector r = BROADCAST(coefficient[0]);
-    UNROLL for (int n = 1; n < 7; n++) { r = FMA(r, z, BROADCAST(coefficient[n])); }
-    r = r * z;
-    const vector low = FMA(kd, BROADCAST(1.90821492927058770002e-10), c / u);
-    const vector log = FMA(kd, BROADCAST(6.93147180369123816490e-01),
-                           f - (half - FMA(s, half + r, low)));
+    const vector square = z * z;
+    vector even = BROADCAST(coefficient[0]), odd = BROADCAST(coefficient[1]);
+    UNROLL for (int n = 2; n < 6; n += 2)
+    {
+        even = FMA(even, square, BROADCAST(coefficient[n]));
+        odd = FMA(odd, square, BROADCAST(coefficient[n + 1]));
+    }
+    even = FMA(even, square, BROADCAST(coefficient[6]));
+    const vector r = FMA(odd, square, even * z);
+    const vector low = FMA(kd, BROADCAST(1.90821492927058770002e-10), c * inverse);
+    const vector log =
+        FMA(kd, BROADCAST(6.93147180369123816490e-01), f - (half - FMA(s, half + r, low)));
     return choose(x == BROADCAST((double)INFINITY), x, log);
 }

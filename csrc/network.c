@@ -107,22 +107,7 @@ static void transpose_input(slice *self, const double *rows, size_t row_stride, 
     }
 }
 
-/* A mini-batch: the samples order[first ...], or first ... themselves when order is NULL. */
-typedef struct {
-    const pycnn_dataset *data;
-    const size_t *order;
-    size_t first, count;
-} selection;
-
-/* The row of the data that is the i-th sample. */
-static inline size_t row_of(const selection *samples, size_t i)
-{
-    const size_t at = samples->first + i;
-    return samples->order == NULL ? at : samples->order[at];
-}
-
-/* Brings targets and weights in: y[outputs,batch], weight[batch]. */
-static int load_targets(slice *self, const selection *samples, size_t outputs)
+int pycnn_load_targets(slice *self, const selection *samples, size_t outputs)
 {
     const pycnn_dataset *data = samples->data;
     memset(self->y, 0, outputs * self->stride * sizeof *self->y);
@@ -142,8 +127,7 @@ static int load_targets(slice *self, const selection *samples, size_t outputs)
 }
 
 /* Brings samples in: rows, input, targets and weights. */
-static int load(slice *self, const selection *samples, const pycnn_network *net,
-                size_t row_stride)
+static int load(slice *self, const selection *samples, const pycnn_network *net, size_t row_stride)
 {
     const pycnn_dataset *data = samples->data;
     const size_t inputs = net->inputs;
@@ -154,7 +138,7 @@ static int load(slice *self, const selection *samples, const pycnn_network *net,
         self->rows[i * row_stride + inputs] = 1; /* the input of the bias */
     }
     transpose_input(self, self->rows, row_stride, inputs);
-    return load_targets(self, samples, net->outputs);
+    return pycnn_load_targets(self, samples, net->outputs);
 }
 
 /* A[l] = f(W[l] A[l-1] + b[l]) for l = 1 ... L */
@@ -166,8 +150,7 @@ static void forward(const pycnn_workspace *ws, const double *theta, size_t s)
     }
 }
 
-/* The loss of each sample and, where there is room for it, delta[L], weighted by its sample. */
-static void score(const pycnn_workspace *ws, bool weighted, size_t s)
+void pycnn_score(const pycnn_workspace *ws, bool weighted, size_t s)
 {
     const pycnn_network *net = ws->net;
     const slice *self = &ws->slices[s];
@@ -220,10 +203,20 @@ static void slice_task(void *context, size_t s)
     self->status = load(self, work->samples, ws->net, io_of(ws, 0, s)->input_row_stride);
     if (self->status == PYCNN_OK) {
         forward(ws, work->theta, s);
-        score(ws, work->samples->data->weight != NULL, s);
+        pycnn_score(ws, work->samples->data->weight != NULL, s);
         if (work->backward) {
             backward(ws, work->theta, s);
         }
+    }
+}
+
+void pycnn_add_totals(pycnn_totals *totals, const pycnn_workspace *ws, size_t count)
+{
+    for (size_t i = 0; i < count; i++) { /* slices lie behind each other */
+        const double w = ws->whole.weight[i];
+        totals->weight += w;
+        totals->loss += w == 0 ? 0 : w * ws->whole.loss[i];
+        totals->correct += w * ws->whole.correct[i];
     }
 }
 
@@ -237,12 +230,7 @@ static int pass(pycnn_totals *totals, pycnn_workspace *ws, const double *theta,
     for (size_t s = 0; s < ws->slice_count; s++) {
         TRY(ws->slices[s].status);
     }
-    for (size_t i = 0; i < samples->count; i++) { /* slices lie behind each other */
-        const double w = ws->whole.weight[i];
-        totals->weight += w;
-        totals->loss += w == 0 ? 0 : w * ws->whole.loss[i];
-        totals->correct += w * ws->whole.correct[i];
-    }
+    pycnn_add_totals(totals, ws, samples->count);
     return PYCNN_OK;
 }
 
@@ -274,8 +262,8 @@ static void sum_gradients(pycnn_workspace *ws, double *out, gradient_use use, do
 
 /* Gradient of a selection's loss, as a sum over its samples; a selection larger than the workspace
  * is worked through piece by piece. */
-static int gradient_of(pycnn_totals *totals, double *grad, pycnn_workspace *ws,
-                       const double *theta, const selection *samples)
+static int gradient_of(pycnn_totals *totals, double *grad, pycnn_workspace *ws, const double *theta,
+                       const selection *samples)
 {
     for (size_t done = 0; done < samples->count; done += ws->capacity) {
         selection piece = *samples;
@@ -423,21 +411,16 @@ int pycnn_trace(pycnn_totals *totals, double *grad, double *z, double *a, double
     return PYCNN_OK;
 }
 
-int pycnn_train(size_t *steps, double *theta, pycnn_training *state, const pycnn_network *net,
-                pycnn_workspace *ws, const pycnn_dataset *data, size_t max_steps)
+static int run_steps(size_t *steps, double *theta, pycnn_training *state, pycnn_workspace *ws,
+                     const pycnn_dataset *data, size_t max_steps, bool online)
 {
-    RETURN_IF(steps == NULL, PYCNN_ERROR_ARGUMENT);
-    *steps = 0;
-    TRY(check_workspace(net, ws, PYCNN_BACKWARD));
-    TRY(check_data(theta, data));
-    RETURN_IF(state == NULL || state->totals == NULL, PYCNN_ERROR_ARGUMENT);
-    RETURN_IF(state->batch_size == 0 || state->position >= data->rows, PYCNN_ERROR_SIZE);
     while (*steps < max_steps && state->epoch < state->epochs) {
         const selection batch = {
             data, state->order == NULL ? NULL : state->order + state->epoch * data->rows,
             state->position, MIN(state->batch_size, data->rows - state->position)};
         pycnn_totals sums;
-        TRY(descend(&sums, theta, state->learning_rate, ws, &batch));
+        TRY(online ? pycnn_online_step(&sums, ws, &batch, state->learning_rate)
+                   : descend(&sums, theta, state->learning_rate, ws, &batch));
         pycnn_totals *epoch = &state->totals[state->epoch];
         epoch->loss += sums.loss;
         epoch->weight += sums.weight;
@@ -452,6 +435,25 @@ int pycnn_train(size_t *steps, double *theta, pycnn_training *state, const pycnn
     return PYCNN_OK;
 }
 
+int pycnn_train(size_t *steps, double *theta, pycnn_training *state, const pycnn_network *net,
+                pycnn_workspace *ws, const pycnn_dataset *data, size_t max_steps)
+{
+    RETURN_IF(steps == NULL, PYCNN_ERROR_ARGUMENT);
+    *steps = 0;
+    TRY(check_workspace(net, ws, PYCNN_BACKWARD));
+    TRY(check_data(theta, data));
+    RETURN_IF(state == NULL || state->totals == NULL, PYCNN_ERROR_ARGUMENT);
+    RETURN_IF(state->batch_size == 0 || state->position >= data->rows, PYCNN_ERROR_SIZE);
+    const bool online = pycnn_online_serves(ws, state->batch_size);
+    if (online) {
+        pycnn_online_begin(ws, theta);
+    }
+    const int status = run_steps(steps, theta, state, ws, data, max_steps, online);
+    if (online) {
+        pycnn_online_end(ws, theta);
+    }
+    return status;
+}
 size_t pycnn_find_not_finite(const double *x, size_t count)
 {
     enum { BLOCK = 64 };

@@ -9,6 +9,8 @@ enum {
 /* Multiply-adds of a forward pass below which one thread is as fast as several: about 10 us. */
 #define WORK_WORTH_SHARING ((size_t)1 << 18)
 
+#define MOST_ONLINE_PARAMETERS ((size_t)1 << 17)
+
 /* ---------------------------------------------------------------- the buffers */
 
 /* One walk both measures the buffers (base NULL) and hands them out, so the two cannot differ. */
@@ -32,11 +34,43 @@ static size_t row_stride(const pycnn_network *net, size_t units)
     return round_up(units + 1, net->kernels->lanes);
 }
 
+/* Whether pycnn_train may use the layout of online.h: a network so large that its parameters would
+ * leave the cache does better without a second copy of them. */
+static bool wants_online(const pycnn_network *net, int mode)
+{
+    bool wanted = mode >= PYCNN_BACKWARD && net->kernels->online != NULL &&
+                  net->parameter_count <= MOST_ONLINE_PARAMETERS;
+    for (size_t l = 0; l < net->depth; l++) {
+        wanted = wanted && net->layers[l].ops == &pycnn_dense_ops;
+    }
+    return wanted;
+}
+
+static void hand_out_online(pycnn_workspace *ws, arena *memory, size_t l)
+{
+    const layer *here = &ws->net->layers[l];
+    const size_t lanes = ws->net->kernels->lanes;
+    online_layer *online = &ws->online[l];
+    online->fan_in = here->fan_in;
+    online->fan_out = here->fan_out;
+    online->in_stride = round_up(here->fan_in, lanes);
+    online->out_stride = round_up(here->fan_out, lanes);
+    online->activation = here->activation;
+    online->f = (int)(here->activation - ws->net->kernels->activations);
+    online->columns = take(memory, here->fan_in + 1, online->out_stride);
+    online->rows = l > 0 ? take(memory, here->fan_out, online->in_stride) : NULL;
+    /* As elsewhere, only the losses read z. */
+    online->z = take(memory, FEW, online->out_stride);
+    online->output = l + 1 == ws->net->depth ? NULL : online->z;
+    online->delta = take(memory, FEW, online->out_stride);
+}
+
 static void hand_out(pycnn_workspace *ws, arena *memory)
 {
     const pycnn_network *net = ws->net;
     const size_t m = round_up(ws->capacity, SLICE_UNIT);
     const bool backward = ws->mode >= PYCNN_BACKWARD;
+    bool narrow = true;
     ws->whole.input = take(memory, net->inputs, m);
     ws->whole.rows = take(memory, row_stride(net, net->inputs), m);
     ws->whole.y = take(memory, net->outputs, m);
@@ -56,6 +90,11 @@ static void hand_out(pycnn_workspace *ws, arena *memory)
         buffers->output_rows = keep_rows ? take(memory, row_stride(net, units), m) : NULL;
         buffers->delta = backward ? take(memory, units, m) : NULL;
     }
+    for (size_t l = 0; l < net->depth && ws->online != NULL; l++) {
+        hand_out_online(ws, memory, l);
+        narrow = narrow && ws->online[l].out_stride == net->kernels->lanes;
+    }
+    ws->online_kernels = ws->online == NULL ? NULL : &net->kernels->online[narrow];
 }
 
 static int allocate_buffers(pycnn_workspace *ws)
@@ -94,6 +133,10 @@ static int allocate_all(pycnn_workspace *ws)
     ws->io = block;
     TRY(allocate(&block, ws->net->depth, sizeof *ws->layers));
     ws->layers = block;
+    if (wants_online(ws->net, ws->mode)) {
+        TRY(allocate(&block, ws->net->depth, sizeof *ws->online));
+        ws->online = block;
+    }
     return allocate_buffers(ws);
 }
 
@@ -123,6 +166,7 @@ void pycnn_workspace_destroy(pycnn_workspace *ws)
 {
     if (ws != NULL) {
         PYCNN_FREE(ws->memory);
+        PYCNN_FREE(ws->online);
         PYCNN_FREE(ws->layers);
         PYCNN_FREE(ws->io);
         PYCNN_FREE(ws->slices);

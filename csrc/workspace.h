@@ -43,7 +43,23 @@ struct pycnn_workspace {
         double *z, *output, *output_rows, *delta;
     } *layers; /* [depth] whole buffers, from which the slices are cut */
     slice whole;
+    online_layer *online; /* [depth]; NULL where pycnn_train does without */
+    const online_kernels *online_kernels;
 };
+
+/* A mini-batch: the samples order[first ...], or first ... themselves when order is NULL. */
+typedef struct {
+    const pycnn_dataset *data;
+    const size_t *order;
+    size_t first, count;
+} selection;
+
+/* The row of the data that is the i-th sample. */
+static inline size_t row_of(const selection *samples, size_t i)
+{
+    const size_t at = samples->first + i;
+    return samples->order == NULL ? at : samples->order[at];
+}
 
 /* The io of a layer for one slice. */
 static inline layer_io *io_of(const pycnn_workspace *ws, size_t l, size_t s)
@@ -53,5 +69,26 @@ static inline layer_io *io_of(const pycnn_workspace *ws, size_t l, size_t s)
 
 /* Cuts a mini-batch into slices, one for each thread where the work is worth it. */
 void pycnn_workspace_cut(pycnn_workspace *ws, size_t batch);
+
+/* Brings targets and weights in: y[outputs,batch], weight[batch]. */
+int pycnn_load_targets(slice *self, const selection *samples, size_t outputs);
+
+/* The loss of each sample of a slice and, where there is room for it, delta[L], weighted by its
+ * sample. */
+void pycnn_score(const pycnn_workspace *ws, bool weighted, size_t s);
+
+/* Adds what was scored of `count` samples. */
+void pycnn_add_totals(pycnn_totals *totals, const pycnn_workspace *ws, size_t count);
+
+/* Whether mini-batches of `batch` samples train in the layout of online.h: between a
+ * pycnn_online_begin, which brings theta into it, and a pycnn_online_end, which brings theta back.
+ */
+bool pycnn_online_serves(const pycnn_workspace *ws, size_t batch);
+void pycnn_online_begin(pycnn_workspace *ws, const double *theta);
+void pycnn_online_end(const pycnn_workspace *ws, double *theta);
+
+/* One step of gradient descent on a mini-batch of FEW samples at most. */
+int pycnn_online_step(pycnn_totals *totals, pycnn_workspace *ws, const selection *samples,
+                      double learning_rate);
 
 #endif

@@ -25,16 +25,12 @@ TARGET
 
 static void exp_forward(double *a, const double *z, size_t units, size_t stride)
 {
-    EACH (i, units * stride) {
-        STORE(a + i, exponential(LOAD(z + i)));
-    }
+    EACH(i, units * stride) { STORE(a + i, exponential(LOAD(z + i))); }
 }
 
 static void log1p_forward(double *a, const double *z, size_t units, size_t stride)
 {
-    EACH (i, units * stride) {
-        STORE(a + i, log_one_plus(LOAD(z + i)));
-    }
+    EACH(i, units * stride) { STORE(a + i, log_one_plus(LOAD(z + i), 1 / (1 + LOAD(z + i)))); }
 }
 
 END_TARGET
@@ -43,12 +39,9 @@ static const struct {
     const char *name;
     void (*forward)(double *a, const double *z, size_t units, size_t stride);
 } functions[] = {
-    {"exp", exp_forward},
-    {"log1p", log1p_forward},
-    {"tanh", SUFFIX(tanh_forward)},
-    {"sigmoid", SUFFIX(sigmoid_forward)},
-    {"relu", SUFFIX(relu_forward)},
-    {"softmax", SUFFIX(softmax_forward)},
+    {"exp", exp_forward},           {"log1p", log1p_forward},
+    {"tanh", SUFFIX(tanh_forward)}, {"sigmoid", SUFFIX(sigmoid_forward)},
+    {"relu", SUFFIX(relu_forward)}, {"softmax", SUFFIX(softmax_forward)},
 };
 
 int main(int argc, char **argv)

@@ -701,6 +701,40 @@ static void test_training_step_by_step_gives_the_same_bits(void)
     free_problem(&p);
 }
 
+/* Mini-batches of a few samples train in a layout of their own: with the bits of the others. Here a
+ * batch size that is larger than the data asks for the general way. */
+static void test_few_samples_train_as_many_do(void)
+{
+    static const size_t widths[] = {1, 2, 4, 5, 8, 9, 16, 17, 33};
+    static const struct {
+        int activation, loss;
+    } ends[] = {{PYCNN_SOFTMAX, PYCNN_CATEGORICAL_CROSSENTROPY},
+                {PYCNN_SIGMOID, PYCNN_BINARY_CROSSENTROPY},
+                {PYCNN_TANH, PYCNN_MSE},
+                {PYCNN_SOFTMAX, PYCNN_MSE}};
+    enum { WIDTHS = sizeof widths / sizeof *widths, EPOCHS = 5 };
+    for (size_t n = 0; n < WIDTHS * WIDTHS * 5; n++) {
+        const size_t rows = 1 + n % 4;
+        const pycnn_layer_spec layers[] = {
+            {PYCNN_DENSE, (int)(n % 5), widths[n % WIDTHS]},
+            {PYCNN_DENSE, (int)(n / 5 % 5), widths[n / WIDTHS % WIDTHS]},
+            {PYCNN_DENSE, ends[n % 4].activation, 1 + n % 11}};
+        problem p = make_problem(n, rows, 1 + n % 18, layers + n % 3, 3 - n % 3, ends[n % 4].loss);
+        p.data.weight = n % 2 ? p.weight : NULL;
+        pycnn_workspace *ws = workspace(p.net, 4, PYCNN_BACKWARD);
+        pycnn_totals totals[2][EPOCHS];
+        pycnn_training plan = {.epochs = EPOCHS, .batch_size = 1000, .learning_rate = 0.1};
+        double *general = trained(&p, ws, plan, totals[0]);
+        plan.batch_size = rows;
+        double *few = trained(&p, ws, plan, totals[1]);
+        CHECK(same_bits(general, few, p.parameters));
+        CHECK(same_bits(totals[0], totals[1], 3 * EPOCHS));
+        free(general), free(few);
+        pycnn_workspace_destroy(ws);
+        free_problem(&p);
+    }
+}
+
 static void test_a_step_is_the_gradient_times_the_learning_rate(void)
 {
     enum { ROWS = 8 };
@@ -1439,6 +1473,7 @@ static void run_all(void)
         {"weights count samples", test_weights_count_samples},
         {"training step by step gives the same bits",
          test_training_step_by_step_gives_the_same_bits},
+        {"few samples train as many do", test_few_samples_train_as_many_do},
         {"a step is the gradient times the learning rate",
          test_a_step_is_the_gradient_times_the_learning_rate},
         {"divergence leaves the last finished step", test_divergence_leaves_the_last_finished_step},

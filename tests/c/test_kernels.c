@@ -329,11 +329,13 @@ static void test_gradient(const kernel_table *kernels, const gradient_case *c, g
         }
     }
     reference_gradient(sum, terms, slices, count, row_stride, c->rows, c->fan_in);
+    const bool one = samples == 1; /* -step is multiplied into the delta, not into the sum */
     for (size_t j = 0; use == GRADIENT_DESCEND && j < c->rows; j++) {
         for (size_t k = 0; k <= c->fan_in; k++) {
             const double start = k < c->fan_in ? weight[j * c->fan_in + k] : bias[j];
             double *s = &sum[j * (c->fan_in + 1) + k];
-            *s = fma(-step, *s, start);
+            *s = one ? fma(-step * slices[0].delta[j], slices[0].input_rows[k], start)
+                     : fma(-step, *s, start);
             terms[j * (c->fan_in + 1) + k] += fabs(start); /* step < 1 */
         }
     }

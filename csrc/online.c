@@ -1,0 +1,90 @@
+/* Training on mini-batches of a few samples, in the layout of online.h. */
+#include "online.h"
+
+#include <math.h>
+
+#include "workspace.h"
+
+bool pycnn_online_serves(const pycnn_workspace *ws, size_t batch)
+{
+    return ws->online != NULL && batch <= MIN(FEW, ws->capacity);
+}
+
+void pycnn_online_begin(pycnn_workspace *ws, const double *theta)
+{
+    for (size_t l = 0; l < ws->net->depth; l++) {
+        const online_layer *self = &ws->online[l];
+        const double *weight = theta + ws->net->layers[l].offset;
+        pycnn_transpose(self->columns, self->out_stride, weight, self->fan_in, self->fan_out,
+                        self->fan_in);
+        memcpy(self->columns + self->fan_in * self->out_stride,
+               weight + self->fan_out * self->fan_in, self->fan_out * sizeof *theta);
+        for (size_t j = 0; j < self->fan_out && self->rows != NULL; j++) {
+            memcpy(self->rows + j * self->in_stride, weight + j * self->fan_in,
+                   self->fan_in * sizeof *theta);
+        }
+    }
+}
+
+void pycnn_online_end(const pycnn_workspace *ws, double *theta)
+{
+    for (size_t l = 0; l < ws->net->depth; l++) {
+        const online_layer *self = &ws->online[l];
+        double *weight = theta + ws->net->layers[l].offset;
+        pycnn_transpose(weight, self->fan_in, self->columns, self->out_stride, self->fan_in,
+                        self->fan_out);
+        memcpy(weight + self->fan_out * self->fan_in,
+               self->columns + self->fan_in * self->out_stride, self->fan_out * sizeof *theta);
+    }
+}
+
+/* The last layer's z -> its output, the losses and dL/dz, by way of the slice that the general path
+ * would use: there samples lie side by side. */
+static int score(pycnn_workspace *ws, const selection *samples)
+{
+    const pycnn_network *net = ws->net;
+    const online_layer *last = &ws->online[net->depth - 1];
+    const layer *self = &net->layers[net->depth - 1];
+    pycnn_workspace_cut(ws, samples->count);
+    layer_io *io = io_of(ws, net->depth - 1, 0);
+    TRY(pycnn_load_targets(&ws->slices[0], samples, net->outputs));
+    if (io->stride == 1) { /* of a single sample, row and column are the same */
+        io->z = last->z;
+        io->delta = last->delta;
+    } else {
+        pycnn_transpose(io->z, io->stride, last->z, last->out_stride, io->batch, net->outputs);
+    }
+    self->activation->forward(io->output, io->z, net->outputs, io->stride);
+    pycnn_score(ws, samples->data->weight != NULL, 0);
+    if (!io->delta_is_dz) {
+        self->activation->backward(io->delta, io->output, net->outputs, io->stride);
+    }
+    if (io->stride != 1) {
+        pycnn_transpose(last->delta, last->out_stride, io->delta, io->stride, net->outputs,
+                        io->batch);
+    }
+    return PYCNN_OK;
+}
+
+int pycnn_online_step(pycnn_totals *totals, pycnn_workspace *ws, const selection *samples,
+                      double learning_rate)
+{
+    const pycnn_network *net = ws->net;
+    const online_kernels *kernels = ws->online_kernels;
+    const double *x[FEW];
+    for (size_t i = 0; i < samples->count; i++) {
+        const size_t row = row_of(samples, i);
+        RETURN_IF(row >= samples->data->rows, PYCNN_ERROR_INDEX);
+        x[i] = samples->data->x + row * net->inputs;
+    }
+    kernels->forward(ws->online, net->depth, x, samples->count);
+    TRY(score(ws, samples));
+    *totals = (pycnn_totals){0};
+    pycnn_add_totals(totals, ws, samples->count);
+    RETURN_IF(!isfinite(totals->loss), PYCNN_ERROR_DIVERGED);
+    kernels->backward(ws->online, net->depth, samples->count);
+    if (totals->weight > 0) {
+        kernels->descend(ws->online, net->depth, x, samples->count, learning_rate / totals->weight);
+    }
+    return PYCNN_OK;
+}
