@@ -24,7 +24,6 @@ have the same bits on every machine, alone or among others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -32,6 +31,7 @@ import numpy as np
 from pycnn._checks import check_bool, check_real
 from pycnn._exact import half_cosine, integer_power, power
 from pycnn._names import look_up
+from pycnn._settings import Settings
 from pycnn.exceptions import DataError, DataTypeError
 
 if TYPE_CHECKING:
@@ -118,14 +118,7 @@ def _check_duration(value: Any, name: str) -> float:
     return check_real(value, name, above=0, at_most=1e9)
 
 
-def _settle(schedule: Schedule, /, **settings: Any) -> None:
-    """Put checked settings into a frozen dataclass."""
-    for name, value in settings.items():
-        object.__setattr__(schedule, name, value)
-
-
-@dataclass(frozen=True)
-class Constant(Schedule):
+class Constant(Settings, Schedule):
     """The same learning rate throughout.
 
     Parameters
@@ -139,20 +132,18 @@ class Constant(Schedule):
         If the argument is not valid.
     """
 
+    kind: ClassVar[str] = "constant"
     learning_rate: float
 
-    kind: ClassVar[str] = "constant"
-
-    def __post_init__(self) -> None:
-        _settle(self, learning_rate=check_real(self.learning_rate, "learning_rate", above=0))
+    def __init__(self, learning_rate: float) -> None:
+        self._settle(learning_rate=check_real(learning_rate, "learning_rate", above=0))
 
     def rates(self, steps: ArrayLike, steps_per_epoch: int, total_steps: int) -> Array:
         """Return the learning rate of each mini-batch; see `Schedule.rates`."""
         return np.full(_check_steps(steps, steps_per_epoch, total_steps).shape, self.learning_rate)
 
 
-@dataclass(frozen=True)
-class StepDecay(Schedule):
+class StepDecay(Settings, Schedule):
     """``eta * factor ** floor(t / every)``: multiplied by `factor` after each `every` epochs.
 
     Parameters
@@ -175,18 +166,16 @@ class StepDecay(Schedule):
     [0.5, 0.5, 0.25, 0.25, 0.125]
     """
 
-    learning_rate: float
-    factor: float = 0.1
-    every: float = 10
-
     kind: ClassVar[str] = "step_decay"
+    learning_rate: float
+    factor: float
+    every: float
 
-    def __post_init__(self) -> None:
-        _settle(
-            self,
-            learning_rate=check_real(self.learning_rate, "learning_rate", above=0),
-            factor=check_real(self.factor, "factor", above=0, at_most=1),
-            every=_check_duration(self.every, "every"),
+    def __init__(self, learning_rate: float, factor: float = 0.1, every: float = 10) -> None:
+        self._settle(
+            learning_rate=check_real(learning_rate, "learning_rate", above=0),
+            factor=check_real(factor, "factor", above=0, at_most=1),
+            every=_check_duration(every, "every"),
         )
 
     def rates(self, steps: ArrayLike, steps_per_epoch: int, total_steps: int) -> Array:
@@ -196,8 +185,7 @@ class StepDecay(Schedule):
         return self.learning_rate * integer_power(self.factor, drops)
 
 
-@dataclass(frozen=True)
-class ExponentialDecay(Schedule):
+class ExponentialDecay(Settings, Schedule):
     """``eta * rate ** t``: multiplied by `rate` in the course of each epoch.
 
     Parameters
@@ -220,18 +208,16 @@ class ExponentialDecay(Schedule):
     [1.0, 0.5, 0.25, 0.125, 0.0625]
     """
 
-    learning_rate: float
-    rate: float = 0.95
-    staircase: bool = False
-
     kind: ClassVar[str] = "exponential_decay"
+    learning_rate: float
+    rate: float
+    staircase: bool
 
-    def __post_init__(self) -> None:
-        _settle(
-            self,
-            learning_rate=check_real(self.learning_rate, "learning_rate", above=0),
-            rate=check_real(self.rate, "rate", above=0, at_most=1),
-            staircase=check_bool(self.staircase, "staircase"),
+    def __init__(self, learning_rate: float, rate: float = 0.95, staircase: bool = False) -> None:
+        self._settle(
+            learning_rate=check_real(learning_rate, "learning_rate", above=0),
+            rate=check_real(rate, "rate", above=0, at_most=1),
+            staircase=check_bool(staircase, "staircase"),
         )
 
     def rates(self, steps: ArrayLike, steps_per_epoch: int, total_steps: int) -> Array:
@@ -242,8 +228,7 @@ class ExponentialDecay(Schedule):
         return self.learning_rate * power(self.rate, at / steps_per_epoch)
 
 
-@dataclass(frozen=True)
-class CosineDecay(Schedule):
+class CosineDecay(Settings, Schedule):
     """``minimum + (eta - minimum) * (1 + cos(pi t / T)) / 2``, once or with warm restarts.
 
     Loshchilov & Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts" (2017), equation 5.
@@ -273,22 +258,27 @@ class CosineDecay(Schedule):
     [1.0, 0.5, 1.0, 0.854, 0.5, 0.146]
     """
 
-    learning_rate: float
-    minimum: float = 0.0
-    epochs: float | None = None
-    restarts: bool = False
-    growth: float = 1.0
-
     kind: ClassVar[str] = "cosine_decay"
+    learning_rate: float
+    minimum: float
+    epochs: float | None
+    restarts: bool
+    growth: float
 
-    def __post_init__(self) -> None:
-        _settle(
-            self,
-            learning_rate=check_real(self.learning_rate, "learning_rate", above=0),
-            minimum=check_real(self.minimum, "minimum", at_least=0),
-            epochs=None if self.epochs is None else _check_duration(self.epochs, "epochs"),
-            restarts=check_bool(self.restarts, "restarts"),
-            growth=check_real(self.growth, "growth", at_least=1),
+    def __init__(
+        self,
+        learning_rate: float,
+        minimum: float = 0.0,
+        epochs: float | None = None,
+        restarts: bool = False,
+        growth: float = 1.0,
+    ) -> None:
+        self._settle(
+            learning_rate=check_real(learning_rate, "learning_rate", above=0),
+            minimum=check_real(minimum, "minimum", at_least=0),
+            epochs=None if epochs is None else _check_duration(epochs, "epochs"),
+            restarts=check_bool(restarts, "restarts"),
+            growth=check_real(growth, "growth", at_least=1),
         )
         if self.minimum > self.learning_rate:
             raise DataError(
@@ -330,8 +320,7 @@ def _between(first: float, last: float, passed: Array) -> Array:
     return first * share + last * (1 - share)
 
 
-@dataclass(frozen=True)
-class Warmup(Schedule):
+class Warmup(Settings, Schedule):
     """``(start + (1 - start) * t / epochs) * eta``, then another schedule, which starts at eta.
 
     Goyal et al., "Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour" (2017), section 2.2.
@@ -357,18 +346,16 @@ class Warmup(Schedule):
     [0.1, 0.3, 0.5, 0.5]
     """
 
-    schedule: Schedule | float
-    epochs: float = 5
-    start: float = 0.0
-
     kind: ClassVar[str] = "warmup"
+    schedule: Schedule
+    epochs: float
+    start: float
 
-    def __post_init__(self) -> None:
-        _settle(
-            self,
-            schedule=get(self.schedule, "schedule"),
-            epochs=_check_duration(self.epochs, "epochs"),
-            start=check_real(self.start, "start", at_least=0, at_most=1),
+    def __init__(self, schedule: Schedule | float, epochs: float = 5, start: float = 0.0) -> None:
+        self._settle(
+            schedule=get(schedule, "schedule"),
+            epochs=_check_duration(epochs, "epochs"),
+            start=check_real(start, "start", at_least=0, at_most=1),
         )
 
     def rates(self, steps: ArrayLike, steps_per_epoch: int, total_steps: int) -> Array:
@@ -376,13 +363,12 @@ class Warmup(Schedule):
         at = _check_steps(steps, steps_per_epoch, total_steps)
         warm = max(1, round(self.epochs * steps_per_epoch))
         after = np.maximum(at - warm, 0)
-        rates = get(self.schedule).rates(after, steps_per_epoch, max(1, total_steps - warm))
+        rates = self.schedule.rates(after, steps_per_epoch, max(1, total_steps - warm))
         share = self.start + (1 - self.start) * (at / warm)
         return np.where(at < warm, share * rates, rates)
 
 
-@dataclass(frozen=True)
-class OneCycle(Schedule):
+class OneCycle(Settings, Schedule):
     """Up from ``eta / div_factor`` to eta, then down to the first rate / `final_div_factor`.
 
     Both along half cosines, over the whole training. Smith & Topin, "Super-Convergence" (2018), in
@@ -411,20 +397,24 @@ class OneCycle(Schedule):
     [0.04, 0.52, 1.0, 0.611262, 4e-06]
     """
 
-    learning_rate: float
-    pct_start: float = 0.3
-    div_factor: float = 25.0
-    final_div_factor: float = 1e4
-
     kind: ClassVar[str] = "one_cycle"
+    learning_rate: float
+    pct_start: float
+    div_factor: float
+    final_div_factor: float
 
-    def __post_init__(self) -> None:
-        _settle(
-            self,
-            learning_rate=check_real(self.learning_rate, "learning_rate", above=0),
-            pct_start=check_real(self.pct_start, "pct_start", at_least=0, at_most=1),
-            div_factor=check_real(self.div_factor, "div_factor", at_least=1),
-            final_div_factor=check_real(self.final_div_factor, "final_div_factor", at_least=1),
+    def __init__(
+        self,
+        learning_rate: float,
+        pct_start: float = 0.3,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+    ) -> None:
+        self._settle(
+            learning_rate=check_real(learning_rate, "learning_rate", above=0),
+            pct_start=check_real(pct_start, "pct_start", at_least=0, at_most=1),
+            div_factor=check_real(div_factor, "div_factor", at_least=1),
+            final_div_factor=check_real(final_div_factor, "final_div_factor", at_least=1),
         )
 
     def rates(self, steps: ArrayLike, steps_per_epoch: int, total_steps: int) -> Array:
