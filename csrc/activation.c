@@ -1,7 +1,7 @@
 /* Activations: each f beside its derivative, as the lecture lists them.
  *
- * z, a and delta are [units,stride], row-major: a column is a sample. `a` may be `z`, so there is no
- * restrict here. The derivatives are written in terms of a = f(z).
+ * z, a and delta are [units,stride], row-major: a column is a sample. `a` may be `z`, so there is
+ * no restrict here. The derivatives are written in terms of a = f(z).
  */
 #include "activation.h"
 

@@ -25,9 +25,9 @@
         }                            \
     } while (0)
 
-#define TRY(expression)                   \
-    do {                                  \
-        const int try_ = (expression);    \
+#define TRY(expression)                    \
+    do {                                   \
+        const int try_ = (expression);     \
         RETURN_IF(try_ != PYCNN_OK, try_); \
     } while (0)
 

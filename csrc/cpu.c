@@ -13,9 +13,9 @@ static uint64_t read_xcr0(void)
 
 unsigned pycnn_cpu_features(void)
 {
-    enum { OSXSAVE = 1 << 27, FMA = 1 << 12 };                     /* leaf 1, ecx */
-    enum { AVX2 = 1 << 5, AVX512F = 1 << 16 };                     /* leaf 7, ebx */
-    enum { YMM_STATE = 0x6, ZMM_STATE = 0xe6 };                    /* xcr0 */
+    enum { OSXSAVE = 1 << 27, FMA = 1 << 12 };  /* leaf 1, ecx */
+    enum { AVX2 = 1 << 5, AVX512F = 1 << 16 };  /* leaf 7, ebx */
+    enum { YMM_STATE = 0x6, ZMM_STATE = 0xe6 }; /* xcr0 */
     uint32_t a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & OSXSAVE) || !(c & FMA)) {
         return 0;

@@ -27,8 +27,8 @@ static void dense_forward(const layer *self, const double *theta, const layer_io
         return;
     }
     if (io->output_rows != io->output) { /* of a single sample, row and column are the same */
-        pycnn_transpose(io->output_rows, io->output_row_stride, io->output, io->stride,
-                        self->fan_out, io->batch);
+        self->kernels->transpose(io->output_rows, io->output_row_stride, io->output, io->stride,
+                                 self->fan_out, io->batch);
     }
     for (size_t i = 0; i < io->batch; i++) { /* the inputs of the next layer's bias */
         io->output_rows[i * io->output_row_stride + self->fan_out] = 1;

@@ -5,6 +5,32 @@
  * of the tile, nor the blocking, nor the number of samples changes a bit.
  */
 
+/* Block by block in registers; what is left over at the edges, number by number. */
+static void SUFFIX(transpose)(double *dst, size_t dst_stride, const double *src, size_t src_stride,
+                              size_t rows, size_t columns)
+{
+    const size_t whole_rows = rows / LANES * LANES, whole_columns = columns / LANES * LANES;
+    for (size_t r = 0; r < whole_rows; r += LANES) {
+        for (size_t c = 0; c < whole_columns; c += LANES) {
+            vector m[LANES];
+            UNROLL for (int i = 0; i < LANES; i++)
+            {
+                m[i] = LOAD(src + (r + (size_t)i) * src_stride + c);
+            }
+            transpose_lanes(m);
+            UNROLL for (int i = 0; i < LANES; i++)
+            {
+                STORE(dst + (c + (size_t)i) * dst_stride + r, m[i]);
+            }
+        }
+    }
+    for (size_t r = 0; r < rows; r++) {
+        for (size_t c = r < whole_rows ? whole_columns : 0; c < columns; c++) {
+            dst[c * dst_stride + r] = src[r * src_stride + c];
+        }
+    }
+}
+
 /* Depth of a block whose matrix tile is copied together: TILE_ROWS * BLOCK_DEPTH doubles stay in
  * half of the first-level cache. */
 #define BLOCK_DEPTH 256

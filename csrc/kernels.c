@@ -9,7 +9,8 @@ const kernel_table *pycnn_kernels_find(void)
     /* Best first. A new instruction set is one more row here. */
     static const kernel_table *const tables[] = {
 #if HAVE_X86
-        &pycnn_kernels_avx512, &pycnn_kernels_avx2,
+        &pycnn_kernels_avx512,
+        &pycnn_kernels_avx2,
 #endif
 #if HAVE_NEON
         &pycnn_kernels_neon,

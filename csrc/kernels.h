@@ -34,8 +34,7 @@ typedef struct {
      * Each sum is one chain over k. stride is a multiple of lanes, or 1 for one sample; `out` has
      * room for whole vectors. */
     void (*product)(double *out, const double *matrix, size_t row_stride, size_t column_stride,
-                    const double *in, const double *bias, size_t rows, size_t depth,
-                    size_t stride);
+                    const double *in, const double *bias, size_t rows, size_t depth, size_t stride);
 
     /* sum[rows,fan_in+1] = delta[rows,batch] @ input_rows[batch,fan_in+1], each sum one chain over
      * the samples of terms[0], then those of terms[1], ... The last column, where input_rows holds
@@ -46,6 +45,10 @@ typedef struct {
 
     /* theta[count] -= step * grad[count] */
     void (*descend)(double *theta, const double *grad, double step, size_t count);
+
+    /* dst[columns,rows] = src[rows,columns]^T; the strides are those of rows in memory. */
+    void (*transpose)(double *dst, size_t dst_stride, const double *src, size_t src_stride,
+                      size_t rows, size_t columns);
 
     const activation_ops *activations; /* [ACTIVATION_COUNT] */
     loss_function *const *losses;      /* [LOSS_COUNT] */

@@ -29,8 +29,8 @@ static loss_function *const losses_avx2[LOSS_COUNT] = LOSSES;
 static const online_kernels online_avx2[] = ONLINE;
 
 const kernel_table pycnn_kernels_avx2 = {
-    "avx2",        CPU_AVX2,     LANES,        product_avx2, gradient_avx2,
-    descend_avx2, activations_avx2, losses_avx2, online_avx2};
+    "avx2",         CPU_AVX2,         LANES,       product_avx2, gradient_avx2, descend_avx2,
+    transpose_avx2, activations_avx2, losses_avx2, online_avx2};
 #endif
 
 typedef int pycnn_not_empty;

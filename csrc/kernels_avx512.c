@@ -29,9 +29,10 @@ static const activation_ops activations_avx512[ACTIVATION_COUNT] = ACTIVATIONS;
 static loss_function *const losses_avx512[LOSS_COUNT] = LOSSES;
 static const online_kernels online_avx512[] = ONLINE;
 
-const kernel_table pycnn_kernels_avx512 = {
-    "avx512",        CPU_AVX512,     LANES,        product_avx512, gradient_avx512,
-    descend_avx512, activations_avx512, losses_avx512, online_avx512};
+const kernel_table pycnn_kernels_avx512 = {"avx512",         CPU_AVX512,         LANES,
+                                           product_avx512,   gradient_avx512,    descend_avx512,
+                                           transpose_avx512, activations_avx512, losses_avx512,
+                                           online_avx512};
 #endif
 
 typedef int pycnn_not_empty;

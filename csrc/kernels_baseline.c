@@ -6,9 +6,9 @@
 /* Samples whose sums are carried in registers at a time: 16 doubles fill half of SSE2's file. */
 #define TILE 16
 
-static void product_baseline(double *RESTRICT out, const double *RESTRICT matrix,
-                             size_t row_stride, size_t column_stride, const double *RESTRICT in,
-                             const double *bias, size_t rows, size_t depth, size_t stride)
+static void product_baseline(double *RESTRICT out, const double *RESTRICT matrix, size_t row_stride,
+                             size_t column_stride, const double *RESTRICT in, const double *bias,
+                             size_t rows, size_t depth, size_t stride)
 {
     for (size_t r = 0; r < rows; r++) {
         const double *m = matrix + r * row_stride;
@@ -81,6 +81,30 @@ static void descend_baseline(double *RESTRICT theta, const double *RESTRICT grad
     }
 }
 
-const kernel_table pycnn_kernels_baseline = {"baseline", 0, 1, product_baseline,
-                                             gradient_baseline, descend_baseline,
-                                             pycnn_activations, pycnn_losses, NULL};
+static void transpose_baseline(double *RESTRICT dst, size_t dst_stride, const double *RESTRICT src,
+                               size_t src_stride, size_t rows, size_t columns)
+{
+    enum { BLOCK = 8 }; /* a block's rows and columns are one cache line each */
+    for (size_t r0 = 0; r0 < rows; r0 += BLOCK) {
+        const size_t r1 = MIN(r0 + BLOCK, rows);
+        for (size_t c0 = 0; c0 < columns; c0 += BLOCK) {
+            const size_t c1 = MIN(c0 + BLOCK, columns);
+            for (size_t c = c0; c < c1; c++) {
+                for (size_t r = r0; r < r1; r++) {
+                    dst[c * dst_stride + r] = src[r * src_stride + c];
+                }
+            }
+        }
+    }
+}
+
+const kernel_table pycnn_kernels_baseline = {"baseline",
+                                             0,
+                                             1,
+                                             product_baseline,
+                                             gradient_baseline,
+                                             descend_baseline,
+                                             transpose_baseline,
+                                             pycnn_activations,
+                                             pycnn_losses,
+                                             NULL};

@@ -11,12 +11,9 @@
 #define TILE_ROWS 6
 #define TILE_VECTORS 4
 #define FMA(a, b, c) ((vector)vfmaq_f64((float64x2_t)(c), (float64x2_t)(a), (float64x2_t)(b)))
-#define LOAD_PART(p, n)                                                                        \
-    ((n) == 2 ? LOAD(p) : (n) == 1 ? (vector){(p)[0], 0} : (vector){0, 0})
-#define STORE_PART(p, v, n)                                                                    \
-    ((n) == 2   ? (void)STORE(p, v)                                                            \
-     : (n) == 1 ? (void)((p)[0] = (v)[0])                                                      \
-                : (void)0)
+#define LOAD_PART(p, n) ((n) == 2 ? LOAD(p) : (n) == 1 ? (vector){(p)[0], 0} : (vector){0, 0})
+#define STORE_PART(p, v, n) \
+    ((n) == 2 ? (void)STORE(p, v) : (n) == 1 ? (void)((p)[0] = (v)[0]) : (void)0)
 
 #include "vector_template.h"
 #include "math_template.h"
@@ -30,8 +27,8 @@ static loss_function *const losses_neon[LOSS_COUNT] = LOSSES;
 static const online_kernels online_neon[] = ONLINE;
 
 const kernel_table pycnn_kernels_neon = {
-    "neon",        CPU_NEON,     LANES,        product_neon, gradient_neon,
-    descend_neon, activations_neon, losses_neon, online_neon};
+    "neon",         CPU_NEON,         LANES,       product_neon, gradient_neon, descend_neon,
+    transpose_neon, activations_neon, losses_neon, online_neon};
 #endif
 
 typedef int pycnn_not_empty;

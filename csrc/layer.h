@@ -25,13 +25,13 @@ typedef struct {
     const double *input;      /* [fan_in,batch] */
     const double *input_rows; /* [batch,fan_in] the same, a row a sample; NULL in forward mode */
     size_t input_row_stride;
-    double *z;                /* [fan_out,batch]; may be `output` where nobody reads z again */
-    double *output;           /* [fan_out,batch] */
-    double *output_rows;      /* [batch,fan_out]; NULL in forward mode and for the last layer */
+    double *z;           /* [fan_out,batch]; may be `output` where nobody reads z again */
+    double *output;      /* [fan_out,batch] */
+    double *output_rows; /* [batch,fan_out]; NULL in forward mode and for the last layer */
     size_t output_row_stride;
-    double *delta;            /* [fan_out,batch] dL/doutput, which backward turns into dL/dz */
-    bool delta_is_dz;         /* ... unless the loss has done that already */
-    double *delta_input;      /* [fan_in,batch] dL/dinput; NULL for the first layer */
+    double *delta;       /* [fan_out,batch] dL/doutput, which backward turns into dL/dz */
+    bool delta_is_dz;    /* ... unless the loss has done that already */
+    double *delta_input; /* [fan_in,batch] dL/dinput; NULL for the first layer */
 } layer_io;
 
 struct layer_ops {
@@ -42,15 +42,12 @@ struct layer_ops {
     /* delta = dL/doutput -> dL/dz, and delta_input. */
     void (*backward)(const layer *self, const double *theta, const layer_io *io);
     /* The part-th of `slices` parts of this layer's gradient, summed over the samples of all slices
-     * io[slices], into `out`: this layer's part of a gradient or, with GRADIENT_DESCEND, of theta. */
+     * io[slices], into `out`: this layer's part of a gradient or, with GRADIENT_DESCEND, of theta.
+     */
     void (*gradient)(const layer *self, double *out, gradient_use use, double step,
                      const layer_io *io, size_t slices, size_t part);
 };
 
 extern const layer_ops pycnn_dense_ops;
-
-/* dst[columns,rows] = src[rows,columns]^T; the strides are those of rows in memory. */
-void pycnn_transpose(double *dst, size_t dst_stride, const double *src, size_t src_stride,
-                     size_t rows, size_t columns);
 
 #endif

@@ -1,4 +1,5 @@
-/* Losses: value, delta and right answers. z, a, y and delta are [units,stride]: a column is a sample.
+/* Losses: value, delta and right answers. z, a, y and delta are [units,stride]: a column is a
+ * sample.
  *
  * The cross-entropies work from the logits z, so they are finite for any finite logit, and their
  * delta is a - y written without the cancellation: an error of 1e-20 comes out as 1e-20, not as 0.
@@ -41,8 +42,7 @@ static void binary(const loss_outputs *out, const loss_inputs *in)
             out->correct[i] += (in->a[ji] > 0.5) == (y > 0.5);
             if (out->delta != NULL) {
                 const double large = 1 / (1 + e), small = e / (1 + e);
-                out->delta[ji] =
-                    z >= 0 ? (1 - y) * large - y * small : (1 - y) * small - y * large;
+                out->delta[ji] = z >= 0 ? (1 - y) * large - y * small : (1 - y) * small - y * large;
             }
         }
         out->correct[i] /= (double)in->units;

@@ -74,33 +74,18 @@ size_t pycnn_network_parameter_count(const pycnn_network *net)
 
 /* ---------------------------------------------------------------- a slice of a mini-batch */
 
-void pycnn_transpose(double *RESTRICT dst, size_t dst_stride, const double *RESTRICT src,
-                     size_t src_stride, size_t rows, size_t columns)
-{
-    enum { BLOCK = 8 }; /* a block's rows and columns are one cache line each */
-    for (size_t r0 = 0; r0 < rows; r0 += BLOCK) {
-        const size_t r1 = MIN(r0 + BLOCK, rows);
-        for (size_t c0 = 0; c0 < columns; c0 += BLOCK) {
-            const size_t c1 = MIN(c0 + BLOCK, columns);
-            for (size_t c = c0; c < c1; c++) {
-                for (size_t r = r0; r < r1; r++) {
-                    dst[c * dst_stride + r] = src[r * src_stride + c];
-                }
-            }
-        }
-    }
-}
-
 /* input[inputs,batch] from rows of [batch,inputs], with zeros in the padding. */
-static void transpose_input(slice *self, const double *rows, size_t row_stride, size_t inputs)
+static void transpose_input(slice *self, const pycnn_network *net, const double *rows,
+                            size_t row_stride)
 {
+    const size_t inputs = net->inputs;
     if (self->stride == 1) {
         if (rows != self->input) {
             memcpy(self->input, rows, inputs * sizeof *rows);
         }
         return;
     }
-    pycnn_transpose(self->input, self->stride, rows, row_stride, self->batch, inputs);
+    net->kernels->transpose(self->input, self->stride, rows, row_stride, self->batch, inputs);
     for (size_t k = 0; k < inputs && self->batch < self->stride; k++) {
         memset(self->input + k * self->stride + self->batch, 0,
                (self->stride - self->batch) * sizeof *self->input);
@@ -137,7 +122,7 @@ static int load(slice *self, const selection *samples, const pycnn_network *net,
         memcpy(self->rows + i * row_stride, data->x + row * inputs, inputs * sizeof *self->rows);
         self->rows[i * row_stride + inputs] = 1; /* the input of the bias */
     }
-    transpose_input(self, self->rows, row_stride, inputs);
+    transpose_input(self, net, self->rows, row_stride);
     return pycnn_load_targets(self, samples, net->outputs);
 }
 
@@ -328,10 +313,11 @@ static void predict_task(void *context, size_t s)
     pycnn_workspace *ws = work->ws;
     const pycnn_network *net = ws->net;
     slice *self = &ws->slices[s];
-    transpose_input(self, work->x + self->first * net->inputs, net->inputs, net->inputs);
+    transpose_input(self, net, work->x + self->first * net->inputs, net->inputs);
     forward(ws, work->theta, s);
-    pycnn_transpose(work->y + self->first * net->outputs, net->outputs,
-                    io_of(ws, net->depth - 1, s)->output, self->stride, net->outputs, self->batch);
+    net->kernels->transpose(work->y + self->first * net->outputs, net->outputs,
+                            io_of(ws, net->depth - 1, s)->output, self->stride, net->outputs,
+                            self->batch);
 }
 
 int pycnn_predict(double *y, const pycnn_network *net, pycnn_workspace *ws, const double *theta,

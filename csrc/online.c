@@ -15,8 +15,8 @@ void pycnn_online_begin(pycnn_workspace *ws, const double *theta)
     for (size_t l = 0; l < ws->net->depth; l++) {
         const online_layer *self = &ws->online[l];
         const double *weight = theta + ws->net->layers[l].offset;
-        pycnn_transpose(self->columns, self->out_stride, weight, self->fan_in, self->fan_out,
-                        self->fan_in);
+        ws->net->kernels->transpose(self->columns, self->out_stride, weight, self->fan_in,
+                                    self->fan_out, self->fan_in);
         memcpy(self->columns + self->fan_in * self->out_stride,
                weight + self->fan_out * self->fan_in, self->fan_out * sizeof *theta);
         for (size_t j = 0; j < self->fan_out && self->rows != NULL; j++) {
@@ -31,8 +31,8 @@ void pycnn_online_end(const pycnn_workspace *ws, double *theta)
     for (size_t l = 0; l < ws->net->depth; l++) {
         const online_layer *self = &ws->online[l];
         double *weight = theta + ws->net->layers[l].offset;
-        pycnn_transpose(weight, self->fan_in, self->columns, self->out_stride, self->fan_in,
-                        self->fan_out);
+        ws->net->kernels->transpose(weight, self->fan_in, self->columns, self->out_stride,
+                                    self->fan_in, self->fan_out);
         memcpy(weight + self->fan_out * self->fan_in,
                self->columns + self->fan_in * self->out_stride, self->fan_out * sizeof *theta);
     }
@@ -52,7 +52,8 @@ static int score(pycnn_workspace *ws, const selection *samples)
         io->z = last->z;
         io->delta = last->delta;
     } else {
-        pycnn_transpose(io->z, io->stride, last->z, last->out_stride, io->batch, net->outputs);
+        ws->net->kernels->transpose(io->z, io->stride, last->z, last->out_stride, io->batch,
+                                    net->outputs);
     }
     self->activation->forward(io->output, io->z, net->outputs, io->stride);
     pycnn_score(ws, samples->data->weight != NULL, 0);
@@ -60,8 +61,8 @@ static int score(pycnn_workspace *ws, const selection *samples)
         self->activation->backward(io->delta, io->output, net->outputs, io->stride);
     }
     if (io->stride != 1) {
-        pycnn_transpose(last->delta, last->out_stride, io->delta, io->stride, net->outputs,
-                        io->batch);
+        ws->net->kernels->transpose(last->delta, last->out_stride, io->delta, io->stride,
+                                    net->outputs, io->batch);
     }
     return PYCNN_OK;
 }

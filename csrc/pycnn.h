@@ -3,7 +3,8 @@
  * This is the only header that a user opens. The core trains and runs feed-forward networks on
  * contiguous buffers of double; it needs libc and libm, prints nothing, never exits, and keeps
  * no global state. Creating a network reads one environment variable: PYCNN_ISA (avx512,
- * avx2, neon, baseline) forces the kernels of one instruction set; without it the best that the machine has are used.
+ * avx2, neon, baseline) forces the kernels of one instruction set; without it the best that the
+ * machine has are used.
  *
  * Glossary, the same words in C, in Python and in the documentation:
  *   theta      all parameters in one flat buffer: W[1], b[1], W[2], b[2], ... (row-major)
@@ -16,8 +17,8 @@
  * Ownership: theta, grad and the data belong to the caller and are lent for the length of a call.
  * A pycnn_network is a plan (shapes and offsets, no parameters): it never changes after creation
  * and may be shared by any number of threads. A pycnn_workspace is scratch memory: one call at a
- * time may use it. No function but the *_create ones allocates, and the first call that needs a pool's
- * threads, which starts them.
+ * time may use it. No function but the *_create ones allocates, and the first call that needs a
+ * pool's threads, which starts them.
  */
 #ifndef PYCNN_H
 #define PYCNN_H
@@ -35,15 +36,15 @@ extern "C" {
 /* What a call has to say; the numbers never change. pycnn_strerror() puts them into words. */
 typedef enum {
     PYCNN_OK = 0,
-    PYCNN_ERROR_MEMORY = 1,     /* an allocation failed */
-    PYCNN_ERROR_SIZE = 2,       /* a size is zero where it must not be, or overflows size_t */
-    PYCNN_ERROR_ARGUMENT = 3,   /* a pointer is NULL, or an enum value is unknown */
-    PYCNN_ERROR_PAIRING = 4,    /* this loss does not go with this output activation */
-    PYCNN_ERROR_WORKSPACE = 5,  /* the workspace is of another network, another mode, or too small */
-    PYCNN_ERROR_INDEX = 6,      /* an entry of `order` is not a row of the data */
-    PYCNN_ERROR_LABEL = 7,      /* a class label is not below the number of outputs */
-    PYCNN_ERROR_DIVERGED = 8,   /* the loss is infinite or not a number */
-    PYCNN_ERROR_ISA = 9         /* PYCNN_ISA names no instruction set that can run here */
+    PYCNN_ERROR_MEMORY = 1,    /* an allocation failed */
+    PYCNN_ERROR_SIZE = 2,      /* a size is zero where it must not be, or overflows size_t */
+    PYCNN_ERROR_ARGUMENT = 3,  /* a pointer is NULL, or an enum value is unknown */
+    PYCNN_ERROR_PAIRING = 4,   /* this loss does not go with this output activation */
+    PYCNN_ERROR_WORKSPACE = 5, /* the workspace is of another network, another mode, or too small */
+    PYCNN_ERROR_INDEX = 6,     /* an entry of `order` is not a row of the data */
+    PYCNN_ERROR_LABEL = 7,     /* a class label is not below the number of outputs */
+    PYCNN_ERROR_DIVERGED = 8,  /* the loss is infinite or not a number */
+    PYCNN_ERROR_ISA = 9        /* PYCNN_ISA names no instruction set that can run here */
 } pycnn_status;
 
 typedef enum { PYCNN_DENSE = 0 } pycnn_layer_kind;
@@ -57,15 +58,15 @@ typedef enum {
 } pycnn_activation;
 
 typedef enum {
-    PYCNN_MSE = 0,                      /* 1/2 (a - y)^2, summed over outputs; any activation */
-    PYCNN_BINARY_CROSSENTROPY = 1,      /* needs sigmoid; summed over outputs */
-    PYCNN_CATEGORICAL_CROSSENTROPY = 2  /* needs softmax */
+    PYCNN_MSE = 0,                     /* 1/2 (a - y)^2, summed over outputs; any activation */
+    PYCNN_BINARY_CROSSENTROPY = 1,     /* needs sigmoid; summed over outputs */
+    PYCNN_CATEGORICAL_CROSSENTROPY = 2 /* needs softmax */
 } pycnn_loss;
 
 typedef struct {
-    int kind;        /* pycnn_layer_kind */
-    int activation;  /* pycnn_activation */
-    size_t units;    /* fan_out */
+    int kind;       /* pycnn_layer_kind */
+    int activation; /* pycnn_activation */
+    size_t units;   /* fan_out */
 } pycnn_layer_spec;
 
 typedef struct pycnn_network pycnn_network;
@@ -74,9 +75,9 @@ typedef struct pycnn_threads pycnn_threads;
 
 /* What a workspace has room for: each mode can also do what the ones before it do. */
 typedef enum {
-    PYCNN_FORWARD = 0, /* pycnn_predict, pycnn_evaluate */
+    PYCNN_FORWARD = 0,  /* pycnn_predict, pycnn_evaluate */
     PYCNN_BACKWARD = 1, /* and pycnn_gradients, pycnn_train */
-    PYCNN_TRACE = 2    /* and pycnn_trace */
+    PYCNN_TRACE = 2     /* and pycnn_trace */
 } pycnn_mode;
 
 /* Labelled samples, lent by the caller. */
@@ -98,18 +99,18 @@ typedef struct {
 /* Everything that decides the next training step, beside theta: plain data, which the caller may
  * save between any two calls and put back. */
 typedef struct {
-    size_t epochs;         /* epochs to run; the entries of `order` and `totals` count from 0 */
-    size_t epoch;          /* epochs finished so far */
-    size_t position;       /* samples of this epoch already used */
-    size_t batch_size;     /* the last batch of an epoch may be smaller */
+    size_t epochs;     /* epochs to run; the entries of `order` and `totals` count from 0 */
+    size_t epoch;      /* epochs finished so far */
+    size_t position;   /* samples of this epoch already used */
+    size_t batch_size; /* the last batch of an epoch may be smaller */
     double learning_rate;
-    const size_t *order;   /* [epochs,rows] the order of the samples, or NULL: as they lie */
-    pycnn_totals *totals;  /* [epochs] sums over each epoch, added to; zero them at the start */
+    const size_t *order;  /* [epochs,rows] the order of the samples, or NULL: as they lie */
+    pycnn_totals *totals; /* [epochs] sums over each epoch, added to; zero them at the start */
 } pycnn_training;
 
 const char *pycnn_strerror(int status);
 const char *pycnn_version(void);
-const char *pycnn_isa(void);       /* instruction set of new networks' kernels, or NULL */
+const char *pycnn_isa(void); /* instruction set of new networks' kernels, or NULL */
 const char *pycnn_compiler(void);
 
 /* Makes a plan of `depth` layers on top of `inputs` features. */
@@ -123,10 +124,11 @@ size_t pycnn_network_parameter_count(const pycnn_network *net);
 int pycnn_workspace_create(pycnn_workspace **out, const pycnn_network *net, size_t batch, int mode);
 void pycnn_workspace_destroy(pycnn_workspace *ws);
 
-/* A pool of `count` threads (64 at most), the calling one included; they start when first needed, and sleep when
- * there is nothing to do. Any number of workspaces may share a pool: while it works for one, the
- * others work on their own threads. In a forked child a pool of the parent's runs nothing, and the
- * caller does the work. Destroy it, from the process that made it, when no call uses it any more. */
+/* A pool of `count` threads (64 at most), the calling one included; they start when first needed,
+ * and sleep when there is nothing to do. Any number of workspaces may share a pool: while it works
+ * for one, the others work on their own threads. In a forked child a pool of the parent's runs
+ * nothing, and the caller does the work. Destroy it, from the process that made it, when no call
+ * uses it any more. */
 int pycnn_threads_create(pycnn_threads **out, size_t count);
 void pycnn_threads_destroy(pycnn_threads *threads);
 

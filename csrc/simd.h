@@ -37,8 +37,8 @@
 #define PRAGMA_(text) _Pragma(#text)
 #define PRAGMA(text) PRAGMA_(text)
 #if defined(__clang__)
-#define BEGIN_TARGET(features, width)                                                          \
-    PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))       \
+#define BEGIN_TARGET(features, width)                                                    \
+    PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function)) \
     PRAGMA(clang attribute push(__attribute__((min_vector_width(width))), apply_to = function))
 #define END_TARGET PRAGMA(clang attribute pop) PRAGMA(clang attribute pop)
 #define UNROLL PRAGMA(clang loop unroll(full))

@@ -61,12 +61,12 @@ enum {
 enum { ALIGNMENT = 64 }; /* a cache line: what threads contend for lies apart */
 
 struct pycnn_threads {
-    void *memory;              /* that this lies in: malloc aligns to less than a cache line */
-    size_t wanted;             /* threads in all, the caller included */
-    size_t workers;            /* threads started */
-    os_thread *worker;         /* [wanted - 1] */
-    os_pid process;            /* that the workers live in */
-    atomic_flag busy;          /* a caller is running its tasks */
+    void *memory;      /* that this lies in: malloc aligns to less than a cache line */
+    size_t wanted;     /* threads in all, the caller included */
+    size_t workers;    /* threads started */
+    os_thread *worker; /* [wanted - 1] */
+    os_pid process;    /* that the workers live in */
+    atomic_flag busy;  /* a caller is running its tasks */
     bool started;
 
     _Alignas(ALIGNMENT) _Atomic uint64_t ticket; /* generation | tasks | next task */
@@ -125,7 +125,8 @@ THREAD_FUNCTION live(void *argument)
     pycnn_threads *pool = argument;
     while (!atomic_load(&pool->stop)) {
         int spins = 0;
-        while (spins < SPINS && !has_work(atomic_load_explicit(&pool->ticket, memory_order_acquire))) {
+        while (spins < SPINS &&
+               !has_work(atomic_load_explicit(&pool->ticket, memory_order_acquire))) {
             relax();
             spins++;
         }
