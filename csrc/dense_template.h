@@ -13,11 +13,7 @@ static void SUFFIX(transpose)(double *dst, size_t dst_stride, const double *src,
     for (size_t r = 0; r < whole_rows; r += LANES) {
         for (size_t c = 0; c < whole_columns; c += LANES) {
             vector m[LANES];
-            UNROLL for (int i = 0; i < LANES; i++)
-            {
-                m[i] = LOAD(src + (r + (size_t)i) * src_stride + c);
-            }
-            transpose_lanes(m);
+            load_transposed(m, src + r * src_stride + c, src_stride);
             UNROLL for (int i = 0; i < LANES; i++)
             {
                 STORE(dst + (c + (size_t)i) * dst_stride + r, m[i]);
@@ -153,8 +149,7 @@ ALWAYS_INLINE void copy_tile(double *copy, const double *tile, size_t row_stride
         UNROLL for (int i = 0; i < TILE_ROWS; i += LANES)
         {
             vector m[LANES];
-            UNROLL for (int j = 0; j < LANES; j++) { m[j] = LOAD(tile + (i + j) * row_stride + k); }
-            transpose_lanes(m);
+            load_transposed(m, tile + (size_t)i * row_stride + k, row_stride);
             UNROLL for (int j = 0; j < LANES; j++) { STORE(copy + (k + j) * TILE_ROWS + i, m[j]); }
         }
     }
@@ -184,38 +179,65 @@ static void product_blocked(double *out, const double *matrix, size_t row_stride
     }
 }
 
-/* One sample, a row of the matrix along a vector: LANES rows at a time, transposed in registers, so
- * that each row's sum stays one chain. */
+/* Vectors of rows whose chains run side by side. */
+enum { ONE_GROUPS = 16 / LANES };
+
+/* One sample, a row of the matrix along a vector: some times LANES rows, transposed in registers,
+ * so that each row's sum stays one chain. */
+ALWAYS_INLINE void one_forward_rows(double *out, const double *matrix, size_t row_stride,
+                                    const double *in, const double *bias, size_t depth,
+                                    const int groups)
+{
+    vector sum[ONE_GROUPS] = {{0}};
+    size_t k = 0;
+    for (; k + LANES <= depth; k += LANES) {
+        UNROLL for (int g = 0; g < groups; g++)
+        {
+            vector m[LANES];
+            load_transposed(m, matrix + (size_t)(g * LANES) * row_stride + k, row_stride);
+            UNROLL for (int i = 0; i < LANES; i++)
+            {
+                sum[g] = FMA(m[i], BROADCAST(in[k + (size_t)i]), sum[g]);
+            }
+        }
+    }
+    for (; k < depth; k++) {
+        UNROLL for (int g = 0; g < groups; g++)
+        {
+            double column[LANES];
+            UNROLL for (int i = 0; i < LANES; i++)
+            {
+                column[i] = matrix[(size_t)(g * LANES + i) * row_stride + k];
+            }
+            sum[g] = FMA(LOAD(column), BROADCAST(in[k]), sum[g]);
+        }
+    }
+    UNROLL for (int g = 0; g < groups; g++)
+    {
+        STORE(out + g * LANES, bias == NULL ? sum[g] : sum[g] + LOAD(bias + g * LANES));
+    }
+}
+
 static void product_one_forward(double *out, const double *matrix, size_t row_stride,
                                 const double *in, const double *bias, size_t rows, size_t depth)
 {
-    for (size_t r = 0; r < rows; r += LANES) {
-        const size_t valid = MIN(rows - r, LANES);
-        const double *row[LANES];
-        for (size_t i = 0; i < LANES; i++) { /* rows that are not there repeat the last */
-            row[i] = matrix + (r + MIN(i, valid - 1)) * row_stride;
+    size_t r = 0;
+#define ROWS(groups)                                                   \
+    one_forward_rows(out + r, matrix + r * row_stride, row_stride, in, \
+                     bias == NULL ? NULL : bias + r, depth, groups)
+    for (; r + ONE_GROUPS * LANES <= rows; r += ONE_GROUPS * LANES) {
+        ROWS(ONE_GROUPS);
+    }
+    for (; r + LANES <= rows; r += LANES) {
+        ROWS(1);
+    }
+#undef ROWS
+    for (; r < rows; r++) {
+        double sum = 0;
+        for (size_t k = 0; k < depth; k++) {
+            sum = __builtin_fma(matrix[r * row_stride + k], in[k], sum);
         }
-        vector sum = {0};
-        size_t k = 0;
-        for (; k + LANES <= depth; k += LANES) {
-            vector m[LANES];
-            UNROLL for (int i = 0; i < LANES; i++) { m[i] = LOAD(row[i] + k); }
-            transpose_lanes(m);
-            UNROLL for (int i = 0; i < LANES; i++)
-            {
-                sum = FMA(m[i], BROADCAST(in[k + (size_t)i]), sum);
-            }
-        }
-        for (; k < depth; k++) {
-            double column[LANES];
-            UNROLL for (int i = 0; i < LANES; i++) { column[i] = row[i][k]; }
-            sum = FMA(LOAD(column), BROADCAST(in[k]), sum);
-        }
-        /* out has room for whole vectors, bias has not. */
-        if (bias != NULL) {
-            sum += valid == LANES ? LOAD(bias + r) : LOAD_PART(bias + r, valid);
-        }
-        STORE(out + r, sum);
+        out[r] = bias == NULL ? sum : sum + bias[r];
     }
 }
 

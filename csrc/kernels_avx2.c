@@ -11,6 +11,8 @@
 #define TILE_ROWS 4
 #define TILE_VECTORS 3
 #define FMA(a, b, c) ((vector)_mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c)))
+#define LOAD_HALVES(p, q)                                                                      \
+    ((vector)_mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)), _mm_loadu_pd(q), 1))
 #define PART(n) (__m256i)(((integers){0, 1, 2, 3}) < (integers){0} + (int64_t)(n))
 #define LOAD_PART(p, n) ((vector)_mm256_maskload_pd(p, PART(n)))
 #define STORE_PART(p, v, n) _mm256_maskstore_pd(p, PART(n), (__m256d)(v))

@@ -11,6 +11,8 @@
 #define TILE_ROWS 8
 #define TILE_VECTORS 3
 #define FMA(a, b, c) ((vector)_mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c)))
+#define LOAD_HALVES(p, q)                                                                      \
+    ((vector)_mm512_insertf64x4(_mm512_castpd256_pd512(_mm256_loadu_pd(p)), _mm256_loadu_pd(q), 1))
 #define PART(n) ((__mmask8)((1u << (n)) - 1))
 #define LOAD_PART(p, n) ((vector)_mm512_maskz_loadu_pd(PART(n), p))
 #define STORE_PART(p, v, n) _mm512_mask_storeu_pd(p, PART(n), (__m512d)(v))

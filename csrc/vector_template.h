@@ -33,42 +33,43 @@ ALWAYS_INLINE vector choose(integers mask, vector yes, vector no)
 
 ALWAYS_INLINE vector absolute(vector x) { return (vector)((integers)x & INT64_MAX); }
 
-/* m[i][j] <-> m[j][i] */
-ALWAYS_INLINE void transpose_lanes(vector m[LANES])
+/* m[j][i] = row[i][j]: LANES rows of memory, transposed. Where half vectors can be loaded side by
+ * side that is the transpose's last step. */
+ALWAYS_INLINE void load_transposed(vector m[LANES], const double *row, size_t row_stride)
 {
-#if LANES == 8
-    vector t[8], u[8];
-    UNROLL for (int i = 0; i < 8; i += 2)
+#ifdef LOAD_HALVES
+    enum { HALF = LANES / 2 };
+    vector t[LANES], u[LANES];
+    UNROLL for (int i = 0; i < HALF; i++)
     {
-        t[i] = SHUFFLE(m[i], m[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
-        t[i + 1] = SHUFFLE(m[i], m[i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+        const double *low = row + (size_t)i * row_stride, *high = low + HALF * row_stride;
+        t[i] = LOAD_HALVES(low, high);
+        t[HALF + i] = LOAD_HALVES(low + HALF, high + HALF);
     }
-    UNROLL for (int i = 0; i < 8; i += 4)
+    UNROLL for (int i = 0; i < LANES; i += 2)
+    {
+#if LANES == 8
+        u[i] = SHUFFLE(t[i], t[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
+        u[i + 1] = SHUFFLE(t[i], t[i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+#else
+        m[i] = SHUFFLE(t[i], t[i + 1], 0, 4, 2, 6);
+        m[i + 1] = SHUFFLE(t[i], t[i + 1], 1, 5, 3, 7);
+#endif
+    }
+#if LANES == 8
+    UNROLL for (int i = 0; i < LANES; i += HALF)
     {
         UNROLL for (int j = i; j < i + 2; j++)
         {
-            u[j] = SHUFFLE(t[j], t[j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
-            u[j + 2] = SHUFFLE(t[j], t[j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+            m[j] = SHUFFLE(u[j], u[j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+            m[j + 2] = SHUFFLE(u[j], u[j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
         }
     }
-    UNROLL for (int i = 0; i < 4; i++)
-    {
-        m[i] = SHUFFLE(u[i], u[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-        m[i + 4] = SHUFFLE(u[i], u[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
-    }
-#elif LANES == 4
-    vector t[4];
-    UNROLL for (int i = 0; i < 4; i += 2)
-    {
-        t[i] = SHUFFLE(m[i], m[i + 1], 0, 4, 2, 6);
-        t[i + 1] = SHUFFLE(m[i], m[i + 1], 1, 5, 3, 7);
-    }
-    UNROLL for (int i = 0; i < 2; i++)
-    {
-        m[i] = SHUFFLE(t[i], t[i + 2], 0, 1, 4, 5);
-        m[i + 2] = SHUFFLE(t[i], t[i + 2], 2, 3, 6, 7);
-    }
 #else
+    (void)u;
+#endif
+#else
+    UNROLL for (int i = 0; i < LANES; i++) { m[i] = LOAD(row + (size_t)i * row_stride); }
     const vector first = SHUFFLE(m[0], m[1], 0, 2);
     m[1] = SHUFFLE(m[0], m[1], 1, 3);
     m[0] = first;

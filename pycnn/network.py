@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from pycnn._data import Targets
+    from pycnn.backend.interface import RowPredictor
 
     Array = NDArray[np.float64]
 
@@ -37,6 +38,7 @@ __all__ = ["Network", "load"]
 
 # Vectors of the kernels and cache lines are at most this long.
 ALIGNMENT = 64
+_FLOAT64 = np.dtype(np.float64)
 
 
 def _aligned_zeros(count: int) -> Array:
@@ -143,7 +145,8 @@ class Network:
             bound.append(layer.bound(self._theta[at : at + count], fan_in))
             fan_in, at = layer.units, at + count
         self._layers: tuple[Layer, ...] = tuple(bound)
-        self._idle_predictors: list[Callable[[Array], Array]] = []
+        self._row_predictors: list[RowPredictor] = []  # idle ones
+        self._row_shape = (1, self.inputs)
         self._fitting = threading.Lock()
         self._fitting_process = os.getpid()
 
@@ -233,21 +236,26 @@ class Network:
         ShapeError, DataTypeError, DataError
             If `X` has the wrong shape, is not numeric, is empty, or holds NaN or infinity.
         """
+        if type(X) is np.ndarray and X.shape == self._row_shape and X.dtype == _FLOAT64:
+            row = self._predict_row(X)
+            if row is not None:
+                return row
         x = self._matrix(X, "X")
-        if len(x) == 1:
-            return self._predict_one(x)
         out = np.empty((len(x), self.outputs))
         self._backend.predict(self._plan, self._theta, x, out)
         return out
 
-    def _predict_one(self, x: Array) -> Array:
-        """Predict one row by an idle bound predictor; each thread has its own for the moment."""
+    def _predict_row(self, x: Array) -> Array | None:
+        """Predict one row, in a workspace that is kept for the next one.
+
+        None: not contiguous or not finite, which takes another way.
+        """
         try:
-            run = self._idle_predictors.pop()
+            run = self._row_predictors.pop()
         except IndexError:
-            run = self._backend.predictor(self._plan, self._theta, 1, self.outputs)
-        out = run(x).copy()
-        self._idle_predictors.append(run)
+            run = self._backend.row_predictor(self._plan, self._theta, self.inputs, self.outputs)
+        out = run(x)
+        self._row_predictors.append(run)
         return out
 
     def predictor(self, batch: int = 1) -> Callable[[Array], Array]:
@@ -282,17 +290,24 @@ class Network:
         """
         batch = check_size(batch, "batch")
         run = self._backend.predictor(self._plan, self._theta, batch, self.outputs)
-        inputs, dtype = self.inputs, self._theta.dtype
-        shapes = ((batch, inputs), (inputs,)) if batch == 1 else ((batch, inputs),)
+        shapes: tuple[tuple[int, ...], ...] = ((batch, self.inputs),)
+        if batch == 1:
+            shapes += ((self.inputs,),)
+        alone = batch == 1
 
         def predict_bound(x: Array) -> Array:
-            if type(x) is not np.ndarray or x.shape not in shapes or x.dtype != dtype:
-                got = f"{x.dtype} of shape {x.shape}" if isinstance(x, np.ndarray) else repr(x)
-                raise ShapeError(f"x must be a float64 array of shape {shapes[0]}, got {got}")
-            flags = x.flags
-            if not (flags.c_contiguous and flags.aligned):
-                raise ShapeError("x must be contiguous; np.ascontiguousarray(x) is")
-            return run(x)
+            if (
+                type(x) is np.ndarray
+                and x.shape in shapes
+                and x.dtype == _FLOAT64
+                and (alone or x.flags.aligned)  # a single row is copied
+            ):
+                try:
+                    return run(x)
+                except ValueError:
+                    raise ShapeError("x must be contiguous; np.ascontiguousarray(x) is") from None
+            got = f"{x.dtype} of shape {x.shape}" if isinstance(x, np.ndarray) else repr(x)
+            raise ShapeError(f"x must be a float64 array of shape {shapes[0]}, got {got}")
 
         return predict_bound
 

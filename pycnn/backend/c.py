@@ -16,7 +16,14 @@ from pycnn.exceptions import BackendError, LabelError, PycnnError, ShapeError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pycnn.backend.interface import Array, Data, LayerSpec, Predictor, TrainingState
+    from pycnn.backend.interface import (
+        Array,
+        Data,
+        LayerSpec,
+        Predictor,
+        RowPredictor,
+        TrainingState,
+    )
 
 __all__ = [
     "compiler",
@@ -27,6 +34,7 @@ __all__ = [
     "isa",
     "predict",
     "predictor",
+    "row_predictor",
     "trace",
     "train",
 ]
@@ -186,7 +194,10 @@ def predict(plan: Plan, theta: Array, x: Array, out: Array) -> None:
 
 
 def predictor(plan: Plan, theta: Array, batch: int, outputs: int) -> Predictor:
-    """Return a callable that predicts `batch` rows with the least delay."""
+    """Return a callable that predicts `batch` rows with the least delay.
+
+    It raises ValueError where they are not contiguous.
+    """
     out = ffi.new("pycnn_workspace **")
     _check(lib.pycnn_workspace_create(out, plan.network, batch, lib.PYCNN_FORWARD))
     workspace = ffi.gc(out[0], lib.pycnn_workspace_destroy)
@@ -194,11 +205,34 @@ def predictor(plan: Plan, theta: Array, batch: int, outputs: int) -> Predictor:
     lent_result, lent_theta = _from_buffer(_DOUBLES, result), _from_buffer(_DOUBLES, theta)
     run, network, lend, doubles = lib.pycnn_predict, plan.network, _from_buffer, _DOUBLES
 
-    def predict_bound(x: Array) -> Array:  # cannot fail: all is there
+    def predict_bound(x: Array) -> Array:  # the core cannot fail: all is there
         run(lent_result, network, workspace, lent_theta, lend(doubles, x), batch)
         return result
 
     return predict_bound
+
+
+def row_predictor(plan: Plan, theta: Array, inputs: int, outputs: int) -> RowPredictor:
+    """Return a callable that predicts one row: None where that is not contiguous or not finite."""
+    out = ffi.new("pycnn_workspace **")
+    _check(lib.pycnn_workspace_create(out, plan.network, 1, lib.PYCNN_FORWARD))
+    workspace = ffi.gc(out[0], lib.pycnn_workspace_destroy)
+    result = np.zeros((1, outputs))
+    lent_result, lent_theta = _from_buffer(_DOUBLES, result), _from_buffer(_DOUBLES, theta)
+    run, network, lend, doubles = lib.pycnn_predict, plan.network, _from_buffer, _DOUBLES
+    find, copy = _find_not_finite, result.copy
+
+    def predict_row(x: Array) -> Array | None:
+        try:
+            lent = lend(doubles, x)
+        except ValueError:
+            return None
+        if find(lent, inputs) != inputs:
+            return None
+        run(lent_result, network, workspace, lent_theta, lent, 1)
+        return copy()
+
+    return predict_row
 
 
 def evaluate(plan: Plan, theta: Array, data: Data) -> Totals:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
     Predictor = Callable[[Array], Array]
+    RowPredictor = Callable[[Array], Array | None]
 
 
 class LayerSpec(NamedTuple):

@@ -16,7 +16,14 @@ from pycnn.backend.interface import NotFiniteError, Totals
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pycnn.backend.interface import Array, Data, LayerSpec, Predictor, TrainingState
+    from pycnn.backend.interface import (
+        Array,
+        Data,
+        LayerSpec,
+        Predictor,
+        RowPredictor,
+        TrainingState,
+    )
 
 __all__ = [
     "compiler",
@@ -27,6 +34,7 @@ __all__ = [
     "isa",
     "predict",
     "predictor",
+    "row_predictor",
     "trace",
     "train",
 ]
@@ -262,14 +270,32 @@ def predict(plan: Plan, theta: Array, x: Array, out: Array) -> None:
 
 
 def predictor(plan: Plan, theta: Array, batch: int, outputs: int) -> Predictor:
-    """Return a callable that predicts `batch` rows with the least delay."""
+    """Return a callable that predicts `batch` rows with the least delay.
+
+    It raises ValueError where they are not contiguous.
+    """
     result = np.zeros((batch, outputs))
 
     def predict_bound(x: Array) -> Array:
+        if not x.flags.c_contiguous:
+            raise ValueError("ndarray is not C-contiguous")
         predict(plan, theta, x.reshape(batch, -1), result)
         return result
 
     return predict_bound
+
+
+def row_predictor(plan: Plan, theta: Array, inputs: int, outputs: int) -> RowPredictor:
+    """Return a callable that predicts one row: None where that is not contiguous or not finite."""
+
+    def predict_row(x: Array) -> Array | None:
+        if not (x.flags.c_contiguous and np.isfinite(x).all()):
+            return None
+        result = np.empty((1, outputs))
+        predict(plan, theta, x, result)
+        return result
+
+    return predict_row
 
 
 @np.errstate(all="ignore")
