@@ -11,6 +11,8 @@ static int dense_create(layer *self, const pycnn_layer_spec *spec)
     RETURN_IF(spec->activation < 0 || spec->activation >= ACTIVATION_COUNT, PYCNN_ERROR_ARGUMENT);
     self->activation = &self->kernels->activations[spec->activation];
     self->fan_out = spec->units;
+    self->weight_count = 0;
+    TRY(add_product(&self->weight_count, self->fan_out, self->fan_in));
     self->parameter_count = spec->units;                                     /* b */
     return add_product(&self->parameter_count, self->fan_out, self->fan_in); /* W */
 }

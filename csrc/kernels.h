@@ -5,6 +5,7 @@
 #include "activation.h"
 #include "loss.h"
 #include "online.h"
+#include "optimizer.h"
 
 /* What becomes of a gradient's sum over a mini-batch. */
 typedef enum {
@@ -52,7 +53,14 @@ typedef struct {
 
     const activation_ops *activations; /* [ACTIVATION_COUNT] */
     loss_function *const *losses;      /* [LOSS_COUNT] */
-    const online_kernels *online;      /* [2] any network's, narrow ones'; NULL: there are none */
+    update_function *const *updates;   /* [OPTIMIZER_COUNT] */
+
+    void (*prepare)(double *grad, const double *theta, const preparation *how, size_t count);
+
+    /* The sum of l1 |x| + l2/2 x^2 over x[count], in eight chains. */
+    double (*penalty)(const double *x, double l1, double l2, size_t count);
+
+    const online_kernels *online; /* [2] any network's, narrow ones'; NULL: there are none */
 } kernel_table;
 
 extern const kernel_table pycnn_kernels_baseline;

@@ -11,9 +11,10 @@
 #define TILE_ROWS 4
 #define TILE_VECTORS 3
 #define FMA(a, b, c) ((vector)_mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c)))
-#define LOAD_HALVES(p, q)                                                                      \
+#define LOAD_HALVES(p, q) \
     ((vector)_mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)), _mm_loadu_pd(q), 1))
 #define PART(n) (__m256i)(((integers){0, 1, 2, 3}) < (integers){0} + (int64_t)(n))
+#define SQRT(v) ((vector)_mm256_sqrt_pd((__m256d)(v)))
 #define LOAD_PART(p, n) ((vector)_mm256_maskload_pd(p, PART(n)))
 #define STORE_PART(p, v, n) _mm256_maskstore_pd(p, PART(n), (__m256d)(v))
 
@@ -24,15 +25,18 @@ BEGIN_TARGET("avx2,fma", 256)
 #include "activation_template.h"
 #include "loss_template.h"
 #include "online_template.h"
+#include "optimizer_template.h"
 END_TARGET
 
 static const activation_ops activations_avx2[ACTIVATION_COUNT] = ACTIVATIONS;
 static loss_function *const losses_avx2[LOSS_COUNT] = LOSSES;
+static update_function *const updates_avx2[OPTIMIZER_COUNT] = UPDATES;
 static const online_kernels online_avx2[] = ONLINE;
 
 const kernel_table pycnn_kernels_avx2 = {
     "avx2",         CPU_AVX2,         LANES,       product_avx2, gradient_avx2, descend_avx2,
-    transpose_avx2, activations_avx2, losses_avx2, online_avx2};
+    transpose_avx2, activations_avx2, losses_avx2, updates_avx2, prepare_avx2,  penalty_avx2,
+    online_avx2};
 #endif
 
 typedef int pycnn_not_empty;

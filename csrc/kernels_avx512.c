@@ -11,9 +11,10 @@
 #define TILE_ROWS 8
 #define TILE_VECTORS 3
 #define FMA(a, b, c) ((vector)_mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c)))
-#define LOAD_HALVES(p, q)                                                                      \
+#define LOAD_HALVES(p, q) \
     ((vector)_mm512_insertf64x4(_mm512_castpd256_pd512(_mm256_loadu_pd(p)), _mm256_loadu_pd(q), 1))
 #define PART(n) ((__mmask8)((1u << (n)) - 1))
+#define SQRT(v) ((vector)_mm512_sqrt_pd((__m512d)(v)))
 #define LOAD_PART(p, n) ((vector)_mm512_maskz_loadu_pd(PART(n), p))
 #define STORE_PART(p, v, n) _mm512_mask_storeu_pd(p, PART(n), (__m512d)(v))
 
@@ -25,15 +26,18 @@ BEGIN_TARGET("avx512f,avx2,fma", 512)
 #include "activation_template.h"
 #include "loss_template.h"
 #include "online_template.h"
+#include "optimizer_template.h"
 END_TARGET
 
 static const activation_ops activations_avx512[ACTIVATION_COUNT] = ACTIVATIONS;
 static loss_function *const losses_avx512[LOSS_COUNT] = LOSSES;
+static update_function *const updates_avx512[OPTIMIZER_COUNT] = UPDATES;
 static const online_kernels online_avx512[] = ONLINE;
 
 const kernel_table pycnn_kernels_avx512 = {"avx512",         CPU_AVX512,         LANES,
                                            product_avx512,   gradient_avx512,    descend_avx512,
                                            transpose_avx512, activations_avx512, losses_avx512,
+                                           updates_avx512,   prepare_avx512,     penalty_avx512,
                                            online_avx512};
 #endif
 

@@ -98,13 +98,32 @@ static void transpose_baseline(double *RESTRICT dst, size_t dst_stride, const do
     }
 }
 
-const kernel_table pycnn_kernels_baseline = {"baseline",
-                                             0,
-                                             1,
-                                             product_baseline,
-                                             gradient_baseline,
-                                             descend_baseline,
-                                             transpose_baseline,
-                                             pycnn_activations,
-                                             pycnn_losses,
-                                             NULL};
+static void prepare_baseline(double *RESTRICT grad, const double *RESTRICT theta,
+                             const preparation *how, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const double w = theta[i], sign = (w > 0) - (w < 0);
+        const double g = how->scale * grad[i] + (how->l1 * sign + how->l2 * w);
+        grad[i] = g > how->limit ? how->limit : g < -how->limit ? -how->limit : g;
+    }
+}
+
+static double penalty_baseline(const double *x, double l1, double l2, size_t count)
+{
+    enum { CHAINS = 8 };
+    double sum[CHAINS] = {0};
+    for (size_t i = 0; i < count; i++) {
+        const double a = x[i] < 0 ? -x[i] : x[i];
+        sum[i % CHAINS] += (0.5 * l2 * a + l1) * a;
+    }
+    return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
+}
+
+const kernel_table pycnn_kernels_baseline = {
+    "baseline",        0,
+    1,                 product_baseline,
+    gradient_baseline, descend_baseline,
+    transpose_baseline, pycnn_activations,
+    pycnn_losses,      pycnn_updates,
+    prepare_baseline,  penalty_baseline,
+    NULL};

@@ -11,6 +11,7 @@
 #define TILE_ROWS 6
 #define TILE_VECTORS 4
 #define FMA(a, b, c) ((vector)vfmaq_f64((float64x2_t)(c), (float64x2_t)(a), (float64x2_t)(b)))
+#define SQRT(v) ((vector)vsqrtq_f64((float64x2_t)(v)))
 #define LOAD_PART(p, n) ((n) == 2 ? LOAD(p) : (n) == 1 ? (vector){(p)[0], 0} : (vector){0, 0})
 #define STORE_PART(p, v, n) \
     ((n) == 2 ? (void)STORE(p, v) : (n) == 1 ? (void)((p)[0] = (v)[0]) : (void)0)
@@ -21,14 +22,17 @@
 #include "activation_template.h"
 #include "loss_template.h"
 #include "online_template.h"
+#include "optimizer_template.h"
 
 static const activation_ops activations_neon[ACTIVATION_COUNT] = ACTIVATIONS;
 static loss_function *const losses_neon[LOSS_COUNT] = LOSSES;
+static update_function *const updates_neon[OPTIMIZER_COUNT] = UPDATES;
 static const online_kernels online_neon[] = ONLINE;
 
 const kernel_table pycnn_kernels_neon = {
     "neon",         CPU_NEON,         LANES,       product_neon, gradient_neon, descend_neon,
-    transpose_neon, activations_neon, losses_neon, online_neon};
+    transpose_neon, activations_neon, losses_neon, updates_neon, prepare_neon,  penalty_neon,
+    online_neon};
 #endif
 
 typedef int pycnn_not_empty;

@@ -12,7 +12,9 @@ typedef struct {
     const activation_ops *activation;
     size_t fan_in, fan_out;
     size_t parameter_count;
-    size_t offset; /* of its parameters in theta */
+    size_t offset;       /* of its parameters in theta */
+    size_t weight_count; /* of these, in front, are weights: the ones that are penalized */
+    double l1, l2;
 } layer;
 
 /* What a layer reads and writes for one slice of a mini-batch; the buffers belong to the workspace.

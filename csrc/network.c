@@ -25,6 +25,10 @@ static int create_layers(pycnn_network *net, const pycnn_layer_spec *specs)
         self->fan_in = fan_in;
         self->offset = net->parameter_count;
         TRY(self->ops->create(self, &specs[l]));
+        RETURN_IF(!(specs[l].l1 >= 0 && specs[l].l2 >= 0), PYCNN_ERROR_ARGUMENT);
+        self->l1 = specs[l].l1;
+        self->l2 = specs[l].l2;
+        net->penalized = net->penalized || self->l1 > 0 || self->l2 > 0;
         TRY(add_product(&net->parameter_count, self->parameter_count, 1));
         fan_in = self->fan_out;
     }
@@ -260,25 +264,129 @@ static int gradient_of(pycnn_totals *totals, double *grad, pycnn_workspace *ws, 
     return PYCNN_OK;
 }
 
-/* One step of gradient descent on a mini-batch. */
-static int descend(pycnn_totals *totals, double *theta, double learning_rate, pycnn_workspace *ws,
-                   const selection *samples)
+/* ---------------------------------------------------------------- penalties and updates */
+
+/* What the loss gets for the size of the weights. */
+static double penalty(const pycnn_network *net, const double *theta)
 {
+    double sum = 0;
+    for (size_t l = 0; l < net->depth && net->penalized; l++) {
+        const layer *self = &net->layers[l];
+        if (self->l1 > 0 || self->l2 > 0) {
+            sum +=
+                net->kernels->penalty(theta + self->offset, self->l1, self->l2, self->weight_count);
+        }
+    }
+    return sum;
+}
+
+/* grad[first ... last - 1], a sum over samples, becomes the penalized loss's, held to +-limit. */
+static void prepare(double *grad, const pycnn_network *net, const double *theta, double scale,
+                    double limit, size_t first, size_t last)
+{
+    for (size_t l = 0; l < net->depth; l++) {
+        const layer *self = &net->layers[l];
+        const size_t middle = self->offset + self->weight_count;
+        const struct {
+            size_t begin, end;
+            double l1, l2;
+        } parts[] = {{self->offset, middle, self->l1, self->l2},
+                     {middle, self->offset + self->parameter_count, 0, 0}};
+        for (int p = 0; p < 2; p++) { /* weights, biases */
+            const size_t from = first > parts[p].begin ? first : parts[p].begin;
+            const size_t to = MIN(last, parts[p].end);
+            const preparation how = {scale, parts[p].l1, parts[p].l2, limit};
+            if (from < to) {
+                net->kernels->prepare(grad + from, theta + from, &how, to - from);
+            }
+        }
+    }
+}
+
+/* Parameters of one task: a multiple of every kernel's lanes. */
+#define UPDATE_CHUNK ((size_t)1 << 14)
+
+typedef struct {
+    const pycnn_network *net;
+    double *grad;
+    double scale, limit;
+    update how;
+    update_function *run;
+} update_work;
+
+static void prepare_task(void *context, size_t task)
+{
+    const update_work *work = context;
+    const size_t first = task * UPDATE_CHUNK;
+    prepare(work->grad, work->net, work->how.theta, work->scale, work->limit, first,
+            MIN(first + UPDATE_CHUNK, work->net->parameter_count));
+}
+
+static void update_task(void *context, size_t task)
+{
+    const update_work *work = context;
+    const size_t first = task * UPDATE_CHUNK;
+    work->run(&work->how, first, MIN(first + UPDATE_CHUNK, work->net->parameter_count));
+}
+
+/* theta from ws->grad, a sum over samples of this weight; adds the gradient's norm to *norm. */
+static void apply(double *theta, const pycnn_training *state, double rate, pycnn_workspace *ws,
+                  double weight, double *norm)
+{
+    const pycnn_network *net = ws->net;
+    const pycnn_optimizer *optimizer = state->optimizer;
+    const size_t count = net->parameter_count, tasks = (count + UPDATE_CHUNK - 1) / UPDATE_CHUNK;
+    const double clip_value = optimizer == NULL ? 0 : optimizer->clip_value;
+    const double clip_norm = optimizer == NULL ? 0 : optimizer->clip_norm;
+    update_work work = {net,
+                        ws->grad,
+                        1 / weight,
+                        clip_value > 0 ? clip_value : INFINITY,
+                        pycnn_update_of(optimizer, rate, state->updates, state->slots, count),
+                        net->kernels->updates[optimizer == NULL ? PYCNN_SGD : optimizer->kind]};
+    work.how.theta = theta;
+    work.how.grad = ws->grad;
+    pycnn_threads_run(ws->threads, tasks, prepare_task, &work);
+    if (clip_norm > 0 || norm != NULL) {
+        const double size = sqrt(net->kernels->penalty(ws->grad, 0, 2, count)); /* sum g^2 */
+        work.how.scale = clip_norm > 0 && size > clip_norm ? clip_norm / size : 1;
+        if (norm != NULL) {
+            *norm += size;
+        }
+    }
+    pycnn_threads_run(ws->threads, tasks, update_task, &work);
+}
+
+/* Whether theta -= rate * gradient is all that a step does. */
+static bool is_plain(const pycnn_network *net, const pycnn_training *state)
+{
+    return pycnn_optimizer_is_plain(state->optimizer) && !net->penalized && state->norms == NULL;
+}
+
+/* One step on a mini-batch. */
+static int step(pycnn_totals *totals, double *theta, const pycnn_training *state, double rate,
+                pycnn_workspace *ws, const selection *samples)
+{
+    const pycnn_network *net = ws->net;
+    const bool plain = is_plain(net, state);
     *totals = (pycnn_totals){0};
-    if (samples->count > ws->capacity) {
-        TRY(gradient_of(totals, ws->grad, ws, theta, samples));
+    if (plain && samples->count <= ws->capacity) {
+        /* The gradient goes straight into theta, and is never written down. */
+        TRY(pass(totals, ws, theta, samples, true));
         RETURN_IF(!isfinite(totals->loss), PYCNN_ERROR_DIVERGED);
         if (totals->weight > 0) {
-            ws->net->kernels->descend(theta, ws->grad, learning_rate / totals->weight,
-                                      ws->net->parameter_count);
+            sum_gradients(ws, theta, GRADIENT_DESCEND, rate / totals->weight);
         }
         return PYCNN_OK;
     }
-    /* It fits: the gradient goes straight into theta, and is never written down. */
-    TRY(pass(totals, ws, theta, samples, true));
+    TRY(gradient_of(totals, ws->grad, ws, theta, samples));
+    totals->loss += totals->weight * penalty(net, theta);
     RETURN_IF(!isfinite(totals->loss), PYCNN_ERROR_DIVERGED);
-    if (totals->weight > 0) {
-        sum_gradients(ws, theta, GRADIENT_DESCEND, learning_rate / totals->weight);
+    if (totals->weight > 0 && plain) {
+        net->kernels->descend(theta, ws->grad, rate / totals->weight, net->parameter_count);
+    } else if (totals->weight > 0) {
+        double *norm = state->norms == NULL ? NULL : &state->norms[state->epoch];
+        apply(theta, state, rate, ws, totals->weight, norm);
     }
     return PYCNN_OK;
 }
@@ -333,6 +441,11 @@ int pycnn_predict(double *y, const pycnn_network *net, pycnn_workspace *ws, cons
     return PYCNN_OK;
 }
 
+double pycnn_penalty(const pycnn_network *net, const double *theta)
+{
+    return net == NULL || theta == NULL ? 0 : penalty(net, theta);
+}
+
 int pycnn_evaluate(pycnn_totals *totals, const pycnn_network *net, pycnn_workspace *ws,
                    const double *theta, const pycnn_dataset *data)
 {
@@ -344,6 +457,7 @@ int pycnn_evaluate(pycnn_totals *totals, const pycnn_network *net, pycnn_workspa
         const selection piece = {data, NULL, done, MIN(ws->capacity, data->rows - done)};
         TRY(pass(totals, ws, theta, &piece, false));
     }
+    totals->loss += totals->weight * penalty(net, theta);
     return PYCNN_OK;
 }
 
@@ -357,6 +471,10 @@ int pycnn_gradients(pycnn_totals *totals, double *grad, const pycnn_network *net
     TRY(gradient_of(totals, grad, ws, theta, &(selection){data, NULL, 0, data->rows}));
     for (size_t i = 0; i < net->parameter_count; i++) {
         grad[i] = totals->weight == 0 ? 0 : grad[i] / totals->weight;
+    }
+    if (net->penalized && totals->weight > 0) {
+        totals->loss += totals->weight * penalty(net, theta);
+        prepare(grad, net, theta, 1, INFINITY, 0, net->parameter_count);
     }
     return PYCNN_OK;
 }
@@ -404,9 +522,12 @@ static int run_steps(size_t *steps, double *theta, pycnn_training *state, pycnn_
         const selection batch = {
             data, state->order == NULL ? NULL : state->order + state->epoch * data->rows,
             state->position, MIN(state->batch_size, data->rows - state->position)};
+        const double rate =
+            state->learning_rates == NULL ? state->learning_rate : state->learning_rates[*steps];
         pycnn_totals sums;
-        TRY(online ? pycnn_online_step(&sums, ws, &batch, state->learning_rate)
-                   : descend(&sums, theta, state->learning_rate, ws, &batch));
+        TRY(online ? pycnn_online_step(&sums, ws, &batch, rate)
+                   : step(&sums, theta, state, rate, ws, &batch));
+        state->updates += sums.weight > 0;
         pycnn_totals *epoch = &state->totals[state->epoch];
         epoch->loss += sums.loss;
         epoch->weight += sums.weight;
@@ -430,7 +551,11 @@ int pycnn_train(size_t *steps, double *theta, pycnn_training *state, const pycnn
     TRY(check_data(theta, data));
     RETURN_IF(state == NULL || state->totals == NULL, PYCNN_ERROR_ARGUMENT);
     RETURN_IF(state->batch_size == 0 || state->position >= data->rows, PYCNN_ERROR_SIZE);
-    const bool online = pycnn_online_serves(ws, state->batch_size);
+    const pycnn_optimizer *optimizer = state->optimizer;
+    RETURN_IF(optimizer != NULL && (optimizer->kind < 0 || optimizer->kind >= OPTIMIZER_COUNT),
+              PYCNN_ERROR_ARGUMENT);
+    RETURN_IF(pycnn_optimizer_slots(optimizer) > 0 && state->slots == NULL, PYCNN_ERROR_ARGUMENT);
+    const bool online = pycnn_online_serves(ws, state->batch_size) && is_plain(net, state);
     if (online) {
         pycnn_online_begin(ws, theta);
     }

@@ -67,6 +67,7 @@ typedef struct {
     int kind;       /* pycnn_layer_kind */
     int activation; /* pycnn_activation */
     size_t units;   /* fan_out */
+    double l1, l2;  /* >= 0: the loss gets l1 sum |w| + l2/2 sum w^2 over the layer's weights */
 } pycnn_layer_spec;
 
 typedef struct pycnn_network pycnn_network;
@@ -96,6 +97,31 @@ typedef struct {
     double correct; /* cross-entropies only: samples whose class is right (see pycnn_evaluate) */
 } pycnn_totals;
 
+typedef enum {
+    PYCNN_SGD = 0,
+    PYCNN_ADAM = 1, /* AdamW with a weight_decay */
+    PYCNN_RMSPROP = 2,
+    PYCNN_ADAGRAD = 3,
+    PYCNN_RPROP = 4
+} pycnn_optimizer_kind;
+
+/* How a gradient changes the parameters: optimizer.c has the formulas. */
+typedef struct {
+    int kind;            /* pycnn_optimizer_kind */
+    int nesterov;        /* SGD with momentum: not 0 looks ahead */
+    int centered;        /* RMSprop: not 0 divides by the standard deviation */
+    double momentum;     /* SGD, RMSprop */
+    double beta_1;       /* Adam: decay of the mean of gradients */
+    double beta_2;       /* Adam, RMSprop (its rho): decay of the mean of their squares */
+    double epsilon;      /* Adam, RMSprop, Adagrad */
+    double weight_decay; /* Adam */
+    double clip_value;   /* above 0: components of the gradient are held to +- this, then ... */
+    double clip_norm;    /* above 0: a gradient of a larger norm is scaled down to this one */
+} pycnn_optimizer;
+
+/* Buffers of theta's size that an optimizer remembers. */
+size_t pycnn_optimizer_slots(const pycnn_optimizer *optimizer);
+
 /* Everything that decides the next training step, beside theta: plain data, which the caller may
  * save between any two calls and put back. */
 typedef struct {
@@ -106,6 +132,11 @@ typedef struct {
     double learning_rate;
     const size_t *order;  /* [epochs,rows] the order of the samples, or NULL: as they lie */
     pycnn_totals *totals; /* [epochs] sums over each epoch, added to; zero them at the start */
+    const pycnn_optimizer *optimizer; /* or NULL: gradient descent */
+    double *slots;                /* [pycnn_optimizer_slots(),parameters], zero them at the start */
+    size_t updates;               /* of theta so far */
+    const double *learning_rates; /* [max_steps] of the next call's steps, or NULL: learning_rate */
+    double *norms; /* [epochs] sums of the gradients' norms before clipping, added to; or NULL */
 } pycnn_training;
 
 const char *pycnn_strerror(int status);
@@ -118,6 +149,9 @@ int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_s
                          size_t depth, int loss);
 void pycnn_network_destroy(pycnn_network *net);
 size_t pycnn_network_parameter_count(const pycnn_network *net);
+
+/* What the loss of a mini-batch, of data and of a gradient includes for the size of the weights. */
+double pycnn_penalty(const pycnn_network *net, const double *theta);
 
 /* Makes scratch memory for mini-batches of up to `batch` samples. pycnn_trace needs all rows at
  * once; the others work through larger data, and larger mini-batches, piece by piece. */
@@ -158,10 +192,11 @@ int pycnn_trace(pycnn_totals *totals, double *grad, double *z, double *a, double
                 const pycnn_network *net, pycnn_workspace *ws, const double *theta,
                 const pycnn_dataset *data);
 
-/* Up to max_steps steps of mini-batch gradient descent, theta -= learning_rate * gradient, from
- * where `state` stands. A mini-batch's gradient is the weighted mean over its own samples; one
- * whose weights are all zero changes nothing. Stops before the update when a mini-batch's loss is
- * not finite (PYCNN_ERROR_DIVERGED): theta and state are those of the last finished step. */
+/* Up to max_steps steps of training, by default of gradient descent, theta -= learning_rate *
+ * gradient, from where `state` stands. A mini-batch's gradient is the weighted mean over its own
+ * samples; one whose weights are all zero changes nothing. Stops before the update when a
+ * mini-batch's loss is not finite (PYCNN_ERROR_DIVERGED): theta and state are those of the last
+ * finished step. */
 int pycnn_train(size_t *steps, double *theta, pycnn_training *state, const pycnn_network *net,
                 pycnn_workspace *ws, const pycnn_dataset *data, size_t max_steps);
 

@@ -2,6 +2,7 @@
  *     SUFFIX(name)   the name of this set's function
  *     LANES          doubles in a vector
  *     FMA(a, b, c)   a * b + c, rounded once
+ *     SQRT(v)        rounded once
  *     LOAD_PART(p, n) and STORE_PART(p, v, n): the first n lanes, n <= LANES; nothing behind them
  * is touched, and what is loaded into the others is 0 TILE_ROWS      rows and TILE_VECTORS vectors
  * of a register tile of sums: they and their factors must fit the registers

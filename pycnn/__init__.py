@@ -5,8 +5,19 @@
 >>> net = Network(64, [Dense(32, "relu"), Dense(10, "softmax")], seed=0)
 """
 
-from pycnn import activations, callbacks, datasets, exceptions, initializers, layers, losses
-from pycnn import optimizers as optimizers
+from pycnn import (
+    activations,
+    augmentation,
+    callbacks,
+    datasets,
+    exceptions,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    optimizers,
+    schedules,
+)
 from pycnn._config import config, show_config
 from pycnn._gradient_check import gradient_check
 from pycnn._threads import get_num_threads, set_num_threads
@@ -16,19 +27,25 @@ from pycnn.exceptions import PycnnError
 from pycnn.history import History
 from pycnn.layers import Dense
 from pycnn.network import Network, load
-from pycnn.optimizers import SGD
+from pycnn.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from pycnn.trace import Trace
 
 __all__ = [
     "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
     "Callback",
     "Dense",
     "History",
     "Network",
     "PycnnError",
+    "RMSprop",
+    "Rprop",
     "Trace",
     "__version__",
     "activations",
+    "augmentation",
     "callbacks",
     "config",
     "datasets",
@@ -39,7 +56,9 @@ __all__ = [
     "layers",
     "load",
     "losses",
+    "metrics",
     "optimizers",
+    "schedules",
     "set_num_threads",
     "show_config",
 ]

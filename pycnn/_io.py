@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycnn import losses
+from pycnn._checks import check_real
 from pycnn._random import check_seed
 from pycnn._version import __version__
 from pycnn.exceptions import DataTypeError, ModelFileError, PycnnError
@@ -187,6 +188,8 @@ def _check_state(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) 
         "inputs": inputs,
         "layers": description["layers"],
         "loss": loss,
+        "l1": check_real(description.get("l1", 0.0), "l1", at_least=0),
+        "l2": check_real(description.get("l2", 0.0), "l2", at_least=0),
         "seed": check_seed(seed),
         "classes": _unpack_classes(description["classes"], class_count),
         "epochs_trained": epochs_trained,

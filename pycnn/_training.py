@@ -15,14 +15,14 @@ import numpy as np
 from pycnn import _random, losses
 from pycnn.backend.interface import NotFiniteError, Totals, TrainingState
 from pycnn.exceptions import DivergedError
+from pycnn.schedules import Constant
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from pycnn.backend.interface import Array, Data
     from pycnn.callbacks import Callback
     from pycnn.history import History
     from pycnn.network import Network
+    from pycnn.optimizers import Optimizer
 
 # Seconds between two returns from a backend: how fast Ctrl-C and the progress bar answer.
 PERIOD = 0.05
@@ -49,7 +49,7 @@ def run(
     *,
     epochs: int,
     batch_size: int,
-    learning_rate: float,
+    optimizer: Optimizer,
     shuffle: bool,
     validation: Data | None,
     callbacks: list[Callback],
@@ -59,6 +59,7 @@ def run(
     history = network.history
     assert history is not None
     pace = _Pace()
+    progress_of = _Optimization(network, optimizer, data.rows, batch_size, epochs)
     # Epochs between which there is nothing to do go to the backend together.
     alone = bool(callbacks) or validation is not None
     block = 1 if alone else max(1, ORDER_ENTRIES // data.rows)
@@ -72,8 +73,8 @@ def run(
             order = None
             if shuffle:
                 order = _random.permutations(network.seed, network.epochs_trained, count, data.rows)
-            state = TrainingState(count, batch_size, learning_rate, order)
-            _Block(network, data, state, pace, validation, bar).run()
+            state = progress_of.next_state(count, order)
+            _Block(network, data, state, progress_of, pace, validation, bar).run()
             for callback in callbacks:
                 callback.on_epoch_end(network, history.epochs, _last(history))
         for callback in callbacks:
@@ -84,6 +85,51 @@ def _last(history: History) -> dict[str, float]:
     return {key: values[-1] for key, values in history.items()}
 
 
+class _Optimization:
+    """What goes on from one block to the next: the optimizer's memory, and the learning rate."""
+
+    def __init__(
+        self, network: Network, optimizer: Optimizer, rows: int, batch_size: int, epochs: int
+    ) -> None:
+        self.network = network
+        self.batch_size = batch_size
+        self.schedule = optimizer.schedule()
+        self.spec = optimizer.spec()
+        self.steps_per_epoch = -(-rows // batch_size)
+        self.total_steps = self.steps_per_epoch * epochs
+        self.slots = np.zeros((self.spec.slots, network.parameters.size))
+        self.updates = 0
+        self.step = 0  # first of the present block
+
+    def next_state(self, count: int, order: Any) -> TrainingState:
+        """Return the state of the next `count` epochs."""
+        rate = self.rates(self.step, 1)[0]
+        return TrainingState(
+            count, self.batch_size, rate, order, self.spec, self.slots, self.updates
+        )
+
+    def rates(self, step: int, count: int) -> Array:
+        """Return the learning rates of `count` steps."""
+        steps = np.arange(step, step + count)
+        rates = self.schedule.rates(steps, self.steps_per_epoch, self.total_steps)
+        return np.ascontiguousarray(rates * self.network.learning_rate_factor, dtype=np.float64)
+
+    def train(self, state: TrainingState, data: Data, theta: Array, steps: int) -> int:
+        """Do some steps of a block in the backend."""
+        network = self.network
+        if not isinstance(self.schedule, Constant):
+            left = state.epochs * self.steps_per_epoch - state.steps
+            state.learning_rates = self.rates(self.step + state.steps, min(steps, left))
+            state.learning_rate = float(state.learning_rates[0])
+        done: int = network._backend.train(network._plan, theta, data, state, steps)
+        return done
+
+    def finish(self, state: TrainingState) -> None:
+        """Take over what a block has left behind."""
+        self.updates = state.updates
+        self.step += state.steps
+
+
 class _Block:
     """Some epochs that are trained without a pause."""
 
@@ -92,13 +138,14 @@ class _Block:
         network: Network,
         data: Data,
         state: TrainingState,
+        optimization: _Optimization,
         pace: _Pace,
         validation: Data | None,
         bar: _Bar,
     ) -> None:
         self.network, self.data, self.state = network, data, state
+        self.optimization = optimization
         self.pace, self.validation, self.bar = pace, validation, bar
-        self.backend: ModuleType = network._backend
         self.theta: Array = network.parameters
         self.recorded = 0  # epochs of this block that are in the history
         assert network.history is not None
@@ -126,12 +173,12 @@ class _Block:
                     self.diverged(*checkpoint)
                 checkpoint = self.checkpoint() if due else checkpoint
             self.record()
+        self.optimization.finish(state)
 
     def train(self, steps: int) -> int:
-        done: int = self.backend.train(self.network._plan, self.theta, self.data, self.state, steps)
-        return done
+        return self.optimization.train(self.state, self.data, self.theta, steps)
 
-    def checkpoint(self) -> tuple[float, Array, tuple[int, int, Array]]:
+    def checkpoint(self) -> tuple[float, Array, tuple[Any, ...]]:
         return time.perf_counter(), self.theta.copy(), self.state.snapshot()
 
     def record(self) -> None:
@@ -143,6 +190,9 @@ class _Block:
             logs = {"loss": totals.mean_loss()}
             if classification:
                 logs["accuracy"] = totals.accuracy()
+            if state.norms is not None:
+                steps = self.optimization.steps_per_epoch
+                logs["gradient_norm"] = float(state.norms[self.recorded]) / steps
             if self.validation is not None:
                 scores = network._score(self.validation)
                 logs |= {f"val_{key}": value for key, value in scores.items()}
@@ -151,7 +201,7 @@ class _Block:
             self.recorded += 1
         self.bar.show(self.history, state.position / self.data.rows)
 
-    def diverged(self, _time: float, theta: Array, state: tuple[int, int, Array]) -> None:
+    def diverged(self, _time: float, theta: Array, state: tuple[Any, ...]) -> None:
         """Put the last finite parameters in place and raise `DivergedError`."""
         what = "the loss became NaN or infinite"
         if not np.isfinite(self.theta).all():

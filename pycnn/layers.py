@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycnn import activations, initializers
+from pycnn._checks import check_real
 from pycnn._data import as_values
 from pycnn._names import look_up
 from pycnn.exceptions import DataError, DataTypeError, PycnnError
@@ -48,6 +49,10 @@ class Dense:
         ``"glorot_uniform"`` for the others. See `pycnn.initializers`.
     bias_initializer : str or Initializer, default "zeros"
         Where b starts. One that scales with the layer's size sees ``fan_out`` = `units`.
+    l1, l2 : float, default 0.0
+        Strengths >= 0 of this layer's penalty, ``l1 sum |W| + l2/2 sum W^2``, which is added to the
+        mean loss (so they do not depend on the batch size) and to the network's own, if any. Biases
+        are not penalized.
 
     Raises
     ------
@@ -69,6 +74,8 @@ class Dense:
         *,
         weight_initializer: str | initializers.Initializer | None = None,
         bias_initializer: str | initializers.Initializer = "zeros",
+        l1: float = 0.0,
+        l2: float = 0.0,
     ) -> None:
         self._units = check_size(units, "units")
         self._activation = activations.check(activation)
@@ -76,6 +83,8 @@ class Dense:
             weight_initializer = activations.default_initializer(self.activation)
         self._weight_initializer = initializers.get(weight_initializer, "weight_initializer")
         self._bias_initializer = initializers.get(bias_initializer, "bias_initializer")
+        self._l1 = check_real(l1, "l1", at_least=0)
+        self._l2 = check_real(l2, "l2", at_least=0)
         self._W: Array | None = None
         self._b: Array | None = None
 
@@ -100,6 +109,16 @@ class Dense:
     def bias_initializer(self) -> initializers.Initializer:
         """Where b starts."""
         return self._bias_initializer
+
+    @property
+    def l1(self) -> float:
+        """Strength of the penalty on the weights' sizes."""
+        return self._l1
+
+    @property
+    def l2(self) -> float:
+        """Strength of the penalty on the weights' squares."""
+        return self._l2
 
     def parameter_count(self, fan_in: int) -> int:
         """Return how many parameters the layer has on top of `fan_in` inputs."""
@@ -151,6 +170,8 @@ class Dense:
             "activation": self.activation,
             "weight_initializer": self.weight_initializer.config(),
             "bias_initializer": self.bias_initializer.config(),
+            "l1": self.l1,
+            "l2": self.l2,
         }
 
     def __repr__(self) -> str:
@@ -159,6 +180,9 @@ class Dense:
             parts.append(f"weight_initializer={self.weight_initializer!r}")
         if self.bias_initializer.name != "zeros":
             parts.append(f"bias_initializer={self.bias_initializer!r}")
+        parts += [
+            f"{name}={value!r}" for name, value in (("l1", self.l1), ("l2", self.l2)) if value
+        ]
         return f"Dense({', '.join(parts)})"
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycnn import _data, _random, _training, backend, losses, optimizers
+from pycnn._checks import check_real
 from pycnn.backend.interface import Data, LayerSpec, Totals
 from pycnn.callbacks import as_callbacks
 from pycnn.exceptions import (
@@ -65,6 +66,9 @@ class Network:
         `seed`.
     backend : {"auto", "c", "numpy"}, default "auto"
         Which core computes: the compiled one, or the NumPy fallback.
+    l1, l2 : float, default 0.0
+        Strengths >= 0 of a penalty on all weights, ``l1 sum |W| + l2/2 sum W^2``. It is added to
+        the mean loss, wherever that is reported, and to what the layers have of their own.
 
     Attributes
     ----------
@@ -76,6 +80,8 @@ class Network:
         That of the last `fit`, also when it was interrupted.
     stop_training : bool
         Set it in a callback to end training after the present epoch.
+    learning_rate_factor : float
+        Set it in a callback to scale the learning rate from the next epoch on; a fit starts with 1.
     metadata : dict
         Plain data (what JSON can hold) of your own, saved with the model.
 
@@ -107,17 +113,27 @@ class Network:
         loss: str | None = None,
         seed: int | None = None,
         backend: str = "auto",
+        *,
+        l1: float = 0.0,
+        l2: float = 0.0,
     ) -> None:
         specs = _check_layers(layers)
         inputs = check_size(inputs, "inputs")
         loss = losses.check(loss, specs[-1].activation)
-        self._set_up(inputs, specs, loss, _random.check_seed(seed), backend)
+        penalty = check_real(l1, "l1", at_least=0), check_real(l2, "l2", at_least=0)
+        self._set_up(inputs, specs, loss, _random.check_seed(seed), backend, penalty)
         bits = _random.generator(self.seed, _random.INITIAL_PARAMETERS)
         for layer in self.layers:
             layer.initialize(bits)
 
     def _set_up(
-        self, inputs: int, layers: Sequence[Layer], loss: str, seed: int, backend_name: str
+        self,
+        inputs: int,
+        layers: Sequence[Layer],
+        loss: str,
+        seed: int,
+        backend_name: str,
+        penalty: tuple[float, float],
     ) -> None:
         """Give the object its attributes, with all parameters zero."""
         self._inputs = inputs
@@ -128,10 +144,21 @@ class Network:
         self.epochs_trained = 0
         self.history: History | None = None
         self.stop_training = False
+        self.learning_rate_factor = 1.0
+        self._l1, self._l2 = penalty
         self.metadata: dict[str, Any] = {}
         self._backend_name = backend_name
         self._backend = backend.load(backend_name)
-        specs = [LayerSpec(layer.kind, layer.units, layer.activation) for layer in layers]
+        specs = [
+            LayerSpec(
+                layer.kind,
+                layer.units,
+                layer.activation,
+                layer.l1 + penalty[0],
+                layer.l2 + penalty[1],
+            )
+            for layer in layers
+        ]
         counts, fan_in = [], inputs
         for layer in layers:
             counts.append(layer.parameter_count(fan_in))
@@ -173,6 +200,16 @@ class Network:
         return self._loss
 
     @property
+    def l1(self) -> float:
+        """Strength of the network's penalty on the weights' sizes."""
+        return self._l1
+
+    @property
+    def l2(self) -> float:
+        """Strength of the network's penalty on the weights' squares."""
+        return self._l2
+
+    @property
     def backend(self) -> str:
         """Which core computes: ``"c"`` or ``"numpy"``."""
         return backend.name_of(self._backend)
@@ -189,7 +226,10 @@ class Network:
     def __repr__(self) -> str:
         layers = ", ".join(map(repr, self.layers))
         backend = f", backend={self._backend_name!r}" if self._backend_name != "auto" else ""
-        return f"Network({self.inputs}, [{layers}], loss={self.loss!r}, seed={self.seed}{backend})"
+        penalty = f", l1={self.l1!r}" if self.l1 else ""
+        penalty += f", l2={self.l2!r}" if self.l2 else ""
+        settings = f"loss={self.loss!r}, seed={self.seed}{backend}{penalty}"
+        return f"Network({self.inputs}, [{layers}], {settings})"
 
     def summary(self) -> None:
         """Print the layers with their shapes and numbers of parameters."""
@@ -370,7 +410,9 @@ class Network:
         totals: Totals = self._backend.evaluate(self._plan, self._theta, data)
         if losses.is_classification(self.loss):
             return {"loss": totals.mean_loss(), "accuracy": totals.accuracy()}
-        return {"loss": totals.mean_loss(), "r2": _r2(totals, data)}
+        penalty = self._backend.penalty(self._plan, self._theta) * totals.weight
+        errors = totals._replace(loss=totals.loss - penalty)
+        return {"loss": totals.mean_loss(), "r2": _r2(errors, data)}
 
     def gradients(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -458,7 +500,7 @@ class Network:
         *,
         epochs: int = 10,
         batch_size: int | None = 32,
-        optimizer: optimizers.SGD | str | None = None,
+        optimizer: optimizers.Optimizer | str | None = None,
         validation_data: Sequence[Any] | None = None,
         validation_split: float = 0.0,
         sample_weight: ArrayLike | None = None,
@@ -482,8 +524,8 @@ class Network:
         batch_size : int or None, default 32
             Samples in a mini-batch: 1 is stochastic gradient descent, None batch gradient descent.
             The last batch of an epoch may be smaller; it is averaged over its own size.
-        optimizer : SGD or str, optional
-            By default ``SGD(0.1)``.
+        optimizer : Optimizer or str, optional
+            See `pycnn.optimizers`; by default ``SGD(0.1)``. Each fit starts it anew.
         validation_data : (X, y) or (X, y, sample_weight), optional
             Measured after each epoch.
         validation_split : float, default 0
@@ -544,13 +586,14 @@ class Network:
                 raise DataError("the network's parameters are not finite: training cannot start")
             self.classes = targets.classes
             self.stop_training = False
+            self.learning_rate_factor = 1.0
             self.history = History()
             _training.run(
                 self,
                 weighted,
                 epochs=epochs,
                 batch_size=min(batch_size or weighted.rows, weighted.rows),
-                learning_rate=optimizer.learning_rate,
+                optimizer=optimizer,
                 shuffle=shuffle,
                 validation=validation,
                 callbacks=hooks,
@@ -624,6 +667,8 @@ class Network:
             "inputs": self.inputs,
             "layers": [layer.config() for layer in self.layers],
             "loss": self.loss,
+            "l1": self.l1,
+            "l2": self.l2,
             "seed": self.seed,
             "backend": self._backend_name,
             "classes": self.classes,
@@ -636,7 +681,10 @@ class Network:
         from pycnn.layers import from_config
 
         layers = [from_config(config) for config in state["layers"]]
-        self._set_up(state["inputs"], layers, state["loss"], state["seed"], state["backend"])
+        penalty = state.get("l1", 0.0), state.get("l2", 0.0)  # files of 0.1 have none
+        self._set_up(
+            state["inputs"], layers, state["loss"], state["seed"], state["backend"], penalty
+        )
         self._theta[:] = state["parameters"]
         self.classes = state["classes"]
         self.epochs_trained = state["epochs_trained"]

@@ -1,63 +1,431 @@
-"""Optimizers: how a gradient changes the parameters. The arithmetic is in the backends."""
+"""Optimizers: how a gradient changes the parameters. The arithmetic is in the backends.
+
+In the formulas g is the gradient of the mini-batch's mean loss, eta the learning rate, theta the
+parameters, and t the number of the update, from 1. Everything an optimizer remembers starts as 0.
+"""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import numpy as np
-
+from pycnn import schedules
+from pycnn._checks import check_bool, check_real
 from pycnn._names import look_up
+from pycnn._settings import Settings
+from pycnn.backend.interface import OptimizerSpec
 from pycnn.exceptions import DataError, DataTypeError
 
-__all__ = ["SGD"]
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "Rprop"]
 
 
-class SGD:
-    """Gradient descent, ``theta <- theta - learning_rate * dL/dtheta`` (lecture, update rule).
+class Optimizer(Settings):
+    """Base of the optimizers: settings, which do not change; a fit keeps what it remembers.
 
-    Batch, stochastic or mini-batch gradient descent, by `Network.fit`'s `batch_size`.
+    All take the arguments ``clip_value``, to which the components of the gradient are held, and
+    ``clip_norm``, to which a gradient of a larger norm is scaled down (Pascanu et al. 2013); where
+    both are given, values are clipped first. With `clip_norm` the history has ``"gradient_norm"``,
+    the mean over an epoch's mini-batches of the norm before it is scaled. ``learning_rate`` also
+    takes a schedule of `pycnn.schedules`.
+    """
+
+    name: str
+    kind: str
+    learning_rate: float | schedules.Schedule
+    clip_value: float | None
+    clip_norm: float | None
+
+    def _settle(self, **settings: Any) -> None:
+        rate = settings["learning_rate"]
+        if not isinstance(rate, schedules.Schedule):
+            settings["learning_rate"] = check_real(rate, "learning_rate", above=0)
+        for clip in ("clip_value", "clip_norm"):
+            if settings[clip] is not None:
+                settings[clip] = check_real(settings[clip], clip, above=0)
+        super()._settle(**settings)
+
+    def schedule(self) -> schedules.Schedule:
+        """Return the learning rate as a schedule."""
+        return schedules.get(self.learning_rate)
+
+    def _own(self) -> dict[str, Any]:
+        """Return what this kind sets of an `OptimizerSpec`."""
+        return {}
+
+    def spec(self) -> OptimizerSpec:
+        """Return the settings as a backend reads them."""
+        return OptimizerSpec(
+            self.kind,
+            clip_value=self.clip_value or 0.0,
+            clip_norm=self.clip_norm or 0.0,
+            **self._own(),
+        )
+
+    def config(self) -> dict[str, Any]:
+        """Return name and settings as plain data, from which `from_config` rebuilds the object."""
+        settings = dict(vars(self))
+        if isinstance(self.learning_rate, schedules.Schedule):
+            settings["learning_rate"] = self.learning_rate.config()
+        return {"name": self.name, **settings}
+
+
+class SGD(Optimizer):
+    """Gradient descent, ``theta <- theta - eta g`` (lecture, update rule).
+
+    Batch, stochastic or mini-batch gradient descent, by `Network.fit`'s `batch_size`. With momentum
+    ``v <- momentum v + g, theta <- theta - eta v`` (Polyak 1964); Nesterov's form takes
+    ``g + momentum v`` instead of ``v`` (Sutskever et al. 2013).
 
     Parameters
     ----------
-    learning_rate : float, default 0.1
-        The step size alpha, above 0.
+    learning_rate : float or Schedule, default 0.1
+        The step size eta (the lecture's alpha), above 0.
+    momentum : float, default 0.0
+        In [0, 1).
+    nesterov : bool, default False
+        Needs a momentum.
+    clip_value, clip_norm : float, optional
+        Above 0; see `Optimizer`.
 
     Raises
     ------
     DataError, DataTypeError
-        If the learning rate is not a finite number above 0.
+        If an argument is not valid.
+
+    Examples
+    --------
+    >>> SGD(0.05, momentum=0.9)
+    SGD(0.05, momentum=0.9)
     """
 
-    name = "sgd"
+    name = kind = "sgd"
+    momentum: float
+    nesterov: bool
 
-    def __init__(self, learning_rate: float = 0.1) -> None:
-        if isinstance(learning_rate, bool) or not isinstance(
-            learning_rate, (int, float, np.integer, np.floating)
-        ):
-            raise DataTypeError(f"learning_rate must be a number, got {learning_rate!r}")
-        try:
-            self.learning_rate = float(learning_rate)
-        except OverflowError:
-            self.learning_rate = math.inf
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise DataError(f"learning_rate must be finite and above 0, got {learning_rate!r}")
+    def __init__(
+        self,
+        learning_rate: float | schedules.Schedule = 0.1,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        *,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
+    ) -> None:
+        momentum = _share(momentum, "momentum")
+        if check_bool(nesterov, "nesterov") and not momentum:
+            raise DataError("nesterov=True needs a momentum above 0")
+        self._settle(
+            learning_rate=learning_rate,
+            momentum=momentum,
+            nesterov=bool(nesterov),
+            clip_value=clip_value,
+            clip_norm=clip_norm,
+        )
+
+    def _own(self) -> dict[str, Any]:
+        return {"momentum": self.momentum, "nesterov": self.nesterov}
 
     def __repr__(self) -> str:
-        return f"SGD({self.learning_rate!r})"
+        return _short_repr(self, SGD())
 
 
-_TABLE = {SGD.name: SGD}
+class Adam(Optimizer):
+    """Adam (Kingma & Ba 2015): steps scaled by running moments of the gradient.
+
+    ``m <- beta_1 m + (1 - beta_1) g``, ``v <- beta_2 v + (1 - beta_2) g^2``,
+    ``theta <- theta - eta (m / (1 - beta_1^t)) / (sqrt(v / (1 - beta_2^t)) + epsilon)``.
+
+    Parameters
+    ----------
+    learning_rate : float or Schedule, default 0.001
+    beta_1, beta_2 : float, default 0.9 and 0.999
+        In [0, 1).
+    epsilon : float, default 1e-8
+        Above 0.
+    clip_value, clip_norm : float, optional
+        Above 0; see `Optimizer`.
+
+    Raises
+    ------
+    DataError, DataTypeError
+        If an argument is not valid.
+    """
+
+    name = kind = "adam"
+    beta_1: float
+    beta_2: float
+    epsilon: float
+
+    def __init__(
+        self,
+        learning_rate: float | schedules.Schedule = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        *,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
+    ) -> None:
+        self._settle(
+            learning_rate=learning_rate,
+            beta_1=_share(beta_1, "beta_1"),
+            beta_2=_share(beta_2, "beta_2"),
+            epsilon=check_real(epsilon, "epsilon", above=0),
+            clip_value=clip_value,
+            clip_norm=clip_norm,
+        )
+
+    def _own(self) -> dict[str, Any]:
+        return {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
+
+    def __repr__(self) -> str:
+        return _short_repr(self, Adam())
 
 
-def get(optimizer: Any) -> SGD:
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019).
+
+    As `Adam`, after ``theta <- theta - eta weight_decay theta``, for weights and biases alike.
+
+    Parameters
+    ----------
+    learning_rate, beta_1, beta_2, epsilon
+        As for `Adam`.
+    weight_decay : float, default 0.01
+        At least 0.
+    clip_value, clip_norm : float, optional
+        Above 0; see `Optimizer`.
+
+    Raises
+    ------
+    DataError, DataTypeError
+        If an argument is not valid.
+    """
+
+    name = "adamw"
+    kind = "adam"
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    weight_decay: float
+
+    def __init__(
+        self,
+        learning_rate: float | schedules.Schedule = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.01,
+        *,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
+    ) -> None:
+        self._settle(
+            learning_rate=learning_rate,
+            beta_1=_share(beta_1, "beta_1"),
+            beta_2=_share(beta_2, "beta_2"),
+            epsilon=check_real(epsilon, "epsilon", above=0),
+            weight_decay=check_real(weight_decay, "weight_decay", at_least=0),
+            clip_value=clip_value,
+            clip_norm=clip_norm,
+        )
+
+    def _own(self) -> dict[str, Any]:
+        return {
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+            "weight_decay": self.weight_decay,
+        }
+
+    def __repr__(self) -> str:
+        return _short_repr(self, AdamW())
+
+
+class RMSprop(Optimizer):
+    """RMSprop (Tieleman & Hinton 2012): steps scaled by a running mean square of the gradient.
+
+    ``s <- rho s + (1 - rho) g^2``, ``theta <- theta - eta g / (sqrt(s) + epsilon)``. Centered
+    (Graves 2013), the running mean's square is subtracted from s; with momentum the scaled gradient
+    goes through ``b <- momentum b + ...`` first.
+
+    Parameters
+    ----------
+    learning_rate : float or Schedule, default 0.01
+    rho : float, default 0.99
+        In [0, 1).
+    epsilon : float, default 1e-8
+        Above 0.
+    momentum : float, default 0.0
+        In [0, 1).
+    centered : bool, default False
+    clip_value, clip_norm : float, optional
+        Above 0; see `Optimizer`.
+
+    Raises
+    ------
+    DataError, DataTypeError
+        If an argument is not valid.
+    """
+
+    name = kind = "rmsprop"
+    rho: float
+    epsilon: float
+    momentum: float
+    centered: bool
+
+    def __init__(
+        self,
+        learning_rate: float | schedules.Schedule = 0.01,
+        rho: float = 0.99,
+        epsilon: float = 1e-8,
+        momentum: float = 0.0,
+        centered: bool = False,
+        *,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
+    ) -> None:
+        self._settle(
+            learning_rate=learning_rate,
+            rho=_share(rho, "rho"),
+            epsilon=check_real(epsilon, "epsilon", above=0),
+            momentum=_share(momentum, "momentum"),
+            centered=check_bool(centered, "centered"),
+            clip_value=clip_value,
+            clip_norm=clip_norm,
+        )
+
+    def _own(self) -> dict[str, Any]:
+        return {
+            "beta_2": self.rho,
+            "epsilon": self.epsilon,
+            "momentum": self.momentum,
+            "centered": self.centered,
+        }
+
+    def __repr__(self) -> str:
+        return _short_repr(self, RMSprop())
+
+
+class Adagrad(Optimizer):
+    """Adagrad (Duchi et al. 2011): steps scaled by the sum of all squared gradients.
+
+    ``s <- s + g^2``, ``theta <- theta - eta g / (sqrt(s) + epsilon)``.
+
+    Parameters
+    ----------
+    learning_rate : float or Schedule, default 0.01
+    epsilon : float, default 1e-10
+        Above 0.
+    clip_value, clip_norm : float, optional
+        Above 0; see `Optimizer`.
+
+    Raises
+    ------
+    DataError, DataTypeError
+        If an argument is not valid.
+    """
+
+    name = kind = "adagrad"
+    epsilon: float
+
+    def __init__(
+        self,
+        learning_rate: float | schedules.Schedule = 0.01,
+        epsilon: float = 1e-10,
+        *,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
+    ) -> None:
+        self._settle(
+            learning_rate=learning_rate,
+            epsilon=check_real(epsilon, "epsilon", above=0),
+            clip_value=clip_value,
+            clip_norm=clip_norm,
+        )
+
+    def _own(self) -> dict[str, Any]:
+        return {"epsilon": self.epsilon}
+
+    def __repr__(self) -> str:
+        return _short_repr(self, Adagrad())
+
+
+class Rprop(Optimizer):
+    """RPROP (Riedmiller & Braun 1993, as iRprop-: Igel & Huesken 2000): steps by the sign alone.
+
+    Each parameter has a step of its own, at first the learning rate, which grows by 1.2 while its
+    gradient keeps its sign and halves when that changes; then this gradient counts as 0. It is
+    made for whole batches (``batch_size=None``): between mini-batches signs change by chance.
+
+    Parameters
+    ----------
+    learning_rate : float or Schedule, default 0.01
+        The first step; a schedule's later rates are not used.
+    clip_value, clip_norm : float, optional
+        Above 0; see `Optimizer`. They cannot change a sign.
+
+    Raises
+    ------
+    DataError, DataTypeError
+        If an argument is not valid.
+    """
+
+    name = kind = "rprop"
+
+    def __init__(
+        self,
+        learning_rate: float | schedules.Schedule = 0.01,
+        *,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
+    ) -> None:
+        self._settle(learning_rate=learning_rate, clip_value=clip_value, clip_norm=clip_norm)
+
+    def __repr__(self) -> str:
+        return _short_repr(self, Rprop())
+
+
+def _share(value: Any, name: str) -> float:
+    """Return `value` as a float in [0, 1)."""
+    number = check_real(value, name, at_least=0)
+    if number >= 1:
+        raise DataError(f"{name} must be below 1, got {value!r}")
+    return number
+
+
+def _short_repr(optimizer: Optimizer, default: Optimizer) -> str:
+    """Return a repr with the learning rate and what differs from the defaults."""
+    settings = vars(optimizer)
+    parts = [repr(optimizer.learning_rate)]
+    parts += [
+        f"{key}={value!r}"
+        for key, value in settings.items()
+        if key != "learning_rate" and value != vars(default)[key]
+    ]
+    return f"{type(optimizer).__name__}({', '.join(parts)})"
+
+
+_TABLE: dict[str, type[Optimizer]] = {
+    cls.name: cls for cls in (SGD, Adam, AdamW, RMSprop, Adagrad, Rprop)
+}
+
+
+def get(optimizer: Any) -> Optimizer:
     """Return an optimizer from an object or its name; None stands for ``SGD()``."""
     if optimizer is None:
         return SGD()
-    if isinstance(optimizer, SGD):
+    if isinstance(optimizer, Optimizer):
         return optimizer
     if isinstance(optimizer, str):
         return look_up(optimizer, _TABLE, "optimizer")()
     raise DataTypeError(
         f"optimizer must be an optimizer such as SGD(0.1), or its name; got {optimizer!r}"
     )
+
+
+def from_config(config: dict[str, Any]) -> Optimizer:
+    """Rebuild an optimizer from its `Optimizer.config`."""
+    settings = dict(config)
+    if isinstance(settings.get("learning_rate"), dict):
+        settings["learning_rate"] = schedules.from_config(settings["learning_rate"])
+    return look_up(settings.pop("name", None), _TABLE, "optimizer")(**settings)

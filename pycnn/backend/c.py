@@ -32,6 +32,7 @@ __all__ = [
     "find_not_finite",
     "gradients",
     "isa",
+    "penalty",
     "predict",
     "predictor",
     "row_predictor",
@@ -149,6 +150,7 @@ def create_plan(inputs: int, layers: Sequence[LayerSpec], loss: str) -> Plan:
         spec.kind = getattr(lib, f"PYCNN_{layer.kind.upper()}")
         spec.activation = getattr(lib, f"PYCNN_{layer.activation.upper()}")
         spec.units = layer.units
+        spec.l1, spec.l2 = layer.l1, layer.l2
     out = ffi.new("pycnn_network **")
     loss_code = getattr(lib, f"PYCNN_{loss.upper()}")
     _check(lib.pycnn_network_create(out, inputs, specs, len(layers), loss_code))
@@ -235,6 +237,11 @@ def row_predictor(plan: Plan, theta: Array, inputs: int, outputs: int) -> RowPre
     return predict_row
 
 
+def penalty(plan: Plan, theta: Array) -> float:
+    """Return what the loss includes for the size of the weights."""
+    return float(lib.pycnn_penalty(plan.network, _from_buffer(_DOUBLES, theta)))
+
+
 def evaluate(plan: Plan, theta: Array, data: Data) -> Totals:
     """Return the sums of loss, weight and right answers over the data."""
     threads = _pool.get()
@@ -283,8 +290,24 @@ def trace(
     return _read(totals)
 
 
+def _lend_optimizer(training: Any, state: TrainingState) -> list[Any]:
+    """Point a ``pycnn_training`` at what its optimizer needs; return what must live as long."""
+    alive = []
+    if state.optimizer is not None:
+        settings = state.optimizer._asdict()
+        settings["kind"] = getattr(lib, f"PYCNN_{state.optimizer.kind.upper()}")
+        alive.append(ffi.new("pycnn_optimizer *", settings))
+        training.optimizer = alive[-1]
+    for name in ("slots", "learning_rates", "norms"):
+        array = getattr(state, name)
+        if array is not None and array.size:
+            alive.append(_from_buffer(_DOUBLES, array))
+            setattr(training, name, alive[-1])
+    return alive
+
+
 def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps: int) -> int:
-    """Do up to `max_steps` steps of mini-batch gradient descent; return how many were done.
+    """Do up to `max_steps` steps of training; return how many were done.
 
     Raises
     ------
@@ -306,8 +329,10 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
             "learning_rate": state.learning_rate,
             "order": order,
             "totals": ffi.cast("pycnn_totals *", totals),
+            "updates": state.updates,
         },
     )
+    alive = [_lend_optimizer(training, state)]
     steps = ffi.new("size_t *")
     try:
         status = lib.pycnn_train(
@@ -321,6 +346,9 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
         )
     finally:  # Ctrl-C surfaces as soon as the call returns
         state.epoch, state.position = training.epoch, training.position
+        state.updates = training.updates
+        state.steps += steps[0]
+        del alive
         plan.give_back(workspace)
     if status == lib.PYCNN_ERROR_DIVERGED:
         raise NotFiniteError(steps[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,30 @@ class LayerSpec(NamedTuple):
     kind: str
     units: int
     activation: str
+    l1: float = 0.0
+    l2: float = 0.0
+
+
+class OptimizerSpec(NamedTuple):
+    """An optimizer's settings, as the C core's ``pycnn_optimizer``; 0 turns a clip off."""
+
+    kind: str
+    momentum: float = 0.0
+    nesterov: bool = False
+    centered: bool = False
+    beta_1: float = 0.0
+    beta_2: float = 0.0
+    epsilon: float = 0.0
+    weight_decay: float = 0.0
+    clip_value: float = 0.0
+    clip_norm: float = 0.0
+
+    @property
+    def slots(self) -> int:
+        """How many buffers as long as theta it remembers."""
+        fixed = {"adam": 2, "adagrad": 1, "rprop": 2, "rmsprop": 1 + self.centered}
+        velocity = self.kind in ("sgd", "rmsprop") and self.momentum != 0
+        return fixed.get(self.kind, 0) + velocity
 
 
 class Data(NamedTuple):
@@ -77,6 +101,9 @@ class TrainingState:
         batch_size: int,
         learning_rate: float,
         order: NDArray[np.intp] | None,
+        optimizer: OptimizerSpec | None = None,
+        slots: Array | None = None,
+        updates: int = 0,
     ) -> None:
         self.epochs = epochs
         self.epoch = 0
@@ -85,15 +112,28 @@ class TrainingState:
         self.learning_rate = learning_rate
         self.order = order  # (epochs, rows), or None: as they lie
         self.totals: Array = np.zeros((epochs, 3))
+        self.optimizer = optimizer  # None: gradient descent
+        self.slots: Array = np.zeros(0) if slots is None else slots  # (slots, parameters)
+        self.updates = updates  # of theta since the slots were zero
+        self.learning_rates: Array | None = None  # of each step of the next call
+        # Sums of the gradients' norms, where they are clipped and so known.
+        clips = optimizer is not None and optimizer.clip_norm > 0
+        self.norms: Array | None = np.zeros(epochs) if clips else None
+        self.steps = 0  # mini-batches done
 
-    def snapshot(self) -> tuple[int, int, Array]:
+    def snapshot(self) -> tuple[Any, ...]:
         """Return what a training step changes, to be put back by `restore`."""
-        return self.epoch, self.position, self.totals.copy()
+        norms = None if self.norms is None else self.norms.copy()
+        place = self.epoch, self.position, self.updates, self.steps
+        return *place, self.totals.copy(), self.slots.copy(), norms
 
-    def restore(self, snapshot: tuple[int, int, Array]) -> None:
+    def restore(self, snapshot: tuple[Any, ...]) -> None:
         """Put back what `snapshot` returned."""
-        self.epoch, self.position = snapshot[:2]
-        self.totals[:] = snapshot[2]
+        self.epoch, self.position, self.updates, self.steps, totals, slots, norms = snapshot
+        self.totals[:] = totals
+        self.slots[:] = slots
+        if self.norms is not None:
+            self.norms[:] = norms
 
 
 class NotFiniteError(Exception):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pycnn._data import find_not_finite
-from pycnn.backend.interface import NotFiniteError, Totals
+from pycnn.backend.interface import NotFiniteError, OptimizerSpec, Totals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,6 +32,7 @@ __all__ = [
     "find_not_finite",
     "gradients",
     "isa",
+    "penalty",
     "predict",
     "predictor",
     "row_predictor",
@@ -302,7 +303,8 @@ def row_predictor(plan: Plan, theta: Array, inputs: int, outputs: int) -> RowPre
 def evaluate(plan: Plan, theta: Array, data: Data) -> Totals:
     """Return the sums of loss, weight and right answers over the data."""
     Z, A = _forward(plan, theta, data.x)
-    return _totals(plan, Z, A, *_targets(plan, data))
+    totals = _totals(plan, Z, A, *_targets(plan, data))
+    return totals._replace(loss=totals.loss + totals.weight * penalty(plan, theta))
 
 
 @np.errstate(all="ignore")
@@ -312,8 +314,106 @@ def gradients(plan: Plan, theta: Array, data: Data, grad: Array) -> Totals:
     Y, w = _targets(plan, data)
     _backward(plan, theta, Z, A, Y, w, grad)
     totals = _totals(plan, Z, A, Y, w)
-    grad[:] = grad / totals.weight if totals.weight else 0.0
-    return totals
+    return _mean_gradient(plan, theta, grad, totals)
+
+
+def _mean_gradient(plan: Plan, theta: Array, grad: Array, totals: Totals) -> Totals:
+    """Make of `grad`, a sum over samples, the mean's, and let it and the loss have the penalty."""
+    if not totals.weight:
+        grad[:] = 0.0
+        return totals
+    grad /= totals.weight
+    for layer, (W, _), (dW, _) in zip(
+        plan.layers, plan.parameters(theta), plan.parameters(grad), strict=True
+    ):
+        if layer.l1 or layer.l2:
+            dW += layer.l1 * np.sign(W) + layer.l2 * W
+    return totals._replace(loss=totals.loss + totals.weight * penalty(plan, theta))
+
+
+def penalty(plan: Plan, theta: Array) -> float:
+    """Return what the loss includes for the size of the weights: l1 sum |w| + l2/2 sum w^2."""
+    return sum(
+        layer.l1 * float(np.abs(W).sum()) + 0.5 * layer.l2 * float((W * W).sum())
+        for layer, (W, _) in zip(plan.layers, plan.parameters(theta), strict=True)
+        if layer.l1 or layer.l2
+    )
+
+
+# ------------------------------------------------------------------ optimizers; csrc/optimizer.c
+#
+# Each changes theta by the gradient g and remembers what it needs in its slots, in place.
+
+
+def sgd(o: OptimizerSpec, theta: Array, g: Array, slots: Array, rate: float, t: int) -> None:
+    """Descend, with momentum (Polyak 1964) or Nesterov's (Sutskever et al. 2013)."""
+    if not o.momentum:
+        theta -= rate * g
+        return
+    velocity = slots[0]
+    velocity[:] = o.momentum * velocity + g
+    theta -= rate * (g + o.momentum * velocity if o.nesterov else velocity)
+
+
+def adam(o: OptimizerSpec, theta: Array, g: Array, slots: Array, rate: float, t: int) -> None:
+    """Adam (Kingma & Ba 2015), with decoupled weight decay (Loshchilov & Hutter 2019)."""
+    mean, square = slots
+    mean[:] = o.beta_1 * mean + (1 - o.beta_1) * g
+    square[:] = o.beta_2 * square + (1 - o.beta_2) * g * g
+    theta *= 1 - rate * o.weight_decay
+    corrected = mean / (1 - o.beta_1**t)
+    theta -= rate * corrected / (np.sqrt(square / (1 - o.beta_2**t)) + o.epsilon)
+
+
+def rmsprop(o: OptimizerSpec, theta: Array, g: Array, slots: Array, rate: float, t: int) -> None:
+    """RMSprop (Hinton 2012), centered or not (Graves 2013)."""
+    square = slots[0]
+    square[:] = o.beta_2 * square + (1 - o.beta_2) * g * g
+    variance = square
+    if o.centered:
+        mean = slots[1]
+        mean[:] = o.beta_2 * mean + (1 - o.beta_2) * g
+        variance = np.maximum(square - mean * mean, 0.0)
+    direction = g / (np.sqrt(variance) + o.epsilon)
+    if o.momentum:
+        velocity = slots[-1]
+        velocity[:] = o.momentum * velocity + direction
+        direction = velocity
+    theta -= rate * direction
+
+
+def adagrad(o: OptimizerSpec, theta: Array, g: Array, slots: Array, rate: float, t: int) -> None:
+    """Adagrad (Duchi et al. 2011)."""
+    slots[0] += g * g
+    theta -= rate * g / (np.sqrt(slots[0]) + o.epsilon)
+
+
+def rprop(o: OptimizerSpec, theta: Array, g: Array, slots: Array, rate: float, t: int) -> None:
+    """iRprop- (Igel & Huesken 2000)."""
+    before, step = slots
+    if t == 1:
+        step[:] = rate
+    same = before * g
+    step *= np.where(same > 0, 1.2, np.where(same < 0, 0.5, 1.0))
+    np.clip(step, 1e-6, 50.0, out=step)
+    before[:] = np.where(same < 0, 0.0, g)
+    theta -= np.sign(before) * step
+
+
+OPTIMIZERS = {f.__name__: f for f in (sgd, adam, rmsprop, adagrad, rprop)}
+
+
+def _clip(o: OptimizerSpec, grad: Array, norms: Array | None, epoch: int) -> Array:
+    """Return the gradient held to +-clip_value, then to clip_norm (Pascanu et al. 2013)."""
+    if o.clip_value:
+        grad = np.clip(grad, -o.clip_value, o.clip_value)
+    if o.clip_norm or norms is not None:
+        norm = float(np.sqrt((grad * grad).sum()))
+        if norms is not None:
+            norms[epoch] += norm
+        if 0 < o.clip_norm < norm:
+            grad = grad * (o.clip_norm / norm)
+    return grad
 
 
 @np.errstate(all="ignore")
@@ -326,14 +426,12 @@ def trace(
     D = _backward(plan, theta, Z, A, Y, w, grad)
     for out, parts in ((z, Z), (a, A[1:]), (delta, D)):
         np.concatenate([part.ravel() for part in parts], out=out)
-    totals = _totals(plan, Z, A, Y, w)
-    grad[:] = grad / totals.weight if totals.weight else 0.0
-    return totals
+    return _mean_gradient(plan, theta, grad, _totals(plan, Z, A, Y, w))
 
 
 @np.errstate(all="ignore")
 def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps: int) -> int:
-    """Do up to `max_steps` steps of mini-batch gradient descent; return how many were done.
+    """Do up to `max_steps` steps of training; return how many were done.
 
     Raises
     ------
@@ -341,6 +439,8 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
         Before the update of a mini-batch whose loss is not finite.
     """
     grad = np.empty_like(theta)
+    optimizer = state.optimizer or OptimizerSpec("sgd")
+    update = OPTIMIZERS[optimizer.kind]
     steps = 0
     while steps < max_steps and state.epoch < state.epochs:
         end = min(state.position + state.batch_size, data.rows)
@@ -348,16 +448,22 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
         batch = data.take(rows if state.order is None else state.order[state.epoch, rows])
         Z, A = _forward(plan, theta, batch.x)
         Y, w = _targets(plan, batch)
-        totals = _totals(plan, Z, A, Y, w)
+        _backward(plan, theta, Z, A, Y, w, grad)
+        totals = _mean_gradient(plan, theta, grad, _totals(plan, Z, A, Y, w))
         if not np.isfinite(totals.loss):
             raise NotFiniteError(steps)
-        _backward(plan, theta, Z, A, Y, w, grad)
+        rate = state.learning_rate
+        if state.learning_rates is not None:
+            rate = float(state.learning_rates[steps])
         if totals.weight > 0:
-            theta -= state.learning_rate / totals.weight * grad
+            state.updates += 1
+            g = _clip(optimizer, grad, state.norms, state.epoch)
+            update(optimizer, theta, g, state.slots, rate, state.updates)
         state.totals[state.epoch] += totals
         state.position = end
         if state.position == data.rows:
             state.position = 0
             state.epoch += 1
         steps += 1
+        state.steps += 1
     return steps

@@ -1,0 +1,52 @@
+/* Optimizers: how a gradient changes the parameters. */
+#ifndef PYCNN_OPTIMIZER_H
+#define PYCNN_OPTIMIZER_H
+
+#include "common.h"
+
+enum { MOST_SLOTS = 3 };
+
+/* One update; all buffers are as long as theta. */
+typedef struct {
+    double *theta;
+    const double *grad;       /* of the mean loss */
+    double *slot[MOST_SLOTS]; /* what the optimizer remembers, in the order of optimizer.c */
+    double scale; /* multiplied into the gradient: 1, or less where its norm is clipped */
+    double rate;  /* the learning rate */
+    double momentum, beta_1, beta_2, epsilon;
+    double keep;         /* what decoupled weight decay leaves of theta */
+    double correction_1; /* Adam: 1 / (1 - beta_1^t) */
+    double correction_2; /* Adam: 1 / sqrt(1 - beta_2^t) */
+    bool nesterov, centered;
+    bool first; /* update of all */
+} update;
+
+/* What a gradient, as a sum over samples, goes through before: held to +-limit is
+ *     scale * grad + l1 sign(theta) + l2 theta */
+typedef struct {
+    double scale, l1, l2, limit;
+} preparation;
+
+/* Updates theta[first ... last - 1]. */
+typedef void update_function(const update *self, size_t first, size_t last);
+
+enum { OPTIMIZER_COUNT = PYCNN_RPROP + 1 };
+
+/* RPROP's bounds of a step, and how it grows and shrinks. */
+#define RPROP_SMALLEST 1e-6
+#define RPROP_LARGEST 50.0
+#define RPROP_GROW 1.2
+#define RPROP_SHRINK 0.5
+
+/* The plain ones, by pycnn_optimizer_kind. */
+extern update_function *const pycnn_updates[OPTIMIZER_COUNT];
+
+/* Fills in what depends on the optimizer and on how many updates there have been; theta, grad and
+ * scale are the caller's. `slots` are [slots,parameters]. */
+update pycnn_update_of(const pycnn_optimizer *optimizer, double rate, size_t updates, double *slots,
+                       size_t parameters);
+
+/* Whether theta -= rate * gradient is all that it does. */
+bool pycnn_optimizer_is_plain(const pycnn_optimizer *optimizer);
+
+#endif
