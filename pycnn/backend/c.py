@@ -27,6 +27,7 @@ __all__ = [
     "isa",
     "predict",
     "predictor",
+    "threads",
     "trace",
     "train",
 ]
@@ -54,6 +55,11 @@ def isa() -> str:
 def compiler() -> str:
     """Name the compiler that built the core."""
     return str(ffi.string(lib.pycnn_compiler()).decode())
+
+
+def threads() -> int:
+    """Return the most threads that a call will use."""
+    return get_num_threads()
 
 
 def _check(status: int) -> None:
