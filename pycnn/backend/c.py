@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -299,5 +301,8 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
     _check(status)
     return int(steps[0])
 
+
+with contextlib.suppress(ImportError):  # threadpoolctl may not be installed
+    importlib.import_module("pycnn._threadpoolctl")
 
 assert np.dtype(np.intp).itemsize == ffi.sizeof("size_t")
