@@ -96,8 +96,8 @@ def set_num_threads(n: int) -> None:
 
     Notes
     -----
-    The limit is the whole process's. ``threadpoolctl.threadpool_limits`` sets the same one, from the
-    first network on (before, the core is not loaded), whenever threadpoolctl was imported.
+    The limit is the whole process's. ``threadpoolctl.threadpool_limits`` sets the same one,
+    whenever threadpoolctl was imported, from the first network on: before, no core is loaded.
     """
     global _limit
     _limit = min(check_size(n, "n"), sys.maxsize)
