@@ -13,22 +13,44 @@ from pycnn.layers import check_size
 _limit: int | None = None
 
 
-def _cgroup_quota() -> float:
-    """Return the CPUs that this process's control group may use, or infinity."""
-    from pathlib import Path
-
+def _read(path: str) -> str:
+    """Return what a file of the system says; nothing where there is no such file."""
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return math.inf if quota == "max" else int(quota) / int(period)
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
     except (OSError, ValueError):
-        pass
+        return ""
+
+
+def _cpus(quota: str, period: str) -> float:
+    """Return ``quota / period``, or infinity where they set no limit or are no numbers."""
     try:
-        folder = Path("/sys/fs/cgroup/cpu")
-        micros = int((folder / "cpu.cfs_quota_us").read_text(encoding="ascii"))
-        period_micros = int((folder / "cpu.cfs_period_us").read_text(encoding="ascii"))
-        return math.inf if micros <= 0 else micros / period_micros
-    except (OSError, ValueError, ZeroDivisionError):
+        cpus = int(quota) / int(period)
+    except (ValueError, ArithmeticError):  # "max"; nothing; nonsense
         return math.inf
+    return cpus if cpus > 0 else math.inf  # -1: no limit
+
+
+def _cgroup_quota(root: str = "") -> float:
+    """Return the CPUs that this process's control groups may use, or infinity.
+
+    A group has at most what the groups around it have: the quota is the least on the way up. In a
+    container the way may begin above what can be seen; its own group is then the mounted root.
+    """
+    least = math.inf
+    for line in ["0::/", "0:cpu:/", *_read(f"{root}/proc/self/cgroup").splitlines()]:
+        controllers, _, group = line.partition(":")[2].partition(":")
+        names = [name for name in group.split("/") if name]
+        for depth in range(len(names) + 1):
+            path = "".join("/" + name for name in names[:depth])
+            if not controllers:  # version 2
+                quota, _, period = _read(f"{root}/sys/fs/cgroup{path}/cpu.max").partition(" ")
+                least = min(least, _cpus(quota, period))
+            elif "cpu" in controllers.split(","):
+                folder = f"{root}/sys/fs/cgroup/cpu{path}"
+                quota = _read(f"{folder}/cpu.cfs_quota_us")
+                least = min(least, _cpus(quota, _read(f"{folder}/cpu.cfs_period_us")))
+    return least
 
 
 def _from_environment() -> int | None:
@@ -71,6 +93,11 @@ def set_num_threads(n: int) -> None:
     ----------
     n : int
         At least 1; the core uses at most 64. Results do not depend on it.
+
+    Notes
+    -----
+    The limit is the whole process's. ``threadpoolctl.threadpool_limits`` sets the same one,
+    whenever threadpoolctl was imported, from the first network on: before, no core is loaded.
     """
     global _limit
     _limit = min(check_size(n, "n"), sys.maxsize)

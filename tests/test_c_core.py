@@ -23,6 +23,8 @@ STRICT = ["-O2", "-Wall", "-Wextra", "-Werror"]
 SAME_BITS = ["-ffp-contract=off"]
 # Unoptimized: the sanitizers make optimizing the kernels slow, and the tests are small.
 SANITIZE = ["-O0", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+# Optimized: here the tests take longer than the compiler.
+WATCH_THREADS = ["-O1", "-g", "-fsanitize=thread"]
 
 
 def find_compilers():
@@ -37,6 +39,7 @@ def find_compilers():
 
 
 COMPILERS = find_compilers()
+WATCHING = COMPILERS[-1] if COMPILERS else ""  # one compiler's ThreadSanitizer is enough
 
 pytestmark = [
     pytest.mark.skipif(not SOURCES, reason="the C sources are not here: only tests/ is"),
@@ -70,7 +73,7 @@ class Builds:
         self.objects = {}
         for compiler in COMPILERS:
             kinds = {"": [*STRICT, *SAME_BITS]}
-            if self.can_sanitize(compiler):
+            if self.can_run(compiler, SANITIZE):
                 kinds["sanitized "] = [*SANITIZE, *SAME_BITS]
             for kind, options in kinds.items():
                 plain = {source: self.compile(compiler, options, source) for source in SOURCES}
@@ -81,12 +84,16 @@ class Builds:
                 failing = [*options, *FAILING_MALLOC]
                 hooked = {source: self.compile(compiler, failing, source) for source in ALLOCATING}
                 self.link(compiler, kind + "failing", failing, plain | hooked, TEST_PROGRAM)
+        options = [*WATCH_THREADS, *SAME_BITS]
+        if sys.platform == "linux" and self.can_run(WATCHING, options):  # nowhere else was it tried
+            watched = {source: self.compile(WATCHING, options, source) for source in SOURCES}
+            self.link(WATCHING, "watched core", options, watched, TEST_PROGRAM)
 
-    def can_sanitize(self, compiler):
-        """Tell whether a program with the sanitizers links and runs here."""
+    def can_run(self, compiler, options):
+        """Tell whether a program with these options, which are sanitizers, links and runs here."""
         source, program = self.folder / "empty.c", self.folder / "empty"
         source.write_text("int main(void) { return 0; }\n", encoding="utf-8")
-        built = run(compiler, *SANITIZE, str(source), "-o", str(program))
+        built = run(compiler, *options, str(source), "-o", str(program))
         return built.returncode == 0 and run(str(program)).returncode == 0
 
     def compile(self, compiler, options, source):
@@ -135,6 +142,15 @@ def test_the_core_passes_its_own_tests(builds, compiler, kind):
     assert done.stderr == ""
     assert re.search(r"^[1-9][0-9]{4,} passed, 0 failed$", done.stdout, re.M)
     assert ("every allocation may fail" in done.stdout) == ("failing" in kind)
+
+
+def test_no_two_threads_race(builds):
+    done = run(builds.program(WATCHING, "watched core"))
+    if "unexpected memory mapping" in done.stderr:
+        pytest.skip("ThreadSanitizer does not bear this system's address randomization")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert "callers may share a pool" in done.stdout
 
 
 @each_compiler

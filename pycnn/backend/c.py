@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +38,7 @@ __all__ = [
     "predict",
     "predictor",
     "row_predictor",
+    "threads",
     "trace",
     "train",
 ]
@@ -63,6 +66,11 @@ def isa() -> str:
 def compiler() -> str:
     """Name the compiler that built the core."""
     return str(ffi.string(lib.pycnn_compiler()).decode())
+
+
+def threads() -> int:
+    """Return the most threads that a call will use."""
+    return get_num_threads()
 
 
 def _check(status: int) -> None:
@@ -355,5 +363,8 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
     _check(status)
     return int(steps[0])
 
+
+with contextlib.suppress(ImportError):  # threadpoolctl may not be installed
+    importlib.import_module("pycnn._threadpoolctl")
 
 assert np.dtype(np.intp).itemsize == ffi.sizeof("size_t")

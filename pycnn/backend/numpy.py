@@ -36,6 +36,7 @@ __all__ = [
     "predict",
     "predictor",
     "row_predictor",
+    "threads",
     "trace",
     "train",
 ]
@@ -43,12 +44,17 @@ __all__ = [
 
 def isa() -> str:
     """Name the instruction set: NumPy's own business."""
-    return "baseline"
+    return "numpy"
 
 
 def compiler() -> str:
     """Name the compiler: there is none."""
     return "none (NumPy fallback)"
+
+
+def threads() -> int:
+    """Return the most threads that a call will use; those of NumPy's products are its own."""
+    return 1
 
 
 # ------------------------------------------------------------------ f(z), and f' from a = f(z)
