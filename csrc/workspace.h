@@ -9,6 +9,7 @@
 struct pycnn_network {
     size_t inputs, outputs, depth, parameter_count;
     int loss; /* pycnn_loss */
+    double loss_parameter;
     const kernel_table *kernels;
     layer layers[]; /* [depth] */
 };

@@ -44,7 +44,7 @@ int main(void)
     double *theta = NULL;              /* the parameters are ours: one flat buffer */
     pycnn_totals *totals = NULL;       /* the loss of each epoch is summed up here: zeroed */
     int result = EXIT_FAILURE;
-    if (!succeeded(pycnn_network_create(&net, INPUTS, layers, 2, PYCNN_BINARY_CROSSENTROPY)) ||
+    if (!succeeded(pycnn_network_create(&net, INPUTS, layers, 2, PYCNN_BINARY_CROSSENTROPY, 0)) ||
         !succeeded(pycnn_workspace_create(&workspace, net, ROWS, PYCNN_BACKWARD))) {
         goto out;
     }
