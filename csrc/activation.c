@@ -1,7 +1,7 @@
 /* Activations: each f beside its derivative, as the lecture lists them.
  *
  * z, a and delta are [units,stride], row-major: a column is a sample. `a` may be `z`, so there is
- * no restrict here. The derivatives are written in terms of a = f(z).
+ * no restrict here. The derivatives are written in terms of a = f(z) where they can be, else of z.
  */
 #include "activation.h"
 
@@ -105,10 +105,201 @@ static void softmax_backward(double *delta, const double *a, size_t units, size_
     }
 }
 
+/* f(z) = z for z >= 0, else z / 100; f' = 1 for a > 0, else 1 / 100 */
+
+static void leaky_relu_forward(double *a, const double *z, size_t units, size_t stride)
+{
+    for (size_t i = 0; i < units * stride; i++) {
+        a[i] = z[i] < 0 ? LEAKY_SLOPE * z[i] : z[i];
+    }
+}
+
+static void leaky_relu_backward(double *delta, const double *a, size_t units, size_t stride)
+{
+    for (size_t i = 0; i < units * stride; i++) {
+        delta[i] *= a[i] > 0 ? 1 : LEAKY_SLOPE;
+    }
+}
+
+/* f(z) = z for z >= 0, else e^z - 1; f' = 1 for a > 0, else e^z = a + 1 */
+
+static void elu_forward(double *a, const double *z, size_t units, size_t stride)
+{
+    for (size_t i = 0; i < units * stride; i++) {
+        a[i] = z[i] >= 0 ? z[i] : expm1(z[i]);
+    }
+}
+
+static void elu_backward(double *delta, const double *a, size_t units, size_t stride)
+{
+    for (size_t i = 0; i < units * stride; i++) {
+        delta[i] *= a[i] > 0 ? 1 : a[i] + 1;
+    }
+}
+
+/* f(z) = lambda z for z >= 0, else lambda alpha (e^z - 1);
+ * f' = lambda for a > 0, else lambda alpha e^z = a + lambda alpha */
+
+static void selu_forward(double *a, const double *z, size_t units, size_t stride)
+{
+    for (size_t i = 0; i < units * stride; i++) {
+        a[i] = z[i] >= 0 ? SELU_SCALE * z[i] : SELU_SCALE_ALPHA * expm1(z[i]);
+    }
+}
+
+static void selu_backward(double *delta, const double *a, size_t units, size_t stride)
+{
+    for (size_t i = 0; i < units * stride; i++) {
+        delta[i] *= a[i] > 0 ? SELU_SCALE : a[i] + SELU_SCALE_ALPHA;
+    }
+}
+
+/* f(z) = z Phi(z) with Phi(z) = 1/2 erfc(-z / sqrt 2), the standard normal distribution, and
+ * f' = Phi(z) + z phi(z) with phi(z) = e^{-z^2/2} / sqrt(2 pi). Beyond 40 phi is 0, and z is held
+ * there: -infinity times 0 is not the limit. */
+
+static double held(double z, double bound) /* NaN stays */
+{
+    return z < -bound ? -bound : z > bound ? bound : z;
+}
+
+static double normal_distribution(double z) { return 0.5 * erfc(-0.70710678118654752440 * z); }
+
+static void gelu_forward(double *a, const double *z, size_t units, size_t stride)
+{
+    for (size_t i = 0; i < units * stride; i++) {
+        a[i] = (z[i] < -40 ? -40 : z[i]) * normal_distribution(z[i]);
+    }
+}
+
+static void gelu_backward(double *delta, const double *z, size_t units, size_t stride)
+{
+    for (size_t i = 0; i < units * stride; i++) {
+        const double x = held(z[i], 40), density = 0.39894228040143267794 * exp(-0.5 * x * x);
+        delta[i] *= normal_distribution(x) + x * density;
+    }
+}
+
+/* f(z) = 1/2 z (1 + tanh(sqrt(2 / pi) (z + 0.044715 z^3))) = z s with s = 1 / (1 + e^-u) and
+ * u = GELU_LINEAR z + GELU_CUBIC z^3; f' = s + z s (1 - s) du/dz. Beyond 40 s is 0 or 1. */
+
+static double positive_part(double e, double u) { return (u >= 0 ? 1 : e) / (1 + e); }
+
+static void gelu_tanh_forward(double *a, const double *z, size_t units, size_t stride)
+{
+    for (size_t i = 0; i < units * stride; i++) {
+        const double x = held(z[i], 40), u = x * (GELU_LINEAR + GELU_CUBIC * x * x);
+        a[i] = (z[i] < -40 ? -40 : z[i]) * positive_part(exp(-fabs(u)), u);
+    }
+}
+
+static void gelu_tanh_backward(double *delta, const double *z, size_t units, size_t stride)
+{
+    for (size_t i = 0; i < units * stride; i++) {
+        const double x = held(z[i], 40), u = x * (GELU_LINEAR + GELU_CUBIC * x * x);
+        const double e = exp(-fabs(u)), s = positive_part(e, u), not_s = positive_part(e, -u);
+        delta[i] *= s + x * s * not_s * (GELU_LINEAR + 3 * GELU_CUBIC * x * x);
+    }
+}
+
+/* f(z) = z s with s = 1 / (1 + e^-z), f' = s + z s (1 - s). Below -800 s is 0. */
+
+static void silu_forward(double *a, const double *z, size_t units, size_t stride)
+{
+    for (size_t i = 0; i < units * stride; i++) {
+        a[i] = (z[i] < -800 ? -800 : z[i]) * positive_part(exp(-fabs(z[i])), z[i]);
+    }
+}
+
+static void silu_backward(double *delta, const double *z, size_t units, size_t stride)
+{
+    for (size_t i = 0; i < units * stride; i++) {
+        const double x = held(z[i], 800), e = exp(-fabs(x));
+        const double s = positive_part(e, x), not_s = positive_part(e, -x);
+        delta[i] *= s + x * s * not_s;
+    }
+}
+
+/* f(z) = log(1 + e^z) = max(0, z) + log(1 + e^-|z|), f' = 1 / (1 + e^-z) = 1 - e^-a */
+
+static void softplus_forward(double *a, const double *z, size_t units, size_t stride)
+{
+    for (size_t i = 0; i < units * stride; i++) {
+        a[i] = (z[i] > 0 ? z[i] : 0) + log1p(exp(-fabs(z[i])));
+    }
+}
+
+static void softplus_backward(double *delta, const double *a, size_t units, size_t stride)
+{
+    for (size_t i = 0; i < units * stride; i++) {
+        delta[i] *= -expm1(-a[i]);
+    }
+}
+
+/* f(z) = z / (1 + |z|), f' = 1 / (1 + |z|)^2 = (1 - |a|)^2 */
+
+static void softsign_forward(double *a, const double *z, size_t units, size_t stride)
+{
+    for (size_t i = 0; i < units * stride; i++) { /* infinity / infinity is not the limit */
+        a[i] = fabs(z[i]) > 0x1p60 ? copysign(1, z[i]) : z[i] / (1 + fabs(z[i]));
+    }
+}
+
+static void softsign_backward(double *delta, const double *a, size_t units, size_t stride)
+{
+    for (size_t i = 0; i < units * stride; i++) {
+        const double rest = 1 - fabs(a[i]);
+        delta[i] *= rest * rest;
+    }
+}
+
+/* f(z) = max(0, min(1, z / 6 + 1/2)), f' = 1/6 for 0 < a < 1, else 0 */
+
+static void hard_sigmoid_forward(double *a, const double *z, size_t units, size_t stride)
+{
+    for (size_t i = 0; i < units * stride; i++) {
+        const double line = z[i] / 6 + 0.5;
+        a[i] = line < 0 ? 0 : line > 1 ? 1 : line;
+    }
+}
+
+static void hard_sigmoid_backward(double *delta, const double *a, size_t units, size_t stride)
+{
+    for (size_t i = 0; i < units * stride; i++) {
+        delta[i] = a[i] > 0 && a[i] < 1 ? delta[i] * (1.0 / 6) : 0;
+    }
+}
+
+/* f(z) = max(-1, min(1, z)), f' = 1 for -1 < a < 1, else 0 */
+
+static void hard_tanh_forward(double *a, const double *z, size_t units, size_t stride)
+{
+    for (size_t i = 0; i < units * stride; i++) {
+        a[i] = held(z[i], 1);
+    }
+}
+
+static void hard_tanh_backward(double *delta, const double *a, size_t units, size_t stride)
+{
+    for (size_t i = 0; i < units * stride; i++) {
+        delta[i] = fabs(a[i]) < 1 ? delta[i] : 0;
+    }
+}
+
 const activation_ops pycnn_activations[ACTIVATION_COUNT] = {
-    [PYCNN_LINEAR] = {linear_forward, linear_backward},
-    [PYCNN_SIGMOID] = {sigmoid_forward, sigmoid_backward},
-    [PYCNN_RELU] = {relu_forward, relu_backward},
-    [PYCNN_TANH] = {tanh_forward, tanh_backward},
-    [PYCNN_SOFTMAX] = {softmax_forward, softmax_backward},
+    [PYCNN_LINEAR] = {linear_forward, linear_backward, false},
+    [PYCNN_SIGMOID] = {sigmoid_forward, sigmoid_backward, false},
+    [PYCNN_RELU] = {relu_forward, relu_backward, false},
+    [PYCNN_TANH] = {tanh_forward, tanh_backward, false},
+    [PYCNN_SOFTMAX] = {softmax_forward, softmax_backward, false},
+    [PYCNN_LEAKY_RELU] = {leaky_relu_forward, leaky_relu_backward, false},
+    [PYCNN_ELU] = {elu_forward, elu_backward, false},
+    [PYCNN_SELU] = {selu_forward, selu_backward, false},
+    [PYCNN_GELU] = {gelu_forward, gelu_backward, true},
+    [PYCNN_GELU_TANH] = {gelu_tanh_forward, gelu_tanh_backward, true},
+    [PYCNN_SILU] = {silu_forward, silu_backward, true},
+    [PYCNN_SOFTPLUS] = {softplus_forward, softplus_backward, false},
+    [PYCNN_SOFTSIGN] = {softsign_forward, softsign_backward, false},
+    [PYCNN_HARD_SIGMOID] = {hard_sigmoid_forward, hard_sigmoid_backward, false},
+    [PYCNN_HARD_TANH] = {hard_tanh_forward, hard_tanh_backward, false},
 };

@@ -149,11 +149,206 @@ static void SUFFIX(softmax_backward)(double *delta, const double *a, size_t unit
     }
 }
 
-#define ACTIVATIONS                                                            \
-    {                                                                          \
-        [PYCNN_LINEAR] = {SUFFIX(linear_forward), SUFFIX(linear_backward)},    \
-        [PYCNN_SIGMOID] = {SUFFIX(sigmoid_forward), SUFFIX(sigmoid_backward)}, \
-        [PYCNN_RELU] = {SUFFIX(relu_forward), SUFFIX(relu_backward)},          \
-        [PYCNN_TANH] = {SUFFIX(tanh_forward), SUFFIX(tanh_backward)},          \
-        [PYCNN_SOFTMAX] = {SUFFIX(softmax_forward), SUFFIX(softmax_backward)}, \
+static void SUFFIX(leaky_relu_forward)(double *a, const double *z, size_t units, size_t stride)
+{
+    EACH(i, units * stride)
+    {
+        const vector x = LOAD(z + i);
+        STORE(a + i, choose(x < 0, LEAKY_SLOPE * x, x));
+    }
+}
+
+static void SUFFIX(leaky_relu_backward)(double *delta, const double *a, size_t units, size_t stride)
+{
+    EACH(i, units * stride)
+    {
+        const vector d = LOAD(delta + i);
+        STORE(delta + i, choose(LOAD(a + i) > 0, d, LEAKY_SLOPE * d));
+    }
+}
+
+/* positive * z for z >= 0, else negative * (e^z - 1) */
+ALWAYS_INLINE vector exponential_unit(vector z, double positive, double negative)
+{
+    vector excess;
+    const vector below = negative * exponential_minus_one(z, &excess);
+    return choose(z >= 0, positive * z, below);
+}
+
+static void SUFFIX(elu_forward)(double *a, const double *z, size_t units, size_t stride)
+{
+    EACH(i, units * stride) { STORE(a + i, exponential_unit(LOAD(z + i), 1, 1)); }
+}
+
+static void SUFFIX(elu_backward)(double *delta, const double *a, size_t units, size_t stride)
+{
+    EACH(i, units * stride)
+    {
+        const vector x = LOAD(a + i);
+        STORE(delta + i, LOAD(delta + i) * choose(x > 0, BROADCAST(1.0), x + 1));
+    }
+}
+
+static void SUFFIX(selu_forward)(double *a, const double *z, size_t units, size_t stride)
+{
+    EACH(i, units * stride)
+    {
+        STORE(a + i, exponential_unit(LOAD(z + i), SELU_SCALE, SELU_SCALE_ALPHA));
+    }
+}
+
+static void SUFFIX(selu_backward)(double *delta, const double *a, size_t units, size_t stride)
+{
+    EACH(i, units * stride)
+    {
+        const vector x = LOAD(a + i);
+        const vector slope = choose(x > 0, BROADCAST(SELU_SCALE), x + SELU_SCALE_ALPHA);
+        STORE(delta + i, LOAD(delta + i) * slope);
+    }
+}
+
+static void SUFFIX(gelu_forward)(double *a, const double *z, size_t units, size_t stride)
+{
+    EACH(i, units * stride) { STORE(a + i, gaussian_unit(LOAD(z + i))); }
+}
+
+static void SUFFIX(gelu_backward)(double *delta, const double *z, size_t units, size_t stride)
+{
+    EACH(i, units * stride)
+    {
+        STORE(delta + i, LOAD(delta + i) * gaussian_unit_slope(LOAD(z + i)));
+    }
+}
+
+/* f' = s + z s (1 - s) du/dz, where s = 1 / (1 + e^-u) */
+ALWAYS_INLINE vector logistic_unit_slope(vector z, vector u, vector u_slope)
+{
+    const vector e = exponential(-absolute(u)), large = 1 / (1 + e), small = e * large;
+    const vector s = choose(u >= 0, large, small);
+    return FMA(z * u_slope, large * small, s);
+}
+
+static void SUFFIX(gelu_tanh_forward)(double *a, const double *z, size_t units, size_t stride)
+{
+    EACH(i, units * stride)
+    {
+        vector excess;
+        const vector x = LOAD(z + i), u = gelu_exponent(clamp(x, -40, 40), &excess);
+        STORE(a + i, logistic_unit(x, u, excess));
+    }
+}
+
+static void SUFFIX(gelu_tanh_backward)(double *delta, const double *z, size_t units, size_t stride)
+{
+    EACH(i, units * stride)
+    {
+        const vector x = clamp(LOAD(z + i), -40, 40), cubic = GELU_CUBIC * (x * x);
+        const vector u = x * (cubic + GELU_LINEAR);
+        const vector slope =
+            logistic_unit_slope(x, u, FMA(BROADCAST(3.0), cubic, BROADCAST(GELU_LINEAR)));
+        STORE(delta + i, LOAD(delta + i) * slope);
+    }
+}
+
+static void SUFFIX(silu_forward)(double *a, const double *z, size_t units, size_t stride)
+{
+    EACH(i, units * stride)
+    {
+        const vector x = LOAD(z + i);
+        STORE(a + i, logistic_unit(x, x, (vector){0}));
+    }
+}
+
+static void SUFFIX(silu_backward)(double *delta, const double *z, size_t units, size_t stride)
+{
+    EACH(i, units * stride)
+    {
+        const vector x = clamp(LOAD(z + i), -800, 800);
+        STORE(delta + i, LOAD(delta + i) * logistic_unit_slope(x, x, BROADCAST(1.0)));
+    }
+}
+
+static void SUFFIX(softplus_forward)(double *a, const double *z, size_t units, size_t stride)
+{
+    EACH(i, units * stride)
+    {
+        const vector x = LOAD(z + i), e = exponential(-absolute(x));
+        STORE(a + i, choose(x > 0, x, (vector){0}) + log_one_plus(e, 1 / (1 + e)));
+    }
+}
+
+static void SUFFIX(softplus_backward)(double *delta, const double *a, size_t units, size_t stride)
+{
+    EACH(i, units * stride)
+    {
+        vector excess;
+        const vector slope = -exponential_minus_one(-LOAD(a + i), &excess);
+        STORE(delta + i, LOAD(delta + i) * slope);
+    }
+}
+
+static void SUFFIX(softsign_forward)(double *a, const double *z, size_t units, size_t stride)
+{
+    EACH(i, units * stride)
+    {
+        const vector x = LOAD(z + i), size = absolute(x);
+        STORE(a + i, choose(size > 0x1p60, with_sign_of(BROADCAST(1.0), x), x / (1 + size)));
+    }
+}
+
+static void SUFFIX(softsign_backward)(double *delta, const double *a, size_t units, size_t stride)
+{
+    EACH(i, units * stride)
+    {
+        const vector rest = 1 - absolute(LOAD(a + i));
+        STORE(delta + i, LOAD(delta + i) * (rest * rest));
+    }
+}
+
+static void SUFFIX(hard_sigmoid_forward)(double *a, const double *z, size_t units, size_t stride)
+{
+    EACH(i, units * stride) { STORE(a + i, clamp(LOAD(z + i) / 6 + 0.5, 0, 1)); }
+}
+
+static void SUFFIX(hard_sigmoid_backward)(double *delta, const double *a, size_t units,
+                                          size_t stride)
+{
+    EACH(i, units * stride)
+    {
+        const vector x = LOAD(a + i), d = LOAD(delta + i) * (1.0 / 6);
+        STORE(delta + i, choose((x > 0) & (x < 1), d, (vector){0}));
+    }
+}
+
+static void SUFFIX(hard_tanh_forward)(double *a, const double *z, size_t units, size_t stride)
+{
+    EACH(i, units * stride) { STORE(a + i, clamp(LOAD(z + i), -1, 1)); }
+}
+
+static void SUFFIX(hard_tanh_backward)(double *delta, const double *a, size_t units, size_t stride)
+{
+    EACH(i, units * stride)
+    {
+        STORE(delta + i, choose(absolute(LOAD(a + i)) < 1, LOAD(delta + i), (vector){0}));
+    }
+}
+
+#define FORWARD_BACKWARD(f, from_z) {SUFFIX(f##_forward), SUFFIX(f##_backward), from_z}
+#define ACTIVATIONS                                                   \
+    {                                                                 \
+        [PYCNN_LINEAR] = FORWARD_BACKWARD(linear, false),             \
+        [PYCNN_SIGMOID] = FORWARD_BACKWARD(sigmoid, false),           \
+        [PYCNN_RELU] = FORWARD_BACKWARD(relu, false),                 \
+        [PYCNN_TANH] = FORWARD_BACKWARD(tanh, false),                 \
+        [PYCNN_SOFTMAX] = FORWARD_BACKWARD(softmax, false),           \
+        [PYCNN_LEAKY_RELU] = FORWARD_BACKWARD(leaky_relu, false),     \
+        [PYCNN_ELU] = FORWARD_BACKWARD(elu, false),                   \
+        [PYCNN_SELU] = FORWARD_BACKWARD(selu, false),                 \
+        [PYCNN_GELU] = FORWARD_BACKWARD(gelu, true),                  \
+        [PYCNN_GELU_TANH] = FORWARD_BACKWARD(gelu_tanh, true),        \
+        [PYCNN_SILU] = FORWARD_BACKWARD(silu, true),                  \
+        [PYCNN_SOFTPLUS] = FORWARD_BACKWARD(softplus, false),         \
+        [PYCNN_SOFTSIGN] = FORWARD_BACKWARD(softsign, false),         \
+        [PYCNN_HARD_SIGMOID] = FORWARD_BACKWARD(hard_sigmoid, false), \
+        [PYCNN_HARD_TANH] = FORWARD_BACKWARD(hard_tanh, false),       \
     }

@@ -43,7 +43,8 @@ static void dense_backward(const layer *self, const double *theta, const layer_i
 {
     const double *weight = theta;
     if (!io->delta_is_dz) {
-        self->activation->backward(io->delta, io->output, self->fan_out, io->stride);
+        const double *from = self->activation->from_z ? io->z : io->output;
+        self->activation->backward(io->delta, from, self->fan_out, io->stride);
     }
     if (io->delta_input != NULL) {
         self->kernels->product(io->delta_input, weight, 1, self->fan_in, io->delta, NULL,

@@ -119,11 +119,16 @@ static double penalty_baseline(const double *x, double l1, double l2, size_t cou
     return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
 }
 
-const kernel_table pycnn_kernels_baseline = {
-    "baseline",        0,
-    1,                 product_baseline,
-    gradient_baseline, descend_baseline,
-    transpose_baseline, pycnn_activations,
-    pycnn_losses,      pycnn_updates,
-    prepare_baseline,  penalty_baseline,
-    NULL};
+const kernel_table pycnn_kernels_baseline = {"baseline",
+                                             0,
+                                             1,
+                                             product_baseline,
+                                             gradient_baseline,
+                                             descend_baseline,
+                                             transpose_baseline,
+                                             pycnn_activations,
+                                             pycnn_losses,
+                                             pycnn_updates,
+                                             prepare_baseline,
+                                             penalty_baseline,
+                                             NULL};

@@ -49,6 +49,105 @@ static void binary(const loss_outputs *out, const loss_inputs *in)
     }
 }
 
+/* L = sum_j l(a_j, y_j): a term is l, and *slope = dl/da. */
+
+typedef double loss_term(double *slope, double a, double y, double parameter);
+
+static void sum_terms(const loss_outputs *out, const loss_inputs *in, loss_term *term)
+{
+    for (size_t i = 0; i < in->stride; i++) {
+        out->loss[i] = out->correct[i] = 0;
+        for (size_t j = 0; j < in->units; j++) {
+            const size_t ji = j * in->stride + i;
+            double slope;
+            out->loss[i] += term(&slope, in->a[ji], in->y[ji], in->parameter);
+            if (out->delta != NULL) {
+                out->delta[ji] = slope;
+            }
+        }
+    }
+}
+
+static double sign_of(double x) { return (x > 0) - (x < 0); }
+
+/* l = |a - y| */
+
+static double mae_term(double *slope, double a, double y, double unused)
+{
+    (void)unused;
+    *slope = sign_of(a - y);
+    return fabs(a - y);
+}
+
+static void mae(const loss_outputs *out, const loss_inputs *in) { sum_terms(out, in, mae_term); }
+
+/* l = e^2 / 2 with e = a - y where |e| <= d, else d (|e| - d / 2); dl/da = e, held to -d ... d */
+
+static double huber_term(double *slope, double a, double y, double d)
+{
+    const double error = a - y, size = fabs(error);
+    *slope = size <= d ? error : d * sign_of(error);
+    return size <= d ? 0.5 * error * error : d * (size - 0.5 * d);
+}
+
+static void huber(const loss_outputs *out, const loss_inputs *in)
+{
+    sum_terms(out, in, huber_term);
+}
+
+/* l = a - y log a: the negative log likelihood of a count y whose mean is a, less what does not
+ * depend on a; dl/da = 1 - y / a */
+
+static double poisson_term(double *slope, double a, double y, double unused)
+{
+    (void)unused;
+    const double mean = a < LEAST_FOR_LOG ? LEAST_FOR_LOG : a;
+    *slope = 1 - y / mean;
+    return a - y * log(mean);
+}
+
+static void poisson(const loss_outputs *out, const loss_inputs *in)
+{
+    sum_terms(out, in, poisson_term);
+}
+
+/* l = max(0, 1 - y a), dl/da = -y where that is above 0, else 0.
+ * An output is right when it is on the target's side of 0. */
+
+static double hinge_term(double *slope, double a, double y, double unused)
+{
+    (void)unused;
+    const double margin = 1 - y * a;
+    *slope = margin > 0 ? -y : 0;
+    return margin <= 0 ? 0 : margin;
+}
+
+static void hinge(const loss_outputs *out, const loss_inputs *in)
+{
+    sum_terms(out, in, hinge_term);
+    for (size_t i = 0; i < in->stride; i++) {
+        for (size_t j = 0; j < in->units; j++) {
+            out->correct[i] += (in->a[j * in->stride + i] > 0) == (in->y[j * in->stride + i] > 0);
+        }
+        out->correct[i] /= (double)in->units;
+    }
+}
+
+/* l = q (y - a) where a < y, else (1 - q) (a - y): least, on average, where a share q of the y lies
+ * below a */
+
+static double quantile_term(double *slope, double a, double y, double q)
+{
+    const double error = y - a;
+    *slope = error > 0 ? -q : error < 0 ? 1 - q : 0;
+    return error > 0 ? q * error : (q - 1) * error;
+}
+
+static void quantile(const loss_outputs *out, const loss_inputs *in)
+{
+    sum_terms(out, in, quantile_term);
+}
+
 /* L = -sum_j y_j log a_j with a = softmax(z). With t = argmax_j z_j and
  * rest = sum_{j != t} e^{z_j - z_t} = sum_{j != t} a_j / a_t,
  *     -log a_j = z_t - z_j + log(1 + rest)
@@ -92,10 +191,30 @@ static void categorical(const loss_outputs *out, const loss_inputs *in)
     }
 }
 
+/* L = sum_j y_j log(y_j / a_j) with a = softmax(z): the categorical cross-entropy less that of the
+ * targets themselves, so dL/dz is the same. */
+
+static void kl_divergence(const loss_outputs *out, const loss_inputs *in)
+{
+    categorical(out, in);
+    for (size_t i = 0; i < in->stride; i++) {
+        for (size_t j = 0; j < in->units; j++) {
+            const double y = in->y[j * in->stride + i];
+            out->loss[i] += y < LEAST_FOR_LOG ? 0 : y * log(y);
+        }
+    }
+}
+
 loss_function *const pycnn_losses[LOSS_COUNT] = {
     [PYCNN_MSE] = mse,
     [PYCNN_BINARY_CROSSENTROPY] = binary,
     [PYCNN_CATEGORICAL_CROSSENTROPY] = categorical,
+    [PYCNN_MAE] = mae,
+    [PYCNN_HUBER] = huber,
+    [PYCNN_POISSON] = poisson,
+    [PYCNN_HINGE] = hinge,
+    [PYCNN_QUANTILE] = quantile,
+    [PYCNN_KL_DIVERGENCE] = kl_divergence,
 };
 
 int pycnn_loss_activation(int loss)
@@ -103,6 +222,27 @@ int pycnn_loss_activation(int loss)
     switch (loss) {
     case PYCNN_BINARY_CROSSENTROPY: return PYCNN_SIGMOID;
     case PYCNN_CATEGORICAL_CROSSENTROPY: return PYCNN_SOFTMAX;
+    case PYCNN_KL_DIVERGENCE: return PYCNN_SOFTMAX;
     default: return -1;
+    }
+}
+
+bool pycnn_loss_accepts(int loss, int activation)
+{
+    switch (loss) {
+    case PYCNN_POISSON: /* a > 0 */
+        return activation == PYCNN_SOFTPLUS || activation == PYCNN_SIGMOID ||
+               activation == PYCNN_SOFTMAX;
+    case PYCNN_HINGE: return activation == PYCNN_LINEAR; /* any a */
+    default: return pycnn_loss_activation(loss) < 0 || pycnn_loss_activation(loss) == activation;
+    }
+}
+
+bool pycnn_loss_takes(int loss, double parameter)
+{
+    switch (loss) {
+    case PYCNN_HUBER: return parameter > 0 && isfinite(parameter);
+    case PYCNN_QUANTILE: return parameter > 0 && parameter < 1;
+    default: return true;
     }
 }

@@ -8,6 +8,7 @@
 typedef struct {
     const double *z, *a, *y;
     size_t units, stride;
+    double parameter; /* huber's delta, quantile's q */
 } loss_inputs;
 
 typedef struct {
@@ -19,12 +20,23 @@ typedef struct {
 
 typedef void loss_function(const loss_outputs *out, const loss_inputs *in);
 
-enum { LOSS_COUNT = PYCNN_CATEGORICAL_CROSSENTROPY + 1 };
+enum { LOSS_COUNT = PYCNN_KL_DIVERGENCE + 1 };
+
+/* Outputs and targets below this, which only an underflow makes, have its logarithm: so small that
+ * no sum shows it, and so large that a count divided by it is finite. */
+#define LEAST_FOR_LOG 0x1p-960
 
 /* The plain losses, by pycnn_loss. */
 extern loss_function *const pycnn_losses[LOSS_COUNT];
 
-/* The one output activation that a loss goes with, whose derivative is in its delta; -1: any. */
+/* The one output activation that a loss goes with, whose derivative is in its delta; -1: its delta
+ * is dL/da. */
 int pycnn_loss_activation(int loss);
+
+/* Whether an output activation has the range that a loss asks for. */
+bool pycnn_loss_accepts(int loss, int activation);
+
+/* Whether a parameter is one that the loss can have. */
+bool pycnn_loss_takes(int loss, double parameter);
 
 #endif

@@ -62,7 +62,9 @@ ALWAYS_INLINE vector argmax(const double *column, size_t units, size_t stride, v
     return top;
 }
 
-static void SUFFIX(categorical)(const loss_outputs *out, const loss_inputs *in)
+/* With `divergence` less the targets' own cross-entropy, term by term. */
+ALWAYS_INLINE void cross_entropy(const loss_outputs *out, const loss_inputs *in,
+                                 const bool divergence)
 {
     const size_t units = in->units, stride = in->stride;
     const bool one = stride == 1;
@@ -82,7 +84,10 @@ static void SUFFIX(categorical)(const loss_outputs *out, const loss_inputs *in)
         const vector inverse = 1 / (1 + rest), log_sum = log_one_plus(rest, inverse);
         for (size_t j = 0; j < units; j++) {
             const vector aj = LOAD_COLUMN(a + j * stride), yj = LOAD_COLUMN(y + j * stride);
-            const vector minus_log = z_top - LOAD_COLUMN(z + j * stride) + log_sum;
+            vector minus_log = z_top - LOAD_COLUMN(z + j * stride) + log_sum;
+            if (divergence) {
+                minus_log += logarithm(choose(yj < LEAST_FOR_LOG, BROADCAST(1.0), yj));
+            }
             loss += choose(yj != 0, yj * minus_log, (vector){0}); /* 0 * inf is not the limit */
             if (out->delta != NULL) {
                 const integers is_top = top == BROADCAST((double)j);
@@ -97,9 +102,105 @@ static void SUFFIX(categorical)(const loss_outputs *out, const loss_inputs *in)
     }
 }
 
+static void SUFFIX(categorical)(const loss_outputs *out, const loss_inputs *in)
+{
+    cross_entropy(out, in, false);
+}
+
+static void SUFFIX(kl_divergence)(const loss_outputs *out, const loss_inputs *in)
+{
+    cross_entropy(out, in, true);
+}
+
+/* What a loss that is a sum over the outputs says of one of them, and *slope = d/da of it. */
+ALWAYS_INLINE vector loss_term(const int loss, vector *slope, vector a, vector y, double parameter)
+{
+    const vector zero = {0}, one = BROADCAST(1.0), error = a - y, size = absolute(error);
+    switch (loss) {
+    case PYCNN_HUBER: {
+        const vector line = parameter * (size - 0.5 * parameter);
+        *slope = clamp(error, -parameter, parameter);
+        return choose(size > parameter, line, 0.5 * error * error);
+    }
+    case PYCNN_POISSON: {
+        const vector mean = choose(a < LEAST_FOR_LOG, BROADCAST(LEAST_FOR_LOG), a);
+        *slope = 1 - y / mean;
+        return FMA(-y, logarithm(mean), a);
+    }
+    case PYCNN_HINGE: {
+        const vector margin = FMA(-y, a, one);
+        *slope = choose(margin > 0, -y, zero);
+        return choose(margin <= 0, zero, margin);
+    }
+    case PYCNN_QUANTILE: {
+        const vector q = BROADCAST(parameter), above = one - q;
+        *slope = choose(error < 0, -q, choose(error > 0, above, zero));
+        return choose(error < 0, q, above) * size;
+    }
+    default: /* PYCNN_MAE */
+        *slope = choose(error < 0, -one, choose(error > 0, one, zero));
+        return size;
+    }
+}
+
+ALWAYS_INLINE void sum_terms(const loss_outputs *out, const loss_inputs *in, const int loss)
+{
+    const size_t stride = in->stride;
+    const bool one = stride == 1;
+    EACH(i, stride)
+    {
+        vector sum = {0}, correct = {0};
+        for (size_t j = 0; j < in->units; j++) {
+            const vector a = LOAD_COLUMN(in->a + j * stride + i),
+                         y = LOAD_COLUMN(in->y + j * stride + i);
+            vector slope;
+            sum += loss_term(loss, &slope, a, y, in->parameter);
+            if (loss == PYCNN_HINGE) {
+                correct += choose((a > 0) == (y > 0), BROADCAST(1.0), (vector){0});
+            }
+            if (out->delta != NULL) {
+                STORE_COLUMN(out->delta + j * stride + i, slope);
+            }
+        }
+        STORE_COLUMN(out->loss + i, sum);
+        STORE_COLUMN(out->correct + i, correct / (double)in->units);
+    }
+}
+
+static void SUFFIX(mae)(const loss_outputs *out, const loss_inputs *in)
+{
+    sum_terms(out, in, PYCNN_MAE);
+}
+
+static void SUFFIX(huber)(const loss_outputs *out, const loss_inputs *in)
+{
+    sum_terms(out, in, PYCNN_HUBER);
+}
+
+static void SUFFIX(poisson)(const loss_outputs *out, const loss_inputs *in)
+{
+    sum_terms(out, in, PYCNN_POISSON);
+}
+
+static void SUFFIX(hinge)(const loss_outputs *out, const loss_inputs *in)
+{
+    sum_terms(out, in, PYCNN_HINGE);
+}
+
+static void SUFFIX(quantile)(const loss_outputs *out, const loss_inputs *in)
+{
+    sum_terms(out, in, PYCNN_QUANTILE);
+}
+
 #define LOSSES                                                  \
     {                                                           \
         [PYCNN_MSE] = SUFFIX(mse),                              \
         [PYCNN_BINARY_CROSSENTROPY] = SUFFIX(binary),           \
         [PYCNN_CATEGORICAL_CROSSENTROPY] = SUFFIX(categorical), \
+        [PYCNN_MAE] = SUFFIX(mae),                              \
+        [PYCNN_HUBER] = SUFFIX(huber),                          \
+        [PYCNN_POISSON] = SUFFIX(poisson),                      \
+        [PYCNN_HINGE] = SUFFIX(hinge),                          \
+        [PYCNN_QUANTILE] = SUFFIX(quantile),                    \
+        [PYCNN_KL_DIVERGENCE] = SUFFIX(kl_divergence),          \
     }

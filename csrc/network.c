@@ -39,15 +39,15 @@ static int create_layers(pycnn_network *net, const pycnn_layer_spec *specs)
 }
 
 int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_spec *layers,
-                         size_t depth, int loss)
+                         size_t depth, int loss, double loss_parameter)
 {
     RETURN_IF(out == NULL, PYCNN_ERROR_ARGUMENT);
     *out = NULL;
     RETURN_IF(layers == NULL, PYCNN_ERROR_ARGUMENT);
     RETURN_IF(inputs == 0 || depth == 0, PYCNN_ERROR_SIZE);
     RETURN_IF(loss < 0 || loss >= LOSS_COUNT, PYCNN_ERROR_ARGUMENT);
-    const int needed = pycnn_loss_activation(loss);
-    RETURN_IF(needed >= 0 && needed != layers[depth - 1].activation, PYCNN_ERROR_PAIRING);
+    RETURN_IF(!pycnn_loss_takes(loss, loss_parameter), PYCNN_ERROR_ARGUMENT);
+    RETURN_IF(!pycnn_loss_accepts(loss, layers[depth - 1].activation), PYCNN_ERROR_PAIRING);
     const kernel_table *kernels = pycnn_kernels_find();
     RETURN_IF(kernels == NULL, PYCNN_ERROR_ISA);
 
@@ -59,6 +59,7 @@ int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_s
     net->inputs = inputs;
     net->depth = depth;
     net->loss = loss;
+    net->loss_parameter = loss_parameter;
     net->kernels = kernels;
     const int status = create_layers(net, layers);
     if (status != PYCNN_OK) {
@@ -144,7 +145,8 @@ void pycnn_score(const pycnn_workspace *ws, bool weighted, size_t s)
     const pycnn_network *net = ws->net;
     const slice *self = &ws->slices[s];
     const layer_io *last = io_of(ws, net->depth - 1, s);
-    const loss_inputs in = {last->z, last->output, self->y, net->outputs, self->stride};
+    const loss_inputs in = {last->z,      last->output, self->y,
+                            net->outputs, self->stride, net->loss_parameter};
     const loss_outputs out = {self->loss, self->correct, last->delta};
     net->kernels->losses[net->loss](&out, &in);
     if (out.delta == NULL || (!weighted && self->batch == self->stride)) {

@@ -58,7 +58,8 @@ static int score(pycnn_workspace *ws, const selection *samples)
     self->activation->forward(io->output, io->z, net->outputs, io->stride);
     pycnn_score(ws, samples->data->weight != NULL, 0);
     if (!io->delta_is_dz) {
-        self->activation->backward(io->delta, io->output, net->outputs, io->stride);
+        const double *from = self->activation->from_z ? io->z : io->output;
+        self->activation->backward(io->delta, from, net->outputs, io->stride);
     }
     if (io->stride != 1) {
         ws->net->kernels->transpose(last->delta, last->out_stride, io->delta, io->stride,

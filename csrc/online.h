@@ -22,6 +22,7 @@ typedef struct {
     double *rows;    /* [fan_out,in_stride] W; NULL for the first layer, which needs no W^T delta */
     double *z;       /* [FEW,out_stride] a row a sample, as all of these; may be `output` */
     double *output;  /* NULL for the last layer */
+    double *from;    /* that of z and output which the activation's backward reads */
     double *delta;
 } online_layer;
 

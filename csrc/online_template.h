@@ -61,11 +61,11 @@ ALWAYS_INLINE void activate_all(const online_layer *self, size_t count)
 ALWAYS_INLINE void derive_all(const online_layer *self, size_t count)
 {
     if (self->f != PYCNN_SOFTMAX) {
-        self->activation->backward(self->delta, self->output, count * self->out_stride, 1);
+        self->activation->backward(self->delta, self->from, count * self->out_stride, 1);
         return;
     }
     for (size_t at = 0; at < count * self->out_stride; at += self->out_stride) {
-        self->activation->backward(self->delta + at, self->output + at, self->fan_out, 1);
+        self->activation->backward(self->delta + at, self->from + at, self->fan_out, 1);
     }
 }
 
@@ -200,7 +200,8 @@ static void SUFFIX(narrow_forward)(const online_layer *layers, size_t depth, con
             const bool relu = self->f == PYCNN_RELU && self->output != NULL;
             STORE(out, relu ? rectified(z) : z);
             if (!relu && self->output != NULL) {
-                self->activation->forward(out, out, self->fan_out, 1);
+                self->activation->forward(self->output + i * LANES, out, self->fan_out, 1);
+                out = self->output + i * LANES;
             }
             in = out;
         }
@@ -216,8 +217,7 @@ static void SUFFIX(narrow_backward)(const online_layer *layers, size_t depth, si
             const bool relu = below->f == PYCNN_RELU;
             STORE(below->delta + at, relu ? rectified_delta(sum, LOAD(below->output + at)) : sum);
             if (!relu) {
-                below->activation->backward(below->delta + at, below->output + at, below->fan_out,
-                                            1);
+                below->activation->backward(below->delta + at, below->from + at, below->fan_out, 1);
             }
         }
     }
@@ -245,7 +245,7 @@ static void SUFFIX(narrow_descend)(const online_layer *layers, size_t depth, con
                 STORE(row, FMA(BROADCAST(-step * self->delta[j]), a, LOAD(row)));
             }
         }
-        in = self->z;
+        in = self->output;
     }
 }
 

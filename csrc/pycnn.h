@@ -54,13 +54,30 @@ typedef enum {
     PYCNN_SIGMOID = 1,
     PYCNN_RELU = 2,
     PYCNN_TANH = 3,
-    PYCNN_SOFTMAX = 4
+    PYCNN_SOFTMAX = 4,
+    PYCNN_LEAKY_RELU = 5, /* slope 0.01 below 0 */
+    PYCNN_ELU = 6,        /* alpha 1 */
+    PYCNN_SELU = 7,
+    PYCNN_GELU = 8,      /* z Phi(z), with the normal distribution itself */
+    PYCNN_GELU_TANH = 9, /* the same, by way of tanh */
+    PYCNN_SILU = 10,
+    PYCNN_SOFTPLUS = 11,
+    PYCNN_SOFTSIGN = 12,
+    PYCNN_HARD_SIGMOID = 13, /* z / 6 + 1/2, held to 0 ... 1 */
+    PYCNN_HARD_TANH = 14     /* z, held to -1 ... 1 */
 } pycnn_activation;
 
+/* Of one sample, summed over outputs; any output activation where none is named. */
 typedef enum {
-    PYCNN_MSE = 0,                     /* 1/2 (a - y)^2, summed over outputs; any activation */
-    PYCNN_BINARY_CROSSENTROPY = 1,     /* needs sigmoid; summed over outputs */
-    PYCNN_CATEGORICAL_CROSSENTROPY = 2 /* needs softmax */
+    PYCNN_MSE = 0,                      /* 1/2 (a - y)^2 */
+    PYCNN_BINARY_CROSSENTROPY = 1,      /* needs sigmoid */
+    PYCNN_CATEGORICAL_CROSSENTROPY = 2, /* needs softmax */
+    PYCNN_MAE = 3,                      /* |a - y| */
+    PYCNN_HUBER = 4,        /* 1/2 (a - y)^2 up to |a - y| = parameter, straight beyond */
+    PYCNN_POISSON = 5,      /* a - y log a, y >= 0; needs softplus, sigmoid or softmax */
+    PYCNN_HINGE = 6,        /* max(0, 1 - y a), y = -1 or 1; needs linear */
+    PYCNN_QUANTILE = 7,     /* q (y - a) where a < y, else (1 - q) (a - y); q: the parameter */
+    PYCNN_KL_DIVERGENCE = 8 /* y log(y / a); needs softmax */
 } pycnn_loss;
 
 typedef struct {
@@ -94,7 +111,7 @@ typedef struct {
 typedef struct {
     double loss;
     double weight;
-    double correct; /* cross-entropies only: samples whose class is right (see pycnn_evaluate) */
+    double correct; /* losses for classes only: samples whose class is right (see pycnn_evaluate) */
 } pycnn_totals;
 
 typedef enum {
@@ -144,9 +161,10 @@ const char *pycnn_version(void);
 const char *pycnn_isa(void); /* instruction set of new networks' kernels, or NULL */
 const char *pycnn_compiler(void);
 
-/* Makes a plan of `depth` layers on top of `inputs` features. */
+/* Makes a plan of `depth` layers on top of `inputs` features. loss_parameter: that of huber (above
+ * 0) and quantile (between 0 and 1); the other losses do not read it. */
 int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_spec *layers,
-                         size_t depth, int loss);
+                         size_t depth, int loss, double loss_parameter);
 void pycnn_network_destroy(pycnn_network *net);
 size_t pycnn_network_parameter_count(const pycnn_network *net);
 
@@ -176,8 +194,8 @@ int pycnn_predict(double *y, const pycnn_network *net, pycnn_workspace *ws, cons
                   const double *x, size_t rows);
 
 /* Sums loss, weight and right answers over the data. Right is: the largest output is that of the
- * largest target (categorical), or output and target are on the same side of 1/2 (binary; with
- * several outputs the share of them that are). */
+ * largest target (categorical, KL divergence), or output and target are on the same side of 1/2
+ * (binary) or of 0 (hinge); with several outputs the share of them that are. */
 int pycnn_evaluate(pycnn_totals *totals, const pycnn_network *net, pycnn_workspace *ws,
                    const double *theta, const pycnn_dataset *data);
 

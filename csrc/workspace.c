@@ -59,9 +59,11 @@ static void hand_out_online(pycnn_workspace *ws, arena *memory, size_t l)
     online->f = (int)(here->activation - ws->net->kernels->activations);
     online->columns = take(memory, here->fan_in + 1, online->out_stride);
     online->rows = l > 0 ? take(memory, here->fan_out, online->in_stride) : NULL;
-    /* As elsewhere, only the losses read z. */
+    /* As elsewhere, only the losses and some derivatives read z. */
+    const bool last = l + 1 == ws->net->depth, derived = here->activation->from_z && !last;
     online->z = take(memory, FEW, online->out_stride);
-    online->output = l + 1 == ws->net->depth ? NULL : online->z;
+    online->output = derived ? take(memory, FEW, online->out_stride) : last ? NULL : online->z;
+    online->from = derived ? online->z : online->output;
     online->delta = take(memory, FEW, online->out_stride);
 }
 
@@ -83,8 +85,9 @@ static void hand_out(pycnn_workspace *ws, arena *memory)
         const bool last = l + 1 == net->depth;
         struct layer_buffers *buffers = &ws->layers[l];
         buffers->output = take(memory, units, m);
-        /* The losses read the output layer's z; elsewhere only a trace does. */
-        const bool keep_z = last || ws->mode == PYCNN_TRACE;
+        /* The losses read the output layer's z; elsewhere only a trace and some derivatives do. */
+        const bool derived = backward && net->layers[l].activation->from_z;
+        const bool keep_z = last || derived || ws->mode == PYCNN_TRACE;
         buffers->z = keep_z ? take(memory, units, m) : buffers->output;
         const bool keep_rows = backward && !last;
         buffers->output_rows = keep_rows ? take(memory, row_stride(net, units), m) : NULL;

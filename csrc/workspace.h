@@ -8,7 +8,8 @@
 /* The plan: shapes, offsets and kernels. It never changes after creation. */
 struct pycnn_network {
     size_t inputs, outputs, depth, parameter_count;
-    int loss;       /* pycnn_loss */
+    int loss; /* pycnn_loss */
+    double loss_parameter;
     bool penalized; /* some layer's weights are */
     const kernel_table *kernels;
     layer layers[]; /* [depth] */

@@ -156,22 +156,36 @@ def encode_targets(
             f"got shape {array.shape}"
         )
     single = array.ndim == 1 or array.shape[1] == 1
-    if loss == "categorical_crossentropy" and single and (units > 1 or array.ndim == 1):
+    wanted = losses.targets(loss)
+    if wanted == "classes" and single and (units > 1 or array.ndim == 1):
         return _encode_labels(array.ravel(), name, units, classes, learn)
-    if loss == "binary_crossentropy" and single and units == 1:
+    if wanted == "binary" and single and units == 1:
         return _encode_binary(array.ravel(), name, classes, learn)
+    if wanted == "signs" and single and units == 1:
+        return _encode_signs(array.ravel(), name, classes, learn)
 
     numbers = as_numbers(array, name)
     numbers = numbers.reshape(rows, -1)
     if numbers.shape[1] != units:
         raise ShapeError(f"{name} must have shape ({rows}, {units}), got {array.shape}")
     check_finite(numbers, name)
-    if loss == "mse":
+    if wanted == "numbers":
+        return Targets(numbers, None)
+    if wanted == "counts":
+        if (numbers < 0).any():
+            row = int((numbers < 0).any(axis=1).argmax())
+            raise DataError(f"{name} must be >= 0 for {loss}; row {row} is not")
+        return Targets(numbers, None)
+    if wanted == "signs":
+        wrong = np.abs(numbers) != 1
+        if wrong.any():
+            row = int(wrong.any(axis=1).argmax())
+            raise DataError(f"{name} must be -1 or 1 for {loss}; row {row} is not")
         return Targets(numbers, None)
     if (numbers < 0).any() or (numbers > 1).any():
         row = int(((numbers < 0) | (numbers > 1)).any(axis=1).argmax())
         raise DataError(f"{name} must lie in [0, 1] for {loss}; row {row} does not")
-    if loss == "categorical_crossentropy":
+    if wanted == "classes":
         sums = numbers.sum(axis=1)
         wrong = np.abs(sums - 1) > 1e-6
         if wrong.any():
@@ -284,17 +298,38 @@ def _encode_binary(
                 classes = np.array([0, 1]).astype(labels.dtype if hard else np.int64)
             return Targets(values.reshape(-1, 1), classes)
     if classes is None:
-        classes = np.unique(labels)
-        if len(classes) != 2:
-            wanted = "values in [0, 1], or labels of two classes"
-            raise LabelError(f"{name} must hold {wanted}, got {_show(classes)}")
-        if not learn:
-            raise LabelError(
-                f"{name} holds labels ({_show(classes)}), but the network has learned no classes "
-                "yet: fit it first, or give 0 and 1"
-            )
+        classes = _two_classes(labels, name, learn, "values in [0, 1]", "0 and 1")
     positions = _positions(labels, classes, name)
     return Targets(positions.astype(np.float64).reshape(-1, 1), classes)
+
+
+def _encode_signs(
+    labels: NDArray[Any], name: str, classes: NDArray[Any] | None, learn: bool
+) -> Targets:
+    """Return -1 and 1 of shape (rows, 1) for one unit with the hinge loss."""
+    if classes is None and _is_numeric(labels) and np.isin(labels, (-1, 1)).all():
+        signs = np.array([-1, 1])  # also where one of them does not occur
+        classes = signs.astype(labels.dtype) if labels.dtype.kind in "if" else signs
+    if classes is None:
+        classes = _two_classes(labels, name, learn, "-1 and 1", "-1 and 1")
+    positions = _positions(labels, classes, name)
+    return Targets((2.0 * positions - 1).reshape(-1, 1), classes)
+
+
+def _two_classes(
+    labels: NDArray[Any], name: str, learn: bool, values: str, pair: str
+) -> NDArray[Any]:
+    """Return the two labels, sorted."""
+    classes = np.unique(labels)
+    if len(classes) != 2:
+        wanted = f"{values}, or labels of two classes"
+        raise LabelError(f"{name} must hold {wanted}, got {_show(classes)}")
+    if not learn:
+        raise LabelError(
+            f"{name} holds labels ({_show(classes)}), but the network has learned no classes "
+            f"yet: fit it first, or give {pair}"
+        )
+    return classes
 
 
 def class_weights(class_weight: Any, targets: Targets, loss: str, units: int) -> Array | None:

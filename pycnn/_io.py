@@ -164,7 +164,7 @@ def _check_state(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) 
     stated = expected.pop("sha256")
     inputs = check_size(description["inputs"], "inputs")
     layers = [from_config(config) for config in description["layers"]]
-    loss = losses.check(description["loss"], layers[-1].activation)
+    loss = losses.from_config(description["loss"], layers[-1].activation)
     parts, fan_in = [], inputs
     for number, layer in enumerate(layers, start=1):
         for name, shape in (("W", (layer.units, fan_in)), ("b", (layer.units,))):
@@ -183,11 +183,12 @@ def _check_state(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) 
     seed, epochs_trained = (description[name] for name in ("seed", "epochs_trained"))
     if not isinstance(seed, int) or not isinstance(epochs_trained, int) or epochs_trained < 0:
         raise ValueError("seed, epochs_trained")
-    class_count = 2 if loss == "binary_crossentropy" else fan_in
+    two = losses.targets(losses.name_of(loss)) in ("binary", "signs")
+    class_count = 2 if two else fan_in
     return {
         "inputs": inputs,
         "layers": description["layers"],
-        "loss": loss,
+        "loss": losses.to_config(loss),
         "l1": check_real(description.get("l1", 0.0), "l1", at_least=0),
         "l2": check_real(description.get("l2", 0.0), "l2", at_least=0),
         "seed": check_seed(seed),

@@ -1,14 +1,34 @@
 """The activations by name. What they compute is in the backends.
 
-========  ===========================  =================================
-name      f(z)                         f'(z), with a = f(z)
-========  ===========================  =================================
-linear    z                            1
-sigmoid   1 / (1 + e^-z)               a (1 - a)
-relu      max(0, z)                    1 for z > 0, else 0
-tanh      (e^z - e^-z) / (e^z + e^-z)  1 - a^2
-softmax   e^z_j / sum_k e^z_k          Jacobian a_j (1[j=k] - a_k)
-========  ===========================  =================================
+============  ==================================  ===================================
+name          f(z)                                f'(z), with a = f(z)
+============  ==================================  ===================================
+linear        z                                   1
+sigmoid       s(z) = 1 / (1 + e^-z)               a (1 - a)
+relu          max(0, z)                           1 for z > 0, else 0
+tanh          (e^z - e^-z) / (e^z + e^-z)         1 - a^2
+softmax       e^z_j / sum_k e^z_k                 Jacobian a_j (1[j=k] - a_k)
+leaky_relu    z for z > 0, else 0.01 z            1 for z > 0, else 0.01
+elu           z for z > 0, else e^z - 1           1 for z > 0, else a + 1
+selu          l z for z > 0, else l k (e^z - 1)   l for z > 0, else a + l k
+gelu          z Phi(z)                            Phi(z) + z phi(z)
+gelu_tanh     z s(u) = z / 2 (1 + tanh(u / 2))    s(u) + z s(u) (1 - s(u)) du/dz
+silu          z s(z)                              s(z) + z s(z) (1 - s(z))
+softplus      log(1 + e^z)                        s(z) = 1 - e^-a
+softsign      z / (1 + |z|)                       (1 - |a|)^2
+hard_sigmoid  max(0, min(1, z / 6 + 1/2))         1/6 for 0 < a < 1, else 0
+hard_tanh     max(-1, min(1, z))                  1 for -1 < a < 1, else 0
+============  ==================================  ===================================
+
+Phi and phi are the standard normal distribution and its density: Phi(z) = (1 + erf(z / sqrt 2)) / 2.
+In gelu_tanh, u = 2 sqrt(2 / pi) (z + 0.044715 z^3), which makes s(u) nearly Phi(z). In selu,
+l = 1.0507009873554805 and k = 1.6732632423543772; it keeps inputs of mean 0 and variance 1 so where
+weights have mean 0 and variance 1 / fan_in (``initializers.Normal(0, fan_in ** -0.5)``).
+
+Sources: leaky_relu, Maas et al. (2013); elu with alpha = 1, Clevert et al. (2016); selu, Klambauer et
+al. (2017); gelu and gelu_tanh, Hendrycks and Gimpel (2016); silu, also there, and as "swish"
+Ramachandran et al. (2017); softplus, Dugas et al. (2001); softsign, Bergstra et al. (2009);
+hard_sigmoid as in Howard et al. (2019).
 """
 
 from __future__ import annotations
@@ -19,9 +39,26 @@ from pycnn._names import check_choice
 
 __all__ = ["ACTIVATIONS"]
 
-ACTIVATIONS = ("linear", "sigmoid", "relu", "tanh", "softmax")
+ACTIVATIONS = (
+    "linear",
+    "sigmoid",
+    "relu",
+    "tanh",
+    "softmax",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "gelu",
+    "gelu_tanh",
+    "silu",
+    "softplus",
+    "softsign",
+    "hard_sigmoid",
+    "hard_tanh",
+)
 
-_DEFAULT_INITIALIZERS = {"relu": "he_normal"}
+# Those that let about half of a signal through, as relu does.
+_HALF = ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu")
 
 
 def check(name: Any) -> str:
@@ -30,5 +67,8 @@ def check(name: Any) -> str:
 
 
 def default_initializer(activation: str) -> str:
-    """Return the initializer that suits an activation: He's for relu, Glorot's for the others."""
-    return _DEFAULT_INITIALIZERS.get(activation, "glorot_uniform")
+    """Return the initializer that suits an activation.
+
+    He's for relu and what is shaped like it, Glorot's for the others.
+    """
+    return "he_normal" if activation in _HALF else "glorot_uniform"

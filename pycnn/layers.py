@@ -45,8 +45,9 @@ class Dense:
     activation : str, default "linear"
         One of `pycnn.activations.ACTIVATIONS`.
     weight_initializer : str or Initializer, optional
-        Where W starts; by default what suits the activation: ``"he_normal"`` for relu,
-        ``"glorot_uniform"`` for the others. See `pycnn.initializers`.
+        Where W starts; by default what suits the activation: ``"he_normal"`` for relu, leaky_relu,
+        elu, gelu, gelu_tanh and silu, ``"glorot_uniform"`` for the others. See
+        `pycnn.initializers`.
     bias_initializer : str or Initializer, default "zeros"
         Where b starts. One that scales with the layer's size sees ``fan_out`` = `units`.
     l1, l2 : float, default 0.0

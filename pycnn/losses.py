@@ -1,35 +1,182 @@
 """The losses by name. What they compute is in the backends.
 
-========================  ==============================================  =================
-name                      L of one sample                                 output activation
-========================  ==============================================  =================
-mse                       1/2 sum_j (a_j - y_j)^2                         any
-binary_crossentropy       -sum_j [y_j log a_j + (1 - y_j) log(1 - a_j)]   sigmoid
-categorical_crossentropy  -sum_j y_j log a_j                              softmax
-========================  ==============================================  =================
+========================  ==================================================  ==================
+name                      L of one sample                                     output activation
+========================  ==================================================  ==================
+mse                       1/2 sum_j (a_j - y_j)^2                             any
+mae                       sum_j |a_j - y_j|                                   any
+huber                     sum_j h(a_j - y_j), see `Huber`                     any
+quantile                  sum_j max(q (y_j - a_j), (1 - q) (a_j - y_j))       any
+poisson                   sum_j [a_j - y_j log a_j]                           softplus; sigmoid,
+                                                                              softmax
+binary_crossentropy       -sum_j [y_j log a_j + (1 - y_j) log(1 - a_j)]       sigmoid
+hinge                     sum_j max(0, 1 - y_j a_j), y_j = -1 or 1            linear
+categorical_crossentropy  -sum_j y_j log a_j                                  softmax
+kl_divergence             sum_j y_j log(y_j / a_j); 0 where y_j = 0           softmax
+========================  ==================================================  ==================
 
-A mini-batch's loss is the mean over its samples; with sample weights, the weighted mean.
+All are sums over the outputs, not means: with several outputs they are so many times what libraries
+give that average over outputs too, and `mse` has the lecture's 1/2. A mini-batch's loss is the mean
+over its samples; with sample weights, the weighted mean.
+
+`poisson` is the negative log likelihood of counts y >= 0 whose mean is a (less log y!, which does not
+depend on a), so a must be above 0; where an underflow makes it 0, the logarithm is that of 2^-960,
+and the loss stays finite. `hinge` takes labels of two classes, which become -1 and 1, or -1 and 1
+themselves; `kl_divergence` takes what `categorical_crossentropy` does, and differs from it by the
+entropy of the targets, so it is 0 where a = y.
+
+`huber` and `quantile` are short for ``Huber()`` and ``Quantile()``:
+
+>>> import pycnn
+>>> pycnn.Network(3, [pycnn.Dense(1)], loss=pycnn.losses.Quantile(0.9), seed=0)
+Network(3, [Dense(1)], loss=Quantile(q=0.9), seed=0)
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
+
 from pycnn._names import check_choice
-from pycnn.exceptions import PairingError
+from pycnn._settings import Settings
+from pycnn.exceptions import DataError, DataTypeError, PairingError
 
-__all__ = ["LOSSES"]
+__all__ = ["LOSSES", "Huber", "Loss", "Quantile"]
 
-LOSSES = ("mse", "binary_crossentropy", "categorical_crossentropy")
+LOSSES = (
+    "mse",
+    "binary_crossentropy",
+    "categorical_crossentropy",
+    "mae",
+    "huber",
+    "poisson",
+    "hinge",
+    "quantile",
+    "kl_divergence",
+)
 
 _DEFAULTS = {"sigmoid": "binary_crossentropy", "softmax": "categorical_crossentropy"}
-_NEEDS = {loss: activation for activation, loss in _DEFAULTS.items()}
+# Output activations that a loss goes with, the recommended one first; any, where it is not here.
+_NEEDS = {
+    "binary_crossentropy": ("sigmoid",),
+    "categorical_crossentropy": ("softmax",),
+    "kl_divergence": ("softmax",),
+    "poisson": ("softplus", "sigmoid", "softmax"),
+    "hinge": ("linear",),
+}
+# What targets are: any numbers, where a loss is not here.
+_TARGETS = {
+    "binary_crossentropy": "binary",
+    "categorical_crossentropy": "classes",
+    "kl_divergence": "classes",
+    "poisson": "counts",
+    "hinge": "signs",
+}
 
 
-def check(name: Any, output_activation: str) -> str:
-    """Return the name of a loss that goes with the output activation.
+def _as_float(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise DataTypeError(f"{name} must be a number, got {value!r}")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
-    None stands for the one that belongs to it.
+
+class Loss(Settings):
+    """Base: a loss that carries a number."""
+
+    name = ""
+
+    @property
+    def parameter(self) -> float:
+        """The number."""
+        (value,) = vars(self).values()
+        return float(value)
+
+    def config(self) -> dict[str, Any]:
+        """Return the loss as plain data, for `from_config`."""
+        return {"name": self.name, **vars(self)}
+
+
+class Huber(Loss):
+    """``sum_j h(a_j - y_j)``: squared where an error is small, straight where it is large.
+
+    ``h(e) = e^2 / 2`` for ``|e| <= delta``, else ``delta (|e| - delta / 2)``: an outlier pulls no
+    harder than an error of delta does (Huber, 1964).
+
+    Parameters
+    ----------
+    delta : float, default 1
+        Where the straight parts begin, above 0.
+
+    Raises
+    ------
+    DataError, DataTypeError
+        If `delta` is not a finite number above 0.
+
+    Examples
+    --------
+    >>> Huber(0.5)
+    Huber(delta=0.5)
+    """
+
+    name = "huber"
+
+    def __init__(self, delta: float = 1.0) -> None:
+        value = _as_float(delta, "delta")
+        if not (math.isfinite(value) and value > 0):
+            raise DataError(f"delta must be finite and above 0, got {delta!r}")
+        self._settle(delta=value)
+
+
+class Quantile(Loss):
+    """``sum_j max(q (y_j - a_j), (1 - q) (a_j - y_j))``, the pinball loss.
+
+    It is least, on average, where a share q of the targets lies below the output: the output learns
+    the q-quantile of the targets, for q = 0.5 the median (Koenker and Bassett, 1978).
+
+    Parameters
+    ----------
+    q : float, default 0.5
+        Between 0 and 1.
+
+    Raises
+    ------
+    DataError, DataTypeError
+        If `q` is not a number between 0 and 1.
+
+    Examples
+    --------
+    >>> Quantile(0.9)
+    Quantile(q=0.9)
+    """
+
+    name = "quantile"
+
+    def __init__(self, q: float = 0.5) -> None:
+        value = _as_float(q, "q")
+        if not 0 < value < 1:
+            raise DataError(f"q must be above 0 and below 1, got {q!r}")
+        self._settle(q=value)
+
+
+_WITH_SETTINGS: dict[str, type[Huber] | type[Quantile]] = {
+    loss.name: loss for loss in (Huber, Quantile)
+}
+
+
+def name_of(loss: str | Loss) -> str:
+    """Return the name of a checked loss."""
+    return loss if isinstance(loss, str) else loss.name
+
+
+def check(loss: Any, output_activation: str) -> str | Loss:
+    """Return a loss that goes with the output activation: its name, or an object with its number.
+
+    None stands for the one that belongs to the activation.
 
     Raises
     ------
@@ -38,18 +185,53 @@ def check(name: Any, output_activation: str) -> str:
     PairingError
         If it needs another output activation.
     """
-    if name is None:
-        return _DEFAULTS.get(output_activation, "mse")
-    loss = check_choice(name, LOSSES, "loss")
-    needed = _NEEDS.get(loss, output_activation)
-    if needed != output_activation:
+    default = _DEFAULTS.get(output_activation, "mse")
+    if loss is None:
+        return default
+    checked: str | Loss
+    if isinstance(loss, (Huber, Quantile)):
+        checked = loss
+    else:
+        name = check_choice(loss, LOSSES, "loss")
+        checked = _WITH_SETTINGS[name]() if name in _WITH_SETTINGS else name
+    needed = _NEEDS.get(name_of(checked), (output_activation,))
+    if output_activation not in needed:
         raise PairingError(
-            f"loss {loss!r} needs a {needed} output layer, got {output_activation!r}; "
-            f"with {output_activation} use {_DEFAULTS.get(output_activation, 'mse')!r}"
+            f"loss {name_of(checked)!r} needs a {' or '.join(needed)} output layer, "
+            f"got {output_activation!r}; with {output_activation} use {default!r}"
         )
-    return loss
+    return checked
+
+
+def to_config(loss: str | Loss) -> Any:
+    """Return a checked loss as plain data."""
+    return loss if isinstance(loss, str) else loss.config()
+
+
+def from_config(config: Any, output_activation: str) -> str | Loss:
+    """Return the loss that `to_config` describes."""
+    if not isinstance(config, dict):
+        return check(check_choice(config, LOSSES, "loss"), output_activation)
+    settings = dict(config)
+    name = check_choice(settings.pop("name"), tuple(_WITH_SETTINGS), "loss")
+    return check(_WITH_SETTINGS[name](**settings), output_activation)
+
+
+def targets(loss: str) -> str:
+    """Return what targets of this loss are: numbers, counts, signs, binary or classes."""
+    return _TARGETS.get(loss, "numbers")
 
 
 def is_classification(loss: str) -> bool:
     """Tell whether targets of this loss are classes."""
-    return loss in _NEEDS
+    return targets(loss) in ("signs", "binary", "classes")
+
+
+def boundary(loss: str) -> float:
+    """Return the output that divides two classes."""
+    return 0.0 if targets(loss) == "signs" else 0.5
+
+
+def estimates_the_mean(loss: str) -> bool:
+    """Tell whether outputs are to be near the targets, so that R^2 is a score."""
+    return not is_classification(loss) and loss != "quantile"

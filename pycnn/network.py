@@ -58,9 +58,10 @@ class Network:
         Number of features, n_0.
     layers : sequence of Dense
         The layers 1 ... L; the last is the output layer.
-    loss : str, optional
-        One of `pycnn.losses.LOSSES`. By default what belongs to the output activation: sigmoid ->
-        ``"binary_crossentropy"``, softmax -> ``"categorical_crossentropy"``, else ``"mse"``.
+    loss : str or Loss, optional
+        One of `pycnn.losses.LOSSES`, or ``pycnn.losses.Huber(delta)``, ``Quantile(q)``. By default
+        what belongs to the output activation: sigmoid -> ``"binary_crossentropy"``, softmax ->
+        ``"categorical_crossentropy"``, else ``"mse"``.
     seed : int, optional
         Decides initial weights, shuffling and random splits. By default a fresh one, kept in
         `seed`.
@@ -110,7 +111,7 @@ class Network:
         self,
         inputs: int,
         layers: Sequence[Layer],
-        loss: str | None = None,
+        loss: str | losses.Loss | None = None,
         seed: int | None = None,
         backend: str = "auto",
         *,
@@ -119,9 +120,9 @@ class Network:
     ) -> None:
         specs = _check_layers(layers)
         inputs = check_size(inputs, "inputs")
-        loss = losses.check(loss, specs[-1].activation)
+        checked = losses.check(loss, specs[-1].activation)
         penalty = check_real(l1, "l1", at_least=0), check_real(l2, "l2", at_least=0)
-        self._set_up(inputs, specs, loss, _random.check_seed(seed), backend, penalty)
+        self._set_up(inputs, specs, checked, _random.check_seed(seed), backend, penalty)
         bits = _random.generator(self.seed, _random.INITIAL_PARAMETERS)
         for layer in self.layers:
             layer.initialize(bits)
@@ -130,7 +131,7 @@ class Network:
         self,
         inputs: int,
         layers: Sequence[Layer],
-        loss: str,
+        loss: str | losses.Loss,
         seed: int,
         backend_name: str,
         penalty: tuple[float, float],
@@ -165,7 +166,9 @@ class Network:
             fan_in = layer.units
         if sum(counts) > np.iinfo(np.intp).max // 8:
             raise ShapeError(f"a network of {sum(counts)} parameters does not fit into memory")
-        self._plan = self._backend.create_plan(inputs, specs, loss)
+        self._plan = self._backend.create_plan(
+            inputs, specs, self.loss, self.loss_parameter or 0.0
+        )
         self._theta = _aligned_zeros(sum(counts))
         bound, fan_in, at = [], inputs, 0
         for layer, count in zip(layers, counts, strict=True):
@@ -197,7 +200,12 @@ class Network:
     @property
     def loss(self) -> str:
         """Name of the loss."""
-        return self._loss
+        return losses.name_of(self._loss)
+
+    @property
+    def loss_parameter(self) -> float | None:
+        """The number that the loss carries: huber's delta, quantile's q; None for the others."""
+        return None if isinstance(self._loss, str) else self._loss.parameter
 
     @property
     def l1(self) -> float:
@@ -228,7 +236,7 @@ class Network:
         backend = f", backend={self._backend_name!r}" if self._backend_name != "auto" else ""
         penalty = f", l1={self.l1!r}" if self.l1 else ""
         penalty += f", l2={self.l2!r}" if self.l2 else ""
-        settings = f"loss={self.loss!r}, seed={self.seed}{backend}{penalty}"
+        settings = f"loss={self._loss!r}, seed={self.seed}{backend}{penalty}"
         return f"Network({self.inputs}, [{layers}], {settings})"
 
     def summary(self) -> None:
@@ -361,7 +369,8 @@ class Network:
         Returns
         -------
         ndarray of shape (m,)
-            Labels; for several sigmoid units (multi-label) 0 or 1 for each, shape (m, n_L).
+            Labels; for several sigmoid units (multi-label) 0 or 1 for each, shape (m, n_L); for
+            several units with the hinge loss -1 or 1.
 
         Raises
         ------
@@ -373,12 +382,16 @@ class Network:
         if not losses.is_classification(self.loss):
             raise LabelError(f"a network with loss {self.loss!r} has no classes; use predict")
         output = self.predict(X)
-        if self.loss == "categorical_crossentropy":
+        targets, boundary = losses.targets(self.loss), losses.boundary(self.loss)
+        if targets == "classes":
             index = output.argmax(axis=1)
+        elif targets == "signs" and (self.outputs > 1 or self.classes is None):
+            signs: NDArray[Any] = np.where(output > boundary, 1, -1)
+            return signs if self.outputs > 1 else signs[:, 0]
         elif self.outputs > 1:
-            return (output > 0.5).astype(np.int64)
+            return (output > boundary).astype(np.int64)
         else:
-            index = (output[:, 0] > 0.5).astype(np.intp)
+            index = (output[:, 0] > boundary).astype(np.intp)
         return index if self.classes is None else self.classes[index]
 
     def evaluate(
@@ -396,7 +409,8 @@ class Network:
         -------
         dict
             ``"loss"`` and, for classes, ``"accuracy"`` (with several sigmoid units: over all of
-            them); for regression ``"r2"``, the share of the targets' variance that is explained.
+            them); for regression ``"r2"``, the share of the targets' variance that is explained,
+            except for the quantile loss, whose outputs are not meant to be near the targets.
 
         Raises
         ------
@@ -410,9 +424,21 @@ class Network:
         totals: Totals = self._backend.evaluate(self._plan, self._theta, data)
         if losses.is_classification(self.loss):
             return {"loss": totals.mean_loss(), "accuracy": totals.accuracy()}
-        penalty = self._backend.penalty(self._plan, self._theta) * totals.weight
-        errors = totals._replace(loss=totals.loss - penalty)
-        return {"loss": totals.mean_loss(), "r2": _r2(errors, data)}
+        scores = {"loss": totals.mean_loss()}
+        if losses.estimates_the_mean(self.loss):
+            scores["r2"] = _r2(self._squared_error(totals, data), data)
+        return scores
+
+    def _squared_error(self, totals: Totals, data: Data) -> float:
+        """Return sum_i w_i sum_j (a_j - y_j)^2, which is twice the sum of mse losses."""
+        if self.loss == "mse":
+            penalty = self._backend.penalty(self._plan, self._theta) * totals.weight
+            return 2 * (totals.loss - penalty)
+        a = np.empty((data.rows, self.outputs))
+        self._backend.predict(self._plan, self._theta, data.x, a)
+        w = np.ones(data.rows) if data.weight is None else data.weight
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(w @ ((a - data.y.reshape(a.shape)) ** 2).sum(axis=1))
 
     def gradients(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -518,7 +544,8 @@ class Network:
         y : array-like of shape (m,) or (m, n_L)
             Targets. For softmax: labels of any dtype (their sorted values become `classes`;
             integers 0 ... n_L - 1 stand for themselves) or one-hot rows. For one sigmoid unit:
-            labels of two classes, or values in [0, 1].
+            labels of two classes, or values in [0, 1]. For the hinge loss: labels of two classes, or
+            -1 and 1. For the poisson loss: numbers >= 0.
         epochs : int, default 10
             Passes over the data.
         batch_size : int or None, default 32
@@ -666,7 +693,7 @@ class Network:
         return {
             "inputs": self.inputs,
             "layers": [layer.config() for layer in self.layers],
-            "loss": self.loss,
+            "loss": losses.to_config(self._loss),
             "l1": self.l1,
             "l2": self.l2,
             "seed": self.seed,
@@ -681,10 +708,9 @@ class Network:
         from pycnn.layers import from_config
 
         layers = [from_config(config) for config in state["layers"]]
+        loss = losses.from_config(state["loss"], layers[-1].activation)
         penalty = state.get("l1", 0.0), state.get("l2", 0.0)  # files of 0.1 have none
-        self._set_up(
-            state["inputs"], layers, state["loss"], state["seed"], state["backend"], penalty
-        )
+        self._set_up(state["inputs"], layers, loss, state["seed"], state["backend"], penalty)
         self._theta[:] = state["parameters"]
         self.classes = state["classes"]
         self.epochs_trained = state["epochs_trained"]
@@ -747,14 +773,14 @@ def _check_layers(layers: Any) -> list[Layer]:
     return specs
 
 
-def _r2(totals: Totals, data: Data) -> float:
-    """Return 1 - sum w (y - a)^2 / sum w (y - mean)^2; the loss has the sum's half already."""
+def _r2(squared_error: float, data: Data) -> float:
+    """Return 1 - sum w (y - a)^2 / sum w (y - mean)^2."""
     y = data.y.reshape(data.rows, -1)
     w = np.ones(data.rows) if data.weight is None else data.weight
-    if not totals.weight:
+    if not w.any():
         return 0.0
     with np.errstate(over="ignore"):
         variation = float(w @ ((y - np.average(y, axis=0, weights=w)) ** 2).sum(axis=1))
     if variation == 0:
-        return 1.0 if totals.loss == 0 else 0.0
-    return 1 - 2 * totals.loss / variation
+        return 1.0 if squared_error == 0 else 0.0
+    return 1 - squared_error / variation

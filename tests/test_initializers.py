@@ -80,9 +80,8 @@ def test_xavier_is_another_name_of_glorot(kind):
 @pytest.mark.parametrize("activation", activations.ACTIVATIONS)
 def test_the_default_suits_the_activation(activation):
     layer = Dense(3, activation)
-    assert layer.weight_initializer.name == (
-        "he_normal" if activation == "relu" else "glorot_uniform"
-    )
+    like_relu = activation in ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu")
+    assert layer.weight_initializer.name == ("he_normal" if like_relu else "glorot_uniform")
     assert layer.bias_initializer.name == "zeros"
 
 

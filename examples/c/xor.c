@@ -37,14 +37,15 @@ int main(void)
     const pycnn_dataset data = {.rows = ROWS, .x = x, .y = y};
 
     /* The network is a plan, 2 -> 4 tanh -> 1 sigmoid: shapes only, no numbers. */
-    const pycnn_layer_spec layers[] = {{PYCNN_DENSE, PYCNN_TANH, 4},
-                                       {PYCNN_DENSE, PYCNN_SIGMOID, 1}};
+    const pycnn_layer_spec layers[] = {
+        {.kind = PYCNN_DENSE, .activation = PYCNN_TANH, .units = 4},
+        {.kind = PYCNN_DENSE, .activation = PYCNN_SIGMOID, .units = 1}};
     pycnn_network *net = NULL;
     pycnn_workspace *workspace = NULL; /* scratch memory for mini-batches of up to ROWS samples */
     double *theta = NULL;              /* the parameters are ours: one flat buffer */
     pycnn_totals *totals = NULL;       /* the loss of each epoch is summed up here: zeroed */
     int result = EXIT_FAILURE;
-    if (!succeeded(pycnn_network_create(&net, INPUTS, layers, 2, PYCNN_BINARY_CROSSENTROPY)) ||
+    if (!succeeded(pycnn_network_create(&net, INPUTS, layers, 2, PYCNN_BINARY_CROSSENTROPY, 0)) ||
         !succeeded(pycnn_workspace_create(&workspace, net, ROWS, PYCNN_BACKWARD))) {
         goto out;
     }

@@ -151,7 +151,9 @@ class Plan:
             self._idle.append(workspace)
 
 
-def create_plan(inputs: int, layers: Sequence[LayerSpec], loss: str) -> Plan:
+def create_plan(
+    inputs: int, layers: Sequence[LayerSpec], loss: str, loss_parameter: float = 0.0
+) -> Plan:
     """Return the plan of a network."""
     specs = ffi.new("pycnn_layer_spec[]", len(layers))
     for spec, layer in zip(specs, layers, strict=True):
@@ -161,7 +163,7 @@ def create_plan(inputs: int, layers: Sequence[LayerSpec], loss: str) -> Plan:
         spec.l1, spec.l2 = layer.l1, layer.l2
     out = ffi.new("pycnn_network **")
     loss_code = getattr(lib, f"PYCNN_{loss.upper()}")
-    _check(lib.pycnn_network_create(out, inputs, specs, len(layers), loss_code))
+    _check(lib.pycnn_network_create(out, inputs, specs, len(layers), loss_code, loss_parameter))
     return Plan(ffi.gc(out[0], lib.pycnn_network_destroy))
 
 

@@ -57,7 +57,42 @@ def threads() -> int:
     return 1
 
 
-# ------------------------------------------------------------------ f(z), and f' from a = f(z)
+LEAKY_SLOPE = 0.01
+SELU_SCALE, SELU_SCALE_ALPHA = 1.0507009873554805, 1.7580993408473768
+GELU_LINEAR, GELU_CUBIC = 1.5957691216057308, 0.07135481627260025
+# The polynomial of `normal_tail`, highest power first.
+TAIL_K = 4.0
+TAIL = (
+    -5.17586203384346e-12,
+    -7.021684582417809e-10,
+    -2.4285968455796708e-09,
+    1.8806081961039198e-09,
+    1.9324197202483575e-08,
+    1.3242017277604494e-08,
+    -8.497331815608801e-08,
+    -1.548194176687571e-07,
+    2.714342262065266e-07,
+    1.02139357367864e-06,
+    -6.294985912958007e-07,
+    -5.920078054703549e-06,
+    7.165976930568277e-07,
+    3.51446520755692e-05,
+    -1.9082430396332306e-06,
+    -0.00023109492775724412,
+    0.00013334431021535788,
+    0.0016308184566302122,
+    -0.00347969236720852,
+    -0.007540188966659294,
+    0.06039657489092838,
+    -0.18652185795965942,
+    0.3871374007422147,
+    -0.6078966419718921,
+    0.7552851304157515,
+)
+# Outputs below this, which only an underflow makes, have its logarithm.
+LEAST_FOR_LOG = 2.0**-960
+
+# ------------------------------------------------ f(z), and f' from a = f(z) or, some, from z
 
 
 def linear(z: Array) -> Array:
@@ -112,23 +147,161 @@ def softmax_delta(g: Array, a: Array) -> Array:
     return a * (g - (g * a).sum(axis=0))
 
 
+def leaky_relu(z: Array) -> Array:
+    """Return z where z >= 0, else z / 100."""
+    return np.where(z < 0, LEAKY_SLOPE * z, z)
+
+
+def leaky_relu_delta(g: Array, a: Array) -> Array:
+    """Turn g = dL/da into dL/dz: f' = 1 where z > 0, else 1 / 100."""
+    return np.where(a > 0, g, LEAKY_SLOPE * g)
+
+
+def elu(z: Array) -> Array:
+    """Return z where z >= 0, else e^z - 1."""
+    return np.where(z >= 0, z, np.expm1(np.minimum(z, 0.0)))
+
+
+def elu_delta(g: Array, a: Array) -> Array:
+    """Turn g = dL/da into dL/dz: f' = 1 where z > 0, else e^z = a + 1."""
+    return g * np.where(a > 0, 1.0, a + 1)
+
+
+def selu(z: Array) -> Array:
+    """Return lambda z where z >= 0, else lambda alpha (e^z - 1)."""
+    return np.where(z >= 0, SELU_SCALE * z, SELU_SCALE_ALPHA * np.expm1(np.minimum(z, 0.0)))
+
+
+def selu_delta(g: Array, a: Array) -> Array:
+    """Turn g = dL/da into dL/dz: f' = lambda where z > 0, else a + lambda alpha."""
+    return g * np.where(a > 0, SELU_SCALE, a + SELU_SCALE_ALPHA)
+
+
+def normal_tail(x: Array) -> Array:
+    """Return Q(x) = 1/2 erfc(x / sqrt 2) = e^{-x^2/2} P(t) / (x + K) with t = (x - K) / (x + K).
+
+    For 0 <= x <= 40; beyond it is 0. P has been fitted, with relative errors below 2^-56.
+    """
+    series = np.zeros_like(x)
+    t = (x - TAIL_K) / (x + TAIL_K)
+    for coefficient in TAIL:
+        series = series * t + coefficient
+    high = x.astype(np.float32).astype(np.float64)  # its square is exact
+    power = np.exp(-0.5 * high * high) * np.exp(-0.5 * (x - high) * (x + high))
+    return power * (series / (x + TAIL_K))
+
+
+def gelu(z: Array) -> Array:
+    """Return z Phi(z), with Phi the standard normal distribution."""
+    x = np.minimum(np.abs(z), 40.0)
+    tail = x * normal_tail(x)
+    return np.where(z < 0, -tail, z - tail)
+
+
+def gelu_delta(g: Array, z: Array) -> Array:
+    """Turn g = dL/da into dL/dz: f' = Phi(z) + z phi(z)."""
+    x = np.clip(z, -40.0, 40.0)
+    tail = normal_tail(np.abs(x))
+    density = np.exp(-0.5 * x * x) / np.sqrt(2 * np.pi)
+    return g * (np.where(z < 0, tail, 1 - tail) + x * density)
+
+
+def gelu_tanh(z: Array) -> Array:
+    """Return 1/2 z (1 + tanh(u / 2)) = z sigmoid(u), u = 2 sqrt(2 / pi) (z + 0.044715 z^3)."""
+    x = np.clip(z, -40.0, 40.0)
+    return np.maximum(z, -40.0) * sigmoid(x * (GELU_LINEAR + GELU_CUBIC * x * x))
+
+
+def gelu_tanh_delta(g: Array, z: Array) -> Array:
+    """Turn g = dL/da into dL/dz: f' = s + z s (1 - s) du/dz with s = sigmoid(u)."""
+    x = np.clip(z, -40.0, 40.0)
+    u = x * (GELU_LINEAR + GELU_CUBIC * x * x)
+    slope = GELU_LINEAR + 3 * GELU_CUBIC * x * x
+    return g * (sigmoid(u) + x * sigmoid(u) * sigmoid(-u) * slope)
+
+
+def silu(z: Array) -> Array:
+    """Return z sigmoid(z)."""
+    return np.maximum(z, -800.0) * sigmoid(z)
+
+
+def silu_delta(g: Array, z: Array) -> Array:
+    """Turn g = dL/da into dL/dz: f' = s + z s (1 - s) with s = sigmoid(z)."""
+    x = np.clip(z, -800.0, 800.0)
+    return g * (sigmoid(x) + x * sigmoid(x) * sigmoid(-x))
+
+
+def softplus(z: Array) -> Array:
+    """Return log(1 + e^z), with an exponent that is never positive."""
+    return np.maximum(z, 0.0) + np.log1p(np.exp(-np.abs(z)))
+
+
+def softplus_delta(g: Array, a: Array) -> Array:
+    """Turn g = dL/da into dL/dz: f' = sigmoid(z) = 1 - e^-a."""
+    return g * -np.expm1(-a)
+
+
+def softsign(z: Array) -> Array:
+    """Return z / (1 + |z|); -1 and 1 at the infinities."""
+    size = np.abs(z)
+    return np.where(size > 2.0**60, np.sign(z), z / (1 + size))
+
+
+def softsign_delta(g: Array, a: Array) -> Array:
+    """Turn g = dL/da into dL/dz: f' = 1 / (1 + |z|)^2 = (1 - |a|)^2."""
+    return g * (1 - np.abs(a)) ** 2
+
+
+def hard_sigmoid(z: Array) -> Array:
+    """Return max(0, min(1, z / 6 + 1/2))."""
+    return np.clip(z / 6 + 0.5, 0.0, 1.0)
+
+
+def hard_sigmoid_delta(g: Array, a: Array) -> Array:
+    """Turn g = dL/da into dL/dz: f' = 1/6 where 0 < a < 1, else 0."""
+    return np.where((a > 0) & (a < 1), g * (1 / 6), 0.0)
+
+
+def hard_tanh(z: Array) -> Array:
+    """Return max(-1, min(1, z))."""
+    return np.clip(z, -1.0, 1.0)
+
+
+def hard_tanh_delta(g: Array, a: Array) -> Array:
+    """Turn g = dL/da into dL/dz: f' = 1 where -1 < a < 1, else 0."""
+    return np.where(np.abs(a) < 1, g, 0.0)
+
+
 ACTIVATIONS = {
     "linear": (linear, linear_delta),
     "sigmoid": (sigmoid, sigmoid_delta),
     "relu": (relu, relu_delta),
     "tanh": (tanh, tanh_delta),
     "softmax": (softmax, softmax_delta),
+    "leaky_relu": (leaky_relu, leaky_relu_delta),
+    "elu": (elu, elu_delta),
+    "selu": (selu, selu_delta),
+    "gelu": (gelu, gelu_delta),
+    "gelu_tanh": (gelu_tanh, gelu_tanh_delta),
+    "silu": (silu, silu_delta),
+    "softplus": (softplus, softplus_delta),
+    "softsign": (softsign, softsign_delta),
+    "hard_sigmoid": (hard_sigmoid, hard_sigmoid_delta),
+    "hard_tanh": (hard_tanh, hard_tanh_delta),
 }
+# Those whose derivative takes z, not a: it does not follow from a, which falls and rises.
+FROM_Z = ("gelu", "gelu_tanh", "silu")
 
 # ------------------------------------- L of each sample, delta, and whether the class is right
+# p is the loss's parameter: huber's delta, quantile's q.
 
 
-def mse(z: Array, a: Array, y: Array) -> Array:
+def mse(z: Array, a: Array, y: Array, p: float) -> Array:
     """Return 1/2 sum_j (a - y)^2."""
     return 0.5 * ((a - y) ** 2).sum(axis=0)
 
 
-def mse_delta(z: Array, a: Array, y: Array) -> Array:
+def mse_delta(z: Array, a: Array, y: Array, p: float) -> Array:
     """Return dL/da = a - y."""
     return a - y
 
@@ -138,12 +311,12 @@ def mse_correct(a: Array, y: Array) -> Array:
     return np.zeros(a.shape[1])
 
 
-def binary_crossentropy(z: Array, a: Array, y: Array) -> Array:
+def binary_crossentropy(z: Array, a: Array, y: Array, p: float) -> Array:
     """Return -sum_j [y log a + (1 - y) log(1 - a)], computed from the logit z."""
     return (np.where(z > 0, z * (1 - y), -z * y) + np.log1p(np.exp(-np.abs(z)))).sum(axis=0)
 
 
-def binary_crossentropy_delta(z: Array, a: Array, y: Array) -> Array:
+def binary_crossentropy_delta(z: Array, a: Array, y: Array, p: float) -> Array:
     """Return dL/dz = a - y = (1 - y) sigmoid(z) - y sigmoid(-z), without the cancellation."""
     return (1 - y) * sigmoid(z) - y * sigmoid(-z)
 
@@ -159,14 +332,14 @@ def _odds_against(z: Array, a: Array) -> tuple[Array, Array]:
     return top, np.where(top, 0.0, a).sum(axis=0) / np.where(top, a, 0.0).sum(axis=0)
 
 
-def categorical_crossentropy(z: Array, a: Array, y: Array) -> Array:
+def categorical_crossentropy(z: Array, a: Array, y: Array, p: float) -> Array:
     """Return -sum_j y_j log a_j, with -log a_j = max_k z_k - z_j + log(1 + odds against)."""
     _, rest = _odds_against(z, a)
     minus_log_a = z.max(axis=0) - z + np.log1p(rest)
     return (y * np.where(y == 0, 0.0, minus_log_a)).sum(axis=0)
 
 
-def categorical_crossentropy_delta(z: Array, a: Array, y: Array) -> Array:
+def categorical_crossentropy_delta(z: Array, a: Array, y: Array, p: float) -> Array:
     """Return dL/dz = a sum_k y_k - y, without the cancellation where a is near 1."""
     top, rest = _odds_against(z, a)
     not_a = np.where(top, rest / (1 + rest), 1 - a)
@@ -176,6 +349,70 @@ def categorical_crossentropy_delta(z: Array, a: Array, y: Array) -> Array:
 def categorical_crossentropy_correct(a: Array, y: Array) -> Array:
     """Return 1 where the largest output is the largest target's, else 0."""
     return (a.argmax(axis=0) == y.argmax(axis=0)).astype(np.float64)
+
+
+def mae(z: Array, a: Array, y: Array, p: float) -> Array:
+    """Return sum_j |a - y|."""
+    return np.abs(a - y).sum(axis=0)
+
+
+def mae_delta(z: Array, a: Array, y: Array, p: float) -> Array:
+    """Return dL/da = the sign of a - y."""
+    return np.sign(a - y)
+
+
+def huber(z: Array, a: Array, y: Array, p: float) -> Array:
+    """Return sum_j of e^2 / 2 where |e| <= p, else p (|e| - p / 2), for e = a - y."""
+    size = np.abs(a - y)
+    return np.where(size <= p, 0.5 * size * size, p * (size - 0.5 * p)).sum(axis=0)
+
+
+def huber_delta(z: Array, a: Array, y: Array, p: float) -> Array:
+    """Return dL/da = a - y, held to -p ... p."""
+    return np.clip(a - y, -p, p)
+
+
+def poisson(z: Array, a: Array, y: Array, p: float) -> Array:
+    """Return sum_j (a - y log a)."""
+    return (a - y * np.log(np.maximum(a, LEAST_FOR_LOG))).sum(axis=0)
+
+
+def poisson_delta(z: Array, a: Array, y: Array, p: float) -> Array:
+    """Return dL/da = 1 - y / a."""
+    return 1 - y / np.maximum(a, LEAST_FOR_LOG)
+
+
+def hinge(z: Array, a: Array, y: Array, p: float) -> Array:
+    """Return sum_j max(0, 1 - y a)."""
+    return np.maximum(1 - y * a, 0.0).sum(axis=0)
+
+
+def hinge_delta(z: Array, a: Array, y: Array, p: float) -> Array:
+    """Return dL/da = -y where 1 - y a > 0, else 0."""
+    return np.where(1 - y * a > 0, -y, 0.0)
+
+
+def hinge_correct(a: Array, y: Array) -> Array:
+    """Return the share of outputs on the target's side of 0."""
+    return ((a > 0) == (y > 0)).mean(axis=0)
+
+
+def quantile(z: Array, a: Array, y: Array, p: float) -> Array:
+    """Return sum_j of p (y - a) where a < y, else (1 - p) (a - y)."""
+    return (np.where(a < y, p, 1 - p) * np.abs(a - y)).sum(axis=0)
+
+
+def quantile_delta(z: Array, a: Array, y: Array, p: float) -> Array:
+    """Return dL/da = -p where a < y, 1 - p where a > y."""
+    return np.where(a < y, -p, np.where(a > y, 1 - p, 0.0))
+
+
+def kl_divergence(z: Array, a: Array, y: Array, p: float) -> Array:
+    """Return sum_j y log(y / a), computed from the logits as the cross-entropy is."""
+    _, rest = _odds_against(z, a)
+    log_a = -(z.max(axis=0) - z + np.log1p(rest))
+    log_y = np.log(np.where(y < LEAST_FOR_LOG, 1.0, y))
+    return (y * np.where(y == 0, 0.0, log_y - log_a)).sum(axis=0)
 
 
 LOSSES = {
@@ -190,7 +427,19 @@ LOSSES = {
         categorical_crossentropy_delta,
         categorical_crossentropy_correct,
     ),
+    "mae": (mae, mae_delta, mse_correct),
+    "huber": (huber, huber_delta, mse_correct),
+    "poisson": (poisson, poisson_delta, mse_correct),
+    "hinge": (hinge, hinge_delta, hinge_correct),
+    "quantile": (quantile, quantile_delta, mse_correct),
+    "kl_divergence": (
+        kl_divergence,
+        categorical_crossentropy_delta,  # the targets' own entropy does not depend on z
+        categorical_crossentropy_correct,
+    ),
 }
+# Those whose delta is dL/dz already, where the others' is dL/da.
+DELTA_IS_DZ = ("binary_crossentropy", "categorical_crossentropy", "kl_divergence")
 
 # ------------------------------------------------------------------ the network
 
@@ -201,6 +450,7 @@ class Plan(NamedTuple):
     inputs: int
     layers: tuple[LayerSpec, ...]
     loss: str
+    loss_parameter: float
 
     def parameters(self, theta: Array) -> Iterator[tuple[Array, Array]]:
         """Yield W^[l] and b^[l], (n_l, n_{l-1}) and (n_l, 1), as views into theta."""
@@ -213,9 +463,11 @@ class Plan(NamedTuple):
             fan_in, at = layer.units, at + n_weights + layer.units
 
 
-def create_plan(inputs: int, layers: Sequence[LayerSpec], loss: str) -> Plan:
+def create_plan(
+    inputs: int, layers: Sequence[LayerSpec], loss: str, loss_parameter: float = 0.0
+) -> Plan:
     """Return the plan of a network."""
-    return Plan(inputs, tuple(layers), loss)
+    return Plan(inputs, tuple(layers), loss, loss_parameter)
 
 
 def _forward(plan: Plan, theta: Array, X: Array) -> tuple[list[Array], list[Array]]:
@@ -234,15 +486,16 @@ def _backward(
     """Return delta^[1..L]; put the gradients' sums over the samples into `grad`."""
     L = len(plan.layers)
     _, loss_delta, _ = LOSSES[plan.loss]
-    g = np.where(w == 0, 0.0, w * loss_delta(Z[-1], A[-1], Y))
+    g = np.where(w == 0, 0.0, w * loss_delta(Z[-1], A[-1], Y, plan.loss_parameter))
     delta = [g] * L
     parameters, gradients = list(plan.parameters(theta)), list(plan.parameters(grad))
     for l in reversed(range(L)):  # noqa: E741 - the lecture's l, counted from 0
         W, _ = parameters[l]
         dW, db = gradients[l]
-        if l < L - 1 or plan.loss == "mse":  # the cross-entropies' delta is dL/dz already
-            _, f_delta = ACTIVATIONS[plan.layers[l].activation]
-            g = f_delta(g, A[l + 1])
+        if l < L - 1 or plan.loss not in DELTA_IS_DZ:
+            f = plan.layers[l].activation
+            _, f_delta = ACTIVATIONS[f]
+            g = f_delta(g, Z[l] if f in FROM_Z else A[l + 1])
         delta[l] = g
         dW[:] = delta[l] @ A[l].T
         db[:] = delta[l].sum(axis=1, keepdims=True)
@@ -258,7 +511,7 @@ def _targets(plan: Plan, data: Data) -> tuple[Array, Array]:
 
 def _totals(plan: Plan, Z: list[Array], A: list[Array], Y: Array, w: Array) -> Totals:
     loss, _, correct = LOSSES[plan.loss]
-    weighted = np.where(w == 0, 0.0, w * loss(Z[-1], A[-1], Y))
+    weighted = np.where(w == 0, 0.0, w * loss(Z[-1], A[-1], Y, plan.loss_parameter))
     return Totals(float(weighted.sum()), float(w.sum()), float((w * correct(A[-1], Y)).sum()))
 
 

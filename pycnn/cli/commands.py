@@ -606,7 +606,7 @@ def _classes(network: pycnn.Network) -> Any:
     """Return the label of each class, or None for a network that does not choose one of several."""
     if not losses.is_classification(network.loss):
         return None
-    if network.outputs == 1 or network.loss == "categorical_crossentropy":
+    if network.outputs == 1 or losses.targets(network.loss) == "classes":
         unnamed = np.arange(max(2, network.outputs))
         return unnamed if network.classes is None else network.classes
     return None
@@ -615,7 +615,7 @@ def _classes(network: pycnn.Network) -> Any:
 def _choose(network: pycnn.Network, outputs: Any) -> Any:
     """Return the index of the most probable class."""
     if network.outputs == 1:
-        return (outputs[:, 0] > 0.5).astype(np.intp)
+        return (outputs[:, 0] > losses.boundary(network.loss)).astype(np.intp)
     return outputs.argmax(axis=1)
 
 

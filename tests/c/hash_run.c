@@ -6,6 +6,7 @@
 //     ./hash_run [THREADS]
 //
 // All numbers that go in are made here, of integers: nothing depends on a library.
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,8 @@
 #include "pycnn.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof *(array))
+
+#define DENSE(f, n) {.kind = PYCNN_DENSE, .activation = (f), .units = (n)}
 
 enum { MOST_LAYERS = 3, EPOCHS = 2 };
 
@@ -90,10 +93,14 @@ typedef struct {
 static void make_targets(buffers *b, const run *r, uint64_t *state)
 {
     for (size_t i = 0; i < r->rows * b->outputs; i++) {
-        b->y[i] = r->loss == PYCNN_MSE ? random_number(state) : 0.5 + 0.5 * random_number(state);
+        const double number = random_number(state);
+        const bool share = r->loss == PYCNN_BINARY_CROSSENTROPY || r->loss == PYCNN_POISSON;
+        b->y[i] = share                    ? 0.5 + 0.5 * number
+                  : r->loss == PYCNN_HINGE ? (number < 0 ? -1 : 1)
+                                           : number;
     }
     b->data.y = b->y;
-    if (r->loss != PYCNN_CATEGORICAL_CROSSENTROPY) {
+    if (r->loss != PYCNN_CATEGORICAL_CROSSENTROPY && r->loss != PYCNN_KL_DIVERGENCE) {
         return;
     }
     memset(b->y, 0, r->rows * b->outputs * sizeof *b->y);
@@ -160,7 +167,7 @@ static uint64_t train(const run *r, pycnn_threads *threads, uint64_t seed)
     pycnn_workspace *ws;
     buffers b;
     pycnn_totals sums, totals[EPOCHS] = {{0}};
-    succeed(pycnn_network_create(&net, r->inputs, r->layers, r->depth, r->loss));
+    succeed(pycnn_network_create(&net, r->inputs, r->layers, r->depth, r->loss, 0.25));
     make_buffers(&b, r, net, &seed);
     succeed(pycnn_workspace_create(&ws, net, r->batch, PYCNN_BACKWARD));
     pycnn_workspace_set_threads(ws, threads);
@@ -214,8 +221,11 @@ static void run_small_networks(pycnn_threads *threads)
     /* One vector, one tile and two tiles of 2, 4 and 8 lanes, less one, exactly, and one more. */
     static const size_t widths[] = {1, 7, 8, 9, 23, 24, 25, 33, 67, 130};
     static const size_t batches[] = {1, 2, 7, 8, 9, 31, 33, 129, 300};
-    static const int hidden[] = {PYCNN_TANH, PYCNN_SIGMOID, PYCNN_RELU, PYCNN_LINEAR,
-                                 PYCNN_SOFTMAX};
+    static const int hidden[] = {
+        PYCNN_TANH,       PYCNN_SIGMOID,  PYCNN_RELU,     PYCNN_LINEAR,       PYCNN_SOFTMAX,
+        PYCNN_LEAKY_RELU, PYCNN_ELU,      PYCNN_SELU,     PYCNN_GELU,         PYCNN_GELU_TANH,
+        PYCNN_SILU,       PYCNN_SOFTPLUS, PYCNN_SOFTSIGN, PYCNN_HARD_SIGMOID, PYCNN_HARD_TANH,
+    };
     static const struct {
         int activation, loss;
     } ends[] = {
@@ -224,18 +234,27 @@ static void run_small_networks(pycnn_threads *threads)
         {PYCNN_SOFTMAX, PYCNN_CATEGORICAL_CROSSENTROPY},
         {PYCNN_TANH, PYCNN_MSE},
         {PYCNN_SOFTMAX, PYCNN_MSE},
+        {PYCNN_GELU, PYCNN_MAE},
+        {PYCNN_LINEAR, PYCNN_HUBER},
+        {PYCNN_SOFTPLUS, PYCNN_POISSON},
+        {PYCNN_LINEAR, PYCNN_HINGE},
+        {PYCNN_SELU, PYCNN_QUANTILE},
+        {PYCNN_SOFTMAX, PYCNN_KL_DIVERGENCE},
     };
     enum { W = COUNT_OF(widths), B = COUNT_OF(batches), H = COUNT_OF(hidden), E = COUNT_OF(ends) };
-    for (size_t i = 0; i < 4 * B; i++) {
+    for (size_t i = 0; i < 8 * B; i++) {
         const size_t turn = i / B;
         /* The steps through the widths differ, so that neighbours meet in many combinations. */
         const size_t middle = widths[(W - 1 + 7 * i) % W], out = widths[(2 + i + turn) % W];
         run r = {.inputs = widths[(W - 1 + 3 * i + turn) % W]};
-        r.layers[r.depth++] = (pycnn_layer_spec){PYCNN_DENSE, hidden[i % H], middle};
+        r.layers[r.depth++] =
+            (pycnn_layer_spec){.kind = PYCNN_DENSE, .activation = hidden[i % H], .units = middle};
         if (turn % 2 == 1) {
-            r.layers[r.depth++] = (pycnn_layer_spec){PYCNN_DENSE, hidden[(i + 1) % H], 25};
+            r.layers[r.depth++] = (pycnn_layer_spec){
+                .kind = PYCNN_DENSE, .activation = hidden[(i + 1) % H], .units = 25};
         }
-        r.layers[r.depth++] = (pycnn_layer_spec){PYCNN_DENSE, ends[i % E].activation, out};
+        r.layers[r.depth++] = (pycnn_layer_spec){
+            .kind = PYCNN_DENSE, .activation = ends[i % E].activation, .units = out};
         r.loss = ends[i % E].loss;
         r.batch = batches[i % B];
         r.rows = r.batch < 20 ? 41 : r.batch + r.batch / 2; /* the last batch is a smaller one */
@@ -248,18 +267,18 @@ static void run_large_networks(pycnn_threads *threads)
 {
     static const run runs[] = {
         {130,
-         {{0, PYCNN_TANH, 67}, {0, PYCNN_SIGMOID, 33}},
+         {DENSE(PYCNN_TANH, 67), DENSE(PYCNN_SIGMOID, 33)},
          2,
          PYCNN_BINARY_CROSSENTROPY,
          300,
          450},
         {300,
-         {{0, PYCNN_RELU, 67}, {0, PYCNN_SOFTMAX, 9}},
+         {DENSE(PYCNN_RELU, 67), DENSE(PYCNN_SOFTMAX, 9)},
          2,
          PYCNN_CATEGORICAL_CROSSENTROPY,
          129,
          300},
-        {67, {{0, PYCNN_SIGMOID, 258}, {0, PYCNN_TANH, 25}}, 2, PYCNN_MSE, 128, 200},
+        {67, {DENSE(PYCNN_SIGMOID, 258), DENSE(PYCNN_TANH, 25)}, 2, PYCNN_MSE, 128, 200},
     };
     for (size_t i = 0; i < COUNT_OF(runs); i++) {
         report(&runs[i], threads);

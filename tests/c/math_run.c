@@ -1,6 +1,6 @@
 /* Evaluates the core's own functions, for test_kernels.py:
  *
- *     math_run exp|log1p|tanh|sigmoid|relu < doubles > doubles
+ *     math_run exp|log|log1p|tanh|gelu|... < doubles > doubles
  *     math_run softmax UNITS               < doubles > doubles      columns of UNITS values each
  *
  * It is compiled once for each instruction set, with -DKERNELS_AVX512, -DKERNELS_AVX2 or
@@ -28,6 +28,11 @@ static void exp_forward(double *a, const double *z, size_t units, size_t stride)
     EACH(i, units * stride) { STORE(a + i, exponential(LOAD(z + i))); }
 }
 
+static void log_forward(double *a, const double *z, size_t units, size_t stride)
+{
+    EACH(i, units * stride) { STORE(a + i, logarithm(LOAD(z + i))); }
+}
+
 static void log1p_forward(double *a, const double *z, size_t units, size_t stride)
 {
     EACH(i, units * stride) { STORE(a + i, log_one_plus(LOAD(z + i), 1 / (1 + LOAD(z + i)))); }
@@ -39,9 +44,23 @@ static const struct {
     const char *name;
     void (*forward)(double *a, const double *z, size_t units, size_t stride);
 } functions[] = {
-    {"exp", exp_forward},           {"log1p", log1p_forward},
-    {"tanh", SUFFIX(tanh_forward)}, {"sigmoid", SUFFIX(sigmoid_forward)},
-    {"relu", SUFFIX(relu_forward)}, {"softmax", SUFFIX(softmax_forward)},
+    {"exp", exp_forward},
+    {"log", log_forward},
+    {"log1p", log1p_forward},
+    {"tanh", SUFFIX(tanh_forward)},
+    {"sigmoid", SUFFIX(sigmoid_forward)},
+    {"relu", SUFFIX(relu_forward)},
+    {"softmax", SUFFIX(softmax_forward)},
+    {"leaky_relu", SUFFIX(leaky_relu_forward)},
+    {"elu", SUFFIX(elu_forward)},
+    {"selu", SUFFIX(selu_forward)},
+    {"gelu", SUFFIX(gelu_forward)},
+    {"gelu_tanh", SUFFIX(gelu_tanh_forward)},
+    {"silu", SUFFIX(silu_forward)},
+    {"softplus", SUFFIX(softplus_forward)},
+    {"softsign", SUFFIX(softsign_forward)},
+    {"hard_sigmoid", SUFFIX(hard_sigmoid_forward)},
+    {"hard_tanh", SUFFIX(hard_tanh_forward)},
 };
 
 int main(int argc, char **argv)

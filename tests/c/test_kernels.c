@@ -410,7 +410,9 @@ static void test_descend(const kernel_table *kernels)
 
 /* ---------------------------------------------------------------- activations */
 
-static const char *const activation_names[] = {"linear", "sigmoid", "relu", "tanh", "softmax"};
+static const char *const activation_names[] = {
+    "linear", "sigmoid",   "relu", "tanh",     "softmax",  "leaky_relu",   "elu",      "selu",
+    "gelu",   "gelu_tanh", "silu", "softplus", "softsign", "hard_sigmoid", "hard_tanh"};
 
 /* Values that a random one is unlikely to be. */
 static double *place_logits(slot *s, size_t count, size_t stride)
@@ -426,13 +428,51 @@ static double *place_logits(slot *s, size_t count, size_t stride)
 
 /* How far a may be from its plain twin, in units of a's own roundoff. tanh: 2 ulp of ours and 1 of
  * libm's; sigmoid: 2 and 3; softmax: libm's exp of a rounded difference of at most 750 in a sum of
- * `units`. An ulp is at most two roundoffs. */
+ * `units`; gelu and gelu_tanh: exp of at most 750 in size, rounded several times; silu: a subnormal
+ * number times at most 750. An ulp is at most two roundoffs. */
 static double activation_bound(int activation, size_t units)
 {
     switch (activation) {
     case PYCNN_SIGMOID: return 10;
     case PYCNN_TANH: return 6;
     case PYCNN_SOFTMAX: return 2 * (750 + (double)units + 8);
+    case PYCNN_ELU: return 6;
+    case PYCNN_SELU: return 8;
+    case PYCNN_GELU: return 2 * (4 * 750 + 10);
+    case PYCNN_GELU_TANH: return 2 * (6 * 750 + 10);
+    case PYCNN_SILU: return 760;
+    case PYCNN_SOFTPLUS: return 12;
+    default: return 0;
+    }
+}
+
+/* dL/dz from d = dL/da where only exact operations are promised, else NaN; a in place of z. */
+static double exact_derivative(int activation, double d, double a)
+{
+    switch (activation) {
+    case PYCNN_LINEAR: return d;
+    case PYCNN_SIGMOID: return d * (a * (1 - a));
+    case PYCNN_RELU: return a > 0 ? d : 0;
+    case PYCNN_TANH: return d * fma(-a, a, 1);
+    case PYCNN_LEAKY_RELU: return a > 0 ? d : LEAKY_SLOPE * d;
+    case PYCNN_ELU: return d * (a > 0 ? 1 : a + 1);
+    case PYCNN_SELU: return d * (a > 0 ? SELU_SCALE : a + SELU_SCALE_ALPHA);
+    case PYCNN_SOFTSIGN: return d * ((1 - fabs(a)) * (1 - fabs(a)));
+    case PYCNN_HARD_SIGMOID: return a > 0 && a < 1 ? d * (1.0 / 6) : 0;
+    case PYCNN_HARD_TANH: return fabs(a) < 1 ? d : 0;
+    default: return NAN;
+    }
+}
+
+/* How far the derivative may be from its plain twin, in roundoffs of d. */
+static double derivative_bound(int activation)
+{
+    switch (activation) {
+    case PYCNN_TANH: return 3;
+    case PYCNN_GELU: return 20;
+    case PYCNN_GELU_TANH: return 60; /* of an exponent u, of terms up to some 5 */
+    case PYCNN_SILU: return 20;
+    case PYCNN_SOFTPLUS: return 6;
     default: return 0;
     }
 }
@@ -440,14 +480,17 @@ static double activation_bound(int activation, size_t units)
 static void test_activation(const kernel_table *kernels, int activation, size_t units,
                             size_t stride)
 {
-    static slot z_slot, a_slot, plain_slot, delta_slot, back_slot, plain_back_slot;
+    static slot z_slot, from_slot, a_slot, plain_slot, delta_slot, back_slot, plain_back_slot;
     const activation_ops *ops = &kernels->activations[activation];
     const activation_ops *plain_ops = &pycnn_activations[activation];
     const size_t count = round_up(units * stride, kernels->lanes); /* room for whole vectors */
     AT("%s %s %zux%zu", kernels->name, activation_names[activation], units, stride);
     double *z = place_logits(&z_slot, count, stride), *a = place(&a_slot, count);
     double *plain = place(&plain_slot, count);
+    const double *from = place_copy(&from_slot, z, count);
+    check(ops->from_z == plain_ops->from_z, "of one mind");
     ops->forward(a, z, units, stride);
+    from = ops->from_z ? from : a;
     plain_ops->forward(plain, z, units, stride);
     bool near_plain = true;
     for (size_t i = 0; i < units * stride; i++) {
@@ -463,8 +506,8 @@ static void test_activation(const kernel_table *kernels, int activation, size_t 
     const double *delta = place_random(&delta_slot, count, -1, 1);
     double *back = place_copy(&back_slot, delta, count);
     double *plain_back = place_copy(&plain_back_slot, delta, count);
-    ops->backward(back, a, units, stride);
-    plain_ops->backward(plain_back, a, units, stride);
+    ops->backward(back, from, units, stride);
+    plain_ops->backward(plain_back, from, units, stride);
     near_plain = true;
     for (size_t i = 0; i < stride; i++) {
         double mean = 0, terms = 0; /* of softmax */
@@ -475,13 +518,14 @@ static void test_activation(const kernel_table *kernels, int activation, size_t 
         for (size_t j = 0; j < units; j++) {
             const size_t at = j * stride + i;
             const double d = delta[at], f = a[at];
-            const double exact[] = {d, d * (f * (1 - f)), f > 0 ? d : 0, d * fma(-f, f, 1),
-                                    f * (d - mean)};
-            const double bound[] = {0, 0, 0, 3 * ROUNDOFF * fabs(d),
-                                    (double)(2 * units + 4) * ROUNDOFF * fabs(f) *
-                                        (fabs(d) + terms)};
-            near_plain &= near_enough("derivative", back[at], plain_back[at], bound[activation]);
-            near_plain &= same_bits(&back[at], &exact[activation], 1) || isnan(exact[activation]);
+            double exact = exact_derivative(activation, d, f);
+            double bound = derivative_bound(activation) * ROUNDOFF * fabs(d);
+            if (activation == PYCNN_SOFTMAX) {
+                exact = f * (d - mean);
+                bound = (double)(2 * units + 4) * ROUNDOFF * fabs(f) * (fabs(d) + terms);
+            }
+            near_plain &= near_enough("derivative", back[at], plain_back[at], bound);
+            near_plain &= same_bits(&back[at], &exact, 1) || isnan(exact);
         }
     }
     check(near_plain, "the derivative, to the bit");
@@ -490,7 +534,9 @@ static void test_activation(const kernel_table *kernels, int activation, size_t 
 
 /* ---------------------------------------------------------------- losses */
 
-static const char *const loss_names[] = {"mse", "binary", "categorical"};
+static const char *const loss_names[] = {"mse",   "binary",   "categorical",
+                                         "mae",   "huber",    "poisson",
+                                         "hinge", "quantile", "kl_divergence"};
 
 static void test_loss(const kernel_table *kernels, int loss, size_t units, size_t stride, bool hard)
 {
@@ -500,14 +546,16 @@ static void test_loss(const kernel_table *kernels, int loss, size_t units, size_
        hard ? "0 or 1" : "any");
     const size_t count = round_up(units * stride, kernels->lanes),
                  row = round_up(stride, kernels->lanes);
-    const int activation = pycnn_loss_activation(loss);
+    const int needed = pycnn_loss_activation(loss);
+    const int activation = loss == PYCNN_POISSON ? PYCNN_SOFTPLUS : MAX(needed, PYCNN_LINEAR);
     double *z = place_random(&z_slot, count, -30, 30), *a = place(&a_slot, count);
     double *y = place_random(&y_slot, count, 0, 1);
     for (size_t i = 0; hard && i < count; i++) {
         y[i] = y[i] < 0.3;
     }
-    pycnn_activations[activation < 0 ? PYCNN_LINEAR : activation].forward(a, z, units, stride);
-    const loss_inputs in = {z, a, y, units, stride};
+    z[0] = loss == PYCNN_POISSON && stride > 1 ? -800 : z[0]; /* a = 0 */
+    pycnn_activations[activation].forward(a, z, units, stride);
+    const loss_inputs in = {z, a, y, units, stride, 0.25};
     const loss_outputs out = {place(&loss_slot, row), place(&correct_slot, row),
                               place(&delta_slot, count)};
     const loss_outputs plain = {place(&plain_loss_slot, row), place(&plain_correct_slot, row),
@@ -516,21 +564,27 @@ static void test_loss(const kernel_table *kernels, int loss, size_t units, size_
     pycnn_losses[loss](&plain, &in);
     bool near_plain = true, exact = true;
     for (size_t i = 0; i < stride; i++) {
-        double squares = 0, y_sum = 0;
+        double squares = 0, y_sum = 0, terms = plain.loss[i];
         for (size_t j = 0; j < units; j++) {
             const double error = a[j * stride + i] - y[j * stride + i];
             squares = fma(0.5 * error, error, squares);
             y_sum += y[j * stride + i];
+            if (loss == PYCNN_POISSON || loss == PYCNN_KL_DIVERGENCE) { /* signs differ */
+                const double of = loss == PYCNN_POISSON ? a[j * stride + i] : y[j * stride + i];
+                terms += 2 * y[j * stride + i] * fabs(log(MAX(of, LEAST_FOR_LOG)));
+            }
         }
         exact &= loss != PYCNN_MSE || same_bits(&out.loss[i], &squares, 1);
         exact &= out.correct[i] == plain.correct[i];
-        /* All terms of a loss are positive. */
+        /* All terms of a loss are positive, but for two losses. */
         near_plain &= near_enough(loss_names[loss], out.loss[i], plain.loss[i],
-                                  (double)(2 * units + 10) * ROUNDOFF * plain.loss[i]);
+                                  (double)(2 * units + 10) * ROUNDOFF * terms);
         for (size_t j = 0; j < units; j++) {
             const size_t at = j * stride + i;
             /* delta is a difference of two terms, each at most a + y in sum. */
-            const double bound = 10 * ROUNDOFF * (fabs(a[at]) * MAX(1, y_sum) + y[at]);
+            double bound = 10 * ROUNDOFF * (fabs(a[at]) * MAX(1, y_sum) + y[at]);
+            bound = loss == PYCNN_POISSON ? 4 * ROUNDOFF * (1 + y[at] / MAX(a[at], LEAST_FOR_LOG))
+                                          : bound;
             near_plain &= near_enough("delta", out.delta[at], plain.delta[at], bound);
         }
     }
