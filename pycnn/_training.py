@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pycnn import _random, losses
+from pycnn import _lbfgs, _random, losses
 from pycnn.backend.interface import NotFiniteError, Totals, TrainingState
 from pycnn.exceptions import DivergedError
+from pycnn.optimizers import LBFGS
 from pycnn.schedules import Constant
 
 if TYPE_CHECKING:
@@ -58,8 +59,12 @@ def run(
     """Train for `epochs` epochs, appending to ``network.history``."""
     history = network.history
     assert history is not None
+    if isinstance(optimizer, LBFGS):
+        whole_batch = _lbfgs.Training(network, data, optimizer)
+    else:
+        whole_batch = None
+        progress_of = _Optimization(network, optimizer, data.rows, batch_size, epochs)
     pace = _Pace()
-    progress_of = _Optimization(network, optimizer, data.rows, batch_size, epochs)
     # Epochs between which there is nothing to do go to the backend together.
     alone = bool(callbacks) or validation is not None
     block = 1 if alone else max(1, ORDER_ENTRIES // data.rows)
@@ -69,16 +74,32 @@ def run(
         while history.epochs < epochs and not network.stop_training:
             for callback in callbacks:
                 callback.on_epoch_begin(network, history.epochs + 1)
-            count = min(block, epochs - history.epochs)
-            order = None
-            if shuffle:
-                order = _random.permutations(network.seed, network.epochs_trained, count, data.rows)
-            state = progress_of.next_state(count, order)
-            _Block(network, data, state, progress_of, pace, validation, bar).run()
+            if whole_batch is not None:
+                _record(network, whole_batch.run_epoch(), validation)
+                bar.show(history, 0.0)
+            else:
+                count = min(block, epochs - history.epochs)
+                order = None
+                if shuffle:
+                    order = _random.permutations(
+                        network.seed, network.epochs_trained, count, data.rows
+                    )
+                state = progress_of.next_state(count, order)
+                _Block(network, data, state, progress_of, pace, validation, bar).run()
             for callback in callbacks:
                 callback.on_epoch_end(network, history.epochs, _last(history))
         for callback in callbacks:
             callback.on_train_end(network)
+
+
+def _record(network: Network, logs: dict[str, float], validation: Data | None) -> None:
+    """Put a finished epoch into the history."""
+    if validation is not None:
+        scores = network._score(validation)
+        logs |= {f"val_{key}": value for key, value in scores.items()}
+    assert network.history is not None
+    network.history.append(logs)
+    network.epochs_trained += 1
 
 
 def _last(history: History) -> dict[str, float]:
@@ -193,11 +214,7 @@ class _Block:
             if state.norms is not None:
                 steps = self.optimization.steps_per_epoch
                 logs["gradient_norm"] = float(state.norms[self.recorded]) / steps
-            if self.validation is not None:
-                scores = network._score(self.validation)
-                logs |= {f"val_{key}": value for key, value in scores.items()}
-            self.history.append(logs)
-            network.epochs_trained += 1
+            _record(network, logs, self.validation)
             self.recorded += 1
         self.bar.show(self.history, state.position / self.data.rows)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pycnn import _data, _random, _training, backend, losses, optimizers
+from pycnn import _data, _lbfgs, _random, _training, backend, losses, optimizers
 from pycnn._checks import check_real
 from pycnn.backend.interface import Data, LayerSpec, Totals
 from pycnn.callbacks import as_callbacks
@@ -611,6 +611,8 @@ class Network:
                 weighted, validation = weighted.take(keep), data.take(held_out)
             if not np.isfinite(self._theta).all():
                 raise DataError("the network's parameters are not finite: training cannot start")
+            if isinstance(optimizer, optimizers.LBFGS):
+                _lbfgs.check(self, weighted.rows, batch_size, hooks)
             self.classes = targets.classes
             self.stop_training = False
             self.learning_rate_factor = 1.0
