@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # One bit generator for each use, so that none disturbs another.
 INITIAL_PARAMETERS, SHUFFLING, SPLITTING = range(3)
+DIAGNOSING = 16  # those above count on
 
 
 def fresh_seed() -> int:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pycnn import _data, _lbfgs, _random, _training, backend, losses, optimizers
-from pycnn._checks import check_real
+from pycnn import _advice, _data, _diagnosis, _lbfgs, _random, _training, backend, losses, optimizers
+from pycnn._checks import check_bool, check_real
 from pycnn.backend.interface import Data, LayerSpec, Totals
 from pycnn.callbacks import as_callbacks
 from pycnn.exceptions import (
@@ -488,6 +488,9 @@ class Network:
             If an argument is not valid.
         """
         data, _ = self._prepare(X, y)
+        return self._trace(data)
+
+    def _trace(self, data: Data) -> Trace:
         m = data.rows
         units = [layer.units for layer in self.layers]
         ends = np.cumsum(units) * m
@@ -534,6 +537,7 @@ class Network:
         shuffle: bool = True,
         callbacks: Iterable[Any] | None = None,
         progress: bool | None = None,
+        diagnose: bool = False,
     ) -> History:
         """Train by mini-batch gradient descent, on from where the parameters stand.
 
@@ -568,6 +572,9 @@ class Network:
             See `pycnn.callbacks`.
         progress : bool, optional
             Whether to show a progress bar (extra ``progress``); by default when interactive.
+        diagnose : bool, default False
+            Whether to measure each layer's gradient and activations after each epoch, on at most
+            256 of the rows; see `History`. Layers that do not learn are warned of.
 
         Returns
         -------
@@ -584,6 +591,14 @@ class Network:
             If the network is being trained already.
         KeyboardInterrupt
             On Ctrl-C, with the parameters of the last finished step.
+
+        Warns
+        -----
+        DataWarning
+            Once, and before anything has changed, where inputs are not scaled, targets are out of
+            the output's reach, the loss does not fit them, or a batch is larger than the data.
+        LayerWarning
+            With `diagnose`, where units are dead or saturated, or gradients vanish or explode.
         """
         epochs = check_size(epochs, "epochs")
         if batch_size is not None:
@@ -591,6 +606,7 @@ class Network:
         optimizer = optimizers.get(optimizer)
         hooks = as_callbacks(callbacks)
         progress = _training.wants_bar(progress)
+        diagnose = check_bool(diagnose, "diagnose")
         validation_split = _data.check_share(validation_split)
         if validation_data is not None and validation_split:
             raise DataError("give validation_data or validation_split, not both")
@@ -613,6 +629,9 @@ class Network:
                 raise DataError("the network's parameters are not finite: training cannot start")
             if isinstance(optimizer, optimizers.LBFGS):
                 _lbfgs.check(self, weighted.rows, batch_size, hooks)
+            _advice.check_fit(self, weighted, batch_size)
+            if diagnose:
+                hooks = [_diagnosis.Diagnosis(weighted, self.seed), *hooks]
             self.classes = targets.classes
             self.stop_training = False
             self.learning_rate_factor = 1.0
