@@ -10,7 +10,7 @@ import math
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +19,9 @@ from pycnn.exceptions import DataWarning, LayerWarning
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pycnn.backend.interface import Array, Data
+    from numpy.typing import NDArray
+
+    from pycnn.backend.interface import Data
     from pycnn.exceptions import PycnnWarning
     from pycnn.network import Network
 
@@ -122,7 +124,7 @@ def _check_inputs(data: Data) -> None:
     )
 
 
-def _check_targets(network: Network, y: Array) -> None:
+def _check_targets(network: Network, y: NDArray[Any]) -> None:
     activation, loss = network.layers[-1].activation, network.loss
     if activation not in _RANGES:
         return

@@ -173,7 +173,7 @@ def _draw_layers(
         axes.set_ylabel(MEASURES[measure])
         if "share" in measure:
             axes.set_ylim(-0.02, 1.02)
-        elif measure == "gradient_norm" and _spread(axes) > LOG_RATIO:
+        elif measure == "gradient_norm" and _spread(_by_layer(history, measure)) > LOG_RATIO:
             axes.set_yscale("log", nonpositive="mask")
         elif measure != "activation_mean":
             axes.set_ylim(bottom=0)
@@ -187,9 +187,9 @@ def _draw_layers(
     )
 
 
-def _spread(axes: Axes) -> float:
-    """Return the ratio of the largest to the least value above 0 of all curves."""
-    values = [value for line in axes.lines for value in line.get_ydata() if value > 0]
+def _spread(curves: Mapping[int, Sequence[float]]) -> float:
+    """Return the ratio of the largest to the least of all values above 0."""
+    values = [value for curve in curves.values() for value in curve if value > 0]
     return max(values) / min(values) if values else 1.0
 
 
