@@ -34,6 +34,11 @@ link_args += os.environ.get("PYCNN_LDFLAGS", "").split()
 
 ffi = FFI()
 ffi.cdef(declarations.group(1))
+# A loss that is a Python function, called by the core.
+ffi.cdef(
+    'extern "Python" int pycnn_call_loss(void *, double *, double *, const double *, const double *,'
+    " size_t, size_t);"
+)
 ffi.set_source(
     "pycnn._native",
     '#include "pycnn.h"\n',

@@ -104,8 +104,10 @@ class _Optimization:
     def next_state(self, count: int, order: Any) -> TrainingState:
         """Return the state of the next `count` epochs."""
         rate = self.rates(self.step, 1)[0]
+        network = self.network
+        masks = _random.masks(network.seed, network.epochs_trained, count)
         return TrainingState(
-            count, self.batch_size, rate, order, self.spec, self.slots, self.updates
+            count, self.batch_size, rate, order, self.spec, self.slots, self.updates, masks
         )
 
     def rates(self, step: int, count: int) -> Array:
@@ -146,7 +148,7 @@ class _Block:
         self.network, self.data, self.state = network, data, state
         self.optimization = optimization
         self.pace, self.validation, self.bar = pace, validation, bar
-        self.theta: Array = network.parameters
+        self.theta: Array = network._theta
         self.recorded = 0  # epochs of this block that are in the history
         assert network.history is not None
         self.history = network.history

@@ -700,7 +700,9 @@ class CSVLogger(_Stateful):
         self.separator = _check_text(separator, "separator")
         printable = separator == "\t" or separator.isprintable()
         if len(separator) != 1 or not printable or separator.isalnum() or separator in "\"'+-._":
-            raise DataError(f"separator must be one character such as ',' or ';', got {separator!r}")
+            raise DataError(
+                f"separator must be one character such as ',' or ';', got {separator!r}"
+            )
         self._columns: list[str] | None = None
 
     def on_train_begin(self, network: Network) -> None:
@@ -831,7 +833,9 @@ def _tensorboardx() -> Any:
     try:
         return importlib.import_module("tensorboardX")
     except ImportError as error:
-        raise ImportError("TensorBoard needs tensorboardX: pip install 'pycnn[tensorboard]'") from error
+        raise ImportError(
+            "TensorBoard needs tensorboardX: pip install 'pycnn[tensorboard]'"
+        ) from error
 
 
 # ------------------------------------------------------------------ functions of one's own

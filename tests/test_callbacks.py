@@ -373,9 +373,7 @@ def test_terminate_on_nan_sees_a_validation_loss_that_overflows(backend):
 
 def test_a_training_loss_that_is_not_finite_still_raises(backend):
     with pytest.raises(DivergedError):
-        make_network(backend).fit(
-            X, Y, epochs=9, optimizer=SGD(1e200), callbacks=TerminateOnNaN()
-        )
+        make_network(backend).fit(X, Y, epochs=9, optimizer=SGD(1e200), callbacks=TerminateOnNaN())
 
 
 # ------------------------------------------------------------------ learning rate
@@ -459,7 +457,10 @@ def test_a_checkpoint_is_saved_every_few_epochs(backend, saved, tmp_path):
     net, thetas = make_network(backend), []
     checkpoint = ModelCheckpoint(tmp_path / "new" / "{epoch:03d}-{loss:.3f}", every=2)
     history = net.fit(
-        X, Y, epochs=5, callbacks=[checkpoint, lambda n, e, logs: thetas.append(n.parameters.copy())]
+        X,
+        Y,
+        epochs=5,
+        callbacks=[checkpoint, lambda n, e, logs: thetas.append(n.parameters.copy())],
     )
     paths = [str(tmp_path / "new" / f"{n:03d}-{history['loss'][n - 1]:.3f}") for n in (2, 4)]
     assert saved == [(path, True) for path in paths]

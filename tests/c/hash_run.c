@@ -173,7 +173,7 @@ static uint64_t train(const run *r, pycnn_threads *threads, uint64_t seed)
     pycnn_workspace_set_threads(ws, threads);
 
     uint64_t hash = HASH_START;
-    succeed(pycnn_gradients(&sums, b.grad, net, ws, b.theta, &b.data)); /* piece by piece */
+    succeed(pycnn_gradients(&sums, b.grad, net, ws, b.theta, &b.data, NULL)); /* piece by piece */
     hash = hash_of(hash, b.grad, b.parameters);
     hash = hash_of(hash, &sums.loss, 1);
 
