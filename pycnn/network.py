@@ -654,6 +654,12 @@ class Network:
                 weighted, validation = weighted.take(keep), data.take(held_out)
             if not np.isfinite(self._theta).all():
                 raise DataError("the network's parameters are not finite: training cannot start")
+            batch_size = min(batch_size or weighted.rows, weighted.rows)
+            if batch_size == 1 and self._statistics.size:
+                raise DataError(
+                    "batch_size must be at least 2 for BatchNorm: one sample has no variance; "
+                    "LayerNorm normalizes samples one by one"
+                )
             self.classes = targets.classes
             self.stop_training = False
             self.learning_rate_factor = 1.0
@@ -662,7 +668,7 @@ class Network:
                 self,
                 weighted,
                 epochs=epochs,
-                batch_size=min(batch_size or weighted.rows, weighted.rows),
+                batch_size=batch_size,
                 optimizer=optimizer,
                 shuffle=shuffle,
                 validation=validation,
@@ -709,6 +715,22 @@ class Network:
         weight = validation_data[2] if len(validation_data) == 3 else None
         weight = _data.as_weights(weight, "validation sample_weight", len(x))
         return Data(x, targets.y, weight)
+
+    def folded(self) -> Network:
+        """Return a network for prediction that gives the same outputs with fewer layers.
+
+        In prediction a `BatchNorm` is ``scale * a + shift``: it becomes part of the linear `Dense`
+        before it or, where its own activation is linear, of the `Dense` behind it. `Dropout` layers
+        are left out. A `BatchNorm` between two other activations stays.
+
+        Returns
+        -------
+        Network
+            A new one; trained further it would not be normalized.
+        """
+        from pycnn._folding import folded
+
+        return folded(self)
 
     # -------------------------------------------------------------- keeping it
 
