@@ -34,11 +34,10 @@ link_args += os.environ.get("PYCNN_LDFLAGS", "").split()
 
 ffi = FFI()
 ffi.cdef(declarations.group(1))
-# A loss that is a Python function, called by the core.
-ffi.cdef(
-    'extern "Python" int pycnn_call_loss(void *, double *, double *, const double *, const double *,'
-    " size_t, size_t);"
-)
+# A loss that is a Python function: pycnn/backend/c.py defines what the core calls.
+loss_type = re.search(r"typedef int pycnn_loss_function(\(.*?\);)", declarations.group(1), re.S)
+assert loss_type is not None
+ffi.cdef(f'extern "Python" int pycnn_call_loss{loss_type.group(1)}')
 ffi.set_source(
     "pycnn._native",
     '#include "pycnn.h"\n',

@@ -328,4 +328,4 @@ def boundary(loss: str) -> float:
 
 def estimates_the_mean(loss: str) -> bool:
     """Tell whether outputs are to be near the targets, so that R^2 is a score."""
-    return not is_classification(loss) and loss != "quantile"
+    return not is_classification(loss) and loss not in ("quantile", "custom")

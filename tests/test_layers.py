@@ -1,4 +1,4 @@
-"""Dropout, the normalizations and max-norm: both backends, formulas, PyTorch, and their mistakes."""
+"""Dropout, the normalizations, max-norm: both backends, formulas, PyTorch, and their mistakes."""
 
 import copy
 import pickle
