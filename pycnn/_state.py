@@ -26,9 +26,8 @@ if TYPE_CHECKING:
 
 # The sums over an unfinished epoch: `Totals`, and that of the gradients' norms.
 RUNNING = len(Totals._fields) + 1
-# Counts in a file may be as large as integers that a float64 can hold; whatever counts faster than
-# once a nanosecond would take months to get there.
-LARGEST_COUNT = 1 << 53
+# Counts in a file: more than anybody reaches, and few enough to be multiplied.
+LARGEST_COUNT = 1 << 40
 
 
 class Training(NamedTuple):
