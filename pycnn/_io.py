@@ -189,7 +189,9 @@ def _check_state(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) 
             parts.append(tensor.ravel())
         fan_in = layer.units
     parameters = np.concatenate(parts)
-    of_training = {name: tensors.pop(name) for name in list(tensors) if name.startswith("training.")}
+    of_training = {
+        name: tensors.pop(name) for name in list(tensors) if name.startswith("training.")
+    }
     if tensors:
         raise ValueError(f"unexpected tensors: {', '.join(tensors)}")
     if _checksum(expected, parameters, of_training) != stated:

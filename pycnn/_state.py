@@ -40,7 +40,7 @@ class Training(NamedTuple):
     settings: dict[str, Any]  # what has to be the same to go on, as plain data
     history: History  # may have later epochs too
     slots: Array
-    theta: Array | None = None  # None: the network's own
+    theta: Array | None = None  # None: wherever the network is, for `partial_fit`
     epoch: int = 0  # finished epochs of this training
     position: int = 0  # samples of the next epoch that are done
     running: Array = np.zeros(RUNNING)  # the sums over these
@@ -52,28 +52,33 @@ class Training(NamedTuple):
     callbacks: Sequence[dict[str, Any] | None] = ()
 
     def plain(self, theta: Array) -> dict[str, Any]:
-        """Return it as plain data, for a network whose parameters are `theta`."""
+        """Return it as plain data, without what a network with parameters `theta` has itself."""
         values = self._asdict()
-        values["history"] = {name: list(v[: self.epoch]) for name, v in self.history.items()}
+        values["history"] = dict(_cut(self.history, self.epoch))
         if self.theta is not None and _same_bits(self.theta, theta):
             values["theta"] = None
         return values
 
     @classmethod
-    def from_plain(cls, values: Mapping[str, Any]) -> Training:
+    def from_plain(cls, values: Mapping[str, Any], theta: Array) -> Training:
         """Return what `plain` has described; it shares no memory that training changes."""
-        history = _history(values["history"], values["epoch"])
-        return cls(**{**values, "history": history, "slots": values["slots"].copy()})
+        changed: dict[str, Any] = {"slots": values["slots"].copy()}
+        if values["settings"]["by"] == "fit" and values["theta"] is None:
+            changed["theta"] = theta.copy()
+        epochs = max(map(len, values["history"].values()), default=0)
+        changed["history"] = _cut(values["history"], epochs)
+        return cls(**{**values, **changed})
 
 
 def _same_bits(a: Array, b: Array) -> bool:
     return np.array_equal(a.view(np.uint64), b.view(np.uint64))
 
 
-def _history(values: Mapping[str, list[Any]], epochs: int) -> History:
+def _cut(values: Mapping[str, list[Any]], epochs: int) -> History:
+    """Return a history of the first so many epochs."""
     history = History()
     history.epochs = epochs
-    history._values = {name: list(v[:epochs]) for name, v in values.items()}
+    history._values = {name: list(v[:epochs]) for name, v in values.items() if v[:epochs]}
     return history
 
 
@@ -155,7 +160,7 @@ class Keeper:
             network.learning_rate_factor = 1.0
             network.history = History()
         else:
-            network.history = _history(training.history, training.epoch)
+            network.history = _cut(training.history, training.epoch)
             self.pending = training.pending
             self.optimization.take_up(training._replace(slots=training.slots.copy()))
             self._put_back(training)
@@ -166,8 +171,7 @@ class Keeper:
 
     def _put_back(self, training: Training) -> None:
         network = self.network
-        if training.theta is not None:
-            network._theta[:] = training.theta
+        network._theta[:] = training.theta
         network.epochs_trained = training.epochs_trained
         network.learning_rate_factor = training.learning_rate_factor
 
@@ -208,8 +212,7 @@ class Keeper:
             or training.pending > len(self.callbacks)
         ):
             raise DataError("resume=True: the training state does not fit its own settings")
-        theta = self.network._theta if training.theta is None else training.theta
-        if not np.isfinite(theta).all():
+        if training.theta is None or not np.isfinite(training.theta).all():
             raise DataError("the training state's parameters are not finite")
         _callbacks.restore_states(self.callbacks, training.callbacks)
 
@@ -258,7 +261,11 @@ def _pack_callback(
     if state is None:
         return None
     arrays = [key for key, value in state.items() if isinstance(value, np.ndarray)]
-    numbers = {key: value for key, value in state.items() if key not in arrays}
+    numbers = {
+        key: value.item() if isinstance(value, np.generic) else value
+        for key, value in state.items()
+        if key not in arrays
+    }
     try:
         if json.loads(json.dumps(numbers, allow_nan=False)) != numbers:
             raise ValueError("keys must be strings, and sequences lists")

@@ -136,7 +136,9 @@ def run_one(
     done = 0
     try:
         bar = _Bar(1, False)
-        _Block(network, data, state, optimization, _Pace(), None, bar, None, history).run()
+        block = _Block(network, data, state, optimization, _Pace(), None, bar, None, history)
+        block.first_epoch = before.epoch + 1  # of all calls, also those without a history
+        block.run()
         done = 1
     finally:
         network._training = before._replace(epoch=before.epoch + done, updates=state.updates)

@@ -899,7 +899,7 @@ class Network:
         self.epochs_trained = state["epochs_trained"]
         self.metadata = copy.deepcopy(state["metadata"])
         if state.get("training") is not None:
-            self._training = Training.from_plain(state["training"])
+            self._training = Training.from_plain(state["training"], self._theta)
             self.stop_training = self._training.stopped
             self.learning_rate_factor = self._training.learning_rate_factor
 

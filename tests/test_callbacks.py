@@ -175,9 +175,7 @@ def test_auto_mode_knows_losses_and_scores(monitor, best):
 
 @pytest.mark.parametrize("monitor", ["val_gain", "", "valloss", "glossy"])
 def test_auto_mode_asks_where_it_cannot_tell(monitor):
-    with pytest.raises(
-        DataError, match=r"'auto' cannot tell .* give mode='min' or mode='max'"
-    ):
+    with pytest.raises(DataError, match=r"'auto' cannot tell .* give mode='min' or mode='max'"):
         EarlyStopping(monitor)
     assert EarlyStopping(monitor, mode="max").mode == "max"
 
@@ -513,9 +511,7 @@ def test_the_state_in_a_checkpoint_has_its_own_epoch(tmp_path):
 def test_a_field_that_is_not_in_the_logs_is_noticed_after_the_first_epoch(backend, tmp_path):
     net = make_network(backend)
     checkpoint = ModelCheckpoint(tmp_path / "{epoch}-{val_loss}", every=100)
-    with pytest.raises(
-        UnknownNameError, match=r"path of ModelCheckpoint .* loss, epoch; got 'v"
-    ):
+    with pytest.raises(UnknownNameError, match=r"path of ModelCheckpoint .* loss, epoch; got 'v"):
         net.fit(X, Y, epochs=200, callbacks=checkpoint)
     assert net.history.epochs == 1
 

@@ -270,7 +270,7 @@ def test_ctrl_c_anywhere_in_an_epoch_or_a_block_of_epochs(
 def test_a_real_ctrl_c_is_mended(backend):
     rows = 40_000
     inputs, targets = np.resize(X, (rows, 3)), np.resize(Y, rows)
-    options = {"epochs": 2, "optimizer": Adam(0.001), "batch_size": 4}
+    options = {"epochs": 2, "optimizer": Adam(0.001), "batch_size": 4 if backend == "c" else 64}
     whole, net = make_network(backend), make_network(backend)
     whole.fit(inputs, targets, **options)
     start = net.parameters.tobytes()
@@ -545,7 +545,7 @@ class Counter(Callback):
         self.seen = {"n": 0, "text": "a", "list": [[1, 2.5], None], "array": np.arange(3)}
 
     def on_epoch_end(self, network, epoch, logs):
-        self.seen["n"] += 1
+        self.seen["n"] = np.int64(self.seen["n"] + 1)
         self.seen["array"] = self.seen["array"] + 1
         self.seen["list"].append(epoch)
 
@@ -558,7 +558,7 @@ class Counter(Callback):
 
 @pytest.mark.parametrize(
     "array",
-    [np.arange(3), np.ones((2, 0), np.float32), np.array(True), np.arange(4, dtype=">i2")],
+    [np.arange(3), np.ones((2, 0), np.float32), np.array([True]), np.arange(4, dtype=">i2")],
     ids=str,
 )
 def test_states_of_ones_own_come_back(backend, tmp_path, array):
@@ -769,7 +769,7 @@ REFUSED_BY_LOAD = [
     *(value("stopped", new) for new in (None, 0, "no", [])),
     *(value("learning_rate_factor", new) for new in (None, "1", True, float("nan"), [], 10**400)),
     *(value("history", new) for new in (None, 5, [5], ["loss", "loss"], ["x"], [], {})),
-    *(value("callbacks", new) for new in (None, 5, [5], [{}], [None], [{"plain": {}}])),
+    *(value("callbacks", new) for new in (None, 5, [5], [{}], [None], [], [{"plain": {}}])),
     value("callbacks", [{"plain": [], "arrays": []}]),
     value("callbacks", [{"plain": {"best_parameters": 1}, "arrays": ["best_parameters"]}]),
     value("callbacks", [{"plain": {}, "arrays": ["best_parameters", "best_parameters"]}]),
@@ -809,7 +809,6 @@ def short_best(description, tensors):
 REFUSED_BY_FIT = [
     *(value("position", count) for count in (3, 25, 1 << 40)),
     value("pending", 2),
-    value("callbacks", []),
     tensor("slots", np.zeros((1, THETA))),
     tensor("slots", np.zeros((3, THETA))),
     tensor("slots", np.zeros((2, THETA - 1))),
