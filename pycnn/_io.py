@@ -1,6 +1,7 @@
 """Model files: safetensors, data only.
 
-Tensors ``layers.1.W``, ``layers.1.b``, ...; all else is JSON in the file's metadata, with a
+Tensors ``layers.1.W``, ``layers.1.b``, ... (of the normalizations ``gamma``, ``beta``, and what
+training has counted); all else is JSON in the file's metadata, with a
 checksum over both.
 """
 
@@ -89,7 +90,7 @@ def save(network: Network, path: str | os.PathLike[str], training_state: bool) -
             raise DataError("training_state=True needs a network that has been trained")
         state["training"], of_training = _state.pack(training)
     state["classes"] = _pack_classes(state["classes"])
-    del state["backend"]
+    del state["backend"], state["loss_function"]
     description = {"format": FORMAT, "version": __version__, **state}
     if not isinstance(description["metadata"], dict):
         raise DataTypeError(f"metadata must be a dict, got {description['metadata']!r}")
@@ -100,12 +101,11 @@ def save(network: Network, path: str | os.PathLike[str], training_state: bool) -
             raise ValueError("keys must be strings, and sequences lists")
     except (TypeError, ValueError, RecursionError) as error:
         raise DataTypeError(f"metadata must hold plain data that JSON can keep: {error}") from None
-    tensors = of_training
-    at = 0
-    for number, layer in enumerate(network.layers, start=1):
-        for name, view in (("W", layer.W), ("b", layer.b)):
-            tensors[f"layers.{number}.{name}"] = parameters[at : at + view.size].reshape(view.shape)
-            at += view.size
+    tensors = of_training | {
+        f"layers.{number}.{name}": view.copy()
+        for number, layer in enumerate(network.layers, start=1)
+        for name, view in layer.tensors.items()
+    }
     write_whole(Path(path), to_bytes(tensors, {"pycnn": text}))
 
 
@@ -180,20 +180,26 @@ def _check_state(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) 
     inputs = check_size(description["inputs"], "inputs")
     layers = [from_config(config) for config in description["layers"]]
     loss = losses.from_config(description["loss"], layers[-1].activation)
-    parts, fan_in = [], inputs
+    parts: list[NDArray[np.float64]] = []
+    statistics: list[NDArray[np.float64]] = []
+    fan_in = inputs
     for number, layer in enumerate(layers, start=1):
-        for name, shape in (("W", (layer.units, fan_in)), ("b", (layer.units,))):
-            tensor = tensors.pop(f"layers.{number}.{name}")
-            if tensor.shape != shape or tensor.dtype != np.float64:
-                raise ValueError(f"layers.{number}.{name} must be float64 of shape {shape}")
-            parts.append(tensor.ravel())
-        fan_in = layer.units
-    parameters = np.concatenate(parts)
+        for into, shapes in (
+            (parts, layer.shapes(fan_in)),
+            (statistics, layer.statistic_shapes(fan_in)),
+        ):
+            for name, shape in shapes.items():
+                tensor = tensors.pop(f"layers.{number}.{name}")
+                if tensor.shape != shape or tensor.dtype != np.float64:
+                    raise ValueError(f"layers.{number}.{name} must be float64 of shape {shape}")
+                into.append(tensor.ravel())
+        fan_in = layer.width(fan_in)
     of_training = {
         name: tensors.pop(name) for name in list(tensors) if name.startswith("training.")
     }
     if tensors:
         raise ValueError(f"unexpected tensors: {', '.join(tensors)}")
+    parameters = np.concatenate(parts + statistics)
     if _checksum(expected, parameters, of_training) != stated:
         raise ValueError("the checksum does not match")
     training = None

@@ -208,8 +208,9 @@ class _Optimization:
         """Return the state of the next `count` epochs."""
         self.factor = self.network.learning_rate_factor
         rate = self.rates(self.step, 1)[0]
+        masks = _random.masks(self.network.seed, self.network.epochs_trained, count)
         state = TrainingState(
-            count, self.batch_size, rate, order, self.spec, self.slots, self.updates
+            count, self.batch_size, rate, order, self.spec, self.slots, self.updates, masks
         )
         state.position, self.position = self.position, 0
         state.steps = state.position // self.batch_size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 import os
 import threading
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from pycnn.exceptions import (
     ShapeError,
 )
 from pycnn.history import History
-from pycnn.layers import Dense, Layer, check_size
+from pycnn.layers import Dense, Dropout, Layer, check_size
 from pycnn.trace import Trace
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class Network:
     layers : sequence of Dense
         The layers 1 ... L; the last is the output layer.
     loss : str or Loss, optional
-        One of `pycnn.losses.LOSSES`, or ``pycnn.losses.Huber(delta)``, ``Quantile(q)``. By default
+        One of `pycnn.losses.LOSSES`, ``pycnn.losses.Huber(delta)``, ``Quantile(q)``, or a function
+        of your own, see `pycnn.losses.Custom`. By default
         what belongs to the output activation: sigmoid -> ``"binary_crossentropy"``, softmax ->
         ``"categorical_crossentropy"``, else ``"mse"``.
     seed : int, optional
@@ -143,7 +145,10 @@ class Network:
     ) -> None:
         """Give the object its attributes, with all parameters zero."""
         self._inputs = inputs
-        self._outputs = layers[-1].units
+        fan_ins = [inputs]
+        for layer in layers:
+            fan_ins.append(layer.width(fan_ins[-1]))
+        self._outputs = fan_ins[-1]
         self._loss = loss
         self.seed = seed
         self.classes: NDArray[Any] | None = None
@@ -158,25 +163,40 @@ class Network:
         specs = [
             LayerSpec(
                 layer.kind,
-                layer.units,
+                layer.width(fan_in),
                 layer.activation,
-                layer.l1 + penalty[0],
-                layer.l2 + penalty[1],
+                layer.l1 + penalty[0] if isinstance(layer, Dense) else 0.0,
+                layer.l2 + penalty[1] if isinstance(layer, Dense) else 0.0,
+                layer.max_norm or 0.0,
+                layer.rate,
+                layer.epsilon,
+                layer.momentum,
             )
-            for layer in layers
+            for layer, fan_in in zip(layers, fan_ins, strict=False)
         ]
-        counts, fan_in = [], inputs
-        for layer in layers:
-            counts.append(layer.parameter_count(fan_in))
-            fan_in = layer.units
-        if sum(counts) > np.iinfo(np.intp).max // 8:
+        counts = [
+            sum(map(math.prod, layer.shapes(fan_in).values()))
+            for layer, fan_in in zip(layers, fan_ins, strict=False)
+        ]
+        kept = [
+            sum(map(math.prod, layer.statistic_shapes(fan_in).values()))
+            for layer, fan_in in zip(layers, fan_ins, strict=False)
+        ]
+        if sum(counts) + sum(kept) > np.iinfo(np.intp).max // 8:
             raise ShapeError(f"a network of {sum(counts)} parameters does not fit into memory")
-        self._plan = self._backend.create_plan(inputs, specs, self.loss, self.loss_parameter or 0.0)
-        self._theta = _aligned_zeros(sum(counts))
-        bound, fan_in, at = [], inputs, 0
-        for layer, count in zip(layers, counts, strict=True):
-            bound.append(layer.bound(self._theta[at : at + count], fan_in))
-            fan_in, at = layer.units, at + count
+        function = self._loss if isinstance(self._loss, losses.Custom) else None
+        self._plan = self._backend.create_plan(
+            inputs, specs, self.loss, self.loss_parameter or 0.0, function
+        )
+        self._theta = _aligned_zeros(sum(counts) + sum(kept))
+        self._parameters = self._theta[: sum(counts)]
+        self._statistics = self._theta[sum(counts) :]
+        bound = []
+        at = behind = 0
+        for layer, fan_in, count, more in zip(layers, fan_ins, counts, kept, strict=False):
+            parts = self._parameters[at : at + count], self._statistics[behind : behind + more]
+            bound.append(layer.bound(*parts, fan_in))
+            at, behind = at + count, behind + more
         self._layers: tuple[Layer, ...] = tuple(bound)
         self._row_predictors: list[RowPredictor] = []  # idle ones
         self._row_shape = (1, self.inputs)
@@ -198,7 +218,7 @@ class Network:
         return self._outputs
 
     @property
-    def layers(self) -> tuple[Layer, ...]:
+    def layers(self) -> tuple[Any, ...]:
         """The layers 1 ... L with their parameters: ``layers[0].W`` is W^[1]."""
         return self._layers
 
@@ -230,11 +250,20 @@ class Network:
     @property
     def parameters(self) -> Array:
         """All parameters theta, flat: W^[1], b^[1], W^[2], ...; the live buffer, not a copy."""
-        return self._theta
+        return self._parameters
 
     @parameters.setter
     def parameters(self, value: ArrayLike) -> None:
-        self._theta[:] = _data.as_values(value, "parameters", self._theta.shape)
+        self._parameters[:] = _data.as_values(value, "parameters", self._parameters.shape)
+
+    @property
+    def statistics(self) -> Array:
+        """What training counts beside: each `BatchNorm`'s mean and variance; the live buffer."""
+        return self._statistics
+
+    @statistics.setter
+    def statistics(self, value: ArrayLike) -> None:
+        self._statistics[:] = _data.as_values(value, "statistics", self._statistics.shape)
 
     def __repr__(self) -> str:
         layers = ", ".join(map(repr, self.layers))
@@ -246,16 +275,18 @@ class Network:
 
     def summary(self) -> None:
         """Print the layers with their shapes and numbers of parameters."""
-        rows = [("layer", "activation", "W", "b", "parameters")]
+        rows = [("layer", "activation", "units", "parameters", "number")]
+        fan_in = self.inputs
         for number, layer in enumerate(self.layers, start=1):
-            count = layer.W.size + layer.b.size
+            shapes = layer.shapes(fan_in)
+            fan_in = layer.units
             rows.append(
                 (
                     f"{number} {layer.kind}",
                     layer.activation,
-                    str(layer.W.shape),
-                    str(layer.b.shape),
-                    f"{count:,}",
+                    f"{layer.units}",
+                    ", ".join(f"{name} {shape}" for name, shape in shapes.items()),
+                    f"{sum(map(math.prod, shapes.values())):,}",
                 )
             )
         widths = [max(len(row[i]) for row in rows) for i in range(5)]
@@ -265,8 +296,8 @@ class Network:
             if number == 0:
                 print("-" * len(left))
         print(
-            f"\n{self.inputs} inputs, {self.outputs} outputs, {self._theta.size:,} parameters "
-            f"({self._theta.nbytes / 1000:,.1f} kB), loss {self.loss}, backend {self.backend}"
+            f"\n{self.inputs} inputs, {self.outputs} outputs, {self._parameters.size:,} parameters "
+            f"({self._parameters.nbytes / 1000:,.1f} kB), loss {self.loss}, backend {self.backend}"
         )
 
     # -------------------------------------------------------------- using it
@@ -446,7 +477,12 @@ class Network:
             return float(w @ ((a - data.y.reshape(a.shape)) ** 2).sum(axis=1))
 
     def gradients(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        training: bool = False,
     ) -> tuple[float, Array]:
         """Return the mean loss and its gradient (lecture, equations 3 and 4).
 
@@ -456,6 +492,9 @@ class Network:
         y : array-like of shape (m,) or (m, n_L)
         sample_weight : array-like of shape (m,), optional
             The mean is then sum_i w_i L_i / sum_i w_i.
+        training : bool, default False
+            Whether the samples are taken as a mini-batch of the next epoch's training: `BatchNorm`
+            normalizes by them, and `Dropout` drops. By default the network is as it predicts.
 
         Returns
         -------
@@ -469,8 +508,9 @@ class Network:
             If an argument is not valid.
         """
         data, _ = self._prepare(X, y, sample_weight)
-        grad = np.empty_like(self._theta)
-        totals = self._backend.gradients(self._plan, self._theta, data, grad)
+        grad = np.empty_like(self._parameters)
+        masks = _random.masks(self.seed, self.epochs_trained, 1) if training else None
+        totals = self._backend.gradients(self._plan, self._theta, data, grad, masks)
         return totals.mean_loss(), grad
 
     def trace(self, X: ArrayLike, y: ArrayLike) -> Trace:
@@ -497,7 +537,7 @@ class Network:
         units = [layer.units for layer in self.layers]
         ends = np.cumsum(units) * m
         z, a, delta = (np.empty(int(ends[-1])) for _ in range(3))
-        grad = np.empty_like(self._theta)
+        grad = np.empty_like(self._parameters)
         totals = self._backend.trace(self._plan, self._theta, data, grad, z, a, delta)
 
         def by_layer(flat: Array) -> list[Array]:
@@ -508,10 +548,15 @@ class Network:
         db: list[Array | None] = [None]
         at = 0
         for layer in self.layers:
-            end = at + layer.W.size
-            dW.append(grad[at:end].reshape(layer.W.shape))
-            at = end + layer.b.size
-            db.append(grad[end:at])
+            if isinstance(layer, Dense):
+                end = at + layer.W.size
+                dW.append(grad[at:end].reshape(layer.W.shape))
+                at = end + layer.b.size
+                db.append(grad[end:at])
+            else:
+                dW.append(None)
+                db.append(None)
+                at += sum(map(math.prod, layer.shapes(layer.units).values()))
         return Trace(
             A=[data.x.T.copy(), *by_layer(a)],
             Z=[None, *by_layer(z)],
@@ -550,8 +595,8 @@ class Network:
         y : array-like of shape (m,) or (m, n_L)
             Targets. For softmax: labels of any dtype (their sorted values become `classes`;
             integers 0 ... n_L - 1 stand for themselves) or one-hot rows. For one sigmoid unit:
-            labels of two classes, or values in [0, 1]. For the hinge loss: labels of two classes, or
-            -1 and 1. For the poisson loss: numbers >= 0.
+            labels of two classes, or values in [0, 1]. For the hinge loss: labels of two classes,
+            or -1 and 1. For the poisson loss: numbers >= 0.
         epochs : int, default 10
             Passes over the data.
         batch_size : int or None, default 32
@@ -630,12 +675,13 @@ class Network:
                 weighted, validation = weighted.take(keep), data.take(held_out)
             if not resume:
                 self._check_finite()
+            batch_size = self._check_batch(batch_size, weighted.rows)
             self.classes = targets.classes
             _training.run(
                 self,
                 weighted,
                 epochs=epochs,
-                batch_size=min(batch_size or weighted.rows, weighted.rows),
+                batch_size=batch_size,
                 optimizer=optimizer,
                 shuffle=shuffle,
                 validation=validation,
@@ -645,6 +691,16 @@ class Network:
             )
             assert self.history is not None
             return self.history
+
+    def _check_batch(self, batch_size: int | None, rows: int) -> int:
+        """Return how many samples a mini-batch has; None stands for all."""
+        batch_size = min(batch_size or rows, rows)
+        if batch_size == 1 and self._statistics.size:
+            raise DataError(
+                "batch_size must be at least 2 for BatchNorm: one sample has no variance; "
+                "LayerNorm normalizes samples one by one"
+            )
+        return batch_size
 
     def _check_finite(self) -> None:
         if not np.isfinite(self._theta).all():
@@ -774,11 +830,12 @@ class Network:
             data = Data(x, targets.y, _data.as_weights(sample_weight, "sample_weight", len(x)))
             self._check_finite()
             _training.check_without_end(chosen)
+            batch_size = self._check_batch(batch_size, data.rows)
             self.classes = targets.classes
             return _training.run_one(
                 self,
                 data,
-                batch_size=min(batch_size or data.rows, data.rows),
+                batch_size=batch_size,
                 optimizer=chosen,
                 shuffle=shuffle,
                 log=log,
@@ -832,6 +889,22 @@ class Network:
         weight = _data.as_weights(weight, "validation sample_weight", len(x))
         return Data(x, targets.y, weight)
 
+    def folded(self) -> Network:
+        """Return a network for prediction that gives the same outputs with fewer layers.
+
+        In prediction a `BatchNorm` is ``scale * a + shift``: it becomes part of the linear `Dense`
+        before it or, where its own activation is linear, of the `Dense` behind it. `Dropout` layers
+        are left out. A `BatchNorm` between two other activations stays.
+
+        Returns
+        -------
+        Network
+            A new one; trained further it would not be normalized.
+        """
+        from pycnn._folding import folded
+
+        return folded(self)
+
     # -------------------------------------------------------------- keeping it
 
     def save(self, path: str | os.PathLike[str], *, training_state: bool = False) -> None:
@@ -876,6 +949,7 @@ class Network:
             "inputs": self.inputs,
             "layers": [layer.config() for layer in self.layers],
             "loss": losses.to_config(self._loss),
+            "loss_function": self._loss.function if isinstance(self._loss, losses.Custom) else None,
             "l1": self.l1,
             "l2": self.l2,
             "seed": self.seed,
@@ -892,6 +966,8 @@ class Network:
 
         layers = [from_config(config) for config in state["layers"]]
         loss = losses.from_config(state["loss"], layers[-1].activation)
+        if isinstance(loss, losses.Custom):
+            loss = losses.Custom(state.get("loss_function"))
         penalty = state.get("l1", 0.0), state.get("l2", 0.0)  # files of 0.1 have none
         self._set_up(state["inputs"], layers, loss, state["seed"], state["backend"], penalty)
         self._theta[:] = state["parameters"]
@@ -917,7 +993,12 @@ def _training_lock(network: Network) -> Iterator[None]:
         network._fitting.release()
 
 
-def load(path: str | os.PathLike[str], backend: str = "auto") -> Network:
+def load(
+    path: str | os.PathLike[str],
+    backend: str = "auto",
+    *,
+    loss: Callable[[Any, Any], tuple[Any, Any]] | None = None,
+) -> Network:
     """Read a network that `Network.save` wrote.
 
     Parameters
@@ -925,6 +1006,9 @@ def load(path: str | os.PathLike[str], backend: str = "auto") -> Network:
     path : path-like
     backend : {"auto", "c", "numpy"}, default "auto"
         Which core the network computes with.
+    loss : callable, optional
+        The function of a network whose loss is one of your own: a file cannot keep it. Without it
+        the network predicts, but neither trains nor evaluates.
 
     Returns
     -------
@@ -941,12 +1025,12 @@ def load(path: str | os.PathLike[str], backend: str = "auto") -> Network:
     from pycnn._io import read_state  # safetensors, json: imported when used
 
     network = Network.__new__(Network)
-    network.__setstate__(read_state(path) | {"backend": backend})
+    network.__setstate__(read_state(path) | {"backend": backend, "loss_function": loss})
     return network
 
 
 def _check_layers(layers: Any) -> list[Layer]:
-    if isinstance(layers, Dense):
+    if isinstance(layers, Layer):
         raise DataTypeError("layers must be a list of layers such as [Dense(10)], got one layer")
     try:
         specs = list(layers)
@@ -955,8 +1039,12 @@ def _check_layers(layers: Any) -> list[Layer]:
     if not specs:
         raise DataError("layers must hold at least the output layer")
     for spec in specs:
-        if not isinstance(spec, Dense):
+        if not isinstance(spec, Layer):
             raise DataTypeError(f"layers must hold layers such as Dense(10), got {spec!r}")
+    if isinstance(specs[-1], Dropout):
+        raise DataError(
+            "the last layer must not be Dropout: nothing would learn from what it drops"
+        )
     return specs
 
 

@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 
 import pycnn
-from pycnn import SGD, Adagrad, Adam, AdamW, Dense, Network, RMSprop, Rprop
+from pycnn import (
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    BatchNorm,
+    Dense,
+    Dropout,
+    Network,
+    RMSprop,
+    Rprop,
+)
 from pycnn.exceptions import (
     BusyError,
     DataError,
@@ -71,6 +82,19 @@ def test_n_calls_are_a_fit_of_n_epochs(backend, optimizer):
         history = parts.partial_fit(X, Y, batch_size=5, optimizer=optimizer)
     assert history is parts.history
     assert_same(parts, whole)
+
+
+def test_layers_that_draw_and_count_do_as_in_a_fit(backend):
+    layers = [Dense(8, "relu"), Dropout(0.3), Dense(6), BatchNorm("tanh"), Dense(3, "softmax")]
+    whole, parts = (Network(3, layers, seed=5, backend=backend) for _ in range(2))
+    whole.fit(X, Y, epochs=N, batch_size=6, optimizer="adam")
+    for _ in range(N):
+        parts.partial_fit(X, Y, batch_size=6, optimizer="adam")
+    assert_same(parts, whole)
+    assert parts.statistics.tobytes() == whole.statistics.tobytes()
+    one = np.unique(Y, return_index=True)[1][:1]
+    with pytest.raises(DataError, match="batch_size must be at least 2 for BatchNorm"):
+        parts.train_on_batch(X[one], Y[one])
 
 
 @pytest.mark.parametrize(

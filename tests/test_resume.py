@@ -22,8 +22,11 @@ from pycnn import (
     Adagrad,
     Adam,
     AdamW,
+    BatchNorm,
     Callback,
     Dense,
+    Dropout,
+    LayerNorm,
     Network,
     RMSprop,
     Rprop,
@@ -110,6 +113,55 @@ def test_every_checkpoint_leads_to_the_same_file(backend, tmp_path, monkeypatch,
         fit(net, OPTIMIZERS[name], [ModelCheckpoint("{epoch}")], resume=True, **options)
         assert_same(net, whole)
         assert file_of(net, tmp_path / "part") == expected
+
+
+def deep_network(backend):
+    """Return a network whose layers draw random numbers and keep running statistics."""
+    layers = [
+        *(Dense(8, "relu", max_norm=1.5), Dropout(0.3), Dense(6, l1=0.001), BatchNorm("tanh")),
+        *(Dropout(0.2), LayerNorm(), Dense(1, "sigmoid")),
+    ]
+    return Network(3, layers, seed=5, backend=backend, l2=0.01)
+
+
+def test_dropout_and_running_statistics_go_on(backend, small_groups, tmp_path):
+    def hooks():
+        def save(network, epoch, logs):
+            network.save(tmp_path / f"{epoch}-{logs['batch']}", training_state=True)
+
+        stopping = EarlyStopping("val_loss", patience=2, min_delta=0.01)
+        return [stopping, LambdaCallback(on_batch_group_end=save)]
+
+    def train(net, **options):
+        settings = {"epochs": 30, "validation_data": (X[:9], Y[:9]), "optimizer": Adam(0.05)}
+        fit(net, callbacks=hooks(), **(settings | options))
+
+    whole = deep_network(backend)
+    train(whole)
+    assert whole.history.epochs < 30  # stopped, and back at the best epoch
+    expected = file_of(whole, tmp_path / "whole")
+    assert whole._training.theta.tobytes() != whole._theta.tobytes()
+    for name in sorted(set(os.listdir(tmp_path)) - {"whole"}):
+        net = pycnn.load(tmp_path / name, backend)
+        train(net, resume=True)
+        assert_same(net, whole)
+        assert net.statistics.tobytes() == whole.statistics.tobytes()
+        assert file_of(net, tmp_path / "part") == expected
+
+
+def test_a_loss_of_ones_own_goes_on(backend, tmp_path):
+    def quartic(a, y):
+        return ((a - y) ** 4).sum(axis=1), 4 * (a - y) ** 3
+
+    def train(net, **options):
+        hooks = [ModelCheckpoint(tmp_path / "{epoch}")]
+        net.fit(X, X[:, 0], epochs=5, optimizer=Adam(0.05), callbacks=hooks, **options)
+
+    whole = Network(3, [Dense(4, "tanh"), Dense(1)], loss=quartic, seed=1, backend=backend)
+    train(whole)
+    net = pycnn.load(tmp_path / "2", backend, loss=quartic)
+    train(net, resume=True)
+    assert_same(net, whole)
 
 
 def callbacks_of(folder):
