@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycnn import _data, _random, _training, backend, losses, optimizers
-from pycnn._checks import check_real
+from pycnn._checks import check_bool, check_real
+from pycnn._state import Training
 from pycnn.backend.interface import Data, LayerSpec, Totals
 from pycnn.callbacks import as_callbacks
 from pycnn.exceptions import (
@@ -20,6 +21,7 @@ from pycnn.exceptions import (
     DataError,
     DataTypeError,
     LabelError,
+    PycnnError,
     ShapeError,
 )
 from pycnn.history import History
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from pycnn._data import Targets
+    from pycnn._state import Keeper
     from pycnn.backend.interface import RowPredictor
 
     Array = NDArray[np.float64]
@@ -82,7 +85,9 @@ class Network:
     history : History or None
         That of the last `fit`, also when it was interrupted.
     stop_training : bool
-        Set it in a callback to end training after the present epoch.
+        Set it in a callback to end training after the present epoch, or at once in
+        `Callback.on_batch_group_end`. A training that was ended so stays ended when it is resumed,
+        unless this is set to False first.
     learning_rate_factor : float
         Set it in a callback to scale the learning rate from the next epoch on; a fit starts with 1.
     metadata : dict
@@ -197,6 +202,8 @@ class Network:
         self._row_shape = (1, self.inputs)
         self._fitting = threading.Lock()
         self._fitting_process = os.getpid()
+        self._training: Training | None = None  # what it takes to go on with the last one
+        self._keeper: Keeper | None = None  # of the fit that runs
 
     # -------------------------------------------------------------- what it is
 
@@ -577,6 +584,7 @@ class Network:
         shuffle: bool = True,
         callbacks: Iterable[Any] | None = None,
         progress: bool | None = None,
+        resume: bool = False,
     ) -> History:
         """Train by mini-batch gradient descent, on from where the parameters stand.
 
@@ -587,8 +595,8 @@ class Network:
         y : array-like of shape (m,) or (m, n_L)
             Targets. For softmax: labels of any dtype (their sorted values become `classes`;
             integers 0 ... n_L - 1 stand for themselves) or one-hot rows. For one sigmoid unit:
-            labels of two classes, or values in [0, 1]. For the hinge loss: labels of two classes, or
-            -1 and 1. For the poisson loss: numbers >= 0.
+            labels of two classes, or values in [0, 1]. For the hinge loss: labels of two classes,
+            or -1 and 1. For the poisson loss: numbers >= 0.
         epochs : int, default 10
             Passes over the data.
         batch_size : int or None, default 32
@@ -611,6 +619,13 @@ class Network:
             See `pycnn.callbacks`.
         progress : bool, optional
             Whether to show a progress bar (extra ``progress``); by default when interactive.
+        resume : bool, default False
+            Go on with a training that was interrupted, to the same number of epochs in all and the
+            same bits as if nothing had happened. The network must have its state: from a file that
+            was saved with ``training_state=True``, such as those of `callbacks.ModelCheckpoint`, or
+            because Ctrl-C, an exception or a callback has ended its last fit in this process; then
+            up to a second's work is done again. All arguments must be the same as before; `epochs`
+            may be another number where the learning rates do not depend on it.
 
         Returns
         -------
@@ -628,6 +643,7 @@ class Network:
         KeyboardInterrupt
             On Ctrl-C, with the parameters of the last finished step.
         """
+        resume = check_bool(resume, "resume")
         epochs = check_size(epochs, "epochs")
         if batch_size is not None:
             batch_size = check_size(batch_size, "batch_size")
@@ -638,6 +654,11 @@ class Network:
         if validation_data is not None and validation_split:
             raise DataError("give validation_data or validation_split, not both")
         with _training_lock(self):
+            if resume and self._training is None:
+                raise DataError(
+                    "resume=True needs a training state: that of a fit that was interrupted, or of "
+                    "a file that was saved with training_state=True"
+                )
             data, targets = self._prepare(X, y, sample_weight, learn=True)
             by_class = _data.class_weights(class_weight, targets, self.loss, self.outputs)
             weighted = data
@@ -652,18 +673,10 @@ class Network:
             if validation_split:
                 keep, held_out = _data.split_rows(data.rows, validation_split, self.seed)
                 weighted, validation = weighted.take(keep), data.take(held_out)
-            if not np.isfinite(self._theta).all():
-                raise DataError("the network's parameters are not finite: training cannot start")
-            batch_size = min(batch_size or weighted.rows, weighted.rows)
-            if batch_size == 1 and self._statistics.size:
-                raise DataError(
-                    "batch_size must be at least 2 for BatchNorm: one sample has no variance; "
-                    "LayerNorm normalizes samples one by one"
-                )
+            if not resume:
+                self._check_finite()
+            batch_size = self._check_batch(batch_size, weighted.rows)
             self.classes = targets.classes
-            self.stop_training = False
-            self.learning_rate_factor = 1.0
-            self.history = History()
             _training.run(
                 self,
                 weighted,
@@ -674,8 +687,168 @@ class Network:
                 validation=validation,
                 callbacks=hooks,
                 progress=progress,
+                resume=self._training if resume else None,
             )
+            assert self.history is not None
             return self.history
+
+    def _check_batch(self, batch_size: int | None, rows: int) -> int:
+        """Return how many samples a mini-batch has; None stands for all."""
+        batch_size = min(batch_size or rows, rows)
+        if batch_size == 1 and self._statistics.size:
+            raise DataError(
+                "batch_size must be at least 2 for BatchNorm: one sample has no variance; "
+                "LayerNorm normalizes samples one by one"
+            )
+        return batch_size
+
+    def _check_finite(self) -> None:
+        if not np.isfinite(self._theta).all():
+            raise DataError("the network's parameters are not finite: training cannot start")
+
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        batch_size: int | None = 32,
+        optimizer: optimizers.Optimizer | str | None = None,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        shuffle: bool = True,
+    ) -> History:
+        """Train for one epoch over the data at hand, as one of many.
+
+        What the optimizer remembers lasts from call to call, also through `save` with
+        ``training_state=True`` and `load`: n calls with the same data do what ``fit(epochs=n)``
+        does, to the bit. Another optimizer, or a `fit`, starts anew.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_0)
+        y : array-like of shape (m,) or (m, n_L)
+            As for `fit`.
+        batch_size : int or None, default 32
+            Samples in a mini-batch; None for all.
+        optimizer : Optimizer or str, optional
+            By default that of the call before, at first ``SGD(0.1)``. A schedule counts each call
+            as an epoch; it must not depend on the length of the training.
+        classes : array-like, optional
+            All labels that will occur, for the first call; not needed where `y` has them all or
+            holds integers 0 ... n_L - 1.
+        sample_weight : array-like of shape (m,), optional
+        shuffle : bool, default True
+            Whether to take the samples in a new order, drawn by the network's seed.
+
+        Returns
+        -------
+        History
+            An epoch for each call since the optimizer started; also kept in `history`.
+
+        Raises
+        ------
+        ShapeError, DataTypeError, DataError, LabelError, UnknownNameError
+            If an argument is not valid; nothing has changed then.
+        DivergedError, BusyError, KeyboardInterrupt
+            As by `fit`. A call that was interrupted does not count as an epoch.
+        """
+        self._train_one(X, y, batch_size, optimizer, classes, sample_weight, shuffle, log=True)
+        assert self.history is not None
+        return self.history
+
+    def train_on_batch(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        optimizer: optimizers.Optimizer | str | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> dict[str, float]:
+        """Do one update by one mini-batch.
+
+        A `partial_fit` of a single batch in its own order, that keeps no history: what the
+        optimizer remembers lasts from call to call, and each call counts as an epoch.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_0)
+        y : array-like of shape (m,) or (m, n_L)
+            As for `fit`.
+        optimizer : Optimizer or str, optional
+            By default that of the call before, at first ``SGD(0.1)``.
+        sample_weight : array-like of shape (m,), optional
+
+        Returns
+        -------
+        dict
+            ``loss`` before the update, for classes also ``accuracy``; ``gradient_norm`` where the
+            optimizer clips it.
+
+        Raises
+        ------
+        ShapeError, DataTypeError, DataError, LabelError, UnknownNameError
+            If an argument is not valid; nothing has changed then.
+        DivergedError, BusyError
+            As by `fit`.
+
+        Examples
+        --------
+        >>> from pycnn import Adam, Dense, Network
+        >>> net = Network(1, [Dense(1)], seed=0)
+        >>> for _ in range(500):
+        ...     logs = net.train_on_batch([[0.0], [1.0]], [1.0, 3.0], optimizer=Adam(0.1))
+        >>> logs["loss"] < 1e-6
+        True
+        """
+        return self._train_one(X, y, None, optimizer, None, sample_weight, False, log=False)
+
+    def _train_one(
+        self,
+        X: Any,
+        y: Any,
+        batch_size: int | None,
+        optimizer: Any,
+        classes: Any,
+        sample_weight: Any,
+        shuffle: bool,
+        log: bool,
+    ) -> dict[str, float]:
+        if batch_size is not None:
+            batch_size = check_size(batch_size, "batch_size")
+        with _training_lock(self):
+            chosen = self._last_optimizer() if optimizer is None else optimizers.get(optimizer)
+            known = self.classes
+            if classes is not None:
+                known = _data.check_classes(classes, self.outputs, self.loss, known)
+            x = self._matrix(X, "X")
+            try:
+                targets = self._encode(y, "y", len(x), known, True)
+            except LabelError as error:
+                if known is None:
+                    raise LabelError(f"{error}. partial_fit takes all labels as classes=") from None
+                raise
+            data = Data(x, targets.y, _data.as_weights(sample_weight, "sample_weight", len(x)))
+            self._check_finite()
+            _training.check_without_end(chosen)
+            batch_size = self._check_batch(batch_size, data.rows)
+            self.classes = targets.classes
+            return _training.run_one(
+                self,
+                data,
+                batch_size=batch_size,
+                optimizer=chosen,
+                shuffle=shuffle,
+                log=log,
+            )
+
+    def _last_optimizer(self) -> optimizers.Optimizer:
+        """Return the optimizer of the `partial_fit` before, or the default."""
+        if self._training is None or self._training.settings["by"] != "partial_fit":
+            return optimizers.get(None)
+        try:
+            return optimizers.from_config(self._training.settings["optimizer"])
+        except (PycnnError, TypeError):
+            raise DataError("optimizer must be given: it has a schedule of your own") from None
 
     def _matrix(self, X: Any, name: str) -> Array:
         return _data.as_matrix(X, name, self.inputs, self._backend.find_not_finite)
@@ -734,7 +907,7 @@ class Network:
 
     # -------------------------------------------------------------- keeping it
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, training_state: bool = False) -> None:
         """Write the model to a safetensors file: architecture, parameters, classes, metadata.
 
         Parameters
@@ -742,19 +915,36 @@ class Network:
         path : path-like
             The file is written beside its final place and renamed into it, so that a crash or a
             full disk leaves the previous file intact.
+        training_state : bool, default False
+            Whether to save all that it takes to go on with the last `fit` (``resume=True``) or the
+            last `partial_fit` as if nothing had happened: what optimizer and callbacks remember,
+            the history, and where in it the training stands. After an exception in `fit`, Ctrl-C
+            too, that is up to a second before the parameters, which are saved as they are.
 
         Raises
         ------
         OSError
             If the file cannot be written.
+        DataError
+            If there is no training state, because the network has not been trained.
         DataTypeError
-            If `metadata` holds what JSON cannot.
+            If `metadata`, or the state of a callback of your own, holds what JSON cannot.
         """
         from pycnn._io import save  # safetensors, json: imported when used
 
-        save(self, path)
+        save(self, path, check_bool(training_state, "training_state"))
+
+    def _present_training(self) -> Training | None:
+        """Return what it takes to go on with the training: that of this thread, or the last."""
+        keeper, training = self._keeper, self._training
+        if keeper is not None and keeper.thread == threading.get_ident():
+            return keeper.capture()
+        if training is not None and training.settings["by"] == "partial_fit":
+            return training._replace(learning_rate_factor=self.learning_rate_factor)
+        return training
 
     def __getstate__(self) -> dict[str, Any]:
+        training = self._present_training()
         return {
             "inputs": self.inputs,
             "layers": [layer.config() for layer in self.layers],
@@ -768,6 +958,7 @@ class Network:
             "epochs_trained": self.epochs_trained,
             "metadata": self.metadata,
             "parameters": self._theta,
+            "training": None if training is None else training.plain(self._theta),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -783,6 +974,10 @@ class Network:
         self.classes = state["classes"]
         self.epochs_trained = state["epochs_trained"]
         self.metadata = copy.deepcopy(state["metadata"])
+        if state.get("training") is not None:
+            self._training = Training.from_plain(state["training"], self._theta)
+            self.stop_training = self._training.stopped
+            self.learning_rate_factor = self._training.learning_rate_factor
 
 
 @contextlib.contextmanager
