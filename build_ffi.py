@@ -34,6 +34,10 @@ link_args += os.environ.get("PYCNN_LDFLAGS", "").split()
 
 ffi = FFI()
 ffi.cdef(declarations.group(1))
+# A loss that is a Python function: pycnn/backend/c.py defines what the core calls.
+loss_type = re.search(r"typedef int pycnn_loss_function(\(.*?\);)", declarations.group(1), re.S)
+assert loss_type is not None
+ffi.cdef(f'extern "Python" int pycnn_call_loss{loss_type.group(1)}')
 ffi.set_source(
     "pycnn._native",
     '#include "pycnn.h"\n',

@@ -8,8 +8,9 @@ enum { ROWS_TOGETHER = 8 };
 static int dense_create(layer *self, const pycnn_layer_spec *spec)
 {
     RETURN_IF(spec->units == 0, PYCNN_ERROR_SIZE);
-    RETURN_IF(spec->activation < 0 || spec->activation >= ACTIVATION_COUNT, PYCNN_ERROR_ARGUMENT);
-    self->activation = &self->kernels->activations[spec->activation];
+    RETURN_IF(!(spec->max_norm >= 0), PYCNN_ERROR_ARGUMENT);
+    TRY(pycnn_set_activation(self, spec->activation));
+    self->max_norm = spec->max_norm;
     self->fan_out = spec->units;
     self->weight_count = 0;
     TRY(add_product(&self->weight_count, self->fan_out, self->fan_in));
@@ -24,28 +25,13 @@ static void dense_forward(const layer *self, const double *theta, const layer_io
     const double *weight = theta, *bias = theta + self->fan_out * self->fan_in;
     self->kernels->product(io->z, weight, self->fan_in, 1, io->input, bias, self->fan_out,
                            self->fan_in, io->stride);
-    self->activation->forward(io->output, io->z, self->fan_out, io->stride);
-    if (io->output_rows == NULL) {
-        return;
-    }
-    if (io->output_rows != io->output) { /* of a single sample, row and column are the same */
-        self->kernels->transpose(io->output_rows, io->output_row_stride, io->output, io->stride,
-                                 self->fan_out, io->batch);
-    }
-    for (size_t i = 0; i < io->batch; i++) { /* the inputs of the next layer's bias */
-        io->output_rows[i * io->output_row_stride + self->fan_out] = 1;
-    }
+    pycnn_activate(self, io);
 }
 
-/* delta[fan_out,batch]       = dL/da * f'(z)
- * delta_input[fan_in,batch]  = W^T @ delta */
+/* delta_input[fan_in,batch] = W^T @ delta */
 static void dense_backward(const layer *self, const double *theta, const layer_io *io)
 {
     const double *weight = theta;
-    if (!io->delta_is_dz) {
-        const double *from = self->activation->from_z ? io->z : io->output;
-        self->activation->backward(io->delta, from, self->fan_out, io->stride);
-    }
     if (io->delta_input != NULL) {
         self->kernels->product(io->delta_input, weight, 1, self->fan_in, io->delta, NULL,
                                self->fan_in, self->fan_out, io->stride);
@@ -74,4 +60,9 @@ static void dense_gradient(const layer *self, double *out, gradient_use use, dou
                             MIN(height, self->fan_out - first), self->fan_in);
 }
 
-const layer_ops pycnn_dense_ops = {dense_create, dense_forward, dense_backward, dense_gradient};
+const layer_ops pycnn_dense_ops = {
+    .create = dense_create,
+    .forward = dense_forward,
+    .backward = dense_backward,
+    .gradient = dense_gradient,
+};

@@ -4,6 +4,7 @@
 
 #include "activation.h"
 #include "loss.h"
+#include "normalization.h"
 #include "online.h"
 #include "optimizer.h"
 
@@ -60,6 +61,7 @@ typedef struct {
     /* The sum of l1 |x| + l2/2 x^2 over x[count], in eight chains. */
     double (*penalty)(const double *x, double l1, double l2, size_t count);
 
+    const normalization_kernels *normalization;
     const online_kernels *online; /* [2] any network's, narrow ones'; NULL: there are none */
 } kernel_table;
 

@@ -24,6 +24,7 @@ BEGIN_TARGET("avx2,fma", 256)
 #include "dense_template.h"
 #include "activation_template.h"
 #include "loss_template.h"
+#include "normalization_template.h"
 #include "online_template.h"
 #include "optimizer_template.h"
 END_TARGET
@@ -33,10 +34,20 @@ static loss_function *const losses_avx2[LOSS_COUNT] = LOSSES;
 static update_function *const updates_avx2[OPTIMIZER_COUNT] = UPDATES;
 static const online_kernels online_avx2[] = ONLINE;
 
-const kernel_table pycnn_kernels_avx2 = {
-    "avx2",         CPU_AVX2,         LANES,       product_avx2, gradient_avx2, descend_avx2,
-    transpose_avx2, activations_avx2, losses_avx2, updates_avx2, prepare_avx2,  penalty_avx2,
-    online_avx2};
+const kernel_table pycnn_kernels_avx2 = {"avx2",
+                                         CPU_AVX2,
+                                         LANES,
+                                         product_avx2,
+                                         gradient_avx2,
+                                         descend_avx2,
+                                         transpose_avx2,
+                                         activations_avx2,
+                                         losses_avx2,
+                                         updates_avx2,
+                                         prepare_avx2,
+                                         penalty_avx2,
+                                         &normalization_avx2,
+                                         online_avx2};
 #endif
 
 typedef int pycnn_not_empty;

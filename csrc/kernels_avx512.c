@@ -25,6 +25,7 @@ BEGIN_TARGET("avx512f,avx2,fma", 512)
 #include "dense_template.h"
 #include "activation_template.h"
 #include "loss_template.h"
+#include "normalization_template.h"
 #include "online_template.h"
 #include "optimizer_template.h"
 END_TARGET
@@ -34,10 +35,19 @@ static loss_function *const losses_avx512[LOSS_COUNT] = LOSSES;
 static update_function *const updates_avx512[OPTIMIZER_COUNT] = UPDATES;
 static const online_kernels online_avx512[] = ONLINE;
 
-const kernel_table pycnn_kernels_avx512 = {"avx512",         CPU_AVX512,         LANES,
-                                           product_avx512,   gradient_avx512,    descend_avx512,
-                                           transpose_avx512, activations_avx512, losses_avx512,
-                                           updates_avx512,   prepare_avx512,     penalty_avx512,
+const kernel_table pycnn_kernels_avx512 = {"avx512",
+                                           CPU_AVX512,
+                                           LANES,
+                                           product_avx512,
+                                           gradient_avx512,
+                                           descend_avx512,
+                                           transpose_avx512,
+                                           activations_avx512,
+                                           losses_avx512,
+                                           updates_avx512,
+                                           prepare_avx512,
+                                           penalty_avx512,
+                                           &normalization_avx512,
                                            online_avx512};
 #endif
 

@@ -1,7 +1,12 @@
 /* The plain kernels: portable C, no vector types, no fused multiply-add. The others are tested
  * against these. Every sum runs in one chain in index order, so a sample's result depends neither
  * on the samples beside it nor on how the compiler vectorises. */
+#include <math.h>
+
 #include "kernels.h"
+
+#define SUFFIX(name) name##_baseline
+#include "normalization_template.h"
 
 /* Samples whose sums are carried in registers at a time: 16 doubles fill half of SSE2's file. */
 #define TILE 16
@@ -110,7 +115,6 @@ static void prepare_baseline(double *RESTRICT grad, const double *RESTRICT theta
 
 static double penalty_baseline(const double *x, double l1, double l2, size_t count)
 {
-    enum { CHAINS = 8 };
     double sum[CHAINS] = {0};
     for (size_t i = 0; i < count; i++) {
         const double a = x[i] < 0 ? -x[i] : x[i];
@@ -131,4 +135,5 @@ const kernel_table pycnn_kernels_baseline = {"baseline",
                                              pycnn_updates,
                                              prepare_baseline,
                                              penalty_baseline,
+                                             &normalization_baseline,
                                              NULL};

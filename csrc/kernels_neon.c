@@ -21,6 +21,7 @@
 #include "dense_template.h"
 #include "activation_template.h"
 #include "loss_template.h"
+#include "normalization_template.h"
 #include "online_template.h"
 #include "optimizer_template.h"
 
@@ -29,10 +30,20 @@ static loss_function *const losses_neon[LOSS_COUNT] = LOSSES;
 static update_function *const updates_neon[OPTIMIZER_COUNT] = UPDATES;
 static const online_kernels online_neon[] = ONLINE;
 
-const kernel_table pycnn_kernels_neon = {
-    "neon",         CPU_NEON,         LANES,       product_neon, gradient_neon, descend_neon,
-    transpose_neon, activations_neon, losses_neon, updates_neon, prepare_neon,  penalty_neon,
-    online_neon};
+const kernel_table pycnn_kernels_neon = {"neon",
+                                         CPU_NEON,
+                                         LANES,
+                                         product_neon,
+                                         gradient_neon,
+                                         descend_neon,
+                                         transpose_neon,
+                                         activations_neon,
+                                         losses_neon,
+                                         updates_neon,
+                                         prepare_neon,
+                                         penalty_neon,
+                                         &normalization_neon,
+                                         online_neon};
 #endif
 
 typedef int pycnn_not_empty;

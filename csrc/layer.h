@@ -14,8 +14,20 @@ typedef struct {
     size_t parameter_count;
     size_t offset;       /* of its parameters in theta */
     size_t weight_count; /* of these, in front, are weights: the ones that are penalized */
-    double l1, l2;
+    size_t statistic_count, statistic_offset; /* numbers that training counts, behind theta */
+    double l1, l2, max_norm;
+    double rate, momentum, epsilon;
+    uint64_t number; /* of the layer: a dropout's own random numbers */
 } layer;
+
+/* The mini-batch that passes, as all layers see it. */
+typedef struct {
+    bool training;            /* drop units, normalize by this mini-batch's own moments */
+    uint64_t mask_key;        /* the random numbers that are drawn from */
+    size_t position;          /* ... and the first sample's place among them */
+    size_t count;             /* samples, in all slices */
+    const double *statistics; /* what training has counted */
+} passing;
 
 /* What a layer reads and writes for one slice of a mini-batch; the buffers belong to the workspace.
  *
@@ -23,6 +35,8 @@ typedef struct {
  * between batch and stride is computed along and never read for a result. [batch,units] matrices
  * have rows padded likewise, with a 1 behind the last unit: the input of the bias. */
 typedef struct {
+    const passing *pass;
+    size_t first; /* sample of the mini-batch that the slice begins with */
     size_t batch, stride;
     const double *input;      /* [fan_in,batch] */
     const double *input_rows; /* [batch,fan_in] the same, a row a sample; NULL in forward mode */
@@ -31,8 +45,9 @@ typedef struct {
     double *output;      /* [fan_out,batch] */
     double *output_rows; /* [batch,fan_out]; NULL in forward mode and for the last layer */
     size_t output_row_stride;
-    double *delta;       /* [fan_out,batch] dL/doutput, which backward turns into dL/dz */
+    double *delta;       /* [fan_out,batch] dL/doutput, which pycnn_derive turns into dL/dz */
     bool delta_is_dz;    /* ... unless the loss has done that already */
+    double *notes;       /* what this kind of layer writes down for its backward */
     double *delta_input; /* [fan_in,batch] dL/dinput; NULL for the first layer */
 } layer_io;
 
@@ -41,15 +56,38 @@ struct layer_ops {
     int (*create)(layer *self, const pycnn_layer_spec *spec);
     /* input -> z, output (and output_rows). theta is this layer's own part. */
     void (*forward)(const layer *self, const double *theta, const layer_io *io);
-    /* delta = dL/doutput -> dL/dz, and delta_input. */
+    /* delta = dL/dz -> delta_input. */
     void (*backward)(const layer *self, const double *theta, const layer_io *io);
     /* The part-th of `slices` parts of this layer's gradient, summed over the samples of all slices
      * io[slices], into `out`: this layer's part of a gradient or, with GRADIENT_DESCEND, of theta.
      */
     void (*gradient)(const layer *self, double *out, gradient_use use, double step,
                      const layer_io *io, size_t slices, size_t part);
+
+    /* Where samples meet, or NULL: in training the part-th of `slices` parts of what must be known
+     * of the whole mini-batch before `forward`, or before `backward` with delta = dL/dz. */
+    void (*meet)(const layer *self, const layer_io *io, size_t slices, size_t part, bool backward);
+    /* statistics: what there is to remember of the mini-batch that last passed; or NULL. */
+    void (*remember)(const layer *self, double *statistics, const layer_io *io);
+
+    /* Doubles of a slice's `notes`: for each unit, and for each sample. */
+    size_t notes_per_unit, notes_per_sample;
+    bool writes_z; /* something of its own: z and output must not share a buffer */
 };
 
-extern const layer_ops pycnn_dense_ops;
+extern const layer_ops pycnn_dense_ops, pycnn_dropout_ops, pycnn_batch_norm_ops,
+    pycnn_layer_norm_ops;
+
+/* z -> output, output_rows */
+void pycnn_activate(const layer *self, const layer_io *io);
+
+/* output -> output_rows, where they are wanted */
+void pycnn_rows(const layer *self, const layer_io *io);
+
+/* delta = dL/doutput -> dL/dz */
+void pycnn_derive(const layer *self, const layer_io *io);
+
+/* Sets the activation from its code. */
+int pycnn_set_activation(layer *self, int activation);
 
 #endif

@@ -10,6 +10,9 @@ static const layer_ops *find_layer_ops(int kind)
 {
     switch (kind) {
     case PYCNN_DENSE: return &pycnn_dense_ops;
+    case PYCNN_DROPOUT: return &pycnn_dropout_ops;
+    case PYCNN_BATCH_NORM: return &pycnn_batch_norm_ops;
+    case PYCNN_LAYER_NORM: return &pycnn_layer_norm_ops;
     default: return NULL;
     }
 }
@@ -24,18 +27,24 @@ static int create_layers(pycnn_network *net, const pycnn_layer_spec *specs)
         self->kernels = net->kernels;
         self->fan_in = fan_in;
         self->offset = net->parameter_count;
+        self->statistic_offset = net->statistic_count;
+        self->number = l;
         TRY(self->ops->create(self, &specs[l]));
         RETURN_IF(!(specs[l].l1 >= 0 && specs[l].l2 >= 0), PYCNN_ERROR_ARGUMENT);
         self->l1 = specs[l].l1;
         self->l2 = specs[l].l2;
         net->penalized = net->penalized || self->l1 > 0 || self->l2 > 0;
+        net->constrained = net->constrained || self->max_norm > 0;
+        net->meets = net->meets || self->ops->meet != NULL;
         TRY(add_product(&net->parameter_count, self->parameter_count, 1));
+        TRY(add_product(&net->statistic_count, self->statistic_count, 1));
         fan_in = self->fan_out;
     }
     net->outputs = fan_in;
     /* The bytes of theta must be countable too. */
     size_t bytes = 0;
-    return add_product(&bytes, net->parameter_count, sizeof(double));
+    TRY(add_product(&bytes, net->parameter_count, sizeof(double)));
+    return add_product(&bytes, net->statistic_count, sizeof(double));
 }
 
 int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_spec *layers,
@@ -45,8 +54,9 @@ int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_s
     *out = NULL;
     RETURN_IF(layers == NULL, PYCNN_ERROR_ARGUMENT);
     RETURN_IF(inputs == 0 || depth == 0, PYCNN_ERROR_SIZE);
-    RETURN_IF(loss < 0 || loss >= LOSS_COUNT, PYCNN_ERROR_ARGUMENT);
+    RETURN_IF(loss < 0 || (loss >= LOSS_COUNT && loss != PYCNN_CUSTOM), PYCNN_ERROR_ARGUMENT);
     RETURN_IF(!pycnn_loss_takes(loss, loss_parameter), PYCNN_ERROR_ARGUMENT);
+    RETURN_IF(layers[depth - 1].kind == PYCNN_DROPOUT, PYCNN_ERROR_ARGUMENT);
     RETURN_IF(!pycnn_loss_accepts(loss, layers[depth - 1].activation), PYCNN_ERROR_PAIRING);
     const kernel_table *kernels = pycnn_kernels_find();
     RETURN_IF(kernels == NULL, PYCNN_ERROR_ISA);
@@ -75,6 +85,11 @@ void pycnn_network_destroy(pycnn_network *net) { PYCNN_FREE(net); }
 size_t pycnn_network_parameter_count(const pycnn_network *net)
 {
     return net == NULL ? 0 : net->parameter_count;
+}
+
+size_t pycnn_network_statistic_count(const pycnn_network *net)
+{
+    return net == NULL ? 0 : net->statistic_count;
 }
 
 /* ---------------------------------------------------------------- a slice of a mini-batch */
@@ -131,12 +146,31 @@ static int load(slice *self, const selection *samples, const pycnn_network *net,
     return pycnn_load_targets(self, samples, net->outputs);
 }
 
-/* A[l] = f(W[l] A[l-1] + b[l]) for l = 1 ... L */
-static void forward(const pycnn_workspace *ws, const double *theta, size_t s)
+/* A[l] = f(W[l] A[l-1] + b[l]) for the layers first ... last - 1 */
+static void forward(const pycnn_workspace *ws, const double *theta, size_t s, size_t first,
+                    size_t last)
 {
-    for (size_t l = 0; l < ws->net->depth; l++) {
+    for (size_t l = first; l < last; l++) {
         const layer *self = &ws->net->layers[l];
         self->ops->forward(self, theta + self->offset, io_of(ws, l, s));
+    }
+}
+
+/* delta[L], weighted by its sample, and 0 in the padding */
+static void weigh(const slice *self, const layer_io *last, size_t units, bool weighted)
+{
+    if (last->delta == NULL || (!weighted && self->batch == self->stride)) {
+        return;
+    }
+    for (size_t j = 0; j < units; j++) {
+        double *delta = last->delta + j * self->stride;
+        for (size_t i = 0; i < self->batch && weighted; i++) {
+            const double w = self->weight[i];
+            delta[i] = w == 0 ? 0 : w * delta[i];
+        }
+        for (size_t i = self->batch; i < self->stride; i++) {
+            delta[i] = 0; /* padding */
+        }
     }
 }
 
@@ -149,56 +183,162 @@ void pycnn_score(const pycnn_workspace *ws, bool weighted, size_t s)
                             net->outputs, self->stride, net->loss_parameter};
     const loss_outputs out = {self->loss, self->correct, last->delta};
     net->kernels->losses[net->loss](&out, &in);
-    if (out.delta == NULL || (!weighted && self->batch == self->stride)) {
-        return;
-    }
-    for (size_t j = 0; j < in.units; j++) {
-        double *delta = out.delta + j * in.stride;
-        for (size_t i = 0; i < self->batch && weighted; i++) {
-            const double w = self->weight[i];
-            delta[i] = w == 0 ? 0 : w * delta[i];
-        }
-        for (size_t i = self->batch; i < in.stride; i++) {
-            delta[i] = 0; /* padding */
-        }
-    }
-}
-
-/* delta[l-1] = (W[l]^T delta[l]) * f'(Z[l-1]) for l = L ... 1 */
-static void backward(const pycnn_workspace *ws, const double *theta, size_t s)
-{
-    for (size_t l = ws->net->depth; l-- > 0;) {
-        const layer *self = &ws->net->layers[l];
-        self->ops->backward(self, theta + self->offset, io_of(ws, l, s));
-    }
+    weigh(self, last, net->outputs, weighted);
 }
 
 /* ---------------------------------------------------------------- a mini-batch, on all threads
  *
  * First each slice of samples goes through the network, forward and back, on a thread of its own:
- * samples do not meet. Then the gradients, which sum over samples, are shared out by rows of the
- * weights, each summed by one thread over all samples in order. So no sum is ever split. */
+ * samples do not meet, but where a layer says so, and there all slices wait for each other. Then
+ * the gradients, which sum over samples, are shared out by rows of the weights, each summed by one
+ * thread over all samples in order. So no sum is ever split. */
 
+/* A way that slices go without meeting: up from layer `from` to `to`, the loss, and down again. */
 typedef struct {
     pycnn_workspace *ws;
     const double *theta;
     const selection *samples;
-    bool backward; /* the deltas are wanted */
-} slice_work;
+    bool load;       /* the samples come in first */
+    size_t from, to; /* layers from ... to - 1, forward */
+    bool score;
+    size_t top, bottom; /* layers top - 1 ... bottom, backward */
+    bool derived;       /* ... of which the uppermost has its dL/dz */
+    bool derive_below;  /* ... and dL/dz of layer bottom - 1 */
+} stretch;
 
-static void slice_task(void *context, size_t s)
+static void stretch_task(void *context, size_t s)
 {
-    const slice_work *work = context;
-    pycnn_workspace *ws = work->ws;
+    const stretch *way = context;
+    pycnn_workspace *ws = way->ws;
     slice *self = &ws->slices[s];
-    self->status = load(self, work->samples, ws->net, io_of(ws, 0, s)->input_row_stride);
-    if (self->status == PYCNN_OK) {
-        forward(ws, work->theta, s);
-        pycnn_score(ws, work->samples->data->weight != NULL, s);
-        if (work->backward) {
-            backward(ws, work->theta, s);
+    if (way->load) {
+        self->status = load(self, way->samples, ws->net, io_of(ws, 0, s)->input_row_stride);
+        if (self->status != PYCNN_OK) {
+            return;
         }
     }
+    forward(ws, way->theta, s, way->from, way->to);
+    const bool weighted = way->samples->data->weight != NULL;
+    if (way->score && ws->net->loss == PYCNN_CUSTOM) {
+        weigh(self, io_of(ws, ws->net->depth - 1, s), ws->net->outputs, weighted);
+    } else if (way->score) {
+        pycnn_score(ws, weighted, s);
+    }
+    /* delta[l-1] = (W[l]^T delta[l]) * f'(Z[l-1]) */
+    for (size_t l = way->top; l-- > way->bottom;) {
+        const layer *layer = &ws->net->layers[l];
+        if (!way->derived || l + 1 < way->top) {
+            pycnn_derive(layer, io_of(ws, l, s));
+        }
+        layer->ops->backward(layer, way->theta + layer->offset, io_of(ws, l, s));
+    }
+    if (way->derive_below) {
+        pycnn_derive(&ws->net->layers[way->bottom - 1], io_of(ws, way->bottom - 1, s));
+    }
+}
+
+static int run_stretch(stretch *way)
+{
+    pycnn_workspace *ws = way->ws;
+    pycnn_threads_run(ws->threads, ws->slice_count, stretch_task, way);
+    for (size_t s = 0; s < ws->slice_count && way->load; s++) {
+        TRY(ws->slices[s].status);
+    }
+    way->load = false;
+    return PYCNN_OK;
+}
+
+typedef struct {
+    const pycnn_workspace *ws;
+    size_t l;
+    bool backward;
+} meeting;
+
+static void meeting_task(void *context, size_t part)
+{
+    const meeting *here = context;
+    const layer *self = &here->ws->net->layers[here->l];
+    self->ops->meet(self, io_of(here->ws, here->l, 0), here->ws->slice_count, part, here->backward);
+}
+
+static void meet(const pycnn_workspace *ws, size_t l, bool backward)
+{
+    meeting here = {ws, l, backward};
+    pycnn_threads_run(ws->threads, ws->slice_count, meeting_task, &here);
+}
+
+static bool meets_at(const pycnn_workspace *ws, size_t l)
+{
+    return ws->pass.training && ws->net->layers[l].ops->meet != NULL;
+}
+
+/* The loss that the caller has brought: rows of all samples, in one call. */
+static int call_loss(pycnn_workspace *ws)
+{
+    const size_t units = ws->net->outputs, last = ws->net->depth - 1, count = ws->pass.count;
+    const kernel_table *kernels = ws->net->kernels;
+    double *outputs = ws->loss_rows, *targets = outputs + count * units;
+    double *gradient = ws->mode == PYCNN_FORWARD ? NULL : targets + count * units;
+    RETURN_IF(ws->loss_function == NULL, PYCNN_ERROR_ARGUMENT);
+    for (size_t s = 0; s < ws->slice_count; s++) {
+        const slice *self = &ws->slices[s];
+        const size_t at = self->first * units;
+        kernels->transpose(outputs + at, units, io_of(ws, last, s)->output, self->stride, units,
+                           self->batch);
+        kernels->transpose(targets + at, units, self->y, self->stride, units, self->batch);
+        memset(self->correct, 0, self->batch * sizeof *self->correct);
+    }
+    const int failed = ws->loss_function(ws->loss_context, ws->whole.loss, gradient, outputs,
+                                         targets, count, units);
+    RETURN_IF(failed, PYCNN_ERROR_LOSS);
+    for (size_t s = 0; s < ws->slice_count && gradient != NULL; s++) {
+        const slice *self = &ws->slices[s];
+        kernels->transpose(io_of(ws, last, s)->delta, self->stride, gradient + self->first * units,
+                           units, self->batch, units);
+    }
+    return PYCNN_OK;
+}
+
+static int pass_up(stretch *way)
+{
+    pycnn_workspace *ws = way->ws;
+    const size_t depth = ws->net->depth;
+    for (size_t l = 0; l < depth; l++) {
+        if (meets_at(ws, l)) {
+            way->to = l;
+            TRY(run_stretch(way));
+            meet(ws, l, false);
+            way->from = l;
+        }
+    }
+    way->to = depth;
+    if (ws->net->loss == PYCNN_CUSTOM) {
+        TRY(run_stretch(way));
+        TRY(call_loss(ws));
+        way->from = depth;
+    }
+    way->score = true;
+    return PYCNN_OK;
+}
+
+static int pass_down(stretch *way)
+{
+    pycnn_workspace *ws = way->ws;
+    for (size_t l = way->top; l-- > 0;) {
+        if (meets_at(ws, l)) {
+            way->bottom = l + 1;
+            way->derive_below = true;
+            TRY(run_stretch(way));
+            meet(ws, l, true);
+            way->from = way->to;
+            way->score = false;
+            way->top = l + 1;
+            way->derived = true;
+        }
+    }
+    way->bottom = 0;
+    way->derive_below = false;
+    return run_stretch(way);
 }
 
 void pycnn_add_totals(pycnn_totals *totals, const pycnn_workspace *ws, size_t count)
@@ -211,16 +351,18 @@ void pycnn_add_totals(pycnn_totals *totals, const pycnn_workspace *ws, size_t co
     }
 }
 
-/* Takes a mini-batch through the network and adds its loss and right answers to totals. */
+/* Takes a mini-batch through the network and adds its loss and right answers to totals; ws->pass
+ * says whether it is trained on. */
 static int pass(pycnn_totals *totals, pycnn_workspace *ws, const double *theta,
                 const selection *samples, bool backward)
 {
     pycnn_workspace_cut(ws, samples->count);
-    slice_work work = {ws, theta, samples, backward};
-    pycnn_threads_run(ws->threads, ws->slice_count, slice_task, &work);
-    for (size_t s = 0; s < ws->slice_count; s++) {
-        TRY(ws->slices[s].status);
-    }
+    ws->pass.count = samples->count;
+    ws->pass.statistics = theta + ws->net->parameter_count;
+    stretch way = {.ws = ws, .theta = theta, .samples = samples, .load = true};
+    TRY(pass_up(&way));
+    way.top = backward ? ws->net->depth : 0;
+    TRY(pass_down(&way));
     pycnn_add_totals(totals, ws, samples->count);
     return PYCNN_OK;
 }
@@ -256,10 +398,13 @@ static void sum_gradients(pycnn_workspace *ws, double *out, gradient_use use, do
 static int gradient_of(pycnn_totals *totals, double *grad, pycnn_workspace *ws, const double *theta,
                        const selection *samples)
 {
+    const bool whole = samples->count <= ws->capacity;
+    RETURN_IF(ws->pass.training && ws->net->meets && !whole, PYCNN_ERROR_WORKSPACE);
     for (size_t done = 0; done < samples->count; done += ws->capacity) {
         selection piece = *samples;
         piece.first += done;
         piece.count = MIN(ws->capacity, samples->count - done);
+        ws->pass.position += done > 0 ? ws->capacity : 0;
         TRY(pass(totals, ws, theta, &piece, true));
         sum_gradients(ws, grad, done > 0 ? GRADIENT_ADD : GRADIENT_SET, 0);
     }
@@ -331,6 +476,20 @@ static void update_task(void *context, size_t task)
     work->run(&work->how, first, MIN(first + UPDATE_CHUNK, work->net->parameter_count));
 }
 
+/* Scales the weights of each unit down to its layer's max_norm (Srivastava et al. 2014). */
+static void constrain_task(void *context, size_t l)
+{
+    const update_work *work = context;
+    const layer *self = &work->net->layers[l];
+    for (size_t j = 0; j < self->fan_out && self->max_norm > 0; j++) {
+        double *weight = work->how.theta + self->offset + j * self->fan_in;
+        const double norm = sqrt(work->net->kernels->penalty(weight, 0, 2, self->fan_in));
+        for (size_t k = 0; k < self->fan_in && norm > self->max_norm; k++) {
+            weight[k] *= self->max_norm / norm;
+        }
+    }
+}
+
 /* theta from ws->grad, a sum over samples of this weight; adds the gradient's norm to *norm. */
 static void apply(double *theta, const pycnn_training *state, double rate, pycnn_workspace *ws,
                   double weight, double *norm)
@@ -357,12 +516,28 @@ static void apply(double *theta, const pycnn_training *state, double rate, pycnn
         }
     }
     pycnn_threads_run(ws->threads, tasks, update_task, &work);
+    if (net->constrained) {
+        pycnn_threads_run(ws->threads, net->depth, constrain_task, &work);
+    }
 }
 
 /* Whether theta -= rate * gradient is all that a step does. */
 static bool is_plain(const pycnn_network *net, const pycnn_training *state)
 {
-    return pycnn_optimizer_is_plain(state->optimizer) && !net->penalized && state->norms == NULL;
+    return pycnn_optimizer_is_plain(state->optimizer) && !net->penalized && !net->constrained &&
+           state->norms == NULL;
+}
+
+/* The layers' statistics, which lie behind the parameters, from the mini-batch that last passed. */
+static void remember(const pycnn_workspace *ws, double *theta)
+{
+    for (size_t l = 0; l < ws->net->depth && ws->net->statistic_count > 0; l++) {
+        const layer *self = &ws->net->layers[l];
+        if (self->ops->remember != NULL) {
+            self->ops->remember(self, theta + ws->net->parameter_count + self->statistic_offset,
+                                io_of(ws, l, 0));
+        }
+    }
 }
 
 /* One step on a mini-batch. */
@@ -372,18 +547,25 @@ static int step(pycnn_totals *totals, double *theta, const pycnn_training *state
     const pycnn_network *net = ws->net;
     const bool plain = is_plain(net, state);
     *totals = (pycnn_totals){0};
+    ws->pass.training = true;
+    ws->pass.mask_key = state->masks == NULL ? 0 : state->masks[state->epoch];
+    ws->pass.position = state->first + state->position;
     if (plain && samples->count <= ws->capacity) {
         /* The gradient goes straight into theta, and is never written down. */
         TRY(pass(totals, ws, theta, samples, true));
         RETURN_IF(!isfinite(totals->loss), PYCNN_ERROR_DIVERGED);
         if (totals->weight > 0) {
             sum_gradients(ws, theta, GRADIENT_DESCEND, rate / totals->weight);
+            remember(ws, theta);
         }
         return PYCNN_OK;
     }
     TRY(gradient_of(totals, ws->grad, ws, theta, samples));
     totals->loss += totals->weight * penalty(net, theta);
     RETURN_IF(!isfinite(totals->loss), PYCNN_ERROR_DIVERGED);
+    if (totals->weight > 0) {
+        remember(ws, theta);
+    }
     if (totals->weight > 0 && plain) {
         net->kernels->descend(theta, ws->grad, rate / totals->weight, net->parameter_count);
     } else if (totals->weight > 0) {
@@ -424,7 +606,7 @@ static void predict_task(void *context, size_t s)
     const pycnn_network *net = ws->net;
     slice *self = &ws->slices[s];
     transpose_input(self, net, work->x + self->first * net->inputs, net->inputs);
-    forward(ws, work->theta, s);
+    forward(ws, work->theta, s, 0, net->depth);
     net->kernels->transpose(work->y + self->first * net->outputs, net->outputs,
                             io_of(ws, net->depth - 1, s)->output, self->stride, net->outputs,
                             self->batch);
@@ -435,6 +617,8 @@ int pycnn_predict(double *y, const pycnn_network *net, pycnn_workspace *ws, cons
 {
     TRY(check_workspace(net, ws, PYCNN_FORWARD));
     RETURN_IF(y == NULL || theta == NULL || x == NULL, PYCNN_ERROR_ARGUMENT);
+    ws->pass.training = false;
+    ws->pass.statistics = theta + net->parameter_count;
     for (size_t done = 0; done < rows; done += ws->capacity) {
         pycnn_workspace_cut(ws, MIN(ws->capacity, rows - done));
         predict_work work = {ws, theta, x + done * net->inputs, y + done * net->outputs};
@@ -455,6 +639,7 @@ int pycnn_evaluate(pycnn_totals *totals, const pycnn_network *net, pycnn_workspa
     TRY(check_data(theta, data));
     RETURN_IF(totals == NULL, PYCNN_ERROR_ARGUMENT);
     *totals = (pycnn_totals){0};
+    ws->pass.training = false;
     for (size_t done = 0; done < data->rows; done += ws->capacity) {
         const selection piece = {data, NULL, done, MIN(ws->capacity, data->rows - done)};
         TRY(pass(totals, ws, theta, &piece, false));
@@ -464,12 +649,16 @@ int pycnn_evaluate(pycnn_totals *totals, const pycnn_network *net, pycnn_workspa
 }
 
 int pycnn_gradients(pycnn_totals *totals, double *grad, const pycnn_network *net,
-                    pycnn_workspace *ws, const double *theta, const pycnn_dataset *data)
+                    pycnn_workspace *ws, const double *theta, const pycnn_dataset *data,
+                    const uint64_t *masks)
 {
     TRY(check_workspace(net, ws, PYCNN_BACKWARD));
     TRY(check_data(theta, data));
     RETURN_IF(totals == NULL || grad == NULL, PYCNN_ERROR_ARGUMENT);
     *totals = (pycnn_totals){0};
+    ws->pass.training = masks != NULL;
+    ws->pass.mask_key = masks == NULL ? 0 : masks[0];
+    ws->pass.position = 0;
     TRY(gradient_of(totals, grad, ws, theta, &(selection){data, NULL, 0, data->rows}));
     for (size_t i = 0; i < net->parameter_count; i++) {
         grad[i] = totals->weight == 0 ? 0 : grad[i] / totals->weight;
@@ -506,7 +695,7 @@ int pycnn_trace(pycnn_totals *totals, double *grad, double *z, double *a, double
     RETURN_IF(z == NULL || a == NULL || delta == NULL, PYCNN_ERROR_ARGUMENT);
     TRY(check_data(theta, data));
     RETURN_IF(ws->capacity < data->rows, PYCNN_ERROR_WORKSPACE);
-    TRY(pycnn_gradients(totals, grad, net, ws, theta, data));
+    TRY(pycnn_gradients(totals, grad, net, ws, theta, data, NULL));
     for (size_t l = 0, at = 0; l < net->depth; l++) {
         const size_t units = net->layers[l].fan_out;
         gather_slices(z + at, ws, l, units, data->rows, z_of);

@@ -55,12 +55,9 @@ static int score(pycnn_workspace *ws, const selection *samples)
         ws->net->kernels->transpose(io->z, io->stride, last->z, last->out_stride, io->batch,
                                     net->outputs);
     }
-    self->activation->forward(io->output, io->z, net->outputs, io->stride);
+    pycnn_activate(self, io);
     pycnn_score(ws, samples->data->weight != NULL, 0);
-    if (!io->delta_is_dz) {
-        const double *from = self->activation->from_z ? io->z : io->output;
-        self->activation->backward(io->delta, from, net->outputs, io->stride);
-    }
+    pycnn_derive(self, io);
     if (io->stride != 1) {
         ws->net->kernels->transpose(last->delta, last->out_stride, io->delta, io->stride,
                                     net->outputs, io->batch);

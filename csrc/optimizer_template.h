@@ -148,7 +148,7 @@ static void SUFFIX(prepare)(double *grad, const double *theta, const preparation
 /* Eight chains on every instruction set. */
 static double SUFFIX(penalty)(const double *x, double l1, double l2, size_t count)
 {
-    enum { CHAINS = 8, VECTORS = CHAINS / LANES };
+    enum { VECTORS = CHAINS / LANES };
     vector sum[VECTORS] = {{0}};
     size_t i = 0;
     for (; i + CHAINS <= count; i += CHAINS) {

@@ -24,6 +24,7 @@
 #define PYCNN_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #define PYCNN_VERSION "0.1.0"
 
@@ -44,10 +45,16 @@ typedef enum {
     PYCNN_ERROR_INDEX = 6,     /* an entry of `order` is not a row of the data */
     PYCNN_ERROR_LABEL = 7,     /* a class label is not below the number of outputs */
     PYCNN_ERROR_DIVERGED = 8,  /* the loss is infinite or not a number */
-    PYCNN_ERROR_ISA = 9        /* PYCNN_ISA names no instruction set that can run here */
+    PYCNN_ERROR_ISA = 9,       /* PYCNN_ISA names no instruction set that can run here */
+    PYCNN_ERROR_LOSS = 10      /* the caller's loss function failed */
 } pycnn_status;
 
-typedef enum { PYCNN_DENSE = 0 } pycnn_layer_kind;
+typedef enum {
+    PYCNN_DENSE = 0,
+    PYCNN_DROPOUT = 1,    /* these have as many units as inputs */
+    PYCNN_BATCH_NORM = 2, /* parameters: gamma[units], beta[units] */
+    PYCNN_LAYER_NORM = 3  /* the same */
+} pycnn_layer_kind;
 
 typedef enum {
     PYCNN_LINEAR = 0,
@@ -73,18 +80,25 @@ typedef enum {
     PYCNN_BINARY_CROSSENTROPY = 1,      /* needs sigmoid */
     PYCNN_CATEGORICAL_CROSSENTROPY = 2, /* needs softmax */
     PYCNN_MAE = 3,                      /* |a - y| */
-    PYCNN_HUBER = 4,        /* 1/2 (a - y)^2 up to |a - y| = parameter, straight beyond */
-    PYCNN_POISSON = 5,      /* a - y log a, y >= 0; needs softplus, sigmoid or softmax */
-    PYCNN_HINGE = 6,        /* max(0, 1 - y a), y = -1 or 1; needs linear */
-    PYCNN_QUANTILE = 7,     /* q (y - a) where a < y, else (1 - q) (a - y); q: the parameter */
-    PYCNN_KL_DIVERGENCE = 8 /* y log(y / a); needs softmax */
+    PYCNN_HUBER = 4,         /* 1/2 (a - y)^2 up to |a - y| = parameter, straight beyond */
+    PYCNN_POISSON = 5,       /* a - y log a, y >= 0; needs softplus, sigmoid or softmax */
+    PYCNN_HINGE = 6,         /* max(0, 1 - y a), y = -1 or 1; needs linear */
+    PYCNN_QUANTILE = 7,      /* q (y - a) where a < y, else (1 - q) (a - y); q: the parameter */
+    PYCNN_KL_DIVERGENCE = 8, /* y log(y / a); needs softmax */
+    PYCNN_CUSTOM = 9         /* the caller's, see pycnn_workspace_set_loss */
 } pycnn_loss;
 
+/* A layer. What its kind does not name is not read. */
 typedef struct {
-    int kind;       /* pycnn_layer_kind */
-    int activation; /* pycnn_activation */
-    size_t units;   /* fan_out */
-    double l1, l2;  /* >= 0: the loss gets l1 sum |w| + l2/2 sum w^2 over the layer's weights */
+    int kind;        /* pycnn_layer_kind */
+    int activation;  /* pycnn_activation; a dropout layer has none */
+    size_t units;    /* dense: fan_out */
+    double l1, l2;   /* dense: >= 0: the loss gets l1 sum |w| + l2/2 sum w^2 over the weights */
+    double max_norm; /* dense: above 0: after each update no unit's weights have a larger norm */
+    double rate;     /* dropout: 0 <= rate < 1 */
+    double epsilon;  /* normalization: above 0, added to the variance */
+    double momentum; /* batch normalization: 0 ... 1, the share of the latest mini-batch in what
+                        training counts */
 } pycnn_layer_spec;
 
 typedef struct pycnn_network pycnn_network;
@@ -153,6 +167,8 @@ typedef struct {
     double *slots;                /* [pycnn_optimizer_slots(),parameters], zero them at the start */
     size_t updates;               /* of theta so far */
     const double *learning_rates; /* [max_steps] of the next call's steps, or NULL: learning_rate */
+    const uint64_t *masks; /* [epochs] what dropout's random numbers follow from; NULL: zeros */
+    size_t first;          /* samples of the epoch that came before this data: dropout counts on */
     double *norms; /* [epochs] sums of the gradients' norms before clipping, added to; or NULL */
 } pycnn_training;
 
@@ -167,6 +183,10 @@ int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_s
                          size_t depth, int loss, double loss_parameter);
 void pycnn_network_destroy(pycnn_network *net);
 size_t pycnn_network_parameter_count(const pycnn_network *net);
+
+/* Numbers that training counts beside: `theta` has so many more behind the parameters, those of
+ * each batch normalization mean[units] and variance[units], which begin as 0 and 1. */
+size_t pycnn_network_statistic_count(const pycnn_network *net);
 
 /* What the loss of a mini-batch, of data and of a gradient includes for the size of the weights. */
 double pycnn_penalty(const pycnn_network *net, const double *theta);
@@ -188,6 +208,15 @@ void pycnn_threads_destroy(pycnn_threads *threads);
  * results do not depend on it, to the bit. */
 void pycnn_workspace_set_threads(pycnn_workspace *ws, pycnn_threads *threads);
 
+/* The loss of a network that was made with PYCNN_CUSTOM: of outputs[rows,units] and targets it puts
+ * each sample's loss into losses[rows] and its derivative by the outputs into gradient[rows,units],
+ * which is NULL where nobody asks. It is called on the thread that called the core, and returns 0,
+ * or anything else to end the call with PYCNN_ERROR_LOSS. */
+typedef int pycnn_loss_function(void *context, double *losses, double *gradient,
+                                const double *outputs, const double *targets, size_t rows,
+                                size_t units);
+void pycnn_workspace_set_loss(pycnn_workspace *ws, pycnn_loss_function *function, void *context);
+
 /* y[rows,outputs] = the network's output for x[rows,inputs]. The bits of a row do not depend on
  * the rows beside it. */
 int pycnn_predict(double *y, const pycnn_network *net, pycnn_workspace *ws, const double *theta,
@@ -199,13 +228,17 @@ int pycnn_predict(double *y, const pycnn_network *net, pycnn_workspace *ws, cons
 int pycnn_evaluate(pycnn_totals *totals, const pycnn_network *net, pycnn_workspace *ws,
                    const double *theta, const pycnn_dataset *data);
 
-/* Mean loss over the data (into totals, as sums) and its gradient, laid out like theta. When all
- * weights are zero the gradient is zero. A loss that is not finite is no error here. */
+/* Mean loss over the data (into totals, as sums) and its gradient, laid out like the parameters.
+ * When all weights are zero the gradient is zero. A loss that is not finite is no error here.
+ * masks: NULL for the network as it predicts, or as pycnn_training's for one epoch: dropout drops,
+ * and batch normalization takes the data, which must fit the workspace, for one mini-batch. */
 int pycnn_gradients(pycnn_totals *totals, double *grad, const pycnn_network *net,
-                    pycnn_workspace *ws, const double *theta, const pycnn_dataset *data);
+                    pycnn_workspace *ws, const double *theta, const pycnn_dataset *data,
+                    const uint64_t *masks);
 
-/* As pycnn_gradients, and copies out what lies between: for each layer [units,rows], one layer
- * after the other, the pre-activations z, the activations a and the error signals delta. */
+/* As pycnn_gradients without masks, and copies out what lies between: for each layer [units,rows],
+ * one layer after the other, the pre-activations z, the activations a and the error signals delta.
+ */
 int pycnn_trace(pycnn_totals *totals, double *grad, double *z, double *a, double *delta,
                 const pycnn_network *net, pycnn_workspace *ws, const double *theta,
                 const pycnn_dataset *data);

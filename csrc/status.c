@@ -14,6 +14,7 @@ const char *pycnn_strerror(int status)
     case PYCNN_ERROR_LABEL: return "a class label is not below the number of outputs";
     case PYCNN_ERROR_DIVERGED: return "the loss is infinite or not a number";
     case PYCNN_ERROR_ISA: return "PYCNN_ISA must name an instruction set that can run here";
+    case PYCNN_ERROR_LOSS: return "the loss function failed";
     default: return "unknown status";
     }
 }

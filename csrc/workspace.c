@@ -39,6 +39,7 @@ static size_t row_stride(const pycnn_network *net, size_t units)
 static bool wants_online(const pycnn_network *net, int mode)
 {
     bool wanted = mode >= PYCNN_BACKWARD && net->kernels->online != NULL &&
+                  net->loss != PYCNN_CUSTOM && !net->constrained &&
                   net->parameter_count <= MOST_ONLINE_PARAMETERS;
     for (size_t l = 0; l < net->depth; l++) {
         wanted = wanted && net->layers[l].ops == &pycnn_dense_ops;
@@ -79,6 +80,7 @@ static void hand_out(pycnn_workspace *ws, arena *memory)
     ws->whole.weight = take(memory, m, 1);
     ws->whole.loss = take(memory, m, 1);
     ws->whole.correct = take(memory, m, 1);
+    ws->loss_rows = net->loss == PYCNN_CUSTOM ? take(memory, 3 * net->outputs, m) : NULL;
     ws->grad = backward ? take(memory, net->parameter_count, 1) : NULL;
     for (size_t l = 0; l < net->depth; l++) {
         const size_t units = net->layers[l].fan_out;
@@ -87,11 +89,17 @@ static void hand_out(pycnn_workspace *ws, arena *memory)
         buffers->output = take(memory, units, m);
         /* The losses read the output layer's z; elsewhere only a trace and some derivatives do. */
         const bool derived = backward && net->layers[l].activation->from_z;
-        const bool keep_z = last || derived || ws->mode == PYCNN_TRACE;
+        const layer_ops *ops = net->layers[l].ops;
+        const bool keep_z =
+            last || derived || (backward && ops->writes_z) || ws->mode == PYCNN_TRACE;
         buffers->z = keep_z ? take(memory, units, m) : buffers->output;
         const bool keep_rows = backward && !last;
         buffers->output_rows = keep_rows ? take(memory, row_stride(net, units), m) : NULL;
         buffers->delta = backward ? take(memory, units, m) : NULL;
+        buffers->notes = take(memory, ws->most_slices * ops->notes_per_unit, units);
+        if (ops->notes_per_sample > 0) {
+            buffers->notes = take(memory, ops->notes_per_sample, m);
+        }
     }
     for (size_t l = 0; l < net->depth && ws->online != NULL; l++) {
         hand_out_online(ws, memory, l);
@@ -177,6 +185,14 @@ void pycnn_workspace_destroy(pycnn_workspace *ws)
     }
 }
 
+void pycnn_workspace_set_loss(pycnn_workspace *ws, pycnn_loss_function *function, void *context)
+{
+    if (ws != NULL) {
+        ws->loss_function = function;
+        ws->loss_context = context;
+    }
+}
+
 void pycnn_workspace_set_threads(pycnn_workspace *ws, pycnn_threads *threads)
 {
     if (ws != NULL) {
@@ -215,6 +231,8 @@ static void place(pycnn_workspace *ws, size_t s)
         const layer_io *below = l == 0 ? NULL : io_of(ws, l - 1, s);
         const size_t at = first * here->fan_out;
         layer_io *io = io_of(ws, l, s);
+        io->pass = &ws->pass;
+        io->first = first;
         io->batch = self->batch;
         io->stride = self->stride;
         io->input = below == NULL ? self->input : below->output;
@@ -230,6 +248,8 @@ static void place(pycnn_workspace *ws, size_t s)
             io->output_rows = io->output; /* it has room for one number more */
         }
         io->delta = buffers->delta == NULL ? NULL : buffers->delta + at;
+        io->notes = buffers->notes + s * here->ops->notes_per_unit * here->fan_out +
+                    first * here->ops->notes_per_sample;
         io->delta_is_dz = l + 1 == net->depth && pycnn_loss_activation(net->loss) >= 0;
         io->delta_input = below == NULL ? NULL : below->delta;
     }

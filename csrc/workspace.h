@@ -10,7 +10,10 @@ struct pycnn_network {
     size_t inputs, outputs, depth, parameter_count;
     int loss; /* pycnn_loss */
     double loss_parameter;
-    bool penalized; /* some layer's weights are */
+    bool penalized;   /* some layer's weights are */
+    bool constrained; /* some layer's weights are held to a norm */
+    bool meets;       /* some layer's samples do, in training */
+    size_t statistic_count;
     const kernel_table *kernels;
     layer layers[]; /* [depth] */
 };
@@ -42,9 +45,13 @@ struct pycnn_workspace {
     double *grad;  /* [parameter_count]; NULL in forward mode */
     void *memory;  /* where all buffers are */
     struct layer_buffers {
-        double *z, *output, *output_rows, *delta;
+        double *z, *output, *output_rows, *delta, *notes;
     } *layers; /* [depth] whole buffers, from which the slices are cut */
     slice whole;
+    passing pass;
+    pycnn_loss_function *loss_function; /* or NULL */
+    void *loss_context;
+    double *loss_rows;    /* [3,batch,outputs] outputs, targets, gradient of such a loss */
     online_layer *online; /* [depth]; NULL where pycnn_train does without */
     const online_kernels *online_kernels;
 };

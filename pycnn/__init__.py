@@ -25,7 +25,7 @@ from pycnn._version import __version__
 from pycnn.callbacks import Callback
 from pycnn.exceptions import PycnnError
 from pycnn.history import History
-from pycnn.layers import Dense
+from pycnn.layers import BatchNorm, Dense, Dropout, LayerNorm
 from pycnn.network import Network, load
 from pycnn.optimizers import LBFGS, SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from pycnn.trace import Trace
@@ -36,9 +36,12 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "BatchNorm",
     "Callback",
     "Dense",
+    "Dropout",
     "History",
+    "LayerNorm",
     "Network",
     "PycnnError",
     "RMSprop",

@@ -332,6 +332,32 @@ def _two_classes(
     return classes
 
 
+def check_classes(value: Any, units: int, loss: str, known: NDArray[Any] | None) -> NDArray[Any]:
+    """Return the labels that `partial_fit`'s `classes` names, sorted; `known` are learned already.
+
+    Raises
+    ------
+    DataError, LabelError
+        If the loss has no classes, there are too few or too many, or others than the known ones.
+    """
+    labels = _labels(value, "classes")
+    wanted = losses.targets(loss)
+    if wanted not in ("classes", "binary", "signs") or (wanted != "classes" and units != 1):
+        raise DataError(f"classes must be None for targets that are no labels, as for {loss}")
+    count = units if wanted == "classes" else 2
+    classes = np.unique(labels)
+    if labels.ndim != 1 or len(labels) != count or len(classes) != count:
+        raise LabelError(f"classes must be {count} different labels, got {_show(labels.ravel())}")
+    if known is not None:
+        if not np.array_equal(classes, known):
+            raise LabelError(
+                f"classes must be those that the network has learned ({_show(known)}), "
+                f"got {_show(classes)}"
+            )
+        return known
+    return classes
+
+
 def class_weights(class_weight: Any, targets: Targets, loss: str, units: int) -> Array | None:
     """Return a weight for each row from weights for each class.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycnn._random import check_seed, generator
+from pycnn._random import masks as masks_of
 from pycnn.layers import check_size
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def gradient_check(
     sample_weight: Any = None,
     max_parameters: int = 1000,
     seed: int = 0,
+    training: bool = False,
 ) -> float:
     """Compare the network's gradient with differences of its loss.
 
@@ -45,6 +47,9 @@ def gradient_check(
     max_parameters : int, default 1000
         Of a larger network so many parameters are drawn, by `seed`.
     seed : int, default 0
+    training : bool, default False
+        Whether to check the gradient that training takes, with dropout's masks and the mini-batch's
+        own moments, as `Network.gradients` says.
 
     Returns
     -------
@@ -57,19 +62,25 @@ def gradient_check(
     """
     max_parameters = check_size(max_parameters, "max_parameters")
     data, _ = net._prepare(X, y, sample_weight)
-    theta = net.parameters.copy()
-    loss, analytic = net.gradients(X, y, sample_weight)
+    theta = net._theta.copy()
+    loss, analytic = net.gradients(X, y, sample_weight, training=training)
+    masks = masks_of(net.seed, net.epochs_trained, 1) if training else None
+    scratch = np.empty_like(analytic)
     floor = max(float(np.abs(analytic).max()) / 100, ROUNDING * max(1.0, abs(loss)))
-    chosen = np.arange(theta.size)
-    if theta.size > max_parameters:
-        keys = generator(check_seed(seed)).random_raw(theta.size)
+    chosen = np.arange(analytic.size)
+    if analytic.size > max_parameters:
+        keys = generator(check_seed(seed)).random_raw(analytic.size)
         chosen = np.sort(np.argsort(keys, kind="stable")[:max_parameters])
 
     def loss_at(index: int, value: float) -> float:
         before, theta[index] = theta[index], value
-        loss: float = net._backend.evaluate(net._plan, theta, data).mean_loss()
+        totals = (
+            net._backend.gradients(net._plan, theta, data, scratch, masks)
+            if training
+            else net._backend.evaluate(net._plan, theta, data)
+        )
         theta[index] = before
-        return loss
+        return float(totals.mean_loss())
 
     def error_at(index: int) -> float:
         best = np.inf

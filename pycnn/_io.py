@@ -1,6 +1,7 @@
 """Model files: safetensors, data only.
 
-Tensors ``layers.1.W``, ``layers.1.b``, ...; all else is JSON in the file's metadata, with a
+Tensors ``layers.1.W``, ``layers.1.b``, ... (of the normalizations ``gamma``, ``beta``, and what
+training has counted); all else is JSON in the file's metadata, with a
 checksum over both.
 """
 
@@ -9,16 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pycnn import losses
+from pycnn import _state, losses
 from pycnn._checks import check_real
 from pycnn._random import check_seed
 from pycnn._version import __version__
-from pycnn.exceptions import DataTypeError, ModelFileError, PycnnError
+from pycnn.exceptions import DataError, DataTypeError, ModelFileError, PycnnError
 from pycnn.layers import check_size, from_config
 
 if TYPE_CHECKING:
@@ -60,37 +63,49 @@ def _unpack_classes(packed: Any, count: int) -> NDArray[Any] | None:
     return classes
 
 
-def _checksum(description: dict[str, Any], parameters: NDArray[np.float64]) -> str:
+def _checksum(
+    description: dict[str, Any],
+    parameters: NDArray[np.float64],
+    others: Mapping[str, NDArray[Any]] = MappingProxyType({}),
+) -> str:
     text = json.dumps(description, sort_keys=True, ensure_ascii=True)
     digest = hashlib.sha256(text.encode("ascii"))
     digest.update(parameters.astype("<f8").tobytes())
+    for name, tensor in sorted(others.items()):
+        digest.update(f"{name} {tensor.dtype.str} {tensor.shape}".encode())
+        digest.update(tensor.tobytes())
     return digest.hexdigest()
 
 
-def save(network: Network, path: str | os.PathLike[str]) -> None:
+def save(network: Network, path: str | os.PathLike[str], training_state: bool) -> None:
     """Write a network to `path`, as a whole or not at all."""
     from safetensors.numpy import save as to_bytes
 
     state = network.__getstate__()
     parameters = state.pop("parameters").copy()
+    training = state.pop("training")
+    of_training: dict[str, NDArray[Any]] = {}
+    if training_state:
+        if training is None:
+            raise DataError("training_state=True needs a network that has been trained")
+        state["training"], of_training = _state.pack(training)
     state["classes"] = _pack_classes(state["classes"])
-    del state["backend"]
+    del state["backend"], state["loss_function"]
     description = {"format": FORMAT, "version": __version__, **state}
     if not isinstance(description["metadata"], dict):
         raise DataTypeError(f"metadata must be a dict, got {description['metadata']!r}")
     try:
-        description["sha256"] = _checksum(description, parameters)
+        description["sha256"] = _checksum(description, parameters, of_training)
         text = json.dumps(description, sort_keys=True, allow_nan=False)
         if json.loads(text)["metadata"] != description["metadata"]:
             raise ValueError("keys must be strings, and sequences lists")
     except (TypeError, ValueError, RecursionError) as error:
         raise DataTypeError(f"metadata must hold plain data that JSON can keep: {error}") from None
-    tensors = {}
-    at = 0
-    for number, layer in enumerate(network.layers, start=1):
-        for name, view in (("W", layer.W), ("b", layer.b)):
-            tensors[f"layers.{number}.{name}"] = parameters[at : at + view.size].reshape(view.shape)
-            at += view.size
+    tensors = of_training | {
+        f"layers.{number}.{name}": view.copy()
+        for number, layer in enumerate(network.layers, start=1)
+        for name, view in layer.tensors.items()
+    }
     write_whole(Path(path), to_bytes(tensors, {"pycnn": text}))
 
 
@@ -165,19 +180,33 @@ def _check_state(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) 
     inputs = check_size(description["inputs"], "inputs")
     layers = [from_config(config) for config in description["layers"]]
     loss = losses.from_config(description["loss"], layers[-1].activation)
-    parts, fan_in = [], inputs
+    parts: list[NDArray[np.float64]] = []
+    statistics: list[NDArray[np.float64]] = []
+    fan_in = inputs
     for number, layer in enumerate(layers, start=1):
-        for name, shape in (("W", (layer.units, fan_in)), ("b", (layer.units,))):
-            tensor = tensors.pop(f"layers.{number}.{name}")
-            if tensor.shape != shape or tensor.dtype != np.float64:
-                raise ValueError(f"layers.{number}.{name} must be float64 of shape {shape}")
-            parts.append(tensor.ravel())
-        fan_in = layer.units
+        for into, shapes in (
+            (parts, layer.shapes(fan_in)),
+            (statistics, layer.statistic_shapes(fan_in)),
+        ):
+            for name, shape in shapes.items():
+                tensor = tensors.pop(f"layers.{number}.{name}")
+                if tensor.shape != shape or tensor.dtype != np.float64:
+                    raise ValueError(f"layers.{number}.{name} must be float64 of shape {shape}")
+                into.append(tensor.ravel())
+        fan_in = layer.width(fan_in)
+    of_training = {
+        name: tensors.pop(name) for name in list(tensors) if name.startswith("training.")
+    }
     if tensors:
         raise ValueError(f"unexpected tensors: {', '.join(tensors)}")
-    parameters = np.concatenate(parts)
-    if _checksum(expected, parameters) != stated:
+    parameters = np.concatenate(parts + statistics)
+    if _checksum(expected, parameters, of_training) != stated:
         raise ValueError("the checksum does not match")
+    training = None
+    if "training" in description:
+        training = _state.unpack(description["training"], of_training, parameters.size)
+    if of_training:
+        raise ValueError(f"unexpected tensors: {', '.join(of_training)}")
     if not isinstance(description["metadata"], dict):
         raise TypeError("metadata")
     seed, epochs_trained = (description[name] for name in ("seed", "epochs_trained"))
@@ -196,4 +225,5 @@ def _check_state(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) 
         "epochs_trained": epochs_trained,
         "metadata": description["metadata"],
         "parameters": parameters,
+        "training": training,
     }

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pycnn import losses
+from pycnn import _state, losses
 from pycnn.callbacks import ReduceLROnPlateau
 from pycnn.exceptions import DataError, DivergedError
+from pycnn.layers import BatchNorm, Dropout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from pycnn.backend.interface import Array, Data, Totals
     from pycnn.callbacks import Callback
@@ -251,36 +252,36 @@ class Minimizer:
         self.loss = self.trial_loss
         self.theta[:] = self.at
 
-    def state(self) -> dict[str, Array]:
-        """Return what, with theta, decides the next steps: a row a pair, the oldest first.
+    def memory(self) -> Array:
+        """Return what, with theta, decides the next steps: the pairs, the oldest first.
 
-        Loss and gradient are not among it: computed again, they have the same bits.
+        All s in the first half of the rows, all y in the second, 0 where there is none yet. Loss
+        and gradient are not among it: computed again, they have the same bits.
         """
-        shape = len(self.pairs), len(self.theta)
-        return {
-            name: np.array([pair[i] for pair in self.pairs], np.float64).reshape(shape)
-            for i, name in enumerate(("s", "y"))
-        }
+        memory = np.zeros((2, self.history_size, len(self.theta)))
+        for i, pair in enumerate(self.pairs):
+            memory[:, i] = pair
+        return memory.reshape(2 * self.history_size, -1)
 
-    def restore(self, state: Mapping[str, Array]) -> None:
-        """Go on from what `state` returned; theta must be what it was then.
+    def restore(self, memory: Array, count: int) -> None:
+        """Go on from what `memory` returned with `count` pairs; theta must be what it was then.
 
         Raises
         ------
         DataError
-            If these are not the arrays of such a minimizer.
+            If it is not the memory of such a minimizer.
         """
-        s, y = (np.asarray(state[name], np.float64) for name in ("s", "y"))
-        fits = s.ndim == 2 and s.shape == y.shape and s.shape[1] == len(self.theta)
-        if not (fits and len(s) <= self.history_size):
+        shape = 2 * self.history_size, len(self.theta)
+        if memory.shape != shape or not 0 <= count <= self.history_size:
             raise DataError(
-                f"the pairs s and y of L-BFGS must have shape (at most {self.history_size}, "
-                f"{len(self.theta)}), got {s.shape} and {y.shape}"
+                f"the memory of L-BFGS must have shape {shape} and at most {self.history_size} "
+                f"pairs, got {memory.shape} and {count}"
             )
+        s, y = memory.reshape(2, self.history_size, -1)[:, :count]
         pairs = [(a.copy(), b.copy()) for a, b in zip(s, y, strict=True)]
         with np.errstate(all="ignore"):
             if not all(_is_pair(a, b) for a, b in pairs):
-                raise DataError("the pairs s and y of L-BFGS must have products s.y above 0")
+                raise DataError("the memory of L-BFGS must have products s.y above 0")
         self.pairs.clear()
         self.pairs.extend(pairs)
         self.known = False
@@ -296,15 +297,33 @@ def _is_pair(s: Array, y: Array) -> bool:
 
 
 class Training:
-    """What `pycnn._training.run` does with an `LBFGS`: an iteration is an epoch."""
+    """What `pycnn._training.run` does with an `LBFGS`: an iteration is an epoch.
+
+    It is saved and taken up again as the other optimizers' memory is: `slots` are the minimizer's,
+    and the number of updates is that of the pairs in them.
+    """
 
     def __init__(self, network: Network, data: Data, optimizer: LBFGS) -> None:
         self.network, self.data = network, data
+        self.schedule = optimizer.schedule()
         self.tolerance = optimizer.tolerance
         self.minimizer = Minimizer(
             self._evaluate, network.parameters, optimizer.history_size, optimizer.max_evaluations
         )
         self.accuracy = 0.0  # at the last evaluation
+
+    @property
+    def slots(self) -> Array:
+        """What is remembered, a copy."""
+        return self.minimizer.memory()
+
+    def take_up(self, training: _state.Training) -> None:
+        """Go on from where another one has been."""
+        self.minimizer.restore(training.slots, training.updates)
+
+    def place(self) -> tuple[int, Array, int]:
+        """Return the position in the present epoch, the sums over its part done, the updates."""
+        return 0, np.zeros(_state.RUNNING), len(self.minimizer.pairs)
 
     def _evaluate(self, theta: Array, gradient: Array) -> float:
         network = self.network
@@ -354,3 +373,14 @@ def check(network: Network, rows: int, batch_size: int | None, callbacks: list[C
             "callbacks must have no ReduceLROnPlateau with LBFGS, which has no learning rate: "
             "a line search finds the length of each step"
         )
+    for number, layer in enumerate(network.layers, start=1):
+        if isinstance(layer, (Dropout, BatchNorm)):
+            raise DataError(
+                f"layers must have no {type(layer).__name__} with LBFGS, as layer {number} is: "
+                "its loss must be the same function of the parameters at every step"
+            )
+        if layer.max_norm:
+            raise DataError(
+                f"max_norm must be None with LBFGS, but that of layer {number} is "
+                f"{layer.max_norm:g}: its steps know no bounds"
+            )

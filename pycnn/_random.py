@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 # One bit generator for each use, so that none disturbs another.
-INITIAL_PARAMETERS, SHUFFLING, SPLITTING = range(3)
-DIAGNOSING = 16  # those above count on
+INITIAL_PARAMETERS, SHUFFLING, SPLITTING, DROPPING, DIAGNOSING = range(5)
 
 
 def fresh_seed() -> int:
@@ -62,6 +61,13 @@ def permutations(seed: int, first: int, count: int, size: int) -> NDArray[np.int
     bits.advance(first * size)
     keys = bits.random_raw(count * size).reshape(count, size)
     return np.argsort(keys, axis=1, kind="stable")
+
+
+def masks(seed: int, first: int, count: int) -> NDArray[np.uint64]:
+    """Return what dropout's random numbers follow from in epoch `first`, `first` + 1, ..."""
+    bits = generator(seed, DROPPING)
+    bits.advance(first)
+    return bits.random_raw(count)
 
 
 # Wichura, Algorithm AS 241 (PPND16), Applied Statistics 37 (1988): relative accuracy 1e-16.

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pycnn import _lbfgs, _random, losses
+from pycnn import _lbfgs, _random, _state, losses
 from pycnn.backend.interface import NotFiniteError, Totals, TrainingState
-from pycnn.exceptions import DivergedError
+from pycnn.exceptions import DataError, DivergedError
+from pycnn.history import History
 from pycnn.optimizers import LBFGS
 from pycnn.schedules import Constant
 
 if TYPE_CHECKING:
     from pycnn.backend.interface import Array, Data
     from pycnn.callbacks import Callback
-    from pycnn.history import History
     from pycnn.network import Network
     from pycnn.optimizers import Optimizer
 
@@ -55,50 +55,155 @@ def run(
     validation: Data | None,
     callbacks: list[Callback],
     progress: bool,
+    resume: _state.Training | None,
 ) -> None:
-    """Train for `epochs` epochs, appending to ``network.history``."""
-    history = network.history
-    assert history is not None
-    if isinstance(optimizer, LBFGS):
-        whole_batch = _lbfgs.Training(network, data, optimizer)
-    else:
-        whole_batch = None
-        progress_of = _Optimization(network, optimizer, data.rows, batch_size, epochs)
+    """Train until there are `epochs` epochs in ``network.history``, a new one or `resume`'s.
+
+    Raises
+    ------
+    DataError
+        If `resume` is not a state of such a training; nothing has changed then.
+    """
     pace = _Pace()
+    optimization: _Optimization | _lbfgs.Training
+    if isinstance(optimizer, LBFGS):
+        optimization = _lbfgs.Training(network, data, optimizer)
+    else:
+        optimization = _Optimization(network, optimizer, data.rows, batch_size, epochs)
+    settings = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "optimizer": optimizer.config(),
+        "shuffle": shuffle,
+        "seed": network.seed,
+        "rows": data.rows,
+        "weighted": data.weight is not None,
+        "validation_rows": None if validation is None else validation.rows,
+    }
+    keeper = _state.Keeper(network, optimization, callbacks, settings)
+    if resume is not None:
+        keeper.check(resume)
     # Epochs between which there is nothing to do go to the backend together.
     alone = bool(callbacks) or validation is not None
     block = 1 if alone else max(1, ORDER_ENTRIES // data.rows)
-    with _Bar(epochs, progress) as bar:
-        for callback in callbacks:
-            callback.on_train_begin(network)
-        while history.epochs < epochs and not network.stop_training:
-            for callback in callbacks:
-                callback.on_epoch_begin(network, history.epochs + 1)
-            if whole_batch is not None:
-                _record(network, whole_batch.run_epoch(), validation)
-                bar.show(history, 0.0)
-            else:
+    network._keeper = keeper
+    try:
+        with _Bar(epochs, progress) as bar:
+            keeper.begin(resume)
+            history = network.history
+            assert history is not None
+            keeper.end_epoch(_last(history))
+            while history.epochs < epochs and not network.stop_training:
+                keeper.keep()
+                for callback in callbacks:
+                    callback.on_epoch_begin(network, history.epochs + 1)
+                if isinstance(optimization, _lbfgs.Training):
+                    _iterate(network, optimization, validation, bar, keeper)
+                    keeper.end_epoch(_last(history))
+                    continue
                 count = min(block, epochs - history.epochs)
-                order = None
-                if shuffle:
-                    order = _random.permutations(
-                        network.seed, network.epochs_trained, count, data.rows
-                    )
-                state = progress_of.next_state(count, order)
-                _Block(network, data, state, progress_of, pace, validation, bar).run()
+                order = _order(network, count, data.rows) if shuffle else None
+                state = optimization.next_state(count, order)
+                if _Block(network, data, state, optimization, pace, validation, bar, keeper).run():
+                    keeper.end_epoch(_last(history))
+            keeper.keep()
+            network._keeper = None  # what they do at the end is not a part of the training
             for callback in callbacks:
-                callback.on_epoch_end(network, history.epochs, _last(history))
-        for callback in callbacks:
-            callback.on_train_end(network)
+                callback.on_train_end(network)
+    except BaseException:
+        kept = network._training  # from before whatever has asked to stop
+        network.stop_training = kept is not None and kept.stopped
+        raise
+    finally:
+        network._keeper = None
 
 
-def _record(network: Network, logs: dict[str, float], validation: Data | None) -> None:
+def run_one(
+    network: Network, data: Data, *, batch_size: int, optimizer: Optimizer, shuffle: bool, log: bool
+) -> dict[str, float]:
+    """Train for one epoch, on from those before with an equal optimizer; return its means.
+
+    Parameters
+    ----------
+    log : bool
+        Whether to put them into ``network.history`` too.
+    """
+    before = network._training
+    settings = {"by": "partial_fit", "optimizer": _state.as_plain(optimizer.config())}
+    if before is None or before.settings != settings:
+        before = _state.Training(settings, History(), _new_slots(network, optimizer))
+        network.learning_rate_factor = 1.0
+    history = before.history if log else History()
+    optimization = _Optimization(network, optimizer, data.rows, batch_size, before.epoch + 1)
+    if before.slots.shape != optimization.slots.shape:
+        raise DataError("the training state does not fit its own optimizer")
+    optimization.take_up(before)
+    order = _order(network, 1, data.rows) if shuffle else None
+    state = optimization.next_state(1, order)
+    if log:
+        network.history = history
+    done = 0
+    try:
+        bar = _Bar(1, False)
+        block = _Block(network, data, state, optimization, _Pace(), None, bar, None, history)
+        block.first_epoch = before.epoch + 1  # of all calls, also those without a history
+        block.run()
+        done = 1
+    finally:
+        network._training = before._replace(epoch=before.epoch + done, updates=state.updates)
+    return _last(history)
+
+
+def _new_slots(network: Network, optimizer: Optimizer) -> Array:
+    return np.zeros((optimizer.spec().slots, network.parameters.size))
+
+
+def check_without_end(optimizer: Optimizer) -> None:
+    """Raise `DataError` where the learning rates depend on how long the training will be.
+
+    Or where the optimizer has no single steps, as `LBFGS`.
+    """
+    optimizer.spec()
+    schedule = optimizer.schedule()
+    if schedule.needs_total:
+        raise DataError(
+            f"optimizer must have learning rates that do not depend on the length of the whole "
+            f"training, which nobody knows here; got {schedule!r}"
+        )
+
+
+def _order(network: Network, count: int, rows: int) -> Any:
+    return _random.permutations(network.seed, network.epochs_trained, count, rows)
+
+
+def _iterate(
+    network: Network,
+    training: _lbfgs.Training,
+    validation: Data | None,
+    bar: _Bar,
+    keeper: _state.Keeper,
+) -> None:
+    """Do an iteration over the whole data: an epoch of one mini-batch."""
+    history = network.history
+    assert history is not None
+    logs = training.run_epoch()
+    _record(network, history, dict(logs), validation)
+    bar.show(history, 0.0)
+    keeper.pending = len(keeper.callbacks)
+    del logs["gradient_norm"]
+    for callback in keeper.callbacks:
+        group = logs | {"batch": 1, "batches": 1}
+        callback.on_batch_group_end(network, history.epochs, group)
+
+
+def _record(
+    network: Network, history: History, logs: dict[str, float], validation: Data | None
+) -> None:
     """Put a finished epoch into the history."""
     if validation is not None:
         scores = network._score(validation)
         logs |= {f"val_{key}": value for key, value in scores.items()}
-    assert network.history is not None
-    network.history.append(logs)
+    history.append(logs)
     network.epochs_trained += 1
 
 
@@ -118,22 +223,53 @@ class _Optimization:
         self.spec = optimizer.spec()
         self.steps_per_epoch = -(-rows // batch_size)
         self.total_steps = self.steps_per_epoch * epochs
-        self.slots = np.zeros((self.spec.slots, network.parameters.size))
+        self.slots = _new_slots(network, optimizer)
         self.updates = 0
         self.step = 0  # first of the present block
+        self.factor = 1.0  # of the learning rates of the present block
+        self.state: TrainingState | None = None  # of the present block, or the last
+        self.position = 0  # where the next block starts in its first epoch
+        self.running: Array = np.zeros(_state.RUNNING)  # sums over what is done of that epoch
+
+    def take_up(self, training: _state.Training) -> None:
+        """Go on from where another one has been, in its slots."""
+        self.slots = training.slots
+        self.updates = training.updates
+        self.step = training.epoch * self.steps_per_epoch
+        self.position, self.running = training.position, training.running.copy()
+
+    def place(self) -> tuple[int, Array, int]:
+        """Return the position in the present epoch, the sums over its part done, the updates."""
+        state = self.state
+        if state is None:
+            return self.position, self.running.copy(), self.updates
+        if state.epoch == state.epochs:
+            return 0, np.zeros(_state.RUNNING), state.updates
+        norm = 0.0 if state.norms is None else state.norms[state.epoch]
+        return state.position, np.append(state.totals[state.epoch], norm), state.updates
 
     def next_state(self, count: int, order: Any) -> TrainingState:
         """Return the state of the next `count` epochs."""
+        self.factor = self.network.learning_rate_factor
         rate = self.rates(self.step, 1)[0]
-        return TrainingState(
-            count, self.batch_size, rate, order, self.spec, self.slots, self.updates
+        masks = _random.masks(self.network.seed, self.network.epochs_trained, count)
+        state = TrainingState(
+            count, self.batch_size, rate, order, self.spec, self.slots, self.updates, masks
         )
+        state.position, self.position = self.position, 0
+        state.steps = state.position // self.batch_size
+        state.totals[0] = self.running[:-1]
+        if state.norms is not None:
+            state.norms[0] = self.running[-1]
+        self.running[:] = 0.0
+        self.state = state
+        return state
 
     def rates(self, step: int, count: int) -> Array:
         """Return the learning rates of `count` steps."""
         steps = np.arange(step, step + count)
         rates = self.schedule.rates(steps, self.steps_per_epoch, self.total_steps)
-        return np.ascontiguousarray(rates * self.network.learning_rate_factor, dtype=np.float64)
+        return np.ascontiguousarray(rates * self.factor, dtype=np.float64)
 
     def train(self, state: TrainingState, data: Data, theta: Array, steps: int) -> int:
         """Do some steps of a block in the backend."""
@@ -163,17 +299,21 @@ class _Block:
         pace: _Pace,
         validation: Data | None,
         bar: _Bar,
+        keeper: _state.Keeper | None,
+        history: History | None = None,
     ) -> None:
         self.network, self.data, self.state = network, data, state
         self.optimization = optimization
-        self.pace, self.validation, self.bar = pace, validation, bar
-        self.theta: Array = network.parameters
+        self.pace, self.validation, self.bar, self.keeper = pace, validation, bar, keeper
+        self.theta: Array = network._theta
         self.recorded = 0  # epochs of this block that are in the history
-        assert network.history is not None
-        self.history = network.history
+        history = network.history if history is None else history
+        assert history is not None
+        self.history = history
         self.first_epoch = self.history.epochs + 1
 
-    def run(self) -> None:
+    def run(self) -> bool:
+        """Train; return whether to the end, or a callback has stopped it before."""
         state = self.state
         checkpoint = self.checkpoint()
         while state.epoch < state.epochs:
@@ -188,16 +328,44 @@ class _Block:
             now = time.perf_counter()
             self.pace.adapt(steps, now - started)
             due = now - checkpoint[0] > CHECKPOINT_PERIOD
-            if due or state.epoch > self.recorded:
-                # A weight can overflow while the loss stays finite: relu hides minus infinity.
-                if not np.isfinite(self.theta).all():
-                    self.diverged(*checkpoint)
-                checkpoint = self.checkpoint() if due else checkpoint
+            # A weight can overflow while the loss stays finite: relu hides minus infinity.
+            if (due or state.epoch > self.recorded) and not np.isfinite(self.theta).all():
+                self.diverged(*checkpoint)
             self.record()
+            if due and state.epoch < state.epochs:
+                checkpoint = self.checkpoint()
+                if self.keeper is not None:
+                    self.keeper.keep()
+            if self.ends_group():
+                break
         self.optimization.finish(state)
+        return state.epoch == state.epochs
 
     def train(self, steps: int) -> int:
         return self.optimization.train(self.state, self.data, self.theta, steps)
+
+    def ends_group(self) -> bool:
+        """Tell the callbacks where a group of mini-batches ends; whether one ends the training."""
+        keeper, state = self.keeper, self.state
+        if keeper is None or not keeper.callbacks:
+            return False
+        finished = state.epoch == state.epochs  # with callbacks, a block is one epoch
+        if finished:
+            keeper.pending = len(keeper.callbacks)
+        steps = self.optimization.steps_per_epoch
+        logs = self.logs(0) | {"batch": state.steps, "batches": steps}
+        stopped = self.network.stop_training
+        for callback in keeper.callbacks:
+            callback.on_batch_group_end(self.network, self.first_epoch, dict(logs))
+        return self.network.stop_training and not stopped and not finished
+
+    def logs(self, epoch: int) -> dict[str, float]:
+        """Return the means over an epoch of this block, or what is done of it."""
+        totals = Totals(*self.state.totals[epoch].tolist())
+        logs = {"loss": totals.mean_loss()}
+        if losses.is_classification(self.network.loss):
+            logs["accuracy"] = totals.accuracy()
+        return logs
 
     def checkpoint(self) -> tuple[float, Array, tuple[Any, ...]]:
         return time.perf_counter(), self.theta.copy(), self.state.snapshot()
@@ -205,16 +373,12 @@ class _Block:
     def record(self) -> None:
         """Put the epochs that are finished into the history."""
         network, state = self.network, self.state
-        classification = losses.is_classification(network.loss)
         while self.recorded < state.epoch:
-            totals = Totals(*state.totals[self.recorded].tolist())
-            logs = {"loss": totals.mean_loss()}
-            if classification:
-                logs["accuracy"] = totals.accuracy()
+            logs = self.logs(self.recorded)
             if state.norms is not None:
                 steps = self.optimization.steps_per_epoch
                 logs["gradient_norm"] = float(state.norms[self.recorded]) / steps
-            _record(network, logs, self.validation)
+            _record(network, self.history, logs, self.validation)
             self.recorded += 1
         self.bar.show(self.history, state.position / self.data.rows)
 

@@ -16,6 +16,7 @@ on from a saved training state.
 
 from __future__ import annotations
 
+import copy
 import csv
 import importlib
 import math
@@ -60,12 +61,14 @@ _LARGE_IS_GOOD = {"acc", "accuracy", "auc", "f1", "precision", "r2", "recall", "
 class Callback:
     """Base: override what you need.
 
-    Setting ``network.stop_training = True`` ends training after the present epoch. `Network.fit`
-    also takes plain functions ``f(network, epoch, logs)``, called at the end of each epoch.
+    Setting ``network.stop_training = True`` ends training after the present epoch, or at once in
+    `on_batch_group_end`. `Network.fit` also takes plain functions ``f(network, epoch, logs)``,
+    called at the end of each epoch.
 
     A callback that also has ``get_state()`` and ``set_state(state)`` is saved and restored with a
     training state; the state is a dict of numbers, strings, lists and ndarrays. ``set_state`` comes
-    before `on_train_begin`.
+    before `on_train_begin`. A training that goes on from the midst of an epoch begins with
+    `on_epoch_begin` for it.
     """
 
     def on_train_begin(self, network: Network) -> None:
@@ -73,6 +76,18 @@ class Callback:
 
     def on_epoch_begin(self, network: Network, epoch: int) -> None:
         """Run before an epoch; epochs count from 1."""
+
+    def on_batch_group_end(self, network: Network, epoch: int, logs: dict[str, float]) -> None:
+        """Run each time the core comes back from a group of mini-batches, about every 50 ms.
+
+        `logs` has the means over the epoch so far, ``loss`` (and ``accuracy``), and how many of the
+        epoch's mini-batches are done: ``batch`` of ``batches``. How many make a group depends on
+        the machine's speed. The last group of an epoch comes just before `on_epoch_end`.
+
+        Setting ``network.stop_training`` here ends training at once: the parameters are those after
+        `batch` mini-batches. An epoch that is not finished then is not in the history, has no
+        `on_epoch_end`, and is finished by a fit that resumes.
+        """
 
     def on_epoch_end(self, network: Network, epoch: int, logs: dict[str, float]) -> None:
         """Run after an epoch; `logs` has what `History` gets: ``loss``, ``val_loss``, ..."""
@@ -107,6 +122,53 @@ def as_callbacks(callbacks: Any) -> list[Callback]:
                 f"got {item!r}"
             )
     return result
+
+
+def name_of(callback: Callback) -> str:
+    """Return what has to be the same about a callback when a training goes on."""
+    if isinstance(callback, _FunctionCallback):
+        return "function"
+    name = type(callback).__name__
+    watches = isinstance(callback, _Monitor) and hasattr(callback, "_small")
+    return f"{name}({callback.monitor})" if watches else name  # type: ignore[attr-defined]
+
+
+def _has_state(callback: Any) -> bool:
+    return hasattr(callback, "get_state") and hasattr(callback, "set_state")
+
+
+def states_of(callbacks: Iterable[Any]) -> list[dict[str, Any] | None]:
+    """Return what each callback remembers, as it is now; None for one that remembers nothing."""
+    states: list[dict[str, Any] | None] = []
+    for callback in callbacks:
+        state = callback.get_state() if _has_state(callback) else None
+        if state is not None and not isinstance(callback, _Stateful):
+            if not isinstance(state, Mapping):
+                raise DataTypeError(
+                    f"get_state of {type(callback).__name__} must return a dict, got {state!r}"
+                )
+            state = copy.deepcopy(dict(state))
+        states.append(state)
+    return states
+
+
+def restore_states(callbacks: Iterable[Any], states: Iterable[Mapping[str, Any] | None]) -> None:
+    """Give the callbacks back what `states_of` has returned."""
+    done: list[Any] = []
+    try:
+        for callback, state in zip(callbacks, states, strict=True):
+            if _has_state(callback) != (state is not None):
+                raise DataError(
+                    f"the training state must have one of {name_of(callback)} if it has get_state"
+                )
+            if state is not None:
+                callback.set_state(copy.deepcopy(dict(state)))
+                done.append(callback)
+    except BaseException:
+        for callback in done:
+            if isinstance(callback, _Stateful):
+                callback._restored = False  # the next training starts afresh
+        raise
 
 
 # ------------------------------------------------------------------ checks
@@ -304,7 +366,8 @@ class EarlyStopping(_Monitor):
     best_epoch : int or None
         Its epoch, counted from 1.
     best_parameters : ndarray or None
-        The parameters after that epoch, if `restore_best_weights`.
+        The parameters after that epoch, if `restore_best_weights`, and behind them whatever else
+        the network learns (running statistics).
     stopped_epoch : int or None
         The epoch after which this callback ended the training.
     wait : int
@@ -360,10 +423,10 @@ class EarlyStopping(_Monitor):
         """Start afresh, or from what `set_state` has set."""
         super().on_train_begin(network)
         best = self.best_parameters
-        if best is not None and best.shape != network.parameters.shape:
+        if best is not None and best.shape != network._theta.shape:
             raise ShapeError(
                 f"best_parameters in the state of EarlyStopping must have shape "
-                f"{network.parameters.shape}, got {best.shape}"
+                f"{network._theta.shape}, got {best.shape}"
             )
 
     def on_epoch_end(self, network: Network, epoch: int, logs: dict[str, float]) -> None:
@@ -375,7 +438,7 @@ class EarlyStopping(_Monitor):
         if self._is_better(value):
             self.best, self.best_epoch, self.wait = value, epoch, 0
             if self.restore_best_weights:
-                self.best_parameters = network.parameters.copy()
+                self.best_parameters = network._theta.copy()
             return
         self.wait += 1
         if self.wait >= self.patience:
@@ -385,7 +448,7 @@ class EarlyStopping(_Monitor):
     def on_train_end(self, network: Network) -> None:
         """Give the network its best parameters back."""
         if self.restore_best_weights and self.best_parameters is not None:
-            network.parameters[:] = self.best_parameters
+            network._theta[:] = self.best_parameters
 
 
 class TerminateOnNaN(_Ready):
@@ -558,9 +621,9 @@ def _check_template(path: Any) -> tuple[str, list[str]]:
 class ModelCheckpoint(_Monitor):
     """Save the model every few epochs, or when it is the best so far.
 
-    Put it last in the list of callbacks: a training state then has what the others remember of the
-    epoch that has just ended. Each file is written as a whole or not at all, so a crash leaves the
-    one before intact.
+    With a training state, ``pycnn.load(path).fit(..., resume=True)`` goes on to the same end, bit
+    by bit; callbacks behind this one in the list are told of the saved epoch's end then. Each
+    file is written as a whole or not at all, so a crash leaves the one before intact.
 
     Parameters
     ----------
@@ -651,7 +714,7 @@ class ModelCheckpoint(_Monitor):
 
 
 class CSVLogger(_Stateful):
-    """Write the logs to a CSV file, a row an epoch: what crashes later leaves all rows before.
+    r"""Write the logs to a CSV file, a row an epoch: what crashes later leaves all rows before.
 
     The columns are ``epoch`` and what the first epoch's logs have; values that turn up later are
     left out, and those that are missing leave their cell empty. Numbers keep all their digits.
@@ -682,8 +745,8 @@ class CSVLogger(_Stateful):
 
     Examples
     --------
-    >>> CSVLogger("training.tsv", separator="\\t")
-    CSVLogger(path='training.tsv', separator='\\t')
+    >>> CSVLogger("training.tsv", separator="\t")
+    CSVLogger(path='training.tsv', separator='\t')
     >>> net.fit(X, y, callbacks=[CSVLogger("training.csv")])  # doctest: +SKIP
     """
 
@@ -700,7 +763,9 @@ class CSVLogger(_Stateful):
         self.separator = _check_text(separator, "separator")
         printable = separator == "\t" or separator.isprintable()
         if len(separator) != 1 or not printable or separator.isalnum() or separator in "\"'+-._":
-            raise DataError(f"separator must be one character such as ',' or ';', got {separator!r}")
+            raise DataError(
+                f"separator must be one character such as ',' or ';', got {separator!r}"
+            )
         self._columns: list[str] | None = None
 
     def on_train_begin(self, network: Network) -> None:
@@ -805,6 +870,9 @@ class TensorBoard(_Stateful):
 
     def on_epoch_begin(self, network: Network, epoch: int) -> None:
         """Open the file, before the first epoch."""
+        self._open(epoch)
+
+    def _open(self, epoch: int) -> None:
         if self._writer is None:
             purge = self._resumed and os.path.isdir(self.log_dir)
             options = {"purge_step": epoch} if purge else {}
@@ -812,6 +880,7 @@ class TensorBoard(_Stateful):
 
     def on_epoch_end(self, network: Network, epoch: int, logs: dict[str, float]) -> None:
         """Write the epoch's points."""
+        self._open(epoch)  # a training may go on with the end of an epoch
         for name, value in logs.items():
             self._writer.add_scalar(name, float(value), epoch)
         self._writer.flush()
@@ -831,7 +900,9 @@ def _tensorboardx() -> Any:
     try:
         return importlib.import_module("tensorboardX")
     except ImportError as error:
-        raise ImportError("TensorBoard needs tensorboardX: pip install 'pycnn[tensorboard]'") from error
+        raise ImportError(
+            "TensorBoard needs tensorboardX: pip install 'pycnn[tensorboard]'"
+        ) from error
 
 
 # ------------------------------------------------------------------ functions of one's own
@@ -846,6 +917,8 @@ class LambdaCallback(_Ready):
         ``f(network)``, before the first epoch.
     on_epoch_begin : callable, optional
         ``f(network, epoch)``, before each epoch; epochs count from 1.
+    on_batch_group_end : callable, optional
+        ``f(network, epoch, logs)``, about every 50 ms; see `Callback.on_batch_group_end`.
     on_epoch_end : callable, optional
         ``f(network, epoch, logs)``, after each epoch.
     on_train_end : callable, optional
@@ -870,12 +943,14 @@ class LambdaCallback(_Ready):
         on_epoch_begin: Callable[[Network, int], Any] | None = None,
         on_epoch_end: Callable[[Network, int, dict[str, float]], Any] | None = None,
         on_train_end: Callable[[Network], Any] | None = None,
+        on_batch_group_end: Callable[[Network, int, dict[str, float]], Any] | None = None,
     ) -> None:
         self._functions: dict[str, Callable[..., Any] | None] = {
             "on_train_begin": on_train_begin,
             "on_epoch_begin": on_epoch_begin,
             "on_epoch_end": on_epoch_end,
             "on_train_end": on_train_end,
+            "on_batch_group_end": on_batch_group_end,
         }
         for name, function in self._functions.items():
             if function is not None and not callable(function):
@@ -896,6 +971,10 @@ class LambdaCallback(_Ready):
     def on_epoch_begin(self, network: Network, epoch: int) -> None:
         """Call the function of this name."""
         self._call("on_epoch_begin", network, epoch)
+
+    def on_batch_group_end(self, network: Network, epoch: int, logs: dict[str, float]) -> None:
+        """Call the function of this name."""
+        self._call("on_batch_group_end", network, epoch, logs)
 
     def on_epoch_end(self, network: Network, epoch: int, logs: dict[str, float]) -> None:
         """Call the function of this name."""

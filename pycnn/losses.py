@@ -35,15 +35,22 @@ Network(3, [Dense(1)], loss=Quantile(q=0.9), seed=0)
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pycnn._names import check_choice
 from pycnn._settings import Settings
-from pycnn.exceptions import DataError, DataTypeError, PairingError
+from pycnn.exceptions import DataError, DataTypeError, PairingError, PycnnError, ShapeError
 
-__all__ = ["LOSSES", "Huber", "Loss", "Quantile"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+__all__ = ["LOSSES", "Custom", "Huber", "Loss", "Quantile"]
 
 LOSSES = (
     "mse",
@@ -163,6 +170,89 @@ class Quantile(Loss):
         self._settle(q=value)
 
 
+class Custom(Loss):
+    """A loss of your own, a Python function: the slow path, called for each mini-batch.
+
+    ``Network(..., loss=function)`` makes one. All else (layers, optimizer, penalties) runs in the
+    core as ever; only the loss and its derivative by the outputs come from the function.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(y_pred, y_true) -> (loss, gradient)``, both arguments of shape (m, n_L): the
+        outputs behind their activation, and the targets as numbers. Either `loss` is the
+        mini-batch's mean, a number, and `gradient`, (m, n_L), its derivative by `y_pred`; or `loss`
+        has one value for each sample, (m,), and a row of `gradient` is the derivative of that
+        sample's. Sample weights need the latter.
+
+    Raises
+    ------
+    DataTypeError
+        If `function` cannot be called; while it is used, if it does not return a pair of arrays of
+        numbers.
+    ShapeError
+        While it is used, if what it returns has another shape.
+
+    Examples
+    --------
+    >>> def log_cosh(y_pred, y_true):
+    ...     error = y_pred - y_true
+    ...     return np.log(np.cosh(error)).sum(axis=1), np.tanh(error)
+    >>> from pycnn import Dense, Network
+    >>> net = Network(1, [Dense(1)], loss=log_cosh, seed=0)
+    >>> net.fit([[0], [1], [2]], [1, 3, 5], epochs=200)["loss"][-1] < 0.01
+    True
+    """
+
+    name = "custom"
+
+    def __init__(self, function: Callable[[Any, Any], tuple[Any, Any]] | None) -> None:
+        if function is not None and not callable(function):
+            raise DataTypeError(f"loss must be a name, a Loss or a function, got {function!r}")
+        self._settle(function=function)
+
+    function: Callable[[Any, Any], tuple[Any, Any]] | None
+
+    @property
+    def parameter(self) -> float:
+        """None is needed."""
+        return 0.0
+
+    def config(self) -> dict[str, Any]:
+        """Return the loss as plain data: a function is none."""
+        return {"name": self.name}
+
+    def __call__(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
+        """Return each sample's loss, (m,), and its derivative by the outputs, (m, n_L)."""
+        if self.function is None:
+            raise PycnnError(
+                "the loss of this network is a function of its maker's, which no file keeps: "
+                "give it to load(path, loss=function)"
+            )
+        shape = outputs.shape
+        try:
+            loss, gradient = self.function(outputs, targets)
+            values = np.asarray(loss, dtype=np.float64)
+            slopes = np.asarray(gradient, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataTypeError(
+                f"the loss function must return (loss, gradient) as numbers: {error}"
+            ) from error
+        if slopes.shape != shape:
+            raise ShapeError(
+                f"the loss function's gradient must have the outputs' shape {shape}, "
+                f"got {slopes.shape}"
+            )
+        if values.shape == ():
+            return np.full(len(outputs), float(values)), slopes * len(outputs)
+        if values.shape != shape[:1]:
+            raise ShapeError(
+                f"the loss function's loss must be a number or of shape ({len(outputs)},), "
+                f"got {values.shape}"
+            )
+        return values, slopes
+
+
 _WITH_SETTINGS: dict[str, type[Huber] | type[Quantile]] = {
     loss.name: loss for loss in (Huber, Quantile)
 }
@@ -189,8 +279,10 @@ def check(loss: Any, output_activation: str) -> str | Loss:
     if loss is None:
         return default
     checked: str | Loss
-    if isinstance(loss, (Huber, Quantile)):
+    if isinstance(loss, Loss):
         checked = loss
+    elif callable(loss):
+        checked = Custom(loss)
     else:
         name = check_choice(loss, LOSSES, "loss")
         checked = _WITH_SETTINGS[name]() if name in _WITH_SETTINGS else name
@@ -212,6 +304,8 @@ def from_config(config: Any, output_activation: str) -> str | Loss:
     """Return the loss that `to_config` describes."""
     if not isinstance(config, dict):
         return check(check_choice(config, LOSSES, "loss"), output_activation)
+    if config == {"name": Custom.name}:
+        return Custom(None)
     settings = dict(config)
     name = check_choice(settings.pop("name"), tuple(_WITH_SETTINGS), "loss")
     return check(_WITH_SETTINGS[name](**settings), output_activation)
@@ -234,4 +328,4 @@ def boundary(loss: str) -> float:
 
 def estimates_the_mean(loss: str) -> bool:
     """Tell whether outputs are to be near the targets, so that R^2 is a score."""
-    return not is_classification(loss) and loss != "quantile"
+    return not is_classification(loss) and loss not in ("quantile", "custom")

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 import os
 import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pycnn import _advice, _data, _diagnosis, _lbfgs, _random, _training, backend, losses, optimizers
+from pycnn import (
+    _advice,
+    _data,
+    _diagnosis,
+    _lbfgs,
+    _random,
+    _training,
+    backend,
+    losses,
+    optimizers,
+)
 from pycnn._checks import check_bool, check_real
+from pycnn._state import Training
 from pycnn.backend.interface import Data, LayerSpec, Totals
 from pycnn.callbacks import as_callbacks
 from pycnn.exceptions import (
@@ -19,10 +31,11 @@ from pycnn.exceptions import (
     DataError,
     DataTypeError,
     LabelError,
+    PycnnError,
     ShapeError,
 )
 from pycnn.history import History
-from pycnn.layers import Dense, Layer, check_size
+from pycnn.layers import Dense, Dropout, Layer, check_size
 from pycnn.trace import Trace
 
 if TYPE_CHECKING:
@@ -31,6 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from pycnn._data import Targets
+    from pycnn._state import Keeper
     from pycnn.backend.interface import RowPredictor
 
     Array = NDArray[np.float64]
@@ -59,7 +73,8 @@ class Network:
     layers : sequence of Dense
         The layers 1 ... L; the last is the output layer.
     loss : str or Loss, optional
-        One of `pycnn.losses.LOSSES`, or ``pycnn.losses.Huber(delta)``, ``Quantile(q)``. By default
+        One of `pycnn.losses.LOSSES`, ``pycnn.losses.Huber(delta)``, ``Quantile(q)``, or a function
+        of your own, see `pycnn.losses.Custom`. By default
         what belongs to the output activation: sigmoid -> ``"binary_crossentropy"``, softmax ->
         ``"categorical_crossentropy"``, else ``"mse"``.
     seed : int, optional
@@ -80,7 +95,9 @@ class Network:
     history : History or None
         That of the last `fit`, also when it was interrupted.
     stop_training : bool
-        Set it in a callback to end training after the present epoch.
+        Set it in a callback to end training after the present epoch, or at once in
+        `Callback.on_batch_group_end`. A training that was ended so stays ended when it is resumed,
+        unless this is set to False first.
     learning_rate_factor : float
         Set it in a callback to scale the learning rate from the next epoch on; a fit starts with 1.
     metadata : dict
@@ -138,7 +155,10 @@ class Network:
     ) -> None:
         """Give the object its attributes, with all parameters zero."""
         self._inputs = inputs
-        self._outputs = layers[-1].units
+        fan_ins = [inputs]
+        for layer in layers:
+            fan_ins.append(layer.width(fan_ins[-1]))
+        self._outputs = fan_ins[-1]
         self._loss = loss
         self.seed = seed
         self.classes: NDArray[Any] | None = None
@@ -153,32 +173,47 @@ class Network:
         specs = [
             LayerSpec(
                 layer.kind,
-                layer.units,
+                layer.width(fan_in),
                 layer.activation,
-                layer.l1 + penalty[0],
-                layer.l2 + penalty[1],
+                layer.l1 + penalty[0] if isinstance(layer, Dense) else 0.0,
+                layer.l2 + penalty[1] if isinstance(layer, Dense) else 0.0,
+                layer.max_norm or 0.0,
+                layer.rate,
+                layer.epsilon,
+                layer.momentum,
             )
-            for layer in layers
+            for layer, fan_in in zip(layers, fan_ins, strict=False)
         ]
-        counts, fan_in = [], inputs
-        for layer in layers:
-            counts.append(layer.parameter_count(fan_in))
-            fan_in = layer.units
-        if sum(counts) > np.iinfo(np.intp).max // 8:
+        counts = [
+            sum(map(math.prod, layer.shapes(fan_in).values()))
+            for layer, fan_in in zip(layers, fan_ins, strict=False)
+        ]
+        kept = [
+            sum(map(math.prod, layer.statistic_shapes(fan_in).values()))
+            for layer, fan_in in zip(layers, fan_ins, strict=False)
+        ]
+        if sum(counts) + sum(kept) > np.iinfo(np.intp).max // 8:
             raise ShapeError(f"a network of {sum(counts)} parameters does not fit into memory")
+        function = self._loss if isinstance(self._loss, losses.Custom) else None
         self._plan = self._backend.create_plan(
-            inputs, specs, self.loss, self.loss_parameter or 0.0
+            inputs, specs, self.loss, self.loss_parameter or 0.0, function
         )
-        self._theta = _aligned_zeros(sum(counts))
-        bound, fan_in, at = [], inputs, 0
-        for layer, count in zip(layers, counts, strict=True):
-            bound.append(layer.bound(self._theta[at : at + count], fan_in))
-            fan_in, at = layer.units, at + count
+        self._theta = _aligned_zeros(sum(counts) + sum(kept))
+        self._parameters = self._theta[: sum(counts)]
+        self._statistics = self._theta[sum(counts) :]
+        bound = []
+        at = behind = 0
+        for layer, fan_in, count, more in zip(layers, fan_ins, counts, kept, strict=False):
+            parts = self._parameters[at : at + count], self._statistics[behind : behind + more]
+            bound.append(layer.bound(*parts, fan_in))
+            at, behind = at + count, behind + more
         self._layers: tuple[Layer, ...] = tuple(bound)
         self._row_predictors: list[RowPredictor] = []  # idle ones
         self._row_shape = (1, self.inputs)
         self._fitting = threading.Lock()
         self._fitting_process = os.getpid()
+        self._training: Training | None = None  # what it takes to go on with the last one
+        self._keeper: Keeper | None = None  # of the fit that runs
 
     # -------------------------------------------------------------- what it is
 
@@ -193,7 +228,7 @@ class Network:
         return self._outputs
 
     @property
-    def layers(self) -> tuple[Layer, ...]:
+    def layers(self) -> tuple[Any, ...]:
         """The layers 1 ... L with their parameters: ``layers[0].W`` is W^[1]."""
         return self._layers
 
@@ -225,11 +260,20 @@ class Network:
     @property
     def parameters(self) -> Array:
         """All parameters theta, flat: W^[1], b^[1], W^[2], ...; the live buffer, not a copy."""
-        return self._theta
+        return self._parameters
 
     @parameters.setter
     def parameters(self, value: ArrayLike) -> None:
-        self._theta[:] = _data.as_values(value, "parameters", self._theta.shape)
+        self._parameters[:] = _data.as_values(value, "parameters", self._parameters.shape)
+
+    @property
+    def statistics(self) -> Array:
+        """What training counts beside: each `BatchNorm`'s mean and variance; the live buffer."""
+        return self._statistics
+
+    @statistics.setter
+    def statistics(self, value: ArrayLike) -> None:
+        self._statistics[:] = _data.as_values(value, "statistics", self._statistics.shape)
 
     def __repr__(self) -> str:
         layers = ", ".join(map(repr, self.layers))
@@ -241,16 +285,18 @@ class Network:
 
     def summary(self) -> None:
         """Print the layers with their shapes and numbers of parameters."""
-        rows = [("layer", "activation", "W", "b", "parameters")]
+        rows = [("layer", "activation", "units", "parameters", "number")]
+        fan_in = self.inputs
         for number, layer in enumerate(self.layers, start=1):
-            count = layer.W.size + layer.b.size
+            shapes = layer.shapes(fan_in)
+            fan_in = layer.units
             rows.append(
                 (
                     f"{number} {layer.kind}",
                     layer.activation,
-                    str(layer.W.shape),
-                    str(layer.b.shape),
-                    f"{count:,}",
+                    f"{layer.units}",
+                    ", ".join(f"{name} {shape}" for name, shape in shapes.items()),
+                    f"{sum(map(math.prod, shapes.values())):,}",
                 )
             )
         widths = [max(len(row[i]) for row in rows) for i in range(5)]
@@ -260,8 +306,8 @@ class Network:
             if number == 0:
                 print("-" * len(left))
         print(
-            f"\n{self.inputs} inputs, {self.outputs} outputs, {self._theta.size:,} parameters "
-            f"({self._theta.nbytes / 1000:,.1f} kB), loss {self.loss}, backend {self.backend}"
+            f"\n{self.inputs} inputs, {self.outputs} outputs, {self._parameters.size:,} parameters "
+            f"({self._parameters.nbytes / 1000:,.1f} kB), loss {self.loss}, backend {self.backend}"
         )
 
     # -------------------------------------------------------------- using it
@@ -441,7 +487,12 @@ class Network:
             return float(w @ ((a - data.y.reshape(a.shape)) ** 2).sum(axis=1))
 
     def gradients(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        training: bool = False,
     ) -> tuple[float, Array]:
         """Return the mean loss and its gradient (lecture, equations 3 and 4).
 
@@ -451,6 +502,9 @@ class Network:
         y : array-like of shape (m,) or (m, n_L)
         sample_weight : array-like of shape (m,), optional
             The mean is then sum_i w_i L_i / sum_i w_i.
+        training : bool, default False
+            Whether the samples are taken as a mini-batch of the next epoch's training: `BatchNorm`
+            normalizes by them, and `Dropout` drops. By default the network is as it predicts.
 
         Returns
         -------
@@ -464,8 +518,9 @@ class Network:
             If an argument is not valid.
         """
         data, _ = self._prepare(X, y, sample_weight)
-        grad = np.empty_like(self._theta)
-        totals = self._backend.gradients(self._plan, self._theta, data, grad)
+        grad = np.empty_like(self._parameters)
+        masks = _random.masks(self.seed, self.epochs_trained, 1) if training else None
+        totals = self._backend.gradients(self._plan, self._theta, data, grad, masks)
         return totals.mean_loss(), grad
 
     def trace(self, X: ArrayLike, y: ArrayLike) -> Trace:
@@ -495,7 +550,7 @@ class Network:
         units = [layer.units for layer in self.layers]
         ends = np.cumsum(units) * m
         z, a, delta = (np.empty(int(ends[-1])) for _ in range(3))
-        grad = np.empty_like(self._theta)
+        grad = np.empty_like(self._parameters)
         totals = self._backend.trace(self._plan, self._theta, data, grad, z, a, delta)
 
         def by_layer(flat: Array) -> list[Array]:
@@ -506,10 +561,15 @@ class Network:
         db: list[Array | None] = [None]
         at = 0
         for layer in self.layers:
-            end = at + layer.W.size
-            dW.append(grad[at:end].reshape(layer.W.shape))
-            at = end + layer.b.size
-            db.append(grad[end:at])
+            if isinstance(layer, Dense):
+                end = at + layer.W.size
+                dW.append(grad[at:end].reshape(layer.W.shape))
+                at = end + layer.b.size
+                db.append(grad[end:at])
+            else:
+                dW.append(None)
+                db.append(None)
+                at += sum(map(math.prod, layer.shapes(layer.units).values()))
         return Trace(
             A=[data.x.T.copy(), *by_layer(a)],
             Z=[None, *by_layer(z)],
@@ -537,6 +597,7 @@ class Network:
         shuffle: bool = True,
         callbacks: Iterable[Any] | None = None,
         progress: bool | None = None,
+        resume: bool = False,
         diagnose: bool = False,
     ) -> History:
         """Train by mini-batch gradient descent, on from where the parameters stand.
@@ -548,8 +609,8 @@ class Network:
         y : array-like of shape (m,) or (m, n_L)
             Targets. For softmax: labels of any dtype (their sorted values become `classes`;
             integers 0 ... n_L - 1 stand for themselves) or one-hot rows. For one sigmoid unit:
-            labels of two classes, or values in [0, 1]. For the hinge loss: labels of two classes, or
-            -1 and 1. For the poisson loss: numbers >= 0.
+            labels of two classes, or values in [0, 1]. For the hinge loss: labels of two classes,
+            or -1 and 1. For the poisson loss: numbers >= 0.
         epochs : int, default 10
             Passes over the data.
         batch_size : int or None, default 32
@@ -572,6 +633,13 @@ class Network:
             See `pycnn.callbacks`.
         progress : bool, optional
             Whether to show a progress bar (extra ``progress``); by default when interactive.
+        resume : bool, default False
+            Go on with a training that was interrupted, to the same number of epochs in all and the
+            same bits as if nothing had happened. The network must have its state: from a file that
+            was saved with ``training_state=True``, such as those of `callbacks.ModelCheckpoint`, or
+            because Ctrl-C, an exception or a callback has ended its last fit in this process; then
+            up to a second's work is done again. All arguments must be the same as before; `epochs`
+            may be another number where the learning rates do not depend on it.
         diagnose : bool, default False
             Whether to measure each layer's gradient and activations after each epoch, on at most
             256 of the rows; see `History`. Layers that do not learn are warned of.
@@ -600,6 +668,7 @@ class Network:
         LayerWarning
             With `diagnose`, where units are dead or saturated, or gradients vanish or explode.
         """
+        resume = check_bool(resume, "resume")
         epochs = check_size(epochs, "epochs")
         if batch_size is not None:
             batch_size = check_size(batch_size, "batch_size")
@@ -611,6 +680,11 @@ class Network:
         if validation_data is not None and validation_split:
             raise DataError("give validation_data or validation_split, not both")
         with _training_lock(self):
+            if resume and self._training is None:
+                raise DataError(
+                    "resume=True needs a training state: that of a fit that was interrupted, or of "
+                    "a file that was saved with training_state=True"
+                )
             data, targets = self._prepare(X, y, sample_weight, learn=True)
             by_class = _data.class_weights(class_weight, targets, self.loss, self.outputs)
             weighted = data
@@ -625,29 +699,187 @@ class Network:
             if validation_split:
                 keep, held_out = _data.split_rows(data.rows, validation_split, self.seed)
                 weighted, validation = weighted.take(keep), data.take(held_out)
-            if not np.isfinite(self._theta).all():
-                raise DataError("the network's parameters are not finite: training cannot start")
+            if not resume:
+                self._check_finite()
             if isinstance(optimizer, optimizers.LBFGS):
                 _lbfgs.check(self, weighted.rows, batch_size, hooks)
             _advice.check_fit(self, weighted, batch_size)
             if diagnose:
                 hooks = [_diagnosis.Diagnosis(weighted, self.seed), *hooks]
+            batch_size = self._check_batch(batch_size, weighted.rows)
             self.classes = targets.classes
-            self.stop_training = False
-            self.learning_rate_factor = 1.0
-            self.history = History()
             _training.run(
                 self,
                 weighted,
                 epochs=epochs,
-                batch_size=min(batch_size or weighted.rows, weighted.rows),
+                batch_size=batch_size,
                 optimizer=optimizer,
                 shuffle=shuffle,
                 validation=validation,
                 callbacks=hooks,
                 progress=progress,
+                resume=self._training if resume else None,
             )
+            assert self.history is not None
             return self.history
+
+    def _check_batch(self, batch_size: int | None, rows: int) -> int:
+        """Return how many samples a mini-batch has; None stands for all."""
+        batch_size = min(batch_size or rows, rows)
+        if batch_size == 1 and self._statistics.size:
+            raise DataError(
+                "batch_size must be at least 2 for BatchNorm: one sample has no variance; "
+                "LayerNorm normalizes samples one by one"
+            )
+        return batch_size
+
+    def _check_finite(self) -> None:
+        if not np.isfinite(self._theta).all():
+            raise DataError("the network's parameters are not finite: training cannot start")
+
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        batch_size: int | None = 32,
+        optimizer: optimizers.Optimizer | str | None = None,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        shuffle: bool = True,
+    ) -> History:
+        """Train for one epoch over the data at hand, as one of many.
+
+        What the optimizer remembers lasts from call to call, also through `save` with
+        ``training_state=True`` and `load`: n calls with the same data do what ``fit(epochs=n)``
+        does, to the bit. Another optimizer, or a `fit`, starts anew.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_0)
+        y : array-like of shape (m,) or (m, n_L)
+            As for `fit`.
+        batch_size : int or None, default 32
+            Samples in a mini-batch; None for all.
+        optimizer : Optimizer or str, optional
+            By default that of the call before, at first ``SGD(0.1)``. A schedule counts each call
+            as an epoch; it must not depend on the length of the training.
+        classes : array-like, optional
+            All labels that will occur, for the first call; not needed where `y` has them all or
+            holds integers 0 ... n_L - 1.
+        sample_weight : array-like of shape (m,), optional
+        shuffle : bool, default True
+            Whether to take the samples in a new order, drawn by the network's seed.
+
+        Returns
+        -------
+        History
+            An epoch for each call since the optimizer started; also kept in `history`.
+
+        Raises
+        ------
+        ShapeError, DataTypeError, DataError, LabelError, UnknownNameError
+            If an argument is not valid; nothing has changed then.
+        DivergedError, BusyError, KeyboardInterrupt
+            As by `fit`. A call that was interrupted does not count as an epoch.
+        """
+        self._train_one(X, y, batch_size, optimizer, classes, sample_weight, shuffle, log=True)
+        assert self.history is not None
+        return self.history
+
+    def train_on_batch(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        optimizer: optimizers.Optimizer | str | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> dict[str, float]:
+        """Do one update by one mini-batch.
+
+        A `partial_fit` of a single batch in its own order, that keeps no history: what the
+        optimizer remembers lasts from call to call, and each call counts as an epoch.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_0)
+        y : array-like of shape (m,) or (m, n_L)
+            As for `fit`.
+        optimizer : Optimizer or str, optional
+            By default that of the call before, at first ``SGD(0.1)``.
+        sample_weight : array-like of shape (m,), optional
+
+        Returns
+        -------
+        dict
+            ``loss`` before the update, for classes also ``accuracy``; ``gradient_norm`` where the
+            optimizer clips it.
+
+        Raises
+        ------
+        ShapeError, DataTypeError, DataError, LabelError, UnknownNameError
+            If an argument is not valid; nothing has changed then.
+        DivergedError, BusyError
+            As by `fit`.
+
+        Examples
+        --------
+        >>> from pycnn import Adam, Dense, Network
+        >>> net = Network(1, [Dense(1)], seed=0)
+        >>> for _ in range(500):
+        ...     logs = net.train_on_batch([[0.0], [1.0]], [1.0, 3.0], optimizer=Adam(0.1))
+        >>> logs["loss"] < 1e-6
+        True
+        """
+        return self._train_one(X, y, None, optimizer, None, sample_weight, False, log=False)
+
+    def _train_one(
+        self,
+        X: Any,
+        y: Any,
+        batch_size: int | None,
+        optimizer: Any,
+        classes: Any,
+        sample_weight: Any,
+        shuffle: bool,
+        log: bool,
+    ) -> dict[str, float]:
+        if batch_size is not None:
+            batch_size = check_size(batch_size, "batch_size")
+        with _training_lock(self):
+            chosen = self._last_optimizer() if optimizer is None else optimizers.get(optimizer)
+            known = self.classes
+            if classes is not None:
+                known = _data.check_classes(classes, self.outputs, self.loss, known)
+            x = self._matrix(X, "X")
+            try:
+                targets = self._encode(y, "y", len(x), known, True)
+            except LabelError as error:
+                if known is None:
+                    raise LabelError(f"{error}. partial_fit takes all labels as classes=") from None
+                raise
+            data = Data(x, targets.y, _data.as_weights(sample_weight, "sample_weight", len(x)))
+            self._check_finite()
+            _training.check_without_end(chosen)
+            batch_size = self._check_batch(batch_size, data.rows)
+            self.classes = targets.classes
+            return _training.run_one(
+                self,
+                data,
+                batch_size=batch_size,
+                optimizer=chosen,
+                shuffle=shuffle,
+                log=log,
+            )
+
+    def _last_optimizer(self) -> optimizers.Optimizer:
+        """Return the optimizer of the `partial_fit` before, or the default."""
+        if self._training is None or self._training.settings["by"] != "partial_fit":
+            return optimizers.get(None)
+        try:
+            return optimizers.from_config(self._training.settings["optimizer"])
+        except (PycnnError, TypeError):
+            raise DataError("optimizer must be given: it has a schedule of your own") from None
 
     def _matrix(self, X: Any, name: str) -> Array:
         return _data.as_matrix(X, name, self.inputs, self._backend.find_not_finite)
@@ -688,9 +920,25 @@ class Network:
         weight = _data.as_weights(weight, "validation sample_weight", len(x))
         return Data(x, targets.y, weight)
 
+    def folded(self) -> Network:
+        """Return a network for prediction that gives the same outputs with fewer layers.
+
+        In prediction a `BatchNorm` is ``scale * a + shift``: it becomes part of the linear `Dense`
+        before it or, where its own activation is linear, of the `Dense` behind it. `Dropout` layers
+        are left out. A `BatchNorm` between two other activations stays.
+
+        Returns
+        -------
+        Network
+            A new one; trained further it would not be normalized.
+        """
+        from pycnn._folding import folded
+
+        return folded(self)
+
     # -------------------------------------------------------------- keeping it
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, training_state: bool = False) -> None:
         """Write the model to a safetensors file: architecture, parameters, classes, metadata.
 
         Parameters
@@ -698,23 +946,41 @@ class Network:
         path : path-like
             The file is written beside its final place and renamed into it, so that a crash or a
             full disk leaves the previous file intact.
+        training_state : bool, default False
+            Whether to save all that it takes to go on with the last `fit` (``resume=True``) or the
+            last `partial_fit` as if nothing had happened: what optimizer and callbacks remember,
+            the history, and where in it the training stands. After an exception in `fit`, Ctrl-C
+            too, that is up to a second before the parameters, which are saved as they are.
 
         Raises
         ------
         OSError
             If the file cannot be written.
+        DataError
+            If there is no training state, because the network has not been trained.
         DataTypeError
-            If `metadata` holds what JSON cannot.
+            If `metadata`, or the state of a callback of your own, holds what JSON cannot.
         """
         from pycnn._io import save  # safetensors, json: imported when used
 
-        save(self, path)
+        save(self, path, check_bool(training_state, "training_state"))
+
+    def _present_training(self) -> Training | None:
+        """Return what it takes to go on with the training: that of this thread, or the last."""
+        keeper, training = self._keeper, self._training
+        if keeper is not None and keeper.thread == threading.get_ident():
+            return keeper.capture()
+        if training is not None and training.settings["by"] == "partial_fit":
+            return training._replace(learning_rate_factor=self.learning_rate_factor)
+        return training
 
     def __getstate__(self) -> dict[str, Any]:
+        training = self._present_training()
         return {
             "inputs": self.inputs,
             "layers": [layer.config() for layer in self.layers],
             "loss": losses.to_config(self._loss),
+            "loss_function": self._loss.function if isinstance(self._loss, losses.Custom) else None,
             "l1": self.l1,
             "l2": self.l2,
             "seed": self.seed,
@@ -723,6 +989,7 @@ class Network:
             "epochs_trained": self.epochs_trained,
             "metadata": self.metadata,
             "parameters": self._theta,
+            "training": None if training is None else training.plain(self._theta),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -730,12 +997,18 @@ class Network:
 
         layers = [from_config(config) for config in state["layers"]]
         loss = losses.from_config(state["loss"], layers[-1].activation)
+        if isinstance(loss, losses.Custom):
+            loss = losses.Custom(state.get("loss_function"))
         penalty = state.get("l1", 0.0), state.get("l2", 0.0)  # files of 0.1 have none
         self._set_up(state["inputs"], layers, loss, state["seed"], state["backend"], penalty)
         self._theta[:] = state["parameters"]
         self.classes = state["classes"]
         self.epochs_trained = state["epochs_trained"]
         self.metadata = copy.deepcopy(state["metadata"])
+        if state.get("training") is not None:
+            self._training = Training.from_plain(state["training"], self._theta)
+            self.stop_training = self._training.stopped
+            self.learning_rate_factor = self._training.learning_rate_factor
 
 
 @contextlib.contextmanager
@@ -751,7 +1024,12 @@ def _training_lock(network: Network) -> Iterator[None]:
         network._fitting.release()
 
 
-def load(path: str | os.PathLike[str], backend: str = "auto") -> Network:
+def load(
+    path: str | os.PathLike[str],
+    backend: str = "auto",
+    *,
+    loss: Callable[[Any, Any], tuple[Any, Any]] | None = None,
+) -> Network:
     """Read a network that `Network.save` wrote.
 
     Parameters
@@ -759,6 +1037,9 @@ def load(path: str | os.PathLike[str], backend: str = "auto") -> Network:
     path : path-like
     backend : {"auto", "c", "numpy"}, default "auto"
         Which core the network computes with.
+    loss : callable, optional
+        The function of a network whose loss is one of your own: a file cannot keep it. Without it
+        the network predicts, but neither trains nor evaluates.
 
     Returns
     -------
@@ -775,12 +1056,12 @@ def load(path: str | os.PathLike[str], backend: str = "auto") -> Network:
     from pycnn._io import read_state  # safetensors, json: imported when used
 
     network = Network.__new__(Network)
-    network.__setstate__(read_state(path) | {"backend": backend})
+    network.__setstate__(read_state(path) | {"backend": backend, "loss_function": loss})
     return network
 
 
 def _check_layers(layers: Any) -> list[Layer]:
-    if isinstance(layers, Dense):
+    if isinstance(layers, Layer):
         raise DataTypeError("layers must be a list of layers such as [Dense(10)], got one layer")
     try:
         specs = list(layers)
@@ -789,8 +1070,12 @@ def _check_layers(layers: Any) -> list[Layer]:
     if not specs:
         raise DataError("layers must hold at least the output layer")
     for spec in specs:
-        if not isinstance(spec, Dense):
+        if not isinstance(spec, Layer):
             raise DataTypeError(f"layers must hold layers such as Dense(10), got {spec!r}")
+    if isinstance(specs[-1], Dropout):
+        raise DataError(
+            "the last layer must not be Dropout: nothing would learn from what it drops"
+        )
     return specs
 
 

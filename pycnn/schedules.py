@@ -54,9 +54,20 @@ class Schedule:
     """Base: a schedule of your own overrides `rates`.
 
     One that keeps its settings as attributes gets `config` with it.
+
+    Attributes
+    ----------
+    needs_total : bool
+        Whether the rates depend on the length of the whole training. Those that do not also serve
+        `Network.partial_fit` and a training that is resumed for more epochs.
     """
 
     kind: ClassVar[str] = ""
+
+    @property
+    def needs_total(self) -> bool:
+        """Whether the rates depend on the length of the whole training; here, as a precaution."""
+        return True
 
     def rates(self, steps: ArrayLike, steps_per_epoch: int, total_steps: int) -> Array:
         """Return the learning rate of each mini-batch.
@@ -138,6 +149,11 @@ class Constant(Settings, Schedule):
     def __init__(self, learning_rate: float) -> None:
         self._settle(learning_rate=check_real(learning_rate, "learning_rate", above=0))
 
+    @property
+    def needs_total(self) -> bool:
+        """Whether the rates depend on the length of the whole training."""
+        return False
+
     def rates(self, steps: ArrayLike, steps_per_epoch: int, total_steps: int) -> Array:
         """Return the learning rate of each mini-batch; see `Schedule.rates`."""
         return np.full(_check_steps(steps, steps_per_epoch, total_steps).shape, self.learning_rate)
@@ -177,6 +193,11 @@ class StepDecay(Settings, Schedule):
             factor=check_real(factor, "factor", above=0, at_most=1),
             every=_check_duration(every, "every"),
         )
+
+    @property
+    def needs_total(self) -> bool:
+        """Whether the rates depend on the length of the whole training."""
+        return False
 
     def rates(self, steps: ArrayLike, steps_per_epoch: int, total_steps: int) -> Array:
         """Return the learning rate of each mini-batch; see `Schedule.rates`."""
@@ -219,6 +240,11 @@ class ExponentialDecay(Settings, Schedule):
             rate=check_real(rate, "rate", above=0, at_most=1),
             staircase=check_bool(staircase, "staircase"),
         )
+
+    @property
+    def needs_total(self) -> bool:
+        """Whether the rates depend on the length of the whole training."""
+        return False
 
     def rates(self, steps: ArrayLike, steps_per_epoch: int, total_steps: int) -> Array:
         """Return the learning rate of each mini-batch; see `Schedule.rates`."""
@@ -290,6 +316,11 @@ class CosineDecay(Settings, Schedule):
         if self.growth != 1 and not self.restarts:
             raise DataError(f"growth={self.growth} needs restarts=True")
 
+    @property
+    def needs_total(self) -> bool:
+        """Whether the rates depend on the length of the whole training."""
+        return self.epochs is None
+
     def rates(self, steps: ArrayLike, steps_per_epoch: int, total_steps: int) -> Array:
         """Return the learning rate of each mini-batch; see `Schedule.rates`."""
         at = _check_steps(steps, steps_per_epoch, total_steps)
@@ -358,6 +389,11 @@ class Warmup(Settings, Schedule):
             start=check_real(start, "start", at_least=0, at_most=1),
         )
 
+    @property
+    def needs_total(self) -> bool:
+        """Whether the rates depend on the length of the whole training."""
+        return self.schedule.needs_total
+
     def rates(self, steps: ArrayLike, steps_per_epoch: int, total_steps: int) -> Array:
         """Return the learning rate of each mini-batch; see `Schedule.rates`."""
         at = _check_steps(steps, steps_per_epoch, total_steps)
@@ -416,6 +452,11 @@ class OneCycle(Settings, Schedule):
             div_factor=check_real(div_factor, "div_factor", at_least=1),
             final_div_factor=check_real(final_div_factor, "final_div_factor", at_least=1),
         )
+
+    @property
+    def needs_total(self) -> bool:
+        """Whether the rates depend on the length of the whole training."""
+        return True
 
     def rates(self, steps: ArrayLike, steps_per_epoch: int, total_steps: int) -> Array:
         """Return the learning rate of each mini-batch; see `Schedule.rates`."""

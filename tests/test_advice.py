@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pycnn
-from pycnn import SGD, Dense, Network
+from pycnn import SGD, BatchNorm, Dense, Network
 from pycnn.exceptions import DataWarning, LayerWarning, PycnnWarning
 from pycnn.initializers import Normal
 
@@ -105,6 +105,11 @@ def test_inputs_that_are_all_tiny_are_not_scaled():
 
 def test_huge_inputs_do_not_overflow_in_the_warning():
     assert "not scaled" in only(advice(X * 1e200, LABELS, [Dense(3, "tanh"), Dense(1, "sigmoid")]))
+
+
+def test_a_normalization_first_scales_the_inputs_itself():
+    layers = [BatchNorm(), Dense(1, "sigmoid")]
+    assert advice(X * 1000, LABELS, layers) == []
 
 
 def test_many_rows_are_sampled():

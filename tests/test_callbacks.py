@@ -41,7 +41,7 @@ class StandIn:
     """A network of one parameter, the epoch's number, for logs that are fed by hand."""
 
     def __init__(self):
-        self.parameters = np.zeros(1)
+        self.parameters = self._theta = np.zeros(1)
         self.stop_training = False
         self.learning_rate_factor = 1.0
         self.saved = []
@@ -75,12 +75,12 @@ def through_a_file(state):
 
 @pytest.fixture
 def saved(monkeypatch):
-    """What `Network.save` is asked for; it writes the model alone, without a training state."""
+    """What `Network.save` is asked for."""
     calls, save = [], Network.save
 
-    def record(network, path, training_state=False):
+    def record(network, path, *, training_state=False):
         calls.append((os.fspath(path), training_state))
-        save(network, path)
+        save(network, path, training_state=training_state)
 
     monkeypatch.setattr(Network, "save", record)
     return calls
@@ -175,7 +175,7 @@ def test_auto_mode_knows_losses_and_scores(monitor, best):
 
 @pytest.mark.parametrize("monitor", ["val_gain", "", "valloss", "glossy"])
 def test_auto_mode_asks_where_it_cannot_tell(monitor):
-    with pytest.raises(DataError, match="mode='auto' cannot tell .* give mode='min' or mode='max'"):
+    with pytest.raises(DataError, match=r"'auto' cannot tell .* give mode='min' or mode='max'"):
         EarlyStopping(monitor)
     assert EarlyStopping(monitor, mode="max").mode == "max"
 
@@ -223,14 +223,14 @@ def test_a_monitor_that_is_not_in_the_logs_is_an_error_that_names_what_there_is(
     net = make_network(backend)
     with pytest.raises(
         UnknownNameError,
-        match="monitor of .* must be one of loss; got 'val_loss'; give fit validation_data or",
+        match=r"monitor of .* must be one of loss; got 'val_loss'; give fit validation_data or",
     ):
         net.fit(X, Y, epochs=3, callbacks=make())
     assert net.history.epochs == 1
 
 
 def test_a_mistyped_monitor_gets_a_suggestion():
-    with pytest.raises(UnknownNameError, match="one of loss, val_accuracy; .* 'val_accuracy'"):
+    with pytest.raises(UnknownNameError, match=r"one of loss, val_accuracy; .* 'val_accuracy'"):
         feed(EarlyStopping("val_acc"), [1], name="val_accuracy")
     with pytest.raises(UnknownNameError, match="must be one of loss, val_loss"):
         feed(EarlyStopping("val_r2", start_from_epoch=9), [1])
@@ -360,7 +360,7 @@ def test_terminate_on_nan_ends_quietly(bad):
 def test_terminate_on_nan_may_look_at_one_value_only():
     terminate = TerminateOnNaN("loss")
     assert not feed(terminate, [1, NAN, 3]).stop_training
-    with pytest.raises(UnknownNameError, match="monitor of TerminateOnNaN .* loss, val_loss"):
+    with pytest.raises(UnknownNameError, match=r"monitor of TerminateOnNaN .* loss, val_loss"):
         feed(TerminateOnNaN("val_r2"), [1])
 
 
@@ -373,9 +373,7 @@ def test_terminate_on_nan_sees_a_validation_loss_that_overflows(backend):
 
 def test_a_training_loss_that_is_not_finite_still_raises(backend):
     with pytest.raises(DivergedError):
-        make_network(backend).fit(
-            X, Y, epochs=9, optimizer=SGD(1e200), callbacks=TerminateOnNaN()
-        )
+        make_network(backend).fit(X, Y, epochs=9, optimizer=SGD(1e200), callbacks=TerminateOnNaN())
 
 
 # ------------------------------------------------------------------ learning rate
@@ -459,7 +457,10 @@ def test_a_checkpoint_is_saved_every_few_epochs(backend, saved, tmp_path):
     net, thetas = make_network(backend), []
     checkpoint = ModelCheckpoint(tmp_path / "new" / "{epoch:03d}-{loss:.3f}", every=2)
     history = net.fit(
-        X, Y, epochs=5, callbacks=[checkpoint, lambda n, e, logs: thetas.append(n.parameters.copy())]
+        X,
+        Y,
+        epochs=5,
+        callbacks=[checkpoint, lambda n, e, logs: thetas.append(n.parameters.copy())],
     )
     paths = [str(tmp_path / "new" / f"{n:03d}-{history['loss'][n - 1]:.3f}") for n in (2, 4)]
     assert saved == [(path, True) for path in paths]
@@ -510,7 +511,7 @@ def test_the_state_in_a_checkpoint_has_its_own_epoch(tmp_path):
 def test_a_field_that_is_not_in_the_logs_is_noticed_after_the_first_epoch(backend, tmp_path):
     net = make_network(backend)
     checkpoint = ModelCheckpoint(tmp_path / "{epoch}-{val_loss}", every=100)
-    with pytest.raises(UnknownNameError, match="path of ModelCheckpoint .* loss, epoch; got 'val_"):
+    with pytest.raises(UnknownNameError, match=r"path of ModelCheckpoint .* loss, epoch; got 'v"):
         net.fit(X, Y, epochs=200, callbacks=checkpoint)
     assert net.history.epochs == 1
 
@@ -523,11 +524,13 @@ def test_a_checkpoint_that_cannot_be_written_is_an_error(backend, saved, tmp_pat
 
 @pytest.mark.parametrize(
     "path",
-    ["{", "}", "{}", "{0}", "{epoch.real}", "{val_loss[0]}", "{epoch:q}", "{val_loss:d}"]
-    + ["{epoch:{width}}", "{epoch:{}}", "{epoch!x}"],
+    [
+        *("{", "}", "{}", "{0}", "{epoch.real}", "{val_loss[0]}", "{epoch:q}", "{val_loss:d}"),
+        *("{epoch:{width}}", "{epoch:{}}", "{epoch!x}"),
+    ],
 )
 def test_a_template_that_cannot_be_filled_in_is_refused(path):
-    with pytest.raises(DataError, match="path may have fields such as {epoch:03d}"):
+    with pytest.raises(DataError, match=r"path may have fields such as {epoch:03d}"):
         ModelCheckpoint(path)
 
 

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 import pycnn
-from pycnn import LBFGS, SGD, Dense, History, Network, _diagnosis
+from pycnn import (
+    LBFGS,
+    SGD,
+    BatchNorm,
+    Dense,
+    Dropout,
+    History,
+    LayerNorm,
+    Network,
+    _diagnosis,
+)
 from pycnn.exceptions import DataTypeError, LayerWarning
 
 RNG = np.random.default_rng(8)
@@ -98,6 +108,32 @@ def test_the_rows_looked_at_are_seeded_different_and_spread(rows):
     if rows > 10_000:
         assert (index != _diagnosis.sample_rows(rows, 4)).any()
         assert np.diff(index).max() <= 2 * rows / 256
+
+
+def test_layers_without_weights_have_no_gradient(backend):
+    layers = [Dense(6), BatchNorm("relu"), Dropout(0.3), LayerNorm("tanh"), Dense(3, "softmax")]
+    net = network(backend, layers)
+    history = net.fit(X, Y, epochs=2, diagnose=True)
+    gradients = {key for key in history if key.startswith("gradient_norm")}
+    assert gradients == {"gradient_norm_1", "gradient_norm_5"}
+    assert {"dead_share_2", "saturated_share_4", "activation_std_3"} <= set(history)
+    trace = net.trace(X, Y)
+    assert history["activation_mean_4"][-1] == pytest.approx(trace.A[4].mean(), rel=1e-12)
+
+
+def test_a_diagnosed_training_is_resumed(backend, tmp_path):
+    def stop(network, epoch, logs):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    whole, net = network(backend), network(backend)
+    whole.fit(X, Y, epochs=4, diagnose=True, callbacks=[lambda *_: None])
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(X, Y, epochs=4, diagnose=True, callbacks=[stop])
+    net.save(tmp_path / "net", training_state=True)
+    other = pycnn.load(tmp_path / "net", backend=backend)
+    history = other.fit(X, Y, epochs=4, diagnose=True, callbacks=[lambda *_: None], resume=True)
+    assert dict(history) == dict(whole.history)
 
 
 def test_large_data_are_sampled():

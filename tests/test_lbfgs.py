@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pycnn
-from pycnn import LBFGS, SGD, Dense, Network, _lbfgs, optimizers
+from pycnn import LBFGS, SGD, BatchNorm, Dense, Dropout, LayerNorm, Network, _lbfgs, optimizers
 from pycnn.callbacks import ReduceLROnPlateau
 from pycnn.exceptions import DataError, DataTypeError, DivergedError
 from pycnn.schedules import CosineDecay
@@ -170,29 +170,30 @@ def test_a_training_cut_in_two_has_the_same_bits():
         parts[:] = 0
         first = _lbfgs.Minimizer(function, parts, 5, 20)
         go_on(first, cut)
-        state = {name: array.copy() for name, array in first.state().items()}
         second = _lbfgs.Minimizer(function, parts, 5, 20)
-        second.restore(state)
+        second.restore(first.memory(), len(first.pairs))
         go_on(second, 12 - cut)
         assert parts.tobytes() == whole.tobytes()
 
 
 @pytest.mark.parametrize(
-    "state",
+    ("memory", "count"),
     [
-        {"s": np.ones((2, 3)), "y": np.ones((1, 3))},
-        {"s": np.ones((2, 4)), "y": np.ones((2, 4))},
-        {"s": np.ones((6, 3)), "y": np.ones((6, 3))},
-        {"s": np.ones(3), "y": np.ones(3)},
-        {"s": np.ones((2, 3)), "y": -np.ones((2, 3))},
-        {"s": np.ones((2, 3)), "y": np.full((2, 3), np.nan)},
-        {"s": np.zeros((1, 3)), "y": np.zeros((1, 3))},
+        (np.ones((10, 4)), 2),
+        (np.ones((8, 3)), 2),
+        (np.ones(30), 2),
+        (np.ones((10, 3)), 6),
+        (np.ones((10, 3)), -1),
+        (np.concatenate([np.ones((5, 3)), -np.ones((5, 3))]), 2),
+        (np.full((10, 3), np.nan), 2),
+        (np.full((10, 3), 1e200), 2),
+        (np.zeros((10, 3)), 1),
     ],
 )
-def test_a_state_that_fits_nothing_is_refused(state):
+def test_a_memory_that_fits_nothing_is_refused(memory, count):
     minimizer = _lbfgs.Minimizer(lambda theta, gradient: 0.0, np.zeros(3), 5, 20)
-    with pytest.raises(DataError, match="pairs s and y"):
-        minimizer.restore(state)
+    with pytest.raises(DataError, match="the memory of L-BFGS"):
+        minimizer.restore(memory, count)
     assert not minimizer.pairs
 
 
@@ -383,6 +384,59 @@ def test_a_wild_first_step_is_taken_back(backend):
     assert history["loss"][-1] < 0.1 * history["loss"][0]
 
 
+# ------------------------------------------------------------------ resume
+
+
+class Stop(pycnn.Callback):
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_end(self, network, epoch, logs):
+        if epoch == self.epoch:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("epoch", [1, 4, 13])
+def test_a_training_goes_on_from_its_file_to_the_same_bits(backend, tmp_path, epoch):
+    whole, net = classes(backend, l2=1e-3), classes(backend, l2=1e-3)
+    fit(whole, LABELS, epochs=20, optimizer=LBFGS(6), callbacks=[Stop(99)])
+    with pytest.raises(KeyboardInterrupt):
+        fit(net, LABELS, epochs=20, optimizer=LBFGS(6), callbacks=[Stop(epoch)])
+    net.save(tmp_path / "net", training_state=True)
+    other = pycnn.load(tmp_path / "net", backend=backend)
+    settings = {"epochs": 20, "optimizer": LBFGS(6), "resume": True}
+    history = fit(other, LABELS, callbacks=[Stop(99)], **settings)
+    assert other.parameters.tobytes() == whole.parameters.tobytes()
+    assert dict(history) == dict(whole.history)
+
+
+def test_a_checkpoint_is_that_of_the_training_that_went_on(tmp_path):
+    def train(net, path, stop, **settings):
+        keep = pycnn.callbacks.ModelCheckpoint(path, training_state=True)
+        fit(net, epochs=12, callbacks=[keep, Stop(stop)], **settings)
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    whole, parts = (tmp_path / folder / "net" for folder in "ab")
+    train(regression(), whole, 99)
+    with pytest.raises(KeyboardInterrupt):
+        train(regression(), parts, 7)
+    train(pycnn.load(parts), parts, 99, resume=True)
+    a, b = pycnn.load(whole), pycnn.load(parts)
+    assert a.parameters.tobytes() == b.parameters.tobytes()
+    assert a._training.slots.tobytes() == b._training.slots.tobytes()
+    assert a._training.slots.any()
+    assert a._training.updates == b._training.updates == 10
+
+
+def test_another_history_size_does_not_resume():
+    net = regression()
+    with pytest.raises(KeyboardInterrupt):
+        fit(net, callbacks=[Stop(4)])
+    with pytest.raises(DataError, match=r"optimizer.history_size was 10 and is now 5"):
+        fit(net, optimizer=LBFGS(5), callbacks=[Stop(4)], resume=True)
+
+
 # ------------------------------------------------------------------ settings
 
 
@@ -430,6 +484,56 @@ def test_what_it_cannot_do_is_refused_before_anything_changes(settings, words):
         net.fit(X, CURVE, optimizer=LBFGS(), **settings)
     assert net.history is history
     assert (net.parameters == before).all()
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        ([Dense(4), Dropout(0.5), Dense(1)], "no Dropout with LBFGS, as layer 2 is"),
+        ([Dense(4), BatchNorm("relu"), Dense(1)], "no BatchNorm with LBFGS, as layer 2 is"),
+        ([Dense(4, max_norm=3), Dense(1)], "max_norm must be None with LBFGS.*layer 1 is 3"),
+    ],
+)
+def test_layers_whose_loss_changes_are_refused(layers, words):
+    with pytest.raises(DataError, match=words):
+        fit(Network(5, layers, seed=0))
+
+
+def test_layer_norm_and_losses_of_ones_own_are_trained(backend):
+    def squares(outputs, targets):
+        return 0.5 * ((outputs - targets) ** 2).sum(axis=1), outputs - targets
+
+    layers = [Dense(8), LayerNorm("tanh"), Dense(1)]
+    net, own = (Network(5, layers, loss, 0, backend) for loss in ("mse", squares))
+    for each in (net, own):
+        history = fit(each, epochs=10)
+        assert history["loss"][-1] < 0.5 * history["loss"][0]
+    np.testing.assert_allclose(own.parameters, net.parameters, rtol=1e-6)
+
+
+def test_there_are_no_single_steps():
+    net = regression()
+    for train in (net.partial_fit, net.train_on_batch):
+        with pytest.raises(DataError, match=r"LBFGS.*fit only"):
+            train(X, CURVE, optimizer=LBFGS())
+    assert net.epochs_trained == 0
+
+
+def test_an_iteration_is_a_group_of_one_mini_batch():
+    groups = []
+
+    class Groups(pycnn.Callback):
+        def on_batch_group_end(self, network, epoch, logs):
+            groups.append((epoch, logs))
+
+    history = fit(classes(), LABELS, epochs=3, callbacks=[Groups()])
+    assert [epoch for epoch, _ in groups] == [1, 2, 3]
+    assert groups[1][1] == {
+        "loss": history["loss"][1],
+        "accuracy": history["accuracy"][1],
+        "batch": 1,
+        "batches": 1,
+    }
 
 
 def test_a_mini_batch_of_all_rows_is_the_whole_data():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import importlib
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,15 @@ from pycnn.backend.interface import NotFiniteError, Totals
 from pycnn.exceptions import BackendError, LabelError, PycnnError, ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from pycnn.backend.interface import (
         Array,
         Data,
         LayerSpec,
+        LossFunction,
         Predictor,
         RowPredictor,
         TrainingState,
@@ -51,6 +55,7 @@ KEPT = 4
 
 _DOUBLES = ffi.typeof("double[]")
 _SIZES = ffi.typeof("size_t[]")
+_KEYS = ffi.typeof("uint64_t[]")
 _from_buffer = ffi.from_buffer
 _find_not_finite = lib.pycnn_find_not_finite
 
@@ -124,11 +129,19 @@ class Plan:
     and `list.append` are atomic.
     """
 
-    __slots__ = ("_idle", "network")
+    __slots__ = ("_idle", "loss_function", "meets", "network")
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: Any, loss_function: LossFunction | None, meets: bool) -> None:
         self.network = network
+        self.loss_function = loss_function
+        self.meets = meets  # a mini-batch's samples do: it cannot be worked through in pieces
         self._idle: list[tuple[int, int, Any]] = []
+
+    def new_workspace(self, batch: int, mode: int) -> Any:
+        """Return a workspace that nobody else has."""
+        out = ffi.new("pycnn_workspace **")
+        _check(lib.pycnn_workspace_create(out, self.network, batch, mode))
+        return ffi.gc(out[0], lib.pycnn_workspace_destroy)
 
     def take(self, batch: int, mode: int, threads: Any) -> tuple[int, int, Any]:
         """Return a workspace with room for `batch` samples, to be given back."""
@@ -139,9 +152,7 @@ class Plan:
         if workspace is None or workspace[0] < batch or workspace[1] < mode:
             if workspace is not None:  # one that will do for both callers
                 batch, mode = max(batch, workspace[0]), max(mode, workspace[1])
-            out = ffi.new("pycnn_workspace **")
-            _check(lib.pycnn_workspace_create(out, self.network, batch, mode))
-            workspace = batch, mode, ffi.gc(out[0], lib.pycnn_workspace_destroy)
+            workspace = batch, mode, self.new_workspace(batch, mode)
         lib.pycnn_workspace_set_threads(workspace[2], threads)
         return workspace
 
@@ -151,20 +162,74 @@ class Plan:
             self._idle.append(workspace)
 
 
+class _Loss:
+    """A loss function of the user's for one call, and what it raised."""
+
+    def __init__(self, function: LossFunction) -> None:
+        self.function = function
+        self.error: BaseException | None = None
+        self.handle = ffi.new_handle(self)
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def pycnn_call_loss(
+    context: Any, losses: Any, gradient: Any, outputs: Any, targets: Any, rows: int, units: int
+) -> int:
+    """Call a `_Loss` from the core; an exception waits there until the core has returned."""
+    loss = ffi.from_handle(context)
+
+    def array(pointer: Any, *shape: int) -> Array:
+        buffer = ffi.buffer(pointer, math.prod(shape) * 8)
+        return np.frombuffer(buffer, np.float64).reshape(shape)
+
+    try:
+        values, slopes = loss.function(
+            array(outputs, rows, units).copy(), array(targets, rows, units).copy()
+        )
+        array(losses, rows)[:] = values
+        if gradient != ffi.NULL:
+            array(gradient, rows, units)[:] = slopes
+    except BaseException as error:
+        loss.error = error
+        return 1
+    return 0
+
+
+@contextlib.contextmanager
+def _loss_of(plan: Plan, workspace: Any) -> Iterator[None]:
+    """Let the core call the plan's own loss function, if it has one, during one call."""
+    if plan.loss_function is None:
+        yield
+        return
+    loss = _Loss(plan.loss_function)
+    lib.pycnn_workspace_set_loss(workspace, lib.pycnn_call_loss, loss.handle)
+    try:
+        yield
+    finally:
+        lib.pycnn_workspace_set_loss(workspace, ffi.NULL, ffi.NULL)
+        if loss.error is not None:
+            raise loss.error
+
+
 def create_plan(
-    inputs: int, layers: Sequence[LayerSpec], loss: str, loss_parameter: float = 0.0
+    inputs: int,
+    layers: Sequence[LayerSpec],
+    loss: str,
+    loss_parameter: float = 0.0,
+    loss_function: LossFunction | None = None,
 ) -> Plan:
     """Return the plan of a network."""
     specs = ffi.new("pycnn_layer_spec[]", len(layers))
     for spec, layer in zip(specs, layers, strict=True):
         spec.kind = getattr(lib, f"PYCNN_{layer.kind.upper()}")
         spec.activation = getattr(lib, f"PYCNN_{layer.activation.upper()}")
-        spec.units = layer.units
-        spec.l1, spec.l2 = layer.l1, layer.l2
+        for name in ("units", "l1", "l2", "max_norm", "rate", "epsilon", "momentum"):
+            setattr(spec, name, getattr(layer, name))
     out = ffi.new("pycnn_network **")
     loss_code = getattr(lib, f"PYCNN_{loss.upper()}")
     _check(lib.pycnn_network_create(out, inputs, specs, len(layers), loss_code, loss_parameter))
-    return Plan(ffi.gc(out[0], lib.pycnn_network_destroy))
+    meets = any(layer.kind == "batch_norm" for layer in layers)
+    return Plan(ffi.gc(out[0], lib.pycnn_network_destroy), loss_function, meets)
 
 
 def _lend(data: Data) -> tuple[Any, list[Any]]:
@@ -210,9 +275,7 @@ def predictor(plan: Plan, theta: Array, batch: int, outputs: int) -> Predictor:
 
     It raises ValueError where they are not contiguous.
     """
-    out = ffi.new("pycnn_workspace **")
-    _check(lib.pycnn_workspace_create(out, plan.network, batch, lib.PYCNN_FORWARD))
-    workspace = ffi.gc(out[0], lib.pycnn_workspace_destroy)
+    workspace = plan.new_workspace(batch, lib.PYCNN_FORWARD)
     result = np.zeros((batch, outputs))
     lent_result, lent_theta = _from_buffer(_DOUBLES, result), _from_buffer(_DOUBLES, theta)
     run, network, lend, doubles = lib.pycnn_predict, plan.network, _from_buffer, _DOUBLES
@@ -226,9 +289,7 @@ def predictor(plan: Plan, theta: Array, batch: int, outputs: int) -> Predictor:
 
 def row_predictor(plan: Plan, theta: Array, inputs: int, outputs: int) -> RowPredictor:
     """Return a callable that predicts one row: None where that is not contiguous or not finite."""
-    out = ffi.new("pycnn_workspace **")
-    _check(lib.pycnn_workspace_create(out, plan.network, 1, lib.PYCNN_FORWARD))
-    workspace = ffi.gc(out[0], lib.pycnn_workspace_destroy)
+    workspace = plan.new_workspace(1, lib.PYCNN_FORWARD)
     result = np.zeros((1, outputs))
     lent_result, lent_theta = _from_buffer(_DOUBLES, result), _from_buffer(_DOUBLES, theta)
     run, network, lend, doubles = lib.pycnn_predict, plan.network, _from_buffer, _DOUBLES
@@ -258,28 +319,38 @@ def evaluate(plan: Plan, theta: Array, data: Data) -> Totals:
     workspace = plan.take(min(data.rows, PIECE), lib.PYCNN_FORWARD, threads)
     totals = ffi.new("pycnn_totals *")
     dataset, _alive = _lend(data)
-    status = lib.pycnn_evaluate(
-        totals, plan.network, workspace[2], _from_buffer(_DOUBLES, theta), dataset
-    )
+    with _loss_of(plan, workspace[2]):
+        status = lib.pycnn_evaluate(
+            totals, plan.network, workspace[2], _from_buffer(_DOUBLES, theta), dataset
+        )
     plan.give_back(workspace)
     _check(status)
     return _read(totals)
 
 
-def gradients(plan: Plan, theta: Array, data: Data, grad: Array) -> Totals:
-    """Put the mean loss's gradient over the data into `grad` (lecture, equations 3 and 4)."""
+def gradients(
+    plan: Plan, theta: Array, data: Data, grad: Array, masks: NDArray[np.uint64] | None = None
+) -> Totals:
+    """Put the mean loss's gradient over the data into `grad` (lecture, equations 3 and 4).
+
+    With `masks`, (1,), as in training on the data as one mini-batch.
+    """
     threads = _pool.get()
-    workspace = plan.take(min(data.rows, PIECE), lib.PYCNN_BACKWARD, threads)
+    whole = plan.meets and masks is not None
+    batch = data.rows if whole else min(data.rows, PIECE)
+    workspace = plan.take(batch, lib.PYCNN_BACKWARD, threads)
     totals = ffi.new("pycnn_totals *")
     dataset, _alive = _lend(data)
-    status = lib.pycnn_gradients(
-        totals,
-        _from_buffer(_DOUBLES, grad),
-        plan.network,
-        workspace[2],
-        _from_buffer(_DOUBLES, theta),
-        dataset,
-    )
+    with _loss_of(plan, workspace[2]):
+        status = lib.pycnn_gradients(
+            totals,
+            _from_buffer(_DOUBLES, grad),
+            plan.network,
+            workspace[2],
+            _from_buffer(_DOUBLES, theta),
+            dataset,
+            ffi.NULL if masks is None else _from_buffer(_KEYS, masks),
+        )
     plan.give_back(workspace)
     _check(status)
     return _read(totals)
@@ -293,9 +364,10 @@ def trace(
     totals = ffi.new("pycnn_totals *")
     dataset, _alive = _lend(data)
     outputs = [_from_buffer(_DOUBLES, array) for array in (grad, z, a, delta)]
-    status = lib.pycnn_trace(
-        totals, *outputs, plan.network, workspace[2], _from_buffer(_DOUBLES, theta), dataset
-    )
+    with _loss_of(plan, workspace[2]):
+        status = lib.pycnn_trace(
+            totals, *outputs, plan.network, workspace[2], _from_buffer(_DOUBLES, theta), dataset
+        )
     _check(status)  # a workspace for a trace is as large as the data: it is not kept
     return _read(totals)
 
@@ -308,10 +380,10 @@ def _lend_optimizer(training: Any, state: TrainingState) -> list[Any]:
         settings["kind"] = getattr(lib, f"PYCNN_{state.optimizer.kind.upper()}")
         alive.append(ffi.new("pycnn_optimizer *", settings))
         training.optimizer = alive[-1]
-    for name in ("slots", "learning_rates", "norms"):
+    for name in ("slots", "learning_rates", "norms", "masks"):
         array = getattr(state, name)
         if array is not None and array.size:
-            alive.append(_from_buffer(_DOUBLES, array))
+            alive.append(_from_buffer(_KEYS if name == "masks" else _DOUBLES, array))
             setattr(training, name, alive[-1])
     return alive
 
@@ -325,7 +397,9 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
         Before the update of a mini-batch whose loss is not finite.
     """
     threads = _pool.get()
-    workspace = plan.take(min(state.batch_size, data.rows, PIECE), lib.PYCNN_BACKWARD, threads)
+    batch = min(state.batch_size, data.rows)
+    batch = batch if plan.meets else min(batch, PIECE)
+    workspace = plan.take(batch, lib.PYCNN_BACKWARD, threads)
     dataset, _alive = _lend(data)
     order = ffi.NULL if state.order is None else _from_buffer(_SIZES, state.order)
     totals = _from_buffer(_DOUBLES, state.totals)
@@ -340,20 +414,22 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
             "order": order,
             "totals": ffi.cast("pycnn_totals *", totals),
             "updates": state.updates,
+            "first": state.first,
         },
     )
     alive = [_lend_optimizer(training, state)]
     steps = ffi.new("size_t *")
     try:
-        status = lib.pycnn_train(
-            steps,
-            _from_buffer(_DOUBLES, theta),
-            training,
-            plan.network,
-            workspace[2],
-            dataset,
-            max_steps,
-        )
+        with _loss_of(plan, workspace[2]):
+            status = lib.pycnn_train(
+                steps,
+                _from_buffer(_DOUBLES, theta),
+                training,
+                plan.network,
+                workspace[2],
+                dataset,
+                max_steps,
+            )
     finally:  # Ctrl-C surfaces as soon as the call returns
         state.epoch, state.position = training.epoch, training.position
         state.updates = training.updates

@@ -14,16 +14,23 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Predictor = Callable[[Array], Array]
     RowPredictor = Callable[[Array], Array | None]
+    # (outputs, targets) -> each sample's loss, and its derivative by the outputs; all (m, n_L) but
+    # the loss, (m,)
+    LossFunction = Callable[[Array, Array], tuple[Array, Array]]
 
 
 class LayerSpec(NamedTuple):
-    """One layer, as a backend needs to know it."""
+    """One layer, as a backend needs to know it: the C core's ``pycnn_layer_spec``."""
 
     kind: str
     units: int
     activation: str
     l1: float = 0.0
     l2: float = 0.0
+    max_norm: float = 0.0  # 0: none
+    rate: float = 0.0
+    epsilon: float = 0.0
+    momentum: float = 0.0
 
 
 class OptimizerSpec(NamedTuple):
@@ -104,6 +111,7 @@ class TrainingState:
         optimizer: OptimizerSpec | None = None,
         slots: Array | None = None,
         updates: int = 0,
+        masks: NDArray[np.uint64] | None = None,
     ) -> None:
         self.epochs = epochs
         self.epoch = 0
@@ -115,6 +123,8 @@ class TrainingState:
         self.optimizer = optimizer  # None: gradient descent
         self.slots: Array = np.zeros(0) if slots is None else slots  # (slots, parameters)
         self.updates = updates  # of theta since the slots were zero
+        self.masks = masks  # (epochs,) what dropout's random numbers follow from
+        self.first = 0  # samples of the epoch that came before this data
         self.learning_rates: Array | None = None  # of each step of the next call
         # Sums of the gradients' norms, where they are clipped and so known.
         clips = optimizer is not None and optimizer.clip_norm > 0

@@ -6,7 +6,7 @@ against. Inside, A^[l] is (n_l, m); outside, a row is a sample.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,12 +14,15 @@ from pycnn._data import find_not_finite
 from pycnn.backend.interface import NotFiniteError, OptimizerSpec, Totals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from pycnn.backend.interface import (
         Array,
         Data,
         LayerSpec,
+        LossFunction,
         Predictor,
         RowPredictor,
         TrainingState,
@@ -451,68 +454,249 @@ class Plan(NamedTuple):
     layers: tuple[LayerSpec, ...]
     loss: str
     loss_parameter: float
+    loss_function: LossFunction | None
 
-    def parameters(self, theta: Array) -> Iterator[tuple[Array, Array]]:
-        """Yield W^[l] and b^[l], (n_l, n_{l-1}) and (n_l, 1), as views into theta."""
-        fan_in, at = self.inputs, 0
+    @property
+    def parameter_count(self) -> int:
+        """Length of theta without the statistics behind it."""
+        return sum(_count(layer, fan_in) for layer, fan_in in self.widths())
+
+    def widths(self) -> Iterator[tuple[LayerSpec, int]]:
+        """Yield each layer with its number of inputs."""
+        fan_in = self.inputs
         for layer in self.layers:
-            n_weights = layer.units * fan_in
-            W = theta[at : at + n_weights].reshape(layer.units, fan_in)
-            b = theta[at + n_weights : at + n_weights + layer.units].reshape(-1, 1)
-            yield W, b
-            fan_in, at = layer.units, at + n_weights + layer.units
+            yield layer, fan_in
+            fan_in = layer.units
+
+    def parts(self, theta: Array) -> Iterator[tuple[LayerSpec, Array, Array]]:
+        """Yield each layer with its part of theta and its statistics, as views.
+
+        The parameters are W (n_l, n_{l-1}) and b, or gamma and beta.
+        """
+        at, counted = 0, self.parameter_count
+        for layer, fan_in in self.widths():
+            end = at + _count(layer, fan_in)
+            kept = 2 * layer.units if layer.kind == "batch_norm" else 0
+            yield layer, theta[at:end], theta[counted : counted + kept]
+            at, counted = end, counted + kept
+
+
+def _count(layer: LayerSpec, fan_in: int) -> int:
+    counts = {"dense": layer.units * (fan_in + 1), "dropout": 0}
+    return counts.get(layer.kind, 2 * layer.units)
 
 
 def create_plan(
-    inputs: int, layers: Sequence[LayerSpec], loss: str, loss_parameter: float = 0.0
+    inputs: int,
+    layers: Sequence[LayerSpec],
+    loss: str,
+    loss_parameter: float = 0.0,
+    loss_function: LossFunction | None = None,
 ) -> Plan:
     """Return the plan of a network."""
-    return Plan(inputs, tuple(layers), loss, loss_parameter)
+    return Plan(inputs, tuple(layers), loss, loss_parameter, loss_function)
 
 
-def _forward(plan: Plan, theta: Array, X: Array) -> tuple[list[Array], list[Array]]:
-    """Return Z^[1..L] and A^[0..L] for the rows of X (lecture, equations 1 and 2)."""
-    Z, A = [], [X.T]
-    for layer, (W, b) in zip(plan.layers, plan.parameters(theta), strict=True):
+# ------------------------------------------------- layers: Z from A^[l-1], and what lies behind
+#
+# Each `*_forward` returns Z and a note for `*_backward`, which puts the gradients' sums over the
+# samples into `out` and returns dL/dA^[l-1]. `p` is the layer's part of theta.
+
+
+class Passing(NamedTuple):
+    """A mini-batch that is trained on: where its dropout masks are drawn from."""
+
+    key: int
+    position: int
+
+
+def _weights(p: Array, fan_in: int) -> tuple[Array, Array]:
+    """Return W, (n_l, n_{l-1}), and b, (n_l, 1), as views."""
+    units = p.size // (fan_in + 1)
+    return p[: units * fan_in].reshape(units, fan_in), p[units * fan_in :].reshape(-1, 1)
+
+
+def dense_forward(
+    layer: LayerSpec, number: int, p: Array, statistics: Array, a: Array, training: Passing | None
+) -> tuple[Array, Any]:
+    """Return W A + b (lecture, equation 1)."""
+    W, b = _weights(p, len(a))
+    return W @ a + b, None
+
+
+def dense_backward(
+    layer: LayerSpec, p: Array, note: Any, delta: Array, a: Array, out: Array
+) -> Array:
+    """Put delta A^T and sum delta into `out`; return W^T delta (lecture, equations 3 and 4)."""
+    W, _ = _weights(p, len(a))
+    dW, db = _weights(out, len(a))
+    dW[:] = delta @ a.T
+    db[:] = delta.sum(axis=1, keepdims=True)
+    return W.T @ delta
+
+
+def random_bits(key: NDArray[np.uint64], counter: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return 64 random bits for each counter: SplitMix64's finalizer; csrc/normalization.h."""
+    x = key + (counter + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def dropout_mask(
+    key: int, number: int, position: int, rate: float, units: int, samples: int
+) -> Array:
+    """Return 0 for a share `rate` of all, else 1 / (1 - rate), (units, samples)."""
+    layer = random_bits(np.array([key], np.uint64), np.array([number], np.uint64))
+    sample = random_bits(layer, np.arange(position, position + samples, dtype=np.uint64))
+    draw = random_bits(sample, np.arange(units, dtype=np.uint64)[:, None]) >> np.uint64(11)
+    return np.where(draw < np.uint64(int(rate * 2**53)), 0.0, 1 / (1 - rate))
+
+
+def dropout_forward(
+    layer: LayerSpec, number: int, p: Array, statistics: Array, a: Array, training: Passing | None
+) -> tuple[Array, Any]:
+    """Return A with a share of its numbers 0 and the others larger (Srivastava et al. 2014)."""
+    if training is None:
+        return a.copy(), None
+    mask = dropout_mask(training.key, number, training.position, layer.rate, *a.shape)
+    return a * mask, mask
+
+
+def dropout_backward(
+    layer: LayerSpec, p: Array, note: Any, delta: Array, a: Array, out: Array
+) -> Array:
+    """Return delta, 0 where A was dropped."""
+    return delta if note is None else delta * note
+
+
+def batch_norm_forward(
+    layer: LayerSpec, number: int, p: Array, statistics: Array, a: Array, training: Passing | None
+) -> tuple[Array, Any]:
+    """Return gamma x^ + beta, x^ normalized over the samples (Ioffe & Szegedy 2015)."""
+    gamma, beta = p.reshape(2, -1, 1)
+    mean, variance = statistics.reshape(2, -1, 1)
+    if training is not None:
+        mean, variance = a.mean(axis=1, keepdims=True), a.var(axis=1, keepdims=True)
+    inverse = 1 / np.sqrt(variance + layer.epsilon)
+    normalized = (a - mean) * inverse
+    return gamma * normalized + beta, (normalized, inverse, mean, variance, training is not None)
+
+
+def batch_norm_backward(
+    layer: LayerSpec, p: Array, note: Any, delta: Array, a: Array, out: Array
+) -> Array:
+    """Put the gradients of gamma and beta into `out`; return dL/dA."""
+    gamma, _ = p.reshape(2, -1, 1)
+    normalized, inverse, _, _, training = note
+    product = (delta * normalized).sum(axis=1, keepdims=True)
+    total = delta.sum(axis=1, keepdims=True)
+    out[:] = np.concatenate((product, total)).ravel()
+    share = 1 / a.shape[1] if training else 0.0
+    return gamma * inverse * (delta - share * total - normalized * (share * product))
+
+
+def batch_norm_remember(layer: LayerSpec, statistics: Array, note: Any, samples: int) -> None:
+    """Let the statistics have a share of the mini-batch's, the variance as an unbiased estimate."""
+    if samples > 1:
+        _, _, mean, variance, _ = note
+        seen = np.concatenate((mean, variance * (samples / (samples - 1)))).ravel()
+        statistics[:] = (1 - layer.momentum) * statistics + layer.momentum * seen
+
+
+def layer_norm_forward(
+    layer: LayerSpec, number: int, p: Array, statistics: Array, a: Array, training: Passing | None
+) -> tuple[Array, Any]:
+    """Return gamma x^ + beta, x^ normalized over a sample's units (Ba et al. 2016)."""
+    gamma, beta = p.reshape(2, -1, 1)
+    rows = np.ascontiguousarray(a.T)  # a sample's sum must not depend on those beside it
+    inverse = 1 / np.sqrt(rows.var(axis=1) + layer.epsilon)
+    normalized = (a - rows.mean(axis=1)) * inverse
+    return gamma * normalized + beta, (normalized, inverse)
+
+
+def layer_norm_backward(
+    layer: LayerSpec, p: Array, note: Any, delta: Array, a: Array, out: Array
+) -> Array:
+    """Put the gradients of gamma and beta into `out`; return dL/dA."""
+    gamma, _ = p.reshape(2, -1, 1)
+    normalized, inverse = note
+    out[:] = np.concatenate(((delta * normalized).sum(axis=1), delta.sum(axis=1)))
+    g = gamma * delta
+    return inverse * (g - g.mean(axis=0) - normalized * (g * normalized).mean(axis=0))
+
+
+LAYERS: dict[str, tuple[Callable[..., tuple[Array, Any]], Callable[..., Array]]] = {
+    "dense": (dense_forward, dense_backward),
+    "dropout": (dropout_forward, dropout_backward),
+    "batch_norm": (batch_norm_forward, batch_norm_backward),
+    "layer_norm": (layer_norm_forward, layer_norm_backward),
+}
+
+# ------------------------------------------------------------------ a pass through all layers
+
+
+class Pass(NamedTuple):
+    """A forward pass: Z^[1..L], A^[0..L], and each layer's note for the way back."""
+
+    Z: list[Array]
+    A: list[Array]
+    notes: list[Any]
+
+
+def _forward(plan: Plan, theta: Array, X: Array, training: Passing | None = None) -> Pass:
+    """Take the rows of X through the layers (lecture, equations 1 and 2)."""
+    way = Pass([], [X.T], [])
+    for number, (layer, p, statistics) in enumerate(plan.parts(theta)):
         f, _ = ACTIVATIONS[layer.activation]
-        Z.append(W @ A[-1] + b)
-        A.append(f(Z[-1]))
-    return Z, A
+        forward, _ = LAYERS[layer.kind]
+        z, note = forward(layer, number, p, statistics, way.A[-1], training)
+        way.Z.append(z)
+        way.A.append(f(z))
+        way.notes.append(note)
+    return way
 
 
 def _backward(
-    plan: Plan, theta: Array, Z: list[Array], A: list[Array], Y: Array, w: Array, grad: Array
+    plan: Plan, theta: Array, way: Pass, slopes: Array, w: Array, grad: Array
 ) -> list[Array]:
-    """Return delta^[1..L]; put the gradients' sums over the samples into `grad`."""
+    """Return delta^[1..L]; put the gradients' sums over the samples into `grad`.
+
+    `slopes` is what the loss's `*_delta` says.
+    """
     L = len(plan.layers)
-    _, loss_delta, _ = LOSSES[plan.loss]
-    g = np.where(w == 0, 0.0, w * loss_delta(Z[-1], A[-1], Y, plan.loss_parameter))
+    g = np.where(w == 0, 0.0, w * slopes)
     delta = [g] * L
-    parameters, gradients = list(plan.parameters(theta)), list(plan.parameters(grad))
+    parts, gradients = list(plan.parts(theta)), list(plan.parts(grad))
     for l in reversed(range(L)):  # noqa: E741 - the lecture's l, counted from 0
-        W, _ = parameters[l]
-        dW, db = gradients[l]
+        layer, p, _ = parts[l]
         if l < L - 1 or plan.loss not in DELTA_IS_DZ:
-            f = plan.layers[l].activation
-            _, f_delta = ACTIVATIONS[f]
-            g = f_delta(g, Z[l] if f in FROM_Z else A[l + 1])
+            _, f_delta = ACTIVATIONS[layer.activation]
+            g = f_delta(g, way.Z[l] if layer.activation in FROM_Z else way.A[l + 1])
         delta[l] = g
-        dW[:] = delta[l] @ A[l].T
-        db[:] = delta[l].sum(axis=1, keepdims=True)
-        g = W.T @ delta[l] if l > 0 else g
+        _, backward = LAYERS[layer.kind]
+        g = backward(layer, p, way.notes[l], g, way.A[l], gradients[l][1])
     return delta
+
+
+def _score(plan: Plan, way: Pass, Y: Array, w: Array) -> tuple[Totals, Array]:
+    """Return the sums over the samples, and the loss's slopes."""
+    z, a = way.Z[-1], way.A[-1]
+    if plan.loss_function is not None:
+        losses, slopes = plan.loss_function(a.T.copy(), Y.T.copy())
+        slopes, right = slopes.T, np.zeros(len(losses))
+    else:
+        loss, loss_delta, correct = LOSSES[plan.loss]
+        losses = loss(z, a, Y, plan.loss_parameter)
+        slopes, right = loss_delta(z, a, Y, plan.loss_parameter), correct(a, Y)
+    weighted = np.where(w == 0, 0.0, w * losses)
+    return Totals(float(weighted.sum()), float(w.sum()), float((w * right).sum())), slopes
 
 
 def _targets(plan: Plan, data: Data) -> tuple[Array, Array]:
     """Return Y, (n_L, m), and the weights, (m,)."""
     weight = np.ones(data.rows) if data.weight is None else data.weight
     return data.one_hot(plan.layers[-1].units).T, weight
-
-
-def _totals(plan: Plan, Z: list[Array], A: list[Array], Y: Array, w: Array) -> Totals:
-    loss, _, correct = LOSSES[plan.loss]
-    weighted = np.where(w == 0, 0.0, w * loss(Z[-1], A[-1], Y, plan.loss_parameter))
-    return Totals(float(weighted.sum()), float(w.sum()), float((w * correct(A[-1], Y)).sum()))
 
 
 @np.errstate(all="ignore")
@@ -522,11 +706,17 @@ def predict(plan: Plan, theta: Array, x: Array, out: Array) -> None:
     Each row is multiplied on its own, (1, n_{l-1}) @ (n_{l-1}, n_l): a product of the whole matrix
     would make a row's last bits depend on the rows beside it.
     """
-    a = x[:, None, :]
-    for layer, (W, b) in zip(plan.layers, plan.parameters(theta), strict=True):
+    a = x.T
+    for number, (layer, p, statistics) in enumerate(plan.parts(theta)):
         f, _ = ACTIVATIONS[layer.activation]
-        a = f((np.matmul(a, W.T)[:, 0, :] + b[:, 0]).T).T[:, None, :]
-    out[:] = a[:, 0, :]
+        if layer.kind == "dense":
+            W, b = _weights(p, len(a))
+            z = (np.matmul(a.T[:, None, :], W.T)[:, 0, :] + b[:, 0]).T
+        else:
+            forward, _ = LAYERS[layer.kind]
+            z, _ = forward(layer, number, p, statistics, a, None)
+        a = f(z)
+    out[:] = a.T
 
 
 def predictor(plan: Plan, theta: Array, batch: int, outputs: int) -> Predictor:
@@ -561,18 +751,22 @@ def row_predictor(plan: Plan, theta: Array, inputs: int, outputs: int) -> RowPre
 @np.errstate(all="ignore")
 def evaluate(plan: Plan, theta: Array, data: Data) -> Totals:
     """Return the sums of loss, weight and right answers over the data."""
-    Z, A = _forward(plan, theta, data.x)
-    totals = _totals(plan, Z, A, *_targets(plan, data))
+    totals, _ = _score(plan, _forward(plan, theta, data.x), *_targets(plan, data))
     return totals._replace(loss=totals.loss + totals.weight * penalty(plan, theta))
 
 
 @np.errstate(all="ignore")
-def gradients(plan: Plan, theta: Array, data: Data, grad: Array) -> Totals:
-    """Put the mean loss's gradient over the data into `grad` (lecture, equations 3 and 4)."""
-    Z, A = _forward(plan, theta, data.x)
+def gradients(
+    plan: Plan, theta: Array, data: Data, grad: Array, masks: NDArray[np.uint64] | None = None
+) -> Totals:
+    """Put the mean loss's gradient over the data into `grad` (lecture, equations 3 and 4).
+
+    With `masks`, (1,), as in training on the data as one mini-batch.
+    """
+    way = _forward(plan, theta, data.x, None if masks is None else Passing(int(masks[0]), 0))
     Y, w = _targets(plan, data)
-    _backward(plan, theta, Z, A, Y, w, grad)
-    totals = _totals(plan, Z, A, Y, w)
+    totals, slopes = _score(plan, way, Y, w)
+    _backward(plan, theta, way, slopes, w, grad)
     return _mean_gradient(plan, theta, grad, totals)
 
 
@@ -582,10 +776,9 @@ def _mean_gradient(plan: Plan, theta: Array, grad: Array, totals: Totals) -> Tot
         grad[:] = 0.0
         return totals
     grad /= totals.weight
-    for layer, (W, _), (dW, _) in zip(
-        plan.layers, plan.parameters(theta), plan.parameters(grad), strict=True
-    ):
+    for (layer, p, _), (_, g, _) in zip(plan.parts(theta), plan.parts(grad), strict=True):
         if layer.l1 or layer.l2:
+            W, dW = p[: -layer.units], g[: -layer.units]
             dW += layer.l1 * np.sign(W) + layer.l2 * W
     return totals._replace(loss=totals.loss + totals.weight * penalty(plan, theta))
 
@@ -593,8 +786,9 @@ def _mean_gradient(plan: Plan, theta: Array, grad: Array, totals: Totals) -> Tot
 def penalty(plan: Plan, theta: Array) -> float:
     """Return what the loss includes for the size of the weights: l1 sum |w| + l2/2 sum w^2."""
     return sum(
-        layer.l1 * float(np.abs(W).sum()) + 0.5 * layer.l2 * float((W * W).sum())
-        for layer, (W, _) in zip(plan.layers, plan.parameters(theta), strict=True)
+        layer.l1 * float(np.abs(p[: -layer.units]).sum())
+        + 0.5 * layer.l2 * float((p[: -layer.units] ** 2).sum())
+        for layer, p, _ in plan.parts(theta)
         if layer.l1 or layer.l2
     )
 
@@ -680,12 +874,29 @@ def trace(
     plan: Plan, theta: Array, data: Data, grad: Array, z: Array, a: Array, delta: Array
 ) -> Totals:
     """As `gradients`, and put Z, A and delta of each layer, one after the other, into the rest."""
-    Z, A = _forward(plan, theta, data.x)
+    way = _forward(plan, theta, data.x)
     Y, w = _targets(plan, data)
-    D = _backward(plan, theta, Z, A, Y, w, grad)
-    for out, parts in ((z, Z), (a, A[1:]), (delta, D)):
+    totals, slopes = _score(plan, way, Y, w)
+    D = _backward(plan, theta, way, slopes, w, grad)
+    for out, parts in ((z, way.Z), (a, way.A[1:]), (delta, D)):
         np.concatenate([part.ravel() for part in parts], out=out)
-    return _mean_gradient(plan, theta, grad, _totals(plan, Z, A, Y, w))
+    return _mean_gradient(plan, theta, grad, totals)
+
+
+def _constrain(plan: Plan, theta: Array) -> None:
+    """Scale the weights of each unit down to its layer's max_norm (Srivastava et al. 2014)."""
+    for (layer, p, _), (_, fan_in) in zip(plan.parts(theta), plan.widths(), strict=True):
+        if layer.max_norm:
+            W, _ = _weights(p, fan_in)
+            norms = np.sqrt((W * W).sum(axis=1, keepdims=True))
+            W *= np.where(norms > layer.max_norm, layer.max_norm / norms, 1.0)
+
+
+def _remember(plan: Plan, theta: Array, way: Pass) -> None:
+    """Let the statistics behind theta's parameters have the mini-batch's."""
+    for (layer, _, statistics), note in zip(plan.parts(theta), way.notes, strict=True):
+        if layer.kind == "batch_norm":
+            batch_norm_remember(layer, statistics, note, way.A[0].shape[1])
 
 
 @np.errstate(all="ignore")
@@ -697,7 +908,8 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
     NotFiniteError
         Before the update of a mini-batch whose loss is not finite.
     """
-    grad = np.empty_like(theta)
+    parameters = theta[: plan.parameter_count]
+    grad = np.empty_like(parameters)
     optimizer = state.optimizer or OptimizerSpec("sgd")
     update = OPTIMIZERS[optimizer.kind]
     steps = 0
@@ -705,10 +917,12 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
         end = min(state.position + state.batch_size, data.rows)
         rows = slice(state.position, end)
         batch = data.take(rows if state.order is None else state.order[state.epoch, rows])
-        Z, A = _forward(plan, theta, batch.x)
+        key = 0 if state.masks is None else int(state.masks[state.epoch])
+        way = _forward(plan, theta, batch.x, Passing(key, state.first + state.position))
         Y, w = _targets(plan, batch)
-        _backward(plan, theta, Z, A, Y, w, grad)
-        totals = _mean_gradient(plan, theta, grad, _totals(plan, Z, A, Y, w))
+        totals, slopes = _score(plan, way, Y, w)
+        _backward(plan, theta, way, slopes, w, grad)
+        totals = _mean_gradient(plan, theta, grad, totals)
         if not np.isfinite(totals.loss):
             raise NotFiniteError(steps)
         rate = state.learning_rate
@@ -717,7 +931,9 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
         if totals.weight > 0:
             state.updates += 1
             g = _clip(optimizer, grad, state.norms, state.epoch)
-            update(optimizer, theta, g, state.slots, rate, state.updates)
+            update(optimizer, parameters, g, state.slots, rate, state.updates)
+            _constrain(plan, theta)
+            _remember(plan, theta, way)
         state.totals[state.epoch] += totals
         state.position = end
         if state.position == data.rows:

@@ -18,7 +18,7 @@
 
 #define DENSE(f, n) {.kind = PYCNN_DENSE, .activation = (f), .units = (n)}
 
-enum { MOST_LAYERS = 3, EPOCHS = 2 };
+enum { MOST_LAYERS = 7, EPOCHS = 2 };
 
 static void stop(const char *what)
 {
@@ -79,13 +79,14 @@ typedef struct {
     int loss;
     size_t batch;
     size_t rows;
+    pycnn_optimizer optimizer;
 } run;
 
 typedef struct {
-    double *theta, *grad, *prediction;
+    double *theta, *grad, *prediction, *slots;
     double *x, *y, *weight;
     size_t *label, *order;
-    size_t parameters, outputs;
+    size_t parameters, statistics, outputs;
     pycnn_dataset data;
 } buffers;
 
@@ -115,7 +116,10 @@ static void make_buffers(buffers *b, const run *r, const pycnn_network *net, uin
 {
     b->parameters = pycnn_network_parameter_count(net);
     b->outputs = r->layers[r->depth - 1].units;
-    b->theta = allocate(b->parameters, sizeof(double));
+    b->statistics = pycnn_network_statistic_count(net);
+    b->theta = allocate(b->parameters + b->statistics, sizeof(double));
+    b->slots = allocate(pycnn_optimizer_slots(&r->optimizer) * b->parameters + 1, sizeof(double));
+    memset(b->slots, 0, pycnn_optimizer_slots(&r->optimizer) * b->parameters * sizeof(double));
     b->grad = allocate(b->parameters, sizeof(double));
     b->prediction = allocate(r->rows * b->outputs, sizeof(double));
     b->x = allocate(r->rows * r->inputs, sizeof(double));
@@ -125,6 +129,9 @@ static void make_buffers(buffers *b, const run *r, const pycnn_network *net, uin
     b->order = allocate(EPOCHS * r->rows, sizeof(size_t));
     for (size_t i = 0; i < b->parameters; i++) {
         b->theta[i] = 0.25 * random_number(state);
+    }
+    for (size_t i = 0; i < b->statistics; i++) { /* means and variances */
+        b->theta[b->parameters + i] = 1;
     }
     for (size_t i = 0; i < r->rows * r->inputs; i++) {
         b->x[i] = random_number(state);
@@ -142,7 +149,7 @@ static void make_buffers(buffers *b, const run *r, const pycnn_network *net, uin
 
 static void free_buffers(buffers *b)
 {
-    free(b->theta), free(b->grad), free(b->prediction), free(b->x), free(b->y);
+    free(b->theta), free(b->slots), free(b->grad), free(b->prediction), free(b->x), free(b->y);
     free(b->weight), free(b->label), free(b->order);
 }
 
@@ -167,22 +174,26 @@ static uint64_t train(const run *r, pycnn_threads *threads, uint64_t seed)
     pycnn_workspace *ws;
     buffers b;
     pycnn_totals sums, totals[EPOCHS] = {{0}};
+    const uint64_t masks[EPOCHS] = {seed};
     succeed(pycnn_network_create(&net, r->inputs, r->layers, r->depth, r->loss, 0.25));
     make_buffers(&b, r, net, &seed);
     succeed(pycnn_workspace_create(&ws, net, r->batch, PYCNN_BACKWARD));
     pycnn_workspace_set_threads(ws, threads);
 
     uint64_t hash = HASH_START;
-    succeed(pycnn_gradients(&sums, b.grad, net, ws, b.theta, &b.data)); /* piece by piece */
+    succeed(pycnn_gradients(&sums, b.grad, net, ws, b.theta, &b.data, NULL)); /* piece by piece */
     hash = hash_of(hash, b.grad, b.parameters);
     hash = hash_of(hash, &sums.loss, 1);
 
     pycnn_training state = {.epochs = EPOCHS, .batch_size = r->batch, .learning_rate = 0.0625};
     state.order = b.order;
     state.totals = totals;
+    state.masks = masks;
+    state.optimizer = &r->optimizer;
+    state.slots = b.slots;
     size_t steps;
     succeed(pycnn_train(&steps, b.theta, &state, net, ws, &b.data, SIZE_MAX));
-    hash = hash_of(hash, b.theta, b.parameters);
+    hash = hash_of(hash, b.theta, b.parameters + b.statistics);
     for (size_t e = 0; e < EPOCHS; e++) {
         hash = hash_of(hash, &totals[e].loss, 1);
         hash = hash_of(hash, &totals[e].correct, 1);
@@ -266,22 +277,61 @@ static void run_small_networks(pycnn_threads *threads)
 static void run_large_networks(pycnn_threads *threads)
 {
     static const run runs[] = {
-        {130,
-         {DENSE(PYCNN_TANH, 67), DENSE(PYCNN_SIGMOID, 33)},
-         2,
-         PYCNN_BINARY_CROSSENTROPY,
-         300,
-         450},
-        {300,
-         {DENSE(PYCNN_RELU, 67), DENSE(PYCNN_SOFTMAX, 9)},
-         2,
-         PYCNN_CATEGORICAL_CROSSENTROPY,
-         129,
-         300},
-        {67, {DENSE(PYCNN_SIGMOID, 258), DENSE(PYCNN_TANH, 25)}, 2, PYCNN_MSE, 128, 200},
+        {.inputs = 130,
+         .layers = {DENSE(PYCNN_TANH, 67), DENSE(PYCNN_SIGMOID, 33)},
+         .depth = 2,
+         .loss = PYCNN_BINARY_CROSSENTROPY,
+         .batch = 300,
+         .rows = 450},
+        {.inputs = 300,
+         .layers = {DENSE(PYCNN_RELU, 67), DENSE(PYCNN_SOFTMAX, 9)},
+         .depth = 2,
+         .loss = PYCNN_CATEGORICAL_CROSSENTROPY,
+         .batch = 129,
+         .rows = 300},
+        {.inputs = 67,
+         .layers = {DENSE(PYCNN_SIGMOID, 258), DENSE(PYCNN_TANH, 25)},
+         .depth = 2,
+         .loss = PYCNN_MSE,
+         .batch = 128,
+         .rows = 200},
     };
     for (size_t i = 0; i < COUNT_OF(runs); i++) {
         report(&runs[i], threads);
+    }
+}
+
+/* Layers that normalize and drop, and what the optimizers remember. */
+static void run_other_layers(pycnn_threads *threads)
+{
+    static const pycnn_optimizer optimizers[] = {
+        {.kind = PYCNN_SGD, .momentum = 0.9, .nesterov = 1},
+        {.kind = PYCNN_ADAM, .beta_1 = 0.9, .beta_2 = 0.999, .epsilon = 1e-8, .weight_decay = 0.01},
+        {.kind = PYCNN_RMSPROP, .beta_2 = 0.99, .epsilon = 1e-8, .momentum = 0.5, .centered = 1},
+        {.kind = PYCNN_ADAGRAD, .epsilon = 1e-10, .clip_norm = 0.5},
+        {.kind = PYCNN_RPROP, .clip_value = 0.25},
+    };
+    static const size_t batches[] = {2, 9, 33, 200};
+    for (size_t i = 0; i < COUNT_OF(optimizers) * COUNT_OF(batches); i++) {
+        const size_t batch = batches[i / COUNT_OF(optimizers)], width = batch == 200 ? 258 : 9 + i;
+        const run r = {
+            .inputs = 13,
+            .layers = {{.kind = PYCNN_DROPOUT, .rate = 0.25},
+                       {.kind = PYCNN_DENSE, .units = width, .l2 = 0.01, .max_norm = 0.5},
+                       {.kind = PYCNN_BATCH_NORM,
+                        .activation = PYCNN_GELU,
+                        .epsilon = 1e-5,
+                        .momentum = 0.1},
+                       DENSE(PYCNN_RELU, width + 1),
+                       {.kind = PYCNN_LAYER_NORM, .activation = PYCNN_TANH, .epsilon = 1e-5},
+                       {.kind = PYCNN_DROPOUT, .rate = 0.5},
+                       DENSE(PYCNN_SOFTMAX, 5)},
+            .depth = 7,
+            .loss = PYCNN_CATEGORICAL_CROSSENTROPY,
+            .batch = batch,
+            .rows = 3 * batch,
+            .optimizer = optimizers[i % COUNT_OF(optimizers)]};
+        report(&r, threads);
     }
 }
 
@@ -293,6 +343,7 @@ int main(int argc, char **argv)
     }
     run_small_networks(threads);
     run_large_networks(threads);
+    run_other_layers(threads);
     pycnn_threads_destroy(threads);
     printf("%s %016llx\n", pycnn_isa(), (unsigned long long)hash_of_all);
     return EXIT_SUCCESS;

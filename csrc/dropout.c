@@ -1,0 +1,58 @@
+/* The dropout layer (Srivastava et al. 2014), inverted: in training each number is 0 with
+ * probability `rate`, else divided by 1 - rate; in prediction nothing changes. Which are dropped
+ * follows from counters alone, for each layer, sample and unit: not from threads, nor from what
+ * came before. */
+#include "layer.h"
+
+static int dropout_create(layer *self, const pycnn_layer_spec *spec)
+{
+    RETURN_IF(!(spec->rate >= 0 && spec->rate < 1), PYCNN_ERROR_ARGUMENT);
+    self->rate = spec->rate;
+    self->fan_out = self->fan_in;
+    return pycnn_set_activation(self, PYCNN_LINEAR);
+}
+
+/* z is the mask: backward needs it again. */
+static void dropout_forward(const layer *self, const double *theta, const layer_io *io)
+{
+    const size_t count = self->fan_out * io->stride;
+    (void)theta;
+    if (io->pass->training) {
+        self->kernels->normalization->draw_mask(
+            io->z, random_bits(io->pass->mask_key, self->number), io->pass->position + io->first,
+            self->rate, self->fan_out, io->stride);
+        for (size_t i = 0; i < count; i++) {
+            io->output[i] = io->input[i] * io->z[i];
+        }
+    } else {
+        memcpy(io->output, io->input, count * sizeof *io->output);
+        if (io->z != io->output) {
+            memcpy(io->z, io->input, count * sizeof *io->z);
+        }
+    }
+    pycnn_rows(self, io);
+}
+
+static void dropout_backward(const layer *self, const double *theta, const layer_io *io)
+{
+    (void)theta;
+    const size_t count = self->fan_out * io->stride;
+    for (size_t i = 0; i < count && io->delta_input != NULL; i++) {
+        io->delta_input[i] = io->pass->training ? io->delta[i] * io->z[i] : io->delta[i];
+    }
+}
+
+static void dropout_gradient(const layer *self, double *out, gradient_use use, double step,
+                             const layer_io *io, size_t slices, size_t part)
+{
+    /* It has no parameters. */
+    (void)self, (void)out, (void)use, (void)step, (void)io, (void)slices, (void)part;
+}
+
+const layer_ops pycnn_dropout_ops = {
+    .create = dropout_create,
+    .forward = dropout_forward,
+    .backward = dropout_backward,
+    .gradient = dropout_gradient,
+    .writes_z = true,
+};

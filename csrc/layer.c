@@ -1,0 +1,39 @@
+/* What all kinds of layers do alike: their activation, and its derivative. */
+#include "layer.h"
+
+int pycnn_set_activation(layer *self, int activation)
+{
+    RETURN_IF(activation < 0 || activation >= ACTIVATION_COUNT, PYCNN_ERROR_ARGUMENT);
+    self->activation = &self->kernels->activations[activation];
+    return PYCNN_OK;
+}
+
+/* a[fan_out,batch] = f(z)                                                      (lecture, 2) */
+void pycnn_activate(const layer *self, const layer_io *io)
+{
+    self->activation->forward(io->output, io->z, self->fan_out, io->stride);
+    pycnn_rows(self, io);
+}
+
+void pycnn_rows(const layer *self, const layer_io *io)
+{
+    if (io->output_rows == NULL) {
+        return;
+    }
+    if (io->output_rows != io->output) { /* of a single sample, row and column are the same */
+        self->kernels->transpose(io->output_rows, io->output_row_stride, io->output, io->stride,
+                                 self->fan_out, io->batch);
+    }
+    for (size_t i = 0; i < io->batch; i++) { /* the inputs of the next layer's bias */
+        io->output_rows[i * io->output_row_stride + self->fan_out] = 1;
+    }
+}
+
+/* delta[fan_out,batch] = dL/da * f'(z) */
+void pycnn_derive(const layer *self, const layer_io *io)
+{
+    if (!io->delta_is_dz) {
+        const double *from = self->activation->from_z ? io->z : io->output;
+        self->activation->backward(io->delta, from, self->fan_out, io->stride);
+    }
+}

@@ -1,0 +1,224 @@
+/* The normalization layers: z = gamma x^ + beta with x^ = (x - mean) / sqrt(variance + epsilon),
+ * and an activation of their own behind it. theta is gamma[units], beta[units].
+ *
+ * Batch normalization (Ioffe and Szegedy 2015) takes a unit's mean and variance over the mini-batch
+ * in training, and what training has counted of them in prediction; its statistics are mean[units],
+ * variance[units]. Layer normalization (Ba, Kiros and Hinton 2016) takes a sample's over its units,
+ * always. */
+#include <math.h>
+
+#include "layer.h"
+
+static int normalization_create(layer *self, const pycnn_layer_spec *spec)
+{
+    RETURN_IF(!(spec->epsilon > 0 && isfinite(spec->epsilon)), PYCNN_ERROR_ARGUMENT);
+    TRY(pycnn_set_activation(self, spec->activation));
+    self->epsilon = spec->epsilon;
+    self->fan_out = self->fan_in;
+    return add_product(&self->parameter_count, 2, self->fan_out);
+}
+
+static double sum_of(const double chain[CHAINS])
+{
+    return ((chain[0] + chain[1]) + (chain[2] + chain[3])) +
+           ((chain[4] + chain[5]) + (chain[6] + chain[7]));
+}
+
+/* The units of a part: *first ... the result - 1 */
+static size_t units_of_part(const layer *self, size_t slices, size_t part, size_t *first)
+{
+    const size_t height = (self->fan_out + slices - 1) / slices;
+    *first = MIN(part * height, self->fan_out);
+    return MIN(*first + height, self->fan_out);
+}
+
+/* Notes of a slice: the mean and the inverse deviation, of batch normalization for each unit, of
+ * layer normalization for each sample; for each unit the variance and the sums below; scratch. */
+enum { MEAN, INVERSE, VARIANCE, DELTA_SUM, DELTA_PRODUCT, UNIT_NOTES };
+enum { SAMPLE_SCRATCH = 2, SAMPLE_NOTES = 4 };
+
+/* Sums over all samples of delta and of delta x^, for unit j: the gradients of beta and of gamma.
+ */
+static void sum_deltas(const layer *self, const layer_io *io, size_t slices, size_t j,
+                       bool by_sample, double *sum, double *product)
+{
+    double sums[CHAINS] = {0}, products[CHAINS] = {0};
+    for (size_t s = 0; s < slices; s++) {
+        const double *mean = io[s].notes + (by_sample ? 0 : j);
+        const double *inverse = mean + (by_sample ? io[s].stride : self->fan_out);
+        const size_t row = j * io[s].stride;
+        self->kernels->normalization->add_deltas(sums, products, io[s].delta + row,
+                                                 io[s].input + row, mean, inverse, by_sample,
+                                                 io[s].batch);
+    }
+    *sum = sum_of(sums);
+    *product = sum_of(products);
+}
+
+static void put(double *out, gradient_use use, double step, double sum)
+{
+    *out = use == GRADIENT_SET ? sum : use == GRADIENT_ADD ? *out + sum : *out - step * sum;
+}
+
+/* ---------------------------------------------------------------- by the mini-batch */
+
+static int batch_norm_create(layer *self, const pycnn_layer_spec *spec)
+{
+    RETURN_IF(!(spec->momentum >= 0 && spec->momentum <= 1), PYCNN_ERROR_ARGUMENT);
+    self->momentum = spec->momentum;
+    TRY(normalization_create(self, spec));
+    self->statistic_count = self->parameter_count;
+    return PYCNN_OK;
+}
+
+static double *note(const layer *self, const layer_io *io, int which)
+{
+    return io->notes + (size_t)which * self->fan_out;
+}
+
+/* Mean and variance of unit j over all samples. */
+static void measure(const layer *self, const layer_io *io, size_t slices, size_t j)
+{
+    const double count = (double)io->pass->count;
+    double sums[CHAINS] = {0}, squares[CHAINS] = {0};
+    for (size_t s = 0; s < slices; s++) {
+        self->kernels->normalization->add(sums, io[s].input + j * io[s].stride, io[s].batch);
+    }
+    const double mean = sum_of(sums) / count;
+    for (size_t s = 0; s < slices; s++) {
+        self->kernels->normalization->add_squares(squares, io[s].input + j * io[s].stride, mean,
+                                                  io[s].batch);
+    }
+    const double variance = sum_of(squares) / count;
+    for (size_t s = 0; s < slices; s++) {
+        note(self, &io[s], MEAN)[j] = mean;
+        note(self, &io[s], INVERSE)[j] = 1 / sqrt(variance + self->epsilon);
+        note(self, &io[s], VARIANCE)[j] = variance;
+    }
+}
+
+static void batch_norm_meet(const layer *self, const layer_io *io, size_t slices, size_t part,
+                            bool backward)
+{
+    size_t j;
+    const size_t last = units_of_part(self, slices, part, &j);
+    for (; j < last; j++) {
+        if (!backward) {
+            measure(self, io, slices, j);
+            continue;
+        }
+        double sum, product;
+        sum_deltas(self, io, slices, j, false, &sum, &product);
+        for (size_t s = 0; s < slices; s++) {
+            note(self, &io[s], DELTA_SUM)[j] = sum;
+            note(self, &io[s], DELTA_PRODUCT)[j] = product;
+        }
+    }
+}
+
+static void batch_norm_forward(const layer *self, const double *theta, const layer_io *io)
+{
+    const double *gamma = theta, *beta = theta + self->fan_out;
+    double *mean = note(self, io, MEAN), *inverse = note(self, io, INVERSE);
+    if (!io->pass->training) {
+        const double *counted = io->pass->statistics + self->statistic_offset;
+        for (size_t j = 0; j < self->fan_out; j++) {
+            mean[j] = counted[j];
+            inverse[j] = 1 / sqrt(counted[self->fan_out + j] + self->epsilon);
+        }
+    }
+    self->kernels->normalization->normalize_units(io->z, io->input, mean, inverse, gamma, beta,
+                                                  self->fan_out, io->stride);
+    pycnn_activate(self, io);
+}
+
+static void batch_norm_backward(const layer *self, const double *theta, const layer_io *io)
+{
+    if (io->delta_input != NULL) {
+        const double share = io->pass->training ? 1 / (double)io->pass->count : 0;
+        self->kernels->normalization->unit_deltas(
+            io->delta_input, io->delta, io->input, note(self, io, MEAN), note(self, io, INVERSE),
+            theta, note(self, io, DELTA_SUM), note(self, io, DELTA_PRODUCT), share, self->fan_out,
+            io->batch, io->stride);
+    }
+}
+
+static void batch_norm_gradient(const layer *self, double *out, gradient_use use, double step,
+                                const layer_io *io, size_t slices, size_t part)
+{
+    size_t j;
+    const size_t last = units_of_part(self, slices, part, &j);
+    for (; j < last; j++) {
+        double sum = note(self, io, DELTA_SUM)[j], product = note(self, io, DELTA_PRODUCT)[j];
+        if (!io->pass->training) {
+            sum_deltas(self, io, slices, j, false, &sum, &product);
+        }
+        put(&out[j], use, step, product);
+        put(&out[self->fan_out + j], use, step, sum);
+    }
+}
+
+/* statistics = (1 - momentum) statistics + momentum (mean, variance): the variance is the unbiased
+ * estimate, which one sample does not give. */
+static void batch_norm_remember(const layer *self, double *statistics, const layer_io *io)
+{
+    const double count = (double)io->pass->count, m = self->momentum;
+    for (size_t j = 0; j < self->fan_out && io->pass->count > 1; j++) {
+        const double variance = note(self, io, VARIANCE)[j] * (count / (count - 1));
+        double *mean = &statistics[j], *spread = &statistics[self->fan_out + j];
+        *mean = (1 - m) * *mean + m * note(self, io, MEAN)[j];
+        *spread = (1 - m) * *spread + m * variance;
+    }
+}
+
+const layer_ops pycnn_batch_norm_ops = {
+    .create = batch_norm_create,
+    .forward = batch_norm_forward,
+    .backward = batch_norm_backward,
+    .gradient = batch_norm_gradient,
+    .meet = batch_norm_meet,
+    .remember = batch_norm_remember,
+    .notes_per_unit = UNIT_NOTES,
+};
+
+/* ---------------------------------------------------------------- by the sample */
+
+static void layer_norm_forward(const layer *self, const double *theta, const layer_io *io)
+{
+    const normalization_kernels *kernels = self->kernels->normalization;
+    double *mean = io->notes, *inverse = io->notes + io->stride;
+    kernels->sample_moments(mean, inverse, io->input, self->epsilon, self->fan_out, io->stride);
+    kernels->normalize_samples(io->z, io->input, mean, inverse, theta, theta + self->fan_out,
+                               self->fan_out, io->stride);
+    pycnn_activate(self, io);
+}
+
+static void layer_norm_backward(const layer *self, const double *theta, const layer_io *io)
+{
+    if (io->delta_input != NULL) {
+        self->kernels->normalization->sample_deltas(
+            io->delta_input, io->delta, io->input, io->notes, io->notes + io->stride, theta,
+            io->notes + SAMPLE_SCRATCH * io->stride, self->fan_out, io->stride);
+    }
+}
+
+static void layer_norm_gradient(const layer *self, double *out, gradient_use use, double step,
+                                const layer_io *io, size_t slices, size_t part)
+{
+    size_t j;
+    const size_t last = units_of_part(self, slices, part, &j);
+    for (; j < last; j++) {
+        double sum, product;
+        sum_deltas(self, io, slices, j, true, &sum, &product);
+        put(&out[j], use, step, product);
+        put(&out[self->fan_out + j], use, step, sum);
+    }
+}
+
+const layer_ops pycnn_layer_norm_ops = {
+    .create = normalization_create,
+    .forward = layer_norm_forward,
+    .backward = layer_norm_backward,
+    .gradient = layer_norm_gradient,
+    .notes_per_sample = SAMPLE_NOTES,
+};

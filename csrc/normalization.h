@@ -1,0 +1,61 @@
+/* Kernels of the normalization layers, and of dropout: they go once over each number. */
+#ifndef PYCNN_NORMALIZATION_H
+#define PYCNN_NORMALIZATION_H
+
+#include "common.h"
+
+/* Chains of a sum over samples: sample i is in chain i % CHAINS. Slices of a mini-batch begin at
+ * multiples of it, so a sum does not depend on how the mini-batch is cut. */
+enum { CHAINS = 8 };
+
+/* Matrices are [units,stride], a column a sample; x^ = (x - mean) * inverse with
+ * inverse = 1 / sqrt(variance + epsilon). There is no fused multiply-add here: the plain kernels
+ * give the same bits as the others. */
+typedef struct {
+    /* One unit's row of `batch` samples: sum += x, sum += (x - mean)^2. */
+    void (*add)(double sum[CHAINS], const double *x, size_t batch);
+    void (*add_squares)(double sum[CHAINS], const double *x, double mean, size_t batch);
+    /* sum += delta, product += delta * x^; the means and inverses of the samples are `step` apart:
+     * 0 where all have the unit's. */
+    void (*add_deltas)(double sum[CHAINS], double product[CHAINS], const double *delta,
+                       const double *x, const double *mean, const double *inverse, size_t step,
+                       size_t batch);
+
+    /* out = gamma x^ + beta, by the units' moments or by the samples'. */
+    void (*normalize_units)(double *out, const double *x, const double *mean, const double *inverse,
+                            const double *gamma, const double *beta, size_t units, size_t stride);
+    void (*normalize_samples)(double *out, const double *x, const double *mean,
+                              const double *inverse, const double *gamma, const double *beta,
+                              size_t units, size_t stride);
+    /* Of each sample over its units, in one chain. */
+    void (*sample_moments)(double *mean, double *inverse, const double *x, double epsilon,
+                           size_t units, size_t stride);
+
+    /* delta_input = gamma inverse (delta - share sum - x^ share product), 0 in the padding; share
+     * is 1 / n where mean and inverse are those of the n samples, 0 where they are given. */
+    void (*unit_deltas)(double *delta_input, const double *delta, const double *x,
+                        const double *mean, const double *inverse, const double *gamma,
+                        const double *sum, const double *product, double share, size_t units,
+                        size_t batch, size_t stride);
+    /* With g = gamma delta: delta_input = inverse (g - mean_j g - x^ mean_j (g x^)).
+     * scratch[2,stride] */
+    void (*sample_deltas)(double *delta_input, const double *delta, const double *x,
+                          const double *mean, const double *inverse, const double *gamma,
+                          double *scratch, size_t units, size_t stride);
+
+    /* mask = 0 for a share `rate` of all, drawn by counters, else 1 / (1 - rate). The samples are
+     * number `position` and those that follow of the stream `key`. */
+    void (*draw_mask)(double *mask, uint64_t key, size_t position, double rate, size_t units,
+                      size_t stride);
+} normalization_kernels;
+
+/* Finalizer of SplitMix64 (Steele, Lea and Flood 2014): from a counter to 64 random bits. */
+static inline uint64_t random_bits(uint64_t key, uint64_t counter)
+{
+    uint64_t x = key + (counter + 1) * UINT64_C(0x9e3779b97f4a7c15);
+    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return x ^ (x >> 31);
+}
+
+#endif

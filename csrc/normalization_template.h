@@ -1,0 +1,185 @@
+/* The kernels of normalization.h, for one instruction set: plain loops that a compiler vectorizes.
+ * Included with SUFFIX(name), the name of this set's function. */
+
+static void SUFFIX(add)(double sum[CHAINS], const double *x, size_t batch)
+{
+    size_t i = 0;
+    for (; i + CHAINS <= batch; i += CHAINS) {
+        for (size_t c = 0; c < CHAINS; c++) {
+            sum[c] += x[i + c];
+        }
+    }
+    for (size_t c = 0; i < batch; i++, c++) {
+        sum[c] += x[i];
+    }
+}
+
+static void SUFFIX(add_squares)(double sum[CHAINS], const double *x, double mean, size_t batch)
+{
+    size_t i = 0;
+    for (; i + CHAINS <= batch; i += CHAINS) {
+        for (size_t c = 0; c < CHAINS; c++) {
+            const double d = x[i + c] - mean;
+            sum[c] += d * d;
+        }
+    }
+    for (size_t c = 0; i < batch; i++, c++) {
+        const double d = x[i] - mean;
+        sum[c] += d * d;
+    }
+}
+
+static void SUFFIX(add_deltas)(double sum[CHAINS], double product[CHAINS], const double *delta,
+                               const double *x, const double *mean, const double *inverse,
+                               size_t step, size_t batch)
+{
+    for (size_t i = 0; i < batch; i += CHAINS) {
+        const size_t width = MIN(CHAINS, batch - i);
+        for (size_t c = 0; c < width; c++) {
+            const size_t at = i + c;
+            sum[c] += delta[at];
+            product[c] += delta[at] * ((x[at] - mean[at * step]) * inverse[at * step]);
+        }
+    }
+}
+
+static void SUFFIX(normalize_units)(double *RESTRICT out, const double *x, const double *mean,
+                                    const double *inverse, const double *gamma, const double *beta,
+                                    size_t units, size_t stride)
+{
+    if (stride == 1) {
+        for (size_t j = 0; j < units; j++) {
+            out[j] = gamma[j] * ((x[j] - mean[j]) * inverse[j]) + beta[j];
+        }
+        return;
+    }
+    for (size_t j = 0; j < units; j++) {
+        const double center = mean[j], scale = inverse[j], g = gamma[j], b = beta[j];
+        for (size_t i = 0; i < stride; i++) {
+            out[j * stride + i] = g * ((x[j * stride + i] - center) * scale) + b;
+        }
+    }
+}
+
+static void SUFFIX(normalize_samples)(double *RESTRICT out, const double *x, const double *mean,
+                                      const double *inverse, const double *gamma,
+                                      const double *beta, size_t units, size_t stride)
+{
+    if (stride == 1) {
+        const double center = mean[0], scale = inverse[0];
+        for (size_t j = 0; j < units; j++) {
+            out[j] = gamma[j] * ((x[j] - center) * scale) + beta[j];
+        }
+        return;
+    }
+    for (size_t j = 0; j < units; j++) {
+        const double g = gamma[j], b = beta[j];
+        for (size_t i = 0; i < stride; i++) {
+            out[j * stride + i] = g * ((x[j * stride + i] - mean[i]) * inverse[i]) + b;
+        }
+    }
+}
+
+static void SUFFIX(sample_moments)(double *RESTRICT mean, double *RESTRICT inverse, const double *x,
+                                   double epsilon, size_t units, size_t stride)
+{
+    for (size_t i = 0; i < stride; i++) {
+        mean[i] = inverse[i] = 0;
+    }
+    for (size_t j = 0; j < units; j++) {
+        for (size_t i = 0; i < stride; i++) {
+            mean[i] += x[j * stride + i];
+        }
+    }
+    for (size_t i = 0; i < stride; i++) {
+        mean[i] /= (double)units;
+    }
+    for (size_t j = 0; j < units; j++) {
+        for (size_t i = 0; i < stride; i++) {
+            const double d = x[j * stride + i] - mean[i];
+            inverse[i] += d * d;
+        }
+    }
+    for (size_t i = 0; i < stride; i++) {
+        inverse[i] = 1 / sqrt(inverse[i] / (double)units + epsilon);
+    }
+}
+
+static void SUFFIX(unit_deltas)(double *RESTRICT delta_input, const double *delta, const double *x,
+                                const double *mean, const double *inverse, const double *gamma,
+                                const double *sum, const double *product, double share,
+                                size_t units, size_t batch, size_t stride)
+{
+    for (size_t j = 0; j < units; j++) {
+        const double center = mean[j], scale = inverse[j], factor = gamma[j] * inverse[j];
+        const double level = share * sum[j], slope = share * product[j];
+        const size_t row = j * stride;
+        for (size_t i = 0; i < batch; i++) {
+            const double normalized = (x[row + i] - center) * scale;
+            delta_input[row + i] = factor * (delta[row + i] - level - normalized * slope);
+        }
+        for (size_t i = batch; i < stride; i++) {
+            delta_input[row + i] = 0;
+        }
+    }
+}
+
+static void SUFFIX(sample_deltas)(double *RESTRICT delta_input, const double *delta,
+                                  const double *x, const double *mean, const double *inverse,
+                                  const double *gamma, double *RESTRICT scratch, size_t units,
+                                  size_t stride)
+{
+    double *level = scratch, *slope = scratch + stride;
+    memset(scratch, 0, 2 * stride * sizeof *scratch);
+    for (size_t j = 0; j < units; j++) {
+        for (size_t i = 0; i < stride; i++) {
+            const double g = gamma[j] * delta[j * stride + i];
+            level[i] += g;
+            slope[i] += g * ((x[j * stride + i] - mean[i]) * inverse[i]);
+        }
+    }
+    for (size_t i = 0; i < stride; i++) {
+        level[i] /= (double)units;
+        slope[i] /= (double)units;
+    }
+    for (size_t j = 0; j < units; j++) {
+        for (size_t i = 0; i < stride; i++) {
+            const double normalized = (x[j * stride + i] - mean[i]) * inverse[i];
+            delta_input[j * stride + i] =
+                inverse[i] * (gamma[j] * delta[j * stride + i] - level[i] - normalized * slope[i]);
+        }
+    }
+}
+
+static void SUFFIX(draw_mask)(double *mask, uint64_t key, size_t position, double rate,
+                              size_t units, size_t stride)
+{
+    enum { TOGETHER = 64 };
+    const uint64_t dropped = (uint64_t)(rate * 0x1p53); /* of 2^53 draws */
+    const double kept = 1 / (1 - rate);
+    uint64_t sample[TOGETHER];
+    for (size_t first = 0; first < stride; first += TOGETHER) {
+        const size_t count = MIN(TOGETHER, stride - first);
+        for (size_t i = 0; i < count; i++) {
+            sample[i] = random_bits(key, position + first + i);
+        }
+        for (size_t j = 0; j < units; j++) {
+            for (size_t i = 0; i < count; i++) {
+                const uint64_t draw = random_bits(sample[i], j) >> 11;
+                mask[j * stride + first + i] = draw < dropped ? 0 : kept;
+            }
+        }
+    }
+}
+
+static const normalization_kernels SUFFIX(normalization) = {
+    SUFFIX(add),
+    SUFFIX(add_squares),
+    SUFFIX(add_deltas),
+    SUFFIX(normalize_units),
+    SUFFIX(normalize_samples),
+    SUFFIX(sample_moments),
+    SUFFIX(unit_deltas),
+    SUFFIX(sample_deltas),
+    SUFFIX(draw_mask),
+};

@@ -1,0 +1,358 @@
+"""What it takes to go on with a training: kept in memory, saved with the model, taken up again."""
+
+from __future__ import annotations
+
+import copy
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from pycnn import callbacks as _callbacks
+from pycnn._checks import check_bool, check_real
+from pycnn.backend.interface import Totals
+from pycnn.exceptions import DataError, DataTypeError
+from pycnn.history import History
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pycnn import _lbfgs
+    from pycnn._training import _Optimization
+    from pycnn.backend.interface import Array
+    from pycnn.callbacks import Callback
+    from pycnn.network import Network
+
+# The sums over an unfinished epoch: `Totals`, and that of the gradients' norms.
+RUNNING = len(Totals._fields) + 1
+# Counts in a file: more than anybody reaches, and few enough to be multiplied.
+LARGEST_COUNT = 1 << 40
+
+
+class Training(NamedTuple):
+    """A training between two steps. Nothing of it is changed in place, but for `partial_fit`.
+
+    The order of an epoch's samples follows from the network's seed and `epochs_trained`, the
+    schedule's position from `epoch` and `position`.
+    """
+
+    settings: dict[str, Any]  # what has to be the same to go on, as plain data
+    history: History  # may have later epochs too
+    slots: Array
+    theta: Array | None = None  # None: wherever the network is, for `partial_fit`
+    epoch: int = 0  # finished epochs of this training
+    position: int = 0  # samples of the next epoch that are done
+    running: Array = np.zeros(RUNNING)  # the sums over these
+    updates: int = 0
+    epochs_trained: int = 0
+    learning_rate_factor: float = 1.0
+    stopped: bool = False  # by a callback
+    pending: int = 0  # so many callbacks, the last ones, do not know yet that an epoch has ended
+    callbacks: Sequence[dict[str, Any] | None] = ()
+
+    def plain(self, theta: Array) -> dict[str, Any]:
+        """Return it as plain data, without what a network with parameters `theta` has itself."""
+        values = self._asdict()
+        values["history"] = dict(_cut(self.history, self.epoch))
+        if self.theta is not None and _same_bits(self.theta, theta):
+            values["theta"] = None
+        return values
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any], theta: Array) -> Training:
+        """Return what `plain` has described; it shares no memory that training changes."""
+        changed: dict[str, Any] = {"slots": values["slots"].copy()}
+        if values["settings"]["by"] == "fit" and values["theta"] is None:
+            changed["theta"] = theta.copy()
+        epochs = max(map(len, values["history"].values()), default=0)
+        changed["history"] = _cut(values["history"], epochs)
+        return cls(**{**values, **changed})
+
+
+def _same_bits(a: Array, b: Array) -> bool:
+    return np.array_equal(a.view(np.uint64), b.view(np.uint64))
+
+
+def _cut(values: Mapping[str, list[Any]], epochs: int) -> History:
+    """Return a history of the first so many epochs."""
+    history = History()
+    history.epochs = epochs
+    history._values = {name: list(v[:epochs]) for name, v in values.items() if v[:epochs]}
+    return history
+
+
+def as_plain(value: Any) -> Any:
+    """Return a setting as JSON would give it back; what is unknown to JSON as its repr."""
+    if isinstance(value, Mapping):
+        return {str(key): as_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    finite = not isinstance(value, float) or np.isfinite(value)
+    if (value is None or isinstance(value, (bool, int, float, str))) and finite:
+        return value
+    return repr(value)
+
+
+def _differences(before: Any, now: Any, name: str = "") -> list[str]:
+    """Return what differs between two settings, in words."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        found = []
+        for key in [*now, *(key for key in before if key not in now)]:
+            path = f"{name}.{key}" if name else key
+            found += _differences(before.get(key), now.get(key), path)
+        return found
+    return [] if before == now else [f"{name} was {before!r} and is now {now!r}"]
+
+
+# ------------------------------------------------------------------ while a fit runs
+
+
+class Keeper:
+    """Knows, between any two steps of a `Network.fit`, what it takes to go on with it."""
+
+    def __init__(
+        self,
+        network: Network,
+        optimization: _Optimization | _lbfgs.Training,
+        callbacks: list[Callback],
+        settings: dict[str, Any],
+    ) -> None:
+        self.network, self.optimization, self.callbacks = network, optimization, callbacks
+        names = [_callbacks.name_of(callback) for callback in callbacks]
+        self.settings = as_plain({"by": "fit", **settings, "callbacks": names})
+        self.pending = 0
+        self.thread = threading.get_ident()
+
+    def capture(self) -> Training:
+        """Return the training as it stands."""
+        network, optimization = self.network, self.optimization
+        history = network.history
+        assert history is not None
+        position, running, updates = optimization.place()
+        return Training(
+            settings=self.settings,
+            history=history,
+            slots=optimization.slots.copy(),
+            theta=network._theta.copy(),
+            epoch=history.epochs,
+            position=position,
+            running=running,
+            updates=updates,
+            epochs_trained=network.epochs_trained,
+            learning_rate_factor=network.learning_rate_factor,
+            stopped=network.stop_training,
+            pending=self.pending,
+            callbacks=_callbacks.states_of(self.callbacks),
+        )
+
+    def keep(self) -> None:
+        """Let the network have the training as it stands, to be resumed after an interruption."""
+        self.network._training = self.capture()
+
+    def begin(self, training: Training | None) -> None:
+        """Put the network where a training starts or goes on, and tell the callbacks."""
+        network = self.network
+        if training is None:
+            network.stop_training = False
+            network.learning_rate_factor = 1.0
+            network.history = History()
+        else:
+            network.history = _cut(training.history, training.epoch)
+            self.pending = training.pending
+            self.optimization.take_up(training._replace(slots=training.slots.copy()))
+            self._put_back(training)
+        for callback in self.callbacks:
+            callback.on_train_begin(network)
+        if training is not None:  # what they change at the beginning, they have changed before
+            self._put_back(training)
+
+    def _put_back(self, training: Training) -> None:
+        network = self.network
+        network._theta[:] = training.theta
+        network.epochs_trained = training.epochs_trained
+        network.learning_rate_factor = training.learning_rate_factor
+
+    def check(self, training: Training) -> None:
+        """Give the callbacks their states back, for a training that can go on from this one.
+
+        Raises
+        ------
+        DataError, DataTypeError
+            If it cannot; nothing has changed then.
+        """
+        if training.settings.get("by") != "fit":
+            raise DataError(
+                "resume=True needs the state of a fit, but the network was trained by "
+                "partial_fit or train_on_batch last"
+            )
+        optimization = self.optimization
+        before, now = dict(training.settings), dict(self.settings)
+        epochs_before, epochs = before.pop("epochs", None), now.pop("epochs")
+        different = _differences(before, now)
+        if epochs != epochs_before and optimization.schedule.needs_total:
+            different.append(
+                f"epochs was {epochs_before!r} and is now {epochs!r}, on which the learning "
+                f"rates of {optimization.schedule!r} depend"
+            )
+        if different:
+            raise DataError(
+                f"resume=True needs the arguments of the training's start: {'; '.join(different)}"
+            )
+        least = training.epoch + (training.position > 0)
+        if epochs < least:
+            raise DataError(f"epochs must be at least the {least} of the state, got {epochs}")
+        batch_size, rows = now["batch_size"], now["rows"]
+        if (
+            training.slots.shape != optimization.slots.shape
+            or (training.position % batch_size or training.position >= rows)
+            or len(training.callbacks) != len(self.callbacks)
+            or training.pending > len(self.callbacks)
+        ):
+            raise DataError("resume=True: the training state does not fit its own settings")
+        if training.theta is None or not np.isfinite(training.theta).all():
+            raise DataError("the training state's parameters are not finite")
+        _callbacks.restore_states(self.callbacks, training.callbacks)
+
+    def end_epoch(self, logs: dict[str, float]) -> None:
+        """Tell the callbacks that do not know it yet that an epoch has ended."""
+        history = self.network.history
+        assert history is not None
+        while self.pending:
+            callback = self.callbacks[-self.pending]
+            self.pending -= 1  # a callback that saves the network has been told
+            callback.on_epoch_end(self.network, history.epochs, logs)
+
+
+# ------------------------------------------------------------------ in a file
+
+
+def pack(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return `Training.plain`'s values as what JSON can keep, and tensors.
+
+    Raises
+    ------
+    DataError, DataTypeError
+        If a callback's state is of another kind, or the learning rate's factor not finite.
+    """
+    description = {key: values[key] for key in _COUNTS}
+    description["settings"] = values["settings"]
+    description["stopped"] = bool(values["stopped"])
+    factor = check_real(values["learning_rate_factor"], "learning_rate_factor")
+    description["learning_rate_factor"] = factor
+    description["history"] = list(values["history"])
+    tensors = {"running": values["running"], "slots": values["slots"]}
+    if values["theta"] is not None:
+        tensors["theta"] = values["theta"]
+    for name, series in values["history"].items():
+        tensors[f"history.{name}"] = np.asarray(series, dtype=np.float64)
+    description["callbacks"] = []
+    for number, state in enumerate(values["callbacks"]):
+        name = values["settings"]["callbacks"][number]
+        description["callbacks"].append(_pack_callback(state, name, number, tensors))
+    return description, {f"training.{name}": tensor for name, tensor in tensors.items()}
+
+
+def _pack_callback(
+    state: Mapping[str, Any] | None, name: str, number: int, tensors: dict[str, NDArray[Any]]
+) -> dict[str, Any] | None:
+    if state is None:
+        return None
+    arrays = [key for key, value in state.items() if isinstance(value, np.ndarray)]
+    numbers = {
+        key: value.item() if isinstance(value, np.generic) else value
+        for key, value in state.items()
+        if key not in arrays
+    }
+    try:
+        if json.loads(json.dumps(numbers, allow_nan=False)) != numbers:
+            raise ValueError("keys must be strings, and sequences lists")
+        for key in arrays:
+            if state[key].dtype.kind not in "biuf" or state[key].dtype.itemsize > 8:
+                raise TypeError(f"{key} is an array of {state[key].dtype}")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DataTypeError(
+            f"the state of {name} must hold plain data that JSON can keep, or arrays of numbers: "
+            f"{error}"
+        ) from None
+    for key in arrays:
+        little = state[key].dtype.newbyteorder("<")
+        tensors[f"callbacks.{number}.{key}"] = np.ascontiguousarray(state[key], dtype=little)
+    return {"plain": numbers, "arrays": arrays}
+
+
+_COUNTS = ("epoch", "position", "updates", "epochs_trained", "pending")
+_KEYS = {*_COUNTS, "settings", "stopped", "learning_rate_factor", "history", "callbacks"}
+
+
+def unpack(description: Any, tensors: dict[str, NDArray[Any]], parameters: int) -> dict[str, Any]:
+    """Return what `pack` has packed, after checking every part of it; `tensors` gets empty.
+
+    Whether it fits the arguments of the fit that goes on is checked there.
+    """
+    if set(description) != _KEYS:
+        raise ValueError("training")
+    values = {key: _check_count(description[key], key) for key in _COUNTS}
+    epoch = values["epoch"]
+    settings = description["settings"]
+    if not isinstance(settings, dict) or settings.get("by") not in ("fit", "partial_fit"):
+        raise ValueError("training: settings")
+
+    def take(name: str, shape: tuple[int, ...] | None = None, finite: bool = True) -> Array:
+        tensor = tensors.pop(f"training.{name}")
+        if tensor.dtype != np.float64 or (shape is not None and tensor.shape != shape):
+            raise ValueError(f"training.{name} must be float64 of shape {shape}")
+        if finite and not np.isfinite(tensor).all():
+            raise ValueError(f"training.{name} must be finite")
+        return tensor
+
+    history = {}
+    for name in description["history"]:
+        if not isinstance(name, str) or name in history:
+            raise ValueError("training: history")
+        series = take(f"history.{name}", finite=False)  # a val_loss may be anything
+        if not series.ndim or len(series) > epoch:
+            raise ValueError(f"training.history.{name} is longer than {epoch} epochs")
+        history[name] = series.tolist()
+    # This bounds the epochs of a fit by what the file really holds.
+    if settings["by"] == "fit" and len(history.get("loss", [])) != epoch:
+        raise ValueError("training: the history must have a loss for each epoch")
+    theta = take("theta", (parameters,)) if "training.theta" in tensors else None
+    return {
+        **values,
+        "settings": settings,
+        "stopped": check_bool(description["stopped"], "stopped"),
+        "learning_rate_factor": check_real(
+            description["learning_rate_factor"], "learning_rate_factor"
+        ),
+        "history": history,
+        "callbacks": [
+            _unpack_callback(packed, number, tensors)
+            for number, packed in enumerate(description["callbacks"])
+        ],
+        "running": take("running", (RUNNING,)),
+        "slots": take("slots"),
+        "theta": theta,
+    }
+
+
+def _check_count(value: Any, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_COUNT:
+        raise ValueError(f"training: {name}")
+    return value
+
+
+def _unpack_callback(
+    packed: Any, number: int, tensors: dict[str, NDArray[Any]]
+) -> dict[str, Any] | None:
+    if packed is None:
+        return None
+    plain, arrays = packed["plain"], packed["arrays"]
+    if not isinstance(plain, dict) or set(plain) & set(arrays):
+        raise ValueError("training: callbacks")
+    return copy.copy(plain) | {
+        key: tensors.pop(f"training.callbacks.{number}.{key}") for key in arrays
+    }

@@ -1,0 +1,151 @@
+"""Losses that are Python functions: the same training as by the core's, and nothing lost."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import pycnn
+from pycnn import SGD, Adam, BatchNorm, Dense, Dropout, Network
+from pycnn.exceptions import (
+    DataTypeError,
+    DivergedError,
+    PycnnError,
+    ShapeError,
+    UnknownNameError,
+)
+
+rng = np.random.default_rng(3)
+X, Y = rng.normal(size=(70, 5)), rng.normal(size=(70, 2))
+BACKENDS = ["c", "numpy"]
+
+
+def mean_mse(a, y):
+    return 0.5 * ((a - y) ** 2).sum() / len(a), (a - y) / len(a)
+
+
+def each_mse(a, y):
+    return 0.5 * ((a - y) ** 2).sum(axis=1), a - y
+
+
+def network(loss, backend="auto"):
+    layers = [Dense(9, "tanh"), BatchNorm(), Dropout(0.2), Dense(2)]
+    return Network(5, layers, loss=loss, seed=1, backend=backend)
+
+
+@pytest.mark.parametrize("options", [{}, {"optimizer": Adam()}, {"batch_size": None}])
+@pytest.mark.parametrize("function", [mean_mse, each_mse])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_function_trains_as_the_loss_it_is(backend, function, options):
+    ours, own = network("mse", backend), network(function, backend)
+    histories = [
+        net.fit(X, Y, epochs=3, batch_size=16, **options)
+        if "batch_size" not in options
+        else net.fit(X, Y, epochs=3, **options)
+        for net in (ours, own)
+    ]
+    assert np.abs(ours._theta - own._theta).max() < 1e-12
+    assert np.allclose(histories[0]["loss"], histories[1]["loss"], rtol=1e-13)
+    assert own.evaluate(X, Y).keys() == {"loss"}
+    assert abs(own.evaluate(X, Y)["loss"] - ours.evaluate(X, Y)["loss"]) < 1e-12
+    assert np.abs(own.gradients(X, Y)[1] - ours.gradients(X, Y)[1]).max() < 1e-12
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_its_gradient_meets_differences(backend, training):
+    def log_cosh(a, y):
+        return np.log(np.cosh(a - y)).sum(axis=1), np.tanh(a - y)
+
+    net = network(log_cosh, backend)
+    assert pycnn.gradient_check(net, X[:20], Y[:20], training=training) < 1e-7
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_weights_count_samples(backend):
+    weight = np.arange(70) % 3
+    ours, own = network("mse", backend), network(each_mse, backend)
+    for net in (ours, own):
+        net.fit(X, Y, epochs=2, sample_weight=weight)
+    assert np.abs(ours._theta - own._theta).max() < 1e-12
+
+
+def test_threads_and_one_sample():
+    results = []
+    before = pycnn.get_num_threads()
+    try:
+        for threads in (1, 2):
+            pycnn.set_num_threads(threads)
+            net = Network(5, [Dense(900, "tanh"), Dense(2)], loss=each_mse, seed=0)
+            net.fit(np.tile(X, (5, 1)), np.tile(Y, (5, 1)), epochs=1, batch_size=200)
+            net.fit(X[:3], Y[:3], epochs=1, batch_size=1)
+            results.append(net.parameters.tobytes())
+    finally:
+        pycnn.set_num_threads(before)
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_it_raises_reaches_the_caller(backend, error):
+    calls = []
+
+    def third_time(a, y):
+        calls.append(1)
+        if len(calls) == 3:
+            raise error("third")
+        return each_mse(a, y)
+
+    net, other = network(third_time, backend), network(each_mse, backend)
+    with pytest.raises(error, match="third"):
+        net.fit(X, Y, epochs=1, batch_size=10, shuffle=False)
+    other.fit(X[:20], Y[:20], epochs=1, batch_size=10, shuffle=False)
+    assert np.abs(net._theta - other._theta).max() < 1e-12  # two steps are done
+    net.fit(X, Y, epochs=1)  # and it can be trained on
+    assert net.evaluate(X, Y)["loss"] > 0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_loss_that_is_not_finite_is_a_divergence(backend):
+    net = network(lambda a, y: (np.full(len(a), np.nan), a), backend)
+    with pytest.raises(DivergedError):
+        net.fit(X, Y, epochs=1)
+    assert np.isfinite(net._theta).all()
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "words"),
+    [
+        (lambda a, y: 1.0, DataTypeError, "must return"),
+        (lambda a, y: (1.0, a[:, :1]), ShapeError, "gradient must have"),
+        (lambda a, y: (np.ones(3), a), ShapeError, "a number or of shape"),
+        (lambda a, y: ("x", a), DataTypeError, "must return"),
+    ],
+)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_it_must_return(backend, function, error, words):
+    with pytest.raises(error, match=words):
+        network(function, backend).fit(X, Y)
+
+
+def test_files_keep_all_but_the_function(tmp_path):
+    net = network(each_mse)
+    net.fit(X, Y, epochs=1, optimizer=SGD(0.1))
+    net.save(tmp_path / "model.safetensors")
+    without = pycnn.load(tmp_path / "model.safetensors")
+    assert without.predict(X).tobytes() == net.predict(X).tobytes()
+    with pytest.raises(PycnnError, match="loss=function"):
+        without.fit(X, Y)
+    for other in (
+        pycnn.load(tmp_path / "model.safetensors", loss=each_mse),
+        pickle.loads(pickle.dumps(net)),
+        copy.deepcopy(net),
+    ):
+        assert other.loss == "custom"
+        assert other.evaluate(X, Y) == net.evaluate(X, Y)
+
+
+def test_what_is_no_function_is_refused():
+    with pytest.raises(UnknownNameError, match="loss must be one of"):
+        network(3.5)

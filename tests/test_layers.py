@@ -1,0 +1,383 @@
+"""Dropout, the normalizations, max-norm: both backends, formulas, PyTorch, and their mistakes."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import pycnn
+from pycnn import SGD, Adam, BatchNorm, Dense, Dropout, LayerNorm, Network
+from pycnn._random import masks
+from pycnn.exceptions import DataError, DataTypeError, PycnnError, UnknownNameError
+
+rng = np.random.default_rng(5)
+X = rng.normal(size=(70, 6)) * [1, 2, 0.5, 1, 3, 1] + [0, 1, 0, -2, 0, 0]
+Y = rng.integers(0, 3, 70)
+
+STACKS = {
+    "dropout": lambda: [Dense(9, "relu"), Dropout(0.3), Dense(3, "softmax")],
+    "dropout of the inputs": lambda: [Dropout(0.5), Dense(9, "tanh"), Dense(3, "softmax")],
+    "two dropouts": lambda: [Dropout(0.1), Dropout(0.2), Dense(3, "softmax")],
+    "batch norm": lambda: [Dense(9), BatchNorm("relu"), Dense(3, "softmax")],
+    "batch norm of all": lambda: [BatchNorm(), Dense(9, "tanh"), Dense(3), BatchNorm("softmax")],
+    "layer norm": lambda: [Dense(9), LayerNorm("silu"), Dense(3, "softmax")],
+    "layer norm of all": lambda: [LayerNorm(), Dense(9), LayerNorm("gelu"), LayerNorm("softmax")],
+    "max norm": lambda: [Dense(9, "tanh", max_norm=0.5), Dense(3, "softmax", max_norm=1.0)],
+    "all": lambda: [
+        Dropout(0.2),
+        Dense(9, max_norm=1.0, l1=0.001),
+        LayerNorm("tanh"),
+        BatchNorm("gelu"),
+        Dropout(0.5),
+        Dense(17, "relu"),
+        BatchNorm(),
+        Dense(3, "softmax"),
+    ],
+}
+NAMES = list(STACKS)
+
+
+def network(name, backend="auto", seed=1):
+    return Network(6, STACKS[name](), seed=seed, backend=backend)
+
+
+def near(a, b, tolerance=1e-12):
+    a, b = np.asarray(a), np.asarray(b)
+    return np.abs(a - b).max() <= tolerance * max(np.abs(b).max(), 1e-300)
+
+
+# ------------------------------------------------------------------ both backends
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_backends_agree_on_a_gradient(name, training):
+    (loss, grad), (expected_loss, expected) = (
+        network(name, backend).gradients(X, Y, training=training) for backend in ("c", "numpy")
+    )
+    assert near(loss, expected_loss)
+    assert near(grad, expected)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"batch_size": 1}, {"batch_size": None}, {"shuffle": False}]
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_backends_agree_on_a_training(name, options):
+    c, fallback = (network(name, backend) for backend in ("c", "numpy"))
+    if c.statistics.size and options.get("batch_size") == 1:
+        return  # refused, see below
+    settings = {"epochs": 3, "batch_size": 16, "optimizer": SGD(0.05, momentum=0.5), **options}
+    c_history, history = c.fit(X, Y, **settings), fallback.fit(X, Y, **settings)
+    assert near(c._theta, fallback._theta, 1e-11)
+    assert near(c_history["loss"], history["loss"], 1e-11)
+    assert near(c.predict(X), fallback.predict(X), 1e-11)
+
+
+@pytest.mark.parametrize("backend", ["c", "numpy"])
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_meet_differences(name, training, backend):
+    net = network(name, backend)
+    smooth = name in ("batch norm of all", "layer norm", "layer norm of all", "max norm")
+    error = pycnn.gradient_check(net, X[:20], Y[:20], training=training)
+    assert error < (1e-7 if smooth else 1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_threads_and_rows_beside_do_not_matter(name):
+    wide = np.random.default_rng(0).normal(size=(600, 6)), np.arange(600) % 3
+    results = []
+    before = pycnn.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            pycnn.set_num_threads(threads)
+            layers = [*STACKS[name]()[:-1], Dense(700, "tanh"), Dense(3, "softmax")]
+            net = Network(6, layers, seed=3)
+            net.fit(*wide, epochs=2, batch_size=200, optimizer=Adam())
+            results.append((net._theta.copy(), net.predict(wide[0]), net.gradients(*wide)[1]))
+    finally:
+        pycnn.set_num_threads(before)
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            assert a.tobytes() == b.tobytes()
+    rows = [net.predict(wide[0][i : i + 1])[0] for i in range(0, 600, 97)]
+    assert np.array(rows).tobytes() == results[0][1][::97].tobytes()
+
+
+@pytest.mark.parametrize("backend", ["c", "numpy"])
+@pytest.mark.parametrize("name", NAMES)
+def test_five_epochs_and_five_are_ten(name, backend):
+    once, twice = network(name, backend), network(name, backend)
+    once.fit(X, Y, epochs=10)
+    twice.fit(X, Y, epochs=5)
+    twice.fit(X, Y, epochs=5)
+    assert once._theta.tobytes() == twice._theta.tobytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_saved_pickled_copied(name, tmp_path):
+    net = network(name)
+    net.fit(X, Y, epochs=2)
+    net.save(tmp_path / "model.safetensors")
+    for other in (
+        pycnn.load(tmp_path / "model.safetensors"),
+        pickle.loads(pickle.dumps(net)),
+        copy.deepcopy(net),
+    ):
+        assert repr(other) == repr(net)
+        assert other._theta.tobytes() == net._theta.tobytes()
+        assert other.predict(X).tobytes() == net.predict(X).tobytes()
+        other.fit(X, Y, epochs=2)
+    net.fit(X, Y, epochs=2)
+    assert other._theta.tobytes() == net._theta.tobytes()
+
+
+# ------------------------------------------------------------------ dropout
+
+
+@pytest.mark.parametrize("backend", ["c", "numpy"])
+def test_dropout_drops_its_share_and_keeps_the_mean(backend):
+    net = Network(1000, [Dropout(0.3), Dense(1)], seed=0, backend=backend)
+    net.layers[1].W = np.ones((1, 1000)) / 1000
+    ones = np.ones((200, 1000))
+    assert near(net.predict(ones), np.ones((200, 1)))  # prediction drops nothing
+    # The outputs are about 1, so with targets 0 dL/dW_k is the mean of the k-th input's masks.
+    _, grad = net.gradients(ones, np.zeros(200), training=True)
+    assert abs(grad[:1000].mean() - 1) < 0.02
+    _, plain = net.gradients(ones, np.zeros(200))
+    assert near(plain[:1000], np.ones(1000))
+
+
+def test_masks_differ_by_layer_sample_unit_epoch_and_seed():
+    from pycnn.backend.numpy import dropout_mask
+
+    first = dropout_mask(7, 0, 0, 0.5, 64, 64)
+    assert set(np.unique(first)) == {0.0, 2.0}
+    for other in (
+        dropout_mask(8, 0, 0, 0.5, 64, 64),
+        dropout_mask(7, 1, 0, 0.5, 64, 64),
+        dropout_mask(7, 0, 64, 0.5, 64, 64),
+        first.T,
+    ):
+        assert 0.4 < (first == other).mean() < 0.6
+    assert np.array_equal(dropout_mask(7, 0, 3, 0.5, 64, 61), first[:, 3:])
+    assert not np.array_equal(masks(0, 0, 3), masks(1, 0, 3))
+    assert np.array_equal(masks(0, 2, 1), masks(0, 0, 3)[2:])
+
+
+def test_a_rate_of_zero_changes_nothing():
+    plain = Network(6, [Dense(9, "relu"), Dense(3, "softmax")], seed=1)
+    none = Network(6, [Dense(9, "relu"), Dropout(0.0), Dense(3, "softmax")], seed=1)
+    for net in (plain, none):
+        net.fit(X, Y, epochs=3)
+    assert plain.parameters.tobytes() == none.parameters.tobytes()
+
+
+# ------------------------------------------------------------------ batch normalization
+
+
+@pytest.mark.parametrize("backend", ["c", "numpy"])
+def test_batch_norm_counts_means_and_unbiased_variances(backend):
+    net = Network(6, [BatchNorm(momentum=0.25), Dense(3, "softmax")], backend=backend, seed=0)
+    net.fit(X, Y, epochs=1, batch_size=None)
+    norm = net.layers[0]
+    assert near(norm.mean, 0.25 * X.mean(axis=0), 1e-13)
+    assert near(norm.variance, 0.75 + 0.25 * X.var(axis=0, ddof=1), 1e-13)
+    assert norm.mean.base is not None
+    assert np.array_equal(net.statistics, np.concatenate((norm.mean, norm.variance)))
+
+
+@pytest.mark.parametrize("backend", ["c", "numpy"])
+def test_a_batch_of_one_sample_is_not_counted(backend):
+    net = Network(6, [BatchNorm(), Dense(3, "softmax")], backend=backend, seed=0)
+    net.fit(X, Y, epochs=1, batch_size=69, shuffle=False)
+    other = Network(6, [BatchNorm(), Dense(3, "softmax")], backend=backend, seed=0)
+    other.fit(X[:69], Y[:69], epochs=1, batch_size=69, shuffle=False)
+    assert net.statistics.tobytes() == other.statistics.tobytes()
+
+
+@pytest.mark.parametrize("backend", ["c", "numpy"])
+def test_a_divergence_gives_the_statistics_back_too(backend):
+    net = Network(6, [Dense(4), BatchNorm(), Dense(1)], backend=backend, seed=0)
+    with pytest.raises(pycnn.exceptions.DivergedError):
+        net.fit(X, X[:, 0] * 1e150, epochs=50, optimizer=SGD(1e10))
+    assert np.isfinite(net._theta).all()
+
+
+def test_batches_larger_than_a_piece_are_normalized_as_a_whole():
+    wide = np.random.default_rng(0).normal(size=(1000, 6)) + np.arange(1000)[:, None] / 100
+    net = Network(6, [BatchNorm(momentum=1.0), Dense(3)], seed=0)
+    net.fit(wide, wide[:, :3], epochs=1, batch_size=None, optimizer=SGD(1e-9))
+    assert near(net.layers[0].mean, wide.mean(axis=0), 1e-13)
+
+
+# ------------------------------------------------------------------ folding
+
+FOLDED = {
+    "behind a dense": ([Dense(9), BatchNorm("relu"), Dense(3, "softmax")], "DD"),
+    "before a dense": ([BatchNorm(), Dense(9, "tanh"), Dense(3, "softmax")], "DD"),
+    "between activations": ([Dense(9, "tanh"), BatchNorm("relu"), Dense(3, "softmax")], "DBD"),
+    "twice": ([Dense(9), BatchNorm(), BatchNorm("tanh"), Dense(3), BatchNorm("softmax")], "DD"),
+    "with dropout": ([Dense(9), BatchNorm("relu"), Dropout(0.5), Dense(3, "softmax")], "DD"),
+    "over dropout": ([Dense(9, "relu"), BatchNorm(), Dropout(0.5), Dense(3, "softmax")], "DD"),
+    "layer norm stays": ([Dense(9), LayerNorm("relu"), Dense(3, "softmax")], "DLD"),
+}
+
+
+@pytest.mark.parametrize("backend", ["c", "numpy"])
+@pytest.mark.parametrize("name", FOLDED)
+def test_folded_networks_predict_the_same(name, backend):
+    layers, left = FOLDED[name]
+    net = Network(6, layers, seed=2, backend=backend)
+    net.fit(X, Y, epochs=5)
+    folded = net.folded()
+    assert "".join(type(layer).__name__[0] for layer in folded.layers) == left
+    assert near(folded.predict(X), net.predict(X), 1e-13)
+    assert np.array_equal(folded.predict_classes(X), net.predict_classes(X))
+    assert (folded.loss, folded.backend, folded.seed) == (net.loss, net.backend, net.seed)
+    folded.parameters[:] = 0
+    assert net.parameters.any()
+
+
+# ------------------------------------------------------------------ max-norm
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.5), Adam(0.1), SGD(0.5, momentum=0.9, clip_norm=1.0)])
+def test_no_neuron_outgrows_max_norm(optimizer):
+    net = Network(6, [Dense(9, "tanh", max_norm=0.25), Dense(3, "softmax")], seed=0)
+    net.fit(X, Y, epochs=3, optimizer=optimizer)
+    norms = np.linalg.norm(net.layers[0].W, axis=1)
+    assert norms.max() <= 0.25 * (1 + 1e-15)
+    assert (norms > 0.2).any()
+    assert np.linalg.norm(net.layers[1].W, axis=1).max() > 0.25
+
+
+# ------------------------------------------------------------------ against PyTorch
+
+
+@pytest.mark.parametrize("backend", ["c", "numpy"])
+@pytest.mark.parametrize("kind", ["batch", "layer"])
+def test_normalizations_are_pytorchs(kind, backend):
+    torch = pytest.importorskip("torch")
+    norm = BatchNorm("tanh") if kind == "batch" else LayerNorm("tanh")
+    net = Network(6, [Dense(9), norm, Dense(3, "softmax")], seed=4, backend=backend)
+    net.layers[1].gamma = np.linspace(0.5, 1.5, 9)
+    net.layers[1].beta = np.linspace(-1, 1, 9)
+    theirs = torch.nn.Sequential(
+        torch.nn.Linear(6, 9, dtype=torch.float64),
+        (torch.nn.BatchNorm1d if kind == "batch" else torch.nn.LayerNorm)(9, dtype=torch.float64),
+        torch.nn.Tanh(),
+        torch.nn.Linear(9, 3, dtype=torch.float64),
+    )
+    views = [view for layer in net.layers for view in list(layer.tensors.values())[:2]]
+    with torch.no_grad():
+        for parameter, view in zip(theirs.parameters(), views, strict=True):
+            parameter.copy_(torch.from_numpy(view))
+    x, y = torch.from_numpy(X), torch.from_numpy(Y)
+    loss = torch.nn.functional.cross_entropy(theirs(x), y)
+    loss.backward()
+    expected = np.concatenate([parameter.grad.numpy().ravel() for parameter in theirs.parameters()])
+    ours, grad = net.gradients(X, Y, training=True)
+    assert abs(ours - loss.item()) < 1e-10
+    assert np.abs(grad - expected).max() < 1e-10
+
+    # Three steps, and what has been counted then.
+    optimizer = torch.optim.SGD(theirs.parameters(), 0.1)
+    theirs.train()
+    if kind == "batch":
+        theirs[1].reset_running_stats()
+    for _ in range(3):
+        for part in (slice(0, 32), slice(32, 64), slice(64, 70)):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(theirs(x[part]), y[part]).backward()
+            optimizer.step()
+    net.fit(X, Y, epochs=3, batch_size=32, shuffle=False, optimizer=SGD(0.1))
+    expected = np.concatenate(
+        [parameter.detach().numpy().ravel() for parameter in theirs.parameters()]
+    )
+    assert np.abs(net.parameters - expected).max() < 1e-10
+    if kind == "batch":
+        assert np.abs(net.layers[1].mean - theirs[1].running_mean.numpy()).max() < 1e-10
+        assert np.abs(net.layers[1].variance - theirs[1].running_var.numpy()).max() < 1e-10
+    theirs.eval()
+    with torch.no_grad():
+        predicted = torch.softmax(theirs(x), dim=1).numpy()
+    assert np.abs(net.predict(X) - predicted).max() < 1e-10
+
+
+# ------------------------------------------------------------------ what they say of themselves
+
+
+def test_layers_say_what_they_are():
+    assert repr(Dropout()) == "Dropout(0.5)"
+    assert repr(BatchNorm()) == "BatchNorm()"
+    assert repr(BatchNorm("relu", momentum=0.2, epsilon=1e-3)) == (
+        "BatchNorm('relu', momentum=0.2, epsilon=0.001)"
+    )
+    assert repr(LayerNorm("gelu", epsilon=1e-6)) == "LayerNorm('gelu', epsilon=1e-06)"
+    assert repr(Dense(2, max_norm=3)) == "Dense(2, 'linear', max_norm=3.0)"
+    with pytest.raises(PycnnError, match="not part of a network"):
+        _ = BatchNorm().gamma
+    with pytest.raises(PycnnError, match="not part of a network"):
+        _ = Dropout().units
+    with pytest.raises(AttributeError):
+        Dropout().rate = 0.1
+
+
+def test_layers_of_one_network_serve_another():
+    first = Network(6, STACKS["all"](), seed=0)
+    second = Network(8, first.layers, seed=0)
+    assert [layer.units for layer in second.layers] == [8, 9, 9, 9, 9, 17, 17, 3]
+    assert second.layers[3].gamma.shape == (9,)
+    second.layers[3].gamma = np.full(9, 5)
+    assert (first.layers[3].gamma == 1).all()
+
+
+def test_summary_names_what_there_is(capsys):
+    network("all").summary()
+    text = capsys.readouterr().out
+    for part in (
+        "dropout",
+        "batch_norm",
+        "layer_norm",
+        "gamma (9,), beta (9,)",
+        "W (17, 9), b (17,)",
+    ):
+        assert part in text
+
+
+def test_a_trace_shows_all_layers():
+    trace = network("all").trace(X, Y)
+    assert [a.shape for a in trace.A] == [(n, 70) for n in (6, 6, 9, 9, 9, 9, 17, 17, 3)]
+    assert trace.dW[1] is None
+    assert trace.dW[2].shape == (9, 6)
+    assert "A[8]" in str(trace)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: Dropout(1.0), DataError, "rate must be .* below 1"),
+        (lambda: Dropout(-0.1), DataError, "rate"),
+        (lambda: Dropout("0.5"), DataTypeError, "rate must be a number"),
+        (lambda: Dropout(float("nan")), DataError, "rate"),
+        (lambda: BatchNorm("rely"), UnknownNameError, "relu"),
+        (lambda: BatchNorm(momentum=1.5), DataError, "momentum"),
+        (lambda: BatchNorm(epsilon=0), DataError, "epsilon"),
+        (lambda: LayerNorm(epsilon=-1), DataError, "epsilon"),
+        (lambda: Dense(3, max_norm=0), DataError, "max_norm"),
+        (lambda: Network(2, [Dense(2), Dropout(0.5)]), DataError, "last layer"),
+        (lambda: Network(2, Dropout(0.5)), DataTypeError, "list of layers"),
+        (lambda: Network(2, [Dropout(0.5), "relu"]), DataTypeError, "layers"),
+        (
+            lambda: Network(2, [BatchNorm(), Dense(1)]).fit(X[:, :2], Y, batch_size=1),
+            DataError,
+            "batch_size",
+        ),
+    ],
+)
+def test_mistakes_are_named(make, error, words):
+    with pytest.raises(error, match=words):
+        make()
