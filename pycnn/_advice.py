@@ -7,6 +7,7 @@ at most once in a fit. They must be cheap: a fit of a tiny network takes microse
 from __future__ import annotations
 
 import math
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pycnn.exceptions import PycnnWarning
     from pycnn.network import Network
 
-_PACKAGE = str(Path(__file__).parent)
+_PACKAGE = str(Path(__file__).parent) + os.sep
 
 # The size of batches where `Network.fit` is not told one: nobody has asked for it.
 DEFAULT_BATCH = 32

@@ -6,6 +6,7 @@ Each call into a backend does many mini-batches and comes back after about `PERI
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -93,8 +94,13 @@ def run(
             history = network.history
             assert history is not None
             keeper.end_epoch(_last(history))
+            kept = -math.inf
             while history.epochs < epochs and not network.stop_training:
-                keeper.keep()
+                # The memory of L-BFGS is 20 times theta: to copy it each epoch takes too long.
+                often = isinstance(optimization, _Optimization)
+                if often or time.perf_counter() - kept > CHECKPOINT_PERIOD:
+                    keeper.keep()
+                    kept = time.perf_counter()
                 for callback in callbacks:
                     callback.on_epoch_begin(network, history.epochs + 1)
                 if isinstance(optimization, _lbfgs.Training):

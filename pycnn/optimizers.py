@@ -26,7 +26,7 @@ class Optimizer(Settings):
     ``clip_norm``, to which a gradient of a larger norm is scaled down (Pascanu et al. 2013); where
     both are given, values are clipped first. With `clip_norm` the history has ``"gradient_norm"``,
     the mean over an epoch's mini-batches of the norm before it is scaled. ``learning_rate`` also
-    takes a schedule of `pycnn.schedules`.
+    takes a schedule of `pycnn.schedules`. `LBFGS` alone has no learning rate and cannot clip.
     """
 
     name: str

@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 
 import pycnn
-from pycnn import LBFGS, SGD, BatchNorm, Dense, Dropout, LayerNorm, Network, _lbfgs, optimizers
+from pycnn import (
+    LBFGS,
+    SGD,
+    BatchNorm,
+    Dense,
+    Dropout,
+    LayerNorm,
+    Network,
+    _lbfgs,
+    _training,
+    optimizers,
+)
 from pycnn.callbacks import ReduceLROnPlateau
 from pycnn.exceptions import DataError, DataTypeError, DivergedError
 from pycnn.schedules import CosineDecay
@@ -397,11 +408,16 @@ class Stop(pycnn.Callback):
 
 
 @pytest.mark.parametrize("epoch", [1, 4, 13])
-def test_a_training_goes_on_from_its_file_to_the_same_bits(backend, tmp_path, epoch):
+@pytest.mark.parametrize("period", [0.0, 1.0])
+def test_a_training_goes_on_from_its_file_to_the_same_bits(
+    backend, tmp_path, epoch, period, monkeypatch
+):
+    monkeypatch.setattr(_training, "CHECKPOINT_PERIOD", period)
     whole, net = classes(backend, l2=1e-3), classes(backend, l2=1e-3)
     fit(whole, LABELS, epochs=20, optimizer=LBFGS(6), callbacks=[Stop(99)])
     with pytest.raises(KeyboardInterrupt):
         fit(net, LABELS, epochs=20, optimizer=LBFGS(6), callbacks=[Stop(epoch)])
+    assert net._training.epoch == (0 if period else epoch - 1)
     net.save(tmp_path / "net", training_state=True)
     other = pycnn.load(tmp_path / "net", backend=backend)
     settings = {"epochs": 20, "optimizer": LBFGS(6), "resume": True}
