@@ -112,8 +112,9 @@ static void transpose_input(slice *self, const pycnn_network *net, const double 
     }
 }
 
-int pycnn_load_targets(slice *self, const selection *samples, size_t outputs)
+int pycnn_load_targets(slice *self, const selection *samples, const pycnn_network *net)
 {
+    const size_t outputs = net->outputs;
     const pycnn_dataset *data = samples->data;
     memset(self->y, 0, outputs * self->stride * sizeof *self->y);
     for (size_t i = 0; i < self->batch; i++) {
@@ -127,6 +128,11 @@ int pycnn_load_targets(slice *self, const selection *samples, size_t outputs)
         for (size_t j = 0; j < outputs; j++) {
             self->y[j * self->stride + i] = data->y[row * outputs + j];
         }
+    }
+    double share;
+    const double smoothing = pycnn_loss_smoothing(net->loss, net->loss_parameter, outputs, &share);
+    for (size_t i = 0; i < outputs * self->stride && smoothing > 0; i++) {
+        self->y[i] = (1 - smoothing) * self->y[i] + smoothing * share;
     }
     return PYCNN_OK;
 }
@@ -143,7 +149,7 @@ static int load(slice *self, const selection *samples, const pycnn_network *net,
         self->rows[i * row_stride + inputs] = 1; /* the input of the bias */
     }
     transpose_input(self, net, self->rows, row_stride);
-    return pycnn_load_targets(self, samples, net->outputs);
+    return pycnn_load_targets(self, samples, net);
 }
 
 /* A[l] = f(W[l] A[l-1] + b[l]) for the layers first ... last - 1 */

@@ -229,7 +229,7 @@ class Network:
 
     @property
     def loss_parameter(self) -> float | None:
-        """The number that the loss carries: huber's delta, quantile's q; None for the others."""
+        """The number that the loss carries: huber's delta, quantile's q, a smoothing; or None."""
         return None if isinstance(self._loss, str) else self._loss.parameter
 
     @property
