@@ -47,6 +47,15 @@ static int create_layers(pycnn_network *net, const pycnn_layer_spec *specs)
     return add_product(&bytes, net->statistic_count, sizeof(double));
 }
 
+static size_t widest(size_t inputs, const pycnn_layer_spec *layers, size_t depth)
+{
+    size_t width = inputs; /* layers other than the dense have that of one before them */
+    for (size_t l = 0; l < depth; l++) {
+        width = layers[l].kind == PYCNN_DENSE && layers[l].units > width ? layers[l].units : width;
+    }
+    return width;
+}
+
 int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_spec *layers,
                          size_t depth, int loss, double loss_parameter)
 {
@@ -58,7 +67,7 @@ int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_s
     RETURN_IF(!pycnn_loss_takes(loss, loss_parameter), PYCNN_ERROR_ARGUMENT);
     RETURN_IF(layers[depth - 1].kind == PYCNN_DROPOUT, PYCNN_ERROR_ARGUMENT);
     RETURN_IF(!pycnn_loss_accepts(loss, layers[depth - 1].activation), PYCNN_ERROR_PAIRING);
-    const kernel_table *kernels = pycnn_kernels_find();
+    const kernel_table *kernels = pycnn_kernels_find(widest(inputs, layers, depth));
     RETURN_IF(kernels == NULL, PYCNN_ERROR_ISA);
 
     size_t bytes = sizeof(pycnn_network);
