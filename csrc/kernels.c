@@ -4,7 +4,7 @@
 #include "cpu.h"
 #include "simd.h"
 
-const kernel_table *pycnn_kernels_find(void)
+const kernel_table *pycnn_kernels_find(size_t width)
 {
     /* Best first. A new instruction set is one more row here. */
     static const kernel_table *const tables[] = {
@@ -23,7 +23,7 @@ const kernel_table *pycnn_kernels_find(void)
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
         const kernel_table *table = tables[i];
         const bool runs = (table->feature & ~features) == 0;
-        if (runs && (any || strcmp(asked, table->name) == 0)) {
+        if (runs && (any ? width >= table->least_width : strcmp(asked, table->name) == 0)) {
             return table;
         }
     }

@@ -28,8 +28,9 @@ enum { MOST_SLICES = 64 };
 
 typedef struct {
     const char *name;
-    unsigned feature; /* of pycnn_cpu_features(); 0: runs everywhere */
-    size_t lanes;     /* rows of activations are padded to a multiple of this */
+    unsigned feature;   /* of pycnn_cpu_features(); 0: runs everywhere */
+    size_t lanes;       /* rows of activations are padded to a multiple of this */
+    size_t least_width; /* a network none of whose layers is as wide does better with another */
 
     /* out[rows,stride] = M[rows,depth] @ in[depth,stride] + bias[rows], where M's element (r,k) is
      * matrix[r * row_stride + k * column_stride] and bias may be NULL: W @ A + b and W^T @ delta.
@@ -70,9 +71,10 @@ extern const kernel_table pycnn_kernels_avx2;
 extern const kernel_table pycnn_kernels_avx512;
 extern const kernel_table pycnn_kernels_neon;
 
-/* The best table that may run here; the environment variable PYCNN_ISA names another one. NULL
- * when what it names is unknown or may not run here. */
-const kernel_table *pycnn_kernels_find(void);
+/* The best table that may run here for a network whose widest layer has `width` units; the
+ * environment variable PYCNN_ISA names another one. NULL when what it names is unknown or may not
+ * run here. */
+const kernel_table *pycnn_kernels_find(size_t width);
 
 static inline size_t round_up(size_t value, size_t multiple)
 {

@@ -37,6 +37,7 @@ static const online_kernels online_avx2[] = ONLINE;
 const kernel_table pycnn_kernels_avx2 = {"avx2",
                                          CPU_AVX2,
                                          LANES,
+                                         0,
                                          product_avx2,
                                          gradient_avx2,
                                          descend_avx2,

@@ -35,9 +35,11 @@ static loss_function *const losses_avx512[LOSS_COUNT] = LOSSES;
 static update_function *const updates_avx512[OPTIMIZER_COUNT] = UPDATES;
 static const online_kernels online_avx512[] = ONLINE;
 
+/* least_width: where a vector of 4 holds a layer, one of 8 only takes longer. */
 const kernel_table pycnn_kernels_avx512 = {"avx512",
                                            CPU_AVX512,
                                            LANES,
+                                           5,
                                            product_avx512,
                                            gradient_avx512,
                                            descend_avx512,

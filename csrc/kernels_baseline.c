@@ -126,6 +126,7 @@ static double penalty_baseline(const double *x, double l1, double l2, size_t cou
 const kernel_table pycnn_kernels_baseline = {"baseline",
                                              0,
                                              1,
+                                             0,
                                              product_baseline,
                                              gradient_baseline,
                                              descend_baseline,

@@ -33,6 +33,7 @@ static const online_kernels online_neon[] = ONLINE;
 const kernel_table pycnn_kernels_neon = {"neon",
                                          CPU_NEON,
                                          LANES,
+                                         0,
                                          product_neon,
                                          gradient_neon,
                                          descend_neon,

@@ -3,10 +3,15 @@
  *
  * The cross-entropies work from the logits z, so they are finite for any finite logit, and their
  * delta is a - y written without the cancellation: an error of 1e-20 comes out as 1e-20, not as 0.
+ *
+ * A target that is NaN has not been observed, where the loss is a sum over the outputs: its term
+ * and its delta are 0, and right answers are a share of the others.
  */
 #include "loss.h"
 
 #include <math.h>
+
+static bool observed(double y) { return !isnan(y); }
 
 /* L = 1/2 sum_j (a_j - y_j)^2, dL/da = a - y */
 
@@ -16,12 +21,19 @@ static void mse(const loss_outputs *out, const loss_inputs *in)
         out->loss[i] = out->correct[i] = 0;
         for (size_t j = 0; j < in->units; j++) {
             const size_t ji = j * in->stride + i;
-            const double error = in->a[ji] - in->y[ji];
+            const double error = observed(in->y[ji]) ? in->a[ji] - in->y[ji] : 0;
             out->loss[i] += 0.5 * error * error;
             if (out->delta != NULL) {
                 out->delta[ji] = error;
             }
         }
+    }
+}
+
+static void leave_out(const loss_outputs *out, size_t ji)
+{
+    if (out->delta != NULL) {
+        out->delta[ji] = 0;
     }
 }
 
@@ -33,9 +45,15 @@ static void mse(const loss_outputs *out, const loss_inputs *in)
 static void binary(const loss_outputs *out, const loss_inputs *in)
 {
     for (size_t i = 0; i < in->stride; i++) {
+        double count = 0;
         out->loss[i] = out->correct[i] = 0;
         for (size_t j = 0; j < in->units; j++) {
             const size_t ji = j * in->stride + i;
+            if (!observed(in->y[ji])) {
+                leave_out(out, ji);
+                continue;
+            }
+            count++;
             const double z = in->z[ji], y = in->y[ji], e = exp(-fabs(z));
             /* z - z*y would overflow to inf - inf; z*(1-y) cannot. */
             out->loss[i] += (z > 0 ? z * (1 - y) : -z * y) + log1p(e);
@@ -45,7 +63,7 @@ static void binary(const loss_outputs *out, const loss_inputs *in)
                 out->delta[ji] = z >= 0 ? (1 - y) * large - y * small : (1 - y) * small - y * large;
             }
         }
-        out->correct[i] /= (double)in->units;
+        out->correct[i] /= count > 0 ? count : 1;
     }
 }
 
@@ -59,6 +77,10 @@ static void sum_terms(const loss_outputs *out, const loss_inputs *in, loss_term 
         out->loss[i] = out->correct[i] = 0;
         for (size_t j = 0; j < in->units; j++) {
             const size_t ji = j * in->stride + i;
+            if (!observed(in->y[ji])) {
+                leave_out(out, ji);
+                continue;
+            }
             double slope;
             out->loss[i] += term(&slope, in->a[ji], in->y[ji], in->parameter);
             if (out->delta != NULL) {
@@ -126,10 +148,13 @@ static void hinge(const loss_outputs *out, const loss_inputs *in)
 {
     sum_terms(out, in, hinge_term);
     for (size_t i = 0; i < in->stride; i++) {
+        double count = 0;
         for (size_t j = 0; j < in->units; j++) {
-            out->correct[i] += (in->a[j * in->stride + i] > 0) == (in->y[j * in->stride + i] > 0);
+            const double a = in->a[j * in->stride + i], y = in->y[j * in->stride + i];
+            count += observed(y);
+            out->correct[i] += observed(y) && (a > 0) == (y > 0);
         }
-        out->correct[i] /= (double)in->units;
+        out->correct[i] /= count > 0 ? count : 1;
     }
 }
 
@@ -243,6 +268,15 @@ bool pycnn_loss_takes(int loss, double parameter)
     switch (loss) {
     case PYCNN_HUBER: return parameter > 0 && isfinite(parameter);
     case PYCNN_QUANTILE: return parameter > 0 && parameter < 1;
+    case PYCNN_BINARY_CROSSENTROPY:
+    case PYCNN_CATEGORICAL_CROSSENTROPY: return parameter >= 0 && parameter < 1;
     default: return true;
     }
+}
+
+double pycnn_loss_smoothing(int loss, double parameter, size_t outputs, double *share)
+{
+    const bool binary = loss == PYCNN_BINARY_CROSSENTROPY;
+    *share = binary ? 0.5 : 1 / (double)outputs;
+    return binary || loss == PYCNN_CATEGORICAL_CROSSENTROPY ? parameter : 0;
 }

@@ -8,7 +8,7 @@
 typedef struct {
     const double *z, *a, *y;
     size_t units, stride;
-    double parameter; /* huber's delta, quantile's q */
+    double parameter; /* huber's delta, quantile's q, the cross-entropies' smoothing */
 } loss_inputs;
 
 typedef struct {
@@ -35,6 +35,10 @@ int pycnn_loss_activation(int loss);
 
 /* Whether an output activation has the range that a loss asks for. */
 bool pycnn_loss_accepts(int loss, int activation);
+
+/* Label smoothing (Szegedy et al. 2016): targets become (1 - e) y + *share e; returns e, which is 0
+ * where they stay as they are. */
+double pycnn_loss_smoothing(int loss, double parameter, size_t outputs, double *share);
 
 /* Whether a parameter is one that the loss can have. */
 bool pycnn_loss_takes(int loss, double parameter);

@@ -1,6 +1,15 @@
 /* The losses, for one instruction set: value, delta and right answers of LANES samples at a time.
  * See loss.c for what each computes. */
 
+/* `x`, or 0 where the target has not been observed */
+ALWAYS_INLINE vector observed(vector y, vector x) { return choose(y == y, x, (vector){0}); }
+
+/* Right answers as a share of the targets that have been observed. */
+ALWAYS_INLINE vector share_of(vector correct, vector count, size_t units)
+{
+    return units == 1 ? correct : correct / choose(count > 0, count, BROADCAST(1.0));
+}
+
 static void SUFFIX(mse)(const loss_outputs *out, const loss_inputs *in)
 {
     const size_t stride = in->stride;
@@ -9,8 +18,8 @@ static void SUFFIX(mse)(const loss_outputs *out, const loss_inputs *in)
     {
         vector loss = {0};
         for (size_t j = 0; j < in->units; j++) {
-            const vector error =
-                LOAD_COLUMN(in->a + j * stride + i) - LOAD_COLUMN(in->y + j * stride + i);
+            const vector y = LOAD_COLUMN(in->y + j * stride + i);
+            const vector error = observed(y, LOAD_COLUMN(in->a + j * stride + i) - y);
             loss = FMA(0.5 * error, error, loss);
             if (out->delta != NULL) {
                 STORE_COLUMN(out->delta + j * stride + i, error);
@@ -27,24 +36,26 @@ static void SUFFIX(binary)(const loss_outputs *out, const loss_inputs *in)
     const bool one = stride == 1;
     EACH(i, stride)
     {
-        vector loss = {0}, correct = {0};
+        vector loss = {0}, correct = {0}, count = {0};
         for (size_t j = 0; j < in->units; j++) {
             const vector z = LOAD_COLUMN(in->z + j * stride + i),
                          y = LOAD_COLUMN(in->y + j * stride + i);
             const vector e = exponential(-absolute(z));
             const vector inverse = 1 / (1 + e);
-            loss += choose(z > 0, z * (1 - y), -z * y) + log_one_plus(e, inverse);
+            loss += observed(y, choose(z > 0, z * (1 - y), -z * y) + log_one_plus(e, inverse));
             const integers right = (LOAD_COLUMN(in->a + j * stride + i) > 0.5) == (y > 0.5);
-            correct += choose(right, BROADCAST(1.0), (vector){0});
+            correct += observed(y, choose(right, BROADCAST(1.0), (vector){0}));
+            count += observed(y, BROADCAST(1.0));
             if (out->delta != NULL) {
                 const vector large = inverse, small = e * inverse;
                 const vector positive = choose(z >= 0, large, small);
                 const vector negative = choose(z >= 0, small, large);
-                STORE_COLUMN(out->delta + j * stride + i, (1 - y) * positive - y * negative);
+                STORE_COLUMN(out->delta + j * stride + i,
+                             observed(y, (1 - y) * positive - y * negative));
             }
         }
         STORE_COLUMN(out->loss + i, loss);
-        STORE_COLUMN(out->correct + i, in->units == 1 ? correct : correct / (double)in->units);
+        STORE_COLUMN(out->correct + i, share_of(correct, count, in->units));
     }
 }
 
@@ -149,21 +160,22 @@ ALWAYS_INLINE void sum_terms(const loss_outputs *out, const loss_inputs *in, con
     const bool one = stride == 1;
     EACH(i, stride)
     {
-        vector sum = {0}, correct = {0};
+        vector sum = {0}, correct = {0}, count = {0};
         for (size_t j = 0; j < in->units; j++) {
             const vector a = LOAD_COLUMN(in->a + j * stride + i),
                          y = LOAD_COLUMN(in->y + j * stride + i);
             vector slope;
-            sum += loss_term(loss, &slope, a, y, in->parameter);
+            sum += observed(y, loss_term(loss, &slope, a, y, in->parameter));
             if (loss == PYCNN_HINGE) {
-                correct += choose((a > 0) == (y > 0), BROADCAST(1.0), (vector){0});
+                correct += observed(y, choose((a > 0) == (y > 0), BROADCAST(1.0), (vector){0}));
+                count += observed(y, BROADCAST(1.0));
             }
             if (out->delta != NULL) {
-                STORE_COLUMN(out->delta + j * stride + i, slope);
+                STORE_COLUMN(out->delta + j * stride + i, observed(y, slope));
             }
         }
         STORE_COLUMN(out->loss + i, sum);
-        STORE_COLUMN(out->correct + i, correct / (double)in->units);
+        STORE_COLUMN(out->correct + i, share_of(correct, count, in->units));
     }
 }
 

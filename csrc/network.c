@@ -47,6 +47,15 @@ static int create_layers(pycnn_network *net, const pycnn_layer_spec *specs)
     return add_product(&bytes, net->statistic_count, sizeof(double));
 }
 
+static size_t widest(size_t inputs, const pycnn_layer_spec *layers, size_t depth)
+{
+    size_t width = inputs; /* layers other than the dense have that of one before them */
+    for (size_t l = 0; l < depth; l++) {
+        width = layers[l].kind == PYCNN_DENSE && layers[l].units > width ? layers[l].units : width;
+    }
+    return width;
+}
+
 int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_spec *layers,
                          size_t depth, int loss, double loss_parameter)
 {
@@ -58,7 +67,7 @@ int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_s
     RETURN_IF(!pycnn_loss_takes(loss, loss_parameter), PYCNN_ERROR_ARGUMENT);
     RETURN_IF(layers[depth - 1].kind == PYCNN_DROPOUT, PYCNN_ERROR_ARGUMENT);
     RETURN_IF(!pycnn_loss_accepts(loss, layers[depth - 1].activation), PYCNN_ERROR_PAIRING);
-    const kernel_table *kernels = pycnn_kernels_find();
+    const kernel_table *kernels = pycnn_kernels_find(widest(inputs, layers, depth));
     RETURN_IF(kernels == NULL, PYCNN_ERROR_ISA);
 
     size_t bytes = sizeof(pycnn_network);
@@ -112,8 +121,9 @@ static void transpose_input(slice *self, const pycnn_network *net, const double 
     }
 }
 
-int pycnn_load_targets(slice *self, const selection *samples, size_t outputs)
+int pycnn_load_targets(slice *self, const selection *samples, const pycnn_network *net)
 {
+    const size_t outputs = net->outputs;
     const pycnn_dataset *data = samples->data;
     memset(self->y, 0, outputs * self->stride * sizeof *self->y);
     for (size_t i = 0; i < self->batch; i++) {
@@ -127,6 +137,11 @@ int pycnn_load_targets(slice *self, const selection *samples, size_t outputs)
         for (size_t j = 0; j < outputs; j++) {
             self->y[j * self->stride + i] = data->y[row * outputs + j];
         }
+    }
+    double share;
+    const double smoothing = pycnn_loss_smoothing(net->loss, net->loss_parameter, outputs, &share);
+    for (size_t i = 0; i < outputs * self->stride && smoothing > 0; i++) {
+        self->y[i] = (1 - smoothing) * self->y[i] + smoothing * share;
     }
     return PYCNN_OK;
 }
@@ -143,7 +158,7 @@ static int load(slice *self, const selection *samples, const pycnn_network *net,
         self->rows[i * row_stride + inputs] = 1; /* the input of the bias */
     }
     transpose_input(self, net, self->rows, row_stride);
-    return pycnn_load_targets(self, samples, net->outputs);
+    return pycnn_load_targets(self, samples, net);
 }
 
 /* A[l] = f(W[l] A[l-1] + b[l]) for the layers first ... last - 1 */

@@ -47,7 +47,7 @@ static int score(pycnn_workspace *ws, const selection *samples)
     const layer *self = &net->layers[net->depth - 1];
     pycnn_workspace_cut(ws, samples->count);
     layer_io *io = io_of(ws, net->depth - 1, 0);
-    TRY(pycnn_load_targets(&ws->slices[0], samples, net->outputs));
+    TRY(pycnn_load_targets(&ws->slices[0], samples, net));
     if (io->stride == 1) { /* of a single sample, row and column are the same */
         io->z = last->z;
         io->delta = last->delta;

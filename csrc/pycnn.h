@@ -74,7 +74,8 @@ typedef enum {
     PYCNN_HARD_TANH = 14     /* z, held to -1 ... 1 */
 } pycnn_activation;
 
-/* Of one sample, summed over outputs; any output activation where none is named. */
+/* Of one sample, summed over outputs; any output activation where none is named. Where none of the
+ * outputs depends on another (not softmax's losses) a target that is NaN counts as not observed. */
 typedef enum {
     PYCNN_MSE = 0,                      /* 1/2 (a - y)^2 */
     PYCNN_BINARY_CROSSENTROPY = 1,      /* needs sigmoid */
@@ -177,8 +178,9 @@ const char *pycnn_version(void);
 const char *pycnn_isa(void); /* instruction set of new networks' kernels, or NULL */
 const char *pycnn_compiler(void);
 
-/* Makes a plan of `depth` layers on top of `inputs` features. loss_parameter: that of huber (above
- * 0) and quantile (between 0 and 1); the other losses do not read it. */
+/* Makes a plan of `depth` layers on top of `inputs` features. loss_parameter: huber's delta (above
+ * 0), quantile's q (between 0 and 1), the label smoothing of the binary and the categorical
+ * cross-entropy (0: none; below 1); the other losses do not read it. */
 int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_spec *layers,
                          size_t depth, int loss, double loss_parameter);
 void pycnn_network_destroy(pycnn_network *net);

@@ -23,7 +23,7 @@ const char *pycnn_version(void) { return PYCNN_VERSION; }
 
 const char *pycnn_isa(void)
 {
-    const kernel_table *kernels = pycnn_kernels_find();
+    const kernel_table *kernels = pycnn_kernels_find(SIZE_MAX);
     return kernels == NULL ? NULL : kernels->name;
 }
 

@@ -80,7 +80,7 @@ static inline layer_io *io_of(const pycnn_workspace *ws, size_t l, size_t s)
 void pycnn_workspace_cut(pycnn_workspace *ws, size_t batch);
 
 /* Brings targets and weights in: y[outputs,batch], weight[batch]. */
-int pycnn_load_targets(slice *self, const selection *samples, size_t outputs);
+int pycnn_load_targets(slice *self, const selection *samples, const pycnn_network *net);
 
 /* The loss of each sample of a slice and, where there is room for it, delta[L], weighted by its
  * sample. */

@@ -133,7 +133,7 @@ def _check_targets(network: Network, y: NDArray[Any]) -> None:
     # Other than min and max, these leave out NaN, which stands for a target that is not known.
     least, largest = float(np.fmin.reduce(y, axis=None)), float(np.fmax.reduce(y, axis=None))
     if least < low or largest > high:
-        share = float(((y < low) | (y > high)).mean())
+        share = ((y < low) | (y > high)).sum() / (y == y).sum()
         above = "up" if high == math.inf else f"to {high:g}"
         open_ended = "softplus" if loss == "poisson" else "linear"
         warn(

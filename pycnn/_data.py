@@ -308,12 +308,12 @@ def _encode_signs(
 ) -> Targets:
     """Return -1 and 1 of shape (rows, 1) for one unit with the hinge loss."""
     if classes is None and _is_numeric(labels) and np.isin(labels, (-1, 1)).all():
-        signs = np.array([-1, 1])  # also where one of them does not occur
-        classes = signs.astype(labels.dtype) if labels.dtype.kind in "if" else signs
+        both = np.array([-1, 1])  # also where one of them does not occur
+        classes = both.astype(labels.dtype) if labels.dtype.kind in "if" else both
     if classes is None:
         classes = _two_classes(labels, name, learn, "-1 and 1", "-1 and 1")
-    positions = _positions(labels, classes, name)
-    return Targets((2.0 * positions - 1).reshape(-1, 1), classes)
+    signs = 2 * _positions(labels, classes, name).astype(np.float64) - 1
+    return Targets(signs.reshape(-1, 1), classes)
 
 
 def _two_classes(

@@ -300,7 +300,8 @@ class Training:
     """What `pycnn._training.run` does with an `LBFGS`: an iteration is an epoch.
 
     It is saved and taken up again as the other optimizers' memory is: `slots` are the minimizer's,
-    and the number of updates is that of the pairs in them.
+    the number of updates is that of the pairs in them, and the first of the running sums, of which
+    there are none between iterations, is 1 where a minimum has been reached.
     """
 
     def __init__(self, network: Network, data: Data, optimizer: LBFGS) -> None:
@@ -311,6 +312,7 @@ class Training:
             self._evaluate, network.parameters, optimizer.history_size, optimizer.max_evaluations
         )
         self.accuracy = 0.0  # at the last evaluation
+        self.ended = False
 
     @property
     def slots(self) -> Array:
@@ -320,10 +322,17 @@ class Training:
     def take_up(self, training: _state.Training) -> None:
         """Go on from where another one has been."""
         self.minimizer.restore(training.slots, training.updates)
+        if training.running[0]:  # interrupted between the last iteration and the end
+            self._end()
 
     def place(self) -> tuple[int, Array, int]:
         """Return the position in the present epoch, the sums over its part done, the updates."""
-        return 0, np.zeros(_state.RUNNING), len(self.minimizer.pairs)
+        running = np.zeros(_state.RUNNING)
+        running[0] = self.ended
+        return 0, running, len(self.minimizer.pairs)
+
+    def _end(self) -> None:
+        self.ended = self.network.stop_training = True
 
     def _evaluate(self, theta: Array, gradient: Array) -> float:
         network = self.network
@@ -354,7 +363,7 @@ class Training:
         moved = minimizer.largest_component() > self.tolerance and minimizer.step()
         accuracy = self.accuracy if moved else accuracy
         if not moved or minimizer.largest_component() <= self.tolerance:
-            self.network.stop_training = True
+            self._end()
         logs = {"loss": minimizer.loss}
         if losses.is_classification(self.network.loss):
             logs["accuracy"] = accuracy

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import threading
 from collections.abc import Mapping, Sequence
@@ -48,9 +47,7 @@ class Training(NamedTuple):
     updates: int = 0
     epochs_trained: int = 0
     learning_rate_factor: float = 1.0
-    stopped: bool = False  # by a callback
-    pending: int = 0  # so many callbacks, the last ones, do not know yet that an epoch has ended
-    callbacks: Sequence[dict[str, Any] | None] = ()
+    callbacks: Sequence[dict[str, Any]] = ()  # as of `callbacks.states_of`
 
     def plain(self, theta: Array) -> dict[str, Any]:
         """Return it as plain data, without what a network with parameters `theta` has itself."""
@@ -122,9 +119,9 @@ class Keeper:
         settings: dict[str, Any],
     ) -> None:
         self.network, self.optimization, self.callbacks = network, optimization, callbacks
-        names = [_callbacks.name_of(callback) for callback in callbacks]
-        self.settings = as_plain({"by": "fit", **settings, "callbacks": names})
-        self.pending = 0
+        names = [_callbacks.name_of(c) for c in callbacks if _callbacks.decides(c)]
+        self.settings = as_plain({"by": "fit", **settings, "callbacks": sorted(names)})
+        self.pending: list[Callback] = []  # they do not know yet that an epoch has ended
         self.thread = threading.get_ident()
 
     def capture(self) -> Training:
@@ -144,9 +141,7 @@ class Keeper:
             updates=updates,
             epochs_trained=network.epochs_trained,
             learning_rate_factor=network.learning_rate_factor,
-            stopped=network.stop_training,
-            pending=self.pending,
-            callbacks=_callbacks.states_of(self.callbacks),
+            callbacks=_callbacks.states_of(self.callbacks, self.pending),
         )
 
     def keep(self) -> None:
@@ -156,13 +151,12 @@ class Keeper:
     def begin(self, training: Training | None) -> None:
         """Put the network where a training starts or goes on, and tell the callbacks."""
         network = self.network
+        network.stop_training = False
         if training is None:
-            network.stop_training = False
             network.learning_rate_factor = 1.0
             network.history = History()
         else:
             network.history = _cut(training.history, training.epoch)
-            self.pending = training.pending
             self.optimization.take_up(training._replace(slots=training.slots.copy()))
             self._put_back(training)
         for callback in self.callbacks:
@@ -208,22 +202,20 @@ class Keeper:
         batch_size, rows = now["batch_size"], now["rows"]
         if (
             training.slots.shape != optimization.slots.shape
-            or (training.position % batch_size or training.position >= rows)
-            or len(training.callbacks) != len(self.callbacks)
-            or training.pending > len(self.callbacks)
+            or training.position % batch_size
+            or training.position >= rows
         ):
             raise DataError("resume=True: the training state does not fit its own settings")
         if training.theta is None or not np.isfinite(training.theta).all():
             raise DataError("the training state's parameters are not finite")
-        _callbacks.restore_states(self.callbacks, training.callbacks)
+        self.pending = _callbacks.restore_states(self.callbacks, training.callbacks)
 
     def end_epoch(self, logs: dict[str, float]) -> None:
         """Tell the callbacks that do not know it yet that an epoch has ended."""
         history = self.network.history
         assert history is not None
         while self.pending:
-            callback = self.callbacks[-self.pending]
-            self.pending -= 1  # a callback that saves the network has been told
+            callback = self.pending.pop(0)  # one that saves the network has been told itself
             callback.on_epoch_end(self.network, history.epochs, logs)
 
 
@@ -240,7 +232,6 @@ def pack(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, NDArray[A
     """
     description = {key: values[key] for key in _COUNTS}
     description["settings"] = values["settings"]
-    description["stopped"] = bool(values["stopped"])
     factor = check_real(values["learning_rate_factor"], "learning_rate_factor")
     description["learning_rate_factor"] = factor
     description["history"] = list(values["history"])
@@ -250,9 +241,9 @@ def pack(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, NDArray[A
     for name, series in values["history"].items():
         tensors[f"history.{name}"] = np.asarray(series, dtype=np.float64)
     description["callbacks"] = []
-    for number, state in enumerate(values["callbacks"]):
-        name = values["settings"]["callbacks"][number]
-        description["callbacks"].append(_pack_callback(state, name, number, tensors))
+    for number, entry in enumerate(values["callbacks"]):
+        packed = _pack_callback(entry["state"], entry["name"], number, tensors)
+        description["callbacks"].append({**entry, "state": packed})
     return description, {f"training.{name}": tensor for name, tensor in tensors.items()}
 
 
@@ -284,8 +275,8 @@ def _pack_callback(
     return {"plain": numbers, "arrays": arrays}
 
 
-_COUNTS = ("epoch", "position", "updates", "epochs_trained", "pending")
-_KEYS = {*_COUNTS, "settings", "stopped", "learning_rate_factor", "history", "callbacks"}
+_COUNTS = ("epoch", "position", "updates", "epochs_trained")
+_KEYS = {*_COUNTS, "settings", "learning_rate_factor", "history", "callbacks"}
 
 
 def unpack(description: Any, tensors: dict[str, NDArray[Any]], parameters: int) -> dict[str, Any]:
@@ -324,14 +315,13 @@ def unpack(description: Any, tensors: dict[str, NDArray[Any]], parameters: int) 
     return {
         **values,
         "settings": settings,
-        "stopped": check_bool(description["stopped"], "stopped"),
         "learning_rate_factor": check_real(
             description["learning_rate_factor"], "learning_rate_factor"
         ),
         "history": history,
         "callbacks": [
-            _unpack_callback(packed, number, tensors)
-            for number, packed in enumerate(description["callbacks"])
+            _unpack_callback(entry, number, tensors)
+            for number, entry in enumerate(description["callbacks"])
         ],
         "running": take("running", (RUNNING,)),
         "slots": take("slots"),
@@ -345,14 +335,14 @@ def _check_count(value: Any, name: str) -> int:
     return value
 
 
-def _unpack_callback(
-    packed: Any, number: int, tensors: dict[str, NDArray[Any]]
-) -> dict[str, Any] | None:
-    if packed is None:
-        return None
-    plain, arrays = packed["plain"], packed["arrays"]
-    if not isinstance(plain, dict) or set(plain) & set(arrays):
+def _unpack_callback(entry: Any, number: int, tensors: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    if not isinstance(entry["name"], str):
         raise ValueError("training: callbacks")
-    return copy.copy(plain) | {
-        key: tensors.pop(f"training.callbacks.{number}.{key}") for key in arrays
-    }
+    told = check_bool(entry["told"], "told")
+    state = None
+    if entry["state"] is not None:
+        plain, arrays = entry["state"]["plain"], entry["state"]["arrays"]
+        if not isinstance(plain, dict) or set(plain) & set(arrays):
+            raise ValueError("training: callbacks")
+        state = plain | {key: tensors.pop(f"training.callbacks.{number}.{key}") for key in arrays}
+    return {"name": entry["name"], "state": state, "told": told}

@@ -116,10 +116,6 @@ def run(
             network._keeper = None  # what they do at the end is not a part of the training
             for callback in callbacks:
                 callback.on_train_end(network)
-    except BaseException:
-        kept = network._training  # from before whatever has asked to stop
-        network.stop_training = kept is not None and kept.stopped
-        raise
     finally:
         network._keeper = None
 
@@ -195,7 +191,7 @@ def _iterate(
     logs = training.run_epoch()
     _record(network, history, dict(logs), validation)
     bar.show(history, 0.0)
-    keeper.pending = len(keeper.callbacks)
+    keeper.pending = list(keeper.callbacks)
     del logs["gradient_norm"]
     for callback in keeper.callbacks:
         group = logs | {"batch": 1, "batches": 1}
@@ -357,7 +353,7 @@ class _Block:
             return False
         finished = state.epoch == state.epochs  # with callbacks, a block is one epoch
         if finished:
-            keeper.pending = len(keeper.callbacks)
+            keeper.pending = list(keeper.callbacks)
         steps = self.optimization.steps_per_epoch
         logs = self.logs(0) | {"batch": state.steps, "batches": steps}
         stopped = self.network.stop_training

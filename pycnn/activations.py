@@ -20,13 +20,13 @@ hard_sigmoid  max(0, min(1, z / 6 + 1/2))         1/6 for 0 < a < 1, else 0
 hard_tanh     max(-1, min(1, z))                  1 for -1 < a < 1, else 0
 ============  ==================================  ===================================
 
-Phi and phi are the standard normal distribution and its density: Phi(z) = (1 + erf(z / sqrt 2)) / 2.
+Phi, phi: the standard normal distribution and its density, Phi(z) = (1 + erf(z / sqrt 2)) / 2.
 In gelu_tanh, u = 2 sqrt(2 / pi) (z + 0.044715 z^3), which makes s(u) nearly Phi(z). In selu,
 l = 1.0507009873554805 and k = 1.6732632423543772; it keeps inputs of mean 0 and variance 1 so where
 weights have mean 0 and variance 1 / fan_in (``initializers.Normal(0, fan_in ** -0.5)``).
 
-Sources: leaky_relu, Maas et al. (2013); elu with alpha = 1, Clevert et al. (2016); selu, Klambauer et
-al. (2017); gelu and gelu_tanh, Hendrycks and Gimpel (2016); silu, also there, and as "swish"
+Sources: leaky_relu, Maas et al. (2013); elu with alpha = 1, Clevert et al. (2016); selu, Klambauer
+et al. (2017); gelu and gelu_tanh, Hendrycks and Gimpel (2016); silu, also there, and as "swish"
 Ramachandran et al. (2017); softplus, Dugas et al. (2001); softsign, Bergstra et al. (2009);
 hard_sigmoid as in Howard et al. (2019).
 """

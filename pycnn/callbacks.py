@@ -23,7 +23,7 @@ import math
 import os
 import re
 import string
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -68,7 +68,9 @@ class Callback:
     A callback that also has ``get_state()`` and ``set_state(state)`` is saved and restored with a
     training state; the state is a dict of numbers, strings, lists and ndarrays. ``set_state`` comes
     before `on_train_begin`. A training that goes on from the midst of an epoch begins with
-    `on_epoch_begin` for it.
+    `on_epoch_begin` for it. That something has ended the training is not a part of the state: a
+    callback that ends it for good remembers that, and sets ``network.stop_training`` again in
+    `on_train_begin`.
     """
 
     def on_train_begin(self, network: Network) -> None:
@@ -124,22 +126,28 @@ def as_callbacks(callbacks: Any) -> list[Callback]:
     return result
 
 
-def name_of(callback: Callback) -> str:
-    """Return what has to be the same about a callback when a training goes on."""
-    if isinstance(callback, _FunctionCallback):
-        return "function"
+def name_of(callback: Any) -> str:
+    """Return what a training state knows a callback by."""
     name = type(callback).__name__
     watches = isinstance(callback, _Monitor) and hasattr(callback, "_small")
-    return f"{name}({callback.monitor})" if watches else name  # type: ignore[attr-defined]
+    return f"{name}({callback.monitor})" if watches else name
+
+
+def decides(callback: Any) -> bool:
+    """Tell whether a training could end otherwise without what the callback remembers."""
+    return _has_state(callback) and getattr(callback, "_decides", True)
 
 
 def _has_state(callback: Any) -> bool:
     return hasattr(callback, "get_state") and hasattr(callback, "set_state")
 
 
-def states_of(callbacks: Iterable[Any]) -> list[dict[str, Any] | None]:
-    """Return what each callback remembers, as it is now; None for one that remembers nothing."""
-    states: list[dict[str, Any] | None] = []
+def states_of(callbacks: Sequence[Any], pending: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return what each callback remembers, as it is now; `pending` do not know of the last epoch.
+
+    For each its ``name``, its ``state`` (None: it has none), and whether it was ``told``.
+    """
+    result = []
     for callback in callbacks:
         state = callback.get_state() if _has_state(callback) else None
         if state is not None and not isinstance(callback, _Stateful):
@@ -148,27 +156,38 @@ def states_of(callbacks: Iterable[Any]) -> list[dict[str, Any] | None]:
                     f"get_state of {type(callback).__name__} must return a dict, got {state!r}"
                 )
             state = copy.deepcopy(dict(state))
-        states.append(state)
-    return states
+        told = not any(callback is other for other in pending)
+        result.append({"name": name_of(callback), "state": state, "told": told})
+    return result
 
 
-def restore_states(callbacks: Iterable[Any], states: Iterable[Mapping[str, Any] | None]) -> None:
-    """Give the callbacks back what `states_of` has returned."""
-    done: list[Any] = []
+def restore_states(callbacks: Sequence[Any], saved: Iterable[Mapping[str, Any]]) -> list[Any]:
+    """Give the callbacks back what `states_of` has returned; return those that are to be told.
+
+    The first of a name gets what the first of that name has left, and so on. One that only watches
+    and has left nothing starts afresh.
+    """
+    left: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in saved:
+        left.setdefault(entry["name"], []).append(entry)
+    done, pending = [], []
     try:
-        for callback, state in zip(callbacks, states, strict=True):
-            if _has_state(callback) != (state is not None):
-                raise DataError(
-                    f"the training state must have one of {name_of(callback)} if it has get_state"
-                )
-            if state is not None:
-                callback.set_state(copy.deepcopy(dict(state)))
+        for callback in callbacks:
+            entries = left.get(name_of(callback)) or [{"state": None, "told": True}]
+            entry = entries.pop(0)
+            if entry["state"] is None and decides(callback):
+                raise DataError(f"the training state must have one of {name_of(callback)}")
+            if entry["state"] is not None and _has_state(callback):
+                callback.set_state(copy.deepcopy(dict(entry["state"])))
                 done.append(callback)
+            if not entry["told"]:
+                pending.append(callback)
     except BaseException:
         for callback in done:
             if isinstance(callback, _Stateful):
                 callback._restored = False  # the next training starts afresh
         raise
+    return pending
 
 
 # ------------------------------------------------------------------ checks
@@ -259,6 +278,7 @@ class _Stateful(_Ready):
     """
 
     _memory: ClassVar[Mapping[str, tuple[Any, Check]]] = {}
+    _decides = True  # False: the training is the same without it
     _restored = False  # by set_state, for the next training
     _resumed = False  # the present training goes on from a saved state
 
@@ -422,6 +442,8 @@ class EarlyStopping(_Monitor):
     def on_train_begin(self, network: Network) -> None:
         """Start afresh, or from what `set_state` has set."""
         super().on_train_begin(network)
+        if self.wait >= self.patience:  # interrupted between the decision and the end
+            network.stop_training = True
         best = self.best_parameters
         if best is not None and best.shape != network._theta.shape:
             raise ShapeError(
@@ -451,7 +473,7 @@ class EarlyStopping(_Monitor):
             network._theta[:] = self.best_parameters
 
 
-class TerminateOnNaN(_Ready):
+class TerminateOnNaN(_Stateful):
     """End the training quietly when a value in the logs is NaN or infinite.
 
     `Network.fit` needs no callback to notice a *training* loss that is not finite: it raises
@@ -485,13 +507,17 @@ class TerminateOnNaN(_Ready):
 
     stopped_epoch: int | None
 
+    _memory: ClassVar = {"stopped_epoch": (None, _check_count)}
+
     def __init__(self, monitor: str | None = None) -> None:
+        super().__init__()
         self.monitor = None if monitor is None else _check_text(monitor, "monitor")
-        self.stopped_epoch = None
 
     def on_train_begin(self, network: Network) -> None:
-        """Start afresh."""
-        self.stopped_epoch = None
+        """Start afresh, or from what `set_state` has set."""
+        super().on_train_begin(network)
+        if self.stopped_epoch is not None:  # interrupted between the decision and the end
+            network.stop_training = True
 
     def on_epoch_end(self, network: Network, epoch: int, logs: dict[str, float]) -> None:
         """End the training if a value is not finite."""
@@ -671,6 +697,7 @@ class ModelCheckpoint(_Monitor):
     best_epoch: int | None
     last_path: str | None
 
+    _decides = False
     _memory: ClassVar = {
         "best": (None, check_real),
         "best_epoch": (None, _check_count),
@@ -752,6 +779,7 @@ class CSVLogger(_Stateful):
 
     last_epoch: int | None
 
+    _decides = False
     _memory: ClassVar = {"last_epoch": (None, _check_count)}
 
     def __init__(
@@ -855,6 +883,7 @@ class TensorBoard(_Stateful):
 
     last_epoch: int | None
 
+    _decides = False
     _memory: ClassVar = {"last_epoch": (None, _check_count)}
 
     def __init__(self, log_dir: str | os.PathLike[str]) -> None:

@@ -19,11 +19,14 @@ All are sums over the outputs, not means: with several outputs they are so many 
 give that average over outputs too, and `mse` has the lecture's 1/2. A mini-batch's loss is the mean
 over its samples; with sample weights, the weighted mean.
 
-`poisson` is the negative log likelihood of counts y >= 0 whose mean is a (less log y!, which does not
-depend on a), so a must be above 0; where an underflow makes it 0, the logarithm is that of 2^-960,
-and the loss stays finite. `hinge` takes labels of two classes, which become -1 and 1, or -1 and 1
+`poisson` is the negative log likelihood of counts y >= 0 whose mean is a (less log y!, which does
+not depend on a), so a must be above 0; where an underflow makes it 0, the logarithm is that of
+2^-960, and the loss stays finite. `hinge` takes labels of two classes, which become -1 and 1, or these
 themselves; `kl_divergence` takes what `categorical_crossentropy` does, and differs from it by the
 entropy of the targets, so it is 0 where a = y.
+
+The cross-entropies take smoothed labels as `BinaryCrossentropy` and `CategoricalCrossentropy`, and
+a function of your own makes any other loss: see `Custom`.
 
 `huber` and `quantile` are short for ``Huber()`` and ``Quantile()``:
 
@@ -34,11 +37,11 @@ Network(3, [Dense(1)], loss=Quantile(q=0.9), seed=0)
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pycnn._checks import check_real
 from pycnn._names import check_choice
 from pycnn._settings import Settings
 from pycnn.exceptions import DataError, DataTypeError, PairingError, PycnnError, ShapeError
@@ -50,7 +53,15 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["LOSSES", "Custom", "Huber", "Loss", "Quantile"]
+__all__ = [
+    "LOSSES",
+    "BinaryCrossentropy",
+    "CategoricalCrossentropy",
+    "Custom",
+    "Huber",
+    "Loss",
+    "Quantile",
+]
 
 LOSSES = (
     "mse",
@@ -81,15 +92,6 @@ _TARGETS = {
     "poisson": "counts",
     "hinge": "signs",
 }
-
-
-def _as_float(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise DataTypeError(f"{name} must be a number, got {value!r}")
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf
 
 
 class Loss(Settings):
@@ -133,10 +135,7 @@ class Huber(Loss):
     name = "huber"
 
     def __init__(self, delta: float = 1.0) -> None:
-        value = _as_float(delta, "delta")
-        if not (math.isfinite(value) and value > 0):
-            raise DataError(f"delta must be finite and above 0, got {delta!r}")
-        self._settle(delta=value)
+        self._settle(delta=check_real(delta, "delta", above=0))
 
 
 class Quantile(Loss):
@@ -164,10 +163,70 @@ class Quantile(Loss):
     name = "quantile"
 
     def __init__(self, q: float = 0.5) -> None:
-        value = _as_float(q, "q")
+        value = check_real(q, "q")
         if not 0 < value < 1:
             raise DataError(f"q must be above 0 and below 1, got {q!r}")
         self._settle(q=value)
+
+
+class _Smoothed(Loss):
+    """What the cross-entropies share: the targets' smoothing."""
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        value = check_real(label_smoothing, "label_smoothing", at_least=0)
+        if value >= 1:
+            raise DataError(f"label_smoothing must be below 1, got {label_smoothing!r}")
+        self._settle(label_smoothing=value)
+
+
+class BinaryCrossentropy(_Smoothed):
+    """``-sum_j [y_j log a_j + (1 - y_j) log(1 - a_j)]`` with smoothed targets.
+
+    Targets become ``(1 - e) y + e / 2``: no output is drawn all the way to 0 or 1 (Szegedy et al.,
+    2016). Accuracy counts as without.
+
+    Parameters
+    ----------
+    label_smoothing : float, default 0
+        e, from 0 to below 1.
+
+    Raises
+    ------
+    DataError, DataTypeError
+        If `label_smoothing` is not valid.
+
+    Examples
+    --------
+    >>> BinaryCrossentropy(0.1)
+    BinaryCrossentropy(label_smoothing=0.1)
+    """
+
+    name = "binary_crossentropy"
+
+
+class CategoricalCrossentropy(_Smoothed):
+    """``-sum_j y_j log a_j`` with smoothed targets.
+
+    Targets become ``(1 - e) y + e / n_L``: no output is drawn all the way to 0 or 1 (Szegedy et
+    al., 2016). Accuracy counts as without.
+
+    Parameters
+    ----------
+    label_smoothing : float, default 0
+        e, from 0 to below 1.
+
+    Raises
+    ------
+    DataError, DataTypeError
+        If `label_smoothing` is not valid.
+
+    Examples
+    --------
+    >>> CategoricalCrossentropy(0.1)
+    CategoricalCrossentropy(label_smoothing=0.1)
+    """
+
+    name = "categorical_crossentropy"
 
 
 class Custom(Loss):
@@ -253,9 +312,10 @@ class Custom(Loss):
         return values, slopes
 
 
-_WITH_SETTINGS: dict[str, type[Huber] | type[Quantile]] = {
-    loss.name: loss for loss in (Huber, Quantile)
+_WITH_SETTINGS: dict[str, type[Loss]] = {
+    loss.name: loss for loss in (Huber, Quantile, BinaryCrossentropy, CategoricalCrossentropy)
 }
+_ALWAYS_WITH = (Huber.name, Quantile.name)  # also where only the name is given
 
 
 def name_of(loss: str | Loss) -> str:
@@ -285,7 +345,7 @@ def check(loss: Any, output_activation: str) -> str | Loss:
         checked = Custom(loss)
     else:
         name = check_choice(loss, LOSSES, "loss")
-        checked = _WITH_SETTINGS[name]() if name in _WITH_SETTINGS else name
+        checked = _WITH_SETTINGS[name]() if name in _ALWAYS_WITH else name
     needed = _NEEDS.get(name_of(checked), (output_activation,))
     if output_activation not in needed:
         raise PairingError(

@@ -96,8 +96,7 @@ class Network:
         That of the last `fit`, also when it was interrupted.
     stop_training : bool
         Set it in a callback to end training after the present epoch, or at once in
-        `Callback.on_batch_group_end`. A training that was ended so stays ended when it is resumed,
-        unless this is set to False first.
+        `Callback.on_batch_group_end`. A fit starts with False, also one that resumes.
     learning_rate_factor : float
         Set it in a callback to scale the learning rate from the next epoch on; a fit starts with 1.
     metadata : dict
@@ -239,7 +238,7 @@ class Network:
 
     @property
     def loss_parameter(self) -> float | None:
-        """The number that the loss carries: huber's delta, quantile's q; None for the others."""
+        """The number that the loss carries: huber's delta, quantile's q, a smoothing; or None."""
         return None if isinstance(self._loss, str) else self._loss.parameter
 
     @property
@@ -638,8 +637,9 @@ class Network:
             same bits as if nothing had happened. The network must have its state: from a file that
             was saved with ``training_state=True``, such as those of `callbacks.ModelCheckpoint`, or
             because Ctrl-C, an exception or a callback has ended its last fit in this process; then
-            up to a second's work is done again. All arguments must be the same as before; `epochs`
-            may be another number where the learning rates do not depend on it.
+            up to a second's work is done again. All arguments must be the same as before, but
+            `epochs` may be another number where the learning rates do not depend on it, and
+            callbacks that only watch may come and go.
         diagnose : bool, default False
             Whether to measure each layer's gradient and activations after each epoch, on at most
             256 of the rows; see `History`. Layers that do not learn are warned of.
@@ -1007,7 +1007,6 @@ class Network:
         self.metadata = copy.deepcopy(state["metadata"])
         if state.get("training") is not None:
             self._training = Training.from_plain(state["training"], self._theta)
-            self.stop_training = self._training.stopped
             self.learning_rate_factor = self._training.learning_rate_factor
 
 

@@ -147,6 +147,12 @@ def test_targets_that_do_not_fit_the_output_are_counted(activation, loss, y, wor
         raise DataWarning(message)
 
 
+def test_targets_that_are_not_known_do_not_count():
+    y = np.array([[-2, np.nan], [np.nan, 0], [0, 1], [0.5, np.nan]])
+    assert only(advice(X[:4], y, [Dense(2, "tanh")])).startswith("20 % of the targets")
+    assert advice(X[:4], y, [Dense(2)]) == []
+
+
 def test_one_hot_rows_with_mse_on_softmax():
     message = only(advice(X, np.eye(3)[np.arange(80) % 3], [Dense(3, "softmax")], "mse"))
     assert "all 240 targets" in message

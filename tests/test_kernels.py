@@ -246,6 +246,48 @@ def test_functions_are_within_two_ulp(runnable, function):
     assert worst <= MEASURED[function] <= 2, message
 
 
+# The other activations that call exp or log: what is seen of them, rounded up.
+SEEN = {"elu": 1.2, "selu": 1.6, "softplus": 1.6, "silu": 1.6, "gelu": 4.6, "gelu_tanh": 1.6}
+
+
+def exactly(mp, function, t):
+    """Return an activation's value with all digits that mpmath works with."""
+    power = mp.expm1(min(t, 0))
+    if function == "elu":
+        return max(t, 0) + power
+    if function == "selu":  # with the core's constants, which are doubles
+        return mp.mpf(1.0507009873554804934) * t if t >= 0 else mp.mpf(1.7580993408473768599) * power
+    if function == "softplus":
+        return max(t, 0) + mp.log1p(mp.exp(-abs(t)))
+    if function == "silu":
+        return t / (1 + mp.exp(-t))
+    if function == "gelu":
+        return t * mp.erfc(-t / mp.sqrt(2)) / 2
+    u = 2 * mp.sqrt(2 / mp.pi) * (t + mp.mpf("0.044715") * t**3)
+    return t / (1 + mp.exp(-u))
+
+
+@pytest.mark.parametrize("function", SEEN)
+def test_activations_are_within_five_ulp(runnable, function):
+    mp = pytest.importorskip("mpmath")
+    if not runnable:
+        pytest.skip("this processor has no instruction set with kernels of its own")
+    isa, build = next(iter(runnable.items()))
+    rng = np.random.default_rng(4)
+    x = np.concatenate([inputs("sigmoid", 900)[::4], rng.uniform(-40, 40, 2000)])
+    x = np.concatenate([x, rng.normal(size=2000), -log_uniform(rng, -8, 5.2, 2000)])
+    with mp.workprec(200):
+        got = evaluate(build, isa, function, x)
+        exact = [exactly(mp, function, mp.mpf(float(t))) for t in x]
+        normal = np.array([abs(float(e)) > 1e-300 or e == 0 for e in exact])
+        kept = [e for e, n in zip(exact, normal, strict=True) if n]
+        worst, where = worst_ulp(got[normal], kept, x[normal])
+    message = f"{function}: {worst:.3f} ulp at worst, for {where!r}, of {x.size} arguments"
+    print(message)
+    assert worst <= SEEN[function] <= 5, message
+    assert np.abs(got[~normal]).max(initial=0) <= 1e-299  # too small for all digits
+
+
 def softmax_inputs():
     rng = np.random.default_rng(2)
     for units, samples in ((1, 3), (2, 2000), (3, 1000), (10, 200), (100, 20), (1000, 2)):

@@ -445,6 +445,30 @@ def test_a_checkpoint_is_that_of_the_training_that_went_on(tmp_path):
     assert a._training.updates == b._training.updates == 10
 
 
+def test_a_training_that_has_reached_a_minimum_stays_there_when_it_is_resumed(tmp_path):
+    def train(net, path, stop, **settings):
+        keep = pycnn.callbacks.ModelCheckpoint(path, training_state=True)
+        return net.fit(
+            X,
+            X[:, 0],
+            epochs=300,
+            batch_size=None,
+            optimizer=LBFGS(),
+            callbacks=[keep, Stop(stop)],
+            **settings,
+        )
+
+    whole = Network(5, [Dense(1)], seed=0)
+    last = train(whole, tmp_path / "whole", 999).epochs
+    assert last < 100
+    with pytest.raises(KeyboardInterrupt):
+        train(Network(5, [Dense(1)], seed=0), tmp_path / "parts", last)
+    net = pycnn.load(tmp_path / "parts")
+    assert dict(train(net, tmp_path / "parts", 999, resume=True)) == dict(whole.history)
+    assert net.parameters.tobytes() == whole.parameters.tobytes()
+    assert net.epochs_trained == last
+
+
 def test_another_history_size_does_not_resume():
     net = regression()
     with pytest.raises(KeyboardInterrupt):

@@ -443,12 +443,8 @@ def test_stopping_in_a_batch_group_is_at_once_and_can_be_resumed(
     assert net.stop_training
 
     loaded = pycnn.load(file_path(net, tmp_path), backend)
-    assert loaded.stop_training
-    fit(loaded, optimizer, [stop_at(0, 0), end], resume=True)  # what has ended stays ended
-    assert_same(loaded, net)
     for other in (loaded, net):
-        other.stop_training = False
-        fit(other, optimizer, [stop_at(0, 0), end], resume=True)
+        fit(other, optimizer, resume=True)
         assert_same(other, whole)
 
 
@@ -516,11 +512,10 @@ def test_more_epochs_are_refused_where_the_rates_depend_on_them(backend, schedul
 def test_fewer_epochs_than_are_done_are_refused(backend, small_groups):
     net = make_network(backend)
     fit(net, callbacks=[stop_at(3, 2)])
-    net.stop_training = False
     for epochs in (1, 2):
         with pytest.raises(DataError, match=rf"epochs must be at least the 3 .* got {epochs}"):
-            fit(net, callbacks=[stop_at(0, 0)], epochs=epochs, resume=True)
-    assert fit(net, callbacks=[stop_at(0, 0)], epochs=3, resume=True).epochs == 3
+            fit(net, epochs=epochs, resume=True)
+    assert fit(net, epochs=3, resume=True).epochs == 3
 
 
 # ------------------------------------------------------------------ wrong use
@@ -557,14 +552,14 @@ def test_resume_without_a_state_is_refused(backend, tmp_path):
         ({"sample_weight": np.ones(23)}, "weighted was False and is now True"),
         ({"validation_split": 0.1}, "rows was 23 and is now 21; validation_rows was None and"),
         ({"validation_data": (X, Y)}, "validation_rows was None and is now 23"),
-        ({"callbacks": []}, r"callbacks was \['EarlyStopping\(loss\)', 'function'\] and is now"),
+        ({"callbacks": []}, r"callbacks was \['EarlyStopping\(loss\)'\] and is now \[\]"),
         (
-            {"callbacks": [print, EarlyStopping("loss")]},
-            r"is now \['function', 'EarlyStopping\(loss\)'\]",
+            {"callbacks": [EarlyStopping("accuracy")]},
+            r"is now \['EarlyStopping\(accuracy\)'\]",
         ),
         (
-            {"callbacks": [EarlyStopping("accuracy"), print]},
-            r"is now \['EarlyStopping\(accuracy\)', 'function'\]",
+            {"callbacks": [TerminateOnNaN(), EarlyStopping("loss")]},
+            r"is now \['EarlyStopping\(loss\)', 'TerminateOnNaN'\]",
         ),
     ],
 )
@@ -660,16 +655,75 @@ def test_a_state_that_a_callback_refuses_changes_nothing(backend, tmp_path):
     with pytest.raises(DataError, match="not this one"):
         fit(net, callbacks=again, resume=True)
     assert net.history is None
-    assert net.stop_training
     assert fit(net, callbacks=again).epochs == 3  # afresh: no memory of the state
 
 
-def test_a_callback_that_has_lost_its_state_is_refused(backend, tmp_path):
+def test_a_callback_that_has_got_a_state_is_refused(backend):
     net = make_network(backend)
     fit(net, callbacks=[type("Mine", (Callback,), {})()])
     mine = type("Mine", (Counter,), {})()
-    with pytest.raises(DataError, match="must have one of Mine"):
+    with pytest.raises(DataError, match=r"callbacks was \[\] and is now \['Mine'\]"):
         fit(net, callbacks=[mine], resume=True)
+
+
+def test_callbacks_that_only_watch_may_come_and_go(backend, tmp_path):
+    whole, net = make_network(backend), make_network(backend)
+    stopping = EarlyStopping("loss", patience=50)
+    fit(whole, callbacks=[stopping])
+    fit(net, epochs=3, callbacks=[print_nothing, ModelCheckpoint(tmp_path / "a"), stopping])
+    net = pycnn.load(tmp_path / "a", backend)
+    log = CSVLogger(tmp_path / "log")
+    fit(net, epochs=5, callbacks=[EarlyStopping("loss", patience=50), log], resume=True)
+    assert epochs_in(tmp_path / "log") == ["epoch", "4", "5"]
+    log = CSVLogger(tmp_path / "log")
+    fit(net, callbacks=[log, print_nothing, EarlyStopping("loss", patience=50)], resume=True)
+    assert epochs_in(tmp_path / "log") == ["epoch", *"4567"]
+    assert_same(net, whole)
+
+
+def epochs_in(path):
+    return [line.split(",")[0] for line in path.read_text().splitlines()]
+
+
+def print_nothing(network, epoch, logs):
+    pass
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_who_has_ended_a_training_ends_it_again(backend, tmp_path, behind):
+    def hooks(patience=2):
+        stopping = [EarlyStopping("loss", patience, min_delta=9), TerminateOnNaN()]
+        files = [ModelCheckpoint(tmp_path / "{epoch}")]
+        return files + stopping if behind else stopping + files
+
+    whole = make_network(backend)
+    fit(whole, callbacks=hooks())
+    assert whole.history.epochs == 3
+    net = pycnn.load(tmp_path / "3", backend)
+    fit(net, callbacks=hooks(), resume=True)
+    assert_same(net, whole)
+    assert fit(net, callbacks=hooks(), resume=True).epochs == 3
+    assert fit(net, callbacks=hooks(patience=4), resume=True).epochs == 5
+
+    net = Network(3, [Dense(1)], seed=1, backend=backend)  # and a validation loss of infinity
+    far = {"validation_data": (1e200 * X, X[:, 0]), "epochs": 9}
+    net.fit(X, X[:, 0], callbacks=hooks(patience=99), **far)
+    assert net.history.epochs == 1
+    net = pycnn.load(tmp_path / "1", backend)
+    assert net.fit(X, X[:, 0], callbacks=hooks(patience=99), resume=True, **far).epochs == 1
+
+
+def test_a_training_that_a_function_has_stopped_goes_on(backend, tmp_path):
+    def stop(network, epoch, logs):
+        network.stop_training = epoch == 3
+
+    whole, net = make_network(backend), make_network(backend)
+    fit(whole)
+    fit(net, callbacks=[stop])
+    loaded = pycnn.load(file_path(net, tmp_path), backend)
+    for other in (net, loaded):
+        assert fit(other, resume=True).epochs == EPOCHS
+        assert_same(other, whole)
 
 
 def test_a_tensorboard_behind_the_checkpoint_is_told_of_the_epoch(tmp_path, monkeypatch):
@@ -808,26 +862,40 @@ def tensor(name, new):
     return pytest.param(change, id=f"{name}={new!r:.30}")
 
 
+def entry(key, new):
+    def change(description, tensors):
+        description["training"]["callbacks"][0][key] = new
+
+    return pytest.param(change, id=f"{key}={new!r:.30}")
+
+
 def no_training(description, tensors):
     del description["training"]
 
 
 BAD_COUNTS = [None, -1, 1.5, "3", True, [], {}, 1 << 41, 10**30, float("nan"), float("inf")]
-COUNTS = ("epoch", "position", "updates", "epochs_trained", "pending")
+COUNTS = ("epoch", "position", "updates", "epochs_trained")
 THETA = 4 * 4 + 5
 REFUSED_BY_LOAD = [
     *(value(key, count) for key in COUNTS for count in BAD_COUNTS),
     *(value("epoch", count) for count in (0, 2, 4, 1 << 39)),
     *(value("settings", new) for new in (None, [], 5, {}, {"by": "me"}, {"by": []})),
-    *(value("stopped", new) for new in (None, 0, "no", [])),
     *(value("learning_rate_factor", new) for new in (None, "1", True, float("nan"), [], 10**400)),
     *(value("history", new) for new in (None, 5, [5], ["loss", "loss"], ["x"], [], {})),
-    *(value("callbacks", new) for new in (None, 5, [5], [{}], [None], [], [{"plain": {}}])),
-    value("callbacks", [{"plain": [], "arrays": []}]),
-    value("callbacks", [{"plain": {"best_parameters": 1}, "arrays": ["best_parameters"]}]),
-    value("callbacks", [{"plain": {}, "arrays": ["best_parameters", "best_parameters"]}]),
-    value("callbacks", [{"plain": {}, "arrays": [[]]}]),
-    value("callbacks", [{"plain": {}, "arrays": 5}]),
+    *(value("callbacks", new) for new in (None, 5, [5], [{}], [None], [])),
+    *(
+        value("callbacks", [{"name": "EarlyStopping(loss)", "told": True, "state": state}])
+        for state in (
+            *(None, 5, [], {}, {"plain": {}}, {"arrays": ["best_parameters"]}),
+            {"plain": [], "arrays": ["best_parameters"]},
+            {"plain": {"best_parameters": 1}, "arrays": ["best_parameters"]},
+            {"plain": {}, "arrays": ["best_parameters", "best_parameters"]},
+            {"plain": {}, "arrays": ["best_parameters", []]},
+            {"plain": {}, "arrays": 5},
+        )
+    ),
+    *(entry("name", new) for new in (None, 5, [])),
+    *(entry("told", new) for new in (None, 0, "yes", [])),
     value("more", 1),
     *(tensor("running", new) for new in (None, np.zeros(3), np.zeros((4, 1)), np.full(4, np.nan))),
     *(tensor("slots", new) for new in (None, np.full((2, THETA), np.inf), np.zeros(2, np.float32))),
@@ -850,7 +918,7 @@ def settings(key, new):
 
 def state(key, new):
     def change(description, tensors):
-        description["training"]["callbacks"][0]["plain"][key] = new
+        description["training"]["callbacks"][0]["state"]["plain"][key] = new
 
     return pytest.param(change, id=f"state.{key}={new!r:.30}")
 
@@ -861,7 +929,7 @@ def short_best(description, tensors):
 
 REFUSED_BY_FIT = [
     *(value("position", count) for count in (3, 25, 1 << 40)),
-    value("pending", 2),
+    entry("name", "EarlyStopping"),
     tensor("slots", np.zeros((1, THETA))),
     tensor("slots", np.zeros((3, THETA))),
     tensor("slots", np.zeros((2, THETA - 1))),

@@ -295,13 +295,14 @@ ACTIVATIONS = {
 # Those whose derivative takes z, not a: it does not follow from a, which falls and rises.
 FROM_Z = ("gelu", "gelu_tanh", "silu")
 
-# ------------------------------------- L of each sample, delta, and whether the class is right
-# p is the loss's parameter: huber's delta, quantile's q.
+# ----------------------------------------- L's terms, delta, and which classes are right
+# A loss is the sum over the outputs of its terms, (n_L, m). p is its parameter: huber's delta,
+# quantile's q.
 
 
 def mse(z: Array, a: Array, y: Array, p: float) -> Array:
-    """Return 1/2 sum_j (a - y)^2."""
-    return 0.5 * ((a - y) ** 2).sum(axis=0)
+    """Return 1/2 (a - y)^2."""
+    return 0.5 * (a - y) ** 2
 
 
 def mse_delta(z: Array, a: Array, y: Array, p: float) -> Array:
@@ -311,12 +312,12 @@ def mse_delta(z: Array, a: Array, y: Array, p: float) -> Array:
 
 def mse_correct(a: Array, y: Array) -> Array:
     """Return zeros: regression has no classes."""
-    return np.zeros(a.shape[1])
+    return np.zeros(a.shape)
 
 
 def binary_crossentropy(z: Array, a: Array, y: Array, p: float) -> Array:
-    """Return -sum_j [y log a + (1 - y) log(1 - a)], computed from the logit z."""
-    return (np.where(z > 0, z * (1 - y), -z * y) + np.log1p(np.exp(-np.abs(z)))).sum(axis=0)
+    """Return -[y log a + (1 - y) log(1 - a)], computed from the logit z."""
+    return np.where(z > 0, z * (1 - y), -z * y) + np.log1p(np.exp(-np.abs(z)))
 
 
 def binary_crossentropy_delta(z: Array, a: Array, y: Array, p: float) -> Array:
@@ -325,8 +326,8 @@ def binary_crossentropy_delta(z: Array, a: Array, y: Array, p: float) -> Array:
 
 
 def binary_crossentropy_correct(a: Array, y: Array) -> Array:
-    """Return the share of outputs on the target's side of 1/2."""
-    return ((a > 0.5) == (y > 0.5)).mean(axis=0)
+    """Return 1 for outputs on the target's side of 1/2, else 0."""
+    return np.where((a > 0.5) == (y > 0.5), 1.0, 0.0)
 
 
 def _odds_against(z: Array, a: Array) -> tuple[Array, Array]:
@@ -336,10 +337,10 @@ def _odds_against(z: Array, a: Array) -> tuple[Array, Array]:
 
 
 def categorical_crossentropy(z: Array, a: Array, y: Array, p: float) -> Array:
-    """Return -sum_j y_j log a_j, with -log a_j = max_k z_k - z_j + log(1 + odds against)."""
+    """Return -y_j log a_j, with -log a_j = max_k z_k - z_j + log(1 + odds against)."""
     _, rest = _odds_against(z, a)
     minus_log_a = z.max(axis=0) - z + np.log1p(rest)
-    return (y * np.where(y == 0, 0.0, minus_log_a)).sum(axis=0)
+    return y * np.where(y == 0, 0.0, minus_log_a)
 
 
 def categorical_crossentropy_delta(z: Array, a: Array, y: Array, p: float) -> Array:
@@ -351,12 +352,13 @@ def categorical_crossentropy_delta(z: Array, a: Array, y: Array, p: float) -> Ar
 
 def categorical_crossentropy_correct(a: Array, y: Array) -> Array:
     """Return 1 where the largest output is the largest target's, else 0."""
-    return (a.argmax(axis=0) == y.argmax(axis=0)).astype(np.float64)
+    right = a.argmax(axis=0) == y.argmax(axis=0)
+    return np.broadcast_to(np.where(right, 1.0, 0.0), a.shape)
 
 
 def mae(z: Array, a: Array, y: Array, p: float) -> Array:
-    """Return sum_j |a - y|."""
-    return np.abs(a - y).sum(axis=0)
+    """Return |a - y|."""
+    return np.abs(a - y)
 
 
 def mae_delta(z: Array, a: Array, y: Array, p: float) -> Array:
@@ -365,9 +367,9 @@ def mae_delta(z: Array, a: Array, y: Array, p: float) -> Array:
 
 
 def huber(z: Array, a: Array, y: Array, p: float) -> Array:
-    """Return sum_j of e^2 / 2 where |e| <= p, else p (|e| - p / 2), for e = a - y."""
+    """Return e^2 / 2 where |e| <= p, else p (|e| - p / 2), for e = a - y."""
     size = np.abs(a - y)
-    return np.where(size <= p, 0.5 * size * size, p * (size - 0.5 * p)).sum(axis=0)
+    return np.where(size <= p, 0.5 * size * size, p * (size - 0.5 * p))
 
 
 def huber_delta(z: Array, a: Array, y: Array, p: float) -> Array:
@@ -376,8 +378,8 @@ def huber_delta(z: Array, a: Array, y: Array, p: float) -> Array:
 
 
 def poisson(z: Array, a: Array, y: Array, p: float) -> Array:
-    """Return sum_j (a - y log a)."""
-    return (a - y * np.log(np.maximum(a, LEAST_FOR_LOG))).sum(axis=0)
+    """Return a - y log a."""
+    return a - y * np.log(np.maximum(a, LEAST_FOR_LOG))
 
 
 def poisson_delta(z: Array, a: Array, y: Array, p: float) -> Array:
@@ -386,8 +388,8 @@ def poisson_delta(z: Array, a: Array, y: Array, p: float) -> Array:
 
 
 def hinge(z: Array, a: Array, y: Array, p: float) -> Array:
-    """Return sum_j max(0, 1 - y a)."""
-    return np.maximum(1 - y * a, 0.0).sum(axis=0)
+    """Return max(0, 1 - y a)."""
+    return np.maximum(1 - y * a, 0.0)
 
 
 def hinge_delta(z: Array, a: Array, y: Array, p: float) -> Array:
@@ -396,13 +398,13 @@ def hinge_delta(z: Array, a: Array, y: Array, p: float) -> Array:
 
 
 def hinge_correct(a: Array, y: Array) -> Array:
-    """Return the share of outputs on the target's side of 0."""
-    return ((a > 0) == (y > 0)).mean(axis=0)
+    """Return 1 for outputs on the target's side of 0, else 0."""
+    return np.where((a > 0) == (y > 0), 1.0, 0.0)
 
 
 def quantile(z: Array, a: Array, y: Array, p: float) -> Array:
-    """Return sum_j of p (y - a) where a < y, else (1 - p) (a - y)."""
-    return (np.where(a < y, p, 1 - p) * np.abs(a - y)).sum(axis=0)
+    """Return p (y - a) where a < y, else (1 - p) (a - y)."""
+    return np.where(a < y, p, 1 - p) * np.abs(a - y)
 
 
 def quantile_delta(z: Array, a: Array, y: Array, p: float) -> Array:
@@ -411,11 +413,11 @@ def quantile_delta(z: Array, a: Array, y: Array, p: float) -> Array:
 
 
 def kl_divergence(z: Array, a: Array, y: Array, p: float) -> Array:
-    """Return sum_j y log(y / a), computed from the logits as the cross-entropy is."""
+    """Return y log(y / a), computed from the logits as the cross-entropy is."""
     _, rest = _odds_against(z, a)
     log_a = -(z.max(axis=0) - z + np.log1p(rest))
     log_y = np.log(np.where(y < LEAST_FOR_LOG, 1.0, y))
-    return (y * np.where(y == 0, 0.0, log_y - log_a)).sum(axis=0)
+    return y * np.where(y == 0, 0.0, log_y - log_a)
 
 
 LOSSES = {
@@ -687,16 +689,24 @@ def _score(plan: Plan, way: Pass, Y: Array, w: Array) -> tuple[Totals, Array]:
         slopes, right = slopes.T, np.zeros(len(losses))
     else:
         loss, loss_delta, correct = LOSSES[plan.loss]
-        losses = loss(z, a, Y, plan.loss_parameter)
-        slopes, right = loss_delta(z, a, Y, plan.loss_parameter), correct(a, Y)
+        seen = ~np.isnan(Y)  # what has not been observed does not count
+        p = plan.loss_parameter
+        losses = np.where(seen, loss(z, a, Y, p), 0.0).sum(axis=0)
+        slopes = np.where(seen, loss_delta(z, a, Y, p), 0.0)
+        right = np.where(seen, correct(a, Y), 0.0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
     weighted = np.where(w == 0, 0.0, w * losses)
     return Totals(float(weighted.sum()), float(w.sum()), float((w * right).sum())), slopes
 
 
 def _targets(plan: Plan, data: Data) -> tuple[Array, Array]:
-    """Return Y, (n_L, m), and the weights, (m,)."""
+    """Return Y, (n_L, m), smoothed where the loss says so, and the weights, (m,)."""
     weight = np.ones(data.rows) if data.weight is None else data.weight
-    return data.one_hot(plan.layers[-1].units).T, weight
+    units = plan.layers[-1].units
+    Y = data.one_hot(units).T
+    shares = {"binary_crossentropy": 0.5, "categorical_crossentropy": 1 / units}
+    if plan.loss in shares and plan.loss_parameter:  # Szegedy et al. 2016
+        Y = (1 - plan.loss_parameter) * Y + plan.loss_parameter * shares[plan.loss]
+    return Y, weight
 
 
 @np.errstate(all="ignore")

@@ -175,7 +175,8 @@ static uint64_t train(const run *r, pycnn_threads *threads, uint64_t seed)
     buffers b;
     pycnn_totals sums, totals[EPOCHS] = {{0}};
     const uint64_t masks[EPOCHS] = {seed};
-    succeed(pycnn_network_create(&net, r->inputs, r->layers, r->depth, r->loss, 0.25));
+    const double parameter = r->loss == PYCNN_HUBER || r->loss == PYCNN_QUANTILE ? 0.25 : 0;
+    succeed(pycnn_network_create(&net, r->inputs, r->layers, r->depth, r->loss, parameter));
     make_buffers(&b, r, net, &seed);
     succeed(pycnn_workspace_create(&ws, net, r->batch, PYCNN_BACKWARD));
     pycnn_workspace_set_threads(ws, threads);

@@ -408,6 +408,145 @@ static void test_descend(const kernel_table *kernels)
     }
 }
 
+/* ---------------------------------------------------------------- optimizers */
+
+static void test_update(const kernel_table *kernels, const pycnn_optimizer *how, size_t count)
+{
+    static slot buffers[2][2 + MOST_SLOTS];
+    const size_t slots = pycnn_optimizer_slots(how), first = count > 9 ? 8 : 0;
+    AT("%s optimizer %d, %zu parameters", kernels->name, how->kind, count);
+    /* Squares are large enough for a variance not to cancel. */
+    double *memory = place_random(&buffers[0][2], slots * count, 1, 2);
+    for (size_t i = 0; i < count && slots > 0; i++) {
+        memory[i] *= how->kind == PYCNN_ADAM && i % 2 ? -0.25 : 1;
+        memory[i] -= how->kind == PYCNN_RPROP && i % 3 == 0 ? 1.5 : 0;
+    }
+    for (size_t i = count; i < 2 * count && how->centered; i++) {
+        memory[i] *= 0.25;
+    }
+    double *theta = place_random(&buffers[0][0], count, -1, 1);
+    const double *grad = place_random(&buffers[0][1], count, -1, 1);
+    double *plain = place_copy(&buffers[1][0], theta, count);
+    double *plain_memory = place_copy(&buffers[1][2], memory, slots * count);
+    for (size_t turn = 0; turn < 2; turn++) {
+        update u = pycnn_update_of(how, 0.125, turn + 3, memory, count);
+        u.theta = theta, u.grad = grad, u.scale = turn == 0 ? 1 : 0.3;
+        kernels->updates[how->kind](&u, first, count);
+        u = pycnn_update_of(how, 0.125, turn + 3, plain_memory, count);
+        u.theta = plain, u.grad = grad, u.scale = turn == 0 ? 1 : 0.3;
+        pycnn_updates[how->kind](&u, first, count);
+        bool near_plain = true;
+        for (size_t i = 0; i < count; i++) {
+            near_plain &=
+                near_enough("update", theta[i], plain[i], 16 * ROUNDOFF * (1 + fabs(plain[i])));
+        }
+        for (size_t i = 0; i < slots * count; i++) {
+            near_plain &= near_enough("slots", memory[i], plain_memory[i],
+                                      16 * ROUNDOFF * (1 + fabs(plain_memory[i])));
+        }
+        check(near_plain, "near the plain kernel");
+    }
+    check(untouched_around(&buffers[0][0]) && untouched_around(&buffers[0][2]),
+          "nothing is written around theta and the slots");
+}
+
+static void test_prepare(const kernel_table *kernels, size_t count)
+{
+    static slot slots[3];
+    AT("%s prepare %zu", kernels->name, count);
+    double *grad = place_random(&slots[0], count, -1, 1);
+    const double *theta = place_random(&slots[1], count, -1, 1);
+    double *plain = place_copy(&slots[2], grad, count);
+    const preparation how = {0.25, count % 2 ? 0.5 : 0, 0.125, count % 3 ? 0.3 : INFINITY};
+    kernels->prepare(grad, theta, &how, count);
+    pycnn_kernels_baseline.prepare(plain, theta, &how, count);
+    bool near_plain = true;
+    for (size_t i = 0; i < count; i++) {
+        near_plain &= near_enough("prepare", grad[i], plain[i], 4 * ROUNDOFF);
+    }
+    check(near_plain && untouched_around(&slots[0]), "near the plain kernel");
+    const double sum = kernels->penalty(theta, 0.5, 2, count);
+    const double expected = pycnn_kernels_baseline.penalty(theta, 0.5, 2, count);
+    check(near_enough("penalty", sum, expected, (double)(count + 4) * ROUNDOFF * expected),
+          "the penalty, near the plain kernel");
+}
+
+static void test_updates(const kernel_table *kernels)
+{
+    static const pycnn_optimizer optimizers[] = {
+        {.kind = PYCNN_SGD},
+        {.kind = PYCNN_SGD, .momentum = 0.9},
+        {.kind = PYCNN_SGD, .momentum = 0.9, .nesterov = 1},
+        {.kind = PYCNN_ADAM, .beta_1 = 0.9, .beta_2 = 0.999, .epsilon = 1e-8},
+        {.kind = PYCNN_ADAM, .beta_1 = 0.9, .beta_2 = 0.9, .epsilon = 1e-8, .weight_decay = 0.1},
+        {.kind = PYCNN_RMSPROP, .beta_2 = 0.9, .epsilon = 1e-8},
+        {.kind = PYCNN_RMSPROP, .beta_2 = 0.9, .epsilon = 1e-8, .momentum = 0.5},
+        {.kind = PYCNN_RMSPROP, .beta_2 = 0.9, .epsilon = 1e-8, .momentum = 0.5, .centered = 1},
+        {.kind = PYCNN_ADAGRAD, .epsilon = 1e-10},
+        {.kind = PYCNN_RPROP},
+    };
+    for (size_t count = 1; count <= 35; count++) {
+        for (size_t i = 0; i < COUNT_OF(optimizers); i++) {
+            test_update(kernels, &optimizers[i], count);
+        }
+        test_prepare(kernels, count);
+    }
+}
+
+/* ---------------------------------------------------------------- normalization and dropout */
+
+/* All that goes once over each number gives the plain kernels' bits. */
+static void test_normalization(const kernel_table *kernels, size_t units, size_t stride)
+{
+    static slot slots[16];
+    enum { TABLES = 2, OUTPUTS = 8 };
+    AT("%s normalization %zux%zu", kernels->name, units, stride);
+    const size_t count = units * stride, batch = stride == 1 ? 1 : stride - stride / 8;
+    const double *x = place_random(&slots[0], count, -3, 3);
+    const double *delta = place_random(&slots[1], count, -1, 1);
+    const double *gamma = place_random(&slots[2], units, 0.5, 2);
+    const double *beta = place_random(&slots[3], units, -1, 1);
+    const double *mean = place_random(&slots[4], MAX(units, stride), -1, 1);
+    const double *inverse = place_random(&slots[5], MAX(units, stride), 0.5, 2);
+    double *out = place(&slots[6], count), *scratch = place(&slots[7], 4 * stride);
+    static double kept[TABLES][OUTPUTS][1 << 14];
+    const normalization_kernels *tables[TABLES] = {kernels->normalization,
+                                                   pycnn_kernels_baseline.normalization};
+    for (int t = 0; t < TABLES; t++) {
+        const normalization_kernels *k = tables[t];
+        double sums[4][CHAINS] = {{0}};
+        k->add(sums[0], x, batch);
+        k->add_squares(sums[1], x, 0.25, batch);
+        k->add_deltas(sums[2], sums[3], delta, x, mean, inverse, stride % 3 == 0, batch);
+        memcpy(kept[t][0], sums, sizeof sums);
+        k->normalize_units(out, x, mean, inverse, gamma, beta, units, stride);
+        memcpy(kept[t][1], out, count * sizeof *out);
+        k->normalize_samples(out, x, mean, inverse, gamma, beta, units, stride);
+        memcpy(kept[t][2], out, count * sizeof *out);
+        k->sample_moments(scratch, scratch + stride, x, 1e-5, units, stride);
+        memcpy(kept[t][3], scratch, 2 * stride * sizeof *out);
+        k->unit_deltas(out, delta, x, mean, inverse, gamma, beta, gamma, 0.125, units, batch,
+                       stride);
+        memcpy(kept[t][4], out, count * sizeof *out);
+        k->sample_deltas(out, delta, x, mean, inverse, gamma, scratch + 2 * stride, units, stride);
+        memcpy(kept[t][5], out, count * sizeof *out);
+        k->draw_mask(out, 77, 5, 0.375, units, stride);
+        memcpy(kept[t][6], out, count * sizeof *out);
+    }
+    check(memcmp(kept[0], kept[1], sizeof kept[0]) == 0, "the plain kernels' bits");
+    check(untouched_around(&slots[6]) && untouched_around(&slots[7]),
+          "nothing is written around the outputs");
+}
+
+static void test_normalizations(const kernel_table *kernels)
+{
+    for (size_t units = 1; units <= 19; units += 3) {
+        for (size_t vectors = 0; vectors <= 20; vectors += vectors < 3 ? 1 : 17) {
+            test_normalization(kernels, units, vectors == 0 ? 1 : vectors * kernels->lanes);
+        }
+    }
+}
+
 /* ---------------------------------------------------------------- activations */
 
 static const char *const activation_names[] = {
@@ -573,10 +712,11 @@ static void test_loss(const kernel_table *kernels, int loss, size_t units, size_
                 const double of = loss == PYCNN_POISSON ? a[j * stride + i] : y[j * stride + i];
                 terms += 2 * y[j * stride + i] * fabs(log(MAX(of, LEAST_FOR_LOG)));
             }
+            terms += loss == PYCNN_HINGE ? fabs(y[j * stride + i] * a[j * stride + i]) : 0;
         }
         exact &= loss != PYCNN_MSE || same_bits(&out.loss[i], &squares, 1);
         exact &= out.correct[i] == plain.correct[i];
-        /* All terms of a loss are positive, but for two losses. */
+        /* All terms of a loss are positive, but for three losses. */
         near_plain &= near_enough(loss_names[loss], out.loss[i], plain.loss[i],
                                   (double)(2 * units + 10) * ROUNDOFF * terms);
         for (size_t j = 0; j < units; j++) {
@@ -596,6 +736,45 @@ static void test_loss(const kernel_table *kernels, int loss, size_t units, size_
     double *before = place_copy(&plain_loss_slot, out.loss, row);
     kernels->losses[loss](&(loss_outputs){out.loss, out.correct, NULL}, &in);
     check(same_bits(before, out.loss, stride), "the same without delta");
+}
+
+/* Without a target an output counts as little as if it were not there. */
+static void test_targets_not_observed(const kernel_table *kernels, int loss)
+{
+    enum { UNITS = 5, STRIDE = 16, MISSING = 2 };
+    static slot slots[10];
+    AT("%s %s without a target", kernels->name, loss_names[loss]);
+    const size_t count = UNITS * STRIDE, fewer = count - STRIDE, before = MISSING * STRIDE;
+    double *z = place_random(&slots[0], count, -3, 3), *a = place(&slots[1], count);
+    double *y = place_random(&slots[2], count, 0, 1);
+    pycnn_activations[loss == PYCNN_BINARY_CROSSENTROPY ? PYCNN_SIGMOID : PYCNN_SOFTPLUS].forward(
+        a, z, UNITS, STRIDE);
+    double *without[3];
+    const double *with[3] = {z, a, y};
+    for (int m = 0; m < 3; m++) {
+        without[m] = place(&slots[3 + m], fewer);
+        memcpy(without[m], with[m], before * sizeof(double));
+        memcpy(without[m] + before, with[m] + before + STRIDE, (fewer - before) * sizeof(double));
+    }
+    for (size_t i = 0; i < STRIDE; i++) {
+        y[before + i] = NAN;
+    }
+    static double sums[2][2][STRIDE], delta[2][UNITS * STRIDE];
+    kernels->losses[loss](&(loss_outputs){sums[0][0], sums[0][1], delta[0]},
+                          &(loss_inputs){z, a, y, UNITS, STRIDE, 0.25});
+    kernels->losses[loss](
+        &(loss_outputs){sums[1][0], sums[1][1], delta[1]},
+        &(loss_inputs){without[0], without[1], without[2], UNITS - 1, STRIDE, 0.25});
+    check(same_bits(sums[0][0], sums[1][0], STRIDE) && same_bits(sums[0][1], sums[1][1], STRIDE),
+          "the others' loss and right answers");
+    bool zeros = true;
+    for (size_t i = 0; i < STRIDE; i++) {
+        zeros &= delta[0][before + i] == 0;
+    }
+    check(zeros, "no delta");
+    check(same_bits(delta[0], delta[1], before) &&
+              same_bits(delta[0] + before + STRIDE, delta[1] + before, fewer - before),
+          "the others' deltas");
 }
 
 /* A sample's numbers are the same in a column of its own as among others. */
@@ -633,6 +812,11 @@ static void test_elementwise(const kernel_table *kernels)
         }
         test_column_alone(kernels, units);
     }
+    for (int l = 0; l < LOSS_COUNT; l++) {
+        if (l == PYCNN_BINARY_CROSSENTROPY || pycnn_loss_activation(l) < 0) {
+            test_targets_not_observed(kernels, l);
+        }
+    }
 }
 
 int main(void)
@@ -655,6 +839,8 @@ int main(void)
         test_products(kernels);
         test_gradients(kernels);
         test_descend(kernels);
+        test_updates(kernels);
+        test_normalizations(kernels);
         test_elementwise(kernels);
         printf("%s: worst difference from the plain kernels, as a part of what is allowed:",
                kernels->name);
