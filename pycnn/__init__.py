@@ -27,10 +27,11 @@ from pycnn.exceptions import PycnnError
 from pycnn.history import History
 from pycnn.layers import BatchNorm, Dense, Dropout, LayerNorm
 from pycnn.network import Network, load
-from pycnn.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
+from pycnn.optimizers import LBFGS, SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from pycnn.trace import Trace
 
 __all__ = [
+    "LBFGS",
     "SGD",
     "Adagrad",
     "Adam",

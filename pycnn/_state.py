@@ -18,6 +18,7 @@ from pycnn.history import History
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pycnn import _lbfgs
     from pycnn._training import _Optimization
     from pycnn.backend.interface import Array
     from pycnn.callbacks import Callback
@@ -113,7 +114,7 @@ class Keeper:
     def __init__(
         self,
         network: Network,
-        optimization: _Optimization,
+        optimization: _Optimization | _lbfgs.Training,
         callbacks: list[Callback],
         settings: dict[str, Any],
     ) -> None:

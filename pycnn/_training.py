@@ -6,16 +6,18 @@ Each call into a backend does many mini-batches and comes back after about `PERI
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pycnn import _random, _state, losses
+from pycnn import _lbfgs, _random, _state, losses
 from pycnn.backend.interface import NotFiniteError, Totals, TrainingState
 from pycnn.exceptions import DataError, DivergedError
 from pycnn.history import History
+from pycnn.optimizers import LBFGS
 from pycnn.schedules import Constant
 
 if TYPE_CHECKING:
@@ -64,7 +66,11 @@ def run(
         If `resume` is not a state of such a training; nothing has changed then.
     """
     pace = _Pace()
-    optimization = _Optimization(network, optimizer, data.rows, batch_size, epochs)
+    optimization: _Optimization | _lbfgs.Training
+    if isinstance(optimizer, LBFGS):
+        optimization = _lbfgs.Training(network, data, optimizer)
+    else:
+        optimization = _Optimization(network, optimizer, data.rows, batch_size, epochs)
     settings = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -88,10 +94,19 @@ def run(
             history = network.history
             assert history is not None
             keeper.end_epoch(_last(history))
+            kept = -math.inf
             while history.epochs < epochs and not network.stop_training:
-                keeper.keep()
+                # The memory of L-BFGS is 20 times theta: to copy it each epoch takes too long.
+                often = isinstance(optimization, _Optimization)
+                if often or time.perf_counter() - kept > CHECKPOINT_PERIOD:
+                    keeper.keep()
+                    kept = time.perf_counter()
                 for callback in callbacks:
                     callback.on_epoch_begin(network, history.epochs + 1)
+                if isinstance(optimization, _lbfgs.Training):
+                    _iterate(network, optimization, validation, bar, keeper)
+                    keeper.end_epoch(_last(history))
+                    continue
                 count = min(block, epochs - history.epochs)
                 order = _order(network, count, data.rows) if shuffle else None
                 state = optimization.next_state(count, order)
@@ -146,7 +161,11 @@ def _new_slots(network: Network, optimizer: Optimizer) -> Array:
 
 
 def check_without_end(optimizer: Optimizer) -> None:
-    """Raise `DataError` where the learning rates depend on how long the training will be."""
+    """Raise `DataError` where the learning rates depend on how long the training will be.
+
+    Or where the optimizer has no single steps, as `LBFGS`.
+    """
+    optimizer.spec()
     schedule = optimizer.schedule()
     if schedule.needs_total:
         raise DataError(
@@ -157,6 +176,37 @@ def check_without_end(optimizer: Optimizer) -> None:
 
 def _order(network: Network, count: int, rows: int) -> Any:
     return _random.permutations(network.seed, network.epochs_trained, count, rows)
+
+
+def _iterate(
+    network: Network,
+    training: _lbfgs.Training,
+    validation: Data | None,
+    bar: _Bar,
+    keeper: _state.Keeper,
+) -> None:
+    """Do an iteration over the whole data: an epoch of one mini-batch."""
+    history = network.history
+    assert history is not None
+    logs = training.run_epoch()
+    _record(network, history, dict(logs), validation)
+    bar.show(history, 0.0)
+    keeper.pending = len(keeper.callbacks)
+    del logs["gradient_norm"]
+    for callback in keeper.callbacks:
+        group = logs | {"batch": 1, "batches": 1}
+        callback.on_batch_group_end(network, history.epochs, group)
+
+
+def _record(
+    network: Network, history: History, logs: dict[str, float], validation: Data | None
+) -> None:
+    """Put a finished epoch into the history."""
+    if validation is not None:
+        scores = network._score(validation)
+        logs |= {f"val_{key}": value for key, value in scores.items()}
+    history.append(logs)
+    network.epochs_trained += 1
 
 
 def _last(history: History) -> dict[str, float]:
@@ -330,11 +380,7 @@ class _Block:
             if state.norms is not None:
                 steps = self.optimization.steps_per_epoch
                 logs["gradient_norm"] = float(state.norms[self.recorded]) / steps
-            if self.validation is not None:
-                scores = network._score(self.validation)
-                logs |= {f"val_{key}": value for key, value in scores.items()}
-            self.history.append(logs)
-            network.epochs_trained += 1
+            _record(network, self.history, logs, self.validation)
             self.recorded += 1
         self.bar.show(self.history, state.position / self.data.rows)
 

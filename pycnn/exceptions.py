@@ -1,15 +1,18 @@
-"""The exceptions of pycnn: each also is the builtin that a stranger would catch."""
+"""The exceptions and warnings of pycnn: each also is the builtin a stranger would catch."""
 
 __all__ = [
     "BackendError",
     "BusyError",
     "DataError",
     "DataTypeError",
+    "DataWarning",
     "DivergedError",
     "LabelError",
+    "LayerWarning",
     "ModelFileError",
     "PairingError",
     "PycnnError",
+    "PycnnWarning",
     "ShapeError",
     "UnknownNameError",
 ]
@@ -68,3 +71,18 @@ class BusyError(PycnnError, RuntimeError):
 
 class BackendError(PycnnError, ImportError):
     """The compute backend that was asked for is not there."""
+
+
+class PycnnWarning(UserWarning):
+    """Base of the warnings that teach: something is allowed, but seldom meant.
+
+    ``warnings.simplefilter("ignore", PycnnWarning)`` turns them off.
+    """
+
+
+class DataWarning(PycnnWarning):
+    """Data, or a setting for them, with which training seldom does well."""
+
+
+class LayerWarning(PycnnWarning):
+    """A layer that does not learn; only with ``diagnose=True``."""

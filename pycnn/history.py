@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,19 @@ class History(Mapping[str, list[float]]):
 
     ``loss`` (and ``accuracy`` for classes) is the mean over the epoch's mini-batches as they were
     trained on, each before its own update; ``val_loss``, ``val_accuracy`` or ``val_r2`` are
-    those of the validation data after the epoch.
+    those of the validation data after the epoch. With `LBFGS` the loss is that after the iteration.
+
+    With ``diagnose=True``, for each layer l at the end of the epoch, on at most 256 of the rows
+    that are trained on, always the same ones, with the network as it predicts:
+
+    ======================  ================================================================
+    ``gradient_norm_l``     Euclidean norm of the loss's gradient by the layer's W and b
+    ``activation_mean_l``   mean of the activations A^[l]
+    ``activation_std_l``    their standard deviation
+    ``dead_share_l``        relu: share of the units that are 0 for all of these rows
+    ``saturated_share_l``   sigmoid, tanh, softsign, hard ones: share of the activations where
+                            the slope f' is below a hundredth of its greatest
+    ======================  ================================================================
 
     Attributes
     ----------
@@ -35,6 +48,13 @@ class History(Mapping[str, list[float]]):
         self.epochs += 1
         for key, value in logs.items():
             self._values.setdefault(key, []).append(value)
+
+    def add(self, logs: Mapping[str, float]) -> None:
+        """Give the last epoch more values; earlier epochs without them have NaN."""
+        for key, value in logs.items():
+            values = self._values.setdefault(key, [])
+            values += [math.nan] * (self.epochs - len(values))
+            values[-1] = value
 
     def __getitem__(self, key: str) -> list[float]:
         return self._values[key]

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pycnn import _data, _random, _training, backend, losses, optimizers
+from pycnn import (
+    _advice,
+    _data,
+    _diagnosis,
+    _lbfgs,
+    _random,
+    _training,
+    backend,
+    losses,
+    optimizers,
+)
 from pycnn._checks import check_bool, check_real
 from pycnn._state import Training
 from pycnn.backend.interface import Data, LayerSpec, Totals
@@ -532,6 +542,9 @@ class Network:
             If an argument is not valid.
         """
         data, _ = self._prepare(X, y)
+        return self._trace(data)
+
+    def _trace(self, data: Data) -> Trace:
         m = data.rows
         units = [layer.units for layer in self.layers]
         ends = np.cumsum(units) * m
@@ -584,6 +597,7 @@ class Network:
         callbacks: Iterable[Any] | None = None,
         progress: bool | None = None,
         resume: bool = False,
+        diagnose: bool = False,
     ) -> History:
         """Train by mini-batch gradient descent, on from where the parameters stand.
 
@@ -626,6 +640,9 @@ class Network:
             up to a second's work is done again. All arguments must be the same as before, but
             `epochs` may be another number where the learning rates do not depend on it, and
             callbacks that only watch may come and go.
+        diagnose : bool, default False
+            Whether to measure each layer's gradient and activations after each epoch, on at most
+            256 of the rows; see `History`. Layers that do not learn are warned of.
 
         Returns
         -------
@@ -642,6 +659,14 @@ class Network:
             If the network is being trained already.
         KeyboardInterrupt
             On Ctrl-C, with the parameters of the last finished step.
+
+        Warns
+        -----
+        DataWarning
+            Once, and before anything has changed, where inputs are not scaled, targets are out of
+            the output's reach, the loss does not fit them, or a batch is larger than the data.
+        LayerWarning
+            With `diagnose`, where units are dead or saturated, or gradients vanish or explode.
         """
         resume = check_bool(resume, "resume")
         epochs = check_size(epochs, "epochs")
@@ -650,6 +675,7 @@ class Network:
         optimizer = optimizers.get(optimizer)
         hooks = as_callbacks(callbacks)
         progress = _training.wants_bar(progress)
+        diagnose = check_bool(diagnose, "diagnose")
         validation_split = _data.check_share(validation_split)
         if validation_data is not None and validation_split:
             raise DataError("give validation_data or validation_split, not both")
@@ -675,6 +701,11 @@ class Network:
                 weighted, validation = weighted.take(keep), data.take(held_out)
             if not resume:
                 self._check_finite()
+            if isinstance(optimizer, optimizers.LBFGS):
+                _lbfgs.check(self, weighted.rows, batch_size, hooks)
+            _advice.check_fit(self, weighted, batch_size)
+            if diagnose:
+                hooks = [_diagnosis.Diagnosis(weighted, self.seed), *hooks]
             batch_size = self._check_batch(batch_size, weighted.rows)
             self.classes = targets.classes
             _training.run(

@@ -14,8 +14,9 @@ from pycnn._names import look_up
 from pycnn._settings import Settings
 from pycnn.backend.interface import OptimizerSpec
 from pycnn.exceptions import DataError, DataTypeError
+from pycnn.layers import check_size
 
-__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "Rprop"]
+__all__ = ["LBFGS", "SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "Rprop"]
 
 
 class Optimizer(Settings):
@@ -25,7 +26,7 @@ class Optimizer(Settings):
     ``clip_norm``, to which a gradient of a larger norm is scaled down (Pascanu et al. 2013); where
     both are given, values are clipped first. With `clip_norm` the history has ``"gradient_norm"``,
     the mean over an epoch's mini-batches of the norm before it is scaled. ``learning_rate`` also
-    takes a schedule of `pycnn.schedules`.
+    takes a schedule of `pycnn.schedules`. `LBFGS` alone has no learning rate and cannot clip.
     """
 
     name: str
@@ -385,6 +386,91 @@ class Rprop(Optimizer):
         return _short_repr(self, Rprop())
 
 
+class LBFGS(Optimizer):
+    """L-BFGS (Liu & Nocedal 1989): quasi-Newton steps over the whole data, for small data sets.
+
+    ``theta <- theta - eta H g``, where H approximates the inverse Hessian by the last
+    `history_size` steps (Nocedal & Wright 2006, algorithm 7.5) and a line search finds an eta that
+    satisfies the strong Wolfe conditions (there, algorithms 3.5 and 3.6, with c1 = 1e-4 and
+    c2 = 0.9): there is no learning rate, hence no schedule, and the loss never grows.
+
+    An epoch of `Network.fit` is one iteration, whatever the line search needs. ``batch_size`` must
+    be None, or the data no more than a mini-batch; `shuffle` is of no effect. The history has the
+    loss (and accuracy) *after* the iteration, and ``"gradient_norm"``. Before all epochs are done
+    training ends, with ``network.stop_training`` set, when no component of the gradient is larger
+    than `tolerance`, or no step lowers the loss: then rounding is all that is left, or a kink.
+
+    It supposes a smooth loss. Kinks (relu, mae, hinge, quantile) are seldom met exactly, and do
+    little harm; but those of an l1 penalty lie where the minimum is, and there it may end early,
+    with weights near 0 that are not 0. Use l2, or another optimizer.
+
+    Parameters
+    ----------
+    history_size : int, default 10
+        Steps to remember, each in two vectors as long as theta; 3 to 20 are usual.
+    tolerance : float, default 1e-6
+        At least 0.
+    max_evaluations : int, default 20
+        Of loss and gradient, in a line search.
+    clip_value, clip_norm : None
+        All optimizers have them, but here a clipped gradient would no longer be the loss's, and the
+        line search keeps steps short where they need to be: anything but None is refused.
+
+    Raises
+    ------
+    DataError, DataTypeError
+        If an argument is not valid.
+
+    Examples
+    --------
+    >>> LBFGS(20)
+    LBFGS(history_size=20)
+    """
+
+    name = kind = "lbfgs"
+    learning_rate = 1.0
+    history_size: int
+    tolerance: float
+    max_evaluations: int
+
+    def __init__(
+        self,
+        history_size: int = 10,
+        *,
+        tolerance: float = 1e-6,
+        max_evaluations: int = 20,
+        clip_value: None = None,
+        clip_norm: None = None,
+    ) -> None:
+        for clip, value in (("clip_value", clip_value), ("clip_norm", clip_norm)):
+            if value is not None:
+                raise DataError(
+                    f"{clip} must be None for LBFGS, got {value!r}: its line search needs the "
+                    "loss's own gradient, and bounds the steps itself"
+                )
+        if isinstance(history_size, (float, schedules.Schedule)):
+            raise DataTypeError(
+                f"history_size must be an integer, got {history_size!r}; LBFGS has no learning "
+                "rate: a line search finds the length of each step"
+            )
+        vars(self).update(
+            history_size=check_size(history_size, "history_size"),
+            tolerance=check_real(tolerance, "tolerance", at_least=0),
+            max_evaluations=check_size(max_evaluations, "max_evaluations"),
+            clip_value=None,
+            clip_norm=None,
+        )
+
+    def spec(self) -> OptimizerSpec:
+        """Raise: there is no mini-batch step for a backend to do."""
+        raise DataError("optimizer LBFGS takes the whole data at every step: it works in fit only")
+
+    def __repr__(self) -> str:
+        default = vars(LBFGS())
+        parts = [f"{key}={value!r}" for key, value in vars(self).items() if value != default[key]]
+        return f"LBFGS({', '.join(parts)})"
+
+
 def _share(value: Any, name: str) -> float:
     """Return `value` as a float in [0, 1)."""
     number = check_real(value, name, at_least=0)
@@ -406,7 +492,7 @@ def _short_repr(optimizer: Optimizer, default: Optimizer) -> str:
 
 
 _TABLE: dict[str, type[Optimizer]] = {
-    cls.name: cls for cls in (SGD, Adam, AdamW, RMSprop, Adagrad, Rprop)
+    cls.name: cls for cls in (SGD, Adam, AdamW, RMSprop, Adagrad, Rprop, LBFGS)
 }
 
 

@@ -26,7 +26,11 @@ OUTPUTS = (
 )
 EDGES = (1, 2, 7, 8, 9, 15, 16, 17, 24, 31, 33, 48, 64, 67)
 
-pytestmark = pytest.mark.usefixtures("core")
+pytestmark = [
+    pytest.mark.usefixtures("core"),
+    # Targets are drawn without regard to what the output can reach.
+    pytest.mark.filterwarnings("ignore::pycnn.exceptions.DataWarning"),
+]
 
 
 def random_case(number, rows=None, widest=67, weighted=None):

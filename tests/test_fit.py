@@ -60,6 +60,7 @@ def lecture_training(net, X, y, batch_size, epochs, alpha, weight=None):
 # ------------------------------------------------------------------ which samples make a step
 
 
+@pytest.mark.filterwarnings("ignore:batch_size=1000")
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain", "weighted"])
 @pytest.mark.parametrize("batch_size", [None, 1, 2, 8, 21, 22, 1000])
 def test_fit_is_the_lectures_loop(backend, batch_size, weight):
@@ -481,12 +482,17 @@ def test_fitting_in_two_parts_gives_the_bits_of_one(backend, options):
     assert left == right
 
 
+# What diverges is what fit warns of.
+unscaled = pytest.mark.filterwarnings("ignore:X is not scaled")
+
+
 def diverging(backend, rate=3.0):
     """Return a network, and data with which SGD(rate) overflows after some steps."""
     net = Network(3, [Dense(4, "linear"), Dense(1)], seed=1, backend=backend)
     return net, {"X": 10 * X, "y": 10 * X.sum(axis=1), "optimizer": SGD(rate)}
 
 
+@unscaled
 @pytest.mark.parametrize("rate", [0.5, 3.0, 1e6])
 @pytest.mark.parametrize("batch_size", [1, 4, None])
 def test_divergence_is_an_error_that_leaves_the_last_finite_step(backend, batch_size, rate):
@@ -504,6 +510,7 @@ def test_divergence_is_an_error_that_leaves_the_last_finite_step(backend, batch_
         assert other.fit(epochs=error.epoch - 1, **options)["loss"] == net.history["loss"]
 
 
+@unscaled
 @pytest.mark.parametrize("callbacks", [None, [Callback()]], ids=["block", "epoch by epoch"])
 @pytest.mark.parametrize("batch_size", [1, 5, None])
 def test_divergence_is_noticed_at_the_same_batch_on_both_backends(core, batch_size, callbacks):
@@ -535,6 +542,7 @@ def test_weights_that_overflow_behind_a_finite_loss_are_noticed(backend, epochs)
     assert net.history.epochs == net.epochs_trained == 0
 
 
+@unscaled
 def test_a_network_that_diverged_can_be_trained_again(backend):
     net, arguments = diverging(backend, 1e6)
     with pytest.raises(DivergedError):

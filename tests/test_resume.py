@@ -342,6 +342,7 @@ def test_a_real_ctrl_c_is_mended(backend):
     assert_same(net, whole)
 
 
+@pytest.mark.filterwarnings("ignore:X is not scaled")
 def test_a_divergence_comes_again(backend):
     def diverge(**options):
         net.fit(10 * X, 10 * X.sum(axis=1), epochs=500, optimizer=SGD(3.0), **options)

@@ -1,0 +1,225 @@
+"""Warnings that teach: what is allowed, but seldom meant; each with its number and a way out.
+
+They are about the data before the training, and with ``diagnose=True`` about the layers. Each comes
+at most once in a fit. They must be cheap: a fit of a tiny network takes microseconds an epoch.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pycnn.exceptions import DataWarning, LayerWarning
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from pycnn.backend.interface import Data
+    from pycnn.exceptions import PycnnWarning
+    from pycnn.network import Network
+
+_PACKAGE = str(Path(__file__).parent) + os.sep
+
+# The size of batches where `Network.fit` is not told one: nobody has asked for it.
+DEFAULT_BATCH = 32
+# Root mean squares of a column, and of all columns: standardized data have 1, pixels in 0 ... 1 up
+# to 1, one-hot columns below 1. Beyond these, layers saturate or gradients all but vanish.
+LARGEST_SCALE, SMALLEST_SCALE = 10.0, 0.01
+# Rows that tell the scale of the others.
+ROWS = 256
+
+# Where an activation's values lie. Targets on the border are taken to be meant.
+_RANGES = {
+    "sigmoid": (0.0, 1.0),
+    "softmax": (0.0, 1.0),
+    "hard_sigmoid": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+    "softsign": (-1.0, 1.0),
+    "hard_tanh": (-1.0, 1.0),
+    "relu": (0.0, math.inf),
+    "softplus": (0.0, math.inf),
+    "elu": (-1.0, math.inf),
+    "selu": (-1.7581, math.inf),
+    "gelu": (-0.17, math.inf),
+    "gelu_tanh": (-0.1701, math.inf),
+    "silu": (-0.2785, math.inf),
+}
+# Losses whose targets are numbers, and those that a classification could have been meant by.
+_NUMBERS = ("mse", "mae", "huber", "quantile", "poisson")
+_REGRESSIONS = ("mse", "mae", "huber")
+_CROSSENTROPY = {"sigmoid": "binary_crossentropy", "softmax": "categorical_crossentropy"}
+
+# Shares of a layer's units, or activations, that are lost.
+MANY_DEAD = MANY_SATURATED = 0.5
+# Where a network learns, the gradients of its layers are seldom ten times as large as each other's.
+VANISHED = 1e-3
+# A gradient so many times larger than the weights: no learning rate that moves other layers fits.
+EXPLODED = 1e3
+
+
+def warn(message: str, category: type[PycnnWarning]) -> None:
+    """Warn at the line outside of pycnn that led here."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
+
+
+# ------------------------------------------------------------------ before the training
+
+
+def check_fit(network: Network, data: Data, batch_size: int | None) -> None:
+    """Warn where data and settings are not what training does well with."""
+    if batch_size is not None and data.rows < batch_size != DEFAULT_BATCH:
+        warn(
+            f"batch_size={batch_size} is larger than the data: every mini-batch has all "
+            f"{data.rows} samples, and an epoch is one step. batch_size=None says so; with fewer "
+            "samples in a batch an epoch has more steps",
+            DataWarning,
+        )
+    if not network.layers[0].kind.endswith("_norm"):  # which scales its inputs itself
+        _check_inputs(data)
+    if network.loss in _NUMBERS:
+        _check_targets(network, data.y)
+
+
+def _check_inputs(data: Data) -> None:
+    x = data.x
+    if data.rows > ROWS:
+        x = x[:: data.rows // ROWS]
+    largest = max(float(x.max()), -float(x.min()))
+    if SMALLEST_SCALE <= largest <= LARGEST_SCALE or largest == 0:
+        return
+    advice = (
+        "Subtract each column's mean and divide by its standard deviation, or divide all by one "
+        "number (pixels: 255) where the columns are alike; what you predict needs the same"
+    )
+    if largest < SMALLEST_SCALE:
+        warn(
+            f"X is not scaled: the largest of its values is {largest:.3g}, where layers start with "
+            f"weights for values around 1, so that they pass on next to nothing. {advice}",
+            DataWarning,
+        )
+        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, deviation = x.mean(axis=0), x.std(axis=0)
+        scale = np.hypot(mean, deviation)
+        large = int((scale > LARGEST_SCALE).sum())
+    if not large:
+        return
+    column = int(scale.argmax())
+    count = "" if large == 1 else f", and {large - 1} of the other {x.shape[1] - 1} are like it"
+    warn(
+        f"X is not scaled: column {column} has mean {mean[column]:.3g} and standard deviation "
+        f"{deviation[column]:.3g}{count}, where layers start with weights for mean 0 and "
+        f"deviation 1. {advice}",
+        DataWarning,
+    )
+
+
+def _check_targets(network: Network, y: NDArray[Any]) -> None:
+    activation, loss = network.layers[-1].activation, network.loss
+    if activation not in _RANGES:
+        return
+    low, high = _RANGES[activation]
+    # Other than min and max, these leave out NaN, which stands for a target that is not known.
+    least, largest = float(np.fmin.reduce(y, axis=None)), float(np.fmax.reduce(y, axis=None))
+    if least < low or largest > high:
+        share = float(((y < low) | (y > high)).mean())
+        above = "up" if high == math.inf else f"to {high:g}"
+        open_ended = "softplus" if loss == "poisson" else "linear"
+        warn(
+            f"{100 * share:.3g} % of the targets are out of reach: {activation} outputs go from "
+            f"{low:.4g} {above}, y goes from {least:.4g} to {largest:.4g}. Give the output layer "
+            f"the activation {open_ended!r}, or scale y into that range",
+            DataWarning,
+        )
+    elif activation in _CROSSENTROPY and loss in _REGRESSIONS and (least, largest) == (0, 1):
+        if not ((y == 0) | (y == 1)).all():
+            return
+        warn(
+            f"all {y.size} targets are 0 or 1, and the loss is {loss!r} on a {activation} output: "
+            "an answer that is sure and wrong, say 0.99 instead of 0, gets a hundredth of the "
+            f"gradient that loss={_CROSSENTROPY[activation]!r} gives it, the default for "
+            f"{activation}",
+            DataWarning,
+        )
+
+
+# ------------------------------------------------------------------ while it runs
+
+
+class LayerAdvisor:
+    """Warns of layers that do not learn, by what `pycnn._diagnosis` has measured; once of each."""
+
+    def __init__(self) -> None:
+        self.told: set[str] = set()
+
+    def look(self, network: Network, epoch: int, values: Mapping[str, float]) -> None:
+        """Look at an epoch's values; epoch 0 is before the training."""
+        when = f"after epoch {epoch}" if epoch else "before the first epoch"
+        self._look_at_units(network, when, values)
+        self._look_at_gradients(network, when, values)
+
+    def _tell(self, kind: str, message: str) -> None:
+        if kind not in self.told:
+            self.told.add(kind)
+            warn(message, LayerWarning)
+
+    def _look_at_units(self, network: Network, when: str, values: Mapping[str, float]) -> None:
+        for number, layer in enumerate(network.layers, start=1):
+            dead = values.get(f"dead_share_{number}", 0.0)
+            if dead >= MANY_DEAD:
+                self._tell(
+                    "dead",
+                    f"{round(dead * layer.units)} of the {layer.units} units of layer {number} are "
+                    f"dead {when}: they give 0 for every sample looked at, so no gradient reaches "
+                    "their weights. A smaller learning rate, scaled inputs or leaky_relu may keep "
+                    "them alive",
+                )
+            saturated = values.get(f"saturated_share_{number}", 0.0)
+            if saturated >= MANY_SATURATED and number < len(network.layers):
+                self._tell(
+                    "saturated",
+                    f"{100 * saturated:.3g} % of the activations of layer {number} are saturated "
+                    f"{when}: there the slope of {layer.activation} is below a hundredth of its "
+                    "greatest, and hardly any gradient passes. Scaled inputs, smaller initial "
+                    "weights (glorot_uniform) or a smaller learning rate may help",
+                )
+
+    def _look_at_gradients(self, network: Network, when: str, values: Mapping[str, float]) -> None:
+        norms = {}
+        for number in range(1, len(network.layers) + 1):
+            norm = values.get(f"gradient_norm_{number}")
+            if norm is not None:
+                norms[number] = norm
+        if not norms:
+            return
+        most = max(norms, key=norms.__getitem__)
+        least = min(norms, key=norms.__getitem__)
+        weights = float(np.linalg.norm(network.layers[most - 1].W))
+        if not norms[most] <= EXPLODED * weights and weights:
+            self._tell(
+                "exploded",
+                f"gradients explode: that of layer {most} has norm {norms[most]:.3g} {when}, its "
+                f"weights have {weights:.3g}. Scaled inputs and targets, smaller initial weights "
+                "(he_normal, glorot_uniform) or the optimizer's clip_norm may help",
+            )
+        elif norms[least] == 0 and "dead" in self.told:
+            pass  # which is why
+        elif least < most and norms[least] < VANISHED * norms[most]:
+            self._tell(
+                "vanished",
+                f"gradients vanish: that of layer {least} has norm {norms[least]:.3g} {when}, that "
+                f"of layer {most} {norms[most]:.3g}, so the lower layers hardly learn. relu, "
+                "initial weights that suit the activation (he_normal, glorot_uniform), "
+                "normalization or fewer layers may help",
+            )

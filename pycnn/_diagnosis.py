@@ -1,0 +1,86 @@
+"""What `Network.fit` measures with ``diagnose=True``: gradients and activations, layer by layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pycnn import _advice, _random
+from pycnn.callbacks import Callback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from pycnn.backend.interface import Array, Data
+    from pycnn.network import Network
+
+# Rows that are looked at: enough for shares of a percent, few enough to cost less than an epoch.
+ROWS = 256
+# The slopes f'(z) of activations that saturate, from a = f(z), relative to the greatest.
+_SLOPES: dict[str, Callable[[Array], Array]] = {
+    "sigmoid": lambda a: 4 * a * (1 - a),
+    "tanh": lambda a: 1 - a * a,
+    "softsign": lambda a: (1 - np.abs(a)) ** 2,
+    "hard_sigmoid": lambda a: np.where((a > 0) & (a < 1), 1.0, 0.0),
+    "hard_tanh": lambda a: np.where(np.abs(a) < 1, 1.0, 0.0),
+}
+# A slope below this counts as saturated: for tanh where |a| > 0.995, |z| > 3.
+SATURATED = 0.01
+
+
+def sample_rows(rows: int, seed: int) -> NDArray[np.intp]:
+    """Return the rows to look at, in order: one from each of `ROWS` equal parts, by the seed."""
+    if rows <= ROWS:
+        return np.arange(rows)
+    edges = np.arange(ROWS + 1) * rows // ROWS
+    place = _random.uniform(_random.generator(seed, _random.DIAGNOSING), ROWS)
+    return edges[:-1] + (place * np.diff(edges)).astype(np.intp)
+
+
+@np.errstate(all="ignore")
+def measure(network: Network, data: Data) -> dict[str, float]:
+    """Return what there is to know of each layer; the keys end with its number."""
+    trace = network._trace(data)
+    values = {}
+    for number, layer in enumerate(network.layers, start=1):
+        a, dW, db = trace.A[number], trace.dW[number], trace.db[number]
+        if dW is not None and db is not None:
+            values[f"gradient_norm_{number}"] = float(np.sqrt((dW * dW).sum() + (db * db).sum()))
+        values[f"activation_mean_{number}"] = float(a.mean())
+        values[f"activation_std_{number}"] = float(a.std())
+        if layer.activation == "relu":
+            values[f"dead_share_{number}"] = float((a == 0).all(axis=1).mean())
+        elif layer.activation in _SLOPES:
+            slopes = _SLOPES[layer.activation](a)
+            values[f"saturated_share_{number}"] = float((slopes < SATURATED).mean())
+    return values
+
+
+class Diagnosis(Callback):
+    """Adds to the history what the layers do at the end of each epoch, and warns where that is bad.
+
+    Parameters
+    ----------
+    data : Data
+        What is trained on; `ROWS` of its rows are looked at, always the same.
+    seed : int
+    """
+
+    def __init__(self, data: Data, seed: int) -> None:
+        self.sample = data if data.rows <= ROWS else data.take(sample_rows(data.rows, seed))
+        self.advisor = _advice.LayerAdvisor()
+
+    def on_train_begin(self, network: Network) -> None:
+        """Warn of a start from which training may not come to the end of an epoch."""
+        self.advisor.look(network, 0, measure(network, self.sample))
+
+    def on_epoch_end(self, network: Network, epoch: int, logs: dict[str, float]) -> None:
+        """Measure, for the history and for the callbacks that follow."""
+        assert network.history is not None
+        values = measure(network, self.sample)
+        network.history.add(values)
+        logs |= values
+        self.advisor.look(network, epoch, values)

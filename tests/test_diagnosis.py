@@ -1,0 +1,225 @@
+"""What fit measures with diagnose=True."""
+
+import numpy as np
+import pytest
+
+import pycnn
+from pycnn import (
+    LBFGS,
+    SGD,
+    BatchNorm,
+    Dense,
+    Dropout,
+    History,
+    LayerNorm,
+    Network,
+    _diagnosis,
+)
+from pycnn.exceptions import DataTypeError, LayerWarning
+
+RNG = np.random.default_rng(8)
+X = RNG.normal(size=(60, 4))
+Y = RNG.integers(0, 3, size=60)
+LAYERS = [Dense(7, "relu"), Dense(6, "tanh"), Dense(5, "elu"), Dense(3, "softmax")]
+
+
+def network(backend="auto", layers=LAYERS):
+    return Network(4, layers, seed=2, backend=backend)
+
+
+def test_each_layer_is_measured_each_epoch(backend):
+    net, seen = network(backend), []
+    history = net.fit(
+        X, Y, epochs=3, diagnose=True, callbacks=[lambda *call: seen.append(dict(call[2]))]
+    )
+    keys = {"loss", "accuracy", "dead_share_1", "saturated_share_2"}
+    for layer in (1, 2, 3, 4):
+        keys |= {f"{kind}_{layer}" for kind in ("gradient_norm", "activation_mean")}
+        keys.add(f"activation_std_{layer}")
+    assert set(history) == keys
+    assert all(len(values) == 3 for values in history.values())
+    assert seen == [{key: values[i] for key, values in history.items()} for i in range(3)]
+
+
+def test_the_values_are_those_of_the_trace(backend):
+    net = network(backend)
+    history = net.fit(X, Y, epochs=2, diagnose=True)
+    trace = net.trace(X, Y)
+    for layer in (1, 2, 3, 4):
+        dW, db, A = trace.dW[layer], trace.db[layer], trace.A[layer]
+        norm = np.sqrt((dW**2).sum() + (db**2).sum())
+        assert history[f"gradient_norm_{layer}"][-1] == pytest.approx(norm, rel=1e-12)
+        assert history[f"activation_mean_{layer}"][-1] == pytest.approx(A.mean(), rel=1e-12)
+        assert history[f"activation_std_{layer}"][-1] == pytest.approx(A.std(), rel=1e-12)
+    assert history["dead_share_1"][-1] == np.mean((trace.A[1] == 0).all(axis=1))
+    assert history["saturated_share_2"][-1] == np.mean(1 - trace.A[2] ** 2 < 0.01)
+
+
+def test_it_does_not_change_the_training(backend):
+    plain, diagnosed = network(backend), network(backend)
+    plain.fit(X, Y, epochs=5)
+    diagnosed.fit(X, Y, epochs=5, diagnose=True)
+    assert plain.parameters.tobytes() == diagnosed.parameters.tobytes()
+    assert plain.history["loss"] == diagnosed.history["loss"]
+
+
+def test_sample_weights_count_in_the_gradient(backend):
+    weight = (np.arange(60) < 20).astype(float)
+    net = network(backend)
+    history = net.fit(X, Y, epochs=1, sample_weight=weight, diagnose=True)
+    trace = net.trace(X[:20], Y[:20])
+    norm = np.sqrt((trace.dW[1] ** 2).sum() + (trace.db[1] ** 2).sum())
+    assert history["gradient_norm_1"][0] == pytest.approx(norm, rel=1e-12)
+
+
+def test_dead_and_saturated_units_are_counted(backend):
+    net = network(backend, [Dense(4, "relu"), Dense(4, "sigmoid"), Dense(3, "softmax")])
+    net.layers[0].b[:] = [-1e3, 0, -1e3, 0]
+    net.layers[1].b[:] = [1e3, 0, 0, 0]
+    with pytest.warns(LayerWarning, match="2 of the 4 units of layer 1"):
+        history = net.fit(X, Y, epochs=1, optimizer=SGD(1e-9), diagnose=True)
+    assert history["dead_share_1"] == [0.5]
+    assert history["saturated_share_2"] == [0.25]
+
+
+@pytest.mark.parametrize(
+    ("activation", "values"),
+    [
+        ("sigmoid", [0.0, 0.002, 0.003, 0.5, 0.997, 0.998]),
+        ("tanh", [-1, -0.996, -0.99, 0.0, 0.99, 0.996]),
+        ("softsign", [-0.95, -0.91, -0.89, 0.0, 0.5, 0.99]),
+        ("hard_sigmoid", [0.0, 0.0, 1e-9, 0.5, 0.9, 1.0]),
+        ("hard_tanh", [-1.0, -1.0, -0.99, 0.0, 0.99, 1.0]),
+    ],
+)
+def test_saturated_is_a_slope_below_a_hundredth(activation, values):
+    slopes = _diagnosis._SLOPES[activation](np.array(values))
+    assert (slopes < _diagnosis.SATURATED).tolist() == [True, True, False, False, False, True]
+
+
+@pytest.mark.parametrize("rows", [1, 255, 256, 257, 300, 512, 10_000, 10**9])
+def test_the_rows_looked_at_are_seeded_different_and_spread(rows):
+    index = _diagnosis.sample_rows(rows, 3)
+    assert len(index) == min(rows, 256)
+    assert (np.diff(index) > 0).all()
+    assert index[0] >= 0
+    assert index[-1] < rows
+    assert (index == _diagnosis.sample_rows(rows, 3)).all()
+    if rows > 10_000:
+        assert (index != _diagnosis.sample_rows(rows, 4)).any()
+        assert np.diff(index).max() <= 2 * rows / 256
+
+
+def test_layers_without_weights_have_no_gradient(backend):
+    layers = [Dense(6), BatchNorm("relu"), Dropout(0.3), LayerNorm("tanh"), Dense(3, "softmax")]
+    net = network(backend, layers)
+    history = net.fit(X, Y, epochs=2, diagnose=True)
+    gradients = {key for key in history if key.startswith("gradient_norm")}
+    assert gradients == {"gradient_norm_1", "gradient_norm_5"}
+    assert {"dead_share_2", "saturated_share_4", "activation_std_3"} <= set(history)
+    trace = net.trace(X, Y)
+    assert history["activation_mean_4"][-1] == pytest.approx(trace.A[4].mean(), rel=1e-12)
+
+
+def test_a_diagnosed_training_is_resumed(backend, tmp_path):
+    def stop(network, epoch, logs):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    whole, net = network(backend), network(backend)
+    whole.fit(X, Y, epochs=4, diagnose=True, callbacks=[lambda *_: None])
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(X, Y, epochs=4, diagnose=True, callbacks=[stop])
+    net.save(tmp_path / "net", training_state=True)
+    other = pycnn.load(tmp_path / "net", backend=backend)
+    history = other.fit(X, Y, epochs=4, diagnose=True, callbacks=[lambda *_: None], resume=True)
+    assert dict(history) == dict(whole.history)
+
+
+def test_large_data_are_sampled():
+    inputs = RNG.normal(size=(1000, 4))
+    targets = inputs[:, 0] > 0
+    net = Network(4, [Dense(5, "tanh"), Dense(1, "sigmoid")], seed=11)
+    history = net.fit(inputs, targets, epochs=2, diagnose=True)
+    rows = _diagnosis.sample_rows(1000, 11)
+    trace = net.trace(inputs[rows], targets[rows])
+    assert history["activation_mean_1"][-1] == pytest.approx(trace.A[1].mean(), rel=1e-12)
+
+
+def test_early_stopping_may_watch_it():
+    stop = pycnn.callbacks.EarlyStopping("gradient_norm_1", patience=1, min_delta=1e6, mode="min")
+    history = network().fit(X, Y, epochs=50, diagnose=True, callbacks=[stop])
+    assert history.epochs == 2
+
+
+def test_it_goes_with_lbfgs_and_validation(backend):
+    net = network(backend)
+    history = net.fit(
+        X,
+        Y,
+        epochs=4,
+        batch_size=None,
+        optimizer=LBFGS(),
+        validation_split=0.2,
+        diagnose=True,
+    )
+    assert len(history["gradient_norm_4"]) == len(history["val_loss"]) == 4
+
+
+def test_a_wrong_diagnose_is_named():
+    with pytest.raises(DataTypeError, match="diagnose"):
+        network().fit(X, Y, diagnose="yes")
+
+
+def test_epochs_that_were_not_measured_are_nan():
+    history = History()
+    for loss in (3.0, 2.0, 1.0):
+        history.append({"loss": loss})
+    history.add({"norm": 5.0})
+    np.testing.assert_array_equal(history["norm"], [np.nan, np.nan, 5.0])
+    history.append({"loss": 0.5})
+    history.add({"norm": 4.0})
+    history.add({"norm": 4.5})  # once more
+    np.testing.assert_array_equal(history["norm"], [np.nan, np.nan, 5.0, 4.5])
+
+
+# ------------------------------------------------------------------ pictures
+
+
+def test_the_picture_has_a_panel_for_each_measure(tmp_path):
+    pytest.importorskip("matplotlib")
+    history = network().fit(X, Y, epochs=4, diagnose=True)
+    figure = history.plot(tmp_path / "layers.png")
+    assert [axes.get_ylabel() for axes in figure.axes] == [
+        "loss",
+        "accuracy",
+        "gradient norm",
+        "mean activation",
+        "deviation of activations",
+        "share dead (relu) or saturated",
+    ]
+    assert [len(axes.lines) for axes in figure.axes] == [1, 1, 4, 4, 4, 2]
+    assert list(figure.axes[2].lines[1].get_ydata()) == history["gradient_norm_2"]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [f"layer {i}" for i in (1, 2, 3, 4)]
+    assert (tmp_path / "layers.png").stat().st_size > 10_000
+
+
+def test_a_deep_network_has_a_legend_of_some_layers_and_a_logarithmic_axis():
+    pytest.importorskip("matplotlib")
+    deep = Network(4, [Dense(5, "sigmoid")] * 19 + [Dense(3, "softmax")], seed=0)
+    with pytest.warns(LayerWarning, match="gradients vanish"):
+        figure = deep.fit(X, Y, epochs=2, diagnose=True).plot()
+    assert figure.axes[2].get_yscale() == "log"
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names[0] == "layer 1"
+    assert names[-1] == "layer 20"
+    assert len(names) <= 9
+
+
+def test_a_picture_without_a_score_or_with_one_epoch(tmp_path):
+    pytest.importorskip("matplotlib")
+    net = Network(4, [Dense(5, "elu"), Dense(1)], seed=0)
+    figure = net.fit(X, X[:, 0], epochs=1, diagnose=True).plot(tmp_path / "one.png")
+    assert len(figure.axes) == 4  # nothing that could be dead or saturated
+    assert figure.axes[1].get_yscale() == "linear"
