@@ -191,7 +191,7 @@ def _iterate(
     logs = training.run_epoch()
     _record(network, history, dict(logs), validation)
     bar.show(history, 0.0)
-    keeper.pending = len(keeper.callbacks)
+    keeper.pending = list(keeper.callbacks)
     del logs["gradient_norm"]
     for callback in keeper.callbacks:
         group = logs | {"batch": 1, "batches": 1}
