@@ -256,7 +256,8 @@ def exactly(mp, function, t):
     if function == "elu":
         return max(t, 0) + power
     if function == "selu":  # with the core's constants, which are doubles
-        return mp.mpf(1.0507009873554804934) * t if t >= 0 else mp.mpf(1.7580993408473768599) * power
+        scale, below = mp.mpf(1.0507009873554804934), mp.mpf(1.7580993408473768599)
+        return scale * t if t >= 0 else below * power
     if function == "softplus":
         return max(t, 0) + mp.log1p(mp.exp(-abs(t)))
     if function == "silu":
