@@ -92,9 +92,7 @@ def check_fit(network: Network, data: Data, batch_size: int | None) -> None:
 
 
 def _check_inputs(data: Data) -> None:
-    x = data.x
-    if data.rows > ROWS:
-        x = x[:: data.rows // ROWS]
+    x = data.x[:: max(1, data.rows // ROWS)]
     largest = max(float(x.max()), -float(x.min()))
     if SMALLEST_SCALE <= largest <= LARGEST_SCALE or largest == 0:
         return

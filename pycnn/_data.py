@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pycnn import _random, losses
+from pycnn._names import check_choice
 from pycnn.exceptions import DataError, DataTypeError, LabelError, ShapeError
 
 if TYPE_CHECKING:
@@ -111,6 +112,30 @@ def as_weights(value: Any, name: str, rows: int) -> Array | None:
 
 
 # ------------------------------------------------------------------ targets and class labels
+
+MISSING = ("error", "mask")
+
+
+def check_missing(value: Any) -> bool:
+    """Tell whether NaN targets are such that have not been observed."""
+    return check_choice(value, MISSING, "missing_targets") == "mask"
+
+
+def encode_with_gaps(value: Any, name: str, *, rows: int, loss: str, **rest: Any) -> Targets:
+    """As `encode_targets`, for numbers of which some are NaN: not observed."""
+    fill = {"numbers": 0.0, "counts": 0.0, "binary": 0.0, "signs": 1.0}.get(losses.targets(loss))
+    if fill is None or loss == "custom":
+        raise DataError(
+            f"missing_targets='mask' wants a loss that is a sum over the outputs, such as mse; "
+            f"with {loss} a target is all of a row"
+        )
+    numbers = as_numbers(value, name)
+    gaps = np.isnan(numbers)
+    filled = np.where(gaps, fill, numbers)
+    targets = encode_targets(filled, name, rows=rows, loss=loss, **rest)
+    y = targets.y.astype(np.float64)
+    y[gaps.reshape(y.shape)] = np.nan
+    return Targets(y, targets.classes)
 
 
 class Targets(NamedTuple):

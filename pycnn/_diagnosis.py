@@ -70,7 +70,8 @@ class Diagnosis(Callback):
     """
 
     def __init__(self, data: Data, seed: int) -> None:
-        self.sample = data if data.rows <= ROWS else data.take(sample_rows(data.rows, seed))
+        few = data.rows <= ROWS
+        self.sample = data.take(slice(None) if few else sample_rows(data.rows, seed))
         self.advisor = _advice.LayerAdvisor()
 
     def on_train_begin(self, network: Network) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -370,8 +370,16 @@ class Training:
         return logs | {"gradient_norm": minimizer.gradient_norm()}
 
 
-def check(network: Network, rows: int, batch_size: int | None, callbacks: list[Callback]) -> None:
+def check(
+    network: Network, data: Any, batch_size: int | None, callbacks: list[Callback], augment: Any
+) -> None:
     """Raise `DataError` where `Network.fit` cannot do what it is asked with an `LBFGS`."""
+    if augment or not isinstance(getattr(data, "x", None), np.ndarray):
+        raise DataError(
+            "LBFGS wants X as one array that fits into memory, and no augment: its steps need the "
+            "loss of all samples again and again"
+        )
+    rows = data.rows
     if batch_size is not None and batch_size < rows:
         raise DataError(
             f"batch_size must be None with LBFGS, whose every step takes all {rows} samples; "

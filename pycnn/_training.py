@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycnn import _lbfgs, _random, _state, losses
+from pycnn._sources import UNKNOWN, Batches, Feed
 from pycnn.backend.interface import NotFiniteError, Totals, TrainingState
 from pycnn.exceptions import DataError, DivergedError
 from pycnn.history import History
@@ -21,6 +22,7 @@ from pycnn.optimizers import LBFGS
 from pycnn.schedules import Constant
 
 if TYPE_CHECKING:
+    from pycnn._sources import Augment
     from pycnn.backend.interface import Array, Data
     from pycnn.callbacks import Callback
     from pycnn.network import Network
@@ -47,7 +49,7 @@ class _Pace:
 
 def run(
     network: Network,
-    data: Data,
+    data: Data | Batches,
     *,
     epochs: int,
     batch_size: int,
@@ -56,6 +58,7 @@ def run(
     validation: Data | None,
     callbacks: list[Callback],
     progress: bool,
+    augment: list[Augment],
     resume: _state.Training | None,
 ) -> None:
     """Train until there are `epochs` epochs in ``network.history``, a new one or `resume`'s.
@@ -66,8 +69,10 @@ def run(
         If `resume` is not a state of such a training; nothing has changed then.
     """
     pace = _Pace()
+    feed = Feed(network, data, augment)
     optimization: _Optimization | _lbfgs.Training
     if isinstance(optimizer, LBFGS):
+        assert not isinstance(data, Batches)
         optimization = _lbfgs.Training(network, data, optimizer)
     else:
         optimization = _Optimization(network, optimizer, data.rows, batch_size, epochs)
@@ -86,6 +91,7 @@ def run(
         keeper.check(resume)
     # Epochs between which there is nothing to do go to the backend together.
     alone = bool(callbacks) or validation is not None
+    alone = alone or not feed.is_whole
     block = 1 if alone else max(1, ORDER_ENTRIES // data.rows)
     network._keeper = keeper
     try:
@@ -110,7 +116,7 @@ def run(
                 count = min(block, epochs - history.epochs)
                 order = _order(network, count, data.rows) if shuffle else None
                 state = optimization.next_state(count, order)
-                if _Block(network, data, state, optimization, pace, validation, bar, keeper).run():
+                if _Block(network, feed, state, optimization, pace, validation, bar, keeper).run():
                     keeper.end_epoch(_last(history))
             keeper.keep()
             network._keeper = None  # what they do at the end is not a part of the training
@@ -147,7 +153,8 @@ def run_one(
     done = 0
     try:
         bar = _Bar(1, False)
-        block = _Block(network, data, state, optimization, _Pace(), None, bar, None, history)
+        feed = Feed(network, data, [])
+        block = _Block(network, feed, state, optimization, _Pace(), None, bar, None, history)
         block.first_epoch = before.epoch + 1  # of all calls, also those without a history
         block.run()
         done = 1
@@ -222,6 +229,11 @@ class _Optimization:
         self.network = network
         self.batch_size = batch_size
         self.schedule = optimizer.schedule()
+        if rows == UNKNOWN and not isinstance(self.schedule, Constant):
+            raise DataError(
+                "X must have a length, the number of its mini-batches, for learning rates that "
+                "change: give a list, or an object with __len__"
+            )
         self.spec = optimizer.spec()
         self.steps_per_epoch = -(-rows // batch_size)
         self.total_steps = self.steps_per_epoch * epochs
@@ -273,15 +285,13 @@ class _Optimization:
         rates = self.schedule.rates(steps, self.steps_per_epoch, self.total_steps)
         return np.ascontiguousarray(rates * self.factor, dtype=np.float64)
 
-    def train(self, state: TrainingState, data: Data, theta: Array, steps: int) -> int:
+    def train(self, state: TrainingState, feed: Feed, theta: Array, steps: int) -> int:
         """Do some steps of a block in the backend."""
-        network = self.network
         if not isinstance(self.schedule, Constant):
             left = state.epochs * self.steps_per_epoch - state.steps
             state.learning_rates = self.rates(self.step + state.steps, min(steps, left))
             state.learning_rate = float(state.learning_rates[0])
-        done: int = network._backend.train(network._plan, theta, data, state, steps)
-        return done
+        return feed.train(theta, state, steps)
 
     def finish(self, state: TrainingState) -> None:
         """Take over what a block has left behind."""
@@ -295,7 +305,7 @@ class _Block:
     def __init__(
         self,
         network: Network,
-        data: Data,
+        feed: Feed,
         state: TrainingState,
         optimization: _Optimization,
         pace: _Pace,
@@ -304,7 +314,8 @@ class _Block:
         keeper: _state.Keeper | None,
         history: History | None = None,
     ) -> None:
-        self.network, self.data, self.state = network, data, state
+        self.network, self.feed, self.state = network, feed, state
+        feed.first_epoch = network.epochs_trained
         self.optimization = optimization
         self.pace, self.validation, self.bar, self.keeper = pace, validation, bar, keeper
         self.theta: Array = network._theta
@@ -344,7 +355,7 @@ class _Block:
         return state.epoch == state.epochs
 
     def train(self, steps: int) -> int:
-        return self.optimization.train(self.state, self.data, self.theta, steps)
+        return self.optimization.train(self.state, self.feed, self.theta, steps)
 
     def ends_group(self) -> bool:
         """Tell the callbacks where a group of mini-batches ends; whether one ends the training."""
@@ -354,8 +365,9 @@ class _Block:
         finished = state.epoch == state.epochs  # with callbacks, a block is one epoch
         if finished:
             keeper.pending = list(keeper.callbacks)
-        steps = self.optimization.steps_per_epoch
-        logs = self.logs(0) | {"batch": state.steps, "batches": steps}
+        logs = self.logs(0) | {"batch": state.steps}
+        if self.feed.rows != UNKNOWN:
+            logs["batches"] = self.optimization.steps_per_epoch
         stopped = self.network.stop_training
         for callback in keeper.callbacks:
             callback.on_batch_group_end(self.network, self.first_epoch, dict(logs))
@@ -382,7 +394,7 @@ class _Block:
                 logs["gradient_norm"] = float(state.norms[self.recorded]) / steps
             _record(network, self.history, logs, self.validation)
             self.recorded += 1
-        self.bar.show(self.history, state.position / self.data.rows)
+        self.bar.show(self.history, state.position / self.feed.rows)
 
     def diverged(self, _time: float, theta: Array, state: tuple[Any, ...]) -> None:
         """Put the last finite parameters in place and raise `DivergedError`."""
@@ -391,7 +403,8 @@ class _Block:
             what = "the parameters overflowed"
             self.theta[:] = theta
             self.state.restore(state)
-            self.replay()
+            if self.feed.can_go_back:
+                self.replay()
         self.record()
         number = self.first_epoch + self.state.epoch
         batch = self.state.position // self.state.batch_size + 1

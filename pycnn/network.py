@@ -23,6 +23,8 @@ from pycnn import (
     optimizers,
 )
 from pycnn._checks import check_bool, check_real
+from pycnn._data import check_missing
+from pycnn._sources import Batches, Rows, as_rows, check_augment, is_batches, pieces_of, select
 from pycnn._state import Training
 from pycnn.backend.interface import Data, LayerSpec, Totals
 from pycnn.callbacks import as_callbacks
@@ -311,13 +313,13 @@ class Network:
 
     # -------------------------------------------------------------- using it
 
-    def predict(self, X: ArrayLike) -> Array:
+    def predict(self, X: Any) -> Array:
         """Return the network's output for each sample.
 
         Parameters
         ----------
         X : array-like of shape (m, n_0)
-            A row a sample; any real dtype, any strides.
+            A row a sample; any real dtype, any strides; also a memory map or a sparse matrix.
 
         Returns
         -------
@@ -333,10 +335,14 @@ class Network:
             row = self._predict_row(X)
             if row is not None:
                 return row
-        x = self._matrix(X, "X")
+        x = self._rows(X, "X")
         out = np.empty((len(x), self.outputs))
-        self._backend.predict(self._plan, self._theta, x, out)
+        self._predict_into(out, x)
         return out
+
+    def _predict_into(self, out: Array, x: Array | Rows) -> None:
+        for part, piece in x.pieces() if isinstance(x, Rows) else [(slice(None), x)]:
+            self._backend.predict(self._plan, self._theta, piece, out[part])
 
     def _predict_row(self, x: Array) -> Array | None:
         """Predict one row, in a workspace that is kept for the next one.
@@ -440,15 +446,23 @@ class Network:
         return index if self.classes is None else self.classes[index]
 
     def evaluate(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        missing_targets: str = "error",
     ) -> dict[str, float]:
         """Return the mean loss and a score.
 
         Parameters
         ----------
         X : array-like of shape (m, n_0)
+            Also a memory map or a sparse matrix, as for `fit`.
         y : array-like of shape (m,) or (m, n_L)
         sample_weight : array-like of shape (m,), optional
+        missing_targets : {"error", "mask"}, default "error"
+            What a NaN in `y` is, as for `fit`.
 
         Returns
         -------
@@ -462,11 +476,19 @@ class Network:
         ShapeError, DataTypeError, DataError, LabelError
             If an argument is not valid.
         """
-        data, _ = self._prepare(X, y, sample_weight)
+        missing = check_missing(missing_targets)
+        data, _ = self._prepare(X, y, sample_weight, lazy=True, missing=missing)
         return self._score(data)
 
+    def _totals(self, data: Data) -> Totals:
+        if not isinstance(data.x, Rows):
+            totals: Totals = self._backend.evaluate(self._plan, self._theta, data)
+            return totals
+        sums = [self._backend.evaluate(self._plan, self._theta, piece) for piece in pieces_of(data)]
+        return Totals(*map(sum, zip(*sums, strict=True)))
+
     def _score(self, data: Data) -> dict[str, float]:
-        totals: Totals = self._backend.evaluate(self._plan, self._theta, data)
+        totals = self._totals(data)
         if losses.is_classification(self.loss):
             return {"loss": totals.mean_loss(), "accuracy": totals.accuracy()}
         scores = {"loss": totals.mean_loss()}
@@ -480,10 +502,11 @@ class Network:
             penalty = self._backend.penalty(self._plan, self._theta) * totals.weight
             return 2 * (totals.loss - penalty)
         a = np.empty((data.rows, self.outputs))
-        self._backend.predict(self._plan, self._theta, data.x, a)
+        self._predict_into(a, data.x)
+        y = data.y.reshape(a.shape)
         w = np.ones(data.rows) if data.weight is None else data.weight
         with np.errstate(over="ignore", invalid="ignore"):
-            return float(w @ ((a - data.y.reshape(a.shape)) ** 2).sum(axis=1))
+            return float(w @ np.where(np.isnan(y), 0.0, (a - y) ** 2).sum(axis=1))
 
     def gradients(
         self,
@@ -583,8 +606,8 @@ class Network:
 
     def fit(
         self,
-        X: ArrayLike,
-        y: ArrayLike,
+        X: Any,
+        y: Any = None,
         *,
         epochs: int = 10,
         batch_size: int | None = 32,
@@ -598,17 +621,24 @@ class Network:
         progress: bool | None = None,
         resume: bool = False,
         diagnose: bool = False,
+        augment: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None,
+        missing_targets: str = "error",
     ) -> History:
         """Train by mini-batch gradient descent, on from where the parameters stand.
 
         Parameters
         ----------
-        X : array-like of shape (m, n_0)
-            A row a sample; any real dtype, any strides.
+        X : array-like of shape (m, n_0), or iterable of mini-batches
+            A row a sample; any real dtype, any strides. A large array of another dtype than
+            float64, a memory map (`numpy.memmap`) or a sparse matrix of SciPy's is read a few
+            megabytes at a time, in the shuffled order, and never copied as a whole. An iterable yields ``(x, y)``
+            or ``(x, y, sample_weight)``, each a mini-batch in its own order, and is gone through
+            anew in each epoch; a function that returns an iterator will do as well. Integer labels
+            are best then: other labels must all occur in the first mini-batch.
         y : array-like of shape (m,) or (m, n_L)
-            Targets. For softmax: labels of any dtype (their sorted values become `classes`;
-            integers 0 ... n_L - 1 stand for themselves) or one-hot rows. For one sigmoid unit:
-            labels of two classes, or values in [0, 1]. For the hinge loss: labels of two classes,
+            Not for an iterable. Targets. For softmax: labels of any dtype (their sorted values
+            become `classes`; integers 0 ... n_L - 1 stand for themselves) or one-hot rows. For one
+            sigmoid unit: labels of two classes, or values in [0, 1]. For the hinge loss: labels of two classes,
             or -1 and 1. For the poisson loss: numbers >= 0.
         epochs : int, default 10
             Passes over the data.
@@ -640,6 +670,15 @@ class Network:
             up to a second's work is done again. All arguments must be the same as before, but
             `epochs` may be another number where the learning rates do not depend on it, and
             callbacks that only watch may come and go.
+        augment : callable or list of callables, optional
+            ``augment(x, y, rng) -> (x, y)`` changes each mini-batch before it is trained on, such
+            as those in `pycnn.augmentation`; `x` (b, n_0) and `y` (b, n_L), one-hot for classes,
+            are copies, and `rng` a `numpy.random.Generator` that follows from the network's seed,
+            the epoch and the mini-batch.
+        missing_targets : {"error", "mask"}, default "error"
+            What a NaN in `y` is: a mistake, or a target that has not been observed. The latter adds
+            nothing to the loss, whose mean is over all samples as before. For losses that are sums
+            over the outputs: mse, mae, huber, quantile, poisson, hinge, binary_crossentropy.
         diagnose : bool, default False
             Whether to measure each layer's gradient and activations after each epoch, on at most
             256 of the rows; see `History`. Layers that do not learn are warned of.
@@ -675,6 +714,8 @@ class Network:
         optimizer = optimizers.get(optimizer)
         hooks = as_callbacks(callbacks)
         progress = _training.wants_bar(progress)
+        augmenters = check_augment(augment)
+        missing = check_missing(missing_targets)
         diagnose = check_bool(diagnose, "diagnose")
         validation_split = _data.check_share(validation_split)
         if validation_data is not None and validation_split:
@@ -685,7 +726,29 @@ class Network:
                     "resume=True needs a training state: that of a fit that was interrupted, or of "
                     "a file that was saved with training_state=True"
                 )
-            data, targets = self._prepare(X, y, sample_weight, learn=True)
+            if is_batches(X, y):
+                given = (sample_weight, class_weight, validation_split or None, diagnose or None)
+                if any(value is not None for value in given):
+                    raise DataError(
+                        "sample_weight, class_weight, validation_split and diagnose want X and y "
+                        "as arrays, not as an iterable of mini-batches"
+                    )
+                return self._fit_batches(
+                    Batches(self, X, epochs),
+                    validation_data,
+                    missing,
+                    epochs=epochs,
+                    optimizer=optimizer,
+                    callbacks=hooks,
+                    progress=progress,
+                    augment=augmenters,
+                    resume=self._training if resume else None,
+                )
+            if y is None:
+                raise DataError("y must be given, except where X is an iterable of mini-batches")
+            data, targets = self._prepare(
+                X, y, sample_weight, learn=True, lazy=True, missing=missing
+            )
             by_class = _data.class_weights(class_weight, targets, self.loss, self.outputs)
             weighted = data
             if by_class is not None:
@@ -695,14 +758,14 @@ class Network:
                         weight = by_class * data.weight
                     weight = _data.as_weights(weight, "sample_weight * class_weight", data.rows)
                 weighted = data._replace(weight=weight)
-            validation = self._validation(validation_data, targets.classes)
+            validation = self._validation(validation_data, targets.classes, missing)
             if validation_split:
                 keep, held_out = _data.split_rows(data.rows, validation_split, self.seed)
-                weighted, validation = weighted.take(keep), data.take(held_out)
+                weighted, validation = select(weighted, keep), select(data, held_out)
             if not resume:
                 self._check_finite()
             if isinstance(optimizer, optimizers.LBFGS):
-                _lbfgs.check(self, weighted.rows, batch_size, hooks)
+                _lbfgs.check(self, weighted, batch_size, hooks, augmenters)
             _advice.check_fit(self, weighted, batch_size)
             if diagnose:
                 hooks = [_diagnosis.Diagnosis(weighted, self.seed), *hooks]
@@ -718,10 +781,27 @@ class Network:
                 validation=validation,
                 callbacks=hooks,
                 progress=progress,
+                augment=augmenters,
                 resume=self._training if resume else None,
             )
             assert self.history is not None
             return self.history
+
+    def _fit_batches(
+        self, batches: Batches, validation_data: Any, missing: bool, **settings: Any
+    ) -> History:
+        """Train on mini-batches of the user's, each of which counts as a row."""
+        if settings["resume"] is None:
+            self._check_finite()
+        if isinstance(settings["optimizer"], optimizers.LBFGS):
+            _lbfgs.check(self, batches, None, settings["callbacks"], None)
+        batches.missing = missing
+        batches.peek()  # learns the labels that the validation data are held to
+        validation = self._validation(validation_data, batches.classes, missing)
+        self.classes = batches.classes
+        _training.run(self, batches, batch_size=1, shuffle=False, validation=validation, **settings)
+        assert self.history is not None
+        return self.history
 
     def _check_batch(self, batch_size: int | None, rows: int) -> int:
         """Return how many samples a mini-batch has; None stands for all."""
@@ -851,7 +931,7 @@ class Network:
             known = self.classes
             if classes is not None:
                 known = _data.check_classes(classes, self.outputs, self.loss, known)
-            x = self._matrix(X, "X")
+            x = self._rows(X, "X")
             try:
                 targets = self._encode(y, "y", len(x), known, True)
             except LabelError as error:
@@ -881,20 +961,40 @@ class Network:
         except (PycnnError, TypeError):
             raise DataError("optimizer must be given: it has a schedule of your own") from None
 
-    def _matrix(self, X: Any, name: str) -> Array:
-        return _data.as_matrix(X, name, self.inputs, self._backend.find_not_finite)
+    def _rows(self, X: Any, name: str) -> Array | Rows:
+        """Return a checked table, unread where it would take much memory."""
+        return as_rows(X, name, self.inputs, self._backend.find_not_finite)
 
     def _prepare(
-        self, X: Any, y: Any, sample_weight: Any = None, *, learn: bool = False, prefix: str = ""
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        learn: bool = False,
+        lazy: bool = False,
+        missing: bool = False,
     ) -> tuple[Data, Targets]:
-        x = self._matrix(X, f"{prefix}X")
-        targets = self._encode(y, f"{prefix}y", len(x), self.classes, learn)
-        weight = _data.as_weights(sample_weight, f"{prefix}sample_weight", len(x))
+        x = self._rows(X, "X")
+        if isinstance(x, Rows) and not lazy:
+            x = x[:]
+        targets = self._encode(y, "y", len(x), self.classes, learn, missing)
+        weight = _data.as_weights(sample_weight, "sample_weight", len(x))
         return Data(x, targets.y, weight), targets
 
     def _encode(
-        self, y: Any, name: str, rows: int, classes: NDArray[Any] | None, learn: bool
+        self,
+        y: Any,
+        name: str,
+        rows: int,
+        classes: NDArray[Any] | None,
+        learn: bool,
+        missing: bool = False,
     ) -> Targets:
+        if missing:
+            return _data.encode_with_gaps(
+                y, name, rows=rows, units=self.outputs, loss=self.loss, classes=classes, learn=learn
+            )
         return _data.encode_targets(
             y,
             name,
@@ -905,7 +1005,9 @@ class Network:
             learn=learn,
         )
 
-    def _validation(self, validation_data: Any, classes: NDArray[Any] | None) -> Data | None:
+    def _validation(
+        self, validation_data: Any, classes: NDArray[Any] | None, missing: bool
+    ) -> Data | None:
         """Return the user's validation data, with labels held to the classes just learned."""
         if validation_data is None:
             return None
@@ -914,8 +1016,8 @@ class Network:
                 "validation_data must be (X, y) or (X, y, sample_weight), "
                 f"got {type(validation_data).__name__}"
             )
-        x = self._matrix(validation_data[0], "validation X")
-        targets = self._encode(validation_data[1], "validation y", len(x), classes, False)
+        x = self._rows(validation_data[0], "validation X")
+        targets = self._encode(validation_data[1], "validation y", len(x), classes, False, missing)
         weight = validation_data[2] if len(validation_data) == 3 else None
         weight = _data.as_weights(weight, "validation sample_weight", len(x))
         return Data(x, targets.y, weight)
@@ -1081,11 +1183,14 @@ def _check_layers(layers: Any) -> list[Layer]:
 def _r2(squared_error: float, data: Data) -> float:
     """Return 1 - sum w (y - a)^2 / sum w (y - mean)^2."""
     y = data.y.reshape(data.rows, -1)
-    w = np.ones(data.rows) if data.weight is None else data.weight
+    weight = np.ones(data.rows) if data.weight is None else data.weight
+    w = np.where(np.isnan(y), 0.0, weight[:, None])  # what has not been observed does not count
     if not w.any():
         return 0.0
+    y = np.where(np.isnan(y), 0.0, y)
     with np.errstate(over="ignore"):
-        variation = float(w @ ((y - np.average(y, axis=0, weights=w)) ** 2).sum(axis=1))
+        mean = (w * y).sum(axis=0) / np.maximum(w.sum(axis=0), np.finfo(np.float64).tiny)
+        variation = float((w * (y - mean) ** 2).sum())
     if variation == 0:
         return 1.0 if squared_error == 0 else 0.0
     return 1 - squared_error / variation

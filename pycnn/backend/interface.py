@@ -58,7 +58,7 @@ class OptimizerSpec(NamedTuple):
 class Data(NamedTuple):
     """Labelled samples: contiguous float64 (labels: intp), a row a sample."""
 
-    x: Array  # (rows, n_0)
+    x: Any  # (rows, n_0); above the backends also `pycnn._sources.Rows`
     y: Array | NDArray[np.intp]  # (rows, n_L), or (rows,) class indices
     weight: Array | None  # (rows,), or all are 1
 

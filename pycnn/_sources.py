@@ -1,0 +1,360 @@
+"""Where a training's samples come from, when they do not lie in memory as the core reads them.
+
+`Rows` are a table of another kind: of a smaller dtype, in a file, or sparse. `Batches` are
+mini-batches that the user makes. `train` hands either to a backend in pieces, a few megabytes of
+float64 at a time, with the same results, to the bit, as if all lay in memory.
+"""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+import operator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pycnn import _random
+from pycnn._data import as_matrix, as_numbers, as_weights, check_finite, find_not_finite
+from pycnn.backend.interface import Data, TrainingState
+from pycnn.exceptions import DataError, DataTypeError, ShapeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from pycnn.network import Network
+
+    Array = NDArray[np.float64]
+    # (x, y, rng) -> (x, y)
+    Augment = Callable[[Array, Array, np.random.Generator], tuple[Any, Any]]
+
+# A table that takes no more bytes than this as float64 is converted at once: that is faster.
+WHOLE = 64 << 20
+# Bytes of float64 that a piece has about; the core reads it from the third-level cache.
+PIECE = 8 << 20
+# Of an iterable whose length nobody knows.
+UNKNOWN = 1 << 40
+
+
+class Rows:
+    """A table whose rows become float64 when they are asked for."""
+
+    def __init__(self, values: Any, name: str, index: NDArray[np.intp] | None = None) -> None:
+        self.values, self.name = values, name
+        self.index = index  # of the rows that belong to it; None: all
+
+    def __len__(self) -> int:
+        return int(self.values.shape[0]) if self.index is None else len(self.index)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return len(self), int(self.values.shape[1])
+
+    @property
+    def ndim(self) -> int:
+        """Two."""
+        return 2
+
+    def select(self, index: NDArray[np.intp]) -> Rows:
+        """Return some of the rows, still unread."""
+        return Rows(self.values, self.name, index if self.index is None else self.index[index])
+
+    def __getitem__(self, index: Any) -> Array:
+        """Read rows; those of a file do not stay in memory."""
+        if self.index is not None:
+            index = self.index[index]
+        part = self.values[index]
+        if hasattr(part, "toarray"):  # sparse
+            part = part.toarray()
+        with np.errstate(over="ignore"):
+            block = np.array(part, dtype=np.float64, order="C")
+        _let_go(self.values)
+        if self.values.dtype.kind not in "biu":
+            place = find_not_finite(block)
+            if place != block.size:
+                row, column = divmod(place, block.shape[1])
+                number = np.arange(self.values.shape[0])[index][row]
+                what = "NaN" if np.isnan(block[row, column]) else "infinite"
+                raise DataError(
+                    f"{self.name} must be finite, but is {what} at row {number}, column {column}"
+                )
+        return block
+
+    def pieces(self) -> Iterator[tuple[slice, Array]]:
+        """Read all rows in order, a few megabytes at a time."""
+        step = max(1, PIECE // (8 * self.shape[1]))
+        for first in range(0, len(self), step):
+            part = slice(first, min(first + step, len(self)))
+            yield part, self[part]
+
+
+def _let_go(values: Any) -> None:
+    """Let the system take back the memory that holds what was read of a file."""
+    file = getattr(values, "_mmap", None)
+    shared = getattr(values, "mode", None) in ("r", "r+", "w+")  # in "c" changes would be lost
+    if isinstance(file, mmap.mmap) and shared and hasattr(mmap, "MADV_DONTNEED"):
+        file.madvise(mmap.MADV_DONTNEED)
+
+
+def as_rows(value: Any, name: str, columns: int, find: Any) -> Array | Rows:
+    """Return a table as the core reads it or, where that would take much memory, unread.
+
+    Raises
+    ------
+    ShapeError, DataTypeError, DataError
+        As `as_matrix`.
+    """
+    sparse = type(value).__module__.partition(".")[0] == "scipy" and hasattr(value, "tocsr")
+    if sparse:
+        value = value.tocsr()
+        if value.dtype.kind not in "biuf":
+            raise DataTypeError(f"{name} must hold real numbers, got dtype {value.dtype}")
+    elif not (
+        isinstance(value, np.ndarray)
+        and value.dtype.kind in "biuf"
+        and (isinstance(value, np.memmap) or value.dtype != np.float64)
+        and value.size * 8 > WHOLE
+    ):
+        return as_matrix(value, name, columns, find)
+    if value.ndim != 2 or value.shape[1] != columns:
+        raise ShapeError(f"{name} must have shape (samples, {columns}), got {value.shape}")
+    if not value.shape[0]:
+        raise DataError(f"{name} must have at least one sample, got shape {value.shape}")
+    rows = Rows(value, name)
+    return rows[:] if sparse and rows.shape[0] * columns * 8 <= WHOLE else rows
+
+
+def select(data: Data, index: NDArray[np.intp]) -> Data:
+    """Return some rows, of a table that has not been read unread."""
+    if not isinstance(data.x, Rows):
+        return data.take(index)
+    weight = None if data.weight is None else data.weight[index]
+    return Data(data.x.select(index), data.y[index], weight)
+
+
+def pieces_of(data: Data) -> Iterator[Data]:
+    """Read data whose `x` are `Rows`, a few megabytes at a time."""
+    for part, x in data.x.pieces():
+        yield Data(x, data.y[part], None if data.weight is None else data.weight[part])
+
+
+# ------------------------------------------------------------------ mini-batches of the user's
+
+
+def is_batches(X: Any, y: Any) -> bool:
+    """Tell whether `X` is meant as an iterable of mini-batches."""
+    if y is not None or isinstance(X, np.ndarray) or hasattr(X, "__array__"):
+        return False
+    if isinstance(X, (list, tuple)):
+        return bool(X) and all(isinstance(item, tuple) and len(item) in (2, 3) for item in X)
+    return callable(X) or hasattr(X, "__iter__")
+
+
+class Batches:
+    """Mini-batches from an iterable: each of its items counts as a row."""
+
+    weight: Any = None
+    missing = False  # NaN targets have not been observed
+
+    def __init__(self, network: Network, source: Any, epochs: int) -> None:
+        self.network, self.source = network, source
+        if not callable(source) and iter(source) is source and epochs > 1:
+            raise DataError(
+                "X can be gone through only once, but epochs is more than 1: give a list, a "
+                "function that returns a new iterator, or an object with __iter__ of its own"
+            )
+        try:
+            self.rows = UNKNOWN if callable(source) else operator.length_hint(source, UNKNOWN)
+        except TypeError:
+            self.rows = UNKNOWN
+        if not self.rows:
+            raise DataError("X must have at least one mini-batch")
+        self.classes = network.classes
+        self.at = -1  # number of the item that comes next; -1: not begun
+        self.seen = 0  # samples of those before it
+        self.items: Iterator[Any] = iter(())
+
+    def peek(self) -> Data:
+        """Return the first mini-batch, which comes again."""
+        self.go_to(0)
+        begun = list(itertools.islice(self.items, 1))
+        self.items = itertools.chain(begun, self.items)
+        first = self.following()
+        if first is None:
+            raise DataError("X must have at least one mini-batch")
+        self.items = itertools.chain(begun, self.items)
+        self.at = self.seen = 0
+        return first
+
+    def go_to(self, position: int) -> None:
+        """Make item number `position` the next."""
+        if self.at == position:
+            return
+        self.items = iter(self.source() if callable(self.source) else self.source)
+        self.at = self.seen = 0
+        for _ in range(position):
+            self.following()
+
+    def following(self) -> Data | None:
+        """Return the next mini-batch; None behind the last."""
+        what = f"mini-batch {self.at} of X"
+        item = next(self.items, self)
+        if item is self:  # there is none
+            return None
+        self.at += 1
+        if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
+            raise DataTypeError(f"{what} must be (x, y) or (x, y, sample_weight), got {item!r:.80}")
+        network = self.network
+        x = as_rows(item[0], f"x in {what}", network.inputs, network._backend.find_not_finite)
+        x = x[:] if isinstance(x, Rows) else x
+        y = f"y in {what}"
+        targets = network._encode(item[1], y, len(x), self.classes, True, self.missing)
+        self.classes = targets.classes
+        weight = as_weights(item[2] if len(item) == 3 else None, f"weights in {what}", len(x))
+        self.seen += len(x)
+        return Data(x, targets.y, weight)
+
+
+# ------------------------------------------------------------------ augmentation
+
+
+def check_augment(augment: Any) -> list[Augment]:
+    """Return a list of augmenters."""
+    given = [augment] if callable(augment) else augment
+    if given is None:
+        return []
+    if isinstance(given, (list, tuple)) and all(callable(item) for item in given):
+        return list(given)
+    raise DataTypeError(
+        f"augment must be a function (x, y, rng) -> (x, y) or a list of them, got {augment!r}"
+    )
+
+
+def augmented(network: Network, augment: list[Augment], data: Data, epoch: int, batch: int) -> Data:
+    """Return a mini-batch as the augmenters change it, by random numbers of its own."""
+    x, y = data.x.copy(), data.one_hot(network.outputs).copy()
+    bits = _random.generator(network.seed, _random.AUGMENTING, epoch, batch)
+    rng = np.random.Generator(bits)
+    for augmenter in augment:
+        name = getattr(augmenter, "__name__", repr(augmenter))
+        try:
+            new_x, new_y = augmenter(x, y, rng)
+        except (TypeError, ValueError) as error:
+            raise DataTypeError(f"augment: {name} must return (x, y): {error}") from error
+        new_x = as_numbers(new_x, f"augment: x of {name}")
+        new_y = as_numbers(new_y, f"augment: y of {name}")
+        if new_x.shape != x.shape or new_y.shape != y.shape:
+            raise ShapeError(
+                f"augment: {name} must keep the shapes {x.shape} and {y.shape}, "
+                f"got {new_x.shape} and {new_y.shape}"
+            )
+        x, y = new_x, new_y
+        check_finite(x, f"augment: x of {name}")
+    return Data(x, y, data.weight)
+
+
+# ------------------------------------------------------------------ training in pieces
+
+
+class Feed:
+    """What a training trains on: data as they lie, or in pieces."""
+
+    def __init__(self, network: Network, data: Any, augment: list[Augment]) -> None:
+        self.network, self.data, self.augment = network, data, augment
+        self.rows: int = data.rows
+        self.weight = data.weight
+        self.first_epoch = network.epochs_trained  # of the block that is being trained
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a backend can read the data as they are."""
+        return isinstance(self.data, Data) and not (isinstance(self.data.x, Rows) or self.augment)
+
+    @property
+    def can_go_back(self) -> bool:
+        """Whether steps can be done again."""
+        source = self.data.source if isinstance(self.data, Batches) else None
+        return source is None or callable(source) or iter(source) is not source
+
+    def train(self, theta: Array, state: TrainingState, steps: int) -> int:
+        """Do up to `steps` steps of training, as the backends' ``train``; return how many.
+
+        Raises
+        ------
+        NotFiniteError
+            As they do.
+        """
+        network = self.network
+        if self.is_whole:
+            whole: int = network._backend.train(network._plan, theta, self.data, state, steps)
+            return whole
+        done = 0
+        while done < steps and state.epoch < state.epochs:
+            piece = self._next_piece(state, steps - done)
+            if piece is None:  # an iterable has ended
+                if not state.position:
+                    raise DataError("X must have at least one mini-batch")
+                state.epoch, state.position = state.epoch + 1, 0
+                continue
+            done += self._train_piece(theta, state, *piece, done)
+        return done
+
+    def _train_piece(
+        self, theta: Array, state: TrainingState, piece: Data, first: int, batch: int, done: int
+    ) -> int:
+        """Let the backend train on some mini-batches, as a part of an epoch."""
+        network, epoch = self.network, state.epoch
+        part = TrainingState(
+            1, batch, state.learning_rate, None, state.optimizer, state.slots, state.updates
+        )
+        part.first = first
+        if state.masks is not None:
+            part.masks = state.masks[epoch : epoch + 1]
+        if state.learning_rates is not None:
+            part.learning_rates = state.learning_rates[done:]
+        part.totals[0] = state.totals[epoch]  # sums go on in one chain
+        if part.norms is not None and state.norms is not None:
+            part.norms[0] = state.norms[epoch]
+        steps = -(-piece.rows // batch)
+        try:
+            result: int = network._backend.train(network._plan, theta, piece, part, steps)
+        finally:  # also where a loss is not finite, and on Ctrl-C
+            state.totals[epoch] = part.totals[0]
+            if part.norms is not None and state.norms is not None:
+                state.norms[epoch] = part.norms[0]
+            state.updates = part.updates
+            state.steps += part.steps
+            rows = 1 if isinstance(self.data, Batches) else batch
+            state.position = min(state.position + part.steps * rows, self.rows)
+            if state.position == self.rows:
+                state.epoch, state.position = epoch + 1, 0
+        return result
+
+    def _next_piece(self, state: TrainingState, steps: int) -> tuple[Data, int, int] | None:
+        """Return the samples of the next steps, how many came before, and a mini-batch's size."""
+        epoch, position = self.first_epoch + state.epoch, state.position
+        if isinstance(self.data, Batches):
+            self.data.go_to(position)
+            first = self.data.seen
+            batch = self.data.following()
+            if batch is None:
+                return None
+            return self._augmented(batch, epoch, position), first, batch.rows
+        size = state.batch_size
+        most = max(1, PIECE // (8 * size * self.network.inputs))
+        part = slice(position, min(position + min(steps, most) * size, self.rows))
+        piece = self.data.take(part if state.order is None else state.order[state.epoch, part])
+        if self.augment:
+            parts = [
+                self._augmented(piece.take(slice(at, at + size)), epoch, (position + at) // size)
+                for at in range(0, piece.rows, size)
+            ]
+            x, y = (np.concatenate([getattr(p, name) for p in parts]) for name in ("x", "y"))
+            piece = Data(x, y, piece.weight)
+        return piece, position, size
+
+    def _augmented(self, piece: Data, epoch: int, batch: int) -> Data:
+        return augmented(self.network, self.augment, piece, epoch, batch) if self.augment else piece
