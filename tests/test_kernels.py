@@ -1,4 +1,4 @@
-"""The vector kernels: the same bits everywhere, and functions within 2 ulp of the exact value."""
+"""The vector kernels: the same bits everywhere, and functions within a few ulp of the exact value."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ OPTIONS = ["-std=gnu11", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Werro
 
 # What hash_run.c prints at the end, with whatever instruction set, compiler and number of threads.
 # A change here is a change of every trained network's bits: say so in the changelog.
-HASH = "0bd91f51b888a19c"
+HASH = "7b69255b66b22d6c"
 
 ARM = platform.machine().lower() in ("arm64", "aarch64")
 NATIVE_ISAS = ["neon"] if ARM else ["avx512", "avx2"]
@@ -199,6 +199,8 @@ def inputs(function, count=6000):
             log_uniform(rng, -60, 20, count),
             log_uniform(rng, -1074, 1024, count),
         ]
+    elif function in ("gelu", "gelu_tanh"):  # beyond 40 and -40 they are z and 0
+        parts = [rng.uniform(-6, 6, count), rng.uniform(-40, 0, count), near_zero, signed]
     elif function == "tanh":
         parts = [rng.uniform(-20, 20, count), near_zero, signed, edges / 2, edges / 128]
     else:
@@ -221,72 +223,61 @@ def worst_ulp(got, exact, x):
     return ulps.max(), x[ulps.argmax()]
 
 
-# Worst errors seen over some 10^5 arguments, rounded up; what is promised is 2.
-MEASURED = {"exp": 1.05, "log1p": 0.8, "tanh": 1.45, "sigmoid": 1.5, "softmax": 1.7}
+# Worst errors seen over some 10^5 arguments, rounded up; what is promised is 2, and 4 of gelu.
+MEASURED = {
+    "exp": 1.05,
+    "log1p": 0.8,
+    "tanh": 1.45,
+    "sigmoid": 1.5,
+    "softmax": 1.7,
+    "elu": 1.2,
+    "selu": 1.6,
+    "gelu": 3.5,
+    "gelu_tanh": 1.8,
+    "silu": 1.6,
+    "softplus": 1.5,
+    "softsign": 1.6,
+}
+PROMISED = {"gelu": 4}
 
 
-@pytest.mark.parametrize("function", ["exp", "log1p", "tanh", "sigmoid"])
-def test_functions_are_within_two_ulp(runnable, function):
+def exact_functions(mp):
+    """Return the functions that are compared, in as many digits as `mp` works with."""
+
+    def sigmoid(t):
+        return mp.exp(min(t, 0)) / (1 + mp.exp(-abs(t)))
+
+    scale, alpha = mp.mpf("1.0507009873554804934193"), mp.mpf("1.6732632423543772848170")
+    cubic = mp.mpf("0.044715")
+    return {
+        "exp": mp.exp,
+        "log1p": mp.log1p,
+        "tanh": mp.tanh,
+        "sigmoid": sigmoid,
+        "elu": lambda t: t if t >= 0 else mp.expm1(t),
+        "selu": lambda t: scale * (t if t >= 0 else alpha * mp.expm1(t)),
+        "gelu": lambda t: t / 2 * mp.erfc(-t / mp.sqrt(2)),
+        "gelu_tanh": lambda t: t * sigmoid(2 * mp.sqrt(2 / mp.pi) * (t + cubic * t**3)),
+        "silu": lambda t: t * sigmoid(t),
+        "softplus": lambda t: max(t, mp.mpf(0)) + mp.log1p(mp.exp(-abs(t))),
+        "softsign": lambda t: t / (1 + abs(t)),
+    }
+
+
+@pytest.mark.parametrize("function", [name for name in MEASURED if name != "softmax"])
+def test_functions_are_within_a_few_ulp(runnable, function):
     mp = pytest.importorskip("mpmath")
     if not runnable:
         pytest.skip("this processor has no instruction set with kernels of its own")
     isa, build = next(iter(runnable.items()))
     x = inputs(function)
     with mp.workprec(160):
-        exact = {
-            "exp": mp.exp,
-            "log1p": mp.log1p,
-            "tanh": mp.tanh,
-            "sigmoid": lambda t: mp.exp(min(t, 0)) / (1 + mp.exp(-abs(t))),
-        }[function]
+        exact = exact_functions(mp)[function]
         got = evaluate(build, isa, function, x)
         worst, where = worst_ulp(got, [exact(mp.mpf(float(t))) for t in x], x)
     message = f"{function}: {worst:.3f} ulp at worst, for {where!r}, of {x.size} arguments"
     print(message)
-    assert worst <= MEASURED[function] <= 2, message
-
-
-# The other activations that call exp or log: what is seen of them, rounded up.
-SEEN = {"elu": 1.2, "selu": 1.6, "softplus": 1.6, "silu": 1.6, "gelu": 4.6, "gelu_tanh": 1.6}
-
-
-def exactly(mp, function, t):
-    """Return an activation's value with all digits that mpmath works with."""
-    power = mp.expm1(min(t, 0))
-    if function == "elu":
-        return max(t, 0) + power
-    if function == "selu":  # with the core's constants, which are doubles
-        scale, below = mp.mpf(1.0507009873554804934), mp.mpf(1.7580993408473768599)
-        return scale * t if t >= 0 else below * power
-    if function == "softplus":
-        return max(t, 0) + mp.log1p(mp.exp(-abs(t)))
-    if function == "silu":
-        return t / (1 + mp.exp(-t))
-    if function == "gelu":
-        return t * mp.erfc(-t / mp.sqrt(2)) / 2
-    u = 2 * mp.sqrt(2 / mp.pi) * (t + mp.mpf("0.044715") * t**3)
-    return t / (1 + mp.exp(-u))
-
-
-@pytest.mark.parametrize("function", SEEN)
-def test_activations_are_within_five_ulp(runnable, function):
-    mp = pytest.importorskip("mpmath")
-    if not runnable:
-        pytest.skip("this processor has no instruction set with kernels of its own")
-    isa, build = next(iter(runnable.items()))
-    rng = np.random.default_rng(4)
-    x = np.concatenate([inputs("sigmoid", 900)[::4], rng.uniform(-40, 40, 2000)])
-    x = np.concatenate([x, rng.normal(size=2000), -log_uniform(rng, -8, 5.2, 2000)])
-    with mp.workprec(200):
-        got = evaluate(build, isa, function, x)
-        exact = [exactly(mp, function, mp.mpf(float(t))) for t in x]
-        normal = np.array([abs(float(e)) > 1e-300 or e == 0 for e in exact])
-        kept = [e for e, n in zip(exact, normal, strict=True) if n]
-        worst, where = worst_ulp(got[normal], kept, x[normal])
-    message = f"{function}: {worst:.3f} ulp at worst, for {where!r}, of {x.size} arguments"
-    print(message)
-    assert worst <= SEEN[function] <= 5, message
-    assert np.abs(got[~normal]).max(initial=0) <= 1e-299  # too small for all digits
+    assert worst <= MEASURED[function] <= PROMISED.get(function, 2), message
 
 
 def softmax_inputs():
@@ -368,6 +359,56 @@ SPECIAL = {
         (-745.1332191019411, TINY),
         (-745.1332191019412, 0.0),
     ],
+    "elu": [
+        (0.0, 0.0),
+        (-0.0, -0.0),
+        (TINY, TINY),
+        (-TINY, -TINY),
+        (1e300, 1e300),
+        (-1e300, -1.0),
+        (np.inf, np.inf),
+        (-np.inf, -1.0),
+    ],
+    "gelu": [
+        (0.0, 0.0),
+        (-0.0, -0.0),
+        (1e-300, 5e-301),
+        (-1e-300, -5e-301),
+        (1e300, 1e300),
+        (-1e300, -0.0),
+        (np.inf, np.inf),
+        (-np.inf, -0.0),
+    ],
+    "silu": [
+        (0.0, 0.0),
+        (-0.0, -0.0),
+        (1e-300, 5e-301),
+        (-1e-300, -5e-301),
+        (1e300, 1e300),
+        (-1e300, -0.0),
+        (np.inf, np.inf),
+        (-np.inf, -0.0),
+    ],
+    "softplus": [
+        (-745.1332191019411, TINY),
+        (-745.1332191019412, 0.0),
+        (1e300, 1e300),
+        (-1e300, 0.0),
+        (np.inf, np.inf),
+        (-np.inf, 0.0),
+    ],
+    "softsign": [
+        (0.0, 0.0),
+        (-0.0, -0.0),
+        (TINY, TINY),
+        (1.0, 0.5),
+        (1e300, 1.0),
+        (np.inf, 1.0),
+        (-np.inf, -1.0),
+    ],
+    "hard_sigmoid": [(0.0, 0.5), (3.0, 1.0), (-3.0, 0.0), (np.inf, 1.0), (-np.inf, 0.0)],
+    "hard_tanh": [(0.0, 0.0), (-0.0, -0.0), (0.5, 0.5), (np.inf, 1.0), (-np.inf, -1.0)],
+    "leaky_relu": [(0.0, 0.0), (-0.0, -0.0), (-1.0, -0.01), (np.inf, np.inf), (-np.inf, -np.inf)],
     "relu": [
         (0.0, 0.0),
         (-0.0, -0.0),
@@ -377,6 +418,7 @@ SPECIAL = {
         (-np.inf, 0.0),
     ],
 }
+SPECIAL["gelu_tanh"] = SPECIAL["gelu"]
 
 
 @pytest.mark.parametrize("function", SPECIAL)
@@ -409,7 +451,10 @@ def test_softmax_of_special_values(runnable, isa, z, expected):
     np.testing.assert_array_equal(got, expected)
 
 
-@pytest.mark.parametrize("function", ["exp", "log1p", "tanh", "sigmoid", "relu", "softmax"])
+LIKE_RELU = ["relu", "leaky_relu", "hard_sigmoid", "hard_tanh"]
+
+
+@pytest.mark.parametrize("function", [*MEASURED, *LIKE_RELU])
 def test_functions_have_the_same_bits_everywhere(builds, runnable, function):
     rng = np.random.default_rng(3)
     any_bits = rng.integers(0, 2**64, 20_000, dtype=np.uint64).view(np.float64)
