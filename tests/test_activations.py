@@ -28,7 +28,7 @@ def varied_network(backend, activation, output="linear"):
     """Return a 4-9-5-3 network with fixed parameters, no two alike."""
     layers = [Dense(9, activation), Dense(5, activation), Dense(3, output)]
     net = Network(4, layers, "mse", seed=0, backend=backend)
-    net.parameters = 0.9 * np.sin(1 + 2.3 * np.arange(net.parameters.size))
+    net.parameters = 0.9 * np.sin(1 + 2.4 * np.arange(net.parameters.size))
     return net
 
 
