@@ -75,10 +75,11 @@ class Network:
     layers : sequence of Dense
         The layers 1 ... L; the last is the output layer.
     loss : str or Loss, optional
-        One of `pycnn.losses.LOSSES`, ``pycnn.losses.Huber(delta)``, ``Quantile(q)``, or a function
-        of your own, see `pycnn.losses.Custom`. By default
-        what belongs to the output activation: sigmoid -> ``"binary_crossentropy"``, softmax ->
-        ``"categorical_crossentropy"``, else ``"mse"``.
+        One of `pycnn.losses.LOSSES`, one with a setting (``pycnn.losses.Huber(delta)``,
+        ``Quantile(q)``, ``BinaryCrossentropy(label_smoothing)``, ``CategoricalCrossentropy(...)``),
+        or a function of your own, see `pycnn.losses.Custom`. By default what belongs to the output
+        activation: sigmoid -> ``"binary_crossentropy"``, softmax -> ``"categorical_crossentropy"``,
+        else ``"mse"``.
     seed : int, optional
         Decides initial weights, shuffling and random splits. By default a fresh one, kept in
         `seed`.
