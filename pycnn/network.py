@@ -678,7 +678,7 @@ class Network:
             the epoch and the mini-batch.
         missing_targets : {"error", "mask"}, default "error"
             What a NaN in `y` is: a mistake, or a target that has not been observed. The latter adds
-            nothing to the loss, whose mean is over all samples as before. For losses that are sums
+            nothing to the loss, and a sample without any target counts as if it were not there. For losses that are sums
             over the outputs: mse, mae, huber, quantile, poisson, hinge, binary_crossentropy.
         diagnose : bool, default False
             Whether to measure each layer's gradient and activations after each epoch, on at most

@@ -120,7 +120,7 @@ static bool near(double a, double b, double tolerance) { return agree(&a, &b, 1,
 
 #define DENSE(f, n) {.kind = PYCNN_DENSE, .activation = (f), .units = (n)}
 
-enum { ACTIVATIONS = PYCNN_HARD_TANH + 1, LOSSES = PYCNN_KL_DIVERGENCE + 1 };
+enum { ACTIVATIONS = PYCNN_ACTIVATION_COUNT, LOSSES = PYCNN_LOSS_COUNT };
 
 /* An output activation that suits the loss, and what it carries. */
 static int output_for(int loss)
@@ -761,9 +761,9 @@ static void check_missing_targets(int loss, bool weighted)
         }
     }
     p.data.y = y;
-    CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, &p.data) == PYCNN_OK);
+    CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, &p.data, NULL) == PYCNN_OK);
     const pycnn_dataset rest = {kept, kept_x, kept_y, NULL, weighted ? kept_weight : NULL};
-    CHECK(pycnn_gradients(&sum, expected, p.net, ws, p.theta, &rest) == PYCNN_OK);
+    CHECK(pycnn_gradients(&sum, expected, p.net, ws, p.theta, &rest, NULL) == PYCNN_OK);
     CHECK(same_bits(grad, expected, p.parameters) && same_bits(&totals, &sum, 3));
 
     /* A mini-batch of such rows changes nothing; others train, few samples at a time or many. */
