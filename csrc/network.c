@@ -522,7 +522,7 @@ static void apply(double *theta, const pycnn_training *state, double rate, pycnn
     update_work work = {net,
                         ws->grad,
                         1 / weight,
-                        clip_value > 0 ? clip_value : INFINITY,
+                        clip_value > 0 ? clip_value : 0,
                         pycnn_update_of(optimizer, rate, state->updates, state->slots, count),
                         net->kernels->updates[optimizer == NULL ? PYCNN_SGD : optimizer->kind]};
     work.how.theta = theta;
@@ -685,7 +685,7 @@ int pycnn_gradients(pycnn_totals *totals, double *grad, const pycnn_network *net
     }
     if (net->penalized && totals->weight > 0) {
         totals->loss += totals->weight * penalty(net, theta);
-        prepare(grad, net, theta, 1, INFINITY, 0, net->parameter_count);
+        prepare(grad, net, theta, 1, 0, 0, net->parameter_count);
     }
     return PYCNN_OK;
 }

@@ -21,8 +21,8 @@ typedef struct {
     bool first; /* update of all */
 } update;
 
-/* What a gradient, as a sum over samples, goes through before: held to +-limit is
- *     scale * grad + l1 sign(theta) + l2 theta */
+/* What a gradient, as a sum over samples, goes through before: held to +-limit, unless that is 0,
+ * is scale * grad + l1 sign(theta) + l2 theta */
 typedef struct {
     double scale, l1, l2, limit;
 } preparation;

@@ -21,9 +21,9 @@ over its samples; with sample weights, the weighted mean.
 
 `poisson` is the negative log likelihood of counts y >= 0 whose mean is a (less log y!, which does
 not depend on a), so a must be above 0; where an underflow makes it 0, the logarithm is that of
-2^-960, and the loss stays finite. `hinge` takes labels of two classes, which become -1 and 1, or
--1 and 1 themselves; `kl_divergence` takes what `categorical_crossentropy` does, and differs from it by the
-entropy of the targets, so it is 0 where a = y.
+2^-960, and the loss stays finite. `hinge` takes labels of two classes, which become -1 and 1, or -1
+and 1 themselves; `kl_divergence` takes what `categorical_crossentropy` does, and differs from it by
+the entropy of the targets, so it is 0 where a = y.
 
 The cross-entropies take smoothed labels as `BinaryCrossentropy` and `CategoricalCrossentropy`, and
 a function of your own makes any other loss: see `Custom`.

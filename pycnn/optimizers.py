@@ -49,7 +49,7 @@ class Optimizer(Settings):
         return schedules.get(self.learning_rate)
 
     def _own(self) -> dict[str, Any]:
-        """Return what this kind sets of an `OptimizerSpec`: its settings, and slots if it has any."""
+        """Return what this kind sets of an `OptimizerSpec`: its settings, and slots if any."""
         return {}
 
     def spec(self) -> OptimizerSpec:

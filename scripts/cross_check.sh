@@ -122,14 +122,16 @@ void *malloc(size_t), free(void *);
 void *memcpy(void *, const void *, size_t), *memset(void *, int, size_t);
 char *getenv(const char *);
 int strcmp(const char *, const char *);
-double exp(double), log1p(double), tanh(double), fabs(double);
+double exp(double), expm1(double), log(double), log1p(double), tanh(double), fabs(double);
+double sqrt(double), erfc(double), copysign(double, double);
 #define INFINITY __builtin_inff()
+#define isnan(x) __builtin_isnan(x)
 #define isfinite(x) __builtin_isfinite(x)
 #define assert(x) ((void)0)
 SDK
     for target in x86_64 aarch64; do
         for file in kernels_avx512 kernels_avx2 kernels_neon kernels_baseline activation loss \
-            kernels cpu dense status network workspace; do
+            kernels cpu layer dense dropout normalization optimizer online status network workspace; do
             attempt "clang-cl $target: $file.c" "$clang" --driver-mode=cl \
                 "--target=$target-pc-windows-msvc" -imsvc "$work/sdk" /O2 /W4 /WX /std:c11 \
                 -Wno-unused-command-line-argument /clang:-ffp-contract=off -Icsrc /c "csrc/$file.c" \

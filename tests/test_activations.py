@@ -1,4 +1,4 @@
-"""Each activation: against PyTorch, the differences of the loss, the other backend and its limits."""
+"""Each activation: against PyTorch, differences of the loss, the other backend, and its limits."""
 
 import math
 import pickle

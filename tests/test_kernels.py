@@ -1,4 +1,4 @@
-"""The vector kernels: the same bits everywhere, and functions within a few ulp of the exact value."""
+"""The vector kernels: the same bits everywhere, and functions within a few ulp of exact values."""
 
 import os
 import platform
