@@ -246,9 +246,9 @@ def test_hinge_takes_labels_of_two_classes(backend):
     assert nets[1].predict_classes(X).tolist() == signs.tolist()
     with pytest.raises(LabelError, match="must hold -1 and 1, or labels of two classes"):
         make_network(backend, "hinge", "linear", 1).fit(X, np.arange(ROWS) % 3)
+    y = np.ones((ROWS, OUTPUTS))
+    y[2, 1] = 0
     with pytest.raises(DataError, match="y must be -1 or 1 for hinge; row 2 is not"):
-        y = np.ones((ROWS, OUTPUTS))
-        y[2, 1] = 0
         make_network(backend, "hinge", "linear").fit(X, y)
 
 

@@ -916,7 +916,7 @@ static void test_few_samples_train_as_many_do(void)
         p.data.weight = n % 2 ? p.weight : NULL;
         pycnn_workspace *ws = workspace(p.net, 4, PYCNN_BACKWARD);
         pycnn_totals totals[2][EPOCHS];
-        pycnn_training plan = {.epochs = EPOCHS, .batch_size = 1000, .learning_rate = 0.1};
+        pycnn_training plan = {.epochs = EPOCHS, .batch_size = 1000, .learning_rate = 0.01};
         double *general = trained(&p, ws, plan, totals[0]);
         plan.batch_size = rows;
         double *few = trained(&p, ws, plan, totals[1]);
