@@ -634,8 +634,8 @@ class Network:
             float64, a memory map (`numpy.memmap`) or a sparse matrix of SciPy's is read a few
             megabytes at a time, in the shuffled order, and never copied as a whole. An iterable
             yields ``(x, y)`` or ``(x, y, sample_weight)``, each a mini-batch in its own order, and
-            is gone through anew in each epoch; a function that returns an iterator will do as well. Integer labels
-            are best then: other labels must all occur in the first mini-batch.
+            is gone through anew in each epoch; a function that returns an iterator will do as well.
+            Integer labels are best then: others must all occur in the first mini-batch.
         y : array-like of shape (m,) or (m, n_L)
             Not for an iterable. Targets. For softmax: labels of any dtype (their sorted values
             become `classes`; integers 0 ... n_L - 1 stand for themselves) or one-hot rows. For one
@@ -679,7 +679,8 @@ class Network:
         missing_targets : {"error", "mask"}, default "error"
             What a NaN in `y` is: a mistake, or a target that has not been observed. The latter adds
             nothing to the loss, and a sample without any target counts as if it were not there. For
-            losses that are sums over the outputs: mse, mae, huber, quantile, poisson, hinge, binary_crossentropy.
+            losses that are sums over the outputs: mse, mae, huber, quantile, poisson, hinge,
+            binary_crossentropy.
         diagnose : bool, default False
             Whether to measure each layer's gradient and activations after each epoch, on at most
             256 of the rows; see `History`. Layers that do not learn are warned of.
