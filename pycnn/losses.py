@@ -175,7 +175,9 @@ class _Smoothed(Loss):
     def __init__(self, label_smoothing: float = 0.0) -> None:
         value = check_real(label_smoothing, "label_smoothing", at_least=0)
         if value >= 1:
-            raise DataError(f"label_smoothing must be below 1, got {label_smoothing!r}")
+            raise DataError(
+                f"label_smoothing must be at least 0 and below 1, got {label_smoothing!r}"
+            )
         self._settle(label_smoothing=value)
 
 
@@ -341,7 +343,7 @@ def check(loss: Any, output_activation: str) -> str | Loss:
     checked: str | Loss
     if isinstance(loss, Loss):
         checked = loss
-    elif callable(loss):
+    elif callable(loss) and not isinstance(loss, type):
         checked = Custom(loss)
     else:
         name = check_choice(loss, LOSSES, "loss")

@@ -31,6 +31,7 @@ def write(path: str, rows: int) -> None:
 
 
 def network() -> Network:
+    """Return a small network of the file's width."""
     return Network(COLUMNS, [Dense(64, "relu"), Dense(10, "softmax")], seed=0)
 
 
@@ -40,6 +41,7 @@ def peak() -> float:
 
 
 def main() -> None:
+    """Write, train, compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gigabytes", type=float, default=4.0)
     parser.add_argument("--folder", default=tempfile.gettempdir())
@@ -62,9 +64,8 @@ def main() -> None:
         pycnn._sources.WHOLE = 1 << 62
         from_memory.fit(np.array(X[:part], np.float64), y[:part], epochs=2, batch_size=128)
         same = from_file.parameters.tobytes() == from_memory.parameters.tobytes()
-        print(
-            f"the first {part:,} rows from file and from memory: {'the same bits' if same else 'NOT the same'}"
-        )
+        verdict = "the same bits" if same else "NOT the same bits"
+        print(f"the first {part:,} rows, from the file and from memory: {verdict}")
     finally:
         os.unlink(path)
 

@@ -163,6 +163,9 @@ for name in activations.ACTIVATIONS:
     print(name, hashlib.sha256(net.parameters.tobytes() + net.predict(X).tobytes()).hexdigest())
 """
 
+# Any loss on top of any activation, whether they suit each other or not.
+pytestmark = pytest.mark.filterwarnings("ignore::pycnn.exceptions.DataWarning")
+
 
 @pytest.mark.usefixtures("core")
 def test_neither_threads_nor_the_instruction_set_show_in_the_bits(run_python):

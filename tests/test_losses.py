@@ -166,6 +166,9 @@ for loss, output, y in [
     print(net.loss, hashlib.sha256(net.parameters.tobytes()).hexdigest(), net.history["loss"])
 """
 
+# Any loss on top of any activation, whether they suit each other or not.
+pytestmark = pytest.mark.filterwarnings("ignore::pycnn.exceptions.DataWarning")
+
 
 @pytest.mark.usefixtures("core")
 def test_neither_threads_nor_the_instruction_set_show_in_the_bits(run_python):
