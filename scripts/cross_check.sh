@@ -50,7 +50,7 @@ run_programs() {
         attempt "$what: $program" "$@" "$work/$program-$suffix"
     done
     for isa in $isas; do
-        for threads in 1 3; do
+        for threads in 1 2 3 4 7; do
             local line
             line=$(PYCNN_ISA=$isa "$@" "$work/hash_run-$suffix" $threads 2>&1 | tail -n 1)
             line=${line%$'\r'} # of Windows
@@ -93,7 +93,8 @@ for compiler in gcc $clang; do
 done
 
 # The portable part must not need GNU extensions, nor more of a compiler than C11.
-plain=(activation cpu dense kernels kernels_baseline loss network status threads workspace)
+plain=(activation cpu dense dropout kernels kernels_baseline layer loss network normalization online
+    optimizer status threads workspace)
 for file in "${plain[@]}"; do
     for compiler in gcc $clang; do
         attempt "$compiler -std=c11 -pedantic $file.c" \

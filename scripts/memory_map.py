@@ -2,8 +2,8 @@
 
     python scripts/memory_map.py [--gigabytes 4] [--folder FOLDER]
 
-Writes a file of float32 rows, trains on it, and prints the most memory that the process has had; then
-trains on the first part of it, once from the file and once from memory, and compares the bits.
+Writes a file of float32 rows, trains on it, and prints the most memory that the process has had;
+then trains on the first part of it, once from the file and once from memory, and compares the bits.
 """
 
 import argparse
