@@ -286,7 +286,7 @@ static void hard_tanh_backward(double *delta, const double *a, size_t units, siz
     }
 }
 
-const activation_ops pycnn_activations[ACTIVATION_COUNT] = {
+const activation_ops pycnn_activations[PYCNN_ACTIVATION_COUNT] = {
     [PYCNN_LINEAR] = {linear_forward, linear_backward, false},
     [PYCNN_SIGMOID] = {sigmoid_forward, sigmoid_backward, false},
     [PYCNN_RELU] = {relu_forward, relu_backward, false},

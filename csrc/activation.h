@@ -13,8 +13,6 @@ typedef struct {
     bool from_z;
 } activation_ops;
 
-enum { ACTIVATION_COUNT = PYCNN_HARD_TANH + 1 };
-
 /* leaky_relu's slope below 0. */
 #define LEAKY_SLOPE 0.01
 
@@ -29,6 +27,6 @@ enum { ACTIVATION_COUNT = PYCNN_HARD_TANH + 1 };
 #define GELU_CUBIC 0.071354816272600248777
 
 /* The plain activations, by pycnn_activation. */
-extern const activation_ops pycnn_activations[ACTIVATION_COUNT];
+extern const activation_ops pycnn_activations[PYCNN_ACTIVATION_COUNT];
 
 #endif

@@ -53,9 +53,9 @@ typedef struct {
     void (*transpose)(double *dst, size_t dst_stride, const double *src, size_t src_stride,
                       size_t rows, size_t columns);
 
-    const activation_ops *activations; /* [ACTIVATION_COUNT] */
-    loss_function *const *losses;      /* [LOSS_COUNT] */
-    update_function *const *updates;   /* [OPTIMIZER_COUNT] */
+    const activation_ops *activations; /* [PYCNN_ACTIVATION_COUNT] */
+    loss_function *const *losses;      /* [PYCNN_LOSS_COUNT] */
+    update_function *const *updates;   /* [PYCNN_OPTIMIZER_COUNT] */
 
     void (*prepare)(double *grad, const double *theta, const preparation *how, size_t count);
 

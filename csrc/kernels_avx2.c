@@ -29,9 +29,9 @@ BEGIN_TARGET("avx2,fma", 256)
 #include "optimizer_template.h"
 END_TARGET
 
-static const activation_ops activations_avx2[ACTIVATION_COUNT] = ACTIVATIONS;
-static loss_function *const losses_avx2[LOSS_COUNT] = LOSSES;
-static update_function *const updates_avx2[OPTIMIZER_COUNT] = UPDATES;
+static const activation_ops activations_avx2[PYCNN_ACTIVATION_COUNT] = ACTIVATIONS;
+static loss_function *const losses_avx2[PYCNN_LOSS_COUNT] = LOSSES;
+static update_function *const updates_avx2[PYCNN_OPTIMIZER_COUNT] = UPDATES;
 static const online_kernels online_avx2[] = ONLINE;
 
 const kernel_table pycnn_kernels_avx2 = {"avx2",

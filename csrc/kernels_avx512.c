@@ -30,9 +30,9 @@ BEGIN_TARGET("avx512f,avx2,fma", 512)
 #include "optimizer_template.h"
 END_TARGET
 
-static const activation_ops activations_avx512[ACTIVATION_COUNT] = ACTIVATIONS;
-static loss_function *const losses_avx512[LOSS_COUNT] = LOSSES;
-static update_function *const updates_avx512[OPTIMIZER_COUNT] = UPDATES;
+static const activation_ops activations_avx512[PYCNN_ACTIVATION_COUNT] = ACTIVATIONS;
+static loss_function *const losses_avx512[PYCNN_LOSS_COUNT] = LOSSES;
+static update_function *const updates_avx512[PYCNN_OPTIMIZER_COUNT] = UPDATES;
 static const online_kernels online_avx512[] = ONLINE;
 
 /* least_width: where a vector of 4 holds a layer, one of 8 only takes longer. */

@@ -109,7 +109,10 @@ static void prepare_baseline(double *RESTRICT grad, const double *RESTRICT theta
     for (size_t i = 0; i < count; i++) {
         const double w = theta[i], sign = (w > 0) - (w < 0);
         const double g = how->scale * grad[i] + (how->l1 * sign + how->l2 * w);
-        grad[i] = g > how->limit ? how->limit : g < -how->limit ? -how->limit : g;
+        grad[i] = how->limit == 0   ? g
+                  : g > how->limit  ? how->limit
+                  : g < -how->limit ? -how->limit
+                                    : g;
     }
 }
 

@@ -25,9 +25,9 @@
 #include "online_template.h"
 #include "optimizer_template.h"
 
-static const activation_ops activations_neon[ACTIVATION_COUNT] = ACTIVATIONS;
-static loss_function *const losses_neon[LOSS_COUNT] = LOSSES;
-static update_function *const updates_neon[OPTIMIZER_COUNT] = UPDATES;
+static const activation_ops activations_neon[PYCNN_ACTIVATION_COUNT] = ACTIVATIONS;
+static loss_function *const losses_neon[PYCNN_LOSS_COUNT] = LOSSES;
+static update_function *const updates_neon[PYCNN_OPTIMIZER_COUNT] = UPDATES;
 static const online_kernels online_neon[] = ONLINE;
 
 const kernel_table pycnn_kernels_neon = {"neon",

@@ -3,7 +3,7 @@
 
 int pycnn_set_activation(layer *self, int activation)
 {
-    RETURN_IF(activation < 0 || activation >= ACTIVATION_COUNT, PYCNN_ERROR_ARGUMENT);
+    RETURN_IF(activation < 0 || activation >= PYCNN_ACTIVATION_COUNT, PYCNN_ERROR_ARGUMENT);
     self->activation = &self->kernels->activations[activation];
     return PYCNN_OK;
 }

@@ -230,7 +230,7 @@ static void kl_divergence(const loss_outputs *out, const loss_inputs *in)
     }
 }
 
-loss_function *const pycnn_losses[LOSS_COUNT] = {
+loss_function *const pycnn_losses[PYCNN_LOSS_COUNT] = {
     [PYCNN_MSE] = mse,
     [PYCNN_BINARY_CROSSENTROPY] = binary,
     [PYCNN_CATEGORICAL_CROSSENTROPY] = categorical,
@@ -279,4 +279,10 @@ double pycnn_loss_smoothing(int loss, double parameter, size_t outputs, double *
     const bool binary = loss == PYCNN_BINARY_CROSSENTROPY;
     *share = binary ? 0.5 : 1 / (double)outputs;
     return binary || loss == PYCNN_CATEGORICAL_CROSSENTROPY ? parameter : 0;
+}
+
+bool pycnn_loss_masks(int loss)
+{
+    return loss != PYCNN_CATEGORICAL_CROSSENTROPY && loss != PYCNN_KL_DIVERGENCE &&
+           loss != PYCNN_CUSTOM;
 }

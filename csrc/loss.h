@@ -20,14 +20,12 @@ typedef struct {
 
 typedef void loss_function(const loss_outputs *out, const loss_inputs *in);
 
-enum { LOSS_COUNT = PYCNN_KL_DIVERGENCE + 1 };
-
 /* Outputs and targets below this, which only an underflow makes, have its logarithm: so small that
  * no sum shows it, and so large that a count divided by it is finite. */
 #define LEAST_FOR_LOG 0x1p-960
 
 /* The plain losses, by pycnn_loss. */
-extern loss_function *const pycnn_losses[LOSS_COUNT];
+extern loss_function *const pycnn_losses[PYCNN_LOSS_COUNT];
 
 /* The one output activation that a loss goes with, whose derivative is in its delta; -1: its delta
  * is dL/da. */
@@ -35,6 +33,9 @@ int pycnn_loss_activation(int loss);
 
 /* Whether an output activation has the range that a loss asks for. */
 bool pycnn_loss_accepts(int loss, int activation);
+
+/* Whether targets may be NaN: not observed. */
+bool pycnn_loss_masks(int loss);
 
 /* Label smoothing (Szegedy et al. 2016): targets become (1 - e) y + *share e; returns e, which is 0
  * where they stay as they are. */

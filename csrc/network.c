@@ -63,7 +63,7 @@ int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_s
     *out = NULL;
     RETURN_IF(layers == NULL, PYCNN_ERROR_ARGUMENT);
     RETURN_IF(inputs == 0 || depth == 0, PYCNN_ERROR_SIZE);
-    RETURN_IF(loss < 0 || (loss >= LOSS_COUNT && loss != PYCNN_CUSTOM), PYCNN_ERROR_ARGUMENT);
+    RETURN_IF(loss < 0 || (loss >= PYCNN_LOSS_COUNT && loss != PYCNN_CUSTOM), PYCNN_ERROR_ARGUMENT);
     RETURN_IF(!pycnn_loss_takes(loss, loss_parameter), PYCNN_ERROR_ARGUMENT);
     RETURN_IF(layers[depth - 1].kind == PYCNN_DROPOUT, PYCNN_ERROR_ARGUMENT);
     RETURN_IF(!pycnn_loss_accepts(loss, layers[depth - 1].activation), PYCNN_ERROR_PAIRING);
@@ -125,6 +125,7 @@ int pycnn_load_targets(slice *self, const selection *samples, const pycnn_networ
 {
     const size_t outputs = net->outputs;
     const pycnn_dataset *data = samples->data;
+    const bool masks = pycnn_loss_masks(net->loss);
     memset(self->y, 0, outputs * self->stride * sizeof *self->y);
     for (size_t i = 0; i < self->batch; i++) {
         const size_t row = row_of(samples, self->first + i);
@@ -134,9 +135,13 @@ int pycnn_load_targets(slice *self, const selection *samples, const pycnn_networ
             self->y[data->label[row] * self->stride + i] = 1;
             continue;
         }
+        bool observed = !masks;
         for (size_t j = 0; j < outputs; j++) {
-            self->y[j * self->stride + i] = data->y[row * outputs + j];
+            const double y = data->y[row * outputs + j];
+            self->y[j * self->stride + i] = y;
+            observed = observed || !isnan(y);
         }
+        self->weight[i] = observed ? self->weight[i] : 0; /* as if the sample were not there */
     }
     double share;
     const double smoothing = pycnn_loss_smoothing(net->loss, net->loss_parameter, outputs, &share);
@@ -517,7 +522,7 @@ static void apply(double *theta, const pycnn_training *state, double rate, pycnn
     update_work work = {net,
                         ws->grad,
                         1 / weight,
-                        clip_value > 0 ? clip_value : INFINITY,
+                        clip_value > 0 ? clip_value : 0,
                         pycnn_update_of(optimizer, rate, state->updates, state->slots, count),
                         net->kernels->updates[optimizer == NULL ? PYCNN_SGD : optimizer->kind]};
     work.how.theta = theta;
@@ -680,7 +685,7 @@ int pycnn_gradients(pycnn_totals *totals, double *grad, const pycnn_network *net
     }
     if (net->penalized && totals->weight > 0) {
         totals->loss += totals->weight * penalty(net, theta);
-        prepare(grad, net, theta, 1, INFINITY, 0, net->parameter_count);
+        prepare(grad, net, theta, 1, 0, 0, net->parameter_count);
     }
     return PYCNN_OK;
 }
@@ -758,7 +763,8 @@ int pycnn_train(size_t *steps, double *theta, pycnn_training *state, const pycnn
     RETURN_IF(state == NULL || state->totals == NULL, PYCNN_ERROR_ARGUMENT);
     RETURN_IF(state->batch_size == 0 || state->position >= data->rows, PYCNN_ERROR_SIZE);
     const pycnn_optimizer *optimizer = state->optimizer;
-    RETURN_IF(optimizer != NULL && (optimizer->kind < 0 || optimizer->kind >= OPTIMIZER_COUNT),
+    RETURN_IF(optimizer != NULL &&
+                  (optimizer->kind < 0 || optimizer->kind >= PYCNN_OPTIMIZER_COUNT),
               PYCNN_ERROR_ARGUMENT);
     RETURN_IF(pycnn_optimizer_slots(optimizer) > 0 && state->slots == NULL, PYCNN_ERROR_ARGUMENT);
     const bool online = pycnn_online_serves(ws, state->batch_size) && is_plain(net, state);

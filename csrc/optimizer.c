@@ -93,7 +93,7 @@ static void rprop(const update *u, size_t first, size_t last)
     }
 }
 
-update_function *const pycnn_updates[OPTIMIZER_COUNT] = {
+update_function *const pycnn_updates[PYCNN_OPTIMIZER_COUNT] = {
     [PYCNN_SGD] = sgd,         [PYCNN_ADAM] = adam,   [PYCNN_RMSPROP] = rmsprop,
     [PYCNN_ADAGRAD] = adagrad, [PYCNN_RPROP] = rprop,
 };

@@ -21,16 +21,14 @@ typedef struct {
     bool first; /* update of all */
 } update;
 
-/* What a gradient, as a sum over samples, goes through before: held to +-limit is
- *     scale * grad + l1 sign(theta) + l2 theta */
+/* What a gradient, as a sum over samples, goes through before: held to +-limit, unless that is 0,
+ * is scale * grad + l1 sign(theta) + l2 theta */
 typedef struct {
     double scale, l1, l2, limit;
 } preparation;
 
 /* Updates theta[first ... last - 1]. */
 typedef void update_function(const update *self, size_t first, size_t last);
-
-enum { OPTIMIZER_COUNT = PYCNN_RPROP + 1 };
 
 /* RPROP's bounds of a step, and how it grows and shrinks. */
 #define RPROP_SMALLEST 1e-6
@@ -39,7 +37,7 @@ enum { OPTIMIZER_COUNT = PYCNN_RPROP + 1 };
 #define RPROP_SHRINK 0.5
 
 /* The plain ones, by pycnn_optimizer_kind. */
-extern update_function *const pycnn_updates[OPTIMIZER_COUNT];
+extern update_function *const pycnn_updates[PYCNN_OPTIMIZER_COUNT];
 
 /* Fills in what depends on the optimizer and on how many updates there have been; theta, grad and
  * scale are the caller's. `slots` are [slots,parameters]. */

@@ -129,8 +129,10 @@ ALWAYS_INLINE void prepare_some(double *grad, const double *theta, const prepara
         g = FMA(BROADCAST(how->l2), w, g);
         g += choose(w > 0, l1, choose(w < 0, -l1, (vector){0}));
     }
-    const vector limit = BROADCAST(how->limit);
-    g = choose(g > limit, limit, choose(g < -limit, -limit, g));
+    if (how->limit > 0) {
+        const vector limit = BROADCAST(how->limit);
+        g = choose(g > limit, limit, choose(g < -limit, -limit, g));
+    }
     store_some(grad + i, g, n);
 }
 

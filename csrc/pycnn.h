@@ -71,11 +71,13 @@ typedef enum {
     PYCNN_SOFTPLUS = 11,
     PYCNN_SOFTSIGN = 12,
     PYCNN_HARD_SIGMOID = 13, /* z / 6 + 1/2, held to 0 ... 1 */
-    PYCNN_HARD_TANH = 14     /* z, held to -1 ... 1 */
+    PYCNN_HARD_TANH = 14,    /* z, held to -1 ... 1 */
+    PYCNN_ACTIVATION_COUNT = 15
 } pycnn_activation;
 
-/* Of one sample, summed over outputs; any output activation where none is named. Where none of the
- * outputs depends on another (not softmax's losses) a target that is NaN counts as not observed. */
+/* Of one sample, summed over outputs; any output activation where none is named. But for the
+ * categorical ones a target that is NaN has not been observed: it adds nothing, and a sample
+ * without any target weighs 0. */
 typedef enum {
     PYCNN_MSE = 0,                      /* 1/2 (a - y)^2 */
     PYCNN_BINARY_CROSSENTROPY = 1,      /* needs sigmoid */
@@ -86,7 +88,8 @@ typedef enum {
     PYCNN_HINGE = 6,         /* max(0, 1 - y a), y = -1 or 1; needs linear */
     PYCNN_QUANTILE = 7,      /* q (y - a) where a < y, else (1 - q) (a - y); q: the parameter */
     PYCNN_KL_DIVERGENCE = 8, /* y log(y / a); needs softmax */
-    PYCNN_CUSTOM = 9         /* the caller's, see pycnn_workspace_set_loss */
+    PYCNN_LOSS_COUNT = 9,
+    PYCNN_CUSTOM = 99 /* the caller's, see pycnn_workspace_set_loss */
 } pycnn_loss;
 
 /* A layer. What its kind does not name is not read. */
@@ -134,7 +137,8 @@ typedef enum {
     PYCNN_ADAM = 1, /* AdamW with a weight_decay */
     PYCNN_RMSPROP = 2,
     PYCNN_ADAGRAD = 3,
-    PYCNN_RPROP = 4
+    PYCNN_RPROP = 4,
+    PYCNN_OPTIMIZER_COUNT = 5
 } pycnn_optimizer_kind;
 
 /* How a gradient changes the parameters: optimizer.c has the formulas. */

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 WHOLE = 64 << 20
 # Bytes of float64 that a piece has about; the core reads it from the third-level cache.
 PIECE = 8 << 20
+# Rows of a file that are read before their pages are let go: a page may be one of 2 MB.
+TOGETHER = 64
 # Of an iterable whose length nobody knows.
 UNKNOWN = 1 << 40
 
@@ -66,12 +68,21 @@ class Rows:
         """Read rows; those of a file do not stay in memory."""
         if self.index is not None:
             index = self.index[index]
-        part = self.values[index]
-        if hasattr(part, "toarray"):  # sparse
-            part = part.toarray()
-        with np.errstate(over="ignore"):
-            block = np.array(part, dtype=np.float64, order="C")
-        _let_go(self.values)
+        if _file_of(self.values) is not None:
+            if isinstance(index, slice):
+                index = np.arange(*index.indices(self.values.shape[0]))
+            block = np.empty((len(index), self.values.shape[1]))
+            for first in range(0, len(index), TOGETHER):
+                some = slice(first, first + TOGETHER)
+                with np.errstate(over="ignore"):  # what overflows is refused as infinite
+                    block[some] = self.values[index[some]]
+                _let_go(self.values)
+        else:
+            part = self.values[index]
+            if hasattr(part, "toarray"):  # sparse
+                part = part.toarray()
+            with np.errstate(over="ignore"):
+                block = np.array(part, dtype=np.float64, order="C")
         if self.values.dtype.kind not in "biu":
             place = find_not_finite(block)
             if place != block.size:
@@ -91,11 +102,17 @@ class Rows:
             yield part, self[part]
 
 
+def _file_of(values: Any) -> mmap.mmap | None:
+    """Return the map of a file whose pages can be let go: in mode "c" changes would be lost."""
+    file = getattr(values, "_mmap", None)
+    shared = getattr(values, "mode", None) in ("r", "r+", "w+")
+    return file if isinstance(file, mmap.mmap) and shared else None
+
+
 def _let_go(values: Any) -> None:
     """Let the system take back the memory that holds what was read of a file."""
-    file = getattr(values, "_mmap", None)
-    shared = getattr(values, "mode", None) in ("r", "r+", "w+")  # in "c" changes would be lost
-    if isinstance(file, mmap.mmap) and shared and hasattr(mmap, "MADV_DONTNEED"):
+    file = _file_of(values)
+    if file is not None and hasattr(mmap, "MADV_DONTNEED"):
         file.madvise(mmap.MADV_DONTNEED)
 
 

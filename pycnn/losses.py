@@ -21,9 +21,9 @@ over its samples; with sample weights, the weighted mean.
 
 `poisson` is the negative log likelihood of counts y >= 0 whose mean is a (less log y!, which does
 not depend on a), so a must be above 0; where an underflow makes it 0, the logarithm is that of
-2^-960, and the loss stays finite. `hinge` takes labels of two classes, which become -1 and 1, or
--1 and 1 themselves; `kl_divergence` takes what `categorical_crossentropy` does, and differs from it by the
-entropy of the targets, so it is 0 where a = y.
+2^-960, and the loss stays finite. `hinge` takes labels of two classes, which become -1 and 1, or -1
+and 1 themselves; `kl_divergence` takes what `categorical_crossentropy` does, and differs from it by
+the entropy of the targets, so it is 0 where a = y.
 
 The cross-entropies take smoothed labels as `BinaryCrossentropy` and `CategoricalCrossentropy`, and
 a function of your own makes any other loss: see `Custom`.
@@ -175,7 +175,9 @@ class _Smoothed(Loss):
     def __init__(self, label_smoothing: float = 0.0) -> None:
         value = check_real(label_smoothing, "label_smoothing", at_least=0)
         if value >= 1:
-            raise DataError(f"label_smoothing must be below 1, got {label_smoothing!r}")
+            raise DataError(
+                f"label_smoothing must be at least 0 and below 1, got {label_smoothing!r}"
+            )
         self._settle(label_smoothing=value)
 
 
@@ -341,7 +343,7 @@ def check(loss: Any, output_activation: str) -> str | Loss:
     checked: str | Loss
     if isinstance(loss, Loss):
         checked = loss
-    elif callable(loss):
+    elif callable(loss) and not isinstance(loss, type):
         checked = Custom(loss)
     else:
         name = check_choice(loss, LOSSES, "loss")

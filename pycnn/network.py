@@ -75,10 +75,11 @@ class Network:
     layers : sequence of Dense
         The layers 1 ... L; the last is the output layer.
     loss : str or Loss, optional
-        One of `pycnn.losses.LOSSES`, ``pycnn.losses.Huber(delta)``, ``Quantile(q)``, or a function
-        of your own, see `pycnn.losses.Custom`. By default
-        what belongs to the output activation: sigmoid -> ``"binary_crossentropy"``, softmax ->
-        ``"categorical_crossentropy"``, else ``"mse"``.
+        One of `pycnn.losses.LOSSES`, one with a setting (``pycnn.losses.Huber(delta)``,
+        ``Quantile(q)``, ``BinaryCrossentropy(label_smoothing)``, ``CategoricalCrossentropy(...)``),
+        or a function of your own, see `pycnn.losses.Custom`. By default what belongs to the output
+        activation: sigmoid -> ``"binary_crossentropy"``, softmax -> ``"categorical_crossentropy"``,
+        else ``"mse"``.
     seed : int, optional
         Decides initial weights, shuffling and random splits. By default a fresh one, kept in
         `seed`.
@@ -631,15 +632,15 @@ class Network:
         X : array-like of shape (m, n_0), or iterable of mini-batches
             A row a sample; any real dtype, any strides. A large array of another dtype than
             float64, a memory map (`numpy.memmap`) or a sparse matrix of SciPy's is read a few
-            megabytes at a time, in the shuffled order, and never copied as a whole. An iterable yields ``(x, y)``
-            or ``(x, y, sample_weight)``, each a mini-batch in its own order, and is gone through
-            anew in each epoch; a function that returns an iterator will do as well. Integer labels
-            are best then: other labels must all occur in the first mini-batch.
+            megabytes at a time, in the shuffled order, and never copied as a whole. An iterable
+            yields ``(x, y)`` or ``(x, y, sample_weight)``, each a mini-batch in its own order, and
+            is gone through anew in each epoch; a function that returns an iterator will do as well.
+            Integer labels are best then: others must all occur in the first mini-batch.
         y : array-like of shape (m,) or (m, n_L)
             Not for an iterable. Targets. For softmax: labels of any dtype (their sorted values
             become `classes`; integers 0 ... n_L - 1 stand for themselves) or one-hot rows. For one
-            sigmoid unit: labels of two classes, or values in [0, 1]. For the hinge loss: labels of two classes,
-            or -1 and 1. For the poisson loss: numbers >= 0.
+            sigmoid unit: labels of two classes, or values in [0, 1]. For the hinge loss: labels of
+            two classes, or -1 and 1. For the poisson loss: numbers >= 0.
         epochs : int, default 10
             Passes over the data.
         batch_size : int or None, default 32
@@ -677,8 +678,9 @@ class Network:
             the epoch and the mini-batch.
         missing_targets : {"error", "mask"}, default "error"
             What a NaN in `y` is: a mistake, or a target that has not been observed. The latter adds
-            nothing to the loss, whose mean is over all samples as before. For losses that are sums
-            over the outputs: mse, mae, huber, quantile, poisson, hinge, binary_crossentropy.
+            nothing to the loss, and a sample without any target counts as if it were not there. For
+            losses that are sums over the outputs: mse, mae, huber, quantile, poisson, hinge,
+            binary_crossentropy.
         diagnose : bool, default False
             Whether to measure each layer's gradient and activations after each epoch, on at most
             256 of the rows; see `History`. Layers that do not learn are warned of.

@@ -49,7 +49,7 @@ class Optimizer(Settings):
         return schedules.get(self.learning_rate)
 
     def _own(self) -> dict[str, Any]:
-        """Return what this kind sets of an `OptimizerSpec`."""
+        """Return what this kind sets of an `OptimizerSpec`: its settings, and slots if any."""
         return {}
 
     def spec(self) -> OptimizerSpec:
@@ -123,7 +123,8 @@ class SGD(Optimizer):
         )
 
     def _own(self) -> dict[str, Any]:
-        return {"momentum": self.momentum, "nesterov": self.nesterov}
+        slots = int(self.momentum != 0)
+        return {"slots": slots, "momentum": self.momentum, "nesterov": self.nesterov}
 
     def __repr__(self) -> str:
         return _short_repr(self, SGD())
@@ -176,7 +177,12 @@ class Adam(Optimizer):
         )
 
     def _own(self) -> dict[str, Any]:
-        return {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
+        return {
+            "slots": 2,
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+        }
 
     def __repr__(self) -> str:
         return _short_repr(self, Adam())
@@ -232,6 +238,7 @@ class AdamW(Optimizer):
 
     def _own(self) -> dict[str, Any]:
         return {
+            "slots": 2,
             "beta_1": self.beta_1,
             "beta_2": self.beta_2,
             "epsilon": self.epsilon,
@@ -297,6 +304,7 @@ class RMSprop(Optimizer):
 
     def _own(self) -> dict[str, Any]:
         return {
+            "slots": 1 + self.centered + (self.momentum != 0),
             "beta_2": self.rho,
             "epsilon": self.epsilon,
             "momentum": self.momentum,
@@ -345,7 +353,7 @@ class Adagrad(Optimizer):
         )
 
     def _own(self) -> dict[str, Any]:
-        return {"epsilon": self.epsilon}
+        return {"slots": 1, "epsilon": self.epsilon}
 
     def __repr__(self) -> str:
         return _short_repr(self, Adagrad())
@@ -381,6 +389,9 @@ class Rprop(Optimizer):
         clip_norm: float | None = None,
     ) -> None:
         self._settle(learning_rate=learning_rate, clip_value=clip_value, clip_norm=clip_norm)
+
+    def _own(self) -> dict[str, Any]:
+        return {"slots": 2}
 
     def __repr__(self) -> str:
         return _short_repr(self, Rprop())

@@ -50,7 +50,7 @@ run_programs() {
         attempt "$what: $program" "$@" "$work/$program-$suffix"
     done
     for isa in $isas; do
-        for threads in 1 3; do
+        for threads in 1 2 3 4 7; do
             local line
             line=$(PYCNN_ISA=$isa "$@" "$work/hash_run-$suffix" $threads 2>&1 | tail -n 1)
             line=${line%$'\r'} # of Windows
@@ -93,7 +93,8 @@ for compiler in gcc $clang; do
 done
 
 # The portable part must not need GNU extensions, nor more of a compiler than C11.
-plain=(activation cpu dense kernels kernels_baseline loss network status threads workspace)
+plain=(activation cpu dense dropout kernels kernels_baseline layer loss network normalization online
+    optimizer status threads workspace)
 for file in "${plain[@]}"; do
     for compiler in gcc $clang; do
         attempt "$compiler -std=c11 -pedantic $file.c" \
@@ -122,14 +123,16 @@ void *malloc(size_t), free(void *);
 void *memcpy(void *, const void *, size_t), *memset(void *, int, size_t);
 char *getenv(const char *);
 int strcmp(const char *, const char *);
-double exp(double), log1p(double), tanh(double), fabs(double);
+double exp(double), expm1(double), log(double), log1p(double), tanh(double), fabs(double);
+double sqrt(double), erfc(double), copysign(double, double);
 #define INFINITY __builtin_inff()
+#define isnan(x) __builtin_isnan(x)
 #define isfinite(x) __builtin_isfinite(x)
 #define assert(x) ((void)0)
 SDK
     for target in x86_64 aarch64; do
         for file in kernels_avx512 kernels_avx2 kernels_neon kernels_baseline activation loss \
-            kernels cpu dense status network workspace; do
+            kernels cpu layer dense dropout normalization optimizer online status network workspace; do
             attempt "clang-cl $target: $file.c" "$clang" --driver-mode=cl \
                 "--target=$target-pc-windows-msvc" -imsvc "$work/sdk" /O2 /W4 /WX /std:c11 \
                 -Wno-unused-command-line-argument /clang:-ffp-contract=off -Icsrc /c "csrc/$file.c" \

@@ -408,5 +408,5 @@ def test_multi_label_with_gaps(backend):
     y = np.where(rng.random(truth.shape) < 0.4, np.nan, truth)
     net = Network(4, [Dense(3, "sigmoid")], seed=0, backend=backend)
     history = net.fit(x, y, epochs=80, optimizer=SGD(1.0), missing_targets="mask")
-    assert history["accuracy"][-1] > 0.85  # rows without any target count as wrong
+    assert history["accuracy"][-1] > 0.95
     assert (net.predict_classes(x) == truth).mean() > 0.95

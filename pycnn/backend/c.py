@@ -377,6 +377,7 @@ def _lend_optimizer(training: Any, state: TrainingState) -> list[Any]:
     alive = []
     if state.optimizer is not None:
         settings = state.optimizer._asdict()
+        del settings["slots"]  # the core knows
         settings["kind"] = getattr(lib, f"PYCNN_{state.optimizer.kind.upper()}")
         alive.append(ffi.new("pycnn_optimizer *", settings))
         training.optimizer = alive[-1]

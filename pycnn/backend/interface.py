@@ -46,13 +46,7 @@ class OptimizerSpec(NamedTuple):
     weight_decay: float = 0.0
     clip_value: float = 0.0
     clip_norm: float = 0.0
-
-    @property
-    def slots(self) -> int:
-        """How many buffers as long as theta it remembers."""
-        fixed = {"adam": 2, "adagrad": 1, "rprop": 2, "rmsprop": 1 + self.centered}
-        velocity = self.kind in ("sgd", "rmsprop") and self.momentum != 0
-        return fixed.get(self.kind, 0) + velocity
+    slots: int = 0  # buffers as long as theta that it remembers
 
 
 class Data(NamedTuple):

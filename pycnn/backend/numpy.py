@@ -703,6 +703,7 @@ def _targets(plan: Plan, data: Data) -> tuple[Array, Array]:
     weight = np.ones(data.rows) if data.weight is None else data.weight
     units = plan.layers[-1].units
     Y = data.one_hot(units).T
+    weight = np.where(np.isnan(Y).all(axis=0), 0.0, weight)  # without any target: not there
     shares = {"binary_crossentropy": 0.5, "categorical_crossentropy": 1 / units}
     if plan.loss in shares and plan.loss_parameter:  # Szegedy et al. 2016
         Y = (1 - plan.loss_parameter) * Y + plan.loss_parameter * shares[plan.loss]

@@ -120,7 +120,7 @@ static bool near(double a, double b, double tolerance) { return agree(&a, &b, 1,
 
 #define DENSE(f, n) {.kind = PYCNN_DENSE, .activation = (f), .units = (n)}
 
-enum { ACTIVATIONS = PYCNN_HARD_TANH + 1, LOSSES = PYCNN_KL_DIVERGENCE + 1 };
+enum { ACTIVATIONS = PYCNN_ACTIVATION_COUNT, LOSSES = PYCNN_LOSS_COUNT };
 
 /* An output activation that suits the loss, and what it carries. */
 static int output_for(int loss)
@@ -672,6 +672,144 @@ static void test_labels_and_one_hot_rows_give_the_same_bits(void)
     free_problem(&p);
 }
 
+/* As if somebody else had smoothed the targets; what is right is told from them as they were. */
+static void check_smoothing(int loss, size_t units)
+{
+    enum { ROWS = 23, EPOCHS = 2 };
+    const double e = 0.1, classes = loss == PYCNN_BINARY_CROSSENTROPY ? 2 : (double)units;
+    const pycnn_layer_spec layers[] = {DENSE(PYCNN_TANH, 5), DENSE(output_for(loss), units)};
+    problem p = make_problem(29, ROWS, 4, layers, 2, loss), q = p;
+    CHECK(pycnn_network_create(&q.net, 4, layers, 2, loss, e) == PYCNN_OK);
+    for (size_t batch = 1; batch <= 8; batch += 7) { /* few samples take another way */
+        pycnn_workspace *ws = workspace(p.net, 8, PYCNN_BACKWARD);
+        pycnn_workspace *smoothing_ws = workspace(q.net, 8, PYCNN_BACKWARD);
+        const pycnn_training plan = {.epochs = EPOCHS, .batch_size = batch, .learning_rate = 0.3};
+        double *smoothed = copy_doubles(p.y, ROWS * units);
+        for (size_t i = 0; i < ROWS * units; i++) {
+            smoothed[i] = (1 - e) * p.y[i] + e / classes;
+        }
+        pycnn_totals totals[3][EPOCHS];
+        p.data.y = smoothed;
+        double *expected = trained(&p, ws, plan, totals[0]);
+        double *theta = trained(&q, smoothing_ws, plan, totals[1]);
+        q.data.y = NULL, q.data.label = q.label;
+        double *of_labels = trained(&q, smoothing_ws, plan, totals[2]);
+        q.data.y = q.y;
+        CHECK(same_bits(theta, expected, p.parameters));
+        CHECK(same_bits(totals[0], totals[1], 3 * EPOCHS));
+        CHECK(same_bits(of_labels, expected, p.parameters));
+        free(expected), free(theta), free(of_labels), free(smoothed);
+        pycnn_workspace_destroy(ws), pycnn_workspace_destroy(smoothing_ws);
+    }
+    pycnn_network_destroy(q.net);
+    free_problem(&p);
+}
+
+static void test_labels_are_smoothed(void)
+{
+    check_smoothing(PYCNN_CATEGORICAL_CROSSENTROPY, 3);
+    check_smoothing(PYCNN_BINARY_CROSSENTROPY, 3);
+    check_smoothing(PYCNN_BINARY_CROSSENTROPY, 1);
+}
+
+/* Targets of several outputs, some of them missing. */
+static void check_missing_targets(int loss, bool weighted)
+{
+    enum { ROWS = 21, UNITS = 3, EPOCHS = 2 };
+    const pycnn_layer_spec layers[] = {DENSE(PYCNN_TANH, 5), DENSE(output_for(loss), UNITS)};
+    problem p = make_problem(31, ROWS, 4, layers, 2, loss);
+    pycnn_workspace *ws = workspace(p.net, 8, PYCNN_BACKWARD);
+    double *grad = doubles(p.parameters), *expected = doubles(p.parameters);
+    p.data.weight = weighted ? p.weight : NULL;
+
+    /* One sample: its loss is the sum of what the losses of the outputs that it has are. */
+    pycnn_totals totals, part, sum = {0};
+    p.data.rows = 1;
+    memset(expected, 0, p.parameters * sizeof *expected);
+    for (size_t mask = 1; mask < 1 << UNITS; mask++) {
+        double loss_sum = 0, share = 0, count = 0;
+        for (size_t j = 0; j < UNITS; j++) {
+            const double one[] = {j == 0 ? p.y[0] : NAN, j == 1 ? p.y[1] : NAN,
+                                  j == 2 ? p.y[2] : NAN};
+            p.data.y = one;
+            CHECK(pycnn_evaluate(&part, p.net, ws, p.theta, &p.data) == PYCNN_OK);
+            if (mask >> j & 1) {
+                loss_sum += part.loss, share += part.correct, count++;
+            }
+        }
+        const double some[] = {mask & 1 ? p.y[0] : NAN, mask & 2 ? p.y[1] : NAN,
+                               mask & 4 ? p.y[2] : NAN};
+        p.data.y = some;
+        CHECK(pycnn_evaluate(&totals, p.net, ws, p.theta, &p.data) == PYCNN_OK);
+        CHECK(totals.weight == (weighted ? p.weight[0] : 1));
+        CHECK(near(totals.loss, loss_sum, 1e-14) && near(totals.correct, share / count, 1e-14));
+    }
+
+    /* Rows without any target are as if they were not there. */
+    p.data.rows = ROWS;
+    double *kept_x = doubles(ROWS * p.inputs), *kept_y = doubles(ROWS * UNITS);
+    double *kept_weight = doubles(ROWS), *y = copy_doubles(p.y, ROWS * UNITS);
+    size_t kept = 0;
+    for (size_t i = 0; i < ROWS; i++) {
+        for (size_t j = 0; j < UNITS; j++) {
+            y[i * UNITS + j] = i % 3 == 0 || (i + j) % 4 == 0 ? NAN : p.y[i * UNITS + j];
+        }
+        if (i % 3 != 0) {
+            memcpy(kept_x + kept * p.inputs, p.x + i * p.inputs, p.inputs * sizeof *p.x);
+            memcpy(kept_y + kept * UNITS, y + i * UNITS, UNITS * sizeof *y);
+            kept_weight[kept++] = p.weight[i];
+        }
+    }
+    p.data.y = y;
+    CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, &p.data, NULL) == PYCNN_OK);
+    const pycnn_dataset rest = {kept, kept_x, kept_y, NULL, weighted ? kept_weight : NULL};
+    CHECK(pycnn_gradients(&sum, expected, p.net, ws, p.theta, &rest, NULL) == PYCNN_OK);
+    CHECK(same_bits(grad, expected, p.parameters) && same_bits(&totals, &sum, 3));
+
+    /* A mini-batch of such rows changes nothing; others train, few samples at a time or many. */
+    for (size_t batch = 1; batch <= 8; batch += 7) {
+        pycnn_totals epochs[EPOCHS];
+        const pycnn_training plan = {.epochs = EPOCHS, .batch_size = batch, .learning_rate = 0.1};
+        double *theta = trained(&p, ws, plan, epochs);
+        CHECK(largest(theta, p.parameters) < 100 && !same_bits(theta, p.theta, p.parameters));
+        CHECK(near(epochs[1].weight, sum.weight, 1e-14));
+        CHECK(epochs[1].loss < epochs[0].loss);
+        free(theta);
+    }
+    for (size_t i = 0; i < ROWS * UNITS; i++) {
+        y[i] = NAN;
+    }
+    for (size_t batch = 1; batch <= 8; batch += 7) {
+        pycnn_totals epoch;
+        const pycnn_training plan = {.epochs = 1, .batch_size = batch, .learning_rate = 0.1};
+        double *theta = trained(&p, ws, plan, &epoch);
+        CHECK(same_bits(theta, p.theta, p.parameters) && epoch.weight == 0 && epoch.loss == 0);
+        free(theta);
+    }
+    free(grad), free(expected), free(kept_x), free(kept_y), free(kept_weight), free(y);
+    pycnn_workspace_destroy(ws);
+    free_problem(&p);
+}
+
+static void test_targets_may_be_missing(void)
+{
+    for (int loss = 0; loss < LOSSES; loss++) {
+        if (loss != PYCNN_CATEGORICAL_CROSSENTROPY && loss != PYCNN_KL_DIVERGENCE) {
+            check_missing_targets(loss, false);
+            check_missing_targets(loss, true);
+        }
+    }
+    /* A class that is missing is an error of the caller's; the loss shows it. */
+    problem p = classifier(23, 4);
+    pycnn_workspace *ws = workspace(p.net, 4, PYCNN_FORWARD);
+    pycnn_totals totals;
+    p.y[3] = p.y[4] = p.y[5] = NAN;
+    CHECK(pycnn_evaluate(&totals, p.net, ws, p.theta, &p.data) == PYCNN_OK);
+    CHECK(isnan(totals.loss));
+    pycnn_workspace_destroy(ws);
+    free_problem(&p);
+}
+
 static void test_weights_count_samples(void)
 {
     enum { ROWS = 9 };
@@ -778,7 +916,7 @@ static void test_few_samples_train_as_many_do(void)
         p.data.weight = n % 2 ? p.weight : NULL;
         pycnn_workspace *ws = workspace(p.net, 4, PYCNN_BACKWARD);
         pycnn_totals totals[2][EPOCHS];
-        pycnn_training plan = {.epochs = EPOCHS, .batch_size = 1000, .learning_rate = 0.1};
+        pycnn_training plan = {.epochs = EPOCHS, .batch_size = 1000, .learning_rate = 0.01};
         double *general = trained(&p, ws, plan, totals[0]);
         plan.batch_size = rows;
         double *few = trained(&p, ws, plan, totals[1]);
@@ -975,6 +1113,12 @@ static void test_networks_that_cannot_be(void)
     }
     for (size_t i = 0; i < sizeof no_share / sizeof *no_share; i++) {
         CHECK(pycnn_network_create(&none, 2, fine, 2, PYCNN_QUANTILE, no_share[i]) ==
+              PYCNN_ERROR_ARGUMENT);
+    }
+    static const double no_smoothing[] = {-0.1, 1, NAN};
+    const pycnn_layer_spec one[] = {DENSE(PYCNN_SIGMOID, 2)};
+    for (size_t i = 0; i < sizeof no_smoothing / sizeof *no_smoothing; i++) {
+        CHECK(pycnn_network_create(&none, 2, one, 1, PYCNN_BINARY_CROSSENTROPY, no_smoothing[i]) ==
               PYCNN_ERROR_ARGUMENT);
     }
     /* Sizes whose products do not fit. */
@@ -1536,6 +1680,8 @@ static void run_all(void)
         {"order decides which sample comes when", test_order_decides_which_sample_comes_when},
         {"labels and one-hot rows give the same bits",
          test_labels_and_one_hot_rows_give_the_same_bits},
+        {"labels are smoothed", test_labels_are_smoothed},
+        {"targets may be missing", test_targets_may_be_missing},
         {"weights count samples", test_weights_count_samples},
         {"training step by step gives the same bits",
          test_training_step_by_step_gives_the_same_bits},

@@ -457,7 +457,7 @@ static void test_prepare(const kernel_table *kernels, size_t count)
     double *grad = place_random(&slots[0], count, -1, 1);
     const double *theta = place_random(&slots[1], count, -1, 1);
     double *plain = place_copy(&slots[2], grad, count);
-    const preparation how = {0.25, count % 2 ? 0.5 : 0, 0.125, count % 3 ? 0.3 : INFINITY};
+    const preparation how = {0.25, count % 2 ? 0.5 : 0, 0.125, count % 3 ? 0.3 : 0};
     kernels->prepare(grad, theta, &how, count);
     pycnn_kernels_baseline.prepare(plain, theta, &how, count);
     bool near_plain = true;
@@ -677,20 +677,23 @@ static const char *const loss_names[] = {"mse",   "binary",   "categorical",
                                          "mae",   "huber",    "poisson",
                                          "hinge", "quantile", "kl_divergence"};
 
-static void test_loss(const kernel_table *kernels, int loss, size_t units, size_t stride, bool hard)
+typedef enum { ANY, HARD, MISSING } target_kind;
+
+static void test_loss(const kernel_table *kernels, int loss, size_t units, size_t stride,
+                      target_kind kind)
 {
     static slot z_slot, a_slot, y_slot, loss_slot, correct_slot, delta_slot;
     static slot plain_loss_slot, plain_correct_slot, plain_delta_slot;
-    AT("%s %s %zux%zu, targets %s", kernels->name, loss_names[loss], units, stride,
-       hard ? "0 or 1" : "any");
+    static const char *const kinds[] = {"any", "0 or 1", "missing"};
+    AT("%s %s %zux%zu, targets %s", kernels->name, loss_names[loss], units, stride, kinds[kind]);
     const size_t count = round_up(units * stride, kernels->lanes),
                  row = round_up(stride, kernels->lanes);
     const int needed = pycnn_loss_activation(loss);
     const int activation = loss == PYCNN_POISSON ? PYCNN_SOFTPLUS : MAX(needed, PYCNN_LINEAR);
     double *z = place_random(&z_slot, count, -30, 30), *a = place(&a_slot, count);
     double *y = place_random(&y_slot, count, 0, 1);
-    for (size_t i = 0; hard && i < count; i++) {
-        y[i] = y[i] < 0.3;
+    for (size_t i = 0; i < count; i++) {
+        y[i] = kind == HARD ? y[i] < 0.3 : kind == MISSING && y[i] < 0.4 ? NAN : y[i];
     }
     z[0] = loss == PYCNN_POISSON && stride > 1 ? -800 : z[0]; /* a = 0 */
     pycnn_activations[activation].forward(a, z, units, stride);
@@ -705,6 +708,9 @@ static void test_loss(const kernel_table *kernels, int loss, size_t units, size_
     for (size_t i = 0; i < stride; i++) {
         double squares = 0, y_sum = 0, terms = plain.loss[i];
         for (size_t j = 0; j < units; j++) {
+            if (isnan(y[j * stride + i])) {
+                continue;
+            }
             const double error = a[j * stride + i] - y[j * stride + i];
             squares = fma(0.5 * error, error, squares);
             y_sum += y[j * stride + i];
@@ -721,6 +727,10 @@ static void test_loss(const kernel_table *kernels, int loss, size_t units, size_
                                   (double)(2 * units + 10) * ROUNDOFF * terms);
         for (size_t j = 0; j < units; j++) {
             const size_t at = j * stride + i;
+            if (isnan(y[at])) {
+                exact &= out.delta[at] == 0 && plain.delta[at] == 0;
+                continue;
+            }
             /* delta is a difference of two terms, each at most a + y in sum. */
             double bound = 10 * ROUNDOFF * (fabs(a[at]) * MAX(1, y_sum) + y[at]);
             bound = loss == PYCNN_POISSON ? 4 * ROUNDOFF * (1 + y[at] / MAX(a[at], LEAST_FOR_LOG))
@@ -802,18 +812,21 @@ static void test_elementwise(const kernel_table *kernels)
     for (size_t units = 1; units <= 17; units++) {
         for (size_t stride = 1; stride <= 33;
              stride += stride == 1 ? kernels->lanes - 1 : kernels->lanes) {
-            for (int f = 0; f < ACTIVATION_COUNT; f++) {
+            for (int f = 0; f < PYCNN_ACTIVATION_COUNT; f++) {
                 test_activation(kernels, f, units, stride);
             }
-            for (int l = 0; l < LOSS_COUNT; l++) {
-                test_loss(kernels, l, units, stride, false);
-                test_loss(kernels, l, units, stride, true);
+            for (int l = 0; l < PYCNN_LOSS_COUNT; l++) {
+                test_loss(kernels, l, units, stride, ANY);
+                test_loss(kernels, l, units, stride, HARD);
+                if (pycnn_loss_masks(l)) {
+                    test_loss(kernels, l, units, stride, MISSING);
+                }
             }
         }
         test_column_alone(kernels, units);
     }
-    for (int l = 0; l < LOSS_COUNT; l++) {
-        if (l == PYCNN_BINARY_CROSSENTROPY || pycnn_loss_activation(l) < 0) {
+    for (int l = 0; l < PYCNN_LOSS_COUNT; l++) {
+        if (pycnn_loss_masks(l)) {
             test_targets_not_observed(kernels, l);
         }
     }
