@@ -148,8 +148,8 @@ def draw(scores, curves, path):
 
 
 def spread(values):
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.fmean(values):.3f} ± {deviation:.3f}"
+    deviation = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.3f}{deviation}"
 
 
 def main() -> int:
@@ -174,7 +174,7 @@ def main() -> int:
             scores[name].append(result)
             curves.setdefault(name, curve)
 
-    print(f"{args.seeds} seeds: mean ± standard deviation")
+    print(f"mean ± standard deviation of {args.seeds} seeds")
     print(f"{'':14}  training accuracy  {'test accuracy':14} {'test loss':14}  better than plain")
     plain = [result.test[1] for result in scores["plain"]]
     for name, results in scores.items():

@@ -1,0 +1,43 @@
+"""The Python of README and guide runs as it stands, snippet after snippet."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", "docs/training.md"]
+SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def read(page):
+    path = ROOT / page
+    if not path.exists():
+        pytest.skip("the tests are away from the source tree")
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_snippets_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = read(page)
+    snippets = list(SNIPPET.finditer(text))
+    assert snippets
+    names = {}
+    for snippet in snippets:
+        before = text.count("\n", 0, snippet.start(1))  # so that a traceback has the page's lines
+        exec(compile("\n" * before + snippet[1], ROOT / page, "exec"), names)
+
+
+@pytest.mark.parametrize("page", [*PAGES, "docs/extending.md", "CHANGELOG.md"])
+def test_links_lead_somewhere(page):
+    text = read(page)
+    headings = {
+        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    }
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if target.startswith("#"):
+            assert target[1:] in headings
+        elif "://" not in target:
+            assert (ROOT / page).parent.joinpath(target).exists(), target
