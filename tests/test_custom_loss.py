@@ -18,7 +18,6 @@ from pycnn.exceptions import (
 
 rng = np.random.default_rng(3)
 X, Y = rng.normal(size=(70, 5)), rng.normal(size=(70, 2))
-BACKENDS = ["c", "numpy"]
 
 
 def mean_mse(a, y):
@@ -36,7 +35,6 @@ def network(loss, backend="auto"):
 
 @pytest.mark.parametrize("options", [{}, {"optimizer": Adam()}, {"batch_size": None}])
 @pytest.mark.parametrize("function", [mean_mse, each_mse])
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_function_trains_as_the_loss_it_is(backend, function, options):
     ours, own = network("mse", backend), network(function, backend)
     histories = [
@@ -53,7 +51,6 @@ def test_a_function_trains_as_the_loss_it_is(backend, function, options):
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_its_gradient_meets_differences(backend, training):
     def log_cosh(a, y):
         return np.log(np.cosh(a - y)).sum(axis=1), np.tanh(a - y)
@@ -62,7 +59,6 @@ def test_its_gradient_meets_differences(backend, training):
     assert pycnn.gradient_check(net, X[:20], Y[:20], training=training) < 1e-7
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_weights_count_samples(backend):
     weight = np.arange(70) % 3
     ours, own = network("mse", backend), network(each_mse, backend)
@@ -87,7 +83,6 @@ def test_threads_and_one_sample():
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, SystemExit])
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_what_it_raises_reaches_the_caller(backend, error):
     calls = []
 
@@ -106,7 +101,6 @@ def test_what_it_raises_reaches_the_caller(backend, error):
     assert net.evaluate(X, Y)["loss"] > 0
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_loss_that_is_not_finite_is_a_divergence(backend):
     net = network(lambda a, y: (np.full(len(a), np.nan), a), backend)
     with pytest.raises(DivergedError):
@@ -123,7 +117,6 @@ def test_a_loss_that_is_not_finite_is_a_divergence(backend):
         (lambda a, y: ("x", a), DataTypeError, "must return"),
     ],
 )
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_what_it_must_return(backend, function, error, words):
     with pytest.raises(error, match=words):
         network(function, backend).fit(X, Y)

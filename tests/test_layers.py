@@ -52,7 +52,7 @@ def near(a, b, tolerance=1e-12):
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_backends_agree_on_a_gradient(name, training):
+def test_backends_agree_on_a_gradient(core, name, training):
     (loss, grad), (expected_loss, expected) = (
         network(name, backend).gradients(X, Y, training=training) for backend in ("c", "numpy")
     )
@@ -64,7 +64,7 @@ def test_backends_agree_on_a_gradient(name, training):
     "options", [{}, {"batch_size": 1}, {"batch_size": None}, {"shuffle": False}]
 )
 @pytest.mark.parametrize("name", NAMES)
-def test_backends_agree_on_a_training(name, options):
+def test_backends_agree_on_a_training(core, name, options):
     c, fallback = (network(name, backend) for backend in ("c", "numpy"))
     if c.statistics.size and options.get("batch_size") == 1:
         return  # refused, see below
@@ -75,7 +75,6 @@ def test_backends_agree_on_a_training(name, options):
     assert near(c.predict(X), fallback.predict(X), 1e-11)
 
 
-@pytest.mark.parametrize("backend", ["c", "numpy"])
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_meet_differences(name, training, backend):
@@ -106,7 +105,6 @@ def test_threads_and_rows_beside_do_not_matter(name):
     assert np.array(rows).tobytes() == results[0][1][::97].tobytes()
 
 
-@pytest.mark.parametrize("backend", ["c", "numpy"])
 @pytest.mark.parametrize("name", NAMES)
 def test_five_epochs_and_five_are_ten(name, backend):
     once, twice = network(name, backend), network(name, backend)
@@ -137,7 +135,6 @@ def test_saved_pickled_copied(name, tmp_path):
 # ------------------------------------------------------------------ dropout
 
 
-@pytest.mark.parametrize("backend", ["c", "numpy"])
 def test_dropout_drops_its_share_and_keeps_the_mean(backend):
     net = Network(1000, [Dropout(0.3), Dense(1)], seed=0, backend=backend)
     net.layers[1].W = np.ones((1, 1000)) / 1000
@@ -178,7 +175,6 @@ def test_a_rate_of_zero_changes_nothing():
 # ------------------------------------------------------------------ batch normalization
 
 
-@pytest.mark.parametrize("backend", ["c", "numpy"])
 def test_batch_norm_counts_means_and_unbiased_variances(backend):
     net = Network(6, [BatchNorm(momentum=0.25), Dense(3, "softmax")], backend=backend, seed=0)
     net.fit(X, Y, epochs=1, batch_size=None)
@@ -189,7 +185,6 @@ def test_batch_norm_counts_means_and_unbiased_variances(backend):
     assert np.array_equal(net.statistics, np.concatenate((norm.mean, norm.variance)))
 
 
-@pytest.mark.parametrize("backend", ["c", "numpy"])
 def test_a_batch_of_one_sample_is_not_counted(backend):
     net = Network(6, [BatchNorm(), Dense(3, "softmax")], backend=backend, seed=0)
     net.fit(X, Y, epochs=1, batch_size=69, shuffle=False)
@@ -198,7 +193,6 @@ def test_a_batch_of_one_sample_is_not_counted(backend):
     assert net.statistics.tobytes() == other.statistics.tobytes()
 
 
-@pytest.mark.parametrize("backend", ["c", "numpy"])
 def test_a_divergence_gives_the_statistics_back_too(backend):
     net = Network(6, [Dense(4), BatchNorm(), Dense(1)], backend=backend, seed=0)
     with pytest.raises(pycnn.exceptions.DivergedError):
@@ -226,7 +220,6 @@ FOLDED = {
 }
 
 
-@pytest.mark.parametrize("backend", ["c", "numpy"])
 @pytest.mark.parametrize("name", FOLDED)
 def test_folded_networks_predict_the_same(name, backend):
     layers, left = FOLDED[name]
@@ -257,7 +250,6 @@ def test_no_neuron_outgrows_max_norm(optimizer):
 # ------------------------------------------------------------------ against PyTorch
 
 
-@pytest.mark.parametrize("backend", ["c", "numpy"])
 @pytest.mark.parametrize("kind", ["batch", "layer"])
 def test_normalizations_are_pytorchs(kind, backend):
     torch = pytest.importorskip("torch")

@@ -16,7 +16,6 @@ rng = np.random.default_rng(11)
 ROWS, COLUMNS = 201, 6
 X = rng.integers(0, 200, (ROWS, COLUMNS)).astype(np.uint8)
 Y = rng.integers(0, 3, ROWS)
-BACKENDS = ["c", "numpy"]
 
 pytestmark = pytest.mark.filterwarnings("ignore::pycnn.exceptions.PycnnWarning")
 
@@ -56,7 +55,6 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", OPTIONS)
 def test_pieces_give_the_same_bits(name, backend, monkeypatch):
     options = {"epochs": 3, "batch_size": 16} | OPTIONS[name]
@@ -80,7 +78,6 @@ def test_pieces_give_the_same_bits(name, backend, monkeypatch):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4])
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_small_batches_in_pieces(batch_size, backend, monkeypatch):
     nets = []
     for limit in (1 << 40, 0):
@@ -149,7 +146,6 @@ def test_what_cannot_be_read_is_refused_before(in_pieces):
         net.fit(scaled(X), Y, optimizer=pycnn.LBFGS(), batch_size=None)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_divergence_goes_back_to_the_last_finite_step(in_pieces, backend):
     net = Network(COLUMNS, [Dense(1)], seed=0, backend=backend)
     whole = Network(COLUMNS, [Dense(1)], seed=0, backend=backend)
@@ -234,7 +230,6 @@ def functional():
     return iter(Loader())
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
     "optimizer", [SGD(0.1), Adam(), SGD(StepDecay(0.1, 0.5, 2), clip_norm=1.0)]
 )
@@ -314,7 +309,6 @@ def test_batches_that_cannot_be(source, options, error, words):
 # ------------------------------------------------------------------ augmentation
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_augmentation_follows_from_seed_and_epoch(backend):
     once, twice, other = network(backend), network(backend), network(backend)
     once.fit(X / 256, Y, epochs=4, augment=GaussianNoise(0.2))
@@ -362,7 +356,6 @@ def test_augmenters_that_cannot_be(augment, error, words):
 # ------------------------------------------------------------------ targets not observed
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_each_task_learns_from_its_own_targets(backend):
     x = rng.normal(size=(300, 4))
     truth = x @ rng.normal(size=(4, 3)) + 1
@@ -401,7 +394,6 @@ def test_gaps_are_a_mistake_unless_told():
         classes.fit(x, y, missing_targets="mask")
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_multi_label_with_gaps(backend):
     x = rng.normal(size=(200, 4))
     truth = (x[:, :3] > 0).astype(float)
