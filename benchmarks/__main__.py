@@ -55,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
         help="folder for results.json, results.md and results.png")  # fmt: skip
     add("--redraw", action="store_true", help="only redraw table and chart from results.json")
     add("--document", type=Path, metavar="FILE",
-        help="also put the table between this file's markers, and the chart beside it")  # fmt: skip
+        help="also put the table between this file's markers, and the chart beside it "
+        "(with --isa: only the first table, between markers of its own)")  # fmt: skip
     return parser
 
 
@@ -124,12 +125,11 @@ def main() -> None:
         if not record["results"]:
             sys.exit("nothing was measured")
         path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    table = report.table(record)
     chart = options.out / "results.png"
-    (options.out / "results.md").write_text(table, encoding="utf-8")
+    (options.out / "results.md").write_text(report.table(record), encoding="utf-8")
     report.draw(record, chart)
     if options.document is not None:
-        report.put_into(options.document, table, chart)
+        report.put_into(options.document, record, chart)
     print(report.summary(record))
 
 

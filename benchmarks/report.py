@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
-
 # One colour for pycnn, one for the fastest peer, one for the others; fewer threads are paler.
 COLOURS = {"pycnn": "#c2410c", "best": "#1d4ed8", "other": "#94a3b8"}
 PALE, FULL = 0.55, 1.0
@@ -235,12 +233,16 @@ def _absent(record: dict[str, Any]) -> list[str]:
     return ["Not taking part:", "", *lines, ""] if lines else []
 
 
-def table(record: dict[str, Any]) -> str:
-    """Return the whole report in Markdown."""
+def _head(record: dict[str, Any]) -> list[str]:
     lines = []
     if record["quick"]:
         lines += ["A quick run, to see that all works: its figures mean little.", ""]
-    lines += [*_conditions(record), "", summary(record), "", *_behind(record)]
+    return [*lines, *_conditions(record), "", summary(record), "", *_behind(record)]
+
+
+def table(record: dict[str, Any]) -> str:
+    """Return the whole report in Markdown."""
+    lines = _head(record)
     for name, results in _by_workload(record).items():
         lines += _details(name, results)
     return "\n".join(lines + _absent(record))
@@ -319,14 +321,23 @@ def _draw_panel(panel: Axes, name: str, results: list[dict[str, Any]], counts: l
     panel.spines[["top", "right"]].set_visible(False)
 
 
-def put_into(document: Path, table: str, chart: Path) -> None:
-    """Replace what is between the document's markers, and copy the chart beside it."""
-    text = document.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{document} must have the markers {BEGIN} and {END}")
-    picture = document.with_suffix(".png")
-    shutil.copyfile(chart, picture)
-    body = f"\n\n![Time of a step relative to pycnn's]({picture.name})\n\n{table}\n"
-    document.write_text(f"{before}{BEGIN}{body}{END}{after}", encoding="utf-8")
+def put_into(document: Path, record: dict[str, Any], chart: Path) -> None:
+    """Replace what is between the document's markers for such a run.
+
+    A run with the machine's own instruction set puts in the whole report, its chart beside the
+    document; one held to another set only its first table, between markers that name the set.
+    """
+    if record["isa"] is None:
+        name = "benchmarks"
+        picture = document.with_suffix(".png")
+        shutil.copyfile(chart, picture)
+        body = f"![Time of a step relative to pycnn's]({picture.name})\n\n{table(record)}"
+    else:
+        name = f"benchmarks, {record['isa']}"
+        body = "\n".join(_head(record))
+    begin, end = (f"<!-- {name}: {which} -->" for which in ("begin", "end"))
+    before, found, rest = document.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"{document} must have the markers {begin} and {end}")
+    document.write_text(f"{before}{begin}\n\n{body}\n{end}{after}", encoding="utf-8")
