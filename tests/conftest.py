@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,10 @@ if not any((ROOT / "pycnn").glob("_native*.[sp][oy]*")):
 PURE = os.environ.get("PYCNN_NO_EXTENSION", "") not in ("", "0")
 if PURE:  # the fallback is meant: no warning
     os.environ.setdefault("PYCNN_BACKEND", "numpy")
+
+
+# A shell that starts the tests in the background has Ctrl-C ignored, and Python would keep to that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
