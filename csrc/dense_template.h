@@ -31,8 +31,13 @@ static void SUFFIX(transpose)(double *dst, size_t dst_stride, const double *src,
  * half of the first-level cache. */
 #define BLOCK_DEPTH 256
 
-/* Copying pays when each copied number is used for at least so many vectors of samples. */
-#define COPY_VECTORS (128 / LANES)
+/* Whether the copy pays: each copied number must be used for enough samples. Sooner where the
+ * matrix goes by columns, of which a tile takes a few numbers from each of many pages. */
+static bool copy_pays(size_t column_stride, size_t depth, size_t samples)
+{
+    const bool scattered = column_stride != 1 && depth >= COPY_DEPTH;
+    return samples >= (scattered ? COPY_SCATTERED : COPY_SAMPLES);
+}
 
 /* One register tile of out = M @ in (+ out, + bias). */
 ALWAYS_INLINE void product_tile(double *out, const double *matrix, size_t row_stride,
@@ -283,7 +288,7 @@ static void SUFFIX(product)(double *out, const double *matrix, size_t row_stride
         return;
     }
     const size_t full = rows / TILE_ROWS * TILE_ROWS;
-    if (stride >= COPY_VECTORS * LANES) {
+    if (copy_pays(column_stride, depth, stride)) {
         product_blocked(out, matrix, row_stride, column_stride, in, bias, full, depth, stride);
     } else {
         for (size_t r = 0; r < full; r += TILE_ROWS) {

@@ -10,6 +10,9 @@
 #define LANES 4
 #define TILE_ROWS 4
 #define TILE_VECTORS 3
+#define COPY_SAMPLES 96
+#define COPY_DEPTH 256
+#define COPY_SCATTERED 32
 #define FMA(a, b, c) ((vector)_mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c)))
 #define LOAD_HALVES(p, q) \
     ((vector)_mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)), _mm_loadu_pd(q), 1))

@@ -4,8 +4,11 @@
  *     FMA(a, b, c)   a * b + c, rounded once
  *     SQRT(v)        rounded once
  *     LOAD_PART(p, n) and STORE_PART(p, v, n): the first n lanes, n <= LANES; nothing behind them
- * is touched, and what is loaded into the others is 0 TILE_ROWS      rows and TILE_VECTORS vectors
- * of a register tile of sums: they and their factors must fit the registers
+ * is touched, and what is loaded into the others is 0
+ *     TILE_ROWS      rows and TILE_VECTORS vectors of a register tile of sums: they and their
+ *                    factors must fit the registers
+ *     COPY_SAMPLES   samples from which on copying a tile of the weights pays, as measured;
+ *                    COPY_SCATTERED those for a tile of columns at least COPY_DEPTH long
  */
 
 typedef double vector __attribute__((vector_size(LANES * 8)));
