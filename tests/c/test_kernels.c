@@ -256,11 +256,11 @@ static void test_products(const kernel_table *kernels)
         }
         test_product_orders(kernels, rows, 300, 1);
     }
-    /* Wide strides: the matrix is copied, 256 columns at a time. */
-    static const size_t deep[] = {7, 255, 256, 257, 513};
+    /* Where the matrix is copied, 256 columns at a time, and just where it is not. */
+    static const size_t deep[] = {7, 255, 256, 257, 513, 769}, wide[] = {32, 96, 120, 128, 136};
     for (size_t d = 0; d < COUNT_OF(deep); d++) {
-        for (size_t stride = 120; stride <= 136; stride += 8) {
-            test_product_orders(kernels, 17, deep[d], stride);
+        for (size_t s = 0; s < COUNT_OF(wide); s++) {
+            test_product_orders(kernels, 17, deep[d], wide[s]);
         }
         test_product_orders(kernels, 6, deep[d], 128);
         test_product_orders(kernels, 9, deep[d], 128);
