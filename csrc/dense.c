@@ -20,43 +20,56 @@ static int dense_create(layer *self, const pycnn_layer_spec *spec)
 
 /* z[fan_out,batch] = W[fan_out,fan_in] @ input[fan_in,batch] + b[fan_out]      (lecture, 1)
  * a[fan_out,batch] = f(z)                                                      (lecture, 2) */
-static void dense_forward(const layer *self, const double *theta, const layer_io *io)
+static void dense_forward(const layer *self, const double *theta, const layer_io *io, size_t slices)
 {
     const double *weight = theta, *bias = theta + self->fan_out * self->fan_in;
-    self->kernels->product(io->z, weight, self->fan_in, 1, io->input, bias, self->fan_out,
-                           self->fan_in, io->stride);
-    pycnn_activate(self, io);
+    product_panel panels[MOST_SLICES];
+    size_t s = 0;
+    do {
+        panels[s] = (product_panel){io[s].z, io[s].input, io[s].stride};
+    } while (++s < slices);
+    self->kernels->product(panels, slices, weight, self->fan_in, 1, bias, self->fan_out,
+                           self->fan_in);
+    for (s = 0; s < slices; s++) {
+        pycnn_activate(self, &io[s]);
+    }
 }
 
 /* delta_input[fan_in,batch] = W^T @ delta */
-static void dense_backward(const layer *self, const double *theta, const layer_io *io)
+static void dense_backward(const layer *self, const double *theta, const layer_io *io,
+                           size_t slices)
 {
     const double *weight = theta;
-    if (io->delta_input != NULL) {
-        self->kernels->product(io->delta_input, weight, 1, self->fan_in, io->delta, NULL,
-                               self->fan_in, self->fan_out, io->stride);
+    if (io->delta_input == NULL) {
+        return;
     }
+    product_panel panels[MOST_SLICES];
+    size_t s = 0;
+    do {
+        panels[s] = (product_panel){io[s].delta_input, io[s].delta, io[s].stride};
+    } while (++s < slices);
+    self->kernels->product(panels, slices, weight, 1, self->fan_in, NULL, self->fan_in,
+                           self->fan_out);
 }
 
 /* dW[fan_out,fan_in] = delta @ input_rows[batch,fan_in]                        (lecture, 3)
  * db[fan_out]        = sum over the batch of delta                             (lecture, 4)
  * without the 1/m, which is in the update's step. A part is some of the rows. */
 static void dense_gradient(const layer *self, double *out, gradient_use use, double step,
-                           const layer_io *io, size_t slices, size_t part)
+                           const layer_io *io, size_t slices, share part)
 {
-    const size_t height = round_up((self->fan_out + slices - 1) / slices, ROWS_TOGETHER);
-    const size_t first = part * height;
+    const size_t height = round_up((self->fan_out + part.of - 1) / part.of, ROWS_TOGETHER);
+    const size_t first = part.part * height;
     if (first >= self->fan_out) {
         return;
     }
     gradient_terms terms[MOST_SLICES];
     for (size_t s = 0; s < slices; s++) {
-        terms[s] = (gradient_terms){io[s].delta + first * io[s].stride, io[s].stride,
-                                    io[s].input_rows, io[s].batch};
+        terms[s] = (gradient_terms){io[s].delta + first * io[s].stride, io[s].stride, io[s].batch};
     }
     double *weight = out + first * self->fan_in;
     double *bias = out + self->fan_out * self->fan_in + first;
-    self->kernels->gradient(weight, bias, use, step, terms, slices, io->input_row_stride,
+    self->kernels->gradient(weight, bias, use, step, terms, slices, io->input_rows, io->distance,
                             MIN(height, self->fan_out - first), self->fan_in);
 }
 

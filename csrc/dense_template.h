@@ -27,16 +27,18 @@ static void SUFFIX(transpose)(double *dst, size_t dst_stride, const double *src,
     }
 }
 
-/* Depth of a block whose matrix tile is copied together: TILE_ROWS * BLOCK_DEPTH doubles stay in
- * half of the first-level cache. */
-#define BLOCK_DEPTH 256
-
-/* Whether the copy pays: each copied number must be used for enough samples. Sooner where the
- * matrix goes by columns, of which a tile takes a few numbers from each of many pages. */
-static bool copy_pays(size_t column_stride, size_t depth, size_t samples)
+static void SUFFIX(cut)(double *panels, size_t distance, const double *row, size_t count)
 {
-    const bool scattered = column_stride != 1 && depth >= COPY_DEPTH;
-    return samples >= (scattered ? COPY_SCATTERED : COPY_SAMPLES);
+    size_t k = 0;
+    for (; k + PANEL <= count; k += PANEL, panels += distance) {
+        UNROLL for (int v = 0; v < TILE_VECTORS; v++)
+        {
+            STORE(panels + v * LANES, LOAD(row + k + v * LANES));
+        }
+    }
+    for (size_t i = 0; k < count; i++, k++) {
+        panels[i] = row[k];
+    }
 }
 
 /* One register tile of out = M @ in (+ out, + bias). */
@@ -136,50 +138,74 @@ static void product_part(double *out, const double *matrix, size_t row_stride, s
 
 #undef ROWS
 
-/* copy[depth,TILE_ROWS] = tile[TILE_ROWS,depth]^T */
-ALWAYS_INLINE void copy_tile(double *copy, const double *tile, size_t row_stride,
-                             size_t column_stride, size_t depth)
+/* Whether to copy the matrix pays: each copied number must be used for enough samples. Sooner where
+ * the matrix goes by columns, of which a tile takes a few numbers from each of many pages. */
+static bool copy_pays(size_t column_stride, size_t depth, size_t samples)
+{
+    const bool scattered = column_stride != 1 && depth >= COPY_DEPTH;
+    return samples >= (scattered ? COPY_SCATTERED : COPY_SAMPLES);
+}
+
+/* copy[t][depth,TILE_ROWS] = the t-th tile of block[rows,depth], transposed */
+static void copy_block(double *copy, const double *block, size_t row_stride, size_t column_stride,
+                       size_t rows, size_t depth)
 {
     size_t k = 0;
-    if (row_stride == 1) { /* a column lies together */
+    if (row_stride == 1) { /* a column lies together: pages are gone through once for all tiles */
         for (; k < depth; k++) {
-            UNROLL for (int i = 0; i < TILE_ROWS; i += LANES)
-            {
-                STORE(copy + k * TILE_ROWS + i, LOAD(tile + k * column_stride + i));
+            for (size_t r = 0; r < rows; r += TILE_ROWS) {
+                UNROLL for (int i = 0; i < TILE_ROWS; i += LANES)
+                {
+                    STORE(copy + r * depth + k * TILE_ROWS + i,
+                          LOAD(block + k * column_stride + r + i));
+                }
             }
         }
         return;
     }
     for (; k + LANES <= depth; k += LANES) { /* a row does: column_stride is 1 */
-        UNROLL for (int i = 0; i < TILE_ROWS; i += LANES)
-        {
-            vector m[LANES];
-            load_transposed(m, tile + (size_t)i * row_stride + k, row_stride);
-            UNROLL for (int j = 0; j < LANES; j++) { STORE(copy + (k + j) * TILE_ROWS + i, m[j]); }
+        for (size_t r = 0; r < rows; r += TILE_ROWS) {
+            UNROLL for (int i = 0; i < TILE_ROWS; i += LANES)
+            {
+                vector m[LANES];
+                load_transposed(m, block + (r + (size_t)i) * row_stride + k, row_stride);
+                UNROLL for (int j = 0; j < LANES; j++)
+                {
+                    STORE(copy + r * depth + (k + (size_t)j) * TILE_ROWS + i, m[j]);
+                }
+            }
         }
     }
     for (; k < depth; k++) {
-        for (size_t i = 0; i < TILE_ROWS; i++) {
-            copy[k * TILE_ROWS + i] = tile[i * row_stride + k];
+        for (size_t r = 0; r < rows; r++) {
+            copy[r / TILE_ROWS * TILE_ROWS * depth + k * TILE_ROWS + r % TILE_ROWS] =
+                block[r * row_stride + k];
         }
     }
 }
 
-/* Large batches, full tiles: the matrix tile is copied first, since rows a power of two apart share
- * a cache set, and the block of `in` is used again by all rows while it is in cache. */
-static void product_blocked(double *out, const double *matrix, size_t row_stride,
-                            size_t column_stride, const double *in, const double *bias, size_t rows,
-                            size_t depth, size_t stride)
+/* Full tiles of many samples: a block of the matrix is copied first, which stays in the
+ * second-level cache while a block of each panel, in the first, goes by. */
+static void product_copied(const product_panel *panels, size_t count, const double *matrix,
+                           size_t row_stride, size_t column_stride, const double *bias, size_t rows,
+                           size_t depth)
 {
-    double copy[BLOCK_DEPTH * TILE_ROWS];
+    double copy[BLOCK_DEPTH * BLOCK_ROWS];
     for (size_t k = 0; k < depth; k += BLOCK_DEPTH) {
-        const size_t block = MIN(depth - k, BLOCK_DEPTH);
-        const bool last = k + block == depth;
-        for (size_t r = 0; r < rows; r += TILE_ROWS) {
-            copy_tile(copy, matrix + r * row_stride + k * column_stride, row_stride, column_stride,
-                      block);
-            product_full(out + r * stride, copy, 1, TILE_ROWS, in + k * stride,
-                         last && bias != NULL ? bias + r : NULL, block, stride, k > 0);
+        const size_t deep = MIN(depth - k, BLOCK_DEPTH);
+        const bool last = k + deep == depth;
+        for (size_t r = 0; r < rows; r += BLOCK_ROWS) {
+            const size_t high = MIN(rows - r, BLOCK_ROWS);
+            copy_block(copy, matrix + r * row_stride + k * column_stride, row_stride, column_stride,
+                       high, deep);
+            for (size_t p = 0; p < count; p++) {
+                const size_t stride = panels[p].stride;
+                for (size_t t = 0; t < high; t += TILE_ROWS) {
+                    product_full(panels[p].out + (r + t) * stride, copy + t * deep, 1, TILE_ROWS,
+                                 panels[p].in + k * stride, last && bias != NULL ? bias + r + t : NULL,
+                                 deep, stride, k > 0);
+                }
+            }
         }
     }
 }
@@ -275,29 +301,56 @@ static void product_one_backward(double *out, const double *matrix, size_t colum
     }
 }
 
-static void SUFFIX(product)(double *out, const double *matrix, size_t row_stride,
-                            size_t column_stride, const double *in, const double *bias, size_t rows,
-                            size_t depth, size_t stride)
+/* Full tiles, the matrix where it lies: its rows stay in the first-level cache while some panels,
+ * which stay in the second, go by. */
+static void product_in_place(const product_panel *panels, size_t count, const double *matrix,
+                             size_t row_stride, size_t column_stride, const double *bias,
+                             size_t rows, size_t depth)
 {
-    if (stride == 1 && column_stride == 1) {
-        product_one_forward(out, matrix, row_stride, in, bias, rows, depth);
+    while (count > 0) {
+        size_t some = 1, samples = panels->stride;
+        while (some < count && (samples + panels[some].stride) * depth <= PANELS_IN_CACHE) {
+            samples += panels[some++].stride;
+        }
+        for (size_t r = 0; r < rows; r += TILE_ROWS) {
+            for (const product_panel *p = panels; p < panels + some; p++) {
+                product_full(p->out + r * p->stride, matrix + r * row_stride, row_stride,
+                             column_stride, p->in, bias == NULL ? NULL : bias + r, depth, p->stride,
+                             false);
+            }
+        }
+        panels += some;
+        count -= some;
+    }
+}
+
+static void SUFFIX(product)(const product_panel *panels, size_t count, const double *matrix,
+                            size_t row_stride, size_t column_stride, const double *bias,
+                            size_t rows, size_t depth)
+{
+    if (panels->stride == 1 && column_stride == 1) {
+        product_one_forward(panels->out, matrix, row_stride, panels->in, bias, rows, depth);
         return;
     }
-    if (stride == 1) {
-        product_one_backward(out, matrix, column_stride, in, rows, depth);
+    if (panels->stride == 1) {
+        product_one_backward(panels->out, matrix, column_stride, panels->in, rows, depth);
         return;
+    }
+    size_t samples = 0;
+    for (size_t p = 0; p < count; p++) {
+        samples += panels[p].stride;
     }
     const size_t full = rows / TILE_ROWS * TILE_ROWS;
-    if (copy_pays(column_stride, depth, stride)) {
-        product_blocked(out, matrix, row_stride, column_stride, in, bias, full, depth, stride);
+    if (copy_pays(column_stride, depth, samples)) {
+        product_copied(panels, count, matrix, row_stride, column_stride, bias, full, depth);
     } else {
-        for (size_t r = 0; r < full; r += TILE_ROWS) {
-            product_full(out + r * stride, matrix + r * row_stride, row_stride, column_stride, in,
-                         bias == NULL ? NULL : bias + r, depth, stride, false);
-        }
+        product_in_place(panels, count, matrix, row_stride, column_stride, bias, full, depth);
     }
-    product_part(out + full * stride, matrix + full * row_stride, row_stride, column_stride, in,
-                 bias == NULL ? NULL : bias + full, rows - full, depth, stride, false);
+    for (const product_panel *p = panels; p < panels + count; p++) {
+        product_part(p->out + full * p->stride, matrix + full * row_stride, row_stride,
+                     column_stride, p->in, bias == NULL ? NULL : bias + full, rows - full, depth,
+                     p->stride, false);
+    }
 }
 
 /* What becomes of a sum of the gradient; `out` is what was there. */
@@ -306,24 +359,20 @@ ALWAYS_INLINE vector use_gradient(vector sum, vector out, gradient_use use, vect
     return use == GRADIENT_DESCEND ? FMA(minus_step, sum, out) : sum;
 }
 
-/* A tile's sums over all samples: sum += delta @ input_rows */
+/* A tile's sums over all samples: sum += delta @ inputs, where `inputs` is one panel */
 ALWAYS_INLINE void add_terms(vector sum[TILE_ROWS][TILE_VECTORS], const gradient_terms *terms,
-                             size_t count, size_t row_stride, size_t row, const int rows,
+                             size_t count, const double *inputs, size_t row, const int rows,
                              const int vectors)
 {
     for (size_t t = 0; t < count; t++) {
-        const size_t stride = terms[t].stride, batch = terms[t].batch;
+        const size_t stride = terms[t].stride;
         const double *delta = terms[t].delta + row * stride;
-        const double *input_rows = terms[t].input_rows;
-        for (size_t i = 0; i < batch; i++) {
+        for (const double *end = delta + terms[t].batch; delta < end; delta++, inputs += PANEL) {
             vector a[TILE_VECTORS];
-            UNROLL for (int v = 0; v < vectors; v++)
-            {
-                a[v] = LOAD(input_rows + i * row_stride + (size_t)v * LANES);
-            }
+            UNROLL for (int v = 0; v < vectors; v++) { a[v] = LOAD(inputs + v * LANES); }
             UNROLL for (int r = 0; r < rows; r++)
             {
-                const vector d = BROADCAST(delta[(size_t)r * stride + i]);
+                const vector d = BROADCAST(delta[(size_t)r * stride]);
                 UNROLL for (int v = 0; v < vectors; v++)
                 {
                     sum[r][v] = FMA(d, a[v], sum[r][v]);
@@ -334,120 +383,89 @@ ALWAYS_INLINE void add_terms(vector sum[TILE_ROWS][TILE_VECTORS], const gradient
     }
 }
 
-/* One register tile of the weights' gradient. */
-ALWAYS_INLINE void gradient_tile(double *weight, gradient_use use, double step,
-                                 const gradient_terms *terms, size_t count, size_t row_stride,
-                                 size_t fan_in, size_t row, size_t column, const int rows,
-                                 const int vectors)
+/* What a gradient is made of, and what becomes of it. */
+typedef struct {
+    double *weight, *bias;
+    gradient_use use;
+    double step;
+    const gradient_terms *terms;
+    size_t count, fan_in;
+} gradient_job;
+
+/* One register tile of the weights' gradient. At the edge the last vector holds `part` weights, and
+ * the bias behind them. */
+ALWAYS_INLINE void gradient_tile(const gradient_job *job, const double *inputs, size_t row,
+                                 size_t column, const int rows, const int vectors, const bool edge,
+                                 size_t part)
 {
     vector sum[TILE_ROWS][TILE_VECTORS];
-    weight += row * fan_in + column;
+    double lanes[LANES];
+    const gradient_use use = job->use;
+    size_t fan_in = job->fan_in;
+    double *weight = job->weight + row * fan_in + column, *bias = job->bias + row;
     UNROLL for (int r = 0; r < rows; r++)
     {
         UNROLL for (int v = 0; v < vectors; v++)
         {
             const double *out = weight + (size_t)r * fan_in + (size_t)v * LANES;
-            sum[r][v] = use == GRADIENT_ADD ? LOAD(out) : (vector){0};
+            if (use != GRADIENT_ADD) {
+                sum[r][v] = (vector){0};
+            } else if (edge && v == vectors - 1) {
+                STORE(lanes, LOAD_PART(out, part));
+                lanes[part] = bias[r];
+                sum[r][v] = LOAD(lanes);
+            } else {
+                sum[r][v] = LOAD(out);
+            }
         }
     }
-    add_terms(sum, terms, count, row_stride, row, rows, vectors);
+    add_terms(sum, job->terms, job->count, inputs, row, rows, vectors);
     /* The addresses are worked out again: kept over the loop, they take the sums' registers. */
     __asm__("" : "+r"(weight), "+r"(fan_in));
+    const double step = job->step;
     UNROLL for (int r = 0; r < rows; r++)
     {
         UNROLL for (int v = 0; v < vectors; v++)
         {
             double *out = weight + (size_t)r * fan_in + (size_t)v * LANES;
-            STORE(out, use_gradient(sum[r][v], LOAD(out), use, BROADCAST(-step)));
-        }
-    }
-}
-
-/* The last, partial vector of each row: `part` weights, and the bias behind them. */
-ALWAYS_INLINE void gradient_edge(double *weight, double *bias, gradient_use use, double step,
-                                 const gradient_terms *terms, size_t count, size_t row_stride,
-                                 size_t fan_in, size_t row, size_t column, const int rows)
-{
-    const size_t part = fan_in - column;
-    vector sum[TILE_ROWS][TILE_VECTORS];
-    double lanes[LANES];
-    weight += row * fan_in + column;
-    bias += row;
-    UNROLL for (int r = 0; r < rows; r++)
-    {
-        sum[r][0] = (vector){0};
-        if (use == GRADIENT_ADD) {
-            STORE(lanes, LOAD_PART(weight + (size_t)r * fan_in, part));
-            lanes[part] = bias[r];
-            sum[r][0] = LOAD(lanes);
-        }
-    }
-    add_terms(sum, terms, count, row_stride, row, rows, 1);
-    UNROLL for (int r = 0; r < rows; r++)
-    {
-        double *out = weight + (size_t)r * fan_in;
-        const vector before = LOAD_PART(out, part);
-        STORE_PART(out, use_gradient(sum[r][0], before, use, BROADCAST(-step)), part);
-        STORE(lanes, sum[r][0]);
-        bias[r] =
-            use == GRADIENT_DESCEND ? __builtin_fma(-step, lanes[part], bias[r]) : lanes[part];
-    }
-}
-
-/* Samples whose columns of input_rows are copied together, and rows of the gradient for which that
- * pays: in place every sample is on another page, too many for the first-level TLB. */
-enum { PANEL_SAMPLES = 256, PANEL_USES = 64 };
-
-/* A tile's width of columns, over all rows; no vectors: the edge. */
-ALWAYS_INLINE void gradient_columns(double *weight, double *bias, gradient_use use, double step,
-                                    const gradient_terms *terms, size_t count, size_t row_stride,
-                                    size_t rows, size_t fan_in, size_t column, const int vectors)
-{
-    const int width = vectors > 0 ? vectors : 1;
-    double panel[PANEL_SAMPLES * TILE_VECTORS * LANES];
-    gradient_terms part[MOST_SLICES]; /* the terms, of these columns */
-    size_t samples = 0;
-    for (size_t t = 0; t < count; t++) {
-        part[t] = terms[t];
-        part[t].input_rows += column;
-        samples += terms[t].batch;
-    }
-    if (rows >= PANEL_USES && samples <= PANEL_SAMPLES) {
-        double *to = panel;
-        for (size_t t = 0; t < count; t++) {
-            const double *from = part[t].input_rows;
-            part[t].input_rows = to;
-            for (size_t i = 0; i < part[t].batch; i++, to += width * LANES) {
-                UNROLL for (int v = 0; v < width; v++)
-                {
-                    STORE(to + v * LANES, LOAD(from + i * row_stride + (size_t)v * LANES));
-                }
+            if (edge && v == vectors - 1) {
+                const vector before = LOAD_PART(out, part);
+                STORE_PART(out, use_gradient(sum[r][v], before, use, BROADCAST(-step)), part);
+                STORE(lanes, sum[r][v]);
+                bias[r] = use == GRADIENT_DESCEND ? __builtin_fma(-step, lanes[part], bias[r])
+                                                  : lanes[part];
+            } else {
+                STORE(out, use_gradient(sum[r][v], LOAD(out), use, BROADCAST(-step)));
             }
         }
-        row_stride = (size_t)width * LANES;
     }
-#define TILE(height)                                                                             \
-    do {                                                                                         \
-        if (vectors > 0) {                                                                       \
-            gradient_tile(weight, use, step, part, count, row_stride, fan_in, r, column, height, \
-                          vectors);                                                              \
-        } else {                                                                                 \
-            gradient_edge(weight, bias, use, step, part, count, row_stride, fan_in, r, column,   \
-                          height);                                                               \
-        }                                                                                        \
-        r += height;                                                                             \
-    } while (0)
-    size_t r = 0;
-    while (r + TILE_ROWS <= rows) {
-        TILE(TILE_ROWS);
+}
+
+ALWAYS_INLINE void gradient_rows(const gradient_job *job, const double *inputs, size_t distance,
+                                 size_t row, size_t first, size_t last, const int rows)
+{
+    const size_t full = job->fan_in / PANEL; /* panels that hold weights alone */
+    for (size_t p = first; p < MIN(last, full); p++) {
+        gradient_tile(job, inputs + p * distance, row, p * PANEL, rows, TILE_VECTORS, false, 0);
     }
-    while (r + 2 <= rows) {
-        TILE(2);
+    if (last <= full) {
+        return;
     }
-    if (r < rows) {
-        TILE(1);
+    const size_t weights = job->fan_in - full * PANEL;
+#define EDGE(vectors)                                                                         \
+    gradient_tile(job, inputs + full * distance, row, full * PANEL, rows, vectors, true, \
+                  weights % LANES)
+    switch (weights / LANES) {
+    case 0: EDGE(1); break;
+    case 1: EDGE(2); break;
+#if TILE_VECTORS > 2
+    case 2: EDGE(3); break;
+#endif
+#if TILE_VECTORS > 3
+    case 3: EDGE(4); break;
+#endif
     }
-#undef TILE
+#undef EDGE
 }
 
 /* One sample: out (+)= delta @ input^T, row by row, of which -step * delta makes a descent. */
@@ -474,12 +492,11 @@ ALWAYS_INLINE void gradient_one(double *weight, double *bias, const gradient_use
 }
 
 static void SUFFIX(gradient)(double *weight, double *bias, gradient_use use, double step,
-                             const gradient_terms *terms, size_t count, size_t row_stride,
-                             size_t rows, size_t fan_in)
+                             const gradient_terms *terms, size_t count, const double *inputs,
+                             size_t distance, size_t rows, size_t fan_in)
 {
     if (count == 1 && terms->stride == 1) {
-#define ONE(use) \
-    gradient_one(weight, bias, use, step, terms->delta, terms->input_rows, rows, fan_in)
+#define ONE(use) gradient_one(weight, bias, use, step, terms->delta, inputs, rows, fan_in)
         switch (use) {
         case GRADIENT_SET: ONE(GRADIENT_SET); break;
         case GRADIENT_ADD: ONE(GRADIENT_ADD); break;
@@ -488,26 +505,29 @@ static void SUFFIX(gradient)(double *weight, double *bias, gradient_use use, dou
 #undef ONE
         return;
     }
-    const size_t vectors = fan_in / LANES, tiles = (vectors + TILE_VECTORS - 1) / TILE_VECTORS;
-    size_t at = 0;
-#define COLUMNS(n) \
-    gradient_columns(weight, bias, use, step, terms, count, row_stride, rows, fan_in, at, n)
-    for (size_t t = 0; t < tiles; t++) {
-        const size_t width = vectors / tiles + (t < vectors % tiles);
-        switch (width) {
-        case 1: COLUMNS(1); break;
-        case 2: COLUMNS(2); break;
-#if TILE_VECTORS > 2
-        case 3: COLUMNS(3); break;
-#endif
-#if TILE_VECTORS > 3
-        case 4: COLUMNS(4); break;
-#endif
-        }
-        at += width * LANES;
+    const gradient_job job = {weight, bias, use, step, terms, count, fan_in};
+    size_t samples = 0;
+    for (size_t t = 0; t < count; t++) {
+        samples += terms[t].batch;
     }
-    COLUMNS(0);
-#undef COLUMNS
+    /* As in product_in_place: some panels stay in cache while the rows of delta go by. */
+    const size_t panels = fan_in / PANEL + 1;
+    const size_t some = 1 + PANELS_IN_CACHE / (samples * PANEL);
+    for (size_t first = 0; first < panels; first += some) {
+        const size_t last = MIN(first + some, panels);
+        size_t r = 0;
+#define ROWS(n) gradient_rows(&job, inputs, distance, r, first, last, n)
+        for (; r + TILE_ROWS <= rows; r += TILE_ROWS) {
+            ROWS(TILE_ROWS);
+        }
+        for (; r + 2 <= rows; r += 2) {
+            ROWS(2);
+        }
+        if (r < rows) {
+            ROWS(1);
+        }
+#undef ROWS
+    }
 }
 
 static void SUFFIX(descend)(double *theta, const double *grad, double step, size_t count)

@@ -13,10 +13,9 @@ static int dropout_create(layer *self, const pycnn_layer_spec *spec)
 }
 
 /* z is the mask: backward needs it again. */
-static void dropout_forward(const layer *self, const double *theta, const layer_io *io)
+static void forward_slice(const layer *self, const layer_io *io)
 {
     const size_t count = self->fan_out * io->stride;
-    (void)theta;
     if (io->pass->training) {
         self->kernels->normalization->draw_mask(
             io->z, random_bits(io->pass->mask_key, self->number), io->pass->position + io->first,
@@ -33,17 +32,29 @@ static void dropout_forward(const layer *self, const double *theta, const layer_
     pycnn_rows(self, io);
 }
 
-static void dropout_backward(const layer *self, const double *theta, const layer_io *io)
+static void dropout_forward(const layer *self, const double *theta, const layer_io *io,
+                            size_t slices)
 {
     (void)theta;
-    const size_t count = self->fan_out * io->stride;
-    for (size_t i = 0; i < count && io->delta_input != NULL; i++) {
-        io->delta_input[i] = io->pass->training ? io->delta[i] * io->z[i] : io->delta[i];
+    for (size_t s = 0; s < slices; s++) {
+        forward_slice(self, &io[s]);
+    }
+}
+
+static void dropout_backward(const layer *self, const double *theta, const layer_io *io,
+                             size_t slices)
+{
+    (void)theta;
+    for (const layer_io *end = io + slices; io < end; io++) {
+        const size_t count = self->fan_out * io->stride;
+        for (size_t i = 0; i < count && io->delta_input != NULL; i++) {
+            io->delta_input[i] = io->pass->training ? io->delta[i] * io->z[i] : io->delta[i];
+        }
     }
 }
 
 static void dropout_gradient(const layer *self, double *out, gradient_use use, double step,
-                             const layer_io *io, size_t slices, size_t part)
+                             const layer_io *io, size_t slices, share part)
 {
     /* It has no parameters. */
     (void)self, (void)out, (void)use, (void)step, (void)io, (void)slices, (void)part;

@@ -15,12 +15,17 @@ typedef enum {
     GRADIENT_DESCEND /* out -= step * sum */
 } gradient_use;
 
-/* The samples of one slice, as a gradient sums over them. */
+/* What a product reads and writes of one slice: a panel of samples. */
+typedef struct {
+    double *out;      /* [rows,stride] */
+    const double *in; /* [depth,stride] */
+    size_t stride;
+} product_panel;
+
+/* The delta of one slice, as a gradient sums over its samples. */
 typedef struct {
     const double *delta; /* [rows,batch] rows `stride` apart */
-    size_t stride;
-    const double *input_rows; /* [batch,fan_in+1] */
-    size_t batch;
+    size_t stride, batch;
 } gradient_terms;
 
 /* Slices of a mini-batch at most. */
@@ -30,21 +35,23 @@ typedef struct {
     const char *name;
     unsigned feature;   /* of pycnn_cpu_features(); 0: runs everywhere */
     size_t lanes;       /* rows of activations are padded to a multiple of this */
+    size_t panel;       /* numbers side by side that a register tile takes, of samples or units */
     size_t least_width; /* a network none of whose layers is as wide does better with another */
 
-    /* out[rows,stride] = M[rows,depth] @ in[depth,stride] + bias[rows], where M's element (r,k) is
-     * matrix[r * row_stride + k * column_stride] and bias may be NULL: W @ A + b and W^T @ delta.
-     * Each sum is one chain over k. stride is a multiple of lanes, or 1 for one sample; `out` has
-     * room for whole vectors. */
-    void (*product)(double *out, const double *matrix, size_t row_stride, size_t column_stride,
-                    const double *in, const double *bias, size_t rows, size_t depth, size_t stride);
+    /* out[rows,stride] = M[rows,depth] @ in[depth,stride] + bias[rows] for panels[count], where M's
+     * element (r,k) is matrix[r * row_stride + k * column_stride] and bias may be NULL: W @ A + b
+     * and W^T @ delta. Each sum is one chain over k. A stride is a multiple of lanes, or 1 for one
+     * sample, then alone; `out` has room for whole vectors. */
+    void (*product)(const product_panel *panels, size_t count, const double *matrix,
+                    size_t row_stride, size_t column_stride, const double *bias, size_t rows,
+                    size_t depth);
 
-    /* sum[rows,fan_in+1] = delta[rows,batch] @ input_rows[batch,fan_in+1], each sum one chain over
-     * the samples of terms[0], then those of terms[1], ... The last column, where input_rows holds
-     * ones, is that of the bias. Rows of input_rows are row_stride apart, a multiple of lanes. */
+    /* sum[rows,fan_in+1] = delta[rows,batch] @ inputs[batch,fan_in+1], each sum one chain over the
+     * samples of terms[0], then those of terms[1], ... `inputs` are panels, `distance` apart, each
+     * [batch,panel]. The last column, which holds ones, is that of the bias. */
     void (*gradient)(double *weight, double *bias, gradient_use use, double step,
-                     const gradient_terms *terms, size_t count, size_t row_stride, size_t rows,
-                     size_t fan_in);
+                     const gradient_terms *terms, size_t count, const double *inputs,
+                     size_t distance, size_t rows, size_t fan_in);
 
     /* theta[count] -= step * grad[count] */
     void (*descend)(double *theta, const double *grad, double step, size_t count);
@@ -52,6 +59,9 @@ typedef struct {
     /* dst[columns,rows] = src[rows,columns]^T; the strides are those of rows in memory. */
     void (*transpose)(double *dst, size_t dst_stride, const double *src, size_t src_stride,
                       size_t rows, size_t columns);
+
+    /* panels[.,panel], `distance` apart = row[count], cut into pieces */
+    void (*cut)(double *panels, size_t distance, const double *row, size_t count);
 
     const activation_ops *activations; /* [PYCNN_ACTIVATION_COUNT] */
     loss_function *const *losses;      /* [PYCNN_LOSS_COUNT] */

@@ -10,7 +10,18 @@
 #define LANES 4
 #define TILE_ROWS 4
 #define TILE_VECTORS 3
-#define COPY_SAMPLES 96
+#ifndef BLOCK_DEPTH
+#define BLOCK_DEPTH 256
+#endif
+#ifndef BLOCK_ROWS
+#define BLOCK_ROWS 32
+#endif
+#ifndef PANELS_IN_CACHE
+#define PANELS_IN_CACHE ((size_t)1 << 14)
+#endif
+#ifndef COPY_SAMPLES
+#define COPY_SAMPLES 100000
+#endif
 #define COPY_DEPTH 256
 #define COPY_SCATTERED 32
 #define FMA(a, b, c) ((vector)_mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c)))
@@ -40,11 +51,13 @@ static const online_kernels online_avx2[] = ONLINE;
 const kernel_table pycnn_kernels_avx2 = {"avx2",
                                          CPU_AVX2,
                                          LANES,
+                                         PANEL,
                                          0,
                                          product_avx2,
                                          gradient_avx2,
                                          descend_avx2,
                                          transpose_avx2,
+                                         cut_avx2,
                                          activations_avx2,
                                          losses_avx2,
                                          updates_avx2,

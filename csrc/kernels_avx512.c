@@ -10,6 +10,9 @@
 #define LANES 8
 #define TILE_ROWS 8
 #define TILE_VECTORS 3
+#define BLOCK_DEPTH 256
+#define BLOCK_ROWS 8
+#define PANELS_IN_CACHE ((size_t)1 << 15)
 #define COPY_SAMPLES 128
 #define COPY_DEPTH 768
 #define COPY_SCATTERED 96
@@ -42,11 +45,13 @@ static const online_kernels online_avx512[] = ONLINE;
 const kernel_table pycnn_kernels_avx512 = {"avx512",
                                            CPU_AVX512,
                                            LANES,
+                                           PANEL,
                                            5,
                                            product_avx512,
                                            gradient_avx512,
                                            descend_avx512,
                                            transpose_avx512,
+                                           cut_avx512,
                                            activations_avx512,
                                            losses_avx512,
                                            updates_avx512,

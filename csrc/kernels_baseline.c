@@ -8,12 +8,12 @@
 #define SUFFIX(name) name##_baseline
 #include "normalization_template.h"
 
-/* Samples whose sums are carried in registers at a time: 16 doubles fill half of SSE2's file. */
+/* Sums that are carried in registers at a time: 16 doubles fill half of SSE2's file. */
 #define TILE 16
 
-static void product_baseline(double *RESTRICT out, const double *RESTRICT matrix, size_t row_stride,
-                             size_t column_stride, const double *RESTRICT in, const double *bias,
-                             size_t rows, size_t depth, size_t stride)
+static void multiply(double *RESTRICT out, const double *RESTRICT matrix, size_t row_stride,
+                     size_t column_stride, const double *RESTRICT in, const double *bias,
+                     size_t rows, size_t depth, size_t stride)
 {
     for (size_t r = 0; r < rows; r++) {
         const double *m = matrix + r * row_stride;
@@ -40,41 +40,58 @@ static void product_baseline(double *RESTRICT out, const double *RESTRICT matrix
     }
 }
 
-/* sum[k] (+)= sum over the batch of delta[i] * input_rows[i,k], for one unit */
+static void product_baseline(const product_panel *panels, size_t count, const double *matrix,
+                             size_t row_stride, size_t column_stride, const double *bias,
+                             size_t rows, size_t depth)
+{
+    for (const product_panel *p = panels; p < panels + count; p++) {
+        multiply(p->out, matrix, row_stride, column_stride, p->in, bias, rows, depth, p->stride);
+    }
+}
+
+/* sum[k] (+)= sum over the batch of delta[i] * inputs[i,k], for one unit */
 static void add_gradient(double *RESTRICT sum, const double *RESTRICT delta,
-                         const double *RESTRICT input_rows, size_t columns, size_t batch,
-                         size_t row_stride)
+                         const double *RESTRICT inputs, size_t columns, size_t batch)
 {
     for (size_t i = 0; i < batch; i++) {
         for (size_t k = 0; k < columns; k++) {
-            sum[k] += delta[i] * input_rows[i * row_stride + k];
+            sum[k] += delta[i] * inputs[i * TILE + k];
         }
     }
 }
 
 static void gradient_baseline(double *weight, double *bias, gradient_use use, double step,
-                              const gradient_terms *terms, size_t count, size_t row_stride,
-                              size_t rows, size_t fan_in)
+                              const gradient_terms *terms, size_t count, const double *inputs,
+                              size_t distance, size_t rows, size_t fan_in)
 {
     for (size_t j = 0; j < rows; j++) {
         for (size_t k = 0; k <= fan_in; k += TILE) {
             /* The bias is the column behind the last weight. */
             const size_t weights = MIN(TILE, fan_in - k), columns = MIN(TILE, fan_in + 1 - k);
             double *w = weight + j * fan_in + k;
+            const double *in = inputs + k / TILE * distance;
             double sum[TILE] = {0};
             if (use == GRADIENT_ADD) {
                 memcpy(sum, w, weights * sizeof *sum);
                 sum[columns - 1] = columns > weights ? bias[j] : sum[columns - 1];
             }
             for (size_t t = 0; t < count; t++) {
-                add_gradient(sum, terms[t].delta + j * terms[t].stride, terms[t].input_rows + k,
-                             columns, terms[t].batch, row_stride);
+                add_gradient(sum, terms[t].delta + j * terms[t].stride, in, columns,
+                             terms[t].batch);
+                in += terms[t].batch * TILE;
             }
             for (size_t t = 0; t < columns; t++) {
                 double *out = t < weights ? w + t : bias + j;
                 *out = use == GRADIENT_DESCEND ? *out - step * sum[t] : sum[t];
             }
         }
+    }
+}
+
+static void cut_baseline(double *panels, size_t distance, const double *row, size_t count)
+{
+    for (size_t k = 0; k < count; k += TILE, panels += distance) {
+        memcpy(panels, row + k, MIN(TILE, count - k) * sizeof *row);
     }
 }
 
@@ -129,11 +146,13 @@ static double penalty_baseline(const double *x, double l1, double l2, size_t cou
 const kernel_table pycnn_kernels_baseline = {"baseline",
                                              0,
                                              1,
+                                             TILE,
                                              0,
                                              product_baseline,
                                              gradient_baseline,
                                              descend_baseline,
                                              transpose_baseline,
+                                             cut_baseline,
                                              pycnn_activations,
                                              pycnn_losses,
                                              pycnn_updates,

@@ -10,6 +10,9 @@
 #define LANES 2
 #define TILE_ROWS 6
 #define TILE_VECTORS 4
+#define BLOCK_DEPTH 256
+#define BLOCK_ROWS 6
+#define PANELS_IN_CACHE ((size_t)1 << 14)
 #define COPY_SAMPLES 128
 #define COPY_DEPTH 256
 #define COPY_SCATTERED 128
@@ -36,11 +39,13 @@ static const online_kernels online_neon[] = ONLINE;
 const kernel_table pycnn_kernels_neon = {"neon",
                                          CPU_NEON,
                                          LANES,
+                                         PANEL,
                                          0,
                                          product_neon,
                                          gradient_neon,
                                          descend_neon,
                                          transpose_neon,
+                                         cut_neon,
                                          activations_neon,
                                          losses_neon,
                                          updates_neon,

@@ -20,12 +20,15 @@ void pycnn_rows(const layer *self, const layer_io *io)
     if (io->output_rows == NULL) {
         return;
     }
-    if (io->output_rows != io->output) { /* of a single sample, row and column are the same */
-        self->kernels->transpose(io->output_rows, io->output_row_stride, io->output, io->stride,
-                                 self->fan_out, io->batch);
+    const size_t panel = self->kernels->panel;
+    double *rows = io->output_rows;
+    for (size_t j = 0; j < self->fan_out && rows != io->output; j += panel) {
+        self->kernels->transpose(rows + j / panel * io->distance, panel, io->output + j * io->stride,
+                                 io->stride, MIN(panel, self->fan_out - j), io->batch);
     }
+    double *ones = rows + self->fan_out / panel * io->distance + self->fan_out % panel;
     for (size_t i = 0; i < io->batch; i++) { /* the inputs of the next layer's bias */
-        io->output_rows[i * io->output_row_stride + self->fan_out] = 1;
+        ones[i * panel] = 1;
     }
 }
 

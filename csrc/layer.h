@@ -31,48 +31,57 @@ typedef struct {
 
 /* What a layer reads and writes for one slice of a mini-batch; the buffers belong to the workspace.
  *
- * [units,batch] matrices have rows `stride` apart, a multiple of the kernels' lanes: what lies
- * between batch and stride is computed along and never read for a result. [batch,units] matrices
- * have rows padded likewise, with a 1 behind the last unit: the input of the bias. */
+ * Each activation lies there twice, both times in panels: a few numbers side by side along what is
+ * not summed over, and all that is summed over behind each other.
+ *   - [units,batch] matrices, a column a sample, are what W and W^T are multiplied with. A slice's
+ *     rows are `stride` apart, a multiple of the kernels' lanes: what lies between batch and stride
+ *     is computed along and never read for a result.
+ *   - `rows`, a row a sample, are what delta is multiplied with. They are cut into panels of as
+ *     many units as a register tile takes, each [all samples,panel], the panels `distance` apart.
+ *     There is a 1 behind the last unit: the input of the bias. */
 typedef struct {
     const passing *pass;
     size_t first; /* sample of the mini-batch that the slice begins with */
     size_t batch, stride;
     const double *input;      /* [fan_in,batch] */
-    const double *input_rows; /* [batch,fan_in] the same, a row a sample; NULL in forward mode */
-    size_t input_row_stride;
+    const double *input_rows; /* the same as rows, from this slice's on; NULL in forward mode */
     double *z;           /* [fan_out,batch]; may be `output` where nobody reads z again */
     double *output;      /* [fan_out,batch] */
-    double *output_rows; /* [batch,fan_out]; NULL in forward mode and for the last layer */
-    size_t output_row_stride;
+    double *output_rows; /* NULL in forward mode and for the last layer */
+    size_t distance;     /* of the panels of rows */
     double *delta;       /* [fan_out,batch] dL/doutput, which pycnn_derive turns into dL/dz */
     bool delta_is_dz;    /* ... unless the loss has done that already */
     double *notes;       /* what this kind of layer writes down for its backward */
     double *delta_input; /* [fan_in,batch] dL/dinput; NULL for the first layer */
 } layer_io;
 
+/* One of `of` parts of a layer's units. */
+typedef struct {
+    size_t part, of;
+} share;
+
 struct layer_ops {
     /* Sets fan_out, parameter_count and activation from the spec; fan_in and kernels are set. */
     int (*create)(layer *self, const pycnn_layer_spec *spec);
-    /* input -> z, output (and output_rows). theta is this layer's own part. */
-    void (*forward)(const layer *self, const double *theta, const layer_io *io);
+    /* input -> z, output (and output_rows) of io[slices]. theta is this layer's own part. */
+    void (*forward)(const layer *self, const double *theta, const layer_io *io, size_t slices);
     /* delta = dL/dz -> delta_input. */
-    void (*backward)(const layer *self, const double *theta, const layer_io *io);
-    /* The part-th of `slices` parts of this layer's gradient, summed over the samples of all slices
-     * io[slices], into `out`: this layer's part of a gradient or, with GRADIENT_DESCEND, of theta.
-     */
+    void (*backward)(const layer *self, const double *theta, const layer_io *io, size_t slices);
+    /* A part of this layer's gradient, summed over the samples of all slices io[slices], into
+     * `out`: this layer's part of a gradient or, with GRADIENT_DESCEND, of theta. */
     void (*gradient)(const layer *self, double *out, gradient_use use, double step,
-                     const layer_io *io, size_t slices, size_t part);
+                     const layer_io *io, size_t slices, share part);
 
-    /* Where samples meet, or NULL: in training the part-th of `slices` parts of what must be known
-     * of the whole mini-batch before `forward`, or before `backward` with delta = dL/dz. */
-    void (*meet)(const layer *self, const layer_io *io, size_t slices, size_t part, bool backward);
+    /* Where samples meet, or NULL: in training a part of what must be known of the whole mini-batch
+     * before `forward`, or before `backward` with delta = dL/dz. */
+    void (*meet)(const layer *self, const layer_io *io, size_t slices, share part, bool backward);
     /* statistics: what there is to remember of the mini-batch that last passed; or NULL. */
     void (*remember)(const layer *self, double *statistics, const layer_io *io);
 
     /* Doubles of a slice's `notes`: for each unit, and for each sample. */
     size_t notes_per_unit, notes_per_sample;
     bool writes_z; /* something of its own: z and output must not share a buffer */
+    bool chains;   /* sums over samples in CHAINS chains: slices must begin at multiples of these */
 };
 
 extern const layer_ops pycnn_dense_ops, pycnn_dropout_ops, pycnn_batch_norm_ops,

@@ -36,6 +36,7 @@ static int create_layers(pycnn_network *net, const pycnn_layer_spec *specs)
         net->penalized = net->penalized || self->l1 > 0 || self->l2 > 0;
         net->constrained = net->constrained || self->max_norm > 0;
         net->meets = net->meets || self->ops->meet != NULL;
+        net->chains = net->chains || self->ops->chains;
         TRY(add_product(&net->parameter_count, self->parameter_count, 1));
         TRY(add_product(&net->statistic_count, self->statistic_count, 1));
         fan_in = self->fan_out;
@@ -67,7 +68,8 @@ int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_s
     RETURN_IF(!pycnn_loss_takes(loss, loss_parameter), PYCNN_ERROR_ARGUMENT);
     RETURN_IF(layers[depth - 1].kind == PYCNN_DROPOUT, PYCNN_ERROR_ARGUMENT);
     RETURN_IF(!pycnn_loss_accepts(loss, layers[depth - 1].activation), PYCNN_ERROR_PAIRING);
-    const kernel_table *kernels = pycnn_kernels_find(widest(inputs, layers, depth));
+    const size_t width = widest(inputs, layers, depth);
+    const kernel_table *kernels = pycnn_kernels_find(width);
     RETURN_IF(kernels == NULL, PYCNN_ERROR_ISA);
 
     size_t bytes = sizeof(pycnn_network);
@@ -80,6 +82,7 @@ int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_s
     net->loss = loss;
     net->loss_parameter = loss_parameter;
     net->kernels = kernels;
+    net->widest = width;
     const int status = create_layers(net, layers);
     if (status != PYCNN_OK) {
         PYCNN_FREE(net);
@@ -103,18 +106,9 @@ size_t pycnn_network_statistic_count(const pycnn_network *net)
 
 /* ---------------------------------------------------------------- a slice of a mini-batch */
 
-/* input[inputs,batch] from rows of [batch,inputs], with zeros in the padding. */
-static void transpose_input(slice *self, const pycnn_network *net, const double *rows,
-                            size_t row_stride)
+/* Zeros in the padding of input[inputs,batch]. */
+static void pad_input(const slice *self, size_t inputs)
 {
-    const size_t inputs = net->inputs;
-    if (self->stride == 1) {
-        if (rows != self->input) {
-            memcpy(self->input, rows, inputs * sizeof *rows);
-        }
-        return;
-    }
-    net->kernels->transpose(self->input, self->stride, rows, row_stride, self->batch, inputs);
     for (size_t k = 0; k < inputs && self->batch < self->stride; k++) {
         memset(self->input + k * self->stride + self->batch, 0,
                (self->stride - self->batch) * sizeof *self->input);
@@ -152,27 +146,36 @@ int pycnn_load_targets(slice *self, const selection *samples, const pycnn_networ
 }
 
 /* Brings samples in: rows, input, targets and weights. */
-static int load(slice *self, const selection *samples, const pycnn_network *net, size_t row_stride)
+static int load(slice *self, const selection *samples, const pycnn_workspace *ws)
 {
+    const pycnn_network *net = ws->net;
+    const kernel_table *kernels = net->kernels;
     const pycnn_dataset *data = samples->data;
-    const size_t inputs = net->inputs;
+    const size_t inputs = net->inputs, panel = kernels->panel, distance = panel_distance(ws);
+    double *ones = self->rows + inputs / panel * distance + inputs % panel;
     for (size_t i = 0; i < self->batch; i++) {
         const size_t row = row_of(samples, self->first + i);
         RETURN_IF(row >= data->rows, PYCNN_ERROR_INDEX);
-        memcpy(self->rows + i * row_stride, data->x + row * inputs, inputs * sizeof *self->rows);
-        self->rows[i * row_stride + inputs] = 1; /* the input of the bias */
+        kernels->cut(self->rows + i * panel, distance, data->x + row * inputs, inputs);
+        ones[i * panel] = 1; /* the input of the bias */
     }
-    transpose_input(self, net, self->rows, row_stride);
+    for (size_t k = 0; k < inputs && self->rows != self->input; k += panel) {
+        kernels->transpose(self->input + k * self->stride, self->stride,
+                           self->rows + k / panel * distance, panel, self->batch,
+                           MIN(panel, inputs - k));
+    }
+    pad_input(self, inputs);
     return pycnn_load_targets(self, samples, net);
 }
 
-/* A[l] = f(W[l] A[l-1] + b[l]) for the layers first ... last - 1 */
-static void forward(const pycnn_workspace *ws, const double *theta, size_t s, size_t first,
+/* A[l] = f(W[l] A[l-1] + b[l]) for the layers first ... last - 1 of a share's slices */
+static void forward(const pycnn_workspace *ws, const double *theta, size_t t, size_t first,
                     size_t last)
 {
+    const size_t s = ws->shares[t], slices = ws->shares[t + 1] - s;
     for (size_t l = first; l < last; l++) {
         const layer *self = &ws->net->layers[l];
-        self->ops->forward(self, theta + self->offset, io_of(ws, l, s));
+        self->ops->forward(self, theta + self->offset, io_of(ws, l, s), slices);
     }
 }
 
@@ -208,12 +211,13 @@ void pycnn_score(const pycnn_workspace *ws, bool weighted, size_t s)
 
 /* ---------------------------------------------------------------- a mini-batch, on all threads
  *
- * First each slice of samples goes through the network, forward and back, on a thread of its own:
- * samples do not meet, but where a layer says so, and there all slices wait for each other. Then
- * the gradients, which sum over samples, are shared out by rows of the weights, each summed by one
- * thread over all samples in order. So no sum is ever split. */
+ * First each share of the samples goes through the network, forward and back, on a thread of its
+ * own, all slices of it through one layer after the other: samples do not meet, but where a layer
+ * says so, and there all shares wait for each other. Then the gradients, which sum over samples,
+ * are shared out by rows of the weights, each summed by one thread over all samples in order. So no
+ * sum is ever split. */
 
-/* A way that slices go without meeting: up from layer `from` to `to`, the loss, and down again. */
+/* A way that shares go without meeting: up from layer `from` to `to`, the loss, and down again. */
 typedef struct {
     pycnn_workspace *ws;
     const double *theta;
@@ -226,41 +230,64 @@ typedef struct {
     bool derive_below;  /* ... and dL/dz of layer bottom - 1 */
 } stretch;
 
-static void stretch_task(void *context, size_t s)
+static void score_share(const stretch *way, size_t t)
+{
+    const pycnn_workspace *ws = way->ws;
+    const size_t last = ws->net->depth - 1;
+    const bool weighted = way->samples->data->weight != NULL;
+    for (size_t s = ws->shares[t]; s < ws->shares[t + 1]; s++) {
+        if (ws->net->loss == PYCNN_CUSTOM) {
+            weigh(&ws->slices[s], io_of(ws, last, s), ws->net->outputs, weighted);
+        } else {
+            pycnn_score(ws, weighted, s);
+        }
+    }
+}
+
+/* dL/da -> dL/dz of layer l */
+static void derive(const pycnn_workspace *ws, size_t l, size_t t)
+{
+    for (size_t s = ws->shares[t]; s < ws->shares[t + 1]; s++) {
+        pycnn_derive(&ws->net->layers[l], io_of(ws, l, s));
+    }
+}
+
+static void stretch_task(void *context, size_t t)
 {
     const stretch *way = context;
     pycnn_workspace *ws = way->ws;
-    slice *self = &ws->slices[s];
-    if (way->load) {
-        self->status = load(self, way->samples, ws->net, io_of(ws, 0, s)->input_row_stride);
+    const size_t first = ws->shares[t], slices = ws->shares[t + 1] - first;
+    for (size_t s = first; s < first + slices && way->load; s++) {
+        slice *self = &ws->slices[s];
+        self->status = load(self, way->samples, ws);
         if (self->status != PYCNN_OK) {
             return;
         }
     }
-    forward(ws, way->theta, s, way->from, way->to);
-    const bool weighted = way->samples->data->weight != NULL;
-    if (way->score && ws->net->loss == PYCNN_CUSTOM) {
-        weigh(self, io_of(ws, ws->net->depth - 1, s), ws->net->outputs, weighted);
-    } else if (way->score) {
-        pycnn_score(ws, weighted, s);
+    forward(ws, way->theta, t, way->from, way->to);
+    if (way->score) {
+        score_share(way, t);
     }
     /* delta[l-1] = (W[l]^T delta[l]) * f'(Z[l-1]) */
     for (size_t l = way->top; l-- > way->bottom;) {
         const layer *layer = &ws->net->layers[l];
         if (!way->derived || l + 1 < way->top) {
-            pycnn_derive(layer, io_of(ws, l, s));
+            derive(ws, l, t);
         }
-        layer->ops->backward(layer, way->theta + layer->offset, io_of(ws, l, s));
+        layer->ops->backward(layer, way->theta + layer->offset, io_of(ws, l, first), slices);
     }
     if (way->derive_below) {
-        pycnn_derive(&ws->net->layers[way->bottom - 1], io_of(ws, way->bottom - 1, s));
+        derive(ws, way->bottom - 1, t);
     }
 }
 
 static int run_stretch(stretch *way)
 {
     pycnn_workspace *ws = way->ws;
-    pycnn_threads_run(ws->threads, ws->slice_count, stretch_task, way);
+    for (size_t s = 0; s < ws->slice_count && way->load; s++) {
+        ws->slices[s].status = PYCNN_OK;
+    }
+    pycnn_threads_run(ws->threads, ws->share_count, stretch_task, way);
     for (size_t s = 0; s < ws->slice_count && way->load; s++) {
         TRY(ws->slices[s].status);
     }
@@ -278,13 +305,14 @@ static void meeting_task(void *context, size_t part)
 {
     const meeting *here = context;
     const layer *self = &here->ws->net->layers[here->l];
-    self->ops->meet(self, io_of(here->ws, here->l, 0), here->ws->slice_count, part, here->backward);
+    self->ops->meet(self, io_of(here->ws, here->l, 0), here->ws->slice_count,
+                    (share){part, here->ws->share_count}, here->backward);
 }
 
 static void meet(const pycnn_workspace *ws, size_t l, bool backward)
 {
     meeting here = {ws, l, backward};
-    pycnn_threads_run(ws->threads, ws->slice_count, meeting_task, &here);
+    pycnn_threads_run(ws->threads, ws->share_count, meeting_task, &here);
 }
 
 static bool meets_at(const pycnn_workspace *ws, size_t l)
@@ -398,19 +426,19 @@ static void gradient_task(void *context, size_t task)
 {
     const gradient_work *work = context;
     const pycnn_workspace *ws = work->ws;
-    const layer *self = &ws->net->layers[task / ws->slice_count];
-    self->ops->gradient(self, work->out + self->offset, work->use, work->step,
-                        io_of(ws, task / ws->slice_count, 0), ws->slice_count,
-                        task % ws->slice_count);
+    const size_t l = task / ws->share_count;
+    const layer *self = &ws->net->layers[l];
+    self->ops->gradient(self, work->out + self->offset, work->use, work->step, io_of(ws, l, 0),
+                        ws->slice_count, (share){task % ws->share_count, ws->share_count});
 }
 
 /* The gradients of the mini-batch that last passed, as sums over its samples. */
 static void sum_gradients(pycnn_workspace *ws, double *out, gradient_use use, double step)
 {
     gradient_work work = {ws, out, use, step};
-    /* Each layer in as many parts as there are slices: one slice is too little work to share. */
-    pycnn_threads *threads = ws->slice_count > 1 ? ws->threads : NULL;
-    pycnn_threads_run(threads, ws->net->depth * ws->slice_count, gradient_task, &work);
+    /* Each layer in as many parts as there are shares: what is one is too little work for more. */
+    pycnn_threads *threads = ws->share_count > 1 ? ws->threads : NULL;
+    pycnn_threads_run(threads, ws->net->depth * ws->share_count, gradient_task, &work);
 }
 
 /* Gradient of a selection's loss, as a sum over its samples; a selection larger than the workspace
@@ -619,17 +647,29 @@ typedef struct {
     double *y;       /* [.,outputs] */
 } predict_work;
 
-static void predict_task(void *context, size_t s)
+static void predict_task(void *context, size_t t)
 {
     const predict_work *work = context;
     pycnn_workspace *ws = work->ws;
     const pycnn_network *net = ws->net;
-    slice *self = &ws->slices[s];
-    transpose_input(self, net, work->x + self->first * net->inputs, net->inputs);
-    forward(ws, work->theta, s, 0, net->depth);
-    net->kernels->transpose(work->y + self->first * net->outputs, net->outputs,
-                            io_of(ws, net->depth - 1, s)->output, self->stride, net->outputs,
-                            self->batch);
+    for (size_t s = ws->shares[t]; s < ws->shares[t + 1]; s++) {
+        const slice *self = &ws->slices[s];
+        const double *x = work->x + self->first * net->inputs;
+        if (ws->batch == 1) {
+            memcpy(self->input, x, net->inputs * sizeof *x);
+            continue;
+        }
+        net->kernels->transpose(self->input, self->stride, x, net->inputs, self->batch,
+                                net->inputs);
+        pad_input(self, net->inputs);
+    }
+    forward(ws, work->theta, t, 0, net->depth);
+    for (size_t s = ws->shares[t]; s < ws->shares[t + 1]; s++) {
+        const slice *self = &ws->slices[s];
+        net->kernels->transpose(work->y + self->first * net->outputs, net->outputs,
+                                io_of(ws, net->depth - 1, s)->output, self->stride, net->outputs,
+                                self->batch);
+    }
 }
 
 int pycnn_predict(double *y, const pycnn_network *net, pycnn_workspace *ws, const double *theta,
@@ -642,7 +682,7 @@ int pycnn_predict(double *y, const pycnn_network *net, pycnn_workspace *ws, cons
     for (size_t done = 0; done < rows; done += ws->capacity) {
         pycnn_workspace_cut(ws, MIN(ws->capacity, rows - done));
         predict_work work = {ws, theta, x + done * net->inputs, y + done * net->outputs};
-        pycnn_threads_run(ws->threads, ws->slice_count, predict_task, &work);
+        pycnn_threads_run(ws->threads, ws->share_count, predict_task, &work);
     }
     return PYCNN_OK;
 }

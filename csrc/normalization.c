@@ -25,10 +25,10 @@ static double sum_of(const double chain[CHAINS])
 }
 
 /* The units of a part: *first ... the result - 1 */
-static size_t units_of_part(const layer *self, size_t slices, size_t part, size_t *first)
+static size_t units_of_part(const layer *self, share part, size_t *first)
 {
-    const size_t height = (self->fan_out + slices - 1) / slices;
-    *first = MIN(part * height, self->fan_out);
+    const size_t height = (self->fan_out + part.of - 1) / part.of;
+    *first = MIN(part.part * height, self->fan_out);
     return MIN(*first + height, self->fan_out);
 }
 
@@ -97,11 +97,11 @@ static void measure(const layer *self, const layer_io *io, size_t slices, size_t
     }
 }
 
-static void batch_norm_meet(const layer *self, const layer_io *io, size_t slices, size_t part,
+static void batch_norm_meet(const layer *self, const layer_io *io, size_t slices, share part,
                             bool backward)
 {
     size_t j;
-    const size_t last = units_of_part(self, slices, part, &j);
+    const size_t last = units_of_part(self, part, &j);
     for (; j < last; j++) {
         if (!backward) {
             measure(self, io, slices, j);
@@ -116,7 +116,7 @@ static void batch_norm_meet(const layer *self, const layer_io *io, size_t slices
     }
 }
 
-static void batch_norm_forward(const layer *self, const double *theta, const layer_io *io)
+static void batch_norm_forward_slice(const layer *self, const double *theta, const layer_io *io)
 {
     const double *gamma = theta, *beta = theta + self->fan_out;
     double *mean = note(self, io, MEAN), *inverse = note(self, io, INVERSE);
@@ -132,7 +132,15 @@ static void batch_norm_forward(const layer *self, const double *theta, const lay
     pycnn_activate(self, io);
 }
 
-static void batch_norm_backward(const layer *self, const double *theta, const layer_io *io)
+static void batch_norm_forward(const layer *self, const double *theta, const layer_io *io,
+                               size_t slices)
+{
+    for (size_t s = 0; s < slices; s++) {
+        batch_norm_forward_slice(self, theta, &io[s]);
+    }
+}
+
+static void batch_norm_backward_slice(const layer *self, const double *theta, const layer_io *io)
 {
     if (io->delta_input != NULL) {
         const double share = io->pass->training ? 1 / (double)io->pass->count : 0;
@@ -143,11 +151,19 @@ static void batch_norm_backward(const layer *self, const double *theta, const la
     }
 }
 
+static void batch_norm_backward(const layer *self, const double *theta, const layer_io *io,
+                                size_t slices)
+{
+    for (size_t s = 0; s < slices; s++) {
+        batch_norm_backward_slice(self, theta, &io[s]);
+    }
+}
+
 static void batch_norm_gradient(const layer *self, double *out, gradient_use use, double step,
-                                const layer_io *io, size_t slices, size_t part)
+                                const layer_io *io, size_t slices, share part)
 {
     size_t j;
-    const size_t last = units_of_part(self, slices, part, &j);
+    const size_t last = units_of_part(self, part, &j);
     for (; j < last; j++) {
         double sum = note(self, io, DELTA_SUM)[j], product = note(self, io, DELTA_PRODUCT)[j];
         if (!io->pass->training) {
@@ -179,11 +195,12 @@ const layer_ops pycnn_batch_norm_ops = {
     .meet = batch_norm_meet,
     .remember = batch_norm_remember,
     .notes_per_unit = UNIT_NOTES,
+    .chains = true,
 };
 
 /* ---------------------------------------------------------------- by the sample */
 
-static void layer_norm_forward(const layer *self, const double *theta, const layer_io *io)
+static void layer_norm_forward_slice(const layer *self, const double *theta, const layer_io *io)
 {
     const normalization_kernels *kernels = self->kernels->normalization;
     double *mean = io->notes, *inverse = io->notes + io->stride;
@@ -193,7 +210,15 @@ static void layer_norm_forward(const layer *self, const double *theta, const lay
     pycnn_activate(self, io);
 }
 
-static void layer_norm_backward(const layer *self, const double *theta, const layer_io *io)
+static void layer_norm_forward(const layer *self, const double *theta, const layer_io *io,
+                               size_t slices)
+{
+    for (size_t s = 0; s < slices; s++) {
+        layer_norm_forward_slice(self, theta, &io[s]);
+    }
+}
+
+static void layer_norm_backward_slice(const layer *self, const double *theta, const layer_io *io)
 {
     if (io->delta_input != NULL) {
         self->kernels->normalization->sample_deltas(
@@ -202,11 +227,19 @@ static void layer_norm_backward(const layer *self, const double *theta, const la
     }
 }
 
+static void layer_norm_backward(const layer *self, const double *theta, const layer_io *io,
+                                size_t slices)
+{
+    for (size_t s = 0; s < slices; s++) {
+        layer_norm_backward_slice(self, theta, &io[s]);
+    }
+}
+
 static void layer_norm_gradient(const layer *self, double *out, gradient_use use, double step,
-                                const layer_io *io, size_t slices, size_t part)
+                                const layer_io *io, size_t slices, share part)
 {
     size_t j;
-    const size_t last = units_of_part(self, slices, part, &j);
+    const size_t last = units_of_part(self, part, &j);
     for (; j < last; j++) {
         double sum, product;
         sum_deltas(self, io, slices, j, true, &sum, &product);
@@ -221,4 +254,5 @@ const layer_ops pycnn_layer_norm_ops = {
     .backward = layer_norm_backward,
     .gradient = layer_norm_gradient,
     .notes_per_sample = SAMPLE_NOTES,
+    .chains = true,
 };

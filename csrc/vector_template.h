@@ -11,6 +11,9 @@
  *                    COPY_SCATTERED those for a tile of columns at least COPY_DEPTH long
  */
 
+/* Numbers side by side in a register tile. */
+#define PANEL (TILE_VECTORS * LANES)
+
 typedef double vector __attribute__((vector_size(LANES * 8)));
 typedef double unaligned_vector __attribute__((vector_size(LANES * 8), aligned(8), may_alias));
 typedef int64_t integers __attribute__((vector_size(LANES * 8)));

@@ -3,7 +3,10 @@
 
 enum {
     ALIGNMENT = 64, /* buffers start on a cache line */
-    SLICE_UNIT = 8  /* samples: a multiple of every kernel's lanes */
+    SHARE_UNIT = 8, /* samples: a multiple of every kernel's lanes, and of CHAINS */
+    /* Numbers of a layer and a slice that are too few to need panels: half of the first-level
+     * cache. */
+    SMALL_SLICE = 1 << 11
 };
 
 /* Multiply-adds of a forward pass below which one thread is as fast as several: about 10 us. */
@@ -28,10 +31,10 @@ static double *take(arena *memory, size_t a, size_t b)
     return block;
 }
 
-/* Room for a [batch,units] matrix with a column for the bias. */
-static size_t row_stride(const pycnn_network *net, size_t units)
+/* Columns of rows of `units` numbers, and one for the bias. */
+static size_t row_width(const pycnn_network *net, size_t units)
 {
-    return round_up(units + 1, net->kernels->lanes);
+    return round_up(units + 1, net->kernels->panel);
 }
 
 /* Whether pycnn_train may use the layout of online.h: a network so large that its parameters would
@@ -71,11 +74,11 @@ static void hand_out_online(pycnn_workspace *ws, arena *memory, size_t l)
 static void hand_out(pycnn_workspace *ws, arena *memory)
 {
     const pycnn_network *net = ws->net;
-    const size_t m = round_up(ws->capacity, SLICE_UNIT);
+    const size_t m = round_up(ws->capacity, SHARE_UNIT);
     const bool backward = ws->mode >= PYCNN_BACKWARD;
     bool narrow = true;
     ws->whole.input = take(memory, net->inputs, m);
-    ws->whole.rows = take(memory, row_stride(net, net->inputs), m);
+    ws->whole.rows = take(memory, row_width(net, net->inputs), m);
     ws->whole.y = take(memory, net->outputs, m);
     ws->whole.weight = take(memory, m, 1);
     ws->whole.loss = take(memory, m, 1);
@@ -94,7 +97,7 @@ static void hand_out(pycnn_workspace *ws, arena *memory)
             last || derived || (backward && ops->writes_z) || ws->mode == PYCNN_TRACE;
         buffers->z = keep_z ? take(memory, units, m) : buffers->output;
         const bool keep_rows = backward && !last;
-        buffers->output_rows = keep_rows ? take(memory, row_stride(net, units), m) : NULL;
+        buffers->output_rows = keep_rows ? take(memory, row_width(net, units), m) : NULL;
         buffers->delta = backward ? take(memory, units, m) : NULL;
         buffers->notes = take(memory, ws->most_slices * ops->notes_per_unit, units);
         if (ops->notes_per_sample > 0) {
@@ -163,7 +166,7 @@ int pycnn_workspace_create(pycnn_workspace **out, const pycnn_network *net, size
     ws->net = net;
     ws->capacity = batch;
     ws->mode = mode;
-    ws->most_slices = MIN(MOST_SLICES, round_up(batch, SLICE_UNIT) / SLICE_UNIT);
+    ws->most_slices = MIN(MOST_SLICES, batch / net->kernels->lanes + 1);
     const int status = allocate_all(ws);
     if (status != PYCNN_OK) {
         pycnn_workspace_destroy(ws);
@@ -202,13 +205,13 @@ void pycnn_workspace_set_threads(pycnn_workspace *ws, pycnn_threads *threads)
 
 /* ---------------------------------------------------------------- the slices */
 
-static size_t count_slices(const pycnn_workspace *ws, size_t batch)
+static size_t count_shares(const pycnn_workspace *ws, size_t batch)
 {
     const size_t threads = pycnn_threads_count(ws->threads);
     if (threads == 1 || batch < WORK_WORTH_SHARING / ws->net->parameter_count) {
         return 1;
     }
-    return MIN(MIN(threads, ws->most_slices), round_up(batch, SLICE_UNIT) / SLICE_UNIT);
+    return MIN(MIN(threads, MOST_SLICES), round_up(batch, SHARE_UNIT) / SHARE_UNIT);
 }
 
 /* Points a slice at its part of each buffer. [units,batch] matrices of a slice lie together: the
@@ -218,9 +221,9 @@ static void place(pycnn_workspace *ws, size_t s)
     const pycnn_network *net = ws->net;
     slice *self = &ws->slices[s];
     const size_t first = self->first;
-    self->rows = ws->whole.rows + first * row_stride(net, net->inputs);
+    self->rows = ws->whole.rows + first * net->kernels->panel;
     /* A single sample's row and column are the same. */
-    self->input = self->stride == 1 ? self->rows : ws->whole.input + first * net->inputs;
+    self->input = ws->batch == 1 ? self->rows : ws->whole.input + first * net->inputs;
     self->y = ws->whole.y + first * net->outputs;
     self->weight = ws->whole.weight + first;
     self->loss = ws->whole.loss + first;
@@ -237,14 +240,13 @@ static void place(pycnn_workspace *ws, size_t s)
         io->stride = self->stride;
         io->input = below == NULL ? self->input : below->output;
         io->input_rows = below == NULL ? self->rows : below->output_rows;
-        io->input_row_stride = row_stride(net, here->fan_in);
+        io->distance = panel_distance(ws);
         io->z = buffers->z + at;
         io->output = buffers->output + at;
-        io->output_row_stride = row_stride(net, here->fan_out);
         io->output_rows = buffers->output_rows == NULL
                               ? NULL
-                              : buffers->output_rows + first * io->output_row_stride;
-        if (self->stride == 1 && io->output_rows != NULL) {
+                              : buffers->output_rows + first * net->kernels->panel;
+        if (ws->batch == 1 && io->output_rows != NULL) {
             io->output_rows = io->output; /* it has room for one number more */
         }
         io->delta = buffers->delta == NULL ? NULL : buffers->delta + at;
@@ -252,6 +254,32 @@ static void place(pycnn_workspace *ws, size_t s)
                     first * here->ops->notes_per_sample;
         io->delta_is_dz = l + 1 == net->depth && pycnn_loss_activation(net->loss) >= 0;
         io->delta_input = below == NULL ? NULL : below->delta;
+    }
+}
+
+/* The i-th of `of` nearly equal parts of `count` begins here. */
+static size_t part_begins(size_t count, size_t i, size_t of)
+{
+    return i * (count / of) + MIN(i, count % of);
+}
+
+/* Cuts samples first ... last - 1 into at most `most` slices, the next ones; all but the last slice
+ * of a mini-batch fill whole vectors. */
+static void cut_share(pycnn_workspace *ws, size_t first, size_t last, size_t most)
+{
+    const pycnn_network *net = ws->net;
+    const size_t lanes = net->kernels->lanes, panel = net->kernels->panel;
+    const size_t unit = net->chains ? CHAINS : lanes;
+    const size_t least = panel % unit == 0 ? panel : 2 * panel;
+    const size_t width = SMALL_SLICE / net->widest > least ? SMALL_SLICE / net->widest : least;
+    const size_t units = (last - first + unit - 1) / unit;
+    const size_t count = MIN((units * unit + width - 1) / width, most);
+    for (size_t s = 0; s < count; s++) {
+        slice *self = &ws->slices[ws->slice_count];
+        self->first = first + part_begins(units, s, count) * unit;
+        self->batch = MIN(first + part_begins(units, s + 1, count) * unit, last) - self->first;
+        self->stride = ws->batch == 1 ? 1 : round_up(self->batch, lanes);
+        place(ws, ws->slice_count++);
     }
 }
 
@@ -263,15 +291,14 @@ void pycnn_workspace_cut(pycnn_workspace *ws, size_t batch)
     }
     ws->batch = batch;
     ws->cut_for = threads;
-    ws->slice_count = count_slices(ws, batch);
-    const size_t units = round_up(batch, SLICE_UNIT) / SLICE_UNIT;
-    for (size_t s = 0, first = 0; s < ws->slice_count; s++) {
-        slice *self = &ws->slices[s];
-        const size_t width = (units / ws->slice_count + (s < units % ws->slice_count)) * SLICE_UNIT;
-        self->first = first;
-        self->batch = MIN(width, batch - first);
-        self->stride = batch == 1 ? 1 : round_up(self->batch, ws->net->kernels->lanes);
-        place(ws, s);
-        first += width;
+    ws->slice_count = 0;
+    ws->share_count = count_shares(ws, batch);
+    const size_t units = round_up(batch, SHARE_UNIT) / SHARE_UNIT;
+    for (size_t t = 0; t < ws->share_count; t++) {
+        ws->shares[t] = ws->slice_count;
+        cut_share(ws, part_begins(units, t, ws->share_count) * SHARE_UNIT,
+                  MIN(part_begins(units, t + 1, ws->share_count) * SHARE_UNIT, batch),
+                  ws->most_slices / ws->share_count);
     }
+    ws->shares[ws->share_count] = ws->slice_count;
 }

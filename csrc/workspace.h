@@ -13,17 +13,20 @@ struct pycnn_network {
     bool penalized;   /* some layer's weights are */
     bool constrained; /* some layer's weights are held to a norm */
     bool meets;       /* some layer's samples do, in training */
+    bool chains;      /* some layer sums over samples in chains */
+    size_t widest;    /* number of units, or of inputs */
     size_t statistic_count;
     const kernel_table *kernels;
     layer layers[]; /* [depth] */
 };
 
-/* Samples of a mini-batch that go through the network together, on one thread. A sample's numbers
- * do not depend on the slice that it is in. Matrices are [units,batch], rows `stride` apart. */
+/* Samples of a mini-batch whose numbers lie together, as layer.h says: as many as a register tile
+ * takes, or more where the layers are narrow. A sample's numbers do not depend on the slice that it
+ * is in. Matrices are [units,batch], rows `stride` apart. */
 typedef struct {
     size_t first; /* sample of the mini-batch that it begins with */
     size_t batch, stride;
-    double *rows;    /* [batch,inputs] the samples gathered, padded as a layer_io says */
+    double *rows;    /* the samples gathered, as rows */
     double *input;   /* [inputs,batch] the same, transposed */
     double *y;       /* [outputs,batch] */
     double *weight;  /* [batch] */
@@ -40,7 +43,9 @@ struct pycnn_workspace {
     size_t batch;           /* samples that the slices are cut for; 0: not yet */
     size_t cut_for;         /* threads that they are cut for */
     size_t slice_count, most_slices;
-    slice *slices; /* [most_slices] */
+    slice *slices;                  /* [most_slices] */
+    size_t share_count;             /* parts of the work, for a thread each */
+    size_t shares[MOST_SLICES + 1]; /* slices shares[t] ... shares[t + 1] - 1 are the t-th */
     layer_io *io;  /* [depth,most_slices] what each layer reads and writes of each slice */
     double *grad;  /* [parameter_count]; NULL in forward mode */
     void *memory;  /* where all buffers are */
@@ -76,7 +81,14 @@ static inline layer_io *io_of(const pycnn_workspace *ws, size_t l, size_t s)
     return &ws->io[l * ws->most_slices + s];
 }
 
-/* Cuts a mini-batch into slices, one for each thread where the work is worth it. */
+/* The number of doubles from one panel of rows to the next. */
+static inline size_t panel_distance(const pycnn_workspace *ws)
+{
+    return ws->batch * ws->net->kernels->panel;
+}
+
+/* Cuts a mini-batch into shares, one for each thread where the work is worth it, and those into
+ * slices. */
 void pycnn_workspace_cut(pycnn_workspace *ws, size_t batch);
 
 /* Brings targets and weights in: y[outputs,batch], weight[batch]. */

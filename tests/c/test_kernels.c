@@ -177,61 +177,78 @@ static double *place_copy(slot *s, const double *x, size_t count)
 /* ---------------------------------------------------------------- product */
 
 typedef struct {
-    size_t rows, depth, stride;
+    size_t rows, depth;
+    size_t strides[3]; /* of each panel; 0 ends them */
     size_t row_stride, column_stride;
     bool has_bias;
 } product_case;
 
-static void test_product(const kernel_table *kernels, const product_case *c)
+/* One panel against a loop around fma(), and the plain kernel's. */
+static void check_product(const product_case *c, const product_panel *got, const double *plain,
+                          const double *matrix, const double *bias)
 {
-    static slot matrix_slot, in_slot, bias_slot, out_slot, plain_slot;
-    AT("%s product %zux%zu @ %zux%zu, strides %zu and %zu, bias %d", kernels->name, c->rows,
-       c->depth, c->depth, c->stride, c->row_stride, c->column_stride, c->has_bias);
-    const size_t last = (c->rows - 1) * c->row_stride + (c->depth - 1) * c->column_stride;
-    const size_t room = c->stride == 1 ? round_up(c->rows, kernels->lanes) : c->rows * c->stride;
-    const double *matrix = place_random(&matrix_slot, last + 1, -1, 1);
-    const double *in = place_random(&in_slot, c->depth * c->stride, -1, 1);
-    const double *bias = c->has_bias ? place_random(&bias_slot, c->rows, -1, 1) : NULL;
-    double *out = place_random(&out_slot, room, 5, 6);
-    double *plain = place(&plain_slot, c->rows * c->stride);
-    kernels->product(out, matrix, c->row_stride, c->column_stride, in, bias, c->rows, c->depth,
-                     c->stride);
-    pycnn_kernels_baseline.product(plain, matrix, c->row_stride, c->column_stride, in, bias,
-                                   c->rows, c->depth, c->stride);
     bool exact = true, near_plain = true;
     for (size_t r = 0; r < c->rows; r++) {
-        for (size_t i = 0; i < c->stride; i++) {
+        for (size_t i = 0; i < got->stride; i++) {
             double sum = 0, terms = 0;
             for (size_t k = 0; k < c->depth; k++) {
                 const double m = matrix[r * c->row_stride + k * c->column_stride];
-                sum = fma(m, in[k * c->stride + i], sum);
-                terms += fabs(m * in[k * c->stride + i]);
+                sum = fma(m, got->in[k * got->stride + i], sum);
+                terms += fabs(m * got->in[k * got->stride + i]);
             }
             sum += bias == NULL ? 0 : bias[r];
             terms += bias == NULL ? 0 : fabs(bias[r]);
-            const double got = out[r * c->stride + i];
-            exact &= same_bits(&got, &sum, 1);
+            const size_t at = r * got->stride + i;
+            exact &= same_bits(&got->out[at], &sum, 1);
             /* Two chains of depth + 1 sums; the plain one rounds its products too. */
-            near_plain &= near_enough("product", got, plain[r * c->stride + i],
+            near_plain &= near_enough("product", got->out[at], plain[at],
                                       (double)(2 * c->depth + 3) * ROUNDOFF * terms);
         }
     }
     check(exact, "one chain of fused multiply-adds");
     check(near_plain, "near the plain kernel");
-    check(untouched_around(&out_slot), "nothing is written around the output");
+}
+
+static void test_product(const kernel_table *kernels, const product_case *c)
+{
+    static slot matrix_slot, bias_slot, in_slots[3], out_slots[3], plain_slots[3];
+    AT("%s product %zux%zu @ %zu %zu %zu, strides %zu and %zu, bias %d", kernels->name, c->rows,
+       c->depth, c->strides[0], c->strides[1], c->strides[2], c->row_stride, c->column_stride,
+       c->has_bias);
+    const size_t last = (c->rows - 1) * c->row_stride + (c->depth - 1) * c->column_stride;
+    const double *matrix = place_random(&matrix_slot, last + 1, -1, 1);
+    const double *bias = c->has_bias ? place_random(&bias_slot, c->rows, -1, 1) : NULL;
+    product_panel panels[3], plain[3];
+    size_t count = 0;
+    for (; count < COUNT_OF(panels) && c->strides[count] > 0; count++) {
+        const size_t stride = c->strides[count];
+        const size_t room = stride == 1 ? round_up(c->rows, kernels->lanes) : c->rows * stride;
+        const double *in = place_random(&in_slots[count], c->depth * stride, -1, 1);
+        panels[count] =
+            (product_panel){place_random(&out_slots[count], room, 5, 6), in, stride};
+        plain[count] = (product_panel){place(&plain_slots[count], c->rows * stride), in, stride};
+    }
+    kernels->product(panels, count, matrix, c->row_stride, c->column_stride, bias, c->rows,
+                     c->depth);
+    pycnn_kernels_baseline.product(plain, count, matrix, c->row_stride, c->column_stride, bias,
+                                   c->rows, c->depth);
+    for (size_t p = 0; p < count; p++) {
+        check_product(c, &panels[p], plain[p].out, matrix, bias);
+        check(untouched_around(&out_slots[p]), "nothing is written around the output");
+    }
 }
 
 /* W @ A: the matrix by rows; W^T @ delta: by columns. Both also with longer rows than needed. */
-static void test_product_orders(const kernel_table *kernels, size_t rows, size_t depth,
-                                size_t stride)
+static void test_product_orders(const kernel_table *kernels, size_t rows, size_t depth, size_t a,
+                                size_t b, size_t c)
 {
     for (size_t padding = 0; padding < 6; padding += 3) {
-        test_product(kernels, &(product_case){rows, depth, stride, depth + padding, 1, true});
-        test_product(kernels, &(product_case){rows, depth, stride, 1, rows + padding, false});
+        test_product(kernels, &(product_case){rows, depth, {a, b, c}, depth + padding, 1, true});
+        test_product(kernels, &(product_case){rows, depth, {a, b, c}, 1, rows + padding, false});
     }
-    test_product(kernels, &(product_case){rows, depth, stride, depth, 1, false});
-    if (stride > 1) { /* what no layer asks for yet */
-        test_product(kernels, &(product_case){rows, depth, stride, 1, rows, true});
+    test_product(kernels, &(product_case){rows, depth, {a, b, c}, depth, 1, false});
+    if (a > 1) { /* what no layer asks for yet */
+        test_product(kernels, &(product_case){rows, depth, {a, b, c}, 1, rows, true});
     }
 }
 
@@ -245,25 +262,28 @@ static void test_products(const kernel_table *kernels)
             if (kernels->lanes < 8 && stride > 26 && stride % 8 != 0) {
                 continue; /* two of their tiles and one vector more are below 26 */
             }
-            test_product_orders(kernels, rows, depths[(rows + stride) % COUNT_OF(depths)], stride);
-            test_product_orders(kernels, rows, 4, stride);
+            test_product_orders(kernels, rows, depths[(rows + stride) % COUNT_OF(depths)], stride, 0, 0);
+            test_product_orders(kernels, rows, 4, stride, kernels->lanes, kernels->panel);
         }
     }
     /* One sample: vectors run along the matrix, 1 to 4 of them at a time. */
     for (size_t rows = 1; rows <= 67; rows += rows < 18 ? 1 : rows == 18 ? 13 : 1) {
         for (size_t depth = 1; depth <= 18; depth++) {
-            test_product_orders(kernels, rows, depth, 1);
+            test_product_orders(kernels, rows, depth, 1, 0, 0);
         }
-        test_product_orders(kernels, rows, 300, 1);
+        test_product_orders(kernels, rows, 300, 1, 0, 0);
     }
-    /* Where the matrix is copied, 256 columns at a time, and just where it is not. */
-    static const size_t deep[] = {7, 255, 256, 257, 513, 769}, wide[] = {32, 96, 120, 128, 136};
+    /* Where the matrix is copied, 256 columns at a time, and just where it is not; in panels, and
+     * in one piece. */
+    static const size_t deep[] = {7, 255, 256, 257, 513, 769}, wide[] = {32, 48, 96, 120, 128, 136};
     for (size_t d = 0; d < COUNT_OF(deep); d++) {
         for (size_t s = 0; s < COUNT_OF(wide); s++) {
-            test_product_orders(kernels, 17, deep[d], wide[s]);
+            test_product_orders(kernels, 17, deep[d], wide[s], 0, 0);
+            test_product_orders(kernels, 41, deep[d], wide[s] / 8 * 4, wide[s] / 16 * 8,
+                                wide[s] / 8 * 4);
         }
-        test_product_orders(kernels, 6, deep[d], 128);
-        test_product_orders(kernels, 9, deep[d], 128);
+        test_product_orders(kernels, 6, deep[d], 128, 0, 0);
+        test_product_orders(kernels, 9, deep[d], 128, 0, 0);
     }
 }
 
@@ -271,16 +291,17 @@ static void test_products(const kernel_table *kernels)
 
 /* sum[rows,fan_in+1], starting from `sum` itself, and the absolute values of all terms */
 static void reference_gradient(double *sum, double *terms, const gradient_terms *slices,
-                               size_t count, size_t row_stride, size_t rows, size_t fan_in)
+                               size_t count, const double *inputs, size_t rows, size_t fan_in)
 {
     for (size_t j = 0; j < rows; j++) {
         for (size_t k = 0; k <= fan_in; k++) {
             double *s = &sum[j * (fan_in + 1) + k], *t = &terms[j * (fan_in + 1) + k];
+            size_t row = 0;
             *t = fabs(*s);
             for (size_t n = 0; n < count; n++) {
-                for (size_t i = 0; i < slices[n].batch; i++) {
+                for (size_t i = 0; i < slices[n].batch; i++, row++) {
                     const double d = slices[n].delta[j * slices[n].stride + i];
-                    const double a = slices[n].input_rows[i * row_stride + k];
+                    const double a = inputs[row * (fan_in + 1) + k];
                     *s = fma(d, a, *s);
                     *t += fabs(d * a);
                 }
@@ -294,28 +315,54 @@ typedef struct {
     size_t batches[3]; /* of each slice; 0 ends them */
 } gradient_case;
 
+/* rows[samples,columns] as a kernel reads them: in panels, the last as short as it may be. */
+static const double *place_panels(slot *s, const kernel_table *kernels, const double *rows,
+                                  size_t samples, size_t columns)
+{
+    const size_t panel = kernels->panel, whole = (columns - 1) / panel;
+    const size_t rest = round_up(columns - whole * panel, kernels->lanes);
+    double *panels =
+        place_random(s, whole * panel * samples + (samples - 1) * panel + rest, -1, 1);
+    for (size_t i = 0; i < samples; i++) {
+        kernels->cut(panels + i * panel, samples * panel, rows + i * columns, columns);
+    }
+    for (size_t i = 0; i < samples; i++) { /* what cut() has done, number by number */
+        bool same = true;
+        for (size_t k = 0; k < columns; k++) {
+            same &= same_bits(&panels[k / panel * panel * samples + i * panel + k % panel],
+                              &rows[i * columns + k], 1);
+        }
+        check(same && untouched_around(s), "rows cut into panels");
+    }
+    return panels;
+}
+
 static void test_gradient(const kernel_table *kernels, const gradient_case *c, gradient_use use)
 {
-    enum { MOST = 128 * 128 };
+    enum { MOST = 128 * 140 };
     static slot weight_slot, bias_slot, plain_weight_slot, plain_bias_slot, delta_slots[3],
-        input_slots[3];
+        rows_slot, input_slot, plain_input_slot;
     static double sum[MOST], terms[MOST];
     AT("%s gradient %zux%zu, batches %zu %zu %zu, use %d", kernels->name, c->rows, c->fan_in,
        c->batches[0], c->batches[1], c->batches[2], (int)use);
-    const size_t row_stride = round_up(c->fan_in + 1, kernels->lanes);
     gradient_terms slices[3];
     size_t count = 0, samples = 0;
     for (; count < COUNT_OF(slices) && c->batches[count] > 0; count++) {
         const size_t batch = c->batches[count];
-        const size_t stride = batch == 1 ? 1 : round_up(batch, kernels->lanes);
-        double *input = place_random(&input_slots[count], batch * row_stride, -1, 1);
-        for (size_t i = 0; i < batch; i++) {
-            input[i * row_stride + c->fan_in] = 1;
-        }
+        const size_t stride = batch == 1 && count == 0 && c->batches[1] == 0
+                                  ? 1
+                                  : round_up(batch, kernels->lanes);
         const double *delta = place_random(&delta_slots[count], c->rows * stride, -1, 1);
-        slices[count] = (gradient_terms){delta, stride, input, batch};
+        slices[count] = (gradient_terms){delta, stride, batch};
         samples += batch;
     }
+    double *rows = place_random(&rows_slot, samples * (c->fan_in + 1), -1, 1);
+    for (size_t i = 0; i < samples; i++) {
+        rows[i * (c->fan_in + 1) + c->fan_in] = 1;
+    }
+    const double *inputs = place_panels(&input_slot, kernels, rows, samples, c->fan_in + 1);
+    const double *plain_inputs =
+        place_panels(&plain_input_slot, &pycnn_kernels_baseline, rows, samples, c->fan_in + 1);
     double *weight = place_random(&weight_slot, c->rows * c->fan_in, -1, 1);
     double *bias = place_random(&bias_slot, c->rows, -1, 1);
     double *plain_weight = place_copy(&plain_weight_slot, weight, c->rows * c->fan_in);
@@ -328,21 +375,23 @@ static void test_gradient(const kernel_table *kernels, const gradient_case *c, g
             sum[j * (c->fan_in + 1) + k] = use == GRADIENT_ADD ? start : 0;
         }
     }
-    reference_gradient(sum, terms, slices, count, row_stride, c->rows, c->fan_in);
+    reference_gradient(sum, terms, slices, count, rows, c->rows, c->fan_in);
     const bool one = samples == 1; /* -step is multiplied into the delta, not into the sum */
     for (size_t j = 0; use == GRADIENT_DESCEND && j < c->rows; j++) {
         for (size_t k = 0; k <= c->fan_in; k++) {
             const double start = k < c->fan_in ? weight[j * c->fan_in + k] : bias[j];
             double *s = &sum[j * (c->fan_in + 1) + k];
-            *s = one ? fma(-step * slices[0].delta[j], slices[0].input_rows[k], start)
+            *s = one ? fma(-step * slices[0].delta[j], rows[k], start)
                      : fma(-step, *s, start);
             terms[j * (c->fan_in + 1) + k] += fabs(start); /* step < 1 */
         }
     }
 
-    kernels->gradient(weight, bias, use, step, slices, count, row_stride, c->rows, c->fan_in);
-    pycnn_kernels_baseline.gradient(plain_weight, plain_bias, use, step, slices, count, row_stride,
-                                    c->rows, c->fan_in);
+    kernels->gradient(weight, bias, use, step, slices, count, inputs, samples * kernels->panel,
+                      c->rows, c->fan_in);
+    pycnn_kernels_baseline.gradient(plain_weight, plain_bias, use, step, slices, count,
+                                    plain_inputs, samples * pycnn_kernels_baseline.panel, c->rows,
+                                    c->fan_in);
     bool exact = true, near_plain = true;
     for (size_t j = 0; j < c->rows; j++) {
         for (size_t k = 0; k <= c->fan_in; k++) {
@@ -363,7 +412,7 @@ static void test_gradient(const kernel_table *kernels, const gradient_case *c, g
 static void test_gradients(const kernel_table *kernels)
 {
     /* Batches of 1 alone are a path of their own; a slice of 1 among others is not. */
-    static const size_t batches[][3] = {{1}, {2}, {8}, {11}, {1, 1}, {8, 8, 3}, {9, 1}};
+    static const size_t batches[][3] = {{1}, {2}, {8}, {11}, {1, 1}, {8, 8, 3}, {12, 24, 7}};
     static const gradient_use uses[] = {GRADIENT_SET, GRADIENT_ADD, GRADIENT_DESCEND};
     for (size_t rows = 1; rows <= 17; rows++) {
         for (size_t fan_in = 1; fan_in <= 57; fan_in++) {
