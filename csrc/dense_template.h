@@ -184,8 +184,21 @@ static void copy_block(double *copy, const double *block, size_t row_stride, siz
     }
 }
 
+/* Has the columns first ... last - 1 of a block brought into cache: those that begin on other pages
+ * no processor foresees. */
+static void fetch_columns(const double *block, size_t column_stride, size_t rows, size_t first,
+                          size_t last)
+{
+    for (size_t k = first; k < last; k++) {
+        for (size_t r = 0; r < rows; r += 8) { /* a cache line */
+            __builtin_prefetch(block + k * column_stride + r);
+        }
+    }
+}
+
 /* Full tiles of many samples: a block of the matrix is copied first, which stays in the
- * second-level cache while a block of each panel, in the first, goes by. */
+ * second-level cache while a block of each panel, in the first, goes by; and the next one is
+ * fetched meanwhile. */
 static void product_copied(const product_panel *panels, size_t count, const double *matrix,
                            size_t row_stride, size_t column_stride, const double *bias, size_t rows,
                            size_t depth)
@@ -196,14 +209,17 @@ static void product_copied(const product_panel *panels, size_t count, const doub
         const bool last = k + deep == depth;
         for (size_t r = 0; r < rows; r += BLOCK_ROWS) {
             const size_t high = MIN(rows - r, BLOCK_ROWS);
-            copy_block(copy, matrix + r * row_stride + k * column_stride, row_stride, column_stride,
-                       high, deep);
+            const double *block = matrix + r * row_stride + k * column_stride;
+            copy_block(copy, block, row_stride, column_stride, high, deep);
+            const size_t ahead = row_stride == 1 ? MIN(rows - r - high, BLOCK_ROWS) : 0;
             for (size_t p = 0; p < count; p++) {
                 const size_t stride = panels[p].stride;
+                fetch_columns(block + high, column_stride, ahead, deep * p / count,
+                              deep * (p + 1) / count);
                 for (size_t t = 0; t < high; t += TILE_ROWS) {
                     product_full(panels[p].out + (r + t) * stride, copy + t * deep, 1, TILE_ROWS,
-                                 panels[p].in + k * stride, last && bias != NULL ? bias + r + t : NULL,
-                                 deep, stride, k > 0);
+                                 panels[p].in + k * stride,
+                                 last && bias != NULL ? bias + r + t : NULL, deep, stride, k > 0);
                 }
             }
         }

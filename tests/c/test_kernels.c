@@ -279,8 +279,8 @@ static void test_products(const kernel_table *kernels)
     for (size_t d = 0; d < COUNT_OF(deep); d++) {
         for (size_t s = 0; s < COUNT_OF(wide); s++) {
             test_product_orders(kernels, 17, deep[d], wide[s], 0, 0);
-            test_product_orders(kernels, 41, deep[d], wide[s] / 8 * 4, wide[s] / 16 * 8,
-                                wide[s] / 8 * 4);
+            const size_t third = wide[s] / 24 * 8;
+            test_product_orders(kernels, 41, deep[d], third, third, wide[s] - 2 * third);
         }
         test_product_orders(kernels, 6, deep[d], 128, 0, 0);
         test_product_orders(kernels, 9, deep[d], 128, 0, 0);
