@@ -212,11 +212,12 @@ static void product_copied(const product_panel *panels, size_t count, const doub
             const double *block = matrix + r * row_stride + k * column_stride;
             copy_block(copy, block, row_stride, column_stride, high, deep);
             const size_t ahead = row_stride == 1 ? MIN(rows - r - high, BLOCK_ROWS) : 0;
-            for (size_t p = 0; p < count; p++) {
+            const size_t tiles = count * (high / TILE_ROWS);
+            for (size_t p = 0, tile = 0; p < count; p++) {
                 const size_t stride = panels[p].stride;
-                fetch_columns(block + high, column_stride, ahead, deep * p / count,
-                              deep * (p + 1) / count);
-                for (size_t t = 0; t < high; t += TILE_ROWS) {
+                for (size_t t = 0; t < high; t += TILE_ROWS, tile++) {
+                    fetch_columns(block + high, column_stride, ahead, deep * tile / tiles,
+                                  deep * (tile + 1) / tiles);
                     product_full(panels[p].out + (r + t) * stride, copy + t * deep, 1, TILE_ROWS,
                                  panels[p].in + k * stride,
                                  last && bias != NULL ? bias + r + t : NULL, deep, stride, k > 0);
@@ -421,6 +422,9 @@ ALWAYS_INLINE void gradient_tile(const gradient_job *job, const double *inputs, 
     double *weight = job->weight + row * fan_in + column, *bias = job->bias + row;
     UNROLL for (int r = 0; r < rows; r++)
     {
+        /* They are wanted behind the loop: time enough to come from far away. */
+        __builtin_prefetch(weight + (size_t)r * fan_in, 1);
+        __builtin_prefetch(weight + (size_t)r * fan_in + vectors * LANES - 1, 1);
         UNROLL for (int v = 0; v < vectors; v++)
         {
             const double *out = weight + (size_t)r * fan_in + (size_t)v * LANES;
