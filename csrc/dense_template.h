@@ -36,8 +36,11 @@ static void SUFFIX(cut)(double *panels, size_t distance, const double *row, size
             STORE(panels + v * LANES, LOAD(row + k + v * LANES));
         }
     }
-    for (size_t i = 0; k < count; i++, k++) {
-        panels[i] = row[k];
+    for (; k + LANES <= count; k += LANES, panels += LANES) {
+        STORE(panels, LOAD(row + k));
+    }
+    for (; k < count; k++) {
+        *panels++ = row[k];
     }
 }
 
@@ -472,7 +475,7 @@ ALWAYS_INLINE void gradient_rows(const gradient_job *job, const double *inputs, 
         return;
     }
     const size_t weights = job->fan_in - full * PANEL;
-#define EDGE(vectors)                                                                         \
+#define EDGE(vectors)                                                                    \
     gradient_tile(job, inputs + full * distance, row, full * PANEL, rows, vectors, true, \
                   weights % LANES)
     switch (weights / LANES) {

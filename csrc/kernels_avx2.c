@@ -10,20 +10,12 @@
 #define LANES 4
 #define TILE_ROWS 4
 #define TILE_VECTORS 3
-#ifndef BLOCK_DEPTH
-#define BLOCK_DEPTH 256
-#endif
-#ifndef BLOCK_ROWS
-#define BLOCK_ROWS 32
-#endif
-#ifndef PANELS_IN_CACHE
 #define PANELS_IN_CACHE ((size_t)1 << 14)
-#endif
-#ifndef COPY_SAMPLES
-#define COPY_SAMPLES 100000
-#endif
+#define COPY_SAMPLES SIZE_MAX
 #define COPY_DEPTH 256
 #define COPY_SCATTERED 32
+#define BLOCK_DEPTH 256
+#define BLOCK_ROWS 32
 #define FMA(a, b, c) ((vector)_mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c)))
 #define LOAD_HALVES(p, q) \
     ((vector)_mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)), _mm_loadu_pd(q), 1))

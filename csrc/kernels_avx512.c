@@ -10,12 +10,12 @@
 #define LANES 8
 #define TILE_ROWS 8
 #define TILE_VECTORS 3
-#define BLOCK_DEPTH 256
-#define BLOCK_ROWS 8
 #define PANELS_IN_CACHE ((size_t)1 << 15)
 #define COPY_SAMPLES 128
 #define COPY_DEPTH 768
 #define COPY_SCATTERED 96
+#define BLOCK_DEPTH 256
+#define BLOCK_ROWS 8
 #define FMA(a, b, c) ((vector)_mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c)))
 #define LOAD_HALVES(p, q) \
     ((vector)_mm512_insertf64x4(_mm512_castpd256_pd512(_mm256_loadu_pd(p)), _mm256_loadu_pd(q), 1))

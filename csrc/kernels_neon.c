@@ -10,12 +10,12 @@
 #define LANES 2
 #define TILE_ROWS 6
 #define TILE_VECTORS 4
-#define BLOCK_DEPTH 256
-#define BLOCK_ROWS 6
 #define PANELS_IN_CACHE ((size_t)1 << 14)
 #define COPY_SAMPLES 128
 #define COPY_DEPTH 256
 #define COPY_SCATTERED 128
+#define BLOCK_DEPTH 256
+#define BLOCK_ROWS 6
 #define FMA(a, b, c) ((vector)vfmaq_f64((float64x2_t)(c), (float64x2_t)(a), (float64x2_t)(b)))
 #define SQRT(v) ((vector)vsqrtq_f64((float64x2_t)(v)))
 #define LOAD_PART(p, n) ((n) == 2 ? LOAD(p) : (n) == 1 ? (vector){(p)[0], 0} : (vector){0, 0})

@@ -23,8 +23,9 @@ void pycnn_rows(const layer *self, const layer_io *io)
     const size_t panel = self->kernels->panel;
     double *rows = io->output_rows;
     for (size_t j = 0; j < self->fan_out && rows != io->output; j += panel) {
-        self->kernels->transpose(rows + j / panel * io->distance, panel, io->output + j * io->stride,
-                                 io->stride, MIN(panel, self->fan_out - j), io->batch);
+        self->kernels->transpose(rows + j / panel * io->distance, panel,
+                                 io->output + j * io->stride, io->stride,
+                                 MIN(panel, self->fan_out - j), io->batch);
     }
     double *ones = rows + self->fan_out / panel * io->distance + self->fan_out % panel;
     for (size_t i = 0; i < io->batch; i++) { /* the inputs of the next layer's bias */

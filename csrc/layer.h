@@ -45,14 +45,14 @@ typedef struct {
     size_t batch, stride;
     const double *input;      /* [fan_in,batch] */
     const double *input_rows; /* the same as rows, from this slice's on; NULL in forward mode */
-    double *z;           /* [fan_out,batch]; may be `output` where nobody reads z again */
-    double *output;      /* [fan_out,batch] */
-    double *output_rows; /* NULL in forward mode and for the last layer */
-    size_t distance;     /* of the panels of rows */
-    double *delta;       /* [fan_out,batch] dL/doutput, which pycnn_derive turns into dL/dz */
-    bool delta_is_dz;    /* ... unless the loss has done that already */
-    double *notes;       /* what this kind of layer writes down for its backward */
-    double *delta_input; /* [fan_in,batch] dL/dinput; NULL for the first layer */
+    double *z;                /* [fan_out,batch]; may be `output` where nobody reads z again */
+    double *output;           /* [fan_out,batch] */
+    double *output_rows;      /* NULL in forward mode and for the last layer */
+    size_t distance;          /* of the panels of rows */
+    double *delta;            /* [fan_out,batch] dL/doutput, which pycnn_derive turns into dL/dz */
+    bool delta_is_dz;         /* ... unless the loss has done that already */
+    double *notes;            /* what this kind of layer writes down for its backward */
+    double *delta_input;      /* [fan_in,batch] dL/dinput; NULL for the first layer */
 } layer_io;
 
 /* One of `of` parts of a layer's units. */

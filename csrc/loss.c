@@ -57,9 +57,9 @@ static void binary(const loss_outputs *out, const loss_inputs *in)
             const double z = in->z[ji], y = in->y[ji], e = exp(-fabs(z));
             /* z - z*y would overflow to inf - inf; z*(1-y) cannot. */
             out->loss[i] += (z > 0 ? z * (1 - y) : -z * y) + log1p(e);
-            out->correct[i] += (in->a[ji] > 0.5) == (y > 0.5);
+            const double large = 1 / (1 + e), small = e / (1 + e);
+            out->correct[i] += ((z >= 0 ? large : small) > 0.5) == (y > 0.5);
             if (out->delta != NULL) {
-                const double large = 1 / (1 + e), small = e / (1 + e);
                 out->delta[ji] = z >= 0 ? (1 - y) * large - y * small : (1 - y) * small - y * large;
             }
         }

@@ -31,6 +31,9 @@ extern loss_function *const pycnn_losses[PYCNN_LOSS_COUNT];
  * is dL/da. */
 int pycnn_loss_activation(int loss);
 
+/* Whether a loss reads a: the binary cross-entropy has all it needs in z. */
+static inline bool loss_reads_output(int loss) { return loss != PYCNN_BINARY_CROSSENTROPY; }
+
 /* Whether an output activation has the range that a loss asks for. */
 bool pycnn_loss_accepts(int loss, int activation);
 

@@ -107,11 +107,18 @@ ALWAYS_INLINE vector hyperbolic_tangent(vector x)
     return with_sign_of(quotient(t, excess, sum, sum_excess, 1 / sum), x);
 }
 
+/* 1 / (1 + e^-x), where e = e^-|x| and inverse = 1 / (1 + e) */
+ALWAYS_INLINE vector logistic_of(vector x, vector e, vector inverse)
+{
+    const vector one = BROADCAST(1.0), sum = one + e;
+    const vector numerator = choose(x >= 0, one, e);
+    return quotient(numerator, (vector){0}, sum, excess_of_sum(sum, one, e), inverse);
+}
+
 ALWAYS_INLINE vector logistic(vector x)
 {
-    const vector one = BROADCAST(1.0), e = exponential(-absolute(x)), sum = one + e;
-    const vector numerator = choose(x >= 0, one, e);
-    return quotient(numerator, (vector){0}, sum, excess_of_sum(sum, one, e), 1 / sum);
+    const vector e = exponential(-absolute(x));
+    return logistic_of(x, e, 1 / (1 + e));
 }
 
 /* k ln 2 + log(1 + f) + c, where 1 + f lies between sqrt(1/2) and sqrt(2): with s = f / (2 + f),

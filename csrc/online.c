@@ -38,8 +38,8 @@ void pycnn_online_end(const pycnn_workspace *ws, double *theta)
     }
 }
 
-/* The last layer's z -> its output, the losses and dL/dz, by way of the slice that the general path
- * would use: there samples lie side by side. */
+/* The last layer's z -> its output, where that is read, the losses and dL/dz, by way of the slice
+ * that the general path would use: there samples lie side by side. */
 static int score(pycnn_workspace *ws, const selection *samples)
 {
     const pycnn_network *net = ws->net;
@@ -55,7 +55,9 @@ static int score(pycnn_workspace *ws, const selection *samples)
         ws->net->kernels->transpose(io->z, io->stride, last->z, last->out_stride, io->batch,
                                     net->outputs);
     }
-    pycnn_activate(self, io);
+    if (loss_reads_output(net->loss)) {
+        pycnn_activate(self, io);
+    }
     pycnn_score(ws, samples->data->weight != NULL, 0);
     pycnn_derive(self, io);
     if (io->stride != 1) {

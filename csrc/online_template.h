@@ -1,23 +1,28 @@
 /* Steps on a few samples, for one instruction set. See online.h for the layout; here every matrix
  * has rows of whole vectors. */
 
-/* A group of vectors whose chains run side by side, to hide the latency of each. */
-enum { GROUP = 4 };
+/* A group of vectors whose chains run side by side, to hide the latency of each: eight, or as many
+ * as hold 32 numbers. Fewer where each of several samples has as many. */
+enum { GROUP = LANES == 8 ? 4 : 8, GROUP_OF_SAMPLES = 4 };
 
-/* CALL(n, at): n vectors from vector `at` on, the widest groups first. */
-#define IN_GROUPS(vectors, CALL)                       \
-    do {                                               \
-        size_t at = 0;                                 \
-        for (; at + GROUP <= (vectors); at += GROUP) { \
-            CALL(GROUP, at * LANES);                   \
-        }                                              \
-        if ((vectors) & 2) {                           \
-            CALL(2, at * LANES);                       \
-            at += 2;                                   \
-        }                                              \
-        if ((vectors) & 1) {                           \
-            CALL(1, at * LANES);                       \
-        }                                              \
+/* CALL(n, at): n vectors from vector `at` on, the widest groups first, at most `most` of them. */
+#define IN_GROUPS(most, vectors, CALL)                   \
+    do {                                                 \
+        size_t at = 0;                                   \
+        for (; at + (most) <= (vectors); at += (most)) { \
+            CALL(most, at * LANES);                      \
+        }                                                \
+        if ((most) > 4 && ((vectors) & 4)) {             \
+            CALL(4, at * LANES);                         \
+            at += 4;                                     \
+        }                                                \
+        if ((vectors) & 2) {                             \
+            CALL(2, at * LANES);                         \
+            at += 2;                                     \
+        }                                                \
+        if ((vectors) & 1) {                             \
+            CALL(1, at * LANES);                         \
+        }                                                \
     } while (0)
 
 /* out = sum over k of in[k] * matrix[k], and + matrix[depth] where that is the bias */
@@ -42,7 +47,7 @@ ALWAYS_INLINE void combine(double *out, const double *matrix, size_t stride, con
                            size_t depth, bool has_bias)
 {
 #define COMBINE(n, at) combine_group(out + (at), matrix + (at), stride, in, depth, has_bias, n)
-    IN_GROUPS(stride / LANES, COMBINE);
+    IN_GROUPS(GROUP, stride / LANES, COMBINE);
 #undef COMBINE
 }
 
@@ -138,7 +143,11 @@ ALWAYS_INLINE void descend_matrix(double *matrix, size_t stride, size_t depth, b
 {
 #define DESCEND(n, at) \
     descend_group(matrix, stride, depth, has_bias, step, scalars, vectors_of, at, n, count)
-    IN_GROUPS(stride / LANES, DESCEND);
+    if (count == 1) {
+        IN_GROUPS(GROUP, stride / LANES, DESCEND);
+    } else {
+        IN_GROUPS(GROUP_OF_SAMPLES, stride / LANES, DESCEND);
+    }
 #undef DESCEND
 }
 

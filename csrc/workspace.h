@@ -46,9 +46,9 @@ struct pycnn_workspace {
     slice *slices;                  /* [most_slices] */
     size_t share_count;             /* parts of the work, for a thread each */
     size_t shares[MOST_SLICES + 1]; /* slices shares[t] ... shares[t + 1] - 1 are the t-th */
-    layer_io *io;  /* [depth,most_slices] what each layer reads and writes of each slice */
-    double *grad;  /* [parameter_count]; NULL in forward mode */
-    void *memory;  /* where all buffers are */
+    layer_io *io; /* [depth,most_slices] what each layer reads and writes of each slice */
+    double *grad; /* [parameter_count]; NULL in forward mode */
+    void *memory; /* where all buffers are */
     struct layer_buffers {
         double *z, *output, *output_rows, *delta, *notes;
     } *layers; /* [depth] whole buffers, from which the slices are cut */

@@ -224,8 +224,7 @@ static void test_product(const kernel_table *kernels, const product_case *c)
         const size_t stride = c->strides[count];
         const size_t room = stride == 1 ? round_up(c->rows, kernels->lanes) : c->rows * stride;
         const double *in = place_random(&in_slots[count], c->depth * stride, -1, 1);
-        panels[count] =
-            (product_panel){place_random(&out_slots[count], room, 5, 6), in, stride};
+        panels[count] = (product_panel){place_random(&out_slots[count], room, 5, 6), in, stride};
         plain[count] = (product_panel){place(&plain_slots[count], c->rows * stride), in, stride};
     }
     kernels->product(panels, count, matrix, c->row_stride, c->column_stride, bias, c->rows,
@@ -262,7 +261,8 @@ static void test_products(const kernel_table *kernels)
             if (kernels->lanes < 8 && stride > 26 && stride % 8 != 0) {
                 continue; /* two of their tiles and one vector more are below 26 */
             }
-            test_product_orders(kernels, rows, depths[(rows + stride) % COUNT_OF(depths)], stride, 0, 0);
+            test_product_orders(kernels, rows, depths[(rows + stride) % COUNT_OF(depths)], stride,
+                                0, 0);
             test_product_orders(kernels, rows, 4, stride, kernels->lanes, kernels->panel);
         }
     }
@@ -321,8 +321,7 @@ static const double *place_panels(slot *s, const kernel_table *kernels, const do
 {
     const size_t panel = kernels->panel, whole = (columns - 1) / panel;
     const size_t rest = round_up(columns - whole * panel, kernels->lanes);
-    double *panels =
-        place_random(s, whole * panel * samples + (samples - 1) * panel + rest, -1, 1);
+    double *panels = place_random(s, whole * panel * samples + (samples - 1) * panel + rest, -1, 1);
     for (size_t i = 0; i < samples; i++) {
         kernels->cut(panels + i * panel, samples * panel, rows + i * columns, columns);
     }
@@ -349,9 +348,8 @@ static void test_gradient(const kernel_table *kernels, const gradient_case *c, g
     size_t count = 0, samples = 0;
     for (; count < COUNT_OF(slices) && c->batches[count] > 0; count++) {
         const size_t batch = c->batches[count];
-        const size_t stride = batch == 1 && count == 0 && c->batches[1] == 0
-                                  ? 1
-                                  : round_up(batch, kernels->lanes);
+        const size_t stride =
+            batch == 1 && count == 0 && c->batches[1] == 0 ? 1 : round_up(batch, kernels->lanes);
         const double *delta = place_random(&delta_slots[count], c->rows * stride, -1, 1);
         slices[count] = (gradient_terms){delta, stride, batch};
         samples += batch;
@@ -381,8 +379,7 @@ static void test_gradient(const kernel_table *kernels, const gradient_case *c, g
         for (size_t k = 0; k <= c->fan_in; k++) {
             const double start = k < c->fan_in ? weight[j * c->fan_in + k] : bias[j];
             double *s = &sum[j * (c->fan_in + 1) + k];
-            *s = one ? fma(-step * slices[0].delta[j], rows[k], start)
-                     : fma(-step, *s, start);
+            *s = one ? fma(-step * slices[0].delta[j], rows[k], start) : fma(-step, *s, start);
             terms[j * (c->fan_in + 1) + k] += fabs(start); /* step < 1 */
         }
     }
