@@ -281,16 +281,23 @@ static void stretch_task(void *context, size_t t)
     }
 }
 
-static int run_stretch(stretch *way)
+/* Runs a task on each share, and returns what a slice's status says then: that of the first one
+ * that is not well. */
+static int run_shares(pycnn_workspace *ws, task_function *task, void *context)
 {
-    pycnn_workspace *ws = way->ws;
-    for (size_t s = 0; s < ws->slice_count && way->load; s++) {
+    for (size_t s = 0; s < ws->slice_count; s++) {
         ws->slices[s].status = PYCNN_OK;
     }
-    pycnn_threads_run(ws->threads, ws->share_count, stretch_task, way);
-    for (size_t s = 0; s < ws->slice_count && way->load; s++) {
+    pycnn_threads_run(ws->threads, ws->share_count, task, context);
+    for (size_t s = 0; s < ws->slice_count; s++) {
         TRY(ws->slices[s].status);
     }
+    return PYCNN_OK;
+}
+
+static int run_stretch(stretch *way)
+{
+    TRY(run_shares(way->ws, stretch_task, way));
     way->load = false;
     return PYCNN_OK;
 }
@@ -645,7 +652,24 @@ typedef struct {
     const double *theta;
     const double *x; /* [.,inputs] rows of this piece */
     double *y;       /* [.,outputs] */
+    bool finite;     /* x must be */
 } predict_work;
+
+/* Brings samples in from where they lie side by side. */
+static int load_rows(slice *self, const predict_work *work)
+{
+    const pycnn_network *net = work->ws->net;
+    const size_t inputs = net->inputs, count = self->batch * inputs;
+    const double *x = work->x + self->first * inputs;
+    RETURN_IF(work->finite && pycnn_find_not_finite(x, count) != count, PYCNN_ERROR_NOT_FINITE);
+    if (work->ws->batch == 1) {
+        memcpy(self->input, x, inputs * sizeof *x);
+    } else {
+        net->kernels->transpose(self->input, self->stride, x, inputs, self->batch, inputs);
+        pad_input(self, inputs);
+    }
+    return PYCNN_OK;
+}
 
 static void predict_task(void *context, size_t t)
 {
@@ -653,15 +677,11 @@ static void predict_task(void *context, size_t t)
     pycnn_workspace *ws = work->ws;
     const pycnn_network *net = ws->net;
     for (size_t s = ws->shares[t]; s < ws->shares[t + 1]; s++) {
-        const slice *self = &ws->slices[s];
-        const double *x = work->x + self->first * net->inputs;
-        if (ws->batch == 1) {
-            memcpy(self->input, x, net->inputs * sizeof *x);
-            continue;
+        slice *self = &ws->slices[s];
+        self->status = load_rows(self, work);
+        if (self->status != PYCNN_OK) {
+            return;
         }
-        net->kernels->transpose(self->input, self->stride, x, net->inputs, self->batch,
-                                net->inputs);
-        pad_input(self, net->inputs);
     }
     forward(ws, work->theta, t, 0, net->depth);
     for (size_t s = ws->shares[t]; s < ws->shares[t + 1]; s++) {
@@ -672,8 +692,8 @@ static void predict_task(void *context, size_t t)
     }
 }
 
-int pycnn_predict(double *y, const pycnn_network *net, pycnn_workspace *ws, const double *theta,
-                  const double *x, size_t rows)
+static int predict(double *y, const pycnn_network *net, pycnn_workspace *ws, const double *theta,
+                   const double *x, size_t rows, bool finite)
 {
     TRY(check_workspace(net, ws, PYCNN_FORWARD));
     RETURN_IF(y == NULL || theta == NULL || x == NULL, PYCNN_ERROR_ARGUMENT);
@@ -681,10 +701,22 @@ int pycnn_predict(double *y, const pycnn_network *net, pycnn_workspace *ws, cons
     ws->pass.statistics = theta + net->parameter_count;
     for (size_t done = 0; done < rows; done += ws->capacity) {
         pycnn_workspace_cut(ws, MIN(ws->capacity, rows - done));
-        predict_work work = {ws, theta, x + done * net->inputs, y + done * net->outputs};
-        pycnn_threads_run(ws->threads, ws->share_count, predict_task, &work);
+        predict_work work = {ws, theta, x + done * net->inputs, y + done * net->outputs, finite};
+        TRY(run_shares(ws, predict_task, &work));
     }
     return PYCNN_OK;
+}
+
+int pycnn_predict(double *y, const pycnn_network *net, pycnn_workspace *ws, const double *theta,
+                  const double *x, size_t rows)
+{
+    return predict(y, net, ws, theta, x, rows, false);
+}
+
+int pycnn_predict_finite(double *y, const pycnn_network *net, pycnn_workspace *ws,
+                         const double *theta, const double *x, size_t rows)
+{
+    return predict(y, net, ws, theta, x, rows, true);
 }
 
 double pycnn_penalty(const pycnn_network *net, const double *theta)

@@ -46,7 +46,8 @@ typedef enum {
     PYCNN_ERROR_LABEL = 7,     /* a class label is not below the number of outputs */
     PYCNN_ERROR_DIVERGED = 8,  /* the loss is infinite or not a number */
     PYCNN_ERROR_ISA = 9,       /* PYCNN_ISA names no instruction set that can run here */
-    PYCNN_ERROR_LOSS = 10      /* the caller's loss function failed */
+    PYCNN_ERROR_LOSS = 10,     /* the caller's loss function failed */
+    PYCNN_ERROR_NOT_FINITE = 11 /* the samples hold an infinity or a NaN */
 } pycnn_status;
 
 typedef enum {
@@ -227,6 +228,11 @@ void pycnn_workspace_set_loss(pycnn_workspace *ws, pycnn_loss_function *function
  * the rows beside it. */
 int pycnn_predict(double *y, const pycnn_network *net, pycnn_workspace *ws, const double *theta,
                   const double *x, size_t rows);
+
+/* The same, but PYCNN_ERROR_NOT_FINITE where x holds an infinity or a NaN: then y is not to be
+ * used. pycnn_find_not_finite() says where. */
+int pycnn_predict_finite(double *y, const pycnn_network *net, pycnn_workspace *ws,
+                         const double *theta, const double *x, size_t rows);
 
 /* Sums loss, weight and right answers over the data. Right is: the largest output is that of the
  * largest target (categorical, KL divergence), or output and target are on the same side of 1/2

@@ -82,8 +82,11 @@ def as_values(value: Any, name: str, shape: tuple[int, ...]) -> Array:
     return array
 
 
-def as_matrix(value: Any, name: str, columns: int, find: Finder = find_not_finite) -> Array:
-    """Return `value` as finite numbers of shape (at least 1, columns)."""
+def as_matrix(value: Any, name: str, columns: int, find: Finder | None = find_not_finite) -> Array:
+    """Return `value` as finite numbers of shape (at least 1, columns).
+
+    ``find=None`` leaves it to the caller to see that they are finite.
+    """
     array = as_numbers(value, name)
     if array.ndim != 2 or array.shape[1] != columns:
         hint = ""
@@ -94,7 +97,8 @@ def as_matrix(value: Any, name: str, columns: int, find: Finder = find_not_finit
         raise ShapeError(f"{name} must have shape (samples, {columns}), got {array.shape}{hint}")
     if not len(array):
         raise DataError(f"{name} must have at least one sample, got shape {array.shape}")
-    check_finite(array, name, find)
+    if find is not None:
+        check_finite(array, name, find)
     return array
 
 

@@ -23,7 +23,7 @@ from pycnn import (
     optimizers,
 )
 from pycnn._checks import check_bool, check_real
-from pycnn._data import check_missing
+from pycnn._data import check_finite, check_missing
 from pycnn._sources import Batches, Rows, as_rows, check_augment, is_batches, pieces_of, select
 from pycnn._state import Training
 from pycnn.backend.interface import Data, LayerSpec, Totals
@@ -336,14 +336,15 @@ class Network:
             row = self._predict_row(X)
             if row is not None:
                 return row
-        x = self._rows(X, "X")
+        x = as_rows(X, "X", self.inputs, None)
         out = np.empty((len(x), self.outputs))
         self._predict_into(out, x)
         return out
 
     def _predict_into(self, out: Array, x: Array | Rows) -> None:
         for part, piece in x.pieces() if isinstance(x, Rows) else [(slice(None), x)]:
-            self._backend.predict(self._plan, self._theta, piece, out[part])
+            if not self._backend.predict(self._plan, self._theta, piece, out[part]):
+                check_finite(piece, "X")
 
     def _predict_row(self, x: Array) -> Array | None:
         """Predict one row, in a workspace that is kept for the next one.
@@ -353,7 +354,7 @@ class Network:
         try:
             run = self._row_predictors.pop()
         except IndexError:
-            run = self._backend.row_predictor(self._plan, self._theta, self.inputs, self.outputs)
+            run = self._backend.row_predictor(self._plan, self._theta, self.outputs)
         out = run(x)
         self._row_predictors.append(run)
         return out

@@ -253,12 +253,15 @@ def find_not_finite(array: Array) -> int:
     return int(_find_not_finite(_from_buffer(_DOUBLES, array), array.size))
 
 
-def predict(plan: Plan, theta: Array, x: Array, out: Array) -> None:
-    """Put the network's output for each row of `x` into `out`."""
+def predict(plan: Plan, theta: Array, x: Array, out: Array) -> bool:
+    """Put the network's output for each row of `x` into `out`; return whether `x` is finite.
+
+    Where it is not, `out` is not to be used.
+    """
     rows = len(x)
     threads = _pool.get() if rows > 1 else ffi.NULL
     workspace = plan.take(min(rows, PIECE), lib.PYCNN_FORWARD, threads)
-    status = lib.pycnn_predict(
+    status = lib.pycnn_predict_finite(
         _from_buffer(_DOUBLES, out),
         plan.network,
         workspace[2],
@@ -267,7 +270,10 @@ def predict(plan: Plan, theta: Array, x: Array, out: Array) -> None:
         rows,
     )
     plan.give_back(workspace)
+    if status == lib.PYCNN_ERROR_NOT_FINITE:
+        return False
     _check(status)
+    return True
 
 
 def predictor(plan: Plan, theta: Array, batch: int, outputs: int) -> Predictor:
@@ -287,22 +293,21 @@ def predictor(plan: Plan, theta: Array, batch: int, outputs: int) -> Predictor:
     return predict_bound
 
 
-def row_predictor(plan: Plan, theta: Array, inputs: int, outputs: int) -> RowPredictor:
+def row_predictor(plan: Plan, theta: Array, outputs: int) -> RowPredictor:
     """Return a callable that predicts one row: None where that is not contiguous or not finite."""
     workspace = plan.new_workspace(1, lib.PYCNN_FORWARD)
     result = np.zeros((1, outputs))
     lent_result, lent_theta = _from_buffer(_DOUBLES, result), _from_buffer(_DOUBLES, theta)
-    run, network, lend, doubles = lib.pycnn_predict, plan.network, _from_buffer, _DOUBLES
-    find, copy = _find_not_finite, result.copy
+    run, network, lend, doubles = lib.pycnn_predict_finite, plan.network, _from_buffer, _DOUBLES
+    copy = result.copy
 
     def predict_row(x: Array) -> Array | None:
         try:
             lent = lend(doubles, x)
         except ValueError:
             return None
-        if find(lent, inputs) != inputs:
+        if run(lent_result, network, workspace, lent_theta, lent, 1):
             return None
-        run(lent_result, network, workspace, lent_theta, lent, 1)
         return copy()
 
     return predict_row

@@ -711,7 +711,18 @@ def _targets(plan: Plan, data: Data) -> tuple[Array, Array]:
 
 
 @np.errstate(all="ignore")
-def predict(plan: Plan, theta: Array, x: Array, out: Array) -> None:
+def predict(plan: Plan, theta: Array, x: Array, out: Array) -> bool:
+    """Put the network's output for each row of `x` into `out`; return whether `x` is finite.
+
+    Where it is not, `out` is not to be used.
+    """
+    finite = bool(np.isfinite(x).all())
+    if finite:
+        _predict(plan, theta, x, out)
+    return finite
+
+
+def _predict(plan: Plan, theta: Array, x: Array, out: Array) -> None:
     """Put the network's output for each row of `x` into `out`.
 
     Each row is multiplied on its own, (1, n_{l-1}) @ (n_{l-1}, n_l): a product of the whole matrix
@@ -740,21 +751,18 @@ def predictor(plan: Plan, theta: Array, batch: int, outputs: int) -> Predictor:
     def predict_bound(x: Array) -> Array:
         if not x.flags.c_contiguous:
             raise ValueError("ndarray is not C-contiguous")
-        predict(plan, theta, x.reshape(batch, -1), result)
+        _predict(plan, theta, x.reshape(batch, -1), result)
         return result
 
     return predict_bound
 
 
-def row_predictor(plan: Plan, theta: Array, inputs: int, outputs: int) -> RowPredictor:
+def row_predictor(plan: Plan, theta: Array, outputs: int) -> RowPredictor:
     """Return a callable that predicts one row: None where that is not contiguous or not finite."""
 
     def predict_row(x: Array) -> Array | None:
-        if not (x.flags.c_contiguous and np.isfinite(x).all()):
-            return None
         result = np.empty((1, outputs))
-        predict(plan, theta, x, result)
-        return result
+        return result if x.flags.c_contiguous and predict(plan, theta, x, result) else None
 
     return predict_row
 

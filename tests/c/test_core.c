@@ -1054,7 +1054,7 @@ static void test_the_first_number_that_is_not_finite_is_found(void)
 
 static void test_every_status_has_words(void)
 {
-    for (int a = PYCNN_OK; a <= PYCNN_ERROR_LOSS; a++) {
+    for (int a = PYCNN_OK; a <= PYCNN_ERROR_NOT_FINITE; a++) {
         CHECK(strlen(pycnn_strerror(a)) > 5);
         CHECK(strcmp(pycnn_strerror(a), "unknown status") != 0);
         for (int b = PYCNN_OK; b < a; b++) {
@@ -1062,7 +1062,7 @@ static void test_every_status_has_words(void)
         }
     }
     CHECK(strcmp(pycnn_strerror(-1), "unknown status") == 0);
-    CHECK(strcmp(pycnn_strerror(PYCNN_ERROR_LOSS + 1), "unknown status") == 0);
+    CHECK(strcmp(pycnn_strerror(PYCNN_ERROR_NOT_FINITE + 1), "unknown status") == 0);
     CHECK(strcmp(pycnn_version(), PYCNN_VERSION) == 0);
     CHECK(strlen(pycnn_isa()) > 0 && strlen(pycnn_compiler()) > 0);
 }
@@ -1355,6 +1355,7 @@ static void test_errors_reach_the_caller_from_other_threads(void)
     CHECK(pycnn_threads_create(&threads, 3) == PYCNN_OK);
     pycnn_workspace_set_threads(ws, threads);
     double *theta = copy_doubles(p.theta, p.parameters);
+    double *y[2] = {doubles(ROWS * p.outputs), doubles(ROWS * p.outputs)};
     pycnn_totals totals = {0};
     pycnn_training state = {
         .epochs = 1, .batch_size = ROWS, .learning_rate = 0.1, .totals = &totals};
@@ -1370,11 +1371,20 @@ static void test_errors_reach_the_caller_from_other_threads(void)
         p.label[at] = label, order[at] = ROWS;
         CHECK(pycnn_train(&steps, theta, &state, p.net, ws, &p.data, 1) == PYCNN_ERROR_INDEX);
         order[at] = at;
+        const double x = p.x[at * 60 + 59];
+        p.x[at * 60 + 59] = at % 2 ? NAN : -INFINITY;
+        CHECK(pycnn_predict_finite(y[0], p.net, ws, theta, p.x, ROWS) == PYCNN_ERROR_NOT_FINITE);
+        CHECK(pycnn_predict_finite(y[0], p.net, ws, theta, p.x + at * 60, 1) ==
+              PYCNN_ERROR_NOT_FINITE);
+        p.x[at * 60 + 59] = x;
         CHECK(steps == 0 && state.position == 0 && totals.weight == 0);
         CHECK(same_bits(theta, p.theta, p.parameters));
     }
+    CHECK(pycnn_predict_finite(y[0], p.net, ws, theta, p.x, ROWS) == PYCNN_OK);
+    CHECK(pycnn_predict(y[1], p.net, ws, theta, p.x, ROWS) == PYCNN_OK);
+    CHECK(same_bits(y[0], y[1], ROWS * p.outputs));
     CHECK(pycnn_train(&steps, theta, &state, p.net, ws, &p.data, 1) == PYCNN_OK && steps == 1);
-    free(theta);
+    free(theta), free(y[0]), free(y[1]);
     pycnn_workspace_destroy(ws);
     pycnn_threads_destroy(threads);
     free_problem(&p);
