@@ -193,9 +193,11 @@ static void fetch_columns(const double *block, size_t column_stride, size_t rows
                           size_t last)
 {
     for (size_t k = first; k < last; k++) {
+        const double *column = block + k * column_stride;
         for (size_t r = 0; r < rows; r += 8) { /* a cache line */
-            __builtin_prefetch(block + k * column_stride + r);
+            __builtin_prefetch(column + r);
         }
+        __builtin_prefetch(column + rows - 1);
     }
 }
 
@@ -214,13 +216,14 @@ static void product_copied(const product_panel *panels, size_t count, const doub
             const size_t high = MIN(rows - r, BLOCK_ROWS);
             const double *block = matrix + r * row_stride + k * column_stride;
             copy_block(copy, block, row_stride, column_stride, high, deep);
-            const size_t ahead = row_stride == 1 ? MIN(rows - r - high, BLOCK_ROWS) : 0;
+            const size_t ahead = MIN(rows - r - high, BLOCK_ROWS);
+            const size_t fetched = row_stride == 1 && ahead > 0 ? deep : 0;
             const size_t tiles = count * (high / TILE_ROWS);
             for (size_t p = 0, tile = 0; p < count; p++) {
                 const size_t stride = panels[p].stride;
                 for (size_t t = 0; t < high; t += TILE_ROWS, tile++) {
-                    fetch_columns(block + high, column_stride, ahead, deep * tile / tiles,
-                                  deep * (tile + 1) / tiles);
+                    fetch_columns(block + high, column_stride, ahead, fetched * tile / tiles,
+                                  fetched * (tile + 1) / tiles);
                     product_full(panels[p].out + (r + t) * stride, copy + t * deep, 1, TILE_ROWS,
                                  panels[p].in + k * stride,
                                  last && bias != NULL ? bias + r + t : NULL, deep, stride, k > 0);
@@ -412,6 +415,13 @@ typedef struct {
     size_t count, fan_in;
 } gradient_job;
 
+/* Has `count` numbers brought into cache, to be written. */
+ALWAYS_INLINE void fetch_row(const double *row, const int count)
+{
+    UNROLL for (int c = 0; c < count; c += 8) { __builtin_prefetch(row + c, 1); }
+    __builtin_prefetch(row + count - 1, 1);
+}
+
 /* One register tile of the weights' gradient. At the edge the last vector holds `part` weights, and
  * the bias behind them. */
 ALWAYS_INLINE void gradient_tile(const gradient_job *job, const double *inputs, size_t row,
@@ -426,8 +436,7 @@ ALWAYS_INLINE void gradient_tile(const gradient_job *job, const double *inputs, 
     UNROLL for (int r = 0; r < rows; r++)
     {
         /* They are wanted behind the loop: time enough to come from far away. */
-        __builtin_prefetch(weight + (size_t)r * fan_in, 1);
-        __builtin_prefetch(weight + (size_t)r * fan_in + vectors * LANES - 1, 1);
+        fetch_row(weight + (size_t)r * fan_in, edge ? 1 : vectors * LANES);
         UNROLL for (int v = 0; v < vectors; v++)
         {
             const double *out = weight + (size_t)r * fan_in + (size_t)v * LANES;

@@ -90,8 +90,8 @@ static void gradient_baseline(double *weight, double *bias, gradient_use use, do
 
 static void cut_baseline(double *panels, size_t distance, const double *row, size_t count)
 {
-    for (size_t k = 0; k < count; k += TILE, panels += distance) {
-        memcpy(panels, row + k, MIN(TILE, count - k) * sizeof *row);
+    for (size_t k = 0; k < count; k += TILE) {
+        memcpy(panels + k / TILE * distance, row + k, MIN(TILE, count - k) * sizeof *row);
     }
 }
 

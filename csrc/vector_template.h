@@ -8,7 +8,7 @@
  *     TILE_ROWS      rows and TILE_VECTORS vectors of a register tile of sums: they and their
  *                    factors must fit the registers
  *     PANELS_IN_CACHE  doubles of panels that stay in the second-level cache while others go by: a
- *                    quarter of it, as the smallest have it
+ *                    quarter of what the machines measured have, half of what the smallest have
  *     COPY_SAMPLES   samples from which on copying the weights pays, as measured; COPY_SCATTERED
  *                    those for columns at least COPY_DEPTH long
  *     BLOCK_DEPTH    columns and BLOCK_ROWS rows, a multiple of TILE_ROWS, of what is copied at a

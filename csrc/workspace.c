@@ -211,7 +211,7 @@ static size_t count_shares(const pycnn_workspace *ws, size_t batch)
     if (threads == 1 || batch < WORK_WORTH_SHARING / ws->net->parameter_count) {
         return 1;
     }
-    return MIN(MIN(threads, MOST_SLICES), round_up(batch, SHARE_UNIT) / SHARE_UNIT);
+    return MIN(MIN(threads, MOST_SHARES), round_up(batch, SHARE_UNIT) / SHARE_UNIT);
 }
 
 /* Points a slice at its part of each buffer. [units,batch] matrices of a slice lie together: the
@@ -263,21 +263,34 @@ static size_t part_begins(size_t count, size_t i, size_t of)
     return i * (count / of) + MIN(i, count % of);
 }
 
+/* Samples of a slice: those of a panel; more where layers are narrow, and whole panels more where
+ * there would be too many slices. */
+static size_t slice_width(const pycnn_network *net, size_t samples, size_t most, size_t unit)
+{
+    const size_t panel = net->kernels->panel, least = panel % unit == 0 ? panel : 2 * panel;
+    const size_t small = SMALL_SLICE / net->widest / unit * unit;
+    const size_t needed = round_up((samples + most - 1) / most, least);
+    const size_t width = small > least ? small : least;
+    return width > needed ? width : needed;
+}
+
 /* Cuts samples first ... last - 1 into at most `most` slices, the next ones; all but the last slice
  * of a mini-batch fill whole vectors. */
 static void cut_share(pycnn_workspace *ws, size_t first, size_t last, size_t most)
 {
     const pycnn_network *net = ws->net;
-    const size_t lanes = net->kernels->lanes, panel = net->kernels->panel;
-    const size_t unit = net->chains ? CHAINS : lanes;
-    const size_t least = panel % unit == 0 ? panel : 2 * panel;
-    const size_t width = SMALL_SLICE / net->widest > least ? SMALL_SLICE / net->widest : least;
-    const size_t units = (last - first + unit - 1) / unit;
-    const size_t count = MIN((units * unit + width - 1) / width, most);
+    const size_t lanes = net->kernels->lanes, unit = net->chains ? CHAINS : lanes;
+    const size_t width = slice_width(net, last - first, most, unit);
+    const size_t units = (last - first + unit - 1) / unit,
+                 count = (last - first + width - 1) / width;
     for (size_t s = 0; s < count; s++) {
         slice *self = &ws->slices[ws->slice_count];
-        self->first = first + part_begins(units, s, count) * unit;
-        self->batch = MIN(first + part_begins(units, s + 1, count) * unit, last) - self->first;
+        /* Nearly equal ones, unless that makes them other than whole panels. */
+        const bool whole = net->kernels->panel % unit != 0;
+        const size_t begin = whole ? s * width : part_begins(units, s, count) * unit;
+        const size_t end = whole ? (s + 1) * width : part_begins(units, s + 1, count) * unit;
+        self->first = first + begin;
+        self->batch = MIN(first + end, last) - self->first;
         self->stride = ws->batch == 1 ? 1 : round_up(self->batch, lanes);
         place(ws, ws->slice_count++);
     }

@@ -45,7 +45,7 @@ struct pycnn_workspace {
     size_t slice_count, most_slices;
     slice *slices;                  /* [most_slices] */
     size_t share_count;             /* parts of the work, for a thread each */
-    size_t shares[MOST_SLICES + 1]; /* slices shares[t] ... shares[t + 1] - 1 are the t-th */
+    size_t shares[MOST_SHARES + 1]; /* slices shares[t] ... shares[t + 1] - 1 are the t-th */
     layer_io *io; /* [depth,most_slices] what each layer reads and writes of each slice */
     double *grad; /* [parameter_count]; NULL in forward mode */
     void *memory; /* where all buffers are */

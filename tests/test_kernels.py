@@ -17,7 +17,7 @@ OPTIONS = ["-std=gnu11", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Werro
 
 # What hash_run.c prints at the end, with whatever instruction set, compiler and number of threads.
 # A change here is a change of every trained network's bits: say so in the changelog.
-HASH = "7b69255b66b22d6c"
+HASH = "bf388dc09f046867"
 
 ARM = platform.machine().lower() in ("arm64", "aarch64")
 NATIVE_ISAS = ["neon"] if ARM else ["avx512", "avx2"]

@@ -296,6 +296,24 @@ static void run_large_networks(pycnn_threads *threads)
          .loss = PYCNN_MSE,
          .batch = 128,
          .rows = 200},
+        /* Two that would be cut into more slices than there may be. */
+        {.inputs = 3,
+         .layers = {DENSE(PYCNN_TANH, 259), DENSE(PYCNN_SIGMOID, 2)},
+         .depth = 2,
+         .loss = PYCNN_BINARY_CROSSENTROPY,
+         .batch = 3100,
+         .rows = 6300},
+        {.inputs = 3,
+         .layers = {DENSE(PYCNN_RELU, 258),
+                    {.kind = PYCNN_BATCH_NORM,
+                     .activation = PYCNN_TANH,
+                     .epsilon = 1e-5,
+                     .momentum = 0.1},
+                    DENSE(PYCNN_SOFTMAX, 5)},
+         .depth = 3,
+         .loss = PYCNN_CATEGORICAL_CROSSENTROPY,
+         .batch = 3100,
+         .rows = 6300},
     };
     for (size_t i = 0; i < COUNT_OF(runs); i++) {
         report(&runs[i], threads);

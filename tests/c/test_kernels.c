@@ -422,6 +422,9 @@ static void test_gradients(const kernel_table *kernels)
             }
         }
     }
+    for (size_t u = 0; u < COUNT_OF(uses); u++) { /* more panels than stay in cache */
+        test_gradient(kernels, &(gradient_case){9, 130, {128, 128}}, uses[u]);
+    }
     for (size_t b = 0; b < COUNT_OF(batches); b++) {
         for (size_t u = 0; u < COUNT_OF(uses); u++) {
             gradient_case c = {67, 130, {0}};
