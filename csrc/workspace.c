@@ -283,10 +283,10 @@ static void cut_share(pycnn_workspace *ws, size_t first, size_t last, size_t mos
     const size_t width = slice_width(net, last - first, most, unit);
     const size_t units = (last - first + unit - 1) / unit,
                  count = (last - first + width - 1) / width;
+    /* Nearly equal ones, unless that makes them other than whole panels. */
+    const bool whole = net->kernels->panel % unit != 0;
     for (size_t s = 0; s < count; s++) {
         slice *self = &ws->slices[ws->slice_count];
-        /* Nearly equal ones, unless that makes them other than whole panels. */
-        const bool whole = net->kernels->panel % unit != 0;
         const size_t begin = whole ? s * width : part_begins(units, s, count) * unit;
         const size_t end = whole ? (s + 1) * width : part_begins(units, s + 1, count) * unit;
         self->first = first + begin;
