@@ -36,6 +36,8 @@ WHOLE = 64 << 20
 PIECE = 8 << 20
 # Rows of a file that are read before their pages are let go: a page may be one of 2 MB.
 TOGETHER = 64
+# Bytes of a file's column that are read before: those of rows lie all over it, in order.
+STRETCH = 16 << 20
 # Of an iterable whose length nobody knows.
 UNKNOWN = 1 << 40
 
@@ -71,12 +73,8 @@ class Rows:
         if _file_of(self.values) is not None:
             if isinstance(index, slice):
                 index = np.arange(*index.indices(self.values.shape[0]))
-            block = np.empty((len(index), self.values.shape[1]))
-            for first in range(0, len(index), TOGETHER):
-                some = slice(first, first + TOGETHER)
-                with np.errstate(over="ignore"):  # what overflows is refused as infinite
-                    block[some] = self.values[index[some]]
-                _let_go(self.values)
+            with np.errstate(over="ignore"):  # what overflows is refused as infinite
+                block = _read_file(self.values, index)
         else:
             part = self.values[index]
             if hasattr(part, "toarray"):  # sparse
@@ -100,6 +98,42 @@ class Rows:
         for first in range(0, len(self), step):
             part = slice(first, min(first + step, len(self)))
             yield part, self[part]
+
+
+def _read_file(values: Any, index: NDArray[np.intp]) -> Array:
+    """Return rows of a file as float64; its pages are let go every now and then.
+
+    Where numbers of a column are neighbours (Fortran's order), each row has a page of its own in
+    every column: a column is read for all rows at a time, in the order of the file, so that no page
+    is wanted twice.
+    """
+    table = np.asarray(values)
+    by_row, by_column = map(abs, table.strides)
+    if by_row >= by_column:
+        block = np.empty((len(index), table.shape[1]))
+        for first in range(0, len(index), TOGETHER):
+            some = slice(first, first + TOGETHER)
+            block[some] = table[index[some]]
+            _let_go(values)
+        return block
+    order = np.argsort(index, kind="stable")
+    rows = index[order]
+    block = np.empty((table.shape[1], len(rows)))
+    span = max(1, by_row * int(rows[-1] - rows[0]))
+    together = max(TOGETHER, len(rows) * STRETCH // span)
+    read = 0
+    for column, into in zip(table.T, block, strict=True):
+        for first in range(0, len(rows), together):
+            if read >= together:
+                _let_go(values)
+                read = 0
+            some = slice(first, first + together)
+            into[some] = column[rows[some]]
+            read += len(rows[some])
+    _let_go(values)
+    result = np.empty(block.T.shape)
+    result[order] = block.T
+    return result
 
 
 def _file_of(values: Any) -> mmap.mmap | None:

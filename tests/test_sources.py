@@ -115,6 +115,52 @@ def test_memory_maps(in_pieces, tmp_path, mode, dtype):
     assert net.predict(mapped).tobytes() == net.predict(np.array(x, float)).tobytes()
 
 
+VIEWS = {
+    "as it lies": (np.s_[:], lambda m: m),
+    "rows of it": (np.s_[7:190], lambda m: m[7:190]),
+    "every other row": (np.s_[::2], lambda m: m[::2]),
+    "backwards": (np.s_[::-1], lambda m: m[::-1]),
+    "every other column": (np.s_[:, ::2], lambda m: m[:, ::2]),
+    "columns of rows of it": (np.s_[10:150, 1:5], lambda m: m[10:][:140][:, 1:5]),
+    "turned over and back": (np.s_[:], lambda m: m.T[::-1][::-1].T),
+}
+
+
+@pytest.mark.parametrize("dtype", ["f8", ">f8", "f4", "i2"])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_map_in_any_order_gives_the_same_bits(view, order, dtype, in_pieces, tmp_path):
+    x = np.asarray(X / 256 if "f" in dtype else X % 100).astype(dtype)
+    np.save(tmp_path / "x.npy", np.asarray(x, order=order))
+    mapped = VIEWS[view][1](np.load(tmp_path / "x.npy", mmap_mode="r"))
+    expected = x[VIEWS[view][0]].astype(float)
+    rows = _sources.as_rows(mapped, "X", expected.shape[1], None)
+    assert isinstance(rows, _sources.Rows)
+    index = rng.permutation(len(expected))
+    assert rows[index].tobytes() == expected[index].tobytes()
+    assert rows[:].tobytes() == rows.select(index)[np.argsort(index)].tobytes()
+    labels = Y[: len(expected)]
+    nets = [Network(expected.shape[1], [Dense(3, "softmax")], seed=0) for _ in range(2)]
+    for net, given in zip(nets, (mapped, np.ascontiguousarray(expected)), strict=True):
+        net.fit(given, labels, epochs=2)
+    assert nets[0].parameters.tobytes() == nets[1].parameters.tobytes()
+
+
+def test_pages_of_a_map_in_fortran_order_stay_until_their_column_is_read(
+    in_pieces, tmp_path, monkeypatch
+):
+    times = []
+    monkeypatch.setattr(_sources, "_let_go", times.append)
+    monkeypatch.setattr(_sources, "TOGETHER", 1)
+    np.save(tmp_path / "x.npy", np.asfortranarray(X))
+    rows = _sources.Rows(np.load(tmp_path / "x.npy", mmap_mode="r"), "X")
+    rows[rng.permutation(ROWS)]
+    assert len(times) == 1  # all columns lie together
+    monkeypatch.setattr(_sources, "STRETCH", 60)
+    rows[rng.permutation(ROWS)]
+    assert 1 + 3 * COLUMNS <= len(times) <= 2 + 4 * COLUMNS
+
+
 def test_a_number_that_is_not_finite_is_found_when_it_is_read(in_pieces, monkeypatch):
     x = scaled(X)
     x[150, 2] = np.nan
