@@ -6,6 +6,7 @@ at most once in a fit. They must be cheap: a fit of a tiny network takes microse
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
@@ -70,7 +71,9 @@ def warn(message: str, category: type[PycnnWarning]) -> None:
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)
+    # Python itself raises where the standard error is closed: then nobody would have read it.
+    with contextlib.suppress(AttributeError, ValueError):
+        warnings.warn(message, category, stacklevel=level)
 
 
 # ------------------------------------------------------------------ before the training

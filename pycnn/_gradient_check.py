@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pycnn._checks import check_size
 from pycnn._random import check_seed, generator
 from pycnn._random import masks as masks_of
-from pycnn.layers import check_size
 
 if TYPE_CHECKING:
     from pycnn.network import Network

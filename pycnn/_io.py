@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycnn import _state, losses
-from pycnn._checks import check_real
+from pycnn._checks import check_real, check_size
 from pycnn._random import check_seed
 from pycnn._version import __version__
 from pycnn.exceptions import DataError, DataTypeError, ModelFileError, PycnnError
-from pycnn.layers import check_size, from_config
+from pycnn.layers import from_config
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

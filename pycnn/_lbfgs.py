@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pycnn import _state, losses
+from pycnn._checks import check_fits
 from pycnn.callbacks import ReduceLROnPlateau
 from pycnn.exceptions import DataError, DivergedError
 from pycnn.layers import BatchNorm, Dropout
@@ -308,6 +309,8 @@ class Training:
         self.network, self.data = network, data
         self.schedule = optimizer.schedule()
         self.tolerance = optimizer.tolerance
+        steps = optimizer.history_size
+        check_fits(2 * steps * network.parameters.size, f"a history_size of {steps} steps")
         self.minimizer = Minimizer(
             self._evaluate, network.parameters, optimizer.history_size, optimizer.max_evaluations
         )

@@ -244,7 +244,13 @@ class Batches:
         """Make item number `position` the next."""
         if self.at == position:
             return
-        self.items = iter(self.source() if callable(self.source) else self.source)
+        items = self.source() if callable(self.source) else self.source
+        try:
+            self.items = iter(items)
+        except TypeError:
+            raise DataTypeError(
+                f"X must return an iterator of mini-batches when it is called, got {items!r:.80}"
+            ) from None
         self.at = self.seen = 0
         for _ in range(position):
             self.following()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 import math
 import os
-import sys
 
+from pycnn._checks import check_size
 from pycnn.exceptions import DataError
-from pycnn.layers import check_size
 
 _limit: int | None = None
 
@@ -100,4 +99,4 @@ def set_num_threads(n: int) -> None:
     whenever threadpoolctl was imported, from the first network on: before, no core is loaded.
     """
     global _limit
-    _limit = min(check_size(n, "n"), sys.maxsize)
+    _limit = check_size(n, "n")

@@ -5,7 +5,6 @@ Each call into a backend does many mini-batches and comes back after about `PERI
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycnn import _lbfgs, _random, _state, losses
+from pycnn._checks import LARGEST, check_bool
 from pycnn._sources import UNKNOWN, Batches, Feed
 from pycnn.backend.interface import NotFiniteError, Totals, TrainingState
 from pycnn.exceptions import DataError, DivergedError
@@ -22,6 +22,8 @@ from pycnn.optimizers import LBFGS
 from pycnn.schedules import Constant
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pycnn._sources import Augment
     from pycnn.backend.interface import Array, Data
     from pycnn.callbacks import Callback
@@ -236,7 +238,7 @@ class _Optimization:
             )
         self.spec = optimizer.spec()
         self.steps_per_epoch = -(-rows // batch_size)
-        self.total_steps = self.steps_per_epoch * epochs
+        self.total_steps = min(self.steps_per_epoch * epochs, LARGEST)
         self.slots = _new_slots(network, optimizer)
         self.updates = 0
         self.step = 0  # first of the present block
@@ -439,10 +441,26 @@ class _Block:
             stride = max(1, stride // 16)
 
 
+# What a stream raises that is not there any more: None, an object without the method, a closed
+# file, a terminal or a pipe whose other end has gone.
+_NO_STREAM = (AttributeError, OSError, ValueError)
+
+
+def _can_be_seen() -> bool:
+    """Tell whether what is written to the standard error goes anywhere."""
+    try:
+        sys.stderr.write("")
+    except _NO_STREAM:
+        return False
+    return True
+
+
 def _is_interactive() -> bool:
     """Tell whether someone is looking: a terminal, or a notebook."""
-    terminal = sys.stderr is not None and sys.stderr.isatty()
-    return terminal or "ipykernel" in sys.modules
+    try:
+        return bool(sys.stderr.isatty()) or "ipykernel" in sys.modules
+    except _NO_STREAM:
+        return False
 
 
 def wants_bar(progress: bool | None) -> bool:
@@ -450,16 +468,20 @@ def wants_bar(progress: bool | None) -> bool:
 
     Raises
     ------
+    DataTypeError
+        If `progress` is neither None nor a bool.
     ImportError
         If one is asked for and tqdm is not there.
     """
-    if not (_is_interactive() if progress is None else progress):
+    if not (_is_interactive() if progress is None else check_bool(progress, "progress")):
         return False
-    if importlib.util.find_spec("tqdm") is not None:
-        return True
-    if progress:
-        raise ImportError("progress=True needs tqdm: pip install 'pycnn[progress]'")
-    return False
+    try:
+        import tqdm.auto  # noqa: F401
+    except ImportError:
+        if progress:
+            raise ImportError("progress=True needs tqdm: pip install 'pycnn[progress]'") from None
+        return False
+    return _can_be_seen()
 
 
 class _Bar:
@@ -477,24 +499,35 @@ class _Bar:
             bar_format="{desc} |{bar:20}| {percentage:3.0f} % {elapsed}<{remaining}{postfix}",
             desc=f"epoch 1/{epochs}",
             dynamic_ncols=True,
+            delay=1e-9,  # until it is drawn here
         )
+        self._draw(self.bar.refresh)
 
     def __enter__(self) -> _Bar:
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self.bar is not None:
-            self.bar.close()
+            self._draw(self.bar.close)
+
+    def _draw(self, draw: Callable[[], Any]) -> None:
+        """Draw on the terminal; where that has gone, the training goes on without a bar."""
+        try:
+            draw()
+        except _NO_STREAM:
+            self.bar.disable = True  # or it would try once more when it is collected
+            self.bar = None
 
     def show(self, history: History, part: float) -> None:
         """Show the epochs that are done, and the part of the present one."""
-        if self.bar is None:
+        bar = self.bar
+        if bar is None:
             return
-        self.bar.set_description_str(
+        bar.set_description_str(
             f"epoch {min(history.epochs + 1, self.epochs)}/{self.epochs}", refresh=False
         )
         if history.epochs:
-            self.bar.set_postfix(
+            bar.set_postfix(
                 {key: f"{value:.3g}" for key, value in _last(history).items()}, refresh=False
             )
-        self.bar.update(history.epochs + part - self.bar.n)
+        self._draw(lambda: bar.update(history.epochs + part - bar.n))

@@ -32,11 +32,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from pycnn import _random
-from pycnn._checks import check_bool, check_real
+from pycnn._checks import check_bool, check_real, check_size
 from pycnn._exact import exp, half_cosine
 from pycnn._settings import Settings
 from pycnn.exceptions import DataError, DataTypeError, ShapeError
-from pycnn.layers import check_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable

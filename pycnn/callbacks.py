@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from pycnn._checks import check_bool, check_real
+from pycnn._checks import check_bool, check_real, check_size
 from pycnn._names import check_choice, suggest
 from pycnn.exceptions import DataError, DataTypeError, ShapeError, UnknownNameError
 
@@ -193,12 +193,8 @@ def restore_states(callbacks: Sequence[Any], saved: Iterable[Mapping[str, Any]])
 # ------------------------------------------------------------------ checks
 
 
-def _check_count(value: Any, name: str, at_least: int = 0) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise DataTypeError(f"{name} must be an integer, got {value!r}")
-    if value < at_least:
-        raise DataError(f"{name} must be at least {at_least}, got {value!r}")
-    return int(value)
+def _check_count(value: Any, name: str) -> int:
+    return check_size(value, name, at_least=0)
 
 
 def _check_text(value: Any, name: str) -> str:
@@ -434,7 +430,7 @@ class EarlyStopping(_Monitor):
     ) -> None:
         super().__init__()
         self._watch(monitor, mode)
-        self.patience = _check_count(patience, "patience", 1)
+        self.patience = check_size(patience, "patience")
         self.min_delta = check_real(min_delta, "min_delta", at_least=0)
         self.restore_best_weights = check_bool(restore_best_weights, "restore_best_weights")
         self.start_from_epoch = _check_count(start_from_epoch, "start_from_epoch")
@@ -602,7 +598,7 @@ class ReduceLROnPlateau(_Monitor):
         self.factor = check_real(factor, "factor", above=0)
         if self.factor >= 1:
             raise DataError(f"factor must be below 1, got {factor!r}")
-        self.patience = _check_count(patience, "patience", 1)
+        self.patience = check_size(patience, "patience")
         self.min_delta = check_real(min_delta, "min_delta", at_least=0)
         self.cooldown = _check_count(cooldown, "cooldown")
         self.min_factor = check_real(min_factor, "min_factor", at_least=0, at_most=1)
@@ -715,7 +711,7 @@ class ModelCheckpoint(_Monitor):
     ) -> None:
         super().__init__()
         self.path, self._fields = _check_template(path)
-        self.every = _check_count(every, "every", 1)
+        self.every = check_size(every, "every")
         self.training_state = check_bool(training_state, "training_state")
         self.best_only = check_bool(best_only, "best_only")
         self.monitor = _check_text(monitor, "monitor")

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
-import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pycnn import activations, initializers
-from pycnn._checks import check_real
+from pycnn._checks import check_real, check_size
 from pycnn._data import as_values
 from pycnn._names import look_up
-from pycnn.exceptions import DataError, DataTypeError, PycnnError
+from pycnn.exceptions import DataError, PycnnError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -21,19 +20,6 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 __all__ = ["BatchNorm", "Dense", "Dropout", "Layer", "LayerNorm"]
-
-
-def check_size(value: Any, name: str) -> int:
-    """Return `value` as an int >= 1, or raise naming the argument."""
-    try:
-        size = operator.index(value)
-    except TypeError:
-        raise DataTypeError(f"{name} must be an integer, got {value!r}") from None
-    if isinstance(value, (bool, np.bool_)):
-        raise DataTypeError(f"{name} must be an integer, got {value!r}")
-    if size < 1:
-        raise DataError(f"{name} must be at least 1, got {size}")
-    return size
 
 
 class _Layer:

@@ -22,7 +22,7 @@ from pycnn import (
     losses,
     optimizers,
 )
-from pycnn._checks import check_bool, check_real
+from pycnn._checks import check_bool, check_fits, check_real, check_size
 from pycnn._data import check_finite, check_missing
 from pycnn._sources import Batches, Rows, as_rows, check_augment, is_batches, pieces_of, select
 from pycnn._state import Training
@@ -37,7 +37,7 @@ from pycnn.exceptions import (
     ShapeError,
 )
 from pycnn.history import History
-from pycnn.layers import Dense, Dropout, Layer, check_size
+from pycnn.layers import Dense, Dropout, Layer
 from pycnn.trace import Trace
 
 if TYPE_CHECKING:
@@ -194,8 +194,7 @@ class Network:
             sum(map(math.prod, layer.statistic_shapes(fan_in).values()))
             for layer, fan_in in zip(layers, fan_ins, strict=False)
         ]
-        if sum(counts) + sum(kept) > np.iinfo(np.intp).max // 8:
-            raise ShapeError(f"a network of {sum(counts)} parameters does not fit into memory")
+        check_fits(sum(counts) + sum(kept), f"a network of {sum(counts)} parameters")
         function = self._loss if isinstance(self._loss, losses.Custom) else None
         self._plan = self._backend.create_plan(
             inputs, specs, self.loss, self.loss_parameter or 0.0, function
@@ -390,6 +389,8 @@ class Network:
         True
         """
         batch = check_size(batch, "batch")
+        numbers = self.inputs + sum(layer.units for layer in self.layers)
+        check_fits(batch * numbers, f"a batch of {batch} rows")
         run = self._backend.predictor(self._plan, self._theta, batch, self.outputs)
         shapes: tuple[tuple[int, ...], ...] = ((batch, self.inputs),)
         if batch == 1:

@@ -9,12 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from pycnn import schedules
-from pycnn._checks import check_bool, check_real
+from pycnn._checks import check_bool, check_real, check_size
 from pycnn._names import look_up
 from pycnn._settings import Settings
 from pycnn.backend.interface import OptimizerSpec
 from pycnn.exceptions import DataError, DataTypeError
-from pycnn.layers import check_size
 
 __all__ = ["LBFGS", "SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "Rprop"]
 

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from pycnn._checks import check_bool, check_real
+from pycnn._checks import check_bool, check_real, check_size
 from pycnn._exact import half_cosine, integer_power, power
 from pycnn._names import look_up
 from pycnn._settings import Settings
@@ -104,10 +104,7 @@ class Schedule:
 def _check_steps(steps: Any, steps_per_epoch: Any, total_steps: Any) -> NDArray[np.int64]:
     """Return the steps, none beyond the training's last."""
     for value, name in ((steps_per_epoch, "steps_per_epoch"), (total_steps, "total_steps")):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-            raise DataTypeError(f"{name} must be an integer, got {value!r}")
-        if value < 1:
-            raise DataError(f"{name} must be at least 1, got {value!r}")
+        check_size(value, name)
     array = np.asarray(steps)
     if array.dtype.kind not in "iu" and array.size:
         raise DataTypeError(f"steps must be integers, got dtype {array.dtype}")

@@ -1,6 +1,7 @@
 """Bad input gets an exception that names the argument, before anything is changed."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -259,6 +260,7 @@ BAD_FIT = [
     ({"class_weight": {0: "heavy"}}, DataTypeError, r"class_weight\[0\] must hold real numbers"),
     ({"class_weight": {0: [1, 2]}}, ShapeError, r"class_weight\[0\] must have shape \(\)"),
     ({"class_weight": {0: None}}, DataError, r"class_weight\[0\] must be finite"),
+    ({"progress": "no"}, DataTypeError, "progress must be True or False, got 'no'"),
 ]
 
 
@@ -352,11 +354,80 @@ def test_a_bad_number_of_parameters_to_check_is_refused_by_name(net, value):
 
 @pytest.mark.parametrize(
     ("inputs", "units"),
-    [(10**9, 10**9), (2**62, 1), (1, 2**62), (10**30, 1), (2**32, 2**32), (2**31, 2**29)],
+    [(10**9, 10**9), (2**62, 1), (1, 2**62), (2**32, 2**32), (2**31, 2**29)],
 )
 def test_a_network_too_large_for_memory_is_an_exception_and_no_crash(backend, inputs, units):
     with pytest.raises((ShapeError, MemoryError)):
         Network(inputs, [Dense(units)], backend=backend)
+
+
+class Stop(pycnn.Callback):
+    """Ends any training after its first epoch."""
+
+    def on_epoch_end(self, network, epoch, logs):
+        network.stop_training = True
+
+
+def fit_for(epochs, **options):
+    """Return a call that trains for so many epochs, or rather for the first of them."""
+    return lambda net: net.fit(X, Y, epochs=epochs, callbacks=[Stop()], **options)
+
+
+INTEGERS = {
+    "inputs": lambda net, n: Network(n, [Dense(1)], backend=net.backend),
+    "units": lambda net, n: Network(1, [Dense(n)], backend=net.backend),
+    "epochs": lambda net, n: fit_for(n)(net),
+    "batch_size": lambda net, n: net.fit(X, Y, batch_size=n),
+    "batch_size of partial_fit": lambda net, n: net.partial_fit(X, Y, batch_size=n),
+    "batch": lambda net, n: net.predictor(n),
+    "patience": lambda net, n: pycnn.callbacks.EarlyStopping(patience=n),
+    "start_from_epoch": lambda net, n: pycnn.callbacks.EarlyStopping(start_from_epoch=n),
+    "cooldown": lambda net, n: pycnn.callbacks.ReduceLROnPlateau(cooldown=n),
+    "every": lambda net, n: pycnn.callbacks.ModelCheckpoint("model.safetensors", every=n),
+    "history_size": lambda net, n: pycnn.LBFGS(n),
+    "max_evaluations": lambda net, n: pycnn.LBFGS(max_evaluations=n),
+    "max_parameters": lambda net, n: pycnn.gradient_check(net, X, Y, max_parameters=n),
+    "pixels": lambda net, n: pycnn.augmentation.ImageShift(n, (2, 2)),
+    "total_steps": lambda net, n: pycnn.schedules.Constant(0.1).rates([0], 1, n),
+    "n": lambda net, n: pycnn.set_num_threads(n),
+}
+
+
+@pytest.mark.parametrize("value", [2**63, 10**30, 10**5000], ids=["2^63", "10^30", "10^5000"])
+@pytest.mark.parametrize("name", INTEGERS)
+def test_an_integer_beyond_any_index_is_refused_by_name(net, name, value):
+    assert_refused(
+        net,
+        lambda net: INTEGERS[name](net, value),
+        DataError,
+        f"{name.partition(' ')[0]} must be at most {sys.maxsize}, got",
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"optimizer": SGD(pycnn.schedules.OneCycle(0.1))},
+        {"optimizer": SGD(pycnn.schedules.CosineDecay(0.1))},
+        {"optimizer": "lbfgs"},
+    ],
+    ids=["constant", "one cycle", "cosine", "lbfgs"],
+)
+def test_as_many_epochs_as_an_index_can_count_are_allowed(net, options):
+    assert fit_for(sys.maxsize, **options)(net).epochs == 1
+
+
+def test_as_many_epochs_of_an_iterable_as_an_index_can_count_are_allowed(net):
+    history = net.fit(lambda: iter([(X, Y)]), epochs=sys.maxsize, callbacks=[Stop()])
+    assert history.epochs == 1
+
+
+@pytest.mark.parametrize("size", [sys.maxsize, 2**61])
+def test_what_does_not_fit_into_memory_is_a_shape_error(net, size):
+    assert_refused(net, lambda net: net.predictor(size), ShapeError, "a batch of .* not fit into")
+    lbfgs = pycnn.LBFGS(size)
+    assert_refused(net, lambda net: net.fit(X, Y, optimizer=lbfgs), ShapeError, "history_size of")
 
 
 # ------------------------------------------------------------------ and what is not an error

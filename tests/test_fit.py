@@ -1,9 +1,12 @@
 """Training: which samples make a step, what stops it, and what it leaves behind."""
 
+import io
 import os
 import signal
+import sys
 import threading
 import time
+import types
 import warnings
 
 import numpy as np
@@ -559,3 +562,106 @@ def test_progress_draws_a_bar_only_when_asked_or_interactive(backend, capsys):
     assert capsys.readouterr().err == ""
     net.fit(X, Y, epochs=2, progress=True)
     assert "epoch 2/2" in capsys.readouterr().err
+
+
+class Stream:
+    """A standard error as some programs put in its place: a part of what a file is."""
+
+    def __init__(self):
+        self.text = ""
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        pass
+
+
+class Terminal(Stream):
+    """A terminal that goes away after some writing."""
+
+    lasts = 10**9
+
+    def isatty(self):
+        return True
+
+    def write(self, text):
+        super().write(text)
+        if len(self.text) > self.lasts:
+            raise BrokenPipeError("the other end has gone")
+
+
+class OddTerminal(Stream):
+    def isatty(self):
+        raise OSError("not a terminal")
+
+
+def closed_stream():
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize("progress", [None, True])
+@pytest.mark.parametrize(
+    "make", [lambda: None, object, Stream, OddTerminal, closed_stream], ids=range(5)
+)
+def test_a_standard_error_that_is_no_file_does_not_keep_fit_from_training(
+    backend, make, progress, monkeypatch
+):
+    pytest.importorskip("tqdm")
+    monkeypatch.setattr(sys, "stderr", make())
+    assert make_network(backend).fit(X, Y, epochs=2, progress=progress).epochs == 2
+
+
+def test_a_standard_error_that_was_deleted_does_not_keep_fit_from_training(backend, monkeypatch):
+    monkeypatch.delattr(sys, "stderr")
+    assert make_network(backend).fit(X, Y, epochs=2).epochs == 2
+
+
+def test_a_notebook_without_a_standard_error_has_no_bar(backend, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    monkeypatch.setattr(sys, "stderr", None)
+    assert make_network(backend).fit(X, Y, epochs=2).epochs == 2
+
+
+def test_a_terminal_that_goes_away_takes_the_bar_along_and_not_the_training(backend, monkeypatch):
+    pytest.importorskip("tqdm")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    make_network(backend).fit(X, Y, epochs=3)
+    assert "epoch 3/3" in terminal.text
+    terminal = Terminal()
+    terminal.lasts = 10
+    monkeypatch.setattr(sys, "stderr", terminal)
+    callback = pycnn.callbacks.LambdaCallback(on_epoch_end=lambda *_: time.sleep(0.15))
+    history = make_network(backend).fit(X, Y, epochs=3, callbacks=[callback])
+    assert history.epochs == 3
+    assert "epoch 3/3" not in terminal.text
+
+
+def test_without_tqdm_a_bar_that_was_asked_for_is_an_error_and_others_are_left_out(
+    backend, monkeypatch
+):
+    for name in ("tqdm", "tqdm.auto"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    net = make_network(backend)
+    assert net.fit(X, Y, epochs=2).epochs == 2
+    with pytest.raises(ImportError, match="progress=True needs tqdm"):
+        net.fit(X, Y, epochs=2, progress=True)
+    assert net.fit(X, Y, epochs=2).epochs == 2
+
+
+def test_a_warning_that_nobody_can_read_is_not_an_error(backend, run_python):
+    code = f"""if True:
+        import io, sys, pycnn
+        closed = io.StringIO()
+        closed.close()
+        for sys.stderr in (None, object(), closed):
+            net = pycnn.Network(1, [pycnn.Dense(1)], seed=0, backend={backend!r})
+            net.fit([[1e4], [-1e4]], [1, 0], epochs=2, optimizer="adam")
+            print(net.history.epochs)
+        sys.stderr = sys.__stderr__
+    """
+    assert run_python(code) == "2\n2\n2\n"

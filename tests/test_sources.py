@@ -339,6 +339,8 @@ def test_batches_resume_in_the_middle(tmp_path):
         (lambda: iter([]), {}, DataError, "at least one mini-batch"),
         ([(X / 256, Y, Y * 0.0, 3)], {}, DataError, "y must be given"),
         (lambda: iter([X / 256]), {}, DataTypeError, "mini-batch 0 of X must be"),
+        (lambda: 5, {}, DataTypeError, "X must return an iterator of mini-batches .*, got 5"),
+        (lambda: None, {}, DataTypeError, "X must return an iterator of mini-batches .*, got None"),
         ([(X / 256, Y[:-1])], {}, ShapeError, "y in mini-batch 0"),
         ([(X[:, :2] / 256, Y)], {}, ShapeError, "x in mini-batch 0"),
         ([(X / 256, Y)], {"sample_weight": Y}, DataError, "sample_weight"),
