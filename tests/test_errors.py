@@ -387,7 +387,8 @@ INTEGERS = {
     "history_size": lambda net, n: pycnn.LBFGS(n),
     "max_evaluations": lambda net, n: pycnn.LBFGS(max_evaluations=n),
     "max_parameters": lambda net, n: pycnn.gradient_check(net, X, Y, max_parameters=n),
-    "pixels": lambda net, n: pycnn.augmentation.ImageShift(n, (2, 2)),
+    "each size in shape": lambda net, n: pycnn.augmentation.ImageShift((n, 2)),
+    "pixels": lambda net, n: pycnn.augmentation.ImageShift((2, 2), n),
     "total_steps": lambda net, n: pycnn.schedules.Constant(0.1).rates([0], 1, n),
     "n": lambda net, n: pycnn.set_num_threads(n),
 }
@@ -400,7 +401,7 @@ def test_an_integer_beyond_any_index_is_refused_by_name(net, name, value):
         net,
         lambda net: INTEGERS[name](net, value),
         DataError,
-        f"{name.partition(' ')[0]} must be at most {sys.maxsize}, got",
+        f"{name.partition(' of')[0]} must be at most {sys.maxsize}, got",
     )
 
 
