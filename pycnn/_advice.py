@@ -94,6 +94,16 @@ def check_fit(network: Network, data: Data, batch_size: int | None) -> None:
         _check_targets(network, data.y)
 
 
+def warn_lone_sample(what: str) -> None:
+    """Warn that an epoch ends with a mini-batch of one sample, in a network with `BatchNorm`."""
+    warn(
+        f"{what} mini-batch of one sample, of which BatchNorm, having no variance, makes the same "
+        "numbers whatever it is: that step is noise. Choose another batch_size, or leave a sample "
+        "out",
+        DataWarning,
+    )
+
+
 def _check_inputs(data: Data) -> None:
     x = data.x[:: max(1, data.rows // ROWS)]
     largest = max(float(x.max()), -float(x.min()))

@@ -7,6 +7,7 @@ float64 at a time, with the same results, to the bit, as if all lay in memory.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import mmap
 import operator
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pycnn import _random
+from pycnn import _advice, _random
 from pycnn._data import as_matrix, as_numbers, as_weights, check_finite, find_not_finite
 from pycnn.backend.interface import Data, TrainingState
 from pycnn.exceptions import DataError, DataTypeError, ShapeError
@@ -217,51 +218,87 @@ class Batches:
                 "X can be gone through only once, but epochs is more than 1: give a list, a "
                 "function that returns a new iterator, or an object with __iter__ of its own"
             )
-        try:
-            self.rows = UNKNOWN if callable(source) else operator.length_hint(source, UNKNOWN)
-        except TypeError:
-            self.rows = UNKNOWN
-        if not self.rows:
-            raise DataError("X must have at least one mini-batch")
+        self.said = UNKNOWN  # its length, by its own account
+        if not callable(source):
+            with contextlib.suppress(TypeError, NotImplementedError):
+                self.said = operator.length_hint(source, UNKNOWN)
+        self.rows = max(1, self.said)
         self.classes = network.classes
         self.at = -1  # number of the item that comes next; -1: not begun
         self.seen = 0  # samples of those before it
         self.items: Iterator[Any] = iter(())
+        self.ahead: list[Any] = []  # the item that comes next, where it has been asked for
+        self.counted = 0  # items of the epoch that has ended last
+        self.lone = False  # it has been told that the last of them has one sample
+
+    def more(self) -> bool:
+        """Tell whether there is another mini-batch."""
+        if not self.ahead:
+            self.ahead = list(itertools.islice(self.items, 1))
+        return bool(self.ahead)
 
     def peek(self) -> Data:
-        """Return the first mini-batch, which comes again."""
+        """Return the first mini-batch, which comes again.
+
+        Raises
+        ------
+        DataError
+            If there is none, or it has too few samples.
+        """
         self.go_to(0)
-        begun = list(itertools.islice(self.items, 1))
-        self.items = itertools.chain(begun, self.items)
+        begun = list(self.ahead) if self.more() else []
         first = self.following()
         if first is None:
             raise DataError("X must have at least one mini-batch")
-        self.items = itertools.chain(begun, self.items)
-        self.at = self.seen = 0
+        self.at, self.seen, self.ahead = 0, 0, begun
         return first
 
     def go_to(self, position: int) -> None:
         """Make item number `position` the next."""
-        if self.at == position:
-            return
-        items = self.source() if callable(self.source) else self.source
-        try:
-            self.items = iter(items)
-        except TypeError:
-            raise DataTypeError(
-                f"X must return an iterator of mini-batches when it is called, got {items!r:.80}"
-            ) from None
-        self.at = self.seen = 0
-        for _ in range(position):
-            self.following()
+        if not 0 <= self.at <= position:
+            items = self.source() if callable(self.source) else self.source
+            try:
+                self.items = iter(items)
+            except TypeError:
+                raise DataTypeError(
+                    "X must return an iterator of mini-batches when it is called, "
+                    f"got {items!r:.80}"
+                ) from None
+            self.at, self.seen, self.ahead = 0, 0, []
+        while self.at < position and self.following() is not None:
+            pass
 
     def following(self) -> Data | None:
         """Return the next mini-batch; None behind the last."""
-        what = f"mini-batch {self.at} of X"
-        item = next(self.items, self)
-        if item is self:  # there is none
+        if not self.more():
             return None
+        if self.at >= 1000 + 10 * self.said:  # no honest length is wrong by so much
+            raise DataError(
+                f"X has a length of {self.said}, but has yielded {self.at} mini-batches and goes "
+                "on: an epoch is all that it yields, so its iterator must come to an end"
+            )
+        data = self._read(self.ahead.pop())
         self.at += 1
+        self.seen += data.rows
+        if data.rows == 1 and self.network.statistics.size:
+            data = data.take(np.zeros(1, np.intp))  # its memory may be that of the next one, too
+            self._check_lone()
+        return data
+
+    def _check_lone(self) -> None:
+        """Refuse a mini-batch of one sample for `BatchNorm`; warn where it is but the last."""
+        if self.at == 1 or self.more():
+            raise DataError(
+                f"mini-batches of X must have at least 2 samples for BatchNorm, but number "
+                f"{self.at - 1} has one, which has no variance; LayerNorm normalizes samples one "
+                "by one"
+            )
+        if not self.lone:
+            self.lone = True
+            _advice.warn_lone_sample("X ends with a")
+
+    def _read(self, item: Any) -> Data:
+        what = f"mini-batch {self.at} of X"
         if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
             raise DataTypeError(f"{what} must be (x, y) or (x, y, sample_weight), got {item!r:.80}")
         network = self.network
@@ -271,7 +308,6 @@ class Batches:
         targets = network._encode(item[1], y, len(x), self.classes, True, self.missing)
         self.classes = targets.classes
         weight = as_weights(item[2] if len(item) == 3 else None, f"weights in {what}", len(x))
-        self.seen += len(x)
         return Data(x, targets.y, weight)
 
 
@@ -351,12 +387,13 @@ class Feed:
         done = 0
         while done < steps and state.epoch < state.epochs:
             piece = self._next_piece(state, steps - done)
-            if piece is None:  # an iterable has ended
+            if piece is not None:
+                done += self._train_piece(theta, state, *piece, done)
+            if isinstance(self.data, Batches) and not self.data.more():
                 if not state.position:
                     raise DataError("X must have at least one mini-batch")
+                self.data.counted = state.position
                 state.epoch, state.position = state.epoch + 1, 0
-                continue
-            done += self._train_piece(theta, state, *piece, done)
         return done
 
     def _train_piece(
@@ -384,10 +421,12 @@ class Feed:
                 state.norms[epoch] = part.norms[0]
             state.updates = part.updates
             state.steps += part.steps
-            rows = 1 if isinstance(self.data, Batches) else batch
-            state.position = min(state.position + part.steps * rows, self.rows)
-            if state.position == self.rows:
-                state.epoch, state.position = epoch + 1, 0
+            if isinstance(self.data, Batches):
+                state.position += part.steps
+            else:
+                state.position = min(state.position + part.steps * batch, self.rows)
+                if state.position == self.rows:
+                    state.epoch, state.position = epoch + 1, 0
         return result
 
     def _next_piece(self, state: TrainingState, steps: int) -> tuple[Data, int, int] | None:

@@ -170,7 +170,7 @@ class Keeper:
         network.epochs_trained = training.epochs_trained
         network.learning_rate_factor = training.learning_rate_factor
 
-    def check(self, training: Training) -> None:
+    def check(self, training: Training, iterable: bool) -> None:
         """Give the callbacks their states back, for a training that can go on from this one.
 
         Raises
@@ -186,6 +186,7 @@ class Keeper:
         optimization = self.optimization
         before, now = dict(training.settings), dict(self.settings)
         epochs_before, epochs = before.pop("epochs", None), now.pop("epochs")
+        batches = before.pop("batches", None)  # of an iterable whose length says another number
         different = _differences(before, now)
         if epochs != epochs_before and optimization.schedule.needs_total:
             different.append(
@@ -203,12 +204,15 @@ class Keeper:
         if (
             training.slots.shape != optimization.slots.shape
             or training.position % batch_size
-            or training.position >= rows
+            or (training.position >= rows and not iterable)
+            or not (batches is None or (type(batches) is int and 0 < batches <= LARGEST_COUNT))
         ):
             raise DataError("resume=True: the training state does not fit its own settings")
         if training.theta is None or not np.isfinite(training.theta).all():
             raise DataError("the training state's parameters are not finite")
         self.pending = _callbacks.restore_states(self.callbacks, training.callbacks)
+        if batches is not None:
+            self.settings = self.settings | {"batches": batches}
 
     def end_epoch(self, logs: dict[str, float]) -> None:
         """Tell the callbacks that do not know it yet that an epoch has ended."""

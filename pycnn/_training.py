@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pycnn import _lbfgs, _random, _state, losses
+from pycnn import _advice, _lbfgs, _random, _state, losses
 from pycnn._checks import LARGEST, check_bool
 from pycnn._sources import UNKNOWN, Batches, Feed
 from pycnn.backend.interface import NotFiniteError, Totals, TrainingState
-from pycnn.exceptions import DataError, DivergedError
+from pycnn.exceptions import DataError, DataWarning, DivergedError
 from pycnn.history import History
 from pycnn.optimizers import LBFGS
 from pycnn.schedules import Constant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
     from pycnn._sources import Augment
     from pycnn.backend.interface import Array, Data
@@ -90,7 +92,9 @@ def run(
     }
     keeper = _state.Keeper(network, optimization, callbacks, settings)
     if resume is not None:
-        keeper.check(resume)
+        keeper.check(resume, isinstance(data, Batches))
+        if isinstance(optimization, _Optimization) and "batches" in keeper.settings:
+            optimization.set_length(keeper.settings["batches"], 0)
     # Epochs between which there is nothing to do go to the backend together.
     alone = bool(callbacks) or validation is not None
     alone = alone or not feed.is_whole
@@ -119,6 +123,8 @@ def run(
                 order = _order(network, count, data.rows) if shuffle else None
                 state = optimization.next_state(count, order)
                 if _Block(network, feed, state, optimization, pace, validation, bar, keeper).run():
+                    if isinstance(data, Batches):
+                        _hold_to_length(data, optimization, keeper, history)
                     keeper.end_epoch(_last(history))
             keeper.keep()
             network._keeper = None  # what they do at the end is not a part of the training
@@ -183,6 +189,24 @@ def check_without_end(optimizer: Optimizer) -> None:
         )
 
 
+def _hold_to_length(
+    batches: Batches, optimization: _Optimization, keeper: _state.Keeper, history: History
+) -> None:
+    """Go on with as many mini-batches an epoch as the last one had; warn where that is news."""
+    count = batches.counted
+    if batches.said == UNKNOWN or count == optimization.steps_per_epoch:
+        return
+    if "batches" not in keeper.settings:
+        _advice.warn(
+            f"X has a length of {batches.said}, but has yielded {count} mini-batches: all of them "
+            "are trained on, and learning rates that change go by the number that the epoch before "
+            "had",
+            DataWarning,
+        )
+    keeper.settings = keeper.settings | {"batches": count}  # a training that goes on must know it
+    optimization.set_length(count, history.epochs)
+
+
 def _order(network: Network, count: int, rows: int) -> Any:
     return _random.permutations(network.seed, network.epochs_trained, count, rows)
 
@@ -237,15 +261,20 @@ class _Optimization:
                 "change: give a list, or an object with __len__"
             )
         self.spec = optimizer.spec()
-        self.steps_per_epoch = -(-rows // batch_size)
-        self.total_steps = min(self.steps_per_epoch * epochs, LARGEST)
+        self.epochs = epochs
+        self.set_length(-(-rows // batch_size), 0)
         self.slots = _new_slots(network, optimizer)
         self.updates = 0
-        self.step = 0  # first of the present block
         self.factor = 1.0  # of the learning rates of the present block
         self.state: TrainingState | None = None  # of the present block, or the last
         self.position = 0  # where the next block starts in its first epoch
         self.running: Array = np.zeros(_state.RUNNING)  # sums over what is done of that epoch
+
+    def set_length(self, steps: int, epochs: int) -> None:
+        """Go on behind so many epochs of so many steps each."""
+        self.steps_per_epoch = steps
+        self.total_steps = min(steps * self.epochs, LARGEST)
+        self.step = steps * epochs  # first of the present block
 
     def take_up(self, training: _state.Training) -> None:
         """Go on from where another one has been, in its slots."""
@@ -267,7 +296,7 @@ class _Optimization:
     def next_state(self, count: int, order: Any) -> TrainingState:
         """Return the state of the next `count` epochs."""
         self.factor = self.network.learning_rate_factor
-        rate = self.rates(self.step, 1)[0]
+        rate = self.rates(np.array([self.step]))[0]
         masks = _random.masks(self.network.seed, self.network.epochs_trained, count)
         state = TrainingState(
             count, self.batch_size, rate, order, self.spec, self.slots, self.updates, masks
@@ -281,17 +310,19 @@ class _Optimization:
         self.state = state
         return state
 
-    def rates(self, step: int, count: int) -> Array:
-        """Return the learning rates of `count` steps."""
-        steps = np.arange(step, step + count)
+    def rates(self, steps: NDArray[np.int64]) -> Array:
+        """Return the learning rates of these steps."""
         rates = self.schedule.rates(steps, self.steps_per_epoch, self.total_steps)
         return np.ascontiguousarray(rates * self.factor, dtype=np.float64)
 
     def train(self, state: TrainingState, feed: Feed, theta: Array, steps: int) -> int:
         """Do some steps of a block in the backend."""
         if not isinstance(self.schedule, Constant):
-            left = state.epochs * self.steps_per_epoch - state.steps
-            state.learning_rates = self.rates(self.step + state.steps, min(steps, left))
+            end = state.epochs * self.steps_per_epoch
+            if not isinstance(feed.data, Batches):  # which may yield more than its length says
+                steps = min(steps, end - state.steps)
+            at = np.minimum(np.arange(state.steps, state.steps + steps), end - 1)
+            state.learning_rates = self.rates(self.step + at)
             state.learning_rate = float(state.learning_rates[0])
         return feed.train(theta, state, steps)
 
@@ -369,7 +400,7 @@ class _Block:
             keeper.pending = list(keeper.callbacks)
         logs = self.logs(0) | {"batch": state.steps}
         if self.feed.rows != UNKNOWN:
-            logs["batches"] = self.optimization.steps_per_epoch
+            logs["batches"] = max(self.optimization.steps_per_epoch, state.steps)
         stopped = self.network.stop_training
         for callback in keeper.callbacks:
             callback.on_batch_group_end(self.network, self.first_epoch, dict(logs))
@@ -393,10 +424,12 @@ class _Block:
             logs = self.logs(self.recorded)
             if state.norms is not None:
                 steps = self.optimization.steps_per_epoch
+                if isinstance(self.feed.data, Batches):
+                    steps = state.steps
                 logs["gradient_norm"] = float(state.norms[self.recorded]) / steps
             _record(network, self.history, logs, self.validation)
             self.recorded += 1
-        self.bar.show(self.history, state.position / self.feed.rows)
+        self.bar.show(self.history, min(1.0, state.position / self.feed.rows))
 
     def diverged(self, _time: float, theta: Array, state: tuple[Any, ...]) -> None:
         """Put the last finite parameters in place and raise `DivergedError`."""

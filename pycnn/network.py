@@ -543,6 +543,8 @@ class Network:
             If an argument is not valid.
         """
         data, _ = self._prepare(X, y, sample_weight)
+        if training and data.rows == 1 and self._statistics.size:
+            raise DataError("X must have at least 2 samples for BatchNorm: one has no variance")
         grad = np.empty_like(self._parameters)
         masks = _random.masks(self.seed, self.epochs_trained, 1) if training else None
         totals = self._backend.gradients(self._plan, self._theta, data, grad, masks)
@@ -636,7 +638,8 @@ class Network:
             float64, a memory map (`numpy.memmap`) or a sparse matrix of SciPy's is read a few
             megabytes at a time, in the shuffled order, and never copied as a whole. An iterable
             yields ``(x, y)`` or ``(x, y, sample_weight)``, each a mini-batch in its own order, and
-            is gone through anew in each epoch; a function that returns an iterator will do as well.
+            is gone through anew in each epoch, to its end, whatever its ``len()`` says; a function
+            that returns an iterator will do as well.
             Integer labels are best then: others must all occur in the first mini-batch.
         y : array-like of shape (m,) or (m, n_L)
             Not for an iterable. Targets. For softmax: labels of any dtype (their sorted values
@@ -707,7 +710,9 @@ class Network:
         -----
         DataWarning
             Once, and before anything has changed, where inputs are not scaled, targets are out of
-            the output's reach, the loss does not fit them, or a batch is larger than the data.
+            the output's reach, the loss does not fit them, a batch is larger than the data, or
+            `BatchNorm` gets a last mini-batch of one sample. Behind the first epoch, where an
+            iterable has yielded another number of mini-batches than its ``len()``.
         LayerWarning
             With `diagnose`, where units are dead or saturated, or gradients vanish or explode.
         """
@@ -814,6 +819,10 @@ class Network:
             raise DataError(
                 "batch_size must be at least 2 for BatchNorm: one sample has no variance; "
                 "LayerNorm normalizes samples one by one"
+            )
+        if rows % batch_size == 1 and self._statistics.size:
+            _advice.warn_lone_sample(
+                f"batch_size={batch_size} cuts {rows} samples so that an epoch ends with a"
             )
         return batch_size
 

@@ -9,7 +9,7 @@ import pytest
 import pycnn
 from pycnn import SGD, Adam, BatchNorm, Dense, Dropout, LayerNorm, Network
 from pycnn._random import masks
-from pycnn.exceptions import DataError, DataTypeError, PycnnError, UnknownNameError
+from pycnn.exceptions import DataError, DataTypeError, DataWarning, PycnnError, UnknownNameError
 
 rng = np.random.default_rng(5)
 X = rng.normal(size=(70, 6)) * [1, 2, 0.5, 1, 3, 1] + [0, 1, 0, -2, 0, 0]
@@ -187,10 +187,48 @@ def test_batch_norm_counts_means_and_unbiased_variances(backend):
 
 def test_a_batch_of_one_sample_is_not_counted(backend):
     net = Network(6, [BatchNorm(), Dense(3, "softmax")], backend=backend, seed=0)
-    net.fit(X, Y, epochs=1, batch_size=69, shuffle=False)
+    with pytest.warns(DataWarning, match="batch_size=69 cuts 70 samples so that an epoch ends"):
+        net.fit(X, Y, epochs=1, batch_size=69, shuffle=False)
     other = Network(6, [BatchNorm(), Dense(3, "softmax")], backend=backend, seed=0)
     other.fit(X[:69], Y[:69], epochs=1, batch_size=69, shuffle=False)
     assert net.statistics.tobytes() == other.statistics.tobytes()
+    with pytest.warns(DataWarning, match="mini-batch of one sample"):
+        net.partial_fit(X, Y, batch_size=23)
+
+
+def test_one_sample_alone_is_refused_wherever_it_would_be_a_mini_batch(backend):
+    net = Network(6, [BatchNorm(), Dense(3, "softmax")], backend=backend, seed=0)
+    before = net._theta.tobytes()
+    for call in (
+        lambda: net.fit(X, Y, batch_size=1),
+        lambda: net.fit(X[:1], Y[:1]),
+        lambda: net.fit([(X[:1], Y[:1])] * 3),
+        lambda: net.fit(lambda: iter([(X[:1], Y[:1])]), epochs=1),
+        lambda: net.partial_fit(X[:1], Y[:1]),
+        lambda: net.train_on_batch(X[:1], Y[:1]),
+        lambda: net.gradients(X[:1], Y[:1], training=True),
+        lambda: pycnn.gradient_check(net, X[:1], Y[:1], training=True),
+    ):
+        with pytest.raises(DataError, match="at least 2"):
+            call()
+    assert net._theta.tobytes() == before
+    assert net.evaluate(X[:1], Y[:1])
+    assert net.gradients(X[:1], Y[:1])
+
+
+def test_one_sample_among_the_mini_batches_of_an_iterable_is_refused_but_as_the_last(backend):
+    net = Network(6, [BatchNorm(), Dense(3, "softmax")], backend=backend, seed=0)
+    batches = [(X[:30], Y[:30]), (X[30:31], Y[30:31]), (X[31:], Y[31:])]
+    with pytest.raises(DataError, match="number 1 has one, which has no variance"):
+        net.fit(batches, epochs=1)
+    batches = [(X[:69], Y[:69]), (X[69:], Y[69:])]
+    nets = [Network(6, [BatchNorm(), Dense(3, "softmax")], seed=0, backend=backend) for _ in "ab"]
+    with pytest.warns(DataWarning, match="X ends with a mini-batch of one sample") as told:
+        nets[0].fit(batches, epochs=3)
+    assert len(told) == 1
+    with pytest.warns(DataWarning):
+        nets[1].fit(X, Y, epochs=3, batch_size=69, shuffle=False)
+    assert nets[0]._theta.tobytes() == nets[1]._theta.tobytes()
 
 
 def test_a_divergence_gives_the_statistics_back_too(backend):

@@ -1,5 +1,6 @@
 """Data that do not lie in memory as float64: the same bits as if they did."""
 
+import itertools
 import pickle
 
 import numpy as np
@@ -9,7 +10,7 @@ import pycnn
 from pycnn import SGD, Adam, BatchNorm, Dense, Dropout, Network, _sources
 from pycnn.augmentation import GaussianNoise, Mixup
 from pycnn.callbacks import Callback, LambdaCallback
-from pycnn.exceptions import DataError, DataTypeError, DivergedError, ShapeError
+from pycnn.exceptions import DataError, DataTypeError, DataWarning, DivergedError, ShapeError
 from pycnn.schedules import CosineDecay, StepDecay
 
 rng = np.random.default_rng(11)
@@ -328,6 +329,111 @@ def test_batches_resume_in_the_middle(tmp_path):
         net.fit(Loader(), epochs=4, optimizer=Adam(), callbacks=[Stop()])
     other = pickle.loads(pickle.dumps(net))
     other.fit(Loader(), epochs=4, optimizer=Adam(), resume=True, callbacks=[Callback()])
+    assert other._theta.tobytes() == straight._theta.tobytes()
+
+
+class Misjudged(Loader):
+    """Says another length than it has."""
+
+    def __init__(self, said):
+        super().__init__(length=False)
+        self.said = said
+
+    def __len__(self):
+        return self.said
+
+
+@pytest.mark.parametrize("said", [0, 1, 5, 12, 14, 400])
+def test_all_of_an_iterable_is_trained_on_whatever_its_length_says(said, backend):
+    seen = []
+
+    def watch(net, epoch, logs):
+        seen.append((epoch, logs["batch"], logs["batches"] >= logs["batch"]))
+
+    settings = {"epochs": 3, "optimizer": SGD(StepDecay(0.1, 0.5, 1), clip_norm=1.0)}
+    right, net = network(backend), network(backend)
+    expected = right.fit(Loader(), **settings)
+    with pytest.warns(DataWarning, match=f"length of {said}, but has yielded 13 mini") as told:
+        history = net.fit(
+            Misjudged(said), callbacks=LambdaCallback(on_batch_group_end=watch), **settings
+        )
+    assert len(told) == 1
+    assert net._theta.tobytes() == right._theta.tobytes()
+    assert dict(history) == dict(expected)
+    assert history.epochs == 3
+    assert [entry for entry in seen if entry[1] == 13] == [(e, 13, True) for e in (1, 2, 3)]
+    assert all(entry[2] for entry in seen)
+
+
+@pytest.mark.parametrize("said", [5, 30])
+@pytest.mark.parametrize(("epoch", "batch"), [(1, 6), (2, 1), (2, 13), (3, 6)])
+def test_a_training_on_an_iterable_of_a_wrong_length_resumes(said, epoch, batch, tmp_path):
+    class Stop(Callback):
+        def on_batch_group_end(self, network, at, logs):
+            if at == epoch and logs["batch"] >= batch:
+                network.save(tmp_path / "model", training_state=True)
+                raise KeyboardInterrupt
+
+    settings = {"epochs": 4, "optimizer": Adam(CosineDecay(0.01))}
+    straight, net = network(), network()
+    with pytest.warns(DataWarning, match="length of"):
+        straight.fit(Misjudged(said), **settings)
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(Misjudged(said), callbacks=[Stop()], **settings)
+    other = pycnn.load(tmp_path / "model")
+    other.fit(Misjudged(said), resume=True, callbacks=[Callback()], **settings)
+    assert other._theta.tobytes() == straight._theta.tobytes()
+    assert dict(other.history) == dict(straight.history)
+
+
+def test_an_iterable_that_does_not_end_is_told_from_one_that_says_too_little():
+    class Endless(Misjudged):
+        def __iter__(self):
+            return itertools.cycle(super().__iter__())
+
+    with pytest.raises(DataError, match="length of 13, but has yielded 1130 mini-batches and goes"):
+        network().fit(Endless(13), epochs=2)
+
+
+def test_a_length_that_cannot_be_told_is_unknown():
+    class Stream(Loader):
+        def __len__(self):
+            raise NotImplementedError
+
+    net, other = network(), network()
+    net.fit(Stream(length=False), epochs=2, optimizer=SGD(0.1, clip_norm=0.5))
+    other.fit(Loader(), epochs=2, optimizer=SGD(0.1, clip_norm=0.5))
+    assert net._theta.tobytes() == other._theta.tobytes()
+    assert net.history["gradient_norm"] == other.history["gradient_norm"]
+
+
+def test_a_buffer_that_is_filled_again_for_each_mini_batch_will_do():
+    x, y = np.empty((16, COLUMNS)), np.empty(16, np.intp)
+
+    def refilled():
+        for first in range(0, 192, 16):
+            x[:], y[:] = X[first : first + 16] / 256, Y[first : first + 16]
+            yield x, y
+
+    net, other = network(), network()
+    net.fit(refilled, epochs=2)
+    other.fit(X[:192] / 256, Y[:192], epochs=2, batch_size=16, shuffle=False)
+    assert net._theta.tobytes() == other._theta.tobytes()
+
+
+def test_a_generator_resumes_behind_what_it_has_done_before(tmp_path):
+    class Stop(Callback):
+        def on_batch_group_end(self, network, epoch, logs):
+            if logs["batch"] >= 6:
+                network.save(tmp_path / "model", training_state=True)
+                raise KeyboardInterrupt
+
+    straight, net = network(), network()
+    straight.fit(Loader(), epochs=1)
+    with pytest.raises(KeyboardInterrupt):
+        net.fit((batch for batch in Loader()), epochs=1, callbacks=[Stop()])
+    other = pycnn.load(tmp_path / "model")
+    other.fit((batch for batch in Loader()), epochs=1, resume=True, callbacks=[Callback()])
     assert other._theta.tobytes() == straight._theta.tobytes()
 
 
