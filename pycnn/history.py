@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 __all__ = ["History"]
 
@@ -46,15 +47,15 @@ class History(Mapping[str, list[float]]):
     def append(self, logs: Mapping[str, float]) -> None:
         """Add an epoch."""
         self.epochs += 1
-        for key, value in logs.items():
-            self._values.setdefault(key, []).append(value)
+        self.add(logs)
 
     def add(self, logs: Mapping[str, float]) -> None:
-        """Give the last epoch more values; earlier epochs without them have NaN."""
-        for key, value in logs.items():
-            values = self._values.setdefault(key, [])
+        """Give the last epoch more values; epochs without one have NaN."""
+        for key in logs:
+            self._values.setdefault(key, [])
+        for key, values in self._values.items():
             values += [math.nan] * (self.epochs - len(values))
-            values[-1] = value
+            values[-1] = logs.get(key, values[-1])
 
     def __getitem__(self, key: str) -> list[float]:
         return self._values[key]
@@ -68,6 +69,31 @@ class History(Mapping[str, list[float]]):
     def __repr__(self) -> str:
         last = ", ".join(f"{key}={values[-1]:.4g}" for key, values in self._values.items())
         return f"History(epochs={self.epochs}{', last: ' + last if last else ''})"
+
+    def _repr_html_(self) -> str:
+        from pycnn._html import history_table
+
+        return history_table(self, self.epochs)
+
+    def to_frame(self) -> DataFrame:
+        """Return the values as a data frame; needs pandas.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A column a quantity; the index, ``epoch``, counts from 1.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise ImportError("to_frame needs pandas: pip install pandas") from None
+        index = pandas.RangeIndex(1, self.epochs + 1, name="epoch")
+        return pandas.DataFrame(dict(self), index=index, dtype=float)
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Draw the learning curves; needs the ``plot`` extra (Matplotlib).

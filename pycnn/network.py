@@ -7,6 +7,7 @@ import copy
 import math
 import os
 import threading
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -276,6 +277,17 @@ class Network:
     def statistics(self, value: ArrayLike) -> None:
         self._statistics[:] = _data.as_values(value, "statistics", self._statistics.shape)
 
+    @property
+    def tensors(self) -> Mapping[str, Array]:
+        """All parameters and statistics by name, ``"layers.1.W"``: live views, as in the files."""
+        return MappingProxyType(
+            {
+                f"layers.{number}.{name}": view
+                for number, layer in enumerate(self.layers, start=1)
+                for name, view in layer.tensors.items()
+            }
+        )
+
     def __repr__(self) -> str:
         layers = ", ".join(map(repr, self.layers))
         backend = f", backend={self._backend_name!r}" if self._backend_name != "auto" else ""
@@ -284,9 +296,14 @@ class Network:
         settings = f"loss={self._loss!r}, seed={self.seed}{backend}{penalty}"
         return f"Network({self.inputs}, [{layers}], {settings})"
 
-    def summary(self) -> None:
-        """Print the layers with their shapes and numbers of parameters."""
-        rows = [("layer", "activation", "units", "parameters", "number")]
+    def _repr_html_(self) -> str:
+        from pycnn._html import table
+
+        caption = f"Network, {self.inputs} inputs, {self.outputs} outputs"
+        return table(caption, self._summary_rows(), words=(0, 1, 3), footer=self._summary_totals())
+
+    def _summary_rows(self) -> list[tuple[str, ...]]:
+        rows: list[tuple[str, ...]] = [("layer", "activation", "units", "parameters", "number")]
         fan_in = self.inputs
         for number, layer in enumerate(self.layers, start=1):
             shapes = layer.shapes(fan_in)
@@ -300,16 +317,24 @@ class Network:
                     f"{sum(map(math.prod, shapes.values())):,}",
                 )
             )
+        return rows
+
+    def _summary_totals(self) -> str:
+        return (
+            f"{self._parameters.size:,} parameters ({self._parameters.nbytes / 1000:,.1f} kB), "
+            f"loss {self.loss}, backend {self.backend}"
+        )
+
+    def summary(self) -> None:
+        """Print the layers with their shapes and numbers of parameters."""
+        rows = self._summary_rows()
         widths = [max(len(row[i]) for row in rows) for i in range(5)]
         for number, row in enumerate(rows):
             left = "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True))
             print(left[: -widths[4]] + row[4].rjust(widths[4]))
             if number == 0:
                 print("-" * len(left))
-        print(
-            f"\n{self.inputs} inputs, {self.outputs} outputs, {self._parameters.size:,} parameters "
-            f"({self._parameters.nbytes / 1000:,.1f} kB), loss {self.loss}, backend {self.backend}"
-        )
+        print(f"\n{self.inputs} inputs, {self.outputs} outputs, {self._summary_totals()}")
 
     # -------------------------------------------------------------- using it
 

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -36,6 +37,7 @@ STACKS = {
     ],
 }
 NAMES = list(STACKS)
+STATISTICS = ("mean", "variance")  # what training counts beside
 
 
 def network(name, backend="auto", seed=1):
@@ -376,6 +378,58 @@ def test_summary_names_what_there_is(capsys):
         "W (17, 9), b (17,)",
     ):
         assert part in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tensors_by_name_are_live_views_in_the_order_of_theta(name, backend):
+    net = network(name, backend)
+    net.fit(X, Y, epochs=1)
+    parameters = statistics = b""
+    for key, view in net.tensors.items():
+        if key.rpartition(".")[2] in STATISTICS:
+            statistics += view.tobytes()
+        else:
+            parameters += view.tobytes()
+    assert parameters == net.parameters.tobytes()
+    assert statistics == net.statistics.tobytes()
+    for key, view in net.tensors.items():
+        _, number, short = key.split(".")
+        view[:] = 0.125
+        assert (getattr(net.layers[int(number) - 1], short) == 0.125).all()
+    assert (net.parameters == 0.125).all()
+    assert (net.statistics == 0.125).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tensors_have_the_names_of_the_file(name, tmp_path):
+    from safetensors.numpy import load_file
+
+    net = network(name)
+    net.save(tmp_path / "model.safetensors")
+    there = load_file(tmp_path / "model.safetensors")
+    assert there.keys() == net.tensors.keys()
+    for key, view in net.tensors.items():
+        assert view.tobytes() == there[key].tobytes()
+
+
+def test_tensors_cannot_be_replaced():
+    net = network("batch norm")
+    with pytest.raises(TypeError):
+        net.tensors["layers.1.W"] = np.zeros((9, 6))
+
+
+def test_a_notebook_shows_a_table_of_the_layers(backend):
+    shown = network("all", backend)._repr_html_()
+    for part in (
+        "8 dense",
+        "batch_norm",
+        "W (17, 9), b (17,)",
+        "357 parameters",
+        f"backend {backend}",
+    ):
+        assert part in shown
+    ElementTree.fromstring(shown)  # well-formed
+    assert "#" not in shown  # no colour of its own
 
 
 def test_a_trace_shows_all_layers():
