@@ -531,6 +531,27 @@ static void update_task(void *context, size_t task)
     work->run(&work->how, first, MIN(first + UPDATE_CHUNK, work->net->parameter_count));
 }
 
+/* The Euclidean norm of x[count]. Where its square overflows, x is divided by a power of two first,
+ * by which the norm is smaller too: *shrunk is the factor, else 1. */
+static double norm_of(double *shrunk, double *x, const kernel_table *kernels, size_t count)
+{
+    double square = kernels->penalty(x, 0, 2, count); /* sum x^2 */
+    *shrunk = isinf(square) ? 0x1p-600 : 1;
+    if (*shrunk < 1) {
+        for (size_t i = 0; i < count; i++) {
+            x[i] *= *shrunk;
+        }
+        square = kernels->penalty(x, 0, 2, count);
+    }
+    return sqrt(square);
+}
+
+/* What holds a vector to a norm of `most` at most, from what norm_of() has found. */
+static double scale_to(double most, double norm, double shrunk)
+{
+    return norm > most * shrunk ? most / norm : 1 / shrunk;
+}
+
 /* Scales the weights of each unit down to its layer's max_norm (Srivastava et al. 2014). */
 static void constrain_task(void *context, size_t l)
 {
@@ -538,9 +559,11 @@ static void constrain_task(void *context, size_t l)
     const layer *self = &work->net->layers[l];
     for (size_t j = 0; j < self->fan_out && self->max_norm > 0; j++) {
         double *weight = work->how.theta + self->offset + j * self->fan_in;
-        const double norm = sqrt(work->net->kernels->penalty(weight, 0, 2, self->fan_in));
-        for (size_t k = 0; k < self->fan_in && norm > self->max_norm; k++) {
-            weight[k] *= self->max_norm / norm;
+        double shrunk;
+        const double norm = norm_of(&shrunk, weight, work->net->kernels, self->fan_in);
+        const double scale = scale_to(self->max_norm, norm, shrunk);
+        for (size_t k = 0; k < self->fan_in && scale != 1; k++) {
+            weight[k] *= scale;
         }
     }
 }
@@ -564,10 +587,11 @@ static void apply(double *theta, const pycnn_training *state, double rate, pycnn
     work.how.grad = ws->grad;
     pycnn_threads_run(ws->threads, tasks, prepare_task, &work);
     if (clip_norm > 0 || norm != NULL) {
-        const double size = sqrt(net->kernels->penalty(ws->grad, 0, 2, count)); /* sum g^2 */
-        work.how.scale = clip_norm > 0 && size > clip_norm ? clip_norm / size : 1;
+        double shrunk;
+        const double size = norm_of(&shrunk, ws->grad, net->kernels, count);
+        work.how.scale = clip_norm > 0 ? scale_to(clip_norm, size, shrunk) : 1 / shrunk;
         if (norm != NULL) {
-            *norm += size;
+            *norm += size / shrunk;
         }
     }
     pycnn_threads_run(ws->threads, tasks, update_task, &work);

@@ -16,10 +16,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pycnn.backend.interface import Data
+
     Array = NDArray[np.float64]
     Finder = Callable[[Array], int]
 
 _FLOAT64 = np.dtype(np.float64)
+# Sample weights between these can be multiplied with a loss, and learning rates divided by their
+# sums, without leaving the numbers that float64 has with all digits.
+LEAST_WEIGHT, MOST_WEIGHT = 1e-250, 1e250
 
 
 def _asarray(value: Any, name: str) -> NDArray[Any]:
@@ -109,10 +114,44 @@ def as_weights(value: Any, name: str, rows: int) -> Array | None:
     weight = as_values(value, name, (rows,))
     if (weight < 0).any():
         raise DataError(f"{name} must be >= 0, but is {weight.min()} at row {weight.argmin()}")
+    small = (weight > 0) & (weight < LEAST_WEIGHT)
+    if small.any():
+        row = int(small.argmax())
+        raise DataError(
+            f"{name} must be 0 or at least {LEAST_WEIGHT:g}, but is {weight[row]:g} at row {row}; "
+            "all weights may be multiplied by one number, since only their ratios count"
+        )
     with np.errstate(over="ignore"):
-        if not np.isfinite(weight.sum()):
-            raise DataError(f"{name} must have a finite sum")
+        if not weight.sum() <= MOST_WEIGHT:
+            raise DataError(f"{name} must have a finite sum, of at most {MOST_WEIGHT:g}")
     return weight
+
+
+def variation(y: Array, w: Array) -> Array:
+    """Return each column's sum_i w_i (y_i - mean)^2, exactly 0 where it does not vary.
+
+    Distances are taken from the value of the largest weight. Between near values they are exact:
+    rounding neither makes up a spread nor hides a small one around a large mean.
+
+    Parameters
+    ----------
+    y, w : ndarray of shape (rows, columns)
+        Finite numbers, and weights >= 0.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        distance = np.where(w == 0, 0.0, y - np.take_along_axis(y, w.argmax(axis=0)[None], axis=0))
+        mean = (w * distance).sum(axis=0) / np.where(w.any(axis=0), w.sum(axis=0), 1.0)
+        sums: Array = (w * (distance - mean) ** 2).sum(axis=0)
+    return np.where(np.isnan(sums), np.inf, sums)  # of finite numbers: an overflow
+
+
+def check_measurable(data: Data, name: str) -> None:
+    """Raise `DataError` where no sample has both a weight and a target: there is no mean."""
+    counts = np.ones(data.rows, dtype=bool) if data.weight is None else data.weight > 0
+    if not counts.any():
+        raise DataError(f"{name} must have a sample of weight above 0; all of its weights are 0")
+    if data.y.ndim == 2 and not (counts & ~np.isnan(data.y).all(axis=1)).any():
+        raise DataError(f"{name} must have a target that was observed; all of its targets are NaN")
 
 
 # ------------------------------------------------------------------ targets and class labels

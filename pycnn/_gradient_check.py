@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pycnn._checks import check_size
+from pycnn._checks import check_bool, check_size
+from pycnn._data import check_measurable
 from pycnn._random import check_seed, generator
 from pycnn._random import masks as masks_of
 
@@ -61,7 +62,9 @@ def gradient_check(
         About 1e-10 for a right gradient, 1e-2 or more for a wrong one.
     """
     max_parameters = check_size(max_parameters, "max_parameters")
+    training = check_bool(training, "training")
     data, _ = net._prepare(X, y, sample_weight)
+    check_measurable(data, "the data")
     theta = net._theta.copy()
     loss, analytic = net.gradients(X, y, sample_weight, training=training)
     masks = masks_of(net.seed, net.epochs_trained, 1) if training else None

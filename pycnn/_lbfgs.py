@@ -314,7 +314,7 @@ class Training:
         self.minimizer = Minimizer(
             self._evaluate, network.parameters, optimizer.history_size, optimizer.max_evaluations
         )
-        self.accuracy = 0.0  # at the last evaluation
+        self.accuracy = self.weight = 0.0  # at the last evaluation
         self.ended = False
 
     @property
@@ -340,8 +340,8 @@ class Training:
     def _evaluate(self, theta: Array, gradient: Array) -> float:
         network = self.network
         totals: Totals = network._backend.gradients(network._plan, theta, self.data, gradient)
-        self.accuracy = totals.accuracy()
-        return totals.mean_loss()
+        self.accuracy, self.weight = totals.accuracy(), totals.weight
+        return totals.mean_loss() if totals.weight else 0.0  # nothing that could descend
 
     def run_epoch(self) -> dict[str, float]:
         """Do an iteration; return what the history gets. At a minimum, stop the training.
@@ -367,7 +367,7 @@ class Training:
         accuracy = self.accuracy if moved else accuracy
         if not moved or minimizer.largest_component() <= self.tolerance:
             self._end()
-        logs = {"loss": minimizer.loss}
+        logs = {"loss": minimizer.loss if self.weight else math.nan}
         if losses.is_classification(self.network.loss):
             logs["accuracy"] = accuracy
         return logs | {"gradient_norm": minimizer.gradient_norm()}

@@ -531,11 +531,10 @@ def r2(y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: ArrayLike | None 
     0.5
     """
     y, pred, weight = _numbers(y_true, y_pred, sample_weight)
+    w = np.broadcast_to(1.0 if weight is None else weight[:, np.newaxis], y.shape)
+    variation = _data.variation(y, w)
     with np.errstate(over="ignore", invalid="ignore"):
-        spread = y - np.average(y, axis=0, weights=weight)
-        spread[:, (y == y[0]).all(axis=0)] = 0  # which the mean's rounding would hide
-        variation = np.average(spread**2, axis=0, weights=weight)
-        missed = np.average((y - pred) ** 2, axis=0, weights=weight)
+        missed = (w * (y - pred) ** 2).sum(axis=0)
         share = missed / np.where(variation == 0, 1, variation)
     return float(np.where(variation == 0, missed == 0, 1 - share).mean())
 

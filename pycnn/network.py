@@ -455,12 +455,14 @@ class Network:
         ------
         LabelError
             If the network's loss is not one for classes.
-        ShapeError, DataTypeError, DataError
+        DataError
+            If an output is NaN, which stands for no class, or as for `predict`.
+        ShapeError, DataTypeError
             As for `predict`.
         """
         if not losses.is_classification(self.loss):
             raise LabelError(f"a network with loss {self.loss!r} has no classes; use predict")
-        output = self.predict(X)
+        output = self._predict_numbers(X)
         targets, boundary = losses.targets(self.loss), losses.boundary(self.loss)
         if targets == "classes":
             index = output.argmax(axis=1)
@@ -472,6 +474,17 @@ class Network:
         else:
             index = (output[:, 0] > boundary).astype(np.intp)
         return index if self.classes is None else self.classes[index]
+
+    def _predict_numbers(self, X: Any) -> Array:
+        """Predict; refuse NaN, of which an argmax would make the first class."""
+        output = self.predict(X)
+        nameless = np.isnan(output).any(axis=1)
+        if nameless.any():
+            raise DataError(
+                f"the network's output is NaN at row {nameless.argmax()} of X, which is no class: "
+                "its parameters are not finite, or so large that sums overflow"
+            )
+        return output
 
     def evaluate(
         self,
@@ -497,7 +510,8 @@ class Network:
         dict
             ``"loss"`` and, for classes, ``"accuracy"`` (with several sigmoid units: over all of
             them); for regression ``"r2"``, the share of the targets' variance that is explained,
-            except for the quantile loss, whose outputs are not meant to be near the targets.
+            except for the quantile loss, whose outputs are not meant to be near the targets. All
+            are NaN where nothing is measured: where all weights are 0, or no target was observed.
 
         Raises
         ------
@@ -528,7 +542,7 @@ class Network:
         """Return sum_i w_i sum_j (a_j - y_j)^2, which is twice the sum of mse losses."""
         if self.loss == "mse":
             penalty = self._backend.penalty(self._plan, self._theta) * totals.weight
-            return 2 * (totals.loss - penalty)
+            return 2 * float(np.maximum(totals.loss - penalty, 0.0))  # NaN stays
         a = np.empty((data.rows, self.outputs))
         self._predict_into(a, data.x)
         y = data.y.reshape(a.shape)
@@ -567,6 +581,7 @@ class Network:
         ShapeError, DataTypeError, DataError, LabelError
             If an argument is not valid.
         """
+        training = check_bool(training, "training")
         data, _ = self._prepare(X, y, sample_weight)
         if training and data.rows == 1 and self._statistics.size:
             raise DataError("X must have at least 2 samples for BatchNorm: one has no variance")
@@ -679,7 +694,7 @@ class Network:
         optimizer : Optimizer or str, optional
             See `pycnn.optimizers`; by default ``SGD(0.1)``. Each fit starts it anew.
         validation_data : (X, y) or (X, y, sample_weight), optional
-            Measured after each epoch.
+            Measured after each epoch. It must have a target with a weight above 0.
         validation_split : float, default 0
             Share of the samples, drawn by the network's seed, to hold out for validation instead.
         sample_weight : array-like of shape (m,), optional
@@ -747,6 +762,7 @@ class Network:
             batch_size = check_size(batch_size, "batch_size")
         optimizer = optimizers.get(optimizer)
         hooks = as_callbacks(callbacks)
+        shuffle = check_bool(shuffle, "shuffle")
         progress = _training.wants_bar(progress)
         augmenters = check_augment(augment)
         missing = check_missing(missing_targets)
@@ -796,6 +812,7 @@ class Network:
             if validation_split:
                 keep, held_out = _data.split_rows(data.rows, validation_split, self.seed)
                 weighted, validation = select(weighted, keep), select(data, held_out)
+                _data.check_measurable(validation, f"validation_split={validation_split:g}")
             if not resume:
                 self._check_finite()
             if isinstance(optimizer, optimizers.LBFGS):
@@ -964,6 +981,7 @@ class Network:
     ) -> dict[str, float]:
         if batch_size is not None:
             batch_size = check_size(batch_size, "batch_size")
+        shuffle = check_bool(shuffle, "shuffle")
         with _training_lock(self):
             chosen = self._last_optimizer() if optimizer is None else optimizers.get(optimizer)
             known = self.classes
@@ -1058,7 +1076,9 @@ class Network:
         targets = self._encode(validation_data[1], "validation y", len(x), classes, False, missing)
         weight = validation_data[2] if len(validation_data) == 3 else None
         weight = _data.as_weights(weight, "validation sample_weight", len(x))
-        return Data(x, targets.y, weight)
+        data = Data(x, targets.y, weight)
+        _data.check_measurable(data, "validation_data")
+        return data
 
     def folded(self) -> Network:
         """Return a network for prediction that gives the same outputs with fewer layers.
@@ -1219,16 +1239,13 @@ def _check_layers(layers: Any) -> list[Layer]:
 
 
 def _r2(squared_error: float, data: Data) -> float:
-    """Return 1 - sum w (y - a)^2 / sum w (y - mean)^2."""
+    """Return 1 - sum w (y - a)^2 / sum w (y - mean)^2, over all outputs together."""
     y = data.y.reshape(data.rows, -1)
     weight = np.ones(data.rows) if data.weight is None else data.weight
     w = np.where(np.isnan(y), 0.0, weight[:, None])  # what has not been observed does not count
-    if not w.any():
-        return 0.0
-    y = np.where(np.isnan(y), 0.0, y)
-    with np.errstate(over="ignore"):
-        mean = (w * y).sum(axis=0) / np.maximum(w.sum(axis=0), np.finfo(np.float64).tiny)
-        variation = float((w * (y - mean) ** 2).sum())
+    if not w.any() or math.isnan(squared_error):
+        return math.nan
+    variation = float(_data.variation(np.where(w == 0, 0.0, y), w).sum())
     if variation == 0:
         return 1.0 if squared_error == 0 else 0.0
     return 1 - squared_error / variation

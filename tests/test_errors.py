@@ -138,6 +138,8 @@ BAD_WEIGHT = {
     "NaN": (with_value(np.ones(12), NAN), DataError, "sample_weight must be finite.*row 5"),
     "infinity": (with_value(np.ones(12), INF), DataError, "sample_weight must be finite"),
     "an endless sum": (np.full(12, 1e308), DataError, "sample_weight must have a finite sum"),
+    "a sum for overflows": (np.full(12, 1e300), DataError, r"sum, of at most 1e\+250"),
+    "almost nothing": (with_value(np.ones(12), 5e-324), DataError, "sample_weight .*row 5"),
     "text": (["heavy"] * 12, DataTypeError, "sample_weight must hold real numbers"),
     "complex": (np.ones(12) * 1j, DataTypeError, "sample_weight must hold real numbers"),
 }
@@ -250,6 +252,12 @@ BAD_FIT = [
     ({"callbacks": 5}, DataTypeError, "callbacks must hold Callback objects or functions"),
     ({"callbacks": ["stop"]}, DataTypeError, "callbacks must hold .*'stop'"),
     ({"callbacks": [pycnn.Callback]}, DataTypeError, "callbacks must hold"),
+    ({"shuffle": "False"}, DataTypeError, "shuffle must be True or False, got 'False'"),
+    ({"shuffle": None}, DataTypeError, "shuffle must be True or False, got None"),
+    ({"progress": "no"}, DataTypeError, "progress must be True or False, got 'no'"),
+    ({"progress": 0}, DataTypeError, "progress must be True or False, got 0"),
+    ({"resume": 1}, DataTypeError, "resume must be True or False, got 1"),
+    ({"diagnose": "yes"}, DataTypeError, "diagnose must be True or False, got 'yes'"),
     ({"class_weight": "balance"}, DataTypeError, "class_weight must be None, 'balanced' or"),
     ({"class_weight": [1, 2, 3]}, DataTypeError, "class_weight must be"),
     ({"class_weight": {3: 1.0}}, LabelError, "class_weight names 3"),
@@ -271,6 +279,25 @@ BAD_FIT = [
 )
 def test_bad_settings_of_fit_are_refused_by_name(net, settings, error, message):
     assert_refused(net, lambda net: net.fit(X, Y, **settings), error, message)
+
+
+@pytest.mark.parametrize("value", ["False", 0, None, np.ones(1, bool)])
+def test_what_is_not_true_or_false_is_refused_by_name(net, value):
+    for name, call in (
+        ("shuffle", lambda net: net.partial_fit(X, Y, shuffle=value)),
+        ("training", lambda net: net.gradients(X, Y, training=value)),
+        ("training", lambda net: pycnn.gradient_check(net, X, Y, training=value)),
+        ("training_state", lambda net: net.save("model", training_state=value)),
+        ("nesterov", lambda net: SGD(momentum=0.9, nesterov=value)),
+        ("centered", lambda net: pycnn.RMSprop(centered=value)),
+        ("restore_best_weights", lambda net: pycnn.callbacks.EarlyStopping("loss", 1, 0, value)),
+        ("best_only", lambda net: pycnn.callbacks.ModelCheckpoint("model", best_only=value)),
+        ("append", lambda net: pycnn.callbacks.CSVLogger("file.csv", append=value)),
+        ("horizontal", lambda net: pycnn.augmentation.ImageFlip((1, 3), value)),
+        ("staircase", lambda net: pycnn.schedules.ExponentialDecay(0.1, staircase=value)),
+        ("restarts", lambda net: pycnn.schedules.CosineDecay(0.1, restarts=value)),
+    ):
+        assert_refused(net, call, DataTypeError, f"^{name} must be True or False")
 
 
 BAD_NETWORK = [

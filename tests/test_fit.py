@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import pycnn
-from pycnn import SGD, Callback, Dense, History, Network
-from pycnn.exceptions import BusyError, DivergedError
+from pycnn import SGD, Callback, Dense, History, Network, gradient_check
+from pycnn.callbacks import EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
+from pycnn.exceptions import BusyError, DataError, DivergedError
 
 RNG = np.random.default_rng(20)
 X = RNG.normal(size=(22, 3))
@@ -135,11 +136,57 @@ def test_all_weights_zero_leave_the_network_as_it_was(backend):
     before = net.parameters.tobytes()
     history = net.fit(X, Y, epochs=2, sample_weight=np.zeros(22))
     assert net.parameters.tobytes() == before
-    assert history["loss"] == [0, 0]
-    assert net.evaluate(X, Y, np.zeros(22)) == {"loss": 0, "accuracy": 0}
+    assert np.isnan(history["loss"]).all()
+    assert np.isnan(history["accuracy"]).all()
+    scores = net.evaluate(X, Y, np.zeros(22))
+    assert list(scores) == ["loss", "accuracy"]
+    assert np.isnan(list(scores.values())).all()
     loss, gradient = net.gradients(X, Y, np.zeros(22))
-    assert loss == 0
+    assert np.isnan(loss)
     assert not gradient.any()
+    assert np.isnan(net.train_on_batch(X, Y, sample_weight=np.zeros(22))["loss"])
+    with pytest.raises(DataError, match="weight above 0"):
+        gradient_check(net, X, Y, sample_weight=np.zeros(22))
+
+
+@pytest.mark.parametrize("monitored", ["loss", "accuracy"])
+def test_an_epoch_that_measures_nothing_is_never_the_best(backend, monitored, tmp_path):
+    stopping = EarlyStopping(monitored, patience=2)
+    keeping = ModelCheckpoint(tmp_path / "best.safetensors", best_only=True, monitor=monitored)
+    plateau = ReduceLROnPlateau(monitored, patience=1)
+    history = make_network(backend).fit(
+        X, Y, epochs=5, sample_weight=np.zeros(22), callbacks=[stopping, keeping, plateau]
+    )
+    assert stopping.best is keeping.best is plateau.best is None
+    assert history.epochs == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_validation_that_can_measure_nothing_is_refused_before_anything_changes(backend):
+    net = Network(3, [Dense(2)], seed=0, backend=backend)
+    before = net.parameters.tobytes()
+    unknown, target = np.full((22, 2), np.nan), X[:, :2]
+    batches = [(X, target)]
+    cases = [
+        ("validation_data must.*weight above 0", {"validation_data": (X, target, np.zeros(22))}),
+        ("validation_data must.*all of its targets", {"validation_data": (X, unknown)}),
+        (
+            "validation_data must.*target",  # the one that is known has no weight
+            {"validation_data": (X[:2], [[1.0, np.nan], [np.nan, np.nan]], [0.0, 1.0])},
+        ),
+        ("validation_split=0.2 must", {"validation_split": 0.2, "sample_weight": np.zeros(22)}),
+    ]
+    for message, options in cases:
+        with pytest.raises(DataError, match=message):
+            net.fit(X, target, missing_targets="mask", **options)
+        if "validation_data" in options:
+            with pytest.raises(DataError, match=message):
+                net.fit(batches, missing_targets="mask", **options)
+    assert net.parameters.tobytes() == before
+    assert net.history is None
+    scores = net.evaluate(X, unknown, missing_targets="mask")
+    assert list(scores) == ["loss", "r2"]
+    assert np.isnan(list(scores.values())).all()
 
 
 def test_class_weights_equal_the_sample_weights_that_they_stand_for(backend):
@@ -255,6 +302,44 @@ def test_regression_is_scored_by_the_share_of_explained_variance(backend):
     score = net.evaluate(X, targets, WEIGHT)
     assert score["r2"] == pytest.approx(1 - error / variation)
     assert score["loss"] == pytest.approx(error / 2 / WEIGHT.sum())
+
+
+def constant(backend, values, loss=None):
+    """Return a network that predicts these values whatever it is given."""
+    net = Network(3, [Dense(len(values))], loss=loss, seed=0, backend=backend)
+    net.layers[0].W[:], net.layers[0].b[:] = 0, values
+    return net
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae"])
+def test_r2_knows_targets_that_do_not_vary_from_those_that_hardly_do(backend, loss):
+    met, missed = constant(backend, [0.1], loss), constant(backend, [0.2], loss)
+    for y, options in (
+        ([0.1] * 3, {}),  # whose mean is not 0.1
+        ([0.1] * 22, {}),
+        ([0.1, 0.1, 0.1, 5.0], {"sample_weight": [1, 2, 3, 0]}),
+        ([0.1, np.nan, 0.1, 0.1], {"missing_targets": "mask"}),
+    ):
+        x = X[: len(y)]
+        assert met.evaluate(x, y, **options)["r2"] == 1
+        assert missed.evaluate(x, y, **options)["r2"] == 0
+    history = missed.fit(
+        X, X[:, 0], epochs=1, optimizer=SGD(1e-9), validation_data=(X[:3], [0.1] * 3)
+    )
+    assert history["val_r2"] == [0]
+    # A small spread around a large mean is one: errors are as large as it, so r2 is 0.
+    y = 1e9 + np.tile([-1e-5, 1e-5], 11)
+    assert constant(backend, [1e9], loss).evaluate(X, y)["r2"] == pytest.approx(0, abs=1e-12)
+    # Over several outputs one that does not vary adds nothing to the variation.
+    y = np.column_stack([[0.1] * 22, np.tile([-1.0, 1.0], 11)])
+    assert constant(backend, [0.1, 0.0], loss).evaluate(X, y)["r2"] == pytest.approx(0, abs=1e-14)
+
+
+def test_r2_of_outputs_that_are_no_numbers_is_none(backend):
+    for y in (X[:, 0], np.ones(22)):
+        scores = constant(backend, [np.nan]).evaluate(X, y)
+        assert list(scores) == ["loss", "r2"]
+        assert np.isnan(list(scores.values())).all()
 
 
 # ------------------------------------------------------------------ callbacks and stopping

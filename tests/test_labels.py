@@ -255,6 +255,18 @@ def test_a_network_that_has_learned_no_classes_says_so(backend, make):
             getattr(make(backend), method)(X, labels)
 
 
+@pytest.mark.parametrize("make", [softmax, sigmoid])
+def test_an_output_that_is_nan_has_no_class(backend, make):
+    net = make(backend)
+    net.fit(X, TEXT if make is softmax else TEXT == "ant", epochs=1)
+    net.layers[0].W[0, 0] = np.nan
+    with pytest.raises(DataError, match="output is NaN at row 0 of X, which is no class"):
+        net.predict_classes(X)
+    scores = net.evaluate(X, TEXT if make is softmax else TEXT == "ant")
+    assert np.isnan(scores["loss"])
+    assert np.isnan(scores["accuracy"])
+
+
 def test_a_network_for_regression_has_no_classes(backend):
     net = Network(4, [Dense(1)], seed=0, backend=backend)
     with pytest.raises(LabelError, match="use predict"):

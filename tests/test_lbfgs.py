@@ -319,6 +319,7 @@ def test_weights_that_are_all_zero_change_nothing(backend):
     before = net.parameters.copy()
     history = fit(net, sample_weight=np.zeros(120))
     assert history.epochs == 1
+    assert np.isnan(history["loss"]).all()
     assert (net.parameters == before).all()
 
 

@@ -149,6 +149,10 @@ def test_targets_that_do_not_vary_are_met_or_not():
     assert metrics.r2([0.1] * 7, [0.1] * 6 + [0.2]) == 0
     assert metrics.r2([[1, 0], [1, 1]], [[1, 0], [1, 1]]) == 1
     assert metrics.r2([3], [4]) == 0
+    assert metrics.r2([0.1, 0.1, 0.1, 5], [0.2] * 4, sample_weight=[1, 2, 3, 0]) == 0
+    assert metrics.r2([0.1, 0.1, 0.1, 5], [0.1] * 4, sample_weight=[1, 2, 3, 0]) == 1
+    y = 1e9 + np.array([-1e-6, 0, 1e-6])
+    assert metrics.r2(y, [y.mean()] * 3) == pytest.approx(0, abs=1e-12)
 
 
 def test_a_column_of_predictions_pairs_with_a_row_of_targets():

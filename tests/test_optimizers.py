@@ -236,6 +236,54 @@ def test_clipping_by_norm_and_by_value(backend):
     assert "gradient_norm" not in net.history
 
 
+def steep(backend, size):
+    """Return a network whose loss is finite and whose gradient is about as large as `size`."""
+    net = Network(3, [Dense(40), Dense(1)], loss="mae", seed=4, backend=backend)
+    net.layers[1].W[:] = size * np.linspace(-1, 1, 40)
+    net.layers[0].W[:, 2] = 0.5
+    return net
+
+
+@pytest.mark.parametrize("size", [1e150, 1e160, 1e300])
+@pytest.mark.parametrize("limit", [1e-3, 1.0, 1e155, 1e305])
+def test_a_gradient_whose_norm_overflows_is_clipped_all_the_same(backend, size, limit):
+    X = np.linspace(0.5, 1, 60).reshape(20, 3)
+    net = steep(backend, size)
+    _, grad = net.gradients(X, np.zeros(20))
+    largest = np.abs(grad).max()
+    norm = largest * np.sqrt(((grad / largest) ** 2).sum())
+    rate = 1e-2 / limit
+    step = rate * grad * min(1.0, limit / norm)
+    expected = net.parameters - step
+    net.fit(X, np.zeros(20), epochs=1, batch_size=None, optimizer=SGD(rate, clip_norm=limit))
+    assert net.history["gradient_norm"] == pytest.approx([norm], rel=1e-12)
+    np.testing.assert_allclose(net.parameters, expected, rtol=1e-12)
+    assert step[: 40 * 4].any()
+
+
+def test_threads_do_not_change_a_bit_of_a_gradient_whose_norm_overflows(core):
+    X = np.random.default_rng(0).normal(size=(600, 3))
+    bits = set()
+    before = pycnn.get_num_threads()
+    try:
+        for count in (1, 2, 3):
+            pycnn.set_num_threads(count)
+            net = steep("c", 1e200)
+            net.fit(X, X[:, 0], epochs=2, batch_size=300, optimizer=Adam(clip_norm=1.0))
+            bits.add(net.parameters.tobytes())
+    finally:
+        pycnn.set_num_threads(before)
+    assert len(bits) == 1
+
+
+def test_weights_whose_norm_overflows_are_held_to_max_norm(backend):
+    net = Network(2, [Dense(2, max_norm=2.0), Dense(1)], loss="mae", seed=0, backend=backend)
+    net.layers[1].W[:] = [[1e200, 1e-3]]
+    X, y = np.array([[3.0, 4.0]]), np.full(1, 1e250)
+    net.fit(X, y, epochs=1, batch_size=1, optimizer=SGD(1.0))
+    np.testing.assert_allclose(net.layers[0].W[0], [1.2, 1.6], rtol=1e-12)
+
+
 # ------------------------------------------------------------------ penalties
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -81,12 +82,12 @@ class Totals(NamedTuple):
     correct: float
 
     def mean_loss(self) -> float:
-        """Return the weighted mean; 0 when all weights are."""
-        return self.loss / self.weight if self.weight else 0.0
+        """Return the weighted mean; NaN when all weights are 0, which measures nothing."""
+        return self.loss / self.weight if self.weight else math.nan
 
     def accuracy(self) -> float:
-        """Return the weighted share of right answers; 0 when all weights are."""
-        return self.correct / self.weight if self.weight else 0.0
+        """Return the weighted share of right answers; NaN where there is no mean loss."""
+        return math.nan if math.isnan(self.mean_loss()) else self.correct / self.weight
 
 
 class TrainingState:

@@ -875,16 +875,33 @@ def rprop(o: OptimizerSpec, theta: Array, g: Array, slots: Array, rate: float, t
 OPTIMIZERS = {f.__name__: f for f in (sgd, adam, rmsprop, adagrad, rprop)}
 
 
+def _norms(x: Array, axis: int | None = None) -> tuple[Array, Array, Array]:
+    """Return x, its Euclidean norms, and the power of two that both have been multiplied by.
+
+    That is 1, but where the square of a norm overflows.
+    """
+    square = (x * x).sum(axis=axis, keepdims=True)
+    shrunk = np.where(np.isinf(square), 2.0**-600, 1.0)
+    if (shrunk < 1).any():
+        x = x * shrunk
+        square = (x * x).sum(axis=axis, keepdims=True)
+    return x, np.sqrt(square), shrunk
+
+
+def _hold(most: float, x: Array, norms: Array, shrunk: Array) -> Array:
+    """Return what `_norms` has returned held to norms of `most` at most."""
+    return x * np.where(norms > most * shrunk, most / norms, 1 / shrunk)
+
+
 def _clip(o: OptimizerSpec, grad: Array, norms: Array | None, epoch: int) -> Array:
     """Return the gradient held to +-clip_value, then to clip_norm (Pascanu et al. 2013)."""
     if o.clip_value:
         grad = np.clip(grad, -o.clip_value, o.clip_value)
     if o.clip_norm or norms is not None:
-        norm = float(np.sqrt((grad * grad).sum()))
+        grad, norm, shrunk = _norms(grad)
         if norms is not None:
-            norms[epoch] += norm
-        if 0 < o.clip_norm < norm:
-            grad = grad * (o.clip_norm / norm)
+            norms[epoch] += float(norm[0] / shrunk[0])
+        grad = _hold(o.clip_norm or np.inf, grad, norm, shrunk)
     return grad
 
 
@@ -907,8 +924,7 @@ def _constrain(plan: Plan, theta: Array) -> None:
     for (layer, p, _), (_, fan_in) in zip(plan.parts(theta), plan.widths(), strict=True):
         if layer.max_norm:
             W, _ = _weights(p, fan_in)
-            norms = np.sqrt((W * W).sum(axis=1, keepdims=True))
-            W *= np.where(norms > layer.max_norm, layer.max_norm / norms, 1.0)
+            W[:] = _hold(layer.max_norm, *_norms(W, axis=1))
 
 
 def _remember(plan: Plan, theta: Array, way: Pass) -> None:
