@@ -254,7 +254,6 @@ BAD_FIT = [
     ({"callbacks": [pycnn.Callback]}, DataTypeError, "callbacks must hold"),
     ({"shuffle": "False"}, DataTypeError, "shuffle must be True or False, got 'False'"),
     ({"shuffle": None}, DataTypeError, "shuffle must be True or False, got None"),
-    ({"progress": "no"}, DataTypeError, "progress must be True or False, got 'no'"),
     ({"progress": 0}, DataTypeError, "progress must be True or False, got 0"),
     ({"resume": 1}, DataTypeError, "resume must be True or False, got 1"),
     ({"diagnose": "yes"}, DataTypeError, "diagnose must be True or False, got 'yes'"),
