@@ -154,6 +154,59 @@ def check_measurable(data: Data, name: str) -> None:
         raise DataError(f"{name} must have a target that was observed; all of its targets are NaN")
 
 
+# ------------------------------------------------------------------ names of columns
+
+
+def column_names(value: Any) -> tuple[str, ...] | None:
+    """Return the names of a data frame's columns; None where they are not all text."""
+    names = getattr(value, "column_names", None)  # PyArrow
+    return _texts(getattr(value, "columns", None) if names is None else names)
+
+
+def _texts(value: Any) -> tuple[str, ...] | None:
+    try:
+        items = tuple(value)
+    except TypeError:
+        return None
+    if isinstance(value, str) or not all(isinstance(item, str) for item in items):
+        return None
+    return tuple(map(str, items))
+
+
+def as_names(value: Any, count: int) -> tuple[str, ...]:
+    """Return `value` as that many names of columns."""
+    names = _texts(value)
+    if names is None or len(names) != count:
+        raise DataError(f"feature_names must be None or {count} strings, got {value!r:.200}")
+    return names
+
+
+def check_columns(value: Any, name: str, known: tuple[str, ...] | None) -> None:
+    """Hold a data frame's columns to those that the network was trained on.
+
+    Raises
+    ------
+    DataError
+        If there are as many of them, but in another order or by other names.
+    """
+    names = None if known is None else column_names(value)
+    if names is None or known is None or names == known or len(names) != len(known):
+        return
+    place = next(i for i, (a, b) in enumerate(zip(names, known, strict=True)) if a != b)
+    same = sorted(names) == sorted(known)
+    hint = "; X[list(network.feature_names)] has them in that order" if same else ""
+    raise DataError(
+        f"{name} must have the columns that the network was trained on, in their order, "
+        f"{_show_names(known)}, got {_show_names(names)}: column {place} is {names[place]!r}, and "
+        f"was {known[place]!r}{hint}"
+    )
+
+
+def _show_names(names: tuple[str, ...]) -> str:
+    shown = ", ".join(f"{name!r:.40}" for name in names[:10])
+    return f"[{shown}{', ...' if len(names) > 10 else ''}]"
+
+
 # ------------------------------------------------------------------ targets and class labels
 
 MISSING = ("error", "mask")

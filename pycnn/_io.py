@@ -19,6 +19,7 @@ import numpy as np
 
 from pycnn import _state, losses
 from pycnn._checks import check_real, check_size
+from pycnn._data import as_names
 from pycnn._random import check_seed
 from pycnn._version import __version__
 from pycnn.exceptions import DataError, DataTypeError, ModelFileError, PycnnError
@@ -90,6 +91,8 @@ def save(network: Network, path: str | os.PathLike[str], training_state: bool) -
             raise DataError("training_state=True needs a network that has been trained")
         state["training"], of_training = _state.pack(training)
     state["classes"] = _pack_classes(state["classes"])
+    if state["feature_names"] is None:
+        del state["feature_names"]
     del state["backend"], state["loss_function"]
     description = {"format": FORMAT, "version": __version__, **state}
     if not isinstance(description["metadata"], dict):
@@ -212,6 +215,7 @@ def _check_state(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) 
     seed, epochs_trained = (description[name] for name in ("seed", "epochs_trained"))
     if not isinstance(seed, int) or not isinstance(epochs_trained, int) or epochs_trained < 0:
         raise ValueError("seed, epochs_trained")
+    names = description.get("feature_names")  # in a file of a network that has been fitted to them
     two = losses.targets(losses.name_of(loss)) in ("binary", "signs")
     class_count = 2 if two else fan_in
     return {
@@ -222,6 +226,7 @@ def _check_state(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) 
         "l2": check_real(description.get("l2", 0.0), "l2", at_least=0),
         "seed": check_seed(seed),
         "classes": _unpack_classes(description["classes"], class_count),
+        "feature_names": as_names(names, inputs) if names is not None else None,
         "epochs_trained": epochs_trained,
         "metadata": description["metadata"],
         "parameters": parameters,

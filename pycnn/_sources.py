@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycnn import _advice, _random
-from pycnn._data import as_matrix, as_numbers, as_weights, check_finite, find_not_finite
+from pycnn._data import (
+    as_matrix,
+    as_numbers,
+    as_weights,
+    check_columns,
+    check_finite,
+    column_names,
+    find_not_finite,
+)
 from pycnn.backend.interface import Data, TrainingState
 from pycnn.exceptions import DataError, DataTypeError, ShapeError
 
@@ -223,7 +231,7 @@ class Batches:
             with contextlib.suppress(TypeError, NotImplementedError):
                 self.said = operator.length_hint(source, UNKNOWN)
         self.rows = max(1, self.said)
-        self.classes = network.classes
+        self.classes, self.names = network.classes, network.feature_names
         self.at = -1  # number of the item that comes next; -1: not begun
         self.seen = 0  # samples of those before it
         self.items: Iterator[Any] = iter(())
@@ -302,11 +310,12 @@ class Batches:
         if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
             raise DataTypeError(f"{what} must be (x, y) or (x, y, sample_weight), got {item!r:.80}")
         network = self.network
+        check_columns(item[0], f"x in {what}", self.names)
         x = as_rows(item[0], f"x in {what}", network.inputs, network._backend.find_not_finite)
         x = x[:] if isinstance(x, Rows) else x
         y = f"y in {what}"
         targets = network._encode(item[1], y, len(x), self.classes, True, self.missing)
-        self.classes = targets.classes
+        self.classes, self.names = targets.classes, self.names or column_names(item[0])
         weight = as_weights(item[2] if len(item) == 3 else None, f"weights in {what}", len(x))
         return Data(x, targets.y, weight)
 

@@ -94,6 +94,10 @@ class Network:
     ----------
     classes : ndarray or None
         The label of each class, once `fit` has seen them.
+    feature_names : tuple of str or None
+        The names of X's columns, once `fit` or `partial_fit` has seen a data frame whose names are
+        all text (pandas, polars, PyArrow). Frames that follow, wherever, must have them in the same
+        order; arrays have no names and are taken as they are. Set it to None to forget them.
     epochs_trained : int
         Epochs that this network has been trained for in all.
     history : History or None
@@ -165,6 +169,7 @@ class Network:
         self._loss = loss
         self.seed = seed
         self.classes: NDArray[Any] | None = None
+        self._feature_names: tuple[str, ...] | None = None
         self.epochs_trained = 0
         self.history: History | None = None
         self.stop_training = False
@@ -253,6 +258,15 @@ class Network:
     def l2(self) -> float:
         """Strength of the network's penalty on the weights' squares."""
         return self._l2
+
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """Names of the columns of X, which data frames must have; None: not known."""
+        return self._feature_names
+
+    @feature_names.setter
+    def feature_names(self, value: Iterable[str] | None) -> None:
+        self._feature_names = None if value is None else _data.as_names(value, self.inputs)
 
     @property
     def backend(self) -> str:
@@ -360,6 +374,7 @@ class Network:
             row = self._predict_row(X)
             if row is not None:
                 return row
+        _data.check_columns(X, "X", self._feature_names)
         x = as_rows(X, "X", self.inputs, None)
         out = np.empty((len(x), self.outputs))
         self._predict_into(out, x)
@@ -799,6 +814,7 @@ class Network:
             data, targets = self._prepare(
                 X, y, sample_weight, learn=True, lazy=True, missing=missing
             )
+            names = self._feature_names or _data.column_names(X)
             by_class = _data.class_weights(class_weight, targets, self.loss, self.outputs)
             weighted = data
             if by_class is not None:
@@ -808,7 +824,7 @@ class Network:
                         weight = by_class * data.weight
                     weight = _data.as_weights(weight, "sample_weight * class_weight", data.rows)
                 weighted = data._replace(weight=weight)
-            validation = self._validation(validation_data, targets.classes, missing)
+            validation = self._validation(validation_data, targets.classes, names, missing)
             if validation_split:
                 keep, held_out = _data.split_rows(data.rows, validation_split, self.seed)
                 weighted, validation = select(weighted, keep), select(data, held_out)
@@ -821,7 +837,7 @@ class Network:
             if diagnose:
                 hooks = [_diagnosis.Diagnosis(weighted, self.seed), *hooks]
             batch_size = self._check_batch(batch_size, weighted.rows)
-            self.classes = targets.classes
+            self.classes, self._feature_names = targets.classes, names
             _training.run(
                 self,
                 weighted,
@@ -848,8 +864,8 @@ class Network:
             _lbfgs.check(self, batches, None, settings["callbacks"], None)
         batches.missing = missing
         batches.peek()  # learns the labels that the validation data are held to
-        validation = self._validation(validation_data, batches.classes, missing)
-        self.classes = batches.classes
+        validation = self._validation(validation_data, batches.classes, batches.names, missing)
+        self.classes, self._feature_names = batches.classes, batches.names
         _training.run(self, batches, batch_size=1, shuffle=False, validation=validation, **settings)
         assert self.history is not None
         return self.history
@@ -999,6 +1015,7 @@ class Network:
             _training.check_without_end(chosen)
             batch_size = self._check_batch(batch_size, data.rows)
             self.classes = targets.classes
+            self._feature_names = self._feature_names or _data.column_names(X)
             return _training.run_one(
                 self,
                 data,
@@ -1017,8 +1034,12 @@ class Network:
         except (PycnnError, TypeError):
             raise DataError("optimizer must be given: it has a schedule of your own") from None
 
-    def _rows(self, X: Any, name: str) -> Array | Rows:
-        """Return a checked table, unread where it would take much memory."""
+    def _rows(self, X: Any, name: str, names: tuple[str, ...] | None = None) -> Array | Rows:
+        """Return a checked table, unread where it would take much memory.
+
+        A data frame's columns must be `names`, by default those that are known.
+        """
+        _data.check_columns(X, name, names or self._feature_names)
         return as_rows(X, name, self.inputs, self._backend.find_not_finite)
 
     def _prepare(
@@ -1062,9 +1083,13 @@ class Network:
         )
 
     def _validation(
-        self, validation_data: Any, classes: NDArray[Any] | None, missing: bool
+        self,
+        validation_data: Any,
+        classes: NDArray[Any] | None,
+        names: tuple[str, ...] | None,
+        missing: bool,
     ) -> Data | None:
-        """Return the user's validation data, with labels held to the classes just learned."""
+        """Return the user's validation data, held to the classes and names just learned."""
         if validation_data is None:
             return None
         if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
@@ -1072,7 +1097,7 @@ class Network:
                 "validation_data must be (X, y) or (X, y, sample_weight), "
                 f"got {type(validation_data).__name__}"
             )
-        x = self._rows(validation_data[0], "validation X")
+        x = self._rows(validation_data[0], "validation X", names)
         targets = self._encode(validation_data[1], "validation y", len(x), classes, False, missing)
         weight = validation_data[2] if len(validation_data) == 3 else None
         weight = _data.as_weights(weight, "validation sample_weight", len(x))
@@ -1146,6 +1171,7 @@ class Network:
             "seed": self.seed,
             "backend": self._backend_name,
             "classes": self.classes,
+            "feature_names": self._feature_names,
             "epochs_trained": self.epochs_trained,
             "metadata": self.metadata,
             "parameters": self._theta,
@@ -1163,6 +1189,7 @@ class Network:
         self._set_up(state["inputs"], layers, loss, state["seed"], state["backend"], penalty)
         self._theta[:] = state["parameters"]
         self.classes = state["classes"]
+        self.feature_names = state.get("feature_names")
         self.epochs_trained = state["epochs_trained"]
         self.metadata = copy.deepcopy(state["metadata"])
         if state.get("training") is not None:
