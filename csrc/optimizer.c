@@ -83,9 +83,9 @@ static void rprop(const update *u, size_t first, size_t last)
         double g = u->scale * u->grad[i];
         const double same = before[i] * g;
         double size = u->first ? u->rate : step[i];
-        size *= same > 0 ? RPROP_GROW : same < 0 ? RPROP_SHRINK : 1;
-        size = size < RPROP_SMALLEST ? RPROP_SMALLEST : size;
-        size = size > RPROP_LARGEST ? RPROP_LARGEST : size;
+        size *= same > 0 ? u->increase : same < 0 ? u->decrease : 1;
+        size = size < u->min_step ? u->min_step : size;
+        size = size > u->max_step ? u->max_step : size;
         g = same < 0 ? 0 : g;
         step[i] = size;
         before[i] = g;
@@ -130,6 +130,8 @@ static double power(double base, size_t n)
     return result;
 }
 
+static double or_default(double value, double otherwise) { return value > 0 ? value : otherwise; }
+
 update pycnn_update_of(const pycnn_optimizer *optimizer, double rate, size_t updates, double *slots,
                        size_t parameters)
 {
@@ -150,6 +152,12 @@ update pycnn_update_of(const pycnn_optimizer *optimizer, double rate, size_t upd
         u.keep = 1 - rate * optimizer->weight_decay;
         u.correction_1 = 1 / (1 - power(u.beta_1, updates + 1));
         u.correction_2 = 1 / sqrt(1 - power(u.beta_2, updates + 1));
+    }
+    if (optimizer->kind == PYCNN_RPROP) { /* the defaults are Riedmiller and Braun's */
+        u.increase = or_default(optimizer->increase, 1.2);
+        u.decrease = or_default(optimizer->decrease, 0.5);
+        u.min_step = or_default(optimizer->min_step, 1e-6);
+        u.max_step = or_default(optimizer->max_step, 50);
     }
     if (optimizer->kind == PYCNN_RMSPROP && !u.centered) { /* the velocity has a place of its own */
         u.slot[2] = u.slot[1];

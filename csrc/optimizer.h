@@ -14,6 +14,7 @@ typedef struct {
     double scale; /* multiplied into the gradient: 1, or less where its norm is clipped */
     double rate;  /* the learning rate */
     double momentum, beta_1, beta_2, epsilon;
+    double increase, decrease, min_step, max_step;
     double keep;         /* what decoupled weight decay leaves of theta */
     double correction_1; /* Adam: 1 / (1 - beta_1^t) */
     double correction_2; /* Adam: 1 / sqrt(1 - beta_2^t) */
@@ -29,12 +30,6 @@ typedef struct {
 
 /* Updates theta[first ... last - 1]. */
 typedef void update_function(const update *self, size_t first, size_t last);
-
-/* RPROP's bounds of a step, and how it grows and shrinks. */
-#define RPROP_SMALLEST 1e-6
-#define RPROP_LARGEST 50.0
-#define RPROP_GROW 1.2
-#define RPROP_SHRINK 0.5
 
 /* The plain ones, by pycnn_optimizer_kind. */
 extern update_function *const pycnn_updates[PYCNN_OPTIMIZER_COUNT];

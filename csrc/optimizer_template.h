@@ -83,9 +83,9 @@ ALWAYS_INLINE void rprop_some(const update *u, size_t i, size_t n)
     const vector zero = {0}, g = u->scale * load_some(u->grad + i, n);
     const vector same = load_some(u->slot[0] + i, n) * g;
     vector size = u->first ? BROADCAST(u->rate) : load_some(u->slot[1] + i, n);
-    size = choose(same > 0, RPROP_GROW * size, choose(same < 0, RPROP_SHRINK * size, size));
-    size = choose(size < RPROP_SMALLEST, BROADCAST(RPROP_SMALLEST), size);
-    size = choose(size > RPROP_LARGEST, BROADCAST(RPROP_LARGEST), size);
+    size = choose(same > 0, u->increase * size, choose(same < 0, u->decrease * size, size));
+    size = choose(size < u->min_step, BROADCAST(u->min_step), size);
+    size = choose(size > u->max_step, BROADCAST(u->max_step), size);
     const vector used = choose(same < 0, zero, g);
     store_some(u->slot[0] + i, used, n);
     store_some(u->slot[1] + i, size, n);

@@ -154,6 +154,10 @@ typedef struct {
     double weight_decay; /* Adam */
     double clip_value;   /* above 0: components of the gradient are held to +- this, then ... */
     double clip_norm;    /* above 0: a gradient of a larger norm is scaled down to this one */
+    double increase;     /* RPROP: how a step grows; 0 stands for 1.2 */
+    double decrease;     /* RPROP: how it shrinks; 0 stands for 0.5 */
+    double min_step;     /* RPROP: the least step; 0 stands for 1e-6 */
+    double max_step;     /* RPROP: the largest; 0 stands for 50 */
 } pycnn_optimizer;
 
 /* Buffers of theta's size that an optimizer remembers. */

@@ -361,14 +361,21 @@ class Adagrad(Optimizer):
 class Rprop(Optimizer):
     """RPROP (Riedmiller & Braun 1993, as iRprop-: Igel & Huesken 2000): steps by the sign alone.
 
-    Each parameter has a step of its own, at first the learning rate, which grows by 1.2 while its
-    gradient keeps its sign and halves when that changes; then this gradient counts as 0. It is
-    made for whole batches (``batch_size=None``): between mini-batches signs change by chance.
+    Each parameter has a step of its own, at first the learning rate, which is multiplied by
+    `increase` while its gradient keeps its sign and by `decrease` when that changes; then this
+    gradient counts as 0. It is made for whole batches (``batch_size=None``): between mini-batches
+    signs change by chance.
 
     Parameters
     ----------
     learning_rate : float or Schedule, default 0.01
         The first step; a schedule's later rates are not used.
+    increase : float, default 1.2
+        At least 1.
+    decrease : float, default 0.5
+        Above 0 and below 1.
+    min_step, max_step : float, default 1e-6 and 50
+        The bounds of a step, also of the first; above 0.
     clip_value, clip_norm : float, optional
         Above 0; see `Optimizer`. They cannot change a sign.
 
@@ -379,18 +386,54 @@ class Rprop(Optimizer):
     """
 
     name = kind = "rprop"
+    increase: float
+    decrease: float
+    min_step: float
+    max_step: float
 
     def __init__(
         self,
         learning_rate: float | schedules.Schedule = 0.01,
+        increase: float = 1.2,
+        decrease: float = 0.5,
+        min_step: float = 1e-6,
+        max_step: float = 50.0,
         *,
         clip_value: float | None = None,
         clip_norm: float | None = None,
     ) -> None:
-        self._settle(learning_rate=learning_rate, clip_value=clip_value, clip_norm=clip_norm)
+        least = check_real(min_step, "min_step", above=0)
+        most = check_real(max_step, "max_step", above=0)
+        if most < least:
+            raise DataError(f"max_step must be at least the min_step {least}, got {most}")
+        check_real(decrease, "decrease", above=0)
+        self._settle(
+            learning_rate=learning_rate,
+            increase=check_real(increase, "increase", at_least=1),
+            decrease=_share(decrease, "decrease"),
+            min_step=least,
+            max_step=most,
+            clip_value=clip_value,
+            clip_norm=clip_norm,
+        )
 
     def _own(self) -> dict[str, Any]:
-        return {"slots": 2}
+        return {
+            "slots": 2,
+            "increase": self.increase,
+            "decrease": self.decrease,
+            "min_step": self.min_step,
+            "max_step": self.max_step,
+        }
+
+    def config(self) -> dict[str, Any]:
+        """Return name and settings; what has its default is left out, as it was in older files."""
+        usual = vars(Rprop())
+        return {
+            key: value
+            for key, value in super().config().items()
+            if key not in ("increase", "decrease", "min_step", "max_step") or value != usual[key]
+        }
 
     def __repr__(self) -> str:
         return _short_repr(self, Rprop())

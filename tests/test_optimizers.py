@@ -21,6 +21,7 @@ OPTIMIZERS = {
     "rmsprop, all": lambda rate=0.01, **clip: RMSprop(rate, momentum=0.5, centered=True, **clip),
     "adagrad": lambda rate=0.05, **clip: Adagrad(rate, **clip),
     "rprop": lambda rate=0.01, **clip: Rprop(rate, **clip),
+    "rprop, all": lambda rate=0.01, **clip: Rprop(rate, 1.5, 0.3, 0.002, 0.05, **clip),
 }
 SCHEDULES = {
     "constant": None,
@@ -137,6 +138,11 @@ TORCH = {
     ),
     "adagrad": (Adagrad(), "Adagrad", {}),
     "rprop": (Rprop(), "Rprop", {}),
+    "rprop, all": (
+        Rprop(0.02, 1.5, 0.3, 0.003, 0.03),
+        "Rprop",
+        {"lr": 0.02, "etas": (0.3, 1.5), "step_sizes": (0.003, 0.03)},
+    ),
 }
 
 
@@ -349,6 +355,36 @@ def test_optimizers_are_settings(name):
         optimizer.learning_rate = 1.0
 
 
+def test_rprops_steps_by_hand(backend):
+    """One weight, L = 1/2 (w x - y)^2 with x = 1: g = w - y, and the steps follow from its sign."""
+    net = Network(1, [Dense(1)], seed=0, backend=backend)
+    net.layers[0].W, net.layers[0].b = [[0.0]], [0.0]
+    rprop = Rprop(0.25, increase=2, decrease=0.25, min_step=0.125, max_step=0.75)
+    weights = []
+    for _ in range(6):
+        net.train_on_batch([[1.0]], [5.0], optimizer=rprop)
+        weights.append(net.layers[0].W[0, 0])
+    # W and b move alike, so that the error is 5 - 2 w; steps 0.25, 0.5, then at most 0.75. At 3 it
+    # has changed its sign: the step shrinks to 0.1875 and is not made; then it is, and back again.
+    assert weights == [0.25, 0.75, 1.5, 2.25, 3.0, 3.0]
+    net.train_on_batch([[1.0]], [5.0], optimizer=rprop)
+    assert net.layers[0].W[0, 0] == 3.0 - 0.1875
+    net.layers[0].W, net.layers[0].b = [[0.0]], [0.0]  # the sign changes: 0.1875 / 4 is too little
+    net.train_on_batch([[1.0]], [5.0], optimizer=rprop)
+    net.train_on_batch([[1.0]], [5.0], optimizer=rprop)
+    assert net.layers[0].W[0, 0] == 0.125
+
+
+def test_rprop_with_its_defaults_is_described_as_before_it_had_settings():
+    assert Rprop(0.5).config() == {
+        "name": "rprop",
+        "learning_rate": 0.5,
+        "clip_value": None,
+        "clip_norm": None,
+    }
+    assert Rprop(0.5, decrease=0.7).config()["decrease"] == 0.7
+
+
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop", "adagrad", "rprop"])
 def test_optimizers_by_name(name):
     assert optimizers.get(name).name == name
@@ -371,6 +407,17 @@ def test_optimizers_by_name(name):
         (lambda: RMSprop(centered=1), DataTypeError, "centered"),
         (lambda: Adagrad(clip_norm=0), DataError, "clip_norm"),
         (lambda: Rprop(clip_value=float("nan")), DataError, "clip_value"),
+        (lambda: Rprop(increase=0.9), DataError, "increase must be finite and at least 1"),
+        (lambda: Rprop(increase="fast"), DataTypeError, "increase"),
+        (lambda: Rprop(decrease=0), DataError, "decrease must be finite and above 0"),
+        (lambda: Rprop(decrease=1), DataError, "decrease must be below 1"),
+        (lambda: Rprop(min_step=0), DataError, "min_step"),
+        (lambda: Rprop(max_step=float("inf")), DataError, "max_step"),
+        (
+            lambda: Rprop(min_step=2, max_step=1),
+            DataError,
+            "max_step must be at least the min_step",
+        ),
         (lambda: optimizers.get("adamm"), UnknownNameError, "adam"),
         (lambda: Dense(3, l2=-1), DataError, "l2"),
         (lambda: Network(2, [Dense(1)], l1="a"), DataTypeError, "l1"),

@@ -47,6 +47,10 @@ class OptimizerSpec(NamedTuple):
     weight_decay: float = 0.0
     clip_value: float = 0.0
     clip_norm: float = 0.0
+    increase: float = 0.0
+    decrease: float = 0.0
+    min_step: float = 0.0
+    max_step: float = 0.0
     slots: int = 0  # buffers as long as theta that it remembers
 
 

@@ -866,8 +866,8 @@ def rprop(o: OptimizerSpec, theta: Array, g: Array, slots: Array, rate: float, t
     if t == 1:
         step[:] = rate
     same = before * g
-    step *= np.where(same > 0, 1.2, np.where(same < 0, 0.5, 1.0))
-    np.clip(step, 1e-6, 50.0, out=step)
+    step *= np.where(same > 0, o.increase, np.where(same < 0, o.decrease, 1.0))
+    np.clip(step, o.min_step, o.max_step, out=step)
     before[:] = np.where(same < 0, 0.0, g)
     theta -= np.sign(before) * step
 

@@ -533,6 +533,7 @@ static void test_updates(const kernel_table *kernels)
         {.kind = PYCNN_RMSPROP, .beta_2 = 0.9, .epsilon = 1e-8, .momentum = 0.5, .centered = 1},
         {.kind = PYCNN_ADAGRAD, .epsilon = 1e-10},
         {.kind = PYCNN_RPROP},
+        {.kind = PYCNN_RPROP, .increase = 2, .decrease = 0.1, .min_step = 0.5, .max_step = 0.9},
     };
     for (size_t count = 1; count <= 35; count++) {
         for (size_t i = 0; i < COUNT_OF(optimizers); i++) {
