@@ -20,6 +20,8 @@ def folded(network: Network) -> Network:
         if isinstance(layer, Dropout):
             continue
         config, own = layer.config(), {name: view.copy() for name, view in layer.tensors.items()}
+        if config["kind"] == Dense.kind:
+            config |= {"l1": 0.0, "l2": 0.0, "max_norm": None}
         before = layers[-1] if layers else {"kind": None}
         if (
             config["kind"] == BatchNorm.kind
@@ -48,7 +50,11 @@ def folded(network: Network) -> Network:
     statistics = [v for own in tensors for name, v in own.items() if name in counted]
     result: Network = type(network).__new__(type(network))
     theta = np.concatenate([array.ravel() for array in parameters + statistics])
-    result.__setstate__(network.__getstate__() | {"layers": layers, "parameters": theta})
+    state = network.__getstate__() | {"layers": layers, "parameters": theta}
+    # What belongs to training alone: its penalties are on other weights than these.
+    state |= {"l1": 0.0, "l2": 0.0, "training": None, "history": None}
+    state |= {"stop_training": False, "learning_rate_factor": 1.0}
+    result.__setstate__(state)
     return result
 
 

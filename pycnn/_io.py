@@ -3,65 +3,124 @@
 Tensors ``layers.1.W``, ``layers.1.b``, ... (of the normalizations ``gamma``, ``beta``, and what
 training has counted); all else is JSON in the file's metadata, with a
 checksum over both.
+
+What a model file is, `_check_state` says alone: `save` asks it before anything is written.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from pycnn import _state, losses
+from pycnn import _plain, _safetensors, _state, losses
 from pycnn._checks import check_real, check_size
 from pycnn._data import as_names
 from pycnn._random import check_seed
 from pycnn._version import __version__
 from pycnn.exceptions import DataError, DataTypeError, ModelFileError, PycnnError
-from pycnn.layers import from_config
+from pycnn.layers import check_layers, from_config
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
+    from pycnn.layers import Layer
     from pycnn.network import Network
 
 FORMAT = 1
+# What stands in a file as it does in `Network.__getstate__`.
+_PLAIN = ("inputs", "layers", "loss", "l1", "l2", "seed", "epochs_trained", "metadata")
+# Layers of a file: far more than anybody trains, and few enough to be made in a moment.
+MOST_LAYERS = 10_000
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows
+# What a check of things that are not as they should be may raise.
+_FAULTS = (
+    *(PycnnError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
+    RecursionError,
+)
+
+# ------------------------------------------------------------------ labels
+
+_LABELS = re.compile(
+    r"\|b1|[<>|][iu][1248]|[<>]f[248]|[<>|][US][1-9]\d{0,8}"
+    r"|[<>]M8\[(\d{1,9})?(Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\]"
+)
+_DATE = re.compile(r"-?\d{1,20}(-\d\d){0,2}(T\d\d(:\d\d){0,2}(\.\d{1,18})?)?")
+_TYPES: dict[str, type] = {"b": bool, "i": int, "u": int, "f": float, "U": str, "S": str, "M": str}
+# Bytes of texts that are all as wide as the longest: so many in any case, and for each character.
+_FREE, _PER_CHARACTER = 1 << 24, 8
 
 
-def _pack_classes(classes: NDArray[Any] | None) -> dict[str, Any] | None:
-    if classes is None:
-        return None
-    values = classes
-    if classes.dtype.kind == "M":
-        values = classes.astype(str)
-    elif classes.dtype.kind == "S":
-        values = np.char.decode(classes, "latin-1")
-    return {"dtype": classes.dtype.str, "values": values.tolist()}
+def _pack_classes(classes: Any, count: int) -> dict[str, Any]:
+    """Return labels as plain data.
+
+    Raises
+    ------
+    DataTypeError
+        If they would not come back as they are.
+    """
+    try:
+        narrow = classes
+        if classes.dtype.kind in "UST":  # T: of variable width
+            narrow = np.array(classes.tolist(), "S" if classes.dtype.kind == "S" else "U")
+        packed = {"dtype": narrow.dtype.str, "values": _values(narrow)}
+        if not np.array_equal(_unpack_classes(packed, count), classes):
+            raise ValueError("they would not come back as they are")
+    except _FAULTS as error:
+        raise DataTypeError(
+            f"classes must be {count} different labels in their order, numbers of at most 64 bits, "
+            f"strings, bytes or dates, got {getattr(classes, 'dtype', classes)!r}: {error}"
+        ) from None
+    return packed
 
 
-def _unpack_classes(packed: Any, count: int) -> NDArray[Any] | None:
-    if packed is None:
-        return None
-    dtype = np.dtype(packed["dtype"])
-    values = packed["values"]
-    if (
-        (dtype.kind not in "biufUSM" or dtype.str != packed["dtype"])
-        or (dtype.itemsize > 1 << 20)  # a label of 1 MB: the file is not ours
-        or (not isinstance(values, list) or len(values) != count)
+def _unpack_classes(packed: Any, count: int) -> NDArray[Any]:
+    """Return the labels that `_pack_classes` has packed."""
+    name, values = packed["dtype"], packed["values"]
+    if not _LABELS.fullmatch(name) or not isinstance(values, list) or len(values) != count:
+        raise ValueError(f"classes: {count} of dtype {name}")
+    dtype = np.dtype(name)
+    if not all(type(value) is _TYPES[dtype.kind] for value in values):
+        raise ValueError(f"classes: not all are of dtype {name}")
+    if dtype.kind in "US":
+        most = _FREE + _PER_CHARACTER * sum(map(len, values))
+        if dtype.itemsize * count > most:
+            raise ValueError(f"classes: labels that take {dtype.itemsize * count:,} bytes")
+    if dtype.kind in "iu" and not all(
+        np.iinfo(dtype).min <= value <= np.iinfo(dtype).max for value in values
     ):
-        raise ValueError("classes")
+        raise ValueError(f"classes: not all are within {name}")
+    if dtype.kind == "M" and not all(map(_DATE.fullmatch, values)):
+        raise ValueError("classes: not all are dates")
     if dtype.kind == "S":
         values = [value.encode("latin-1") for value in values]
-    classes = np.array(values, dtype=dtype)
-    if classes.shape != (count,) or not (classes[1:] > classes[:-1]).all():
-        raise ValueError("classes")
+    with np.errstate(over="ignore"):
+        classes = np.array(values, dtype=dtype)
+    if _values(classes) != packed["values"] or not (classes[1:] > classes[:-1]).all():
+        raise ValueError("classes: not different labels in their order")
     return classes
+
+
+def _values(classes: NDArray[Any]) -> Any:
+    if classes.dtype.kind == "M":
+        return classes.astype(str).tolist()
+    if classes.dtype.kind == "S":
+        return [label.decode("latin-1") for label in classes.tolist()]
+    return classes.tolist()
+
+
+# ------------------------------------------------------------------ writing
 
 
 def _checksum(
@@ -78,38 +137,68 @@ def _checksum(
     return digest.hexdigest()
 
 
+def _shapes(inputs: int, layers: Sequence[Layer]) -> dict[str, tuple[int, ...]]:
+    """Return the names and shapes of a network's tensors, in the order of its buffer."""
+    parameters: dict[str, tuple[int, ...]] = {}
+    statistics: dict[str, tuple[int, ...]] = {}
+    fan_in = inputs
+    for number, layer in enumerate(layers, start=1):
+        for tensors, shapes in (
+            (parameters, layer.shapes(fan_in)),
+            (statistics, layer.statistic_shapes(fan_in)),
+        ):
+            tensors.update((f"layers.{number}.{name}", shape) for name, shape in shapes.items())
+        fan_in = layer.width(fan_in)
+    return parameters | statistics
+
+
+def _class_count(loss: str, outputs: int) -> int:
+    return 2 if losses.targets(loss) in ("binary", "signs") else outputs
+
+
 def save(network: Network, path: str | os.PathLike[str], training_state: bool) -> None:
     """Write a network to `path`, as a whole or not at all."""
+    write_whole(Path(path), _to_bytes(network, training_state))
+
+
+def _to_bytes(network: Network, training_state: bool) -> bytes:
+    """Return the content of a model file that `read_state` will read."""
     from safetensors.numpy import save as to_bytes
 
     state = network.__getstate__()
-    parameters = state.pop("parameters").copy()
-    training = state.pop("training")
+    if training_state and state["training"] is None:
+        raise DataError("training_state=True needs a network that has been trained")
+    if not isinstance(state["metadata"], dict):
+        raise DataTypeError(f"metadata must be a dict, got {state['metadata']!r}")
+    description = {"format": FORMAT, "version": __version__}
+    description |= {name: state[name] for name in _PLAIN}
+    classes, count = state["classes"], _class_count(network.loss, network.outputs)
+    description["classes"] = None if classes is None else _pack_classes(classes, count)
+    if state["feature_names"] is not None:
+        description["feature_names"] = list(state["feature_names"])
     of_training: dict[str, NDArray[Any]] = {}
     if training_state:
-        if training is None:
-            raise DataError("training_state=True needs a network that has been trained")
-        state["training"], of_training = _state.pack(training)
-    state["classes"] = _pack_classes(state["classes"])
-    if state["feature_names"] is None:
-        del state["feature_names"]
-    del state["backend"], state["loss_function"]
-    description = {"format": FORMAT, "version": __version__, **state}
-    if not isinstance(description["metadata"], dict):
-        raise DataTypeError(f"metadata must be a dict, got {description['metadata']!r}")
+        description["training"], of_training = _state.pack(state["training"])
+    for name, value in description.items():
+        try:
+            _plain.to_text({name: value})
+        except ValueError as error:
+            raise DataTypeError(
+                f"{name} must hold plain data that JSON can keep: {error}"
+            ) from None
+    parameters = state["parameters"].copy()  # once: another thread may be training them
+    description["sha256"] = _checksum(description, parameters, of_training)
+    tensors, at = dict(of_training), 0
+    for name, shape in _shapes(network.inputs, network.layers).items():
+        size = math.prod(shape)
+        tensors[name] = parameters[at : at + size].reshape(shape)
+        at += size
     try:
-        description["sha256"] = _checksum(description, parameters, of_training)
-        text = json.dumps(description, sort_keys=True, allow_nan=False)
-        if json.loads(text)["metadata"] != description["metadata"]:
-            raise ValueError("keys must be strings, and sequences lists")
-    except (TypeError, ValueError, RecursionError) as error:
-        raise DataTypeError(f"metadata must hold plain data that JSON can keep: {error}") from None
-    tensors = of_training | {
-        f"layers.{number}.{name}": view.copy()
-        for number, layer in enumerate(network.layers, start=1)
-        for name, view in layer.tensors.items()
-    }
-    write_whole(Path(path), to_bytes(tensors, {"pycnn": text}))
+        content = to_bytes(tensors, {"pycnn": json.dumps(description, sort_keys=True)})
+        _check_state(*_read(io.BytesIO(content), len(content)))
+    except _FAULTS as error:
+        raise DataError(f"a file cannot keep this network: {error}") from None
+    return content
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -144,91 +233,94 @@ def write_whole(path: Path, content: bytes) -> None:
             os.close(folder)
 
 
+# ------------------------------------------------------------------ reading
+
+
 def read_state(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return what `Network.__setstate__` takes, but for the backend; see `pycnn.load`."""
-    from safetensors import SafetensorError, safe_open
-
     path = os.fsdecode(path)
-    with open(path, "rb"):  # for the plain OSError of a file that is not there
-        pass
+    with open(path, "rb") as file:
+        try:
+            description, tensors = _read(file, os.fstat(file.fileno()).st_size)
+            return _check_state(description, tensors)
+        except _FAULTS as error:
+            raise ModelFileError(f"{path} {_shown(error)}") from None
+
+
+def _shown(error: Exception) -> str:
+    """Return what is wrong with a file; what stands in the file itself as printable text."""
+    what = "" if isinstance(error, ModelFileError) else "is damaged or was altered: "
+    text = f"{what}{error}"
+    short = text if len(text) <= 300 else f"{text[:300]}..."
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short)
+
+
+def _read(file: IO[bytes], size: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return the description and the tensors of a model file of `size` bytes."""
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelFileError(f"{path} is not an intact safetensors file: {error}") from None
+        metadata, tensors = _safetensors.read(file, size)
+    except ValueError as error:
+        raise ModelFileError(f"is not an intact safetensors file: {error}") from None
     if "pycnn" not in metadata:
-        raise ModelFileError(f"{path} is a safetensors file, but not a pycnn model")
-    try:
-        description = json.loads(metadata["pycnn"])
-        found = description["format"]
-        if found != FORMAT:
-            raise ModelFileError(
-                f"{path} has format {found!r}; this pycnn {__version__} reads format {FORMAT}"
-            )
-        return _check_state(description, tensors)
-    except ModelFileError:
-        raise
-    except (
-        *(PycnnError, ValueError, TypeError, KeyError, IndexError, AttributeError),
-        *(ArithmeticError, RecursionError, MemoryError),
-    ) as error:
-        raise ModelFileError(f"{path} is damaged or was altered: {error}") from None
+        raise ModelFileError("is a safetensors file, but not a pycnn model")
+    description = _plain.from_text(metadata["pycnn"], size)
+    found = description["format"]
+    if found != FORMAT:
+        reads = f"this pycnn {__version__} reads format {FORMAT}"
+        raise ModelFileError(f"has format {found!r}; {reads}")
+    return description, tensors
 
 
 def _check_state(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> dict[str, Any]:
     """Return the network's state, after checking every part of it."""
-    expected = dict(description)
-    stated = expected.pop("sha256")
+    sealed = dict(description)
+    stated = sealed.pop("sha256")
+    configs, metadata = description["layers"], description["metadata"]
+    if not isinstance(configs, list) or len(configs) > MOST_LAYERS:
+        raise ValueError(f"layers must be a list of at most {MOST_LAYERS:,}")
     inputs = check_size(description["inputs"], "inputs")
-    layers = [from_config(config) for config in description["layers"]]
+    layers = check_layers([from_config(config) for config in configs])
     loss = losses.from_config(description["loss"], layers[-1].activation)
     parts: list[NDArray[np.float64]] = []
-    statistics: list[NDArray[np.float64]] = []
-    fan_in = inputs
-    for number, layer in enumerate(layers, start=1):
-        for into, shapes in (
-            (parts, layer.shapes(fan_in)),
-            (statistics, layer.statistic_shapes(fan_in)),
-        ):
-            for name, shape in shapes.items():
-                tensor = tensors.pop(f"layers.{number}.{name}")
-                if tensor.shape != shape or tensor.dtype != np.float64:
-                    raise ValueError(f"layers.{number}.{name} must be float64 of shape {shape}")
-                into.append(tensor.ravel())
-        fan_in = layer.width(fan_in)
+    for name, shape in _shapes(inputs, layers).items():
+        tensor = tensors.pop(name)
+        if tensor.shape != shape or tensor.dtype != np.float64:
+            raise ValueError(f"{name} must be float64 of shape {shape}")
+        parts.append(tensor.ravel())
     of_training = {
         name: tensors.pop(name) for name in list(tensors) if name.startswith("training.")
     }
     if tensors:
         raise ValueError(f"unexpected tensors: {', '.join(tensors)}")
-    parameters = np.concatenate(parts + statistics)
-    if _checksum(expected, parameters, of_training) != stated:
+    parameters = np.concatenate(parts)
+    if _checksum(sealed, parameters, of_training) != stated:
         raise ValueError("the checksum does not match")
     training = None
     if "training" in description:
         training = _state.unpack(description["training"], of_training, parameters.size)
     if of_training:
         raise ValueError(f"unexpected tensors: {', '.join(of_training)}")
-    if not isinstance(description["metadata"], dict):
-        raise TypeError("metadata")
-    seed, epochs_trained = (description[name] for name in ("seed", "epochs_trained"))
-    if not isinstance(seed, int) or not isinstance(epochs_trained, int) or epochs_trained < 0:
-        raise ValueError("seed, epochs_trained")
+    seed = description["seed"]
+    if not isinstance(metadata, dict) or not isinstance(description["version"], str):
+        raise TypeError("metadata, version")
+    if seed is None:  # which asks for a fresh one
+        raise TypeError("seed must be an integer, got None")
+    outputs = inputs
+    for layer in layers:
+        outputs = layer.width(outputs)
+    classes, count = description["classes"], _class_count(losses.name_of(loss), outputs)
     names = description.get("feature_names")  # in a file of a network that has been fitted to them
-    two = losses.targets(losses.name_of(loss)) in ("binary", "signs")
-    class_count = 2 if two else fan_in
     return {
         "inputs": inputs,
-        "layers": description["layers"],
+        "layers": configs,
         "loss": losses.to_config(loss),
         "l1": check_real(description.get("l1", 0.0), "l1", at_least=0),
         "l2": check_real(description.get("l2", 0.0), "l2", at_least=0),
         "seed": check_seed(seed),
-        "classes": _unpack_classes(description["classes"], class_count),
-        "feature_names": as_names(names, inputs) if names is not None else None,
-        "epochs_trained": epochs_trained,
-        "metadata": description["metadata"],
+        "classes": None if classes is None else _unpack_classes(classes, count),
+        "feature_names": None if names is None else as_names(names, inputs),
+        "epochs_trained": _state.check_count(description["epochs_trained"], "epochs_trained"),
+        "metadata": metadata,
         "parameters": parameters,
         "training": training,
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -232,7 +231,8 @@ def pack(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, NDArray[A
     Raises
     ------
     DataError, DataTypeError
-        If a callback's state is of another kind, or the learning rate's factor not finite.
+        If the history or a callback's state is of another kind, or the learning rate's factor not
+        finite.
     """
     description = {key: values[key] for key in _COUNTS}
     description["settings"] = values["settings"]
@@ -243,7 +243,10 @@ def pack(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, NDArray[A
     if values["theta"] is not None:
         tensors["theta"] = values["theta"]
     for name, series in values["history"].items():
-        tensors[f"history.{name}"] = np.asarray(series, dtype=np.float64)
+        try:
+            tensors[f"history.{name}"] = np.array(series, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise DataTypeError(f"history[{name!r}] must hold numbers to be kept") from None
     description["callbacks"] = []
     for number, entry in enumerate(values["callbacks"]):
         packed = _pack_callback(entry["state"], entry["name"], number, tensors)
@@ -254,6 +257,8 @@ def pack(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, NDArray[A
 def _pack_callback(
     state: Mapping[str, Any] | None, name: str, number: int, tensors: dict[str, NDArray[Any]]
 ) -> dict[str, Any] | None:
+    from pycnn._plain import to_text  # json: imported when used
+
     if state is None:
         return None
     arrays = [key for key, value in state.items() if isinstance(value, np.ndarray)]
@@ -263,19 +268,18 @@ def _pack_callback(
         if key not in arrays
     }
     try:
-        if json.loads(json.dumps(numbers, allow_nan=False)) != numbers:
-            raise ValueError("keys must be strings, and sequences lists")
+        to_text(numbers | dict.fromkeys(arrays))
         for key in arrays:
             if state[key].dtype.kind not in "biuf" or state[key].dtype.itemsize > 8:
-                raise TypeError(f"{key} is an array of {state[key].dtype}")
-    except (TypeError, ValueError, RecursionError) as error:
+                raise ValueError(f"{key} is an array of {state[key].dtype}")
+    except ValueError as error:
         raise DataTypeError(
             f"the state of {name} must hold plain data that JSON can keep, or arrays of numbers: "
             f"{error}"
         ) from None
     for key in arrays:
         little = state[key].dtype.newbyteorder("<")
-        tensors[f"callbacks.{number}.{key}"] = np.ascontiguousarray(state[key], dtype=little)
+        tensors[f"callbacks.{number}.{key}"] = np.asarray(state[key], dtype=little, order="C")
     return {"plain": numbers, "arrays": arrays}
 
 
@@ -286,30 +290,29 @@ _KEYS = {*_COUNTS, "settings", "learning_rate_factor", "history", "callbacks"}
 def unpack(description: Any, tensors: dict[str, NDArray[Any]], parameters: int) -> dict[str, Any]:
     """Return what `pack` has packed, after checking every part of it; `tensors` gets empty.
 
-    Whether it fits the arguments of the fit that goes on is checked there.
+    Whether it fits the arguments of the fit that goes on is checked there. Numbers may be infinite
+    or NaN: so may those of a training that goes on without a file.
     """
     if set(description) != _KEYS:
         raise ValueError("training")
-    values = {key: _check_count(description[key], key) for key in _COUNTS}
+    values = {key: check_count(description[key], key) for key in _COUNTS}
     epoch = values["epoch"]
     settings = description["settings"]
     if not isinstance(settings, dict) or settings.get("by") not in ("fit", "partial_fit"):
         raise ValueError("training: settings")
 
-    def take(name: str, shape: tuple[int, ...] | None = None, finite: bool = True) -> Array:
+    def take(name: str, shape: tuple[int, ...] | None = None) -> Array:
         tensor = tensors.pop(f"training.{name}")
         if tensor.dtype != np.float64 or (shape is not None and tensor.shape != shape):
             raise ValueError(f"training.{name} must be float64 of shape {shape}")
-        if finite and not np.isfinite(tensor).all():
-            raise ValueError(f"training.{name} must be finite")
-        return tensor
+        return tensor.copy()
 
     history = {}
     for name in description["history"]:
         if not isinstance(name, str) or name in history:
             raise ValueError("training: history")
-        series = take(f"history.{name}", finite=False)  # a val_loss may be anything
-        if not series.ndim or len(series) > epoch:
+        series = take(f"history.{name}")
+        if series.ndim != 1 or len(series) > epoch:
             raise ValueError(f"training.history.{name} is longer than {epoch} epochs")
         history[name] = series.tolist()
     # This bounds the epochs of a fit by what the file really holds.
@@ -333,9 +336,10 @@ def unpack(description: Any, tensors: dict[str, NDArray[Any]], parameters: int) 
     }
 
 
-def _check_count(value: Any, name: str) -> int:
+def check_count(value: Any, name: str) -> int:
+    """Return a count in a file, or raise `ValueError`."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_COUNT:
-        raise ValueError(f"training: {name}")
+        raise ValueError(f"{name} must be a count, got {value!r}")
     return value
 
 
@@ -348,5 +352,7 @@ def _unpack_callback(entry: Any, number: int, tensors: dict[str, NDArray[Any]]) 
         plain, arrays = entry["state"]["plain"], entry["state"]["arrays"]
         if not isinstance(plain, dict) or set(plain) & set(arrays):
             raise ValueError("training: callbacks")
-        state = plain | {key: tensors.pop(f"training.callbacks.{number}.{key}") for key in arrays}
+        state = dict(plain)
+        for key in arrays:
+            state[key] = tensors.pop(f"training.callbacks.{number}.{key}").copy()
     return {"name": entry["name"], "state": state, "told": told}

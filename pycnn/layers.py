@@ -12,7 +12,7 @@ from pycnn import activations, initializers
 from pycnn._checks import check_real, check_size
 from pycnn._data import as_values
 from pycnn._names import look_up
-from pycnn.exceptions import DataError, PycnnError
+from pycnn.exceptions import DataError, DataTypeError, PycnnError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -462,6 +462,26 @@ Layer = Dense | Dropout | BatchNorm | LayerNorm
 _KINDS: dict[str, type[Layer]] = {
     layer.kind: layer for layer in (Dense, Dropout, BatchNorm, LayerNorm)
 }
+
+
+def check_layers(layers: Any) -> list[Layer]:
+    """Return the layers of a network as a list, or raise `DataError`, `DataTypeError`."""
+    if isinstance(layers, Layer):
+        raise DataTypeError("layers must be a list of layers such as [Dense(10)], got one layer")
+    try:
+        specs = list(layers)
+    except TypeError:
+        raise DataTypeError(f"layers must be a list of layers, got {layers!r}") from None
+    if not specs:
+        raise DataError("layers must hold at least the output layer")
+    for spec in specs:
+        if not isinstance(spec, Layer):
+            raise DataTypeError(f"layers must hold layers such as Dense(10), got {spec!r}")
+    if isinstance(specs[-1], Dropout):
+        raise DataError(
+            "the last layer must not be Dropout: nothing would learn from what it drops"
+        )
+    return specs
 
 
 def from_config(config: dict[str, Any]) -> Layer:

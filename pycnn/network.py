@@ -38,7 +38,7 @@ from pycnn.exceptions import (
     ShapeError,
 )
 from pycnn.history import History
-from pycnn.layers import Dense, Dropout, Layer
+from pycnn.layers import Dense, Layer, check_layers
 from pycnn.trace import Trace
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Network:
         l1: float = 0.0,
         l2: float = 0.0,
     ) -> None:
-        specs = _check_layers(layers)
+        specs = check_layers(layers)
         inputs = check_size(inputs, "inputs")
         checked = losses.check(loss, specs[-1].activation)
         penalty = check_real(l1, "l1", at_least=0), check_real(l2, "l2", at_least=0)
@@ -161,6 +161,7 @@ class Network:
         penalty: tuple[float, float],
     ) -> None:
         """Give the object its attributes, with all parameters zero."""
+        others = set(vars(self))  # a subclass's own
         self._inputs = inputs
         fan_ins = [inputs]
         for layer in layers:
@@ -221,6 +222,7 @@ class Network:
         self._fitting_process = os.getpid()
         self._training: Training | None = None  # what it takes to go on with the last one
         self._keeper: Keeper | None = None  # of the fit that runs
+        self._own = {*vars(self), "_own"} - others  # the others are kept as they are, see below
 
     # -------------------------------------------------------------- what it is
 
@@ -1110,7 +1112,9 @@ class Network:
 
         In prediction a `BatchNorm` is ``scale * a + shift``: it becomes part of the linear `Dense`
         before it or, where its own activation is linear, of the `Dense` behind it. `Dropout` layers
-        are left out. A `BatchNorm` between two other activations stays.
+        are left out. A `BatchNorm` between two other activations stays. So do labels and metadata;
+        what only training needs does not: penalties, of which the loss of `evaluate` is then free,
+        max-norms, the history, and what it takes to resume.
 
         Returns
         -------
@@ -1142,9 +1146,12 @@ class Network:
         OSError
             If the file cannot be written.
         DataError
-            If there is no training state, because the network has not been trained.
+            If there is no training state, because the network has not been trained; or if a part
+            of the network is such that `load` would refuse the file.
         DataTypeError
-            If `metadata`, or the state of a callback of your own, holds what JSON cannot.
+            If `metadata`, the labels, or the state of a callback of your own are such: they must be
+            what JSON can hold, nested at most a hundred deep. In all these cases a file that was
+            there before stays as it was.
         """
         from pycnn._io import save  # safetensors, json: imported when used
 
@@ -1176,6 +1183,10 @@ class Network:
             "metadata": self.metadata,
             "parameters": self._theta,
             "training": None if training is None else training.plain(self._theta),
+            "history": self.history,
+            "stop_training": self.stop_training,
+            "learning_rate_factor": self.learning_rate_factor,
+            "attributes": {k: v for k, v in vars(self).items() if k not in self._own},
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -1195,6 +1206,11 @@ class Network:
         if state.get("training") is not None:
             self._training = Training.from_plain(state["training"], self._theta)
             self.learning_rate_factor = self._training.learning_rate_factor
+        # Files have none of these, nor have pickles of 0.1.
+        self.history = copy.deepcopy(state.get("history"))
+        self.stop_training = state.get("stop_training", False)
+        self.learning_rate_factor = state.get("learning_rate_factor", self.learning_rate_factor)
+        vars(self).update(state.get("attributes", {}))
 
 
 @contextlib.contextmanager
@@ -1244,25 +1260,6 @@ def load(
     network = Network.__new__(Network)
     network.__setstate__(read_state(path) | {"backend": backend, "loss_function": loss})
     return network
-
-
-def _check_layers(layers: Any) -> list[Layer]:
-    if isinstance(layers, Layer):
-        raise DataTypeError("layers must be a list of layers such as [Dense(10)], got one layer")
-    try:
-        specs = list(layers)
-    except TypeError:
-        raise DataTypeError(f"layers must be a list of layers, got {layers!r}") from None
-    if not specs:
-        raise DataError("layers must hold at least the output layer")
-    for spec in specs:
-        if not isinstance(spec, Layer):
-            raise DataTypeError(f"layers must hold layers such as Dense(10), got {spec!r}")
-    if isinstance(specs[-1], Dropout):
-        raise DataError(
-            "the last layer must not be Dropout: nothing would learn from what it drops"
-        )
-    return specs
 
 
 def _r2(squared_error: float, data: Data) -> float:

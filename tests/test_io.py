@@ -1,18 +1,30 @@
 """Model files: what goes in comes out; damaged or hostile ones are errors; none is half written."""
 
+import copy
 import json
 import os
 import pickle
 import stat
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save as to_bytes
 
 import pycnn
-from pycnn import Dense, Network, _io, initializers
-from pycnn.exceptions import DataTypeError, ModelFileError, PycnnError, UnknownNameError
+from pycnn import Adam, BatchNorm, Dense, Dropout, Network, _io, initializers
+from pycnn.callbacks import EarlyStopping, ReduceLROnPlateau
+from pycnn.exceptions import (
+    DataError,
+    DataTypeError,
+    ModelFileError,
+    PycnnError,
+    UnknownNameError,
+)
+from pycnn.schedules import StepDecay
 
 X = np.random.default_rng(3).normal(size=(12, 3))
 INDEX = np.arange(12) % 3
@@ -56,6 +68,12 @@ def model(path):
         np.array([0.1, 1 / 3, 5], dtype=np.float32),
         np.array(["2001-02-03", "2004-05-06", "2030-01-01"], dtype="datetime64[D]"),
         np.array([-1, 1, 10**18], dtype="datetime64[ns]"),
+        np.array([-(10**15), 5, 10**17], dtype="datetime64[Y]"),
+        np.array([-1, 1, 10**18], dtype="datetime64[as]"),
+        np.array([1, 2, 70], dtype="datetime64[100D]"),
+        np.array([1, 2.5, 4], dtype=np.float16),
+        np.array([-1e-300, 0, 5e-324]),
+        np.array(["", "a\0b", "\ud800"]),
     ],
     ids=lambda classes: "none" if classes is None else classes.dtype.str,
 )
@@ -86,6 +104,7 @@ def test_a_network_comes_back_as_it_was(backend, path, classes):
         (1, "sigmoid", INDEX > 0),
         (1, "sigmoid", np.array(["no", "yes"])[INDEX // 2]),
         (1, "softmax", np.zeros(12, dtype=int)),
+        (1, "softmax", np.array(["only"] * 12)),
         (2, "softmax", INDEX > 0),
         (3, "sigmoid", np.eye(3)[INDEX]),
         (2, "linear", X[:, :2]),
@@ -183,6 +202,159 @@ def test_metadata_nested_too_deep_is_refused(path):
         net.save(path)
     while nested:  # taken apart by hand: freeing it at once would recurse
         nested = nested.pop()
+
+
+@pytest.mark.parametrize("depth", [90, 95, 96, 97, 98, 99, 100, 101, 600, 990])
+def test_nested_metadata_come_back_or_are_refused_however_deep_the_stack(model, path, depth):
+    net = pycnn.load(path)
+    nested: list = []
+    for _ in range(depth - 1):
+        nested = [nested]
+    net.metadata = {"x": nested}
+
+    def save_and_load(frames):
+        if frames:
+            return save_and_load(frames - 1)
+        try:
+            net.save(path)
+        except DataTypeError as error:
+            return str(error)
+        return pycnn.load(path).metadata
+
+    results = [save_and_load(frames) for frames in (0, 300)]
+    if depth < 99:
+        assert results == [{"x": nested}] * 2
+        assert copy.deepcopy(net).metadata == net.metadata
+    else:
+        assert all("metadata must hold plain data" in result for result in results)
+        assert path.read_bytes() == model
+
+
+def spoiled(attribute, value):
+    def spoil(net):
+        setattr(net, attribute, value)
+
+    return pytest.param(spoil, attribute, id=f"{attribute}={value!r:.30}")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name"),
+    [
+        *(spoiled("seed", seed) for seed in (-1, 1.5, None, np.int64(5), "x")),
+        *(spoiled("epochs_trained", count) for count in (-1, 2**70, 1.5, None, np.int64(5))),
+        *(
+            spoiled("classes", classes)
+            for classes in (
+                np.array([1, 2, 3], dtype=np.longdouble),
+                np.array([1, 2, 3], dtype=complex),
+                np.array([1, 2, 3], dtype=object),
+                np.array([1, 2, 3], dtype="timedelta64[s]"),
+                np.array([1, 2, np.nan]),
+                np.array([1, 1, 2]),
+                np.array([3, 2, 1]),
+                np.array([1, 2]),
+                np.array([[1], [2], [3]]),
+                np.array(["2001-02-03", "2004-05-06", "NaT"], dtype="datetime64[D]"),
+                ["ant", "bee", "cat"],
+                "abc",
+            )
+        ),
+    ],
+)
+def test_what_no_file_can_keep_is_refused_by_name(model, path, spoil, name):
+    net = pycnn.load(path)
+    spoil(net)
+    with pytest.raises((DataError, DataTypeError), match=rf"\b{name} must"):
+        net.save(path)
+    assert path.read_bytes() == model
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_labels_take_no_more_room_than_they_need(path):
+    net = make_network()
+    net.fit(X, np.array(["ant", "bee", "cat"], dtype="<U9999")[INDEX], epochs=1)
+    net.save(path)
+    back = pycnn.load(path)
+    assert back.classes.dtype == "<U3"
+    assert np.array_equal(back.classes, net.classes)
+    assert back.evaluate(X, np.array(["ant", "bee", "cat"])[INDEX])["accuracy"] >= 0
+
+
+def test_labels_of_absurdly_different_lengths_are_refused(path):
+    net = Network(3, [Dense(1000, "softmax")], seed=0)
+    net.classes = np.array([*(f"{i:03}" for i in range(999)), "x" * 100_000])
+    with pytest.raises(DataTypeError, match=r"classes must be .* take 400,000,000 bytes"):
+        net.save(path)
+
+
+def test_more_layers_than_a_file_may_have_are_refused(path):
+    net = Network(1, [*(Dropout(0.1) for _ in range(10_000)), Dense(1)], seed=0)
+    with pytest.raises(DataError, match=r"layers must be a list of at most 10,000"):
+        net.save(path)
+    assert not path.exists()
+
+
+# ------------------------------------------------------------------ files and pickles of 0.1
+
+DATA = Path(__file__).parent / "data"
+EXPECTED = json.loads((DATA / "expected-0.1.json").read_text())
+SINES = np.sin(np.arange(36.0)).reshape(12, 3)
+OLD_CLASSES = np.array(["ant", "bee", "\u00e9\u4e2d"])
+
+
+def load_old(name, backend):
+    if name.endswith("pickle"):
+        return pickle.loads((DATA / name).read_bytes())
+    return pycnn.load(DATA / name, backend)
+
+
+@pytest.mark.parametrize("name", ["model-0.1.safetensors", "model-0.1.pickle"])
+def test_a_model_of_0_1_predicts_as_then(backend, name):
+    net = load_old(name, backend)
+    np.testing.assert_allclose(net.predict(SINES), EXPECTED["model"]["predict"], rtol=1e-12)
+    scores = net.evaluate(SINES, OLD_CLASSES[INDEX])
+    assert scores == pytest.approx(EXPECTED["model"]["evaluate"], rel=1e-12)
+    assert net.classes.tolist() == OLD_CLASSES.tolist()
+    assert net.metadata == {"scale": [0.5, 2], "note": "\u00e9\u4e2d\U0001f600", "none": None}
+    assert (net.seed, net.epochs_trained, net.l1, net.layers[0].l2) == (7, 3, 0.001, 0.01)
+
+
+@pytest.mark.parametrize("name", ["training-0.1.safetensors", "training-0.1.pickle"])
+def test_a_training_of_0_1_goes_on_as_then(backend, name):
+    net = load_old(name, backend)
+    history = net.fit(
+        SINES,
+        SINES[:, 0] - SINES[:, 1],
+        epochs=6,
+        batch_size=5,
+        optimizer=Adam(StepDecay(0.02, every=2, factor=0.5)),
+        callbacks=[EarlyStopping("loss", patience=50), ReduceLROnPlateau("loss", patience=1)],
+        resume=True,
+    )
+    assert history["loss"] == pytest.approx(EXPECTED["training"]["loss"], rel=1e-9)
+    np.testing.assert_allclose(net.predict(SINES), EXPECTED["training"]["predict"], rtol=1e-9)
+
+
+def test_a_partial_fit_of_0_1_goes_on_as_then(backend):
+    net = load_old("partial-0.1.safetensors", backend)
+    history = net.partial_fit(SINES, SINES[:, 0] - SINES[:, 1])
+    assert history["loss"] == pytest.approx(EXPECTED["partial"]["loss"], rel=1e-9)
+    np.testing.assert_allclose(net.predict(SINES), EXPECTED["partial"]["predict"], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [
+        ("dates", np.array(["2001-02-03", "2004-05-06", "2030-01-01"], dtype="datetime64[D]")),
+        ("bytes", np.array([b"\x00a", b"\xffb", b"\xffc"])),
+        ("wide", np.array(["a", "b", "c"], dtype="<U50")),
+        ("unsigned", np.array([1, 2**53 + 1, 2**64 - 1], dtype=np.uint64)),
+    ],
+)
+def test_labels_of_0_1_are_read(name, classes):
+    found = pycnn.load(DATA / f"{name}-0.1.safetensors").classes
+    assert found.dtype == classes.dtype
+    assert found.tolist() == classes.tolist()
 
 
 # ------------------------------------------------------------------ files that are not ours
@@ -418,7 +590,6 @@ FORGERIES = [
 
 
 @pytest.mark.parametrize("change", FORGERIES)
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_forged_file_is_refused(model, path, change):
     refuses(path, forged(model, path, change))
 
@@ -523,6 +694,108 @@ def test_pickle_works_with_every_protocol(backend, protocol):
 def test_a_layer_can_be_pickled_by_itself():
     layer = pickle.loads(pickle.dumps(Dense(4, "relu")))
     assert repr(layer) == "Dense(4, 'relu')"
+
+
+def by_subprocess(net):
+    code = "import pickle, sys; pickle.dump(pickle.load(sys.stdin.buffer), sys.stdout.buffer)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=pickle.dumps(net),
+        env=os.environ | {"PYTHONPATH": str(Path(pycnn.__file__).parents[1])},
+        capture_output=True,
+        check=True,
+        timeout=120,
+    )
+    return pickle.loads(done.stdout)
+
+
+COPIES = [copy.copy, copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net)), by_subprocess]
+COPY_NAMES = ["copy", "deepcopy", "pickle", "subprocess"]
+
+
+@pytest.mark.parametrize("make", COPIES, ids=COPY_NAMES)
+def test_a_copy_has_the_history_and_all_else_and_shares_nothing(backend, make):
+    net = make_network(backend)
+    stop = EarlyStopping("loss", patience=2, min_delta=9.0)
+    net.fit(X, INDEX, epochs=9, callbacks=[stop], validation_data=(X, INDEX))
+    net.learning_rate_factor, net.note = 0.25, {"mine": [1]}
+    before = {name: list(values) for name, values in net.history.items()}
+    other = make(net)
+    assert other.history is not net.history
+    assert (other.history.epochs, dict(other.history)) == (3, before)
+    assert (other.stop_training, other.learning_rate_factor) == (True, 0.25)
+    assert other.note == {"mine": [1]}
+    assert vars(other).keys() == vars(net).keys()
+    other.history.append({"loss": 1.0})
+    other.fit(X, INDEX, epochs=1)
+    assert (net.history.epochs, dict(net.history)) == (3, before)
+
+
+@pytest.mark.parametrize("make", COPIES, ids=COPY_NAMES)
+def test_a_copy_made_after_an_interrupt_has_the_history_and_goes_on(backend, make):
+    def interrupt(network, epoch, logs):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    whole, net = make_network(backend), make_network(backend)
+    whole.fit(X, INDEX, epochs=4)
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(X, INDEX, epochs=4, callbacks=[interrupt])
+    other = make(net)
+    assert other.history["loss"] == net.history["loss"] == whole.history["loss"][:2]
+    history = other.fit(X, INDEX, epochs=4, resume=True)
+    assert history["loss"] == whole.history["loss"]
+    assert other.parameters.tobytes() == whole.parameters.tobytes()
+
+
+@pytest.mark.parametrize("make", COPIES[:3], ids=COPY_NAMES[:3])
+def test_a_copy_made_in_a_callback_has_the_history_so_far(backend, make):
+    copies = []
+    net = make_network(backend)
+    net.fit(
+        X, INDEX, epochs=3, callbacks=[lambda network, epoch, logs: copies.append(make(network))]
+    )
+    assert [len(other.history["loss"]) for other in copies] == [1, 2, 3]
+    assert [other.history.epochs for other in copies] == [1, 2, 3]
+
+
+class Named(Network):
+    """A network with something of its own."""
+
+    def __init__(self, name, **settings):
+        self.name = name  # before the base class has set anything
+        super().__init__(3, [Dense(1)], **settings)
+        self.tags = ["a"]
+
+
+def test_a_subclass_keeps_what_is_its_own(backend):
+    for make in COPIES[:3]:
+        other = make(Named("first", seed=0, backend=backend))
+        assert (type(other), other.name, other.tags) == (Named, "first", ["a"])
+
+
+@pytest.mark.parametrize("layers", ["BatchNorm", "Dropout"])
+def test_a_folded_network_has_the_outputs_and_nothing_of_the_training(backend, path, layers):
+    middle = [Dense(4, l1=0.1, l2=0.1, max_norm=2.0), BatchNorm("relu")]
+    if layers == "Dropout":
+        middle = [Dense(4, "relu", l2=0.1), Dropout(0.2)]
+    net = Network(3, [*middle, Dense(3, "softmax")], seed=7, backend=backend, l1=0.01, l2=0.02)
+    net.fit(X, INDEX, epochs=3, optimizer="adam")
+    net.metadata = {"mine": 1}
+    folded = net.folded()
+    assert (folded.l1, folded.l2, folded.history, folded._training) == (0.0, 0.0, None, None)
+    assert (folded.metadata, folded.epochs_trained) == ({"mine": 1}, 3)
+    np.testing.assert_allclose(folded.predict(X), net.predict(X), rtol=1e-12)
+    data_loss = -np.log(net.predict(X)[np.arange(12), INDEX]).mean()
+    assert folded.evaluate(X, INDEX)["loss"] == pytest.approx(data_loss, rel=1e-12)
+    assert net.evaluate(X, INDEX)["loss"] > data_loss + 1e-3
+    folded.save(path)
+    assert pycnn.load(path, backend).predict(X).tobytes() == folded.predict(X).tobytes()
+    with pytest.raises(DataError, match="has been trained"):
+        folded.save(path, training_state=True)
+    folded.partial_fit(X, INDEX)
+    folded.save(path, training_state=True)
+    pycnn.load(path, backend).partial_fit(X, INDEX)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX")
