@@ -12,7 +12,7 @@ from pycnn._names import check_choice
 from pycnn.exceptions import DataError, DataTypeError, LabelError, ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -28,9 +28,7 @@ LEAST_WEIGHT, MOST_WEIGHT = 1e-250, 1e250
 
 
 def _asarray(value: Any, name: str) -> NDArray[Any]:
-    """Return `value` as an array; refuse what NumPy would convert only by losing something."""
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise DataError(f"{name} has masked values; fill or remove them first")
+    """Return `value` as an array, what is masked as it lies there."""
     try:
         return np.asarray(value)
     except (ValueError, TypeError) as error:
@@ -38,25 +36,76 @@ def _asarray(value: Any, name: str) -> NDArray[Any]:
 
 
 def as_numbers(value: Any, name: str) -> Array:
-    """Return `value` as contiguous, aligned float64, converted only if need be."""
+    """Return `value` as contiguous, aligned float64, converted only if need be.
+
+    What has a real value is converted, such as `decimal.Decimal`; a gap (None, pandas' NA and NaT)
+    becomes NaN.
+    """
     if type(value) is np.ndarray and value.dtype is _FLOAT64:
         flags = value.flags
         if flags.c_contiguous and flags.aligned:
             return value
     array = _asarray(value, name)
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        where = np.argwhere(np.ma.getmaskarray(value))[0]
+        raise DataError(f"{name} must have all its values, but is masked{place_of(where)}")
     if array.dtype.kind == "O":
-        try:
-            if any(isinstance(item, (str, bytes)) for item in array.flat):
-                raise TypeError("text")
-            array = array.astype(np.float64)
-        except (TypeError, ValueError):
-            raise DataTypeError(f"{name} must hold numbers, got Python objects") from None
-        except OverflowError:
-            raise DataError(f"{name} must hold numbers that a float can hold") from None
+        array = _real_values(array, name, column_names(value))
     if array.dtype.kind not in "biuf":
         raise DataTypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     with np.errstate(over="ignore"):  # what overflows to infinity is refused as such
         return np.require(array, np.float64, ["C", "A"])
+
+
+# What `float` takes, but is no real number.
+_NOT_REAL = (str, bytes, complex, np.datetime64, np.timedelta64, np.complexfloating)
+
+
+def _real_values(array: NDArray[Any], name: str, columns: tuple[str, ...] | None) -> Array:
+    """Return Python objects as numbers; the first that is none is named with its place."""
+    try:
+        if not any(isinstance(item, _NOT_REAL) for item in array.flat):
+            return array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    numbers = np.empty(array.shape)
+    for where, item in np.ndenumerate(array):
+        try:
+            if is_gap(item):
+                item = np.nan
+            if isinstance(item, _NOT_REAL):
+                raise TypeError(type(item).__name__)
+            numbers[where] = item
+        except OverflowError:
+            raise DataError(
+                f"{name} must hold numbers that a float can hold, got {item!r:.40}"
+                f"{place_of(where, columns)}"
+            ) from None
+        except (TypeError, ValueError):
+            raise DataTypeError(
+                f"{name} must hold numbers, got {item!r:.40} ({type(item).__name__})"
+                f"{place_of(where, columns)}"
+            ) from None
+    return numbers
+
+
+def is_gap(item: Any) -> bool:
+    """Tell whether an object stands for a value that is missing: None, NaN, NaT, pandas' NA."""
+    if item is None or type(item).__name__ == "NAType":
+        return True
+    try:
+        return bool(item != item)
+    except (TypeError, ValueError, ArithmeticError):
+        return False
+
+
+def place_of(where: Sequence[int], columns: tuple[str, ...] | None = None) -> str:
+    """Return " at row 3, column 1 ('age')" for an index of an array."""
+    words = (" at row ", ", column ")
+    place = "".join(f"{word}{int(i)}" for word, i in zip(words, where, strict=False))
+    if columns is None or len(where) != 2:
+        return place
+    return f"{place} ({columns[where[1]]!r})"
 
 
 def find_not_finite(array: Array) -> int:
@@ -65,16 +114,16 @@ def find_not_finite(array: Array) -> int:
     return array.size if finite.all() else int(finite.argmin())
 
 
-def check_finite(array: Array, name: str, find: Finder = find_not_finite) -> None:
+def check_finite(
+    array: Array, name: str, find: Finder = find_not_finite, columns: tuple[str, ...] | None = None
+) -> None:
     """Raise `DataError` that says where the first NaN or infinity stands."""
     index = find(array)
     if index == array.size:
         return
-    where = tuple(int(i) for i in np.unravel_index(index, array.shape))
+    where = np.unravel_index(index, array.shape)
     what = "NaN" if np.isnan(array[where]) else "infinite"
-    place = "".join(
-        f"{before}{i}" for before, i in zip((" at row ", ", column "), where, strict=False)
-    )
+    place = place_of([int(i) for i in where], columns)
     raise DataError(f"{name} must be finite, but is {what}{place}")
 
 
@@ -102,8 +151,9 @@ def as_matrix(value: Any, name: str, columns: int, find: Finder | None = find_no
         raise ShapeError(f"{name} must have shape (samples, {columns}), got {array.shape}{hint}")
     if not len(array):
         raise DataError(f"{name} must have at least one sample, got shape {array.shape}")
-    if find is not None:
-        check_finite(array, name, find)
+    names = column_names(value)
+    if find is not None or names is not None:  # a frame's is told by the column's name
+        check_finite(array, name, find or find_not_finite, names)
     return array
 
 
@@ -217,23 +267,6 @@ def check_missing(value: Any) -> bool:
     return check_choice(value, MISSING, "missing_targets") == "mask"
 
 
-def encode_with_gaps(value: Any, name: str, *, rows: int, loss: str, **rest: Any) -> Targets:
-    """As `encode_targets`, for numbers of which some are NaN: not observed."""
-    fill = {"numbers": 0.0, "counts": 0.0, "binary": 0.0, "signs": 1.0}.get(losses.targets(loss))
-    if fill is None or loss == "custom":
-        raise DataError(
-            f"missing_targets='mask' wants a loss that is a sum over the outputs, such as mse; "
-            f"with {loss} a target is all of a row"
-        )
-    numbers = as_numbers(value, name)
-    gaps = np.isnan(numbers)
-    filled = np.where(gaps, fill, numbers)
-    targets = encode_targets(filled, name, rows=rows, loss=loss, **rest)
-    y = targets.y.astype(np.float64)
-    y[gaps.reshape(y.shape)] = np.nan
-    return Targets(y, targets.classes)
-
-
 class Targets(NamedTuple):
     """Encoded targets."""
 
@@ -250,6 +283,7 @@ def encode_targets(
     loss: str,
     classes: NDArray[Any] | None,
     learn: bool,
+    missing: bool = False,
 ) -> Targets:
     """Return targets as the loss wants them, and the classes that they show or were held to.
 
@@ -267,8 +301,19 @@ def encode_targets(
         The labels learned so far.
     learn : bool
         Whether labels may be learned from this `value`.
+    missing : bool
+        Whether a gap (NaN, None, NaT, NA, a masked value) is a target that was not observed, which
+        becomes NaN, and not a mistake.
     """
-    array = _labels(value, name)
+    array, gaps = _read(value, name)
+    fill = _FILL.get(losses.targets(loss))
+    if missing and (fill is None or loss == "custom"):
+        raise DataError(
+            f"missing_targets='mask' wants a loss that is a sum over the outputs, such as mse; "
+            f"with {loss} a target is all of a row"
+        )
+    if not missing:
+        _refuse_gap(value, name, gaps)
     if not array.size:
         raise DataError(f"{name} must have at least one sample, got shape {array.shape}")
     if array.ndim not in (1, 2) or len(array) != rows:
@@ -276,6 +321,8 @@ def encode_targets(
             f"{name} must have one target for each of the {rows} rows of its X, "
             f"got shape {array.shape}"
         )
+    if gaps.any():
+        return _encode_observed(array, gaps, fill, name, rows, units, loss, classes, learn)
     single = array.ndim == 1 or array.shape[1] == 1
     wanted = losses.targets(loss)
     if wanted == "classes" and single and (units > 1 or array.ndim == 1):
@@ -316,34 +363,135 @@ def encode_targets(
     return Targets(numbers, None)
 
 
+# What a target that was not observed is taken for, until its place is NaN.
+_FILL = {"numbers": 0.0, "counts": 0.0, "binary": 0.0, "signs": 1.0}
+
+
+def _encode_observed(
+    array: NDArray[Any],
+    gaps: NDArray[np.bool_],
+    fill: float | None,
+    name: str,
+    rows: int,
+    units: int,
+    loss: str,
+    classes: NDArray[Any] | None,
+    learn: bool,
+) -> Targets:
+    """Encode targets of which some were not observed: NaN, once the labels are known."""
+    filled = array.copy()
+    if losses.is_classification(loss) and units == 1:
+        if gaps.all():
+            return Targets(np.full((rows, 1), np.nan), classes)
+        filled[gaps] = array[~gaps][0]  # a label that was observed: gaps add none
+    else:
+        filled = np.where(gaps, fill or 0.0, array) if _is_numeric(array) else array
+    targets = encode_targets(
+        filled, name, rows=rows, units=units, loss=loss, classes=classes, learn=learn
+    )
+    y = targets.y.astype(np.float64)
+    y[gaps.reshape(y.shape)] = np.nan
+    return Targets(y, targets.classes)
+
+
 def _labels(value: Any, name: str) -> NDArray[Any]:
-    """Return an array of numbers, strings, bytes or dates; objects become one of these."""
+    """Return an array of numbers, strings, bytes or dates without gaps."""
+    array, gaps = _read(value, name)
+    _refuse_gap(value, name, gaps)
+    return array
+
+
+def _refuse_gap(value: Any, name: str, gaps: NDArray[np.bool_]) -> None:
+    if gaps.any():
+        where = np.argwhere(gaps)[0]
+        if isinstance(value, np.ma.MaskedArray):
+            what = "masked"
+        else:
+            what = str(np.asarray(value)[tuple(where)]).replace("nan", "NaN")
+        rule = "be finite" if what == "NaN" else "have no gaps"
+        place = place_of(where, column_names(value))
+        raise DataError(f"{name} must {rule}, but is {what}{place}")
+
+
+def _read(value: Any, name: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return an array of numbers, strings, bytes or dates, and where it has gaps.
+
+    Objects become one of these; what stands in the gaps is of no account.
+    """
     array = _asarray(value, name)
     if array.dtype.kind == "T":  # NumPy's variable-width strings
-        array = array.astype(str)
-    if array.dtype.kind in "US" and not hasattr(value, "dtype"):
+        array = array.astype(object)
+    elif array.dtype.kind in "US" and not hasattr(value, "dtype"):
         array = np.asarray(value, dtype=object)  # NumPy turns the numbers among texts into text
+    gaps = np.ma.getmaskarray(value) if isinstance(value, np.ma.MaskedArray) else np.False_
     if array.dtype.kind == "O":
-        if all(isinstance(item, str) for item in array.flat):
-            return array.astype(str)
-        if all(isinstance(item, bytes) for item in array.flat):
-            return array.astype(bytes)
-        if all(isinstance(item, datetime.date) for item in array.flat):
-            return array.astype("datetime64")
-        try:
-            numbers = np.array(array.tolist())
-        except ValueError:
-            numbers = array
-        if numbers.dtype.kind not in "biuf":
-            raise DataTypeError(f"{name} must hold labels of one type: numbers, strings or dates")
-        array = numbers
+        missing = np.fromiter(map(is_gap, array.flat), dtype=bool, count=array.size)
+        gaps = gaps | missing.reshape(array.shape)
+        observed = _one_kind(array, ~gaps, name, column_names(value))
+        array = np.zeros(array.shape, observed.dtype)
+        array[~gaps] = observed
+    elif array.dtype.kind == "f":
+        gaps = gaps | np.isnan(array)
+    elif array.dtype.kind in "mM":
+        gaps = gaps | np.isnat(array)
     if array.dtype.kind not in "biufUSM":
         raise DataTypeError(f"{name} must hold numbers, strings or dates, got dtype {array.dtype}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        check_finite(array.astype(np.float64), name)
-    if array.dtype.kind == "M" and np.isnat(array).any():
-        raise DataError(f"{name} must not hold missing dates (NaT)")
-    return array
+    gaps = np.broadcast_to(gaps, array.shape)
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # longdouble
+            known = np.where(gaps, 0, array) if gaps.any() else array
+            check_finite(known.astype(np.float64, copy=False), name, columns=column_names(value))
+    return array, gaps
+
+
+def _one_kind(
+    array: NDArray[Any], wanted: NDArray[np.bool_], name: str, columns: tuple[str, ...] | None
+) -> NDArray[Any]:
+    """Return some of an array of objects as labels of one type."""
+    kinds: tuple[type, ...] = (str, bytes, datetime.date)
+    items = array[wanted]
+    if not items.size:
+        return np.zeros(0)
+    if all(isinstance(item, str) for item in items):
+        return items.astype(str)
+    if all(isinstance(item, bytes) for item in items):
+        return items.astype(bytes)
+    if all(isinstance(item, datetime.date) for item in items):
+        return _without_zone(items, name).astype("datetime64")
+    if all(isinstance(item, np.datetime64) for item in items):
+        return items.astype("datetime64")
+    if not any(isinstance(item, (*kinds, *_NOT_REAL)) for item in items):
+        try:
+            numbers = np.array(items.tolist())
+            if numbers.dtype.kind in "biuf" and numbers.shape == items.shape:
+                return numbers
+        except (ValueError, OverflowError):
+            pass
+        full = np.where(wanted, array, 0)
+        return _real_values(full, name, columns)[wanted]
+    found: dict[Any, int] = {}  # the first item of each kind
+    others: tuple[type, ...] = (*kinds, *_NOT_REAL)
+    for i, item in enumerate(items):
+        found.setdefault(next((kind for kind in others if isinstance(item, kind)), None), i)
+    places = np.argwhere(wanted)
+    shown = " and ".join(
+        f"{items[i]!r:.40} ({type(items[i]).__name__}){place_of(places[i], columns)}"
+        for i in list(found.values())[:2]
+    )
+    raise DataTypeError(
+        f"{name} must hold labels of one type: numbers, strings or dates; got {shown}"
+    )
+
+
+def _without_zone(items: NDArray[Any], name: str) -> NDArray[Any]:
+    """Return moments with a time zone as those of UTC: NumPy's have none."""
+    zoned = [getattr(item, "tzinfo", None) is not None for item in items]
+    if not any(zoned):
+        return items
+    if not all(zoned):
+        raise DataTypeError(f"{name} must not hold moments with a time zone and without one")
+    moments = [item.astimezone(datetime.UTC).replace(tzinfo=None) for item in items]
+    return np.array(moments, dtype=object)
 
 
 def _is_numeric(array: NDArray[Any]) -> bool:
@@ -497,8 +645,9 @@ def class_weights(class_weight: Any, targets: Targets, loss: str, units: int) ->
         index = targets.y.argmax(axis=1)
     classes = targets.classes
     if isinstance(class_weight, str) and class_weight == "balanced":
-        counts = np.bincount(index, minlength=len(classes))
-        by_class = len(index) / (len(classes) * np.maximum(counts, 1))
+        observed = index if targets.y.ndim == 1 else index[~np.isnan(targets.y).all(axis=1)]
+        counts = np.bincount(observed, minlength=len(classes))
+        by_class = len(observed) / (len(classes) * np.maximum(counts, 1))
     elif hasattr(class_weight, "items"):
         by_class = np.ones(len(classes))
         known = {label: i for i, label in enumerate(classes.tolist())}

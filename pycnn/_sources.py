@@ -175,6 +175,7 @@ def as_rows(value: Any, name: str, columns: int, find: Any) -> Array | Rows:
     elif not (
         isinstance(value, np.ndarray)
         and value.dtype.kind in "biuf"
+        and not isinstance(value, np.ma.MaskedArray)
         and (isinstance(value, np.memmap) or value.dtype != np.float64)
         and value.size * 8 > WHOLE
     ):

@@ -520,7 +520,7 @@ class Network:
         y : array-like of shape (m,) or (m, n_L)
         sample_weight : array-like of shape (m,), optional
         missing_targets : {"error", "mask"}, default "error"
-            What a NaN in `y` is, as for `fit`.
+            What a gap in `y` is, as for `fit`.
 
         Returns
         -------
@@ -739,8 +739,9 @@ class Network:
             are copies, and `rng` a `numpy.random.Generator` that follows from the network's seed,
             the epoch and the mini-batch.
         missing_targets : {"error", "mask"}, default "error"
-            What a NaN in `y` is: a mistake, or a target that has not been observed. The latter adds
-            nothing to the loss, and a sample without any target counts as if it were not there. For
+            What a gap in `y` is (NaN, None, NaT, pandas' NA, a masked value): a mistake, or a
+            target that has not been observed. The latter adds nothing to the loss or the classes,
+            and a sample without any target counts as if it were not there. For
             losses that are sums over the outputs: mse, mae, huber, quantile, poisson, hinge,
             binary_crossentropy.
         diagnose : bool, default False
@@ -1070,10 +1071,6 @@ class Network:
         learn: bool,
         missing: bool = False,
     ) -> Targets:
-        if missing:
-            return _data.encode_with_gaps(
-                y, name, rows=rows, units=self.outputs, loss=self.loss, classes=classes, learn=learn
-            )
         return _data.encode_targets(
             y,
             name,
@@ -1082,6 +1079,7 @@ class Network:
             loss=self.loss,
             classes=classes,
             learn=learn,
+            missing=missing,
         )
 
     def _validation(

@@ -1,5 +1,6 @@
 """Bad input gets an exception that names the argument, before anything is changed."""
 
+import datetime
 import math
 import sys
 
@@ -86,6 +87,21 @@ BAD_X = {
     ),
     "infinity": (with_value(X, [0, 0, -INF]), DataError, "X .*infinite at row 5, column 2"),
     "None inside": (with_value(X, None, dtype=object), DataError, "X must be finite.*NaN at row 5"),
+    "text inside": (
+        with_value(X, [1.5, "ten", 0], dtype=object),
+        DataTypeError,
+        r"X must hold numbers, got 'ten' \(str\) at row 5, column 1$",
+    ),
+    "a date inside": (
+        with_value(X, [1.5, 0, datetime.date(2020, 1, 2)], dtype=object),
+        DataTypeError,
+        r"got datetime.date\(2020, 1, 2\) \(date\) at row 5, column 2$",
+    ),
+    "a moment inside": (
+        with_value(X, [np.datetime64("2020-01-02", "ns"), 0, 1], dtype=object),
+        DataTypeError,
+        r"X must hold numbers, got .*\(datetime64\) at row 5, column 0$",
+    ),
     "too large for a float": (
         [[10**400, 1, 2]] * 12,
         DataError,
@@ -96,7 +112,11 @@ BAD_X = {
         DataError,
         "X must be finite",
     ),
-    "masked": (np.ma.masked_greater(X, 0), DataError, "X has masked values"),
+    "masked": (
+        np.ma.array(X, mask=np.arange(36).reshape(12, 3) == 7),
+        DataError,
+        "X must have all its values, but is masked at row 2, column 1",
+    ),
 }
 
 BAD_Y = {
@@ -111,9 +131,24 @@ BAD_Y = {
     "between two classes": (with_value(Y, 0.5, dtype=float), LabelError, r"y holds labels \(0.5\)"),
     "text": (Y.astype(str), LabelError, r"y holds labels \('0', '1', '2'\)"),
     "mixed objects": (
-        with_value(Y, None, dtype=object),
+        with_value(Y, "one", dtype=object),
         DataTypeError,
-        "y must hold labels of one",
+        r"y must hold labels of one type.*0 \(int\) at row 0 and 'one' \(str\) at row 5",
+    ),
+    "None inside": (
+        with_value(Y, None, dtype=object),
+        DataError,
+        "y must have no gaps, but is None at row 5",
+    ),
+    "NaT": (
+        with_value(Y.astype("M8[D]"), "NaT"),
+        DataError,
+        "y must have no gaps, but is NaT at row 5",
+    ),
+    "masked": (
+        np.ma.array(Y, mask=np.arange(12) == 5),
+        DataError,
+        "y must have no gaps, but is masked at row 5",
     ),
     "complex": (Y * 1j, DataTypeError, "y must hold numbers, strings or dates, got dtype complex"),
     "NaN": (with_value(Y, NAN, dtype=float), DataError, "y must be finite, but is NaN at row 5"),
@@ -610,8 +645,15 @@ def test_a_predictor_takes_its_own_shape_only(backend, batch):
             predict(value)
 
 
-@pytest.mark.parametrize("y", [["a", float("nan")] * 5, ["a", 1] * 5, ["a", None] * 5])
+@pytest.mark.parametrize("y", [["a", 1] * 5, ["a", b"b"] * 5, [1, datetime.date(2020, 1, 1)] * 5])
 def test_labels_of_mixed_kinds_are_refused(backend, y):
     net = Network(1, [Dense(2, "softmax")], seed=0, backend=backend)
-    with pytest.raises(pycnn.exceptions.DataTypeError, match="y must hold labels of one type"):
+    with pytest.raises(DataTypeError, match=r"y must hold labels of one type.*row 0 and .*row 1$"):
+        net.fit(np.zeros((10, 1)), y)
+
+
+@pytest.mark.parametrize("y", [["a", float("nan")] * 5, ["a", None] * 5])
+def test_a_gap_among_labels_is_refused(backend, y):
+    net = Network(1, [Dense(2, "softmax")], seed=0, backend=backend)
+    with pytest.raises(DataError, match=r"y must .*, but is N.*at row 1$"):
         net.fit(np.zeros((10, 1)), y)

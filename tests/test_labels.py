@@ -1,5 +1,9 @@
 """Labels of any kind become classes, and come back as what they were."""
 
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -12,6 +16,10 @@ INDEX = np.arange(30) % 3
 
 # The labels of three classes, in sorted order, of each kind.
 THREE = {
+    "decimal": np.array([Decimal("-0.5"), Decimal("0.25"), Decimal(7)], dtype=object),
+    "fractions": np.array([Fraction(-1, 2), Fraction(1, 4), Fraction(7)], dtype=object),
+    "true and more": np.array([False, 2, Fraction(7, 2)], dtype=object),
+    "variable width": np.array(["ant", "bee", "wasp"], dtype=np.dtypes.StringDType()),
     "text": np.array(["ant", "bee", "wasp"]),
     "bytes": np.array([b"ant", b"bee", b"wasp"]),
     "object": np.array(["ant", "bee", "wasp"], dtype=object),
@@ -46,7 +54,7 @@ def test_softmax_learns_labels_of_any_kind(backend, kind):
     plain.fit(X, INDEX, epochs=200, batch_size=5)
     assert net.parameters.tobytes() == plain.parameters.tobytes()
     assert net.classes.tolist() == THREE[kind].tolist()
-    if labels.dtype.kind != "O":
+    if labels.dtype.kind not in "OT":
         assert net.classes.dtype == labels.dtype
     predicted = net.predict_classes(X)
     assert predicted.shape == (30,)
@@ -86,6 +94,20 @@ def test_integers_too_narrow_for_all_units_stand_for_themselves(backend, dtype):
     net.fit(X, INDEX.astype(dtype), epochs=1)
     assert net.classes.tolist() == list(range(300))
     net.evaluate(X, np.full(30, 299))
+
+
+def test_moments_with_a_time_zone_are_those_of_utc(backend):
+    zone = timezone(timedelta(hours=2))
+    labels = [datetime(2020, 1, 1 + day, tzinfo=zone) for day in INDEX]
+    net = softmax(backend)
+    net.fit(X, labels, epochs=1)
+    assert net.classes.tolist() == [
+        datetime(2019, 12, 31, 22),
+        *(datetime(2020, 1, d, 22) for d in (1, 2)),
+    ]
+    mixed = [*labels[:-1], datetime(2020, 1, 1)]
+    with pytest.raises(DataTypeError, match="with a time zone and without one"):
+        softmax(backend).fit(X, mixed)
 
 
 def test_two_truth_values_are_classes(backend):
@@ -196,7 +218,7 @@ TEXT = THREE["text"][INDEX]
         (sigmoid, 2, 2.0 * np.eye(2)[INDEX // 2], DataError, r"y must lie in \[0, 1\]"),
         (softmax, 3, np.eye(3)[INDEX] * 0.9, DataError, "row of y must add up to 1; row 0"),
         (softmax, 3, np.eye(4)[INDEX], ShapeError, r"y must have shape \(30, 3\), got \(30, 4\)"),
-        (softmax, 3, np.array([1, "a", None] * 10, dtype=object), DataTypeError, "one type"),
+        (softmax, 3, np.array([1, "a", 2] * 10, dtype=object), DataTypeError, "one type"),
         (softmax, 3, np.array(["NaT"] * 30, dtype="datetime64[D]"), DataError, "NaT"),
         (softmax, 3, INDEX * 1j, DataTypeError, "complex"),
         (softmax, 3, np.where(INDEX == 1, np.nan, INDEX), DataError, "y must be finite.*row 1"),
