@@ -34,10 +34,11 @@ link_args += os.environ.get("PYCNN_LDFLAGS", "").split()
 
 ffi = FFI()
 ffi.cdef(declarations.group(1))
-# A loss that is a Python function: pycnn/backend/c.py defines what the core calls.
-loss_type = re.search(r"typedef int pycnn_loss_function(\(.*?\);)", declarations.group(1), re.S)
-assert loss_type is not None
-ffi.cdef(f'extern "Python" int pycnn_call_loss{loss_type.group(1)}')
+# What the core calls in Python: pycnn/backend/c.py defines pycnn_call_loss, pycnn_call_poll.
+for name in ("loss", "poll"):
+    kind = re.search(rf"typedef int pycnn_{name}_function(\(.*?\);)", declarations.group(1), re.S)
+    assert kind is not None
+    ffi.cdef(f'extern "Python" int pycnn_call_{name}{kind.group(1)}')
 ffi.set_source(
     "pycnn._native",
     '#include "pycnn.h"\n',

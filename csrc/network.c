@@ -281,6 +281,36 @@ static void stretch_task(void *context, size_t t)
     }
 }
 
+/* Some tasks of many. */
+typedef struct {
+    task_function *run;
+    void *context;
+    size_t first;
+} some_tasks;
+
+static void run_one_of_some(void *context, size_t task)
+{
+    const some_tasks *some = context;
+    some->run(some->context, some->first + task);
+}
+
+/* Runs tasks on all threads. Those of long work a few at a time; in between the caller may end it.
+ */
+static int run_tasks(pycnn_workspace *ws, size_t count, task_function *run, void *context)
+{
+    pycnn_threads *threads = ws->together > 1 ? ws->threads : NULL;
+    if (!is_long(ws)) {
+        pycnn_threads_run(threads, count, run, context);
+        return PYCNN_OK;
+    }
+    for (size_t first = 0; first < count; first += ws->together) {
+        some_tasks some = {run, context, first};
+        pycnn_threads_run(threads, MIN(ws->together, count - first), run_one_of_some, &some);
+        TRY(pycnn_workspace_poll(ws));
+    }
+    return PYCNN_OK;
+}
+
 /* Runs a task on each share, and returns what a slice's status says then: that of the first one
  * that is not well. */
 static int run_shares(pycnn_workspace *ws, task_function *task, void *context)
@@ -288,7 +318,7 @@ static int run_shares(pycnn_workspace *ws, task_function *task, void *context)
     for (size_t s = 0; s < ws->slice_count; s++) {
         ws->slices[s].status = PYCNN_OK;
     }
-    pycnn_threads_run(ws->threads, ws->share_count, task, context);
+    TRY(run_tasks(ws, ws->share_count, task, context));
     for (size_t s = 0; s < ws->slice_count; s++) {
         TRY(ws->slices[s].status);
     }
@@ -316,10 +346,10 @@ static void meeting_task(void *context, size_t part)
                     (share){part, here->ws->share_count}, here->backward);
 }
 
-static void meet(const pycnn_workspace *ws, size_t l, bool backward)
+static int meet(pycnn_workspace *ws, size_t l, bool backward)
 {
     meeting here = {ws, l, backward};
-    pycnn_threads_run(ws->threads, ws->share_count, meeting_task, &here);
+    return run_tasks(ws, ws->share_count, meeting_task, &here);
 }
 
 static bool meets_at(const pycnn_workspace *ws, size_t l)
@@ -362,7 +392,7 @@ static int pass_up(stretch *way)
         if (meets_at(ws, l)) {
             way->to = l;
             TRY(run_stretch(way));
-            meet(ws, l, false);
+            TRY(meet(ws, l, false));
             way->from = l;
         }
     }
@@ -384,7 +414,7 @@ static int pass_down(stretch *way)
             way->bottom = l + 1;
             way->derive_below = true;
             TRY(run_stretch(way));
-            meet(ws, l, true);
+            TRY(meet(ws, l, true));
             way->from = way->to;
             way->score = false;
             way->top = l + 1;
@@ -439,13 +469,39 @@ static void gradient_task(void *context, size_t task)
                         ws->slice_count, (share){task % ws->share_count, ws->share_count});
 }
 
-/* The gradients of the mini-batch that last passed, as sums over its samples. */
-static void sum_gradients(pycnn_workspace *ws, double *out, gradient_use use, double step)
+/* The gradients of the mini-batch that last passed, as sums over its samples: each layer in as many
+ * parts as there are shares. */
+static int sum_gradients(pycnn_workspace *ws, double *grad, gradient_use use)
 {
-    gradient_work work = {ws, out, use, step};
-    /* Each layer in as many parts as there are shares: what is one is too little work for more. */
-    pycnn_threads *threads = ws->share_count > 1 ? ws->threads : NULL;
-    pycnn_threads_run(threads, ws->net->depth * ws->share_count, gradient_task, &work);
+    gradient_work work = {ws, grad, use, 0};
+    return run_tasks(ws, ws->net->depth * ws->share_count, gradient_task, &work);
+}
+
+/* Samples of a mini-batch beside which a second pass over theta does not show. */
+enum { MANY = 4096 };
+
+/* theta -= step * the same. The sums go straight into theta and are never written down; but the
+ * long ones over many samples are, so that they can be interrupted: what changes theta must not. */
+static int descend(pycnn_workspace *ws, double *theta, double step)
+{
+    gradient_work work = {ws, theta, GRADIENT_DESCEND, step};
+    if (!is_long(ws) || ws->pass.count < MANY) {
+        pycnn_threads *threads = ws->together > 1 ? ws->threads : NULL;
+        pycnn_threads_run(threads, ws->net->depth * ws->share_count, gradient_task, &work);
+        return PYCNN_OK;
+    }
+    TRY(sum_gradients(ws, ws->grad, GRADIENT_SET));
+    for (size_t l = 0; l < ws->net->depth; l++) {
+        const layer *self = &ws->net->layers[l];
+        if (self->weight_count > 0) {
+            ws->net->kernels->descend(theta + self->offset, ws->grad + self->offset, step,
+                                      self->parameter_count);
+        } else { /* a few sums, which round as they always do */
+            self->ops->gradient(self, theta + self->offset, GRADIENT_DESCEND, step, io_of(ws, l, 0),
+                                ws->slice_count, (share){0, 1});
+        }
+    }
+    return PYCNN_OK;
 }
 
 /* Gradient of a selection's loss, as a sum over its samples; a selection larger than the workspace
@@ -459,9 +515,12 @@ static int gradient_of(pycnn_totals *totals, double *grad, pycnn_workspace *ws, 
         selection piece = *samples;
         piece.first += done;
         piece.count = MIN(ws->capacity, samples->count - done);
-        ws->pass.position += done > 0 ? ws->capacity : 0;
+        if (done > 0) {
+            TRY(pycnn_workspace_poll(ws));
+            ws->pass.position += ws->capacity;
+        }
         TRY(pass(totals, ws, theta, &piece, true));
-        sum_gradients(ws, grad, done > 0 ? GRADIENT_ADD : GRADIENT_SET, 0);
+        TRY(sum_gradients(ws, grad, done > 0 ? GRADIENT_ADD : GRADIENT_SET));
     }
     return PYCNN_OK;
 }
@@ -630,11 +689,10 @@ static int step(pycnn_totals *totals, double *theta, const pycnn_training *state
     ws->pass.mask_key = state->masks == NULL ? 0 : state->masks[state->epoch];
     ws->pass.position = state->first + state->position;
     if (plain && samples->count <= ws->capacity) {
-        /* The gradient goes straight into theta, and is never written down. */
         TRY(pass(totals, ws, theta, samples, true));
         RETURN_IF(!isfinite(totals->loss), PYCNN_ERROR_DIVERGED);
         if (totals->weight > 0) {
-            sum_gradients(ws, theta, GRADIENT_DESCEND, rate / totals->weight);
+            TRY(descend(ws, theta, rate / totals->weight));
             remember(ws, theta);
         }
         return PYCNN_OK;
@@ -656,10 +714,11 @@ static int step(pycnn_totals *totals, double *theta, const pycnn_training *state
 
 /* ---------------------------------------------------------------- the public calls */
 
-static int check_workspace(const pycnn_network *net, const pycnn_workspace *ws, int mode)
+static int take_workspace(const pycnn_network *net, pycnn_workspace *ws, int mode)
 {
     RETURN_IF(net == NULL || ws == NULL, PYCNN_ERROR_ARGUMENT);
     RETURN_IF(ws->net != net || ws->mode < mode, PYCNN_ERROR_WORKSPACE);
+    ws->polled = 0;
     return PYCNN_OK;
 }
 
@@ -719,11 +778,14 @@ static void predict_task(void *context, size_t t)
 static int predict(double *y, const pycnn_network *net, pycnn_workspace *ws, const double *theta,
                    const double *x, size_t rows, bool finite)
 {
-    TRY(check_workspace(net, ws, PYCNN_FORWARD));
+    TRY(take_workspace(net, ws, PYCNN_FORWARD));
     RETURN_IF(y == NULL || theta == NULL || x == NULL, PYCNN_ERROR_ARGUMENT);
     ws->pass.training = false;
     ws->pass.statistics = theta + net->parameter_count;
     for (size_t done = 0; done < rows; done += ws->capacity) {
+        if (done > 0) {
+            TRY(pycnn_workspace_poll(ws));
+        }
         pycnn_workspace_cut(ws, MIN(ws->capacity, rows - done));
         predict_work work = {ws, theta, x + done * net->inputs, y + done * net->outputs, finite};
         TRY(run_shares(ws, predict_task, &work));
@@ -751,12 +813,15 @@ double pycnn_penalty(const pycnn_network *net, const double *theta)
 int pycnn_evaluate(pycnn_totals *totals, const pycnn_network *net, pycnn_workspace *ws,
                    const double *theta, const pycnn_dataset *data)
 {
-    TRY(check_workspace(net, ws, PYCNN_FORWARD));
+    TRY(take_workspace(net, ws, PYCNN_FORWARD));
     TRY(check_data(theta, data));
     RETURN_IF(totals == NULL, PYCNN_ERROR_ARGUMENT);
     *totals = (pycnn_totals){0};
     ws->pass.training = false;
     for (size_t done = 0; done < data->rows; done += ws->capacity) {
+        if (done > 0) {
+            TRY(pycnn_workspace_poll(ws));
+        }
         const selection piece = {data, NULL, done, MIN(ws->capacity, data->rows - done)};
         TRY(pass(totals, ws, theta, &piece, false));
     }
@@ -768,7 +833,7 @@ int pycnn_gradients(pycnn_totals *totals, double *grad, const pycnn_network *net
                     pycnn_workspace *ws, const double *theta, const pycnn_dataset *data,
                     const uint64_t *masks)
 {
-    TRY(check_workspace(net, ws, PYCNN_BACKWARD));
+    TRY(take_workspace(net, ws, PYCNN_BACKWARD));
     TRY(check_data(theta, data));
     RETURN_IF(totals == NULL || grad == NULL, PYCNN_ERROR_ARGUMENT);
     *totals = (pycnn_totals){0};
@@ -807,7 +872,7 @@ int pycnn_trace(pycnn_totals *totals, double *grad, double *z, double *a, double
                 const pycnn_network *net, pycnn_workspace *ws, const double *theta,
                 const pycnn_dataset *data)
 {
-    TRY(check_workspace(net, ws, PYCNN_TRACE));
+    TRY(take_workspace(net, ws, PYCNN_TRACE));
     RETURN_IF(z == NULL || a == NULL || delta == NULL, PYCNN_ERROR_ARGUMENT);
     TRY(check_data(theta, data));
     RETURN_IF(ws->capacity < data->rows, PYCNN_ERROR_WORKSPACE);
@@ -854,7 +919,7 @@ int pycnn_train(size_t *steps, double *theta, pycnn_training *state, const pycnn
 {
     RETURN_IF(steps == NULL, PYCNN_ERROR_ARGUMENT);
     *steps = 0;
-    TRY(check_workspace(net, ws, PYCNN_BACKWARD));
+    TRY(take_workspace(net, ws, PYCNN_BACKWARD));
     TRY(check_data(theta, data));
     RETURN_IF(state == NULL || state->totals == NULL, PYCNN_ERROR_ARGUMENT);
     RETURN_IF(state->batch_size == 0 || state->position >= data->rows, PYCNN_ERROR_SIZE);
@@ -873,6 +938,7 @@ int pycnn_train(size_t *steps, double *theta, pycnn_training *state, const pycnn
     }
     return status;
 }
+
 size_t pycnn_find_not_finite(const double *x, size_t count)
 {
     enum { BLOCK = 64 };

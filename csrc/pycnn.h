@@ -47,7 +47,8 @@ typedef enum {
     PYCNN_ERROR_DIVERGED = 8,  /* the loss is infinite or not a number */
     PYCNN_ERROR_ISA = 9,       /* PYCNN_ISA names no instruction set that can run here */
     PYCNN_ERROR_LOSS = 10,     /* the caller's loss function failed */
-    PYCNN_ERROR_NOT_FINITE = 11 /* the samples hold an infinity or a NaN */
+    PYCNN_ERROR_NOT_FINITE = 11, /* the samples hold an infinity or a NaN */
+    PYCNN_ERROR_INTERRUPTED = 12 /* the caller's poll function asked for it */
 } pycnn_status;
 
 typedef enum {
@@ -227,6 +228,15 @@ typedef int pycnn_loss_function(void *context, double *losses, double *gradient,
                                 const double *outputs, const double *targets, size_t rows,
                                 size_t units);
 void pycnn_workspace_set_loss(pycnn_workspace *ws, pycnn_loss_function *function, void *context);
+
+/* Lets a long call be ended. About every 25 ms, between two pieces of its work, the core calls
+ * `function` (NULL, as at first: nothing) on the thread that called the core. It returns 0, or
+ * anything else to end the call with PYCNN_ERROR_INTERRUPTED: then theta and a training's state are
+ * those of the last finished step, and what else the call writes is not to be used. A piece is at
+ * least some 200 samples, through all layers; what changes theta is one piece. A call of one piece
+ * never asks: nor does pycnn_train between steps, whose number the caller chooses. */
+typedef int pycnn_poll_function(void *context);
+void pycnn_workspace_set_poll(pycnn_workspace *ws, pycnn_poll_function *function, void *context);
 
 /* y[rows,outputs] = the network's output for x[rows,inputs]. The bits of a row do not depend on
  * the rows beside it. */

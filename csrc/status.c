@@ -16,6 +16,7 @@ const char *pycnn_strerror(int status)
     case PYCNN_ERROR_ISA: return "PYCNN_ISA must name an instruction set that can run here";
     case PYCNN_ERROR_LOSS: return "the loss function failed";
     case PYCNN_ERROR_NOT_FINITE: return "the samples hold an infinity or a NaN";
+    case PYCNN_ERROR_INTERRUPTED: return "the call was interrupted";
     default: return "unknown status";
     }
 }

@@ -28,6 +28,7 @@ typedef DWORD os_pid;
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <time.h>
 #include <unistd.h>
 typedef pthread_t os_thread;
 typedef pthread_mutex_t os_mutex;
@@ -43,6 +44,17 @@ typedef pthread_cond_t os_condition;
 #define os_join(t) pthread_join(t, NULL)
 typedef pid_t os_pid;
 #endif
+
+uint64_t pycnn_milliseconds(void)
+{
+#if defined(_WIN32)
+    return GetTickCount64();
+#else
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+#endif
+}
 
 #if !defined(__STDC_NO_ATOMICS__)
 #include <stdatomic.h>

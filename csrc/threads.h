@@ -15,4 +15,7 @@ size_t pycnn_threads_count(const pycnn_threads *pool);
  */
 void pycnn_threads_run(pycnn_threads *pool, size_t tasks, task_function *run, void *context);
 
+/* A clock that never goes back. */
+uint64_t pycnn_milliseconds(void);
+
 #endif

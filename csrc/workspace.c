@@ -12,6 +12,14 @@ enum {
 /* Multiply-adds of a forward pass below which one thread is as fast as several: about 10 us. */
 #define WORK_WORTH_SHARING ((size_t)1 << 18)
 
+/* The same for a share of the samples, about: 5 to 20 ms, and as much on the way back. Not for
+ * fewer samples, though: weights that lie in cache are used for so many. */
+#define WORK_AT_A_TIME ((size_t)1 << 27)
+enum { LEAST_AT_A_TIME = 192 };
+
+/* Milliseconds between two questions to the caller: what a call into Python costs does not show. */
+enum { POLL_PERIOD = 25 };
+
 #define MOST_ONLINE_PARAMETERS ((size_t)1 << 17)
 
 /* ---------------------------------------------------------------- the buffers */
@@ -196,6 +204,24 @@ void pycnn_workspace_set_loss(pycnn_workspace *ws, pycnn_loss_function *function
     }
 }
 
+void pycnn_workspace_set_poll(pycnn_workspace *ws, pycnn_poll_function *function, void *context)
+{
+    if (ws != NULL) {
+        ws->poll = function;
+        ws->poll_context = context;
+    }
+}
+
+int pycnn_workspace_poll(pycnn_workspace *ws)
+{
+    RETURN_IF(ws->poll == NULL, PYCNN_OK);
+    const uint64_t now = pycnn_milliseconds();
+    const bool first = ws->polled == 0; /* of this call, whose first piece has been the wait */
+    RETURN_IF(!first && now - ws->polled < POLL_PERIOD, PYCNN_OK);
+    ws->polled = now;
+    return !first && ws->poll(ws->poll_context) != 0 ? PYCNN_ERROR_INTERRUPTED : PYCNN_OK;
+}
+
 void pycnn_workspace_set_threads(pycnn_workspace *ws, pycnn_threads *threads)
 {
     if (ws != NULL) {
@@ -205,13 +231,23 @@ void pycnn_workspace_set_threads(pycnn_workspace *ws, pycnn_threads *threads)
 
 /* ---------------------------------------------------------------- the slices */
 
-static size_t count_shares(const pycnn_workspace *ws, size_t batch)
+/* Shares that are worked on together, for a thread each. */
+static size_t count_together(const pycnn_workspace *ws, size_t batch)
 {
     const size_t threads = pycnn_threads_count(ws->threads);
     if (threads == 1 || batch < WORK_WORTH_SHARING / ws->net->parameter_count) {
         return 1;
     }
     return MIN(MIN(threads, MOST_SHARES), round_up(batch, SHARE_UNIT) / SHARE_UNIT);
+}
+
+/* How many times so many shares there are. */
+static size_t count_rounds(const pycnn_workspace *ws, size_t batch)
+{
+    const size_t samples = WORK_AT_A_TIME / ws->net->parameter_count;
+    const size_t share = batch / ws->together;
+    const size_t rounds = share / (samples > LEAST_AT_A_TIME ? samples : LEAST_AT_A_TIME);
+    return rounds < 1 ? 1 : MIN(rounds, ws->most_slices / ws->together);
 }
 
 /* Points a slice at its part of each buffer. [units,batch] matrices of a slice lie together: the
@@ -305,7 +341,8 @@ void pycnn_workspace_cut(pycnn_workspace *ws, size_t batch)
     ws->batch = batch;
     ws->cut_for = threads;
     ws->slice_count = 0;
-    ws->share_count = count_shares(ws, batch);
+    ws->together = count_together(ws, batch);
+    ws->share_count = ws->together * count_rounds(ws, batch);
     const size_t units = round_up(batch, SHARE_UNIT) / SHARE_UNIT;
     for (size_t t = 0; t < ws->share_count; t++) {
         ws->shares[t] = ws->slice_count;

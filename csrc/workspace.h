@@ -44,8 +44,9 @@ struct pycnn_workspace {
     size_t cut_for;         /* threads that they are cut for */
     size_t slice_count, most_slices;
     slice *slices;                  /* [most_slices] */
-    size_t share_count;             /* parts of the work, for a thread each */
-    size_t shares[MOST_SHARES + 1]; /* slices shares[t] ... shares[t + 1] - 1 are the t-th */
+    size_t share_count;             /* parts of the work, a task each */
+    size_t together;                /* of them at a time; fewer than all: the work is long */
+    size_t shares[MOST_SLICES + 1]; /* slices shares[t] ... shares[t + 1] - 1 are the t-th */
     layer_io *io; /* [depth,most_slices] what each layer reads and writes of each slice */
     double *grad; /* [parameter_count]; NULL in forward mode */
     void *memory; /* where all buffers are */
@@ -56,7 +57,10 @@ struct pycnn_workspace {
     passing pass;
     pycnn_loss_function *loss_function; /* or NULL */
     void *loss_context;
-    double *loss_rows;    /* [3,batch,outputs] outputs, targets, gradient of such a loss */
+    double *loss_rows;         /* [3,batch,outputs] outputs, targets, gradient of such a loss */
+    pycnn_poll_function *poll; /* or NULL */
+    void *poll_context;
+    uint64_t polled;      /* when it was called last, in milliseconds; 0: not in this call */
     online_layer *online; /* [depth]; NULL where pycnn_train does without */
     const online_kernels *online_kernels;
 };
@@ -87,9 +91,15 @@ static inline size_t panel_distance(const pycnn_workspace *ws)
     return ws->batch * ws->net->kernels->panel;
 }
 
-/* Cuts a mini-batch into shares, one for each thread where the work is worth it, and those into
- * slices. */
+/* Cuts a mini-batch into shares, one for each thread where the work is worth it and more where it
+ * is long, and those into slices. */
 void pycnn_workspace_cut(pycnn_workspace *ws, size_t batch);
+
+/* Whether the work on the mini-batch that is cut is so long that the caller is asked in between. */
+static inline bool is_long(const pycnn_workspace *ws) { return ws->share_count > ws->together; }
+
+/* Asks the caller, if it is time, whether to go on. */
+int pycnn_workspace_poll(pycnn_workspace *ws);
 
 /* Brings targets and weights in: y[outputs,batch], weight[batch]. */
 int pycnn_load_targets(slice *self, const selection *samples, const pycnn_network *net);

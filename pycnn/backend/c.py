@@ -17,7 +17,7 @@ from pycnn.backend.interface import NotFiniteError, Totals
 from pycnn.exceptions import BackendError, LabelError, PycnnError, ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -122,11 +122,88 @@ class _Pool:
 _pool = _Pool()
 
 
+class _Context:
+    """What the core's calls into Python have to know, and what was raised there."""
+
+    def __init__(self, loss_function: LossFunction | None) -> None:
+        self.loss_function = loss_function
+        self.error: BaseException | None = None
+
+
+class Workspace:
+    """A ``pycnn_workspace`` with room for `batch` samples; it is called by one thread at a time.
+
+    While a call lasts, the core asks now and then for what Python does between any two lines, such
+    as to raise `KeyboardInterrupt`, and calls the plan's own loss function, if it has one.
+    """
+
+    __slots__ = ("_context", "_handle", "batch", "mode", "pointer")
+
+    def __init__(
+        self, network: Any, batch: int, mode: int, loss_function: LossFunction | None
+    ) -> None:
+        out = ffi.new("pycnn_workspace **")
+        _check(lib.pycnn_workspace_create(out, network, batch, mode))
+        self.pointer = ffi.gc(out[0], lib.pycnn_workspace_destroy)
+        self.batch, self.mode = batch, mode
+        self._context = _Context(loss_function)
+        self._handle = ffi.new_handle(self._context)
+        lib.pycnn_workspace_set_poll(self.pointer, lib.pycnn_call_poll, self._handle)
+        if loss_function is not None:
+            lib.pycnn_workspace_set_loss(self.pointer, lib.pycnn_call_loss, self._handle)
+
+    def check(self, status: int) -> None:
+        """Turn a status into an exception: where Python code has failed, into the one from there.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            Also where an exception could not be kept: only a second Ctrl-C comes between.
+        """
+        if status in (lib.PYCNN_ERROR_LOSS, lib.PYCNN_ERROR_INTERRUPTED):
+            error, self._context.error = self._context.error, None
+            raise error or KeyboardInterrupt
+        _check(status)
+
+
+def _keep(_kind: Any, error: BaseException, traceback: Any) -> None:
+    """Keep what a function that the core has called raised, be it at its very first line.
+
+    It waits in the function's `context` until the core has returned.
+    """
+    ffi.from_handle(traceback.tb_frame.f_locals["context"]).error = error
+
+
+@ffi.def_extern(error=1, onerror=_keep)  # type: ignore[untyped-decorator]
+def pycnn_call_poll(context: Any) -> int:
+    """Let the core go on, unless Python, which looks for signals here, raises what they mean."""
+    return 0
+
+
+@ffi.def_extern(error=1, onerror=_keep)  # type: ignore[untyped-decorator]
+def pycnn_call_loss(
+    context: Any, losses: Any, gradient: Any, outputs: Any, targets: Any, rows: int, units: int
+) -> int:
+    """Call the loss function of a `_Context`."""
+
+    def array(pointer: Any, *shape: int) -> Array:
+        buffer = ffi.buffer(pointer, math.prod(shape) * 8)
+        return np.frombuffer(buffer, np.float64).reshape(shape)
+
+    values, slopes = ffi.from_handle(context).loss_function(
+        array(outputs, rows, units).copy(), array(targets, rows, units).copy()
+    )
+    array(losses, rows)[:] = values
+    if gradient != ffi.NULL:
+        array(gradient, rows, units)[:] = slopes
+    return 0
+
+
 class Plan:
     """A ``pycnn_network`` and the workspaces that are idle between calls.
 
-    Each call takes a workspace of its own, so any number of threads may use one plan. `list.pop`
-    and `list.append` are atomic.
+    Each call takes a workspace of its own, so any number of threads may use one plan; one that
+    fails does not give it back. `list.pop` and `list.append` are atomic.
     """
 
     __slots__ = ("_idle", "loss_function", "meets", "network")
@@ -134,81 +211,38 @@ class Plan:
     def __init__(self, network: Any, loss_function: LossFunction | None, meets: bool) -> None:
         self.network = network
         self.loss_function = loss_function
-        self.meets = meets  # a mini-batch's samples do: it cannot be worked through in pieces
-        self._idle: list[tuple[int, int, Any]] = []
+        self.meets = meets  # a mini-batch's samples do, in training
+        self._idle: list[Workspace] = []
 
-    def new_workspace(self, batch: int, mode: int) -> Any:
+    def room(self, rows: int, training: bool) -> int:
+        """Return how many samples must go through the network together; others go in pieces.
+
+        A loss function of the user's sees all of them at once, and so do layers where they meet.
+        """
+        whole = self.loss_function is not None or (self.meets and training)
+        return rows if whole else min(rows, PIECE)
+
+    def new_workspace(self, batch: int, mode: int) -> Workspace:
         """Return a workspace that nobody else has."""
-        out = ffi.new("pycnn_workspace **")
-        _check(lib.pycnn_workspace_create(out, self.network, batch, mode))
-        return ffi.gc(out[0], lib.pycnn_workspace_destroy)
+        return Workspace(self.network, batch, mode, self.loss_function)
 
-    def take(self, batch: int, mode: int, threads: Any) -> tuple[int, int, Any]:
+    def take(self, batch: int, mode: int, threads: Any) -> Workspace:
         """Return a workspace with room for `batch` samples, to be given back."""
         try:
             workspace = self._idle.pop()
         except IndexError:
             workspace = None
-        if workspace is None or workspace[0] < batch or workspace[1] < mode:
+        if workspace is None or workspace.batch < batch or workspace.mode < mode:
             if workspace is not None:  # one that will do for both callers
-                batch, mode = max(batch, workspace[0]), max(mode, workspace[1])
-            workspace = batch, mode, self.new_workspace(batch, mode)
-        lib.pycnn_workspace_set_threads(workspace[2], threads)
+                batch, mode = max(batch, workspace.batch), max(mode, workspace.mode)
+            workspace = self.new_workspace(batch, mode)
+        lib.pycnn_workspace_set_threads(workspace.pointer, threads)
         return workspace
 
-    def give_back(self, workspace: tuple[int, int, Any]) -> None:
+    def give_back(self, workspace: Workspace) -> None:
         """Keep a workspace for a later call."""
         if len(self._idle) < KEPT:
             self._idle.append(workspace)
-
-
-class _Loss:
-    """A loss function of the user's for one call, and what it raised."""
-
-    def __init__(self, function: LossFunction) -> None:
-        self.function = function
-        self.error: BaseException | None = None
-        self.handle = ffi.new_handle(self)
-
-
-@ffi.def_extern()  # type: ignore[untyped-decorator]
-def pycnn_call_loss(
-    context: Any, losses: Any, gradient: Any, outputs: Any, targets: Any, rows: int, units: int
-) -> int:
-    """Call a `_Loss` from the core; an exception waits there until the core has returned."""
-    loss = ffi.from_handle(context)
-
-    def array(pointer: Any, *shape: int) -> Array:
-        buffer = ffi.buffer(pointer, math.prod(shape) * 8)
-        return np.frombuffer(buffer, np.float64).reshape(shape)
-
-    try:
-        values, slopes = loss.function(
-            array(outputs, rows, units).copy(), array(targets, rows, units).copy()
-        )
-        array(losses, rows)[:] = values
-        if gradient != ffi.NULL:
-            array(gradient, rows, units)[:] = slopes
-    except BaseException as error:
-        loss.error = error
-        return 1
-    return 0
-
-
-@contextlib.contextmanager
-def _loss_of(plan: Plan, workspace: Any) -> Iterator[None]:
-    """Let the core call the plan's own loss function, if it has one, during one call."""
-    if plan.loss_function is None:
-        yield
-        return
-    loss = _Loss(plan.loss_function)
-    lib.pycnn_workspace_set_loss(workspace, lib.pycnn_call_loss, loss.handle)
-    try:
-        yield
-    finally:
-        lib.pycnn_workspace_set_loss(workspace, ffi.NULL, ffi.NULL)
-        if loss.error is not None:
-            raise loss.error
 
 
 def create_plan(
@@ -264,16 +298,16 @@ def predict(plan: Plan, theta: Array, x: Array, out: Array) -> bool:
     status = lib.pycnn_predict_finite(
         _from_buffer(_DOUBLES, out),
         plan.network,
-        workspace[2],
+        workspace.pointer,
         _from_buffer(_DOUBLES, theta),
         _from_buffer(_DOUBLES, x),
         rows,
     )
+    finite: bool = status != lib.PYCNN_ERROR_NOT_FINITE
+    if finite:
+        workspace.check(status)
     plan.give_back(workspace)
-    if status == lib.PYCNN_ERROR_NOT_FINITE:
-        return False
-    _check(status)
-    return True
+    return finite
 
 
 def predictor(plan: Plan, theta: Array, batch: int, outputs: int) -> Predictor:
@@ -285,9 +319,12 @@ def predictor(plan: Plan, theta: Array, batch: int, outputs: int) -> Predictor:
     result = np.zeros((batch, outputs))
     lent_result, lent_theta = _from_buffer(_DOUBLES, result), _from_buffer(_DOUBLES, theta)
     run, network, lend, doubles = lib.pycnn_predict, plan.network, _from_buffer, _DOUBLES
+    pointer = workspace.pointer
 
-    def predict_bound(x: Array) -> Array:  # the core cannot fail: all is there
-        run(lent_result, network, workspace, lent_theta, lend(doubles, x), batch)
+    def predict_bound(x: Array) -> Array:
+        status = run(lent_result, network, pointer, lent_theta, lend(doubles, x), batch)
+        if status:
+            workspace.check(status)
         return result
 
     return predict_bound
@@ -299,14 +336,14 @@ def row_predictor(plan: Plan, theta: Array, outputs: int) -> RowPredictor:
     result = np.zeros((1, outputs))
     lent_result, lent_theta = _from_buffer(_DOUBLES, result), _from_buffer(_DOUBLES, theta)
     run, network, lend, doubles = lib.pycnn_predict_finite, plan.network, _from_buffer, _DOUBLES
-    copy = result.copy
+    copy, pointer = result.copy, workspace.pointer
 
     def predict_row(x: Array) -> Array | None:
         try:
             lent = lend(doubles, x)
         except ValueError:
             return None
-        if run(lent_result, network, workspace, lent_theta, lent, 1):
+        if run(lent_result, network, pointer, lent_theta, lent, 1):
             return None
         return copy()
 
@@ -321,15 +358,14 @@ def penalty(plan: Plan, theta: Array) -> float:
 def evaluate(plan: Plan, theta: Array, data: Data) -> Totals:
     """Return the sums of loss, weight and right answers over the data."""
     threads = _pool.get()
-    workspace = plan.take(min(data.rows, PIECE), lib.PYCNN_FORWARD, threads)
+    workspace = plan.take(plan.room(data.rows, False), lib.PYCNN_FORWARD, threads)
     totals = ffi.new("pycnn_totals *")
     dataset, _alive = _lend(data)
-    with _loss_of(plan, workspace[2]):
-        status = lib.pycnn_evaluate(
-            totals, plan.network, workspace[2], _from_buffer(_DOUBLES, theta), dataset
-        )
+    status = lib.pycnn_evaluate(
+        totals, plan.network, workspace.pointer, _from_buffer(_DOUBLES, theta), dataset
+    )
+    workspace.check(status)
     plan.give_back(workspace)
-    _check(status)
     return _read(totals)
 
 
@@ -341,23 +377,21 @@ def gradients(
     With `masks`, (1,), as in training on the data as one mini-batch.
     """
     threads = _pool.get()
-    whole = plan.meets and masks is not None
-    batch = data.rows if whole else min(data.rows, PIECE)
+    batch = plan.room(data.rows, masks is not None)
     workspace = plan.take(batch, lib.PYCNN_BACKWARD, threads)
     totals = ffi.new("pycnn_totals *")
     dataset, _alive = _lend(data)
-    with _loss_of(plan, workspace[2]):
-        status = lib.pycnn_gradients(
-            totals,
-            _from_buffer(_DOUBLES, grad),
-            plan.network,
-            workspace[2],
-            _from_buffer(_DOUBLES, theta),
-            dataset,
-            ffi.NULL if masks is None else _from_buffer(_KEYS, masks),
-        )
+    status = lib.pycnn_gradients(
+        totals,
+        _from_buffer(_DOUBLES, grad),
+        plan.network,
+        workspace.pointer,
+        _from_buffer(_DOUBLES, theta),
+        dataset,
+        ffi.NULL if masks is None else _from_buffer(_KEYS, masks),
+    )
+    workspace.check(status)
     plan.give_back(workspace)
-    _check(status)
     return _read(totals)
 
 
@@ -369,11 +403,9 @@ def trace(
     totals = ffi.new("pycnn_totals *")
     dataset, _alive = _lend(data)
     outputs = [_from_buffer(_DOUBLES, array) for array in (grad, z, a, delta)]
-    with _loss_of(plan, workspace[2]):
-        status = lib.pycnn_trace(
-            totals, *outputs, plan.network, workspace[2], _from_buffer(_DOUBLES, theta), dataset
-        )
-    _check(status)  # a workspace for a trace is as large as the data: it is not kept
+    lent = _from_buffer(_DOUBLES, theta)
+    status = lib.pycnn_trace(totals, *outputs, plan.network, workspace.pointer, lent, dataset)
+    workspace.check(status)  # one for a trace is as large as the data: it is not kept
     return _read(totals)
 
 
@@ -403,8 +435,7 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
         Before the update of a mini-batch whose loss is not finite.
     """
     threads = _pool.get()
-    batch = min(state.batch_size, data.rows)
-    batch = batch if plan.meets else min(batch, PIECE)
+    batch = plan.room(min(state.batch_size, data.rows), True)
     workspace = plan.take(batch, lib.PYCNN_BACKWARD, threads)
     dataset, _alive = _lend(data)
     order = ffi.NULL if state.order is None else _from_buffer(_SIZES, state.order)
@@ -426,25 +457,28 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
     alive = [_lend_optimizer(training, state)]
     steps = ffi.new("size_t *")
     try:
-        with _loss_of(plan, workspace[2]):
-            status = lib.pycnn_train(
-                steps,
-                _from_buffer(_DOUBLES, theta),
-                training,
-                plan.network,
-                workspace[2],
-                dataset,
-                max_steps,
-            )
-    finally:  # Ctrl-C surfaces as soon as the call returns
+        status = lib.pycnn_train(
+            steps,
+            _from_buffer(_DOUBLES, theta),
+            training,
+            plan.network,
+            workspace.pointer,
+            dataset,
+            max_steps,
+        )
+    finally:
+        # Ctrl-C surfaces as soon as the call returns. Nothing is called here, and Python looks for
+        # signals in calls: the state is always that of theta.
         state.epoch, state.position = training.epoch, training.position
         state.updates = training.updates
         state.steps += steps[0]
-        del alive
-        plan.give_back(workspace)
-    if status == lib.PYCNN_ERROR_DIVERGED:
+    del alive
+    diverged = status == lib.PYCNN_ERROR_DIVERGED
+    if not diverged:
+        workspace.check(status)
+    plan.give_back(workspace)
+    if diverged:
         raise NotFiniteError(steps[0])
-    _check(status)
     return int(steps[0])
 
 

@@ -1054,7 +1054,7 @@ static void test_the_first_number_that_is_not_finite_is_found(void)
 
 static void test_every_status_has_words(void)
 {
-    for (int a = PYCNN_OK; a <= PYCNN_ERROR_NOT_FINITE; a++) {
+    for (int a = PYCNN_OK; a <= PYCNN_ERROR_INTERRUPTED; a++) {
         CHECK(strlen(pycnn_strerror(a)) > 5);
         CHECK(strcmp(pycnn_strerror(a), "unknown status") != 0);
         for (int b = PYCNN_OK; b < a; b++) {
@@ -1062,7 +1062,7 @@ static void test_every_status_has_words(void)
         }
     }
     CHECK(strcmp(pycnn_strerror(-1), "unknown status") == 0);
-    CHECK(strcmp(pycnn_strerror(PYCNN_ERROR_NOT_FINITE + 1), "unknown status") == 0);
+    CHECK(strcmp(pycnn_strerror(PYCNN_ERROR_INTERRUPTED + 1), "unknown status") == 0);
     CHECK(strcmp(pycnn_version(), PYCNN_VERSION) == 0);
     CHECK(strlen(pycnn_isa()) > 0 && strlen(pycnn_compiler()) > 0);
 }
@@ -1461,6 +1461,169 @@ static void test_callers_may_share_a_pool(void)
     pycnn_threads_destroy(threads);
 }
 
+/* ---------------------------------------------------------------- long calls */
+
+/* Says stop at the call number *context. */
+static int count_down(void *context)
+{
+    size_t *left = context;
+    return --*left == 0;
+}
+
+/* Trains on all samples at once until the caller says stop, and then as many steps again. */
+static void check_interrupted_training(const problem *p, size_t capacity,
+                                       const pycnn_optimizer *optimizer)
+{
+    enum { EPOCHS = 2000 };
+    const size_t count = p->parameters + pycnn_network_statistic_count(p->net);
+    const size_t memory = pycnn_optimizer_slots(optimizer) * p->parameters;
+    double *theta[2], *slots[2];
+    static pycnn_totals totals[2][EPOCHS];
+    size_t left = 2, steps = 0, stopped = 0;
+    pycnn_training state[2];
+    for (int i = 0; i < 2; i++) {
+        theta[i] = doubles(count), slots[i] = doubles(memory);
+        memset(theta[i], 0, count * sizeof **theta);
+        memcpy(theta[i], p->theta, p->parameters * sizeof **theta);
+        memset(slots[i], 0, memory * sizeof **slots);
+        memset(totals[i], 0, sizeof totals[i]);
+        state[i] = (pycnn_training){.epochs = EPOCHS,
+                                    .batch_size = p->data.rows,
+                                    .learning_rate = 1e-3,
+                                    .totals = totals[i],
+                                    .optimizer = optimizer,
+                                    .slots = slots[i]};
+        pycnn_workspace *ws = workspace(p->net, capacity, PYCNN_BACKWARD);
+        pycnn_workspace_set_poll(ws, i == 0 ? count_down : NULL, &left);
+        CHECK(pycnn_train(&steps, theta[i], &state[i], p->net, ws, &p->data,
+                          i == 0 ? EPOCHS : stopped) ==
+              (i == 0 ? PYCNN_ERROR_INTERRUPTED : PYCNN_OK));
+        stopped = steps;
+        pycnn_workspace_destroy(ws);
+    }
+    CHECK(left == 0 && stopped < EPOCHS && state[0].epoch == stopped);
+    CHECK(state[0].updates == stopped && state[1].updates == stopped);
+    CHECK(same_bits(theta[0], theta[1], count) && same_bits(slots[0], slots[1], memory));
+    CHECK(same_bits(totals[0], totals[1], 3 * EPOCHS));
+    for (int i = 0; i < 2; i++) {
+        free(theta[i]), free(slots[i]);
+    }
+}
+
+static void test_a_training_in_pieces_can_be_ended(void)
+{
+    static const pycnn_layer_spec layers[] = {DENSE(PYCNN_TANH, 40), DENSE(PYCNN_LINEAR, 1)};
+    const pycnn_optimizer adam = {
+        .kind = PYCNN_ADAM, .beta_1 = 0.9, .beta_2 = 0.999, .epsilon = 1e-8};
+    problem p = make_problem(1, 9000, 4, layers, 2, PYCNN_MSE);
+    check_interrupted_training(&p, 256, NULL);
+    check_interrupted_training(&p, 256, &adam);
+    free_problem(&p);
+}
+
+static void test_a_long_look_at_data_can_be_ended(void)
+{
+    enum { ROWS = 1 << 20 };
+    static const pycnn_layer_spec layers[] = {DENSE(PYCNN_TANH, 80), DENSE(PYCNN_TANH, 80),
+                                              DENSE(PYCNN_LINEAR, 1)};
+    problem p = make_problem(3, ROWS, 1, layers, 3, PYCNN_MSE);
+    pycnn_workspace *ws = workspace(p.net, 256, PYCNN_BACKWARD);
+    double *y = doubles(ROWS), *grad = doubles(p.parameters);
+    pycnn_totals totals;
+    size_t left = 1;
+    pycnn_workspace_set_poll(ws, count_down, &left);
+    CHECK(pycnn_predict(y, p.net, ws, p.theta, p.x, ROWS) == PYCNN_ERROR_INTERRUPTED && left == 0);
+    left = 1;
+    CHECK(pycnn_evaluate(&totals, p.net, ws, p.theta, &p.data) == PYCNN_ERROR_INTERRUPTED);
+    CHECK(left == 0);
+    left = 1;
+    CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, &p.data, NULL) ==
+          PYCNN_ERROR_INTERRUPTED);
+    CHECK(left == 0);
+    left = 1; /* what is short asks nothing */
+    CHECK(pycnn_predict(y, p.net, ws, p.theta, p.x, 256) == PYCNN_OK && left == 1);
+    pycnn_workspace_set_poll(NULL, count_down, &left);
+    free(y), free(grad);
+    pycnn_workspace_destroy(ws);
+    free_problem(&p);
+}
+
+/* So much work that it takes a kernel at its full speed. */
+#if defined(__has_feature)
+#define WATCHED (__has_feature(thread_sanitizer) || __has_feature(address_sanitizer))
+#elif defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define WATCHED 1
+#else
+#define WATCHED 0
+#endif
+#if defined(__OPTIMIZE__) && !WATCHED
+#define FAST
+
+static void test_a_training_in_rounds_can_be_ended(void)
+{
+    static const pycnn_layer_spec layers[] = {
+        DENSE(PYCNN_TANH, 500),
+        {.kind = PYCNN_BATCH_NORM, .activation = PYCNN_LINEAR, .units = 500, .epsilon = 1e-5},
+        DENSE(PYCNN_TANH, 400),
+        DENSE(PYCNN_LINEAR, 1)};
+    problem p = make_problem(2, 1500, 4, layers, 4, PYCNN_MSE);
+    check_interrupted_training(&p, 1500, NULL);
+    free_problem(&p);
+}
+
+/* So much work at once that a thread alone does it in several rounds, where three do it in one: the
+ * same bits, also where samples meet. */
+static void test_long_work_gives_the_same_bits(void)
+{
+    enum { ROWS = 4200 };
+    static const pycnn_layer_spec layers[] = {DENSE(PYCNN_RELU, 300),
+                                              {.kind = PYCNN_BATCH_NORM,
+                                               .activation = PYCNN_LINEAR,
+                                               .units = 300,
+                                               .epsilon = 1e-5,
+                                               .momentum = 0.1},
+                                              DENSE(PYCNN_RELU, 300),
+                                              DENSE(PYCNN_SOFTMAX, 3)};
+    const pycnn_optimizer momentum = {.kind = PYCNN_SGD, .momentum = 0.9};
+    problem p = make_problem(5, ROWS, 9, layers, 4, PYCNN_CATEGORICAL_CROSSENTROPY);
+    const size_t count = p.parameters + pycnn_network_statistic_count(p.net);
+    double *theta[2][2];
+    pycnn_totals totals[2][2] = {{{0}}};
+    for (int i = 0; i < 2; i++) {
+        pycnn_threads *threads = NULL;
+        pycnn_workspace *ws = workspace(p.net, ROWS, PYCNN_BACKWARD);
+        CHECK(pycnn_threads_create(&threads, i == 0 ? 1 : 3) == PYCNN_OK);
+        pycnn_workspace_set_threads(ws, threads);
+        for (int j = 0; j < 2; j++) {
+            double *slots = doubles(p.parameters);
+            size_t steps;
+            pycnn_training state = {.epochs = 1,
+                                    .batch_size = ROWS,
+                                    .learning_rate = 0.1,
+                                    .totals = &totals[i][j],
+                                    .optimizer = j == 0 ? NULL : &momentum,
+                                    .slots = slots};
+            memset(slots, 0, p.parameters * sizeof *slots);
+            theta[i][j] = doubles(count);
+            memset(theta[i][j], 0, count * sizeof *slots);
+            memcpy(theta[i][j], p.theta, p.parameters * sizeof *slots);
+            CHECK(pycnn_train(&steps, theta[i][j], &state, p.net, ws, &p.data, 1) == PYCNN_OK);
+            free(slots);
+        }
+        pycnn_workspace_destroy(ws);
+        pycnn_threads_destroy(threads);
+    }
+    CHECK(!same_bits(theta[0][0], p.theta, p.parameters));
+    for (int j = 0; j < 2; j++) {
+        CHECK(same_bits(theta[0][j], theta[1][j], count));
+        free(theta[0][j]), free(theta[1][j]);
+    }
+    CHECK(same_bits(totals[0], totals[1], 6));
+    free_problem(&p);
+}
+
+#endif
+
 /* ---------------------------------------------------------------- instruction sets */
 
 static const char *const sets[] = {"avx512", "avx2", "neon", "baseline"}; /* the fused ones first */
@@ -1749,6 +1912,12 @@ int main(void)
     }
 #ifndef HAVE_POSIX
     run(&(group){"threads give the same bits", test_threads_give_the_same_bits});
+#endif
+    run(&(group){"a training in pieces can be ended", test_a_training_in_pieces_can_be_ended});
+    run(&(group){"a long look at data can be ended", test_a_long_look_at_data_can_be_ended});
+#ifdef FAST
+    run(&(group){"a training in rounds can be ended", test_a_training_in_rounds_can_be_ended});
+    run(&(group){"long work gives the same bits", test_long_work_gives_the_same_bits});
 #endif
     printf("%zu passed, %zu failed\n", (size_t)passed, (size_t)failed);
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
