@@ -5,6 +5,9 @@
 >>> net = Network(64, [Dense(32, "relu"), Dense(10, "softmax")], seed=0)
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
 from pycnn import (
     activations,
     augmentation,
@@ -30,6 +33,9 @@ from pycnn.network import Network, load
 from pycnn.optimizers import LBFGS, SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from pycnn.trace import Trace
 
+if _TYPE_CHECKING:
+    from pycnn.table import Table
+
 __all__ = [
     "LBFGS",
     "SGD",
@@ -46,6 +52,7 @@ __all__ = [
     "PycnnError",
     "RMSprop",
     "Rprop",
+    "Table",
     "Trace",
     "__version__",
     "activations",
@@ -66,3 +73,11 @@ __all__ = [
     "set_num_threads",
     "show_config",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    if name == "Table":  # which few programs need
+        from pycnn.table import Table
+
+        return Table
+    raise AttributeError(f"module 'pycnn' has no attribute {name!r}")

@@ -197,30 +197,12 @@ def test_default_network_and_rates_can_be_replaced(succeed):
 
 def test_transform_is_fitted_on_the_training_part_alone():
     frame = pd.DataFrame({"x": np.arange(100.0), "y": [0, 1] * 50})
-    data = commands._Dataset(frame, "a", "y", (), None, None, 0)
+    data = commands._Dataset(frame, table.FileTable(), "y", (), None)
     (column,) = data.table.columns
     assert column.mean == data.train.mean()  # the value is the row's number
     assert data.X[data.train].std() == pytest.approx(1)
     assert len(data.test) == 20
     assert np.bincount(data.y[data.test]).tolist() == [10, 10]
-
-
-def test_missing_number_becomes_the_mean_and_an_indicator():
-    column = table.NumberColumn.fit("x", np.array([1.0, np.nan, 3.0]))
-    (standard, absent), _ = column.encode(pd.Series([np.nan, 3.0], name="x"))
-    assert standard.tolist() == [0, 1]
-    assert absent.tolist() == [1, 0]
-
-
-def test_constant_column_keeps_scale_one():
-    column = table.NumberColumn.fit("x", np.full(5, 0.1))
-    assert column.scale == 1.0
-    assert np.abs(column.encode(pd.Series([0.1, 0.2], name="x"))[0][0]).max() <= 0.1
-
-
-def test_truth_values_are_numbers_also_beside_missing_ones():
-    assert not table.is_text(pd.Series([True, None, False], dtype=object))
-    assert table.as_numbers(pd.Series([True, False])).tolist() == [1, 0]
 
 
 def test_rare_class_stays_in_the_training_part():
@@ -230,32 +212,6 @@ def test_rare_class_stays_in_the_training_part():
         assert 49 in train
         assert len(test) == 10
         assert sorted([*train, *test]) == list(range(50))
-
-
-@pytest.mark.parametrize(
-    ("values", "task", "dtype"),
-    [
-        (["a", "b"] * 10, "classification", "U"),
-        ([True, False] * 10, "classification", "b"),
-        ([3, 5] * 10, "classification", "i"),
-        ([3.0, 5.0] * 10, "classification", "i"),
-        (list(range(20)), "regression", None),
-        (list(range(50)) * 4, "regression", None),
-        ([0.5, 1.5] * 10, "classification", "f"),
-    ],
-)
-def test_target_decides_the_task_and_keeps_its_type(values, task, dtype):
-    column = pd.Series(values, name="y")
-    chosen = table.choose_task(column, task if dtype == "f" else None)
-    assert chosen == task
-    if dtype:
-        labels = table.as_labels(column)
-        assert labels.dtype.kind == dtype
-        assert labels.tolist() == values
-
-
-def test_floats_are_a_regression():
-    assert table.choose_task(pd.Series([0.5, 1.5, 0.5, 1.5], name="y"), None) == "regression"
 
 
 @pytest.mark.parametrize("labels", [("yes", "no"), ("True", "False"), ("7", "9"), ("1", "2")])
@@ -270,6 +226,41 @@ def test_two_labels_come_back_as_they_were_written(succeed, labels):
     first = predicted[0]
     assert float(first[f"probability of {labels[0]}"]) > 0.9
     assert "accuracy  1.0000" in succeed("evaluate", "model.safetensors", "two.csv")
+
+
+def test_codes_keep_their_leading_zeros(pycnn_command, succeed):
+    rows = "".join(f"{i % 3},{i % 7:05d},{['007', '08', ''][i % 3]}\n" for i in range(120))
+    write("codes.csv", f"x,zip,class\n{rows}")
+    status, out, err = pycnn_command("train", "codes.csv", "--target", "class", "--no-plot")
+    assert status == 0
+    assert "class, 2 classes: 007, 08\n" in out
+    assert "column 'zip' has codes with leading zeros, such as '00000'" in err
+    predicted = succeed("predict", "model.safetensors", "codes.csv").splitlines()
+    assert [line.split(",")[0] for line in predicted[:3]] == ["class", "007", "08"]
+    assert "accuracy  1.0000" in succeed("evaluate", "model.safetensors", "codes.csv")
+
+
+def test_predictions_have_enough_digits(succeed):
+    x = np.linspace(-1, 1, 200)
+    frame = pd.DataFrame({"x": x, "y": 1.7e12 + 1000 * x})
+    frame.to_csv("large.csv", index=False)
+    succeed("train", "large.csv", "--target", "y", "--no-plot")
+    lines = succeed("predict", "model.safetensors", "large.csv").splitlines()[1:]
+    assert len(set(lines)) == 200
+    assert np.abs(np.array(lines, dtype=float) - frame["y"]).max() < 500
+    network = pycnn.load("model.safetensors")
+    table = pycnn.Table.from_metadata(network.metadata["table"])
+    values = network.predict(table.transform(frame)) * table.target.scale + table.target.mean
+    assert np.array(lines, dtype=float).tolist() == values[:, 0].tolist()
+
+
+def test_whole_numbers_as_classes_hint_at_a_quantity(succeed):
+    y = np.arange(200) % 17 - 8
+    pd.DataFrame({"x": y + 0.5, "y": y}).to_csv("whole.csv", index=False)
+    train = ("train", "whole.csv", "--target", "y", "--epochs", 1, "--no-plot")
+    assert "17 classes: -8, -7" in succeed(*train)
+    assert "(--task regression for a quantity)" in succeed(*train)
+    assert "for a quantity" not in succeed(*train, "--task", "classification")
 
 
 def test_text_that_looks_like_numbers_at_prediction_stays_text(succeed):
@@ -288,6 +279,219 @@ def test_unnamed_and_empty_columns_are_left_out_with_a_note(pycnn_command):
     assert "no name in the header" in err
     assert "empty in the training part: nothing" in err
     assert "3 columns as 5 inputs" in out
+
+
+# ------------------------------------------------------------------ how a table is read
+
+
+def test_none_is_a_class_unless_told_otherwise(pycnn_command):
+    frame = pd.DataFrame({"x": np.arange(300) % 3, "y": ["None", "Mild", "Severe"] * 100})
+    frame.to_csv("severity.csv", index=False)
+    train = ("train", "severity.csv", "--target", "y", "--epochs", 1, "--no-plot")
+    status, out, err = pycnn_command(*train)
+    assert status == 0
+    assert "300 rows" in out
+    assert "y, 3 classes: Mild, None, Severe" in out
+    assert "'None' is a class of the target 'y', in 100 rows; --na None" in err
+    status, out, err = pycnn_command(*train, "--na", "None")
+    assert "200 rows" in out
+    assert "taken as missing: 'None' in 100 cells of y" in err
+
+
+def test_gaps_of_r_are_gaps_in_numbers(pycnn_command):
+    rows = "".join(f"{'NA' if i % 9 == 0 else i / 7},{i % 2}\n" for i in range(90))
+    write("r.csv", f"x,y\n{rows}")
+    status, out, err = pycnn_command("train", "r.csv", "--target", "y", "--epochs", 1, "--no-plot")
+    assert status == 0
+    assert "1 columns as 2 inputs" in out
+    assert err == "Note: taken as missing: 'NA' in 10 cells of x\n"
+
+
+def test_odd_cell_is_named_with_options_that_help(pycnn_command, fail):
+    cells = [f"{i / 7}" for i in range(90)]
+    cells[8:80:9] = ["abt 5"] * 8
+    write("odd.csv", "x,y\n" + "".join(f"{x},{i % 2}\n" for i, x in enumerate(cells)))
+    train = ("train", "odd.csv", "--target", "y", "--epochs", 1, "--no-plot")
+    message = fail(*train)
+    assert "column 'x' must hold numbers, got 'abt 5' in row 9 and 7 more cells" in message
+    assert "--na 'abt 5' takes it as missing" in message
+    assert pycnn_command(*train, "--na", "abt 5")[0] == 0
+
+
+def test_european_table_is_read_and_predicted_alike(succeed, pycnn_command):
+    rng = np.random.default_rng(0)
+    x, day = rng.uniform(1000, 9000, 200), pd.date_range("2024-01-01", periods=200)
+    frame = pd.DataFrame({"größe": x, "tag": day.strftime("%d.%m.%Y"), "preis": x / 3})
+    frame["größe"] = [f"{v:,.1f}".translate(str.maketrans(",.", ".,")) for v in x]
+    frame.to_csv("euro.csv", index=False, sep=";", decimal=",", encoding="latin-1")
+    options = ("--delimiter", ";", "--decimal", ",", "--thousands", ".", "--encoding", "latin-1")
+    options += ("--date", "tag", "--na", "-1")
+    succeed("train", "euro.csv", "--target", "preis", *options, "--no-plot", "--epochs", 50)
+    table = pycnn.load("model.safetensors").metadata["table"]
+    assert table["reading"] == {
+        "na": ["-1"],
+        "decimal": ",",
+        "thousands": ".",
+        "delimiter": ";",
+        "encoding": "latin-1",
+    }
+    assert figure("R²", succeed("evaluate", "model.safetensors", "euro.csv")) > 0.9
+    frame["größe"] = x.round(1)
+    frame["tag"] = day.strftime("%d.%m.%Y")
+    frame.to_csv("plain.csv", index=False)
+    plain = ("--delimiter", ",", "--decimal", ".", "--thousands", "'", "--encoding", "utf-8")
+    out = succeed("predict", "model.safetensors", "plain.csv", *plain)
+    assert out == succeed("predict", "model.safetensors", "euro.csv")
+    assert "tag: dates of the form %d.%m.%Y" in succeed("info", "model.safetensors")
+    status, _, err = pycnn_command("predict", "model.safetensors", "euro.csv", "--text", "größe")
+    assert (status, err) == (2, "Error: --text größe: the model has learned it otherwise\n")
+
+
+FORMATS = {
+    "t.csv.gz": lambda frame, path: frame.to_csv(path, index=False),
+    "t.csv.bz2": lambda frame, path: frame.to_csv(path, index=False),
+    "t.csv.xz": lambda frame, path: frame.to_csv(path, index=False),
+    "t.zip": lambda frame, path: frame.to_csv(path, index=False),
+    "gzipped": lambda frame, path: frame.to_csv(path, index=False, compression="gzip"),
+    "t.tsv": lambda frame, path: frame.to_csv(path, index=False, sep="\t"),
+    "t.json": lambda frame, path: frame.to_json(path, orient="records"),
+    "columns.json": lambda frame, path: frame.to_json(path),
+    "t.jsonl": lambda frame, path: frame.to_json(path, orient="records", lines=True),
+    "t.ndjson.gz": lambda frame, path: frame.to_json(path, orient="records", lines=True),
+    "t.parquet": lambda frame, path: frame.to_parquet(path),
+    "t.feather": lambda frame, path: frame.to_feather(path),
+    "t.xlsx": lambda frame, path: frame.to_excel(path, index=False),
+    "workbook": lambda frame, path: frame.to_excel(path + ".xlsx", index=False),
+}
+LIBRARIES = {"parquet": "pyarrow", "feather": "pyarrow", "xlsx": "openpyxl", "workbook": "openpyxl"}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_table_of_each_format_is_read_as_csv_is(succeed, flowers_model, name):
+    pytest.importorskip(LIBRARIES.get(name.split(".")[-1], "json"))
+    frame = flowers(40, seed=3)
+    frame.loc[3, ["width", "colour"]] = None
+    frame["kind"] = frame["kind"].where(frame.index != 5)
+    frame.to_csv("t.csv", index=False)
+    FORMATS[name](frame, name)
+    if name == "workbook":
+        os.rename("workbook.xlsx", "workbook")
+    for command in ("predict", "evaluate"):
+        out = succeed(command, flowers_model, name)
+        assert out.replace(name, "t.csv") == succeed(command, flowers_model, "t.csv")
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("t.tsv", "workbook")])
+def test_damaged_table_is_one_line_and_status_2(fail, flowers_model, name):
+    pytest.importorskip(LIBRARIES.get(name.split(".")[-1], "json"))
+    FORMATS[name](flowers(40), name)
+    path = Path(name)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert f"{name} is not" in fail("predict", flowers_model, name)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[{"y": 1, "y": 2}]', "names 'y' twice"),
+        ("[1, 2]", "must be of objects"),
+        ('{"y": 1}\n5\n', "must be of objects"),
+        ("5", "is not an intact JSON file"),
+        ("[]", "no rows"),
+        ('[{"a": [1], "y": 1}, {"a": [2], "y": 0}]', "'a' must hold numbers, text or dates"),
+        ('[{"a": 1, "y": "u"}]', "one class only"),
+    ],
+)
+def test_json_that_is_no_table_is_one_line_and_status_2(fail, content, message):
+    write("odd.json", content)
+    assert message in fail("train", "odd.json", "--target", "y")
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "package"),
+    [
+        ("a.parquet", "pyarrow", "'pycnn[tables]'"),
+        ("a.feather", "pyarrow", "'pycnn[tables]'"),
+        ("a.xlsx", "openpyxl", "'pycnn[tables]'"),
+        ("a.xls", "xlrd", "xlrd"),
+        ("a.ods", "odf", "odfpy"),
+    ],
+)
+def test_missing_library_of_a_format_is_named(fail, monkeypatch, name, module, package):
+    monkeypatch.setitem(sys.modules, module, None)
+    write(name, "anything")
+    message = fail("train", name, "--target", "y")
+    assert message.endswith(f"need {module}: pip install {package}\n")
+
+
+def test_names_twice_are_refused_in_a_workbook(fail):
+    pytest.importorskip("openpyxl")
+    pd.DataFrame([[1, 2], [3, 4]], columns=["y", "y"]).to_excel("twice.xlsx", index=False)
+    assert "names a column twice: 'y'" in fail("train", "twice.xlsx", "--target", "y")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "way"),
+    [
+        ("latin-1", "--encoding latin-1"),
+        ("utf-16", "--encoding utf-16"),
+        ("utf-16-le", "--encoding utf-16-le"),
+        ("utf-16-be", "--encoding utf-16-be"),
+    ],
+)
+def test_other_encodings_are_told_and_read(fail, succeed, encoding, way):
+    text = "ort,y\n" + "Köln,1\nRom,2\n" * 40
+    Path("orte.csv").write_bytes(text.encode(encoding))
+    train = ("train", "orte.csv", "--target", "y", "--epochs", 1, "--no-plot")
+    message = fail(*train)
+    assert "not UTF-8 text" in message
+    assert way in message
+    succeed(*train, "--encoding", encoding)
+    assert "ort: Köln, Rom" in succeed("info", "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--delimiter", "ab"), "--delimiter must be one character"),
+        (("--encoding", "utf-99"), "no text encoding 'utf-99'"),
+        (("--encoding", "hex"), "no text encoding 'hex'"),
+        (("--encoding", "ascii"), "not ascii text"),
+        (("--decimal", "12"), "decimal must be one character"),
+        (("--thousands", "."), "must differ"),
+        (("--text", "ortt"), "--text: there is no column 'ortt'; "),
+        (("--date", "ortt"), "--date: there is no column 'ortt'; "),
+        (("--date", "ort"), "'ort' must hold dates of one form, got 'Köln' in row 1"),
+        (("--date", "ort=%Q"), "'%Q'"),
+    ],
+)
+def test_wrong_reading_option_is_one_line_and_status_2(fail, options, message):
+    write("orte.csv", "ort,y\n" + "Köln,1\nRom,2\n" * 40)
+    assert message in fail("train", "orte.csv", "--target", "y", *options)
+
+
+def test_digits_need_no_reading_option(fail):
+    assert "--na needs a file" in fail("train", "--na", "x")
+
+
+def test_models_of_version_0_1_predict_as_they_did(succeed):
+    models = Path(__file__).parent / "models"
+    for kind in ("classes", "number"):
+        was = (models / f"cli_0_1_{kind}.csv").read_text()
+        model, table = models / f"cli_0_1_{kind}.safetensors", models / "cli_0_1.csv"
+        out = succeed("predict", model, table)
+        old, new = (list(csv.reader(io.StringIO(text))) for text in (was, out))
+        assert old[0] == new[0]
+        assert len(old) == len(new)
+        for before, now in zip(old[1:], new[1:], strict=True):
+            if kind == "classes":
+                assert before[0] == now[0]
+                before, now = before[1:], now[1:]
+            assert np.array(now, dtype=float) == pytest.approx(
+                np.array(before, dtype=float), rel=1e-5
+            )
+        assert "score on" in succeed("evaluate", model, table)
+        assert "48 rows of cli_0_1.csv" in succeed("info", model)
 
 
 # ------------------------------------------------------------------ predict, evaluate, info
@@ -391,7 +595,7 @@ def test_walkthrough_config_version_and_help(succeed):
         (("train", "--drop", "pixel_64"), "no column 'pixel_64'"),
         (("train", "--hidden", "3,x"), "--hidden"),
         (("train", "--hidden", "0"), "--hidden"),
-        (("train", "--hidden", "9" * 30), "memory"),
+        (("train", "--hidden", "9" * 30), "units must be at most"),
         (("train", "--epochs", "0"), "--epochs"),
         (("train", "--batch-size", "x"), "--batch-size"),
         (("train", "--learning-rate", "nan"), "learning_rate"),
@@ -434,7 +638,15 @@ def test_wrong_option_is_one_line_and_status_2(fail, arguments, message):
         ("a,z\n1,2\n", "there is no column 'y'"),
         ("a,y\n" + "".join(f"{i},name{i}\n" for i in range(60)), "these are no classes"),
         ("id,y\n" + "".join(f"name{i},{i % 2}\n" for i in range(60)), "--drop id"),
-        ("a,y\n" + "".join(f"{i if i else 'abc'},{i % 2}\n" for i in range(60)), "such as 'abc'"),
+        (
+            "a,y\n" + "".join(f"{i if i else 'abc'},{i % 2}\n" for i in range(60)),
+            "'abc' in row 1: --na abc",
+        ),
+        ("a,a,y\n1,2,0\n3,4,1\n", "names a column twice: 'a', in columns 1 and 2"),
+        ("y,a,y\n1,2,0\n3,4,1\n", "names a column twice: 'y', in columns 1 and 3"),
+        ("a;y\n1,5;2\n", "--delimiter ';' --decimal ','"),
+        ("a\0,y\n1,2\n", "bytes of zero"),
+        ("day,y\n" + "".join(f"{i + 1}.5.2024,{i}\n" for i in range(30)), "--date day makes"),
     ],
 )
 def test_wrong_table_is_one_line_and_status_2(fail, content, message):
@@ -507,6 +719,7 @@ def test_damaged_model_is_one_line_and_status_2(fail, flowers_model, command, da
         lambda data: data["columns"].pop(),
         lambda data: data["columns"][0].update(scale="wide"),
         lambda data: data["columns"][0].update(scale=0.0),
+        lambda data: data["columns"][0].update(mean=10**400),
         lambda data: data["target"].update(task="dance"),
         lambda data: data["target"].update(task="regression"),
         lambda data: data.update(surprise=1),
@@ -556,6 +769,21 @@ def test_missing_click_names_the_extra(monkeypatch, capsys):
     assert err.count("\n") == 1
 
 
+def test_control_characters_of_a_table_do_not_reach_the_terminal(pycnn_command, monkeypatch):
+    rows = "".join(f"{i % 2},{['a', 'b' + chr(27) + '[2J'][i % 2]}\n" for i in range(60))
+    write("esc.csv", f"\x1b[31mx,y\n{rows}")
+    train = ("train", "esc.csv", "--target", "y", "--epochs", 9, "--no-plot")
+    texts = [*pycnn_command(*train)[1:], *pycnn_command("info", "model.safetensors")[1:]]
+    texts += pycnn_command("evaluate", "model.safetensors", "esc.csv")[1:]
+    texts += pycnn_command("train", "esc.csv", "--target", "z")[1:]
+    assert not any("\x1b" in text for text in texts)
+    assert r"2: a, b\x1b[2J" in texts[2]
+    # A file gets the labels as they are, a terminal does not.
+    assert "b\x1b[2J" in pycnn_command("predict", "model.safetensors", "esc.csv")[1]
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert "\x1b" not in pycnn_command("predict", "model.safetensors", "esc.csv")[1]
+
+
 # ------------------------------------------------------------------ in a process of its own
 
 
@@ -588,6 +816,26 @@ def test_full_disk_under_the_output_is_one_line():
         process = start("walkthrough", stdout=full)
         err = process.communicate(timeout=60)[1]
     assert (process.returncode, err) == (2, "Error: No space left on device\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+@pytest.mark.parametrize("command", ["info absent", "walkthrough", "--help"])
+def test_closed_output_is_one_line(command):
+    shell = ["sh", "-c", f'"{sys.executable}" -m pycnn {command} >&-']
+    env = os.environ | {"PYTHONPATH": str(Path(pycnn.__file__).parents[1])}
+    done = subprocess.run(shell, env=env, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "Error: standard output is closed\n")
+
+
+def test_interrupt_before_the_commands_are_there_is_one_line(monkeypatch, capsys):
+    from pycnn.__main__ import main
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "run", interrupt)
+    assert main() == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
@@ -635,6 +883,18 @@ def test_very_many_classes_show_what_is_confused_most():
     assert "c0 taken for c3" in text
     assert "most confused of 40 classes" in text
     assert "no class is confused" in report.classification_report(true, true, labels)
+
+
+def test_confusions_of_very_many_classes_need_no_matrix():
+    true = np.arange(50_000)
+    predicted = true.copy()
+    predicted[:7] = [1, 1, 1, 4, 4, 9, 9]
+    text = report.classification_report(true, predicted, true)
+    assert "0.9999  (49995 of 50000 right)" in text
+    assert [line for line in text.splitlines() if "taken for" in line] == [
+        f"     1  {one} taken for {other}"
+        for one, other in ((0, 1), (2, 1), (3, 4), (5, 9), (6, 9))
+    ]
 
 
 def test_regression_without_spread_has_no_r2():

@@ -1,5 +1,5 @@
 """The command line, one module a concern.
 
-`commands` parses and tells, `reading` reads CSV, `table` turns columns into numbers and back,
-`report` writes scores as text.
+`commands` parses and tells, `reading` reads files, `table` parts them into training and test rows,
+`report` writes scores as text. What turns columns into numbers is `pycnn.table`.
 """

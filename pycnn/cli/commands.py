@@ -15,13 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 import pycnn
 from pycnn import activations, backend, losses
+from pycnn._cells import Reading
+from pycnn._columns import DateColumn, NumberColumn, TextColumn, mean_and_deviation
+from pycnn._names import suggest
 from pycnn.cli import reading, report
 from pycnn.cli import table as tables
-from pycnn.cli.table import Table, Target
-from pycnn.exceptions import DataError, DivergedError, ModelFileError, PycnnError
+from pycnn.cli.table import FileTable
+from pycnn.exceptions import DataError, DivergedError, LabelError, ModelFileError, PycnnError
+from pycnn.table import Table, Target, Truth
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +48,8 @@ FEWEST_ROWS_TO_SPLIT = 50
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit status."""
+    if sys.stdout is None:
+        return _fail("standard output is closed")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal without δ shows ? in its place
             stream.reconfigure(errors="replace")
@@ -71,7 +78,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _fail(message: str, status: int = FAILURE) -> int:
     prefix = "Error: " if status == FAILURE else ""
-    print(prefix + " ".join(message.split()), file=sys.stderr)
+    _note(prefix + " ".join(message.split()))
     return status
 
 
@@ -95,7 +102,18 @@ def _show_warning(message: Warning | str, *_details: Any, **_more: Any) -> None:
 
 
 def _note(message: str) -> None:
-    print(message, file=sys.stderr)
+    if sys.stderr is not None:  # print would take None for standard output
+        print(report.shown(message), file=sys.stderr)
+
+
+def _say(message: str) -> None:
+    """Print a text that may hold names and labels of a file."""
+    click.echo(report.shown(message, lines=True))
+
+
+def _write(content: str) -> None:
+    """Print a file's content: as it is, but for control characters where somebody looks."""
+    sys.stdout.write(report.shown(content, lines=True) if sys.stdout.isatty() else content)
 
 
 # ------------------------------------------------------------------ the commands
@@ -104,9 +122,6 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 # Not click.File or exists=True: the commands' own errors name the path in the same way everywhere.
 PATH = click.Path(path_type=Path)
 
-delimiter_option = click.option(
-    "--delimiter", default=",", show_default=True, metavar="CHAR", help="Between fields, or 'tab'."
-)
 backend_option = click.option(
     "--backend",
     "backend_name",
@@ -127,7 +142,7 @@ def cli(context: click.Context) -> None:
 
 
 @cli.command()
-@click.argument("csv_path", metavar="[CSV]", type=PATH, required=False)
+@click.argument("path", metavar="[TABLE]", type=PATH, required=False)
 @click.option("--target", metavar="COLUMN", help="Column to predict.")
 @click.option("--drop", multiple=True, metavar="COLUMN", help="Column to leave out; repeatable.")
 @click.option(
@@ -193,10 +208,10 @@ def cli(context: click.Context) -> None:
 )
 @click.option("--no-plot", is_flag=True, help="Draw no learning curve.")
 @click.option("--quiet", is_flag=True, help="Print errors and warnings only.")
-@delimiter_option
+@reading.reading_options
 @backend_option
 def train(
-    csv_path: Path | None,
+    path: Path | None,
     target: str | None,
     drop: tuple[str, ...],
     task: str | None,
@@ -211,14 +226,16 @@ def train(
     plot: Path | None,
     no_plot: bool,
     quiet: bool,
-    delimiter: str,
+    options: reading.Options,
     backend_name: str,
 ) -> None:
-    """Train a network on a CSV file with a header, or on the built-in handwritten digits.
+    """Train a network on a table with a header, or on the built-in handwritten digits.
 
-    Numbers are standardised, text becomes one-hot, missing numbers the training mean; the model
-    file keeps how. Rows without a target are left out. The test part has no influence on the
-    training; its scores, and its curve in the picture, tell how the network does on unseen rows.
+    The table is CSV, also compressed, Parquet, Feather, Excel or JSON. Numbers are standardised,
+    text becomes one-hot, missing numbers the training mean; the model file keeps how. A column
+    that is mostly numbers is one: NA, NaN, null, None and signs such as ? are gaps in it. Rows
+    without a target are left out. The test part has no influence on the training; its scores, and
+    its curve in the picture, tell how the network does on unseen rows.
 
     \b
     pycnn train
@@ -228,17 +245,23 @@ def train(
     activations.check(activation)
     optimizer = None if learning_rate is None else pycnn.SGD(learning_rate)
     plot_path = None if no_plot else plot or Path(os.path.splitext(out)[0] + ".png")
-    _check_outputs(csv_path, out, plot_path)
+    _check_outputs(path, out, plot_path)
 
-    say = (lambda _: None) if quiet else click.echo
-    if csv_path is None:
-        if delimiter != ",":
-            raise DataError("--delimiter needs a CSV file; the built-in digits need none")
+    say = (lambda _: None) if quiet else _say
+    how = options.over(Reading())
+    if path is None:
+        if options.given:
+            raise DataError(f"{options.given[0]} needs a file; the built-in digits need none")
         frame, source = reading.read_digits(), reading.DIGITS
         target = target or reading.DIGITS_TARGET
     else:
-        frame, source = reading.read_csv(csv_path, delimiter), csv_path.name
-    data = _Dataset(frame, source, target, drop, task, test_size, seed)
+        text = {*options.text, *(name.partition("=")[0] for name in options.date), *options.date}
+        frame, source = reading.read(path, how, text=text, codes=target), path.name
+    table = FileTable(
+        task=task, text=options.text, date=options.date, common_scale=source == reading.DIGITS
+    )
+    table.reading, table.source, table.seed = how, source, seed
+    data = _Dataset(frame, table, target, drop, test_size)
     say(data.describe())
 
     classes = data.classes
@@ -280,28 +303,28 @@ def train(
     say(
         f"          {seconds:.1f} s, loss {history['loss'][-1]:.4g} at the end\n\n"
         f"score on the {name} ({len(part)} rows)\n\n"
-        f"{_report(network, data.table, data.X[part], data.y[part])}\n\n{files}"
+        f"{_report(network, data.goal, data.X[part], data.y[part])}\n\n{files}"
     )
 
 
 @cli.command()
 @click.argument("model", type=PATH)
-@click.argument("csv_path", metavar="CSV", type=PATH)
+@click.argument("path", metavar="TABLE", type=PATH)
 @click.option("--out", type=PATH, metavar="FILE", help="CSV file to write instead of the terminal.")
-@delimiter_option
+@reading.reading_options
 @backend_option
 def predict(
-    model: Path, csv_path: Path, out: Path | None, delimiter: str, backend_name: str
+    model: Path, path: Path, out: Path | None, options: reading.Options, backend_name: str
 ) -> None:
-    """Print a prediction for each row of a CSV file, as CSV.
+    """Print a prediction for each row of a table, as CSV.
 
     Classes come with the probability of each; a regression is in the target's own unit. Columns
-    that the model does not know are ignored.
+    that the model does not know are ignored. The table is read as the training's was.
     """
     if out is not None:
-        _check_outputs(csv_path, out, None, model)
+        _check_outputs(path, out, None, model)
     network = pycnn.load(model, backend=backend_name)
-    frame, table = _read_for(network, csv_path, delimiter, None)
+    frame, table, target = _read_for(network, path, options, None)
     X = _encode(table, frame)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -311,17 +334,16 @@ def predict(
         labels = classes[_choose(network, outputs)].tolist()
         if network.outputs == 1:
             outputs = np.column_stack([1 - outputs, outputs])
-        writer.writerow([table.target.name, *(f"probability of {label}" for label in classes)])
+        writer.writerow([target.name, *(f"probability of {label}" for label in classes)])
         for label, row in zip(labels, outputs.tolist(), strict=True):
             writer.writerow([label, *(f"{value:.6g}" for value in row)])
     else:
-        one = network.outputs == 1
-        name = table.target.name
+        one, name = network.outputs == 1, target.name
         writer.writerow([name] if one else [f"{name}_{i + 1}" for i in range(network.outputs)])
-        values = outputs * table.target.scale + table.target.mean
-        writer.writerows([f"{value:.10g}" for value in row] for row in values.tolist())
+        # In full: the shortest digits that tell one number from the next.
+        writer.writerows((outputs * target.scale + target.mean).tolist())
     if out is None:
-        click.echo(text.getvalue(), nl=False)
+        _write(text.getvalue())
     else:
         from pycnn._io import write_whole
 
@@ -330,47 +352,45 @@ def predict(
 
 @cli.command()
 @click.argument("model", type=PATH)
-@click.argument("csv_path", metavar="[CSV]", type=PATH, required=False)
+@click.argument("path", metavar="[TABLE]", type=PATH, required=False)
 @click.option("--target", metavar="COLUMN", help="Column with the truth; by default the model's.")
-@delimiter_option
+@reading.reading_options
 @backend_option
 def evaluate(
-    model: Path, csv_path: Path | None, target: str | None, delimiter: str, backend_name: str
+    model: Path,
+    path: Path | None,
+    target: str | None,
+    options: reading.Options,
+    backend_name: str,
 ) -> None:
-    """Print a model's score on a CSV file.
+    """Print a model's score on a table, which is read as the training's was.
 
     A model of the built-in digits needs no file: it is scored on the part that training held out.
     """
     network = pycnn.load(model, backend=backend_name)
-    if csv_path is None:
+    if path is None:
         table = _stored_table(network)
-        if table is None or table.source != reading.DIGITS:
-            raise DataError("give a CSV file: only a model of the built-in digits needs none")
-        frame = reading.read_digits()
-        name = target or table.target.name
+        if table is None or table.source != reading.DIGITS or table.target is None:
+            raise DataError("give a table: only a model of the built-in digits needs none")
+        goal, frame = table.target, reading.read_digits()
+        name = target or goal.name
         tables.check_column(frame, name, "--target")
         classes = np.unique(frame[name].to_numpy(), return_inverse=True)[1]
-        stratified = classes if table.target.task == "classification" else None
+        stratified = classes if goal.task == "classification" else None
         training, test = tables.split(len(frame), table.test_size, table.seed, stratified)
-        frame = frame.iloc[test if len(test) else training].reset_index(drop=True)
+        frame = frame.iloc[test if len(test) else training]
         what = f"the {'test' if len(test) else 'training'} part of the built-in digits"
     else:
         if target is None and _stored_table(network) is None:
             raise DataError("--target is missing: the model keeps no table of columns to name it")
-        frame, table = _read_for(network, csv_path, delimiter, target)
-        name, what = target or table.target.name, str(csv_path)
-        tables.check_column(frame, name, "--target")
-        frame = _with_target(frame, name)
-    column = frame[name]
-    if table.target.task == "classification":
-        known = _classes(network)
-        assert known is not None
-        labels = tables.as_labels(column, text=known.dtype.kind == "U")
-        y: Any = tables.class_indices(labels, known, name)
-    else:
-        y = tables.as_numbers(column)
-    text = _report(network, table, _encode(table, frame), y)
-    click.echo(f"score on {what} ({len(frame)} rows)\n\n{text}")
+        frame, table, goal = _read_for(network, path, options, target)
+        name, what = target or goal.name, str(path)
+    truth = table.read_target(frame, name, goal)
+    observed = _rows_with_target(truth, name)
+    X, y = _encode(table, frame)[observed], truth.values[observed]
+    if goal.task == "classification":
+        y = _class_indices(y, _classes(network), name)
+    _say(f"score on {what} ({len(y)} rows)\n\n{_report(network, goal, X, y)}")
 
 
 @cli.command()
@@ -384,7 +404,8 @@ def info(model: Path) -> None:
     rows = [("trained", f"{network.epochs_trained} epochs, seed {network.seed}")]
     if table is not None:
         rows[0] = ("trained", f"{rows[0][1]}, {table.training_rows} rows of {table.source}")
-        rows.append(("target", f"{table.target.name}, {table.target.task}"))
+        if table.target is not None:
+            rows.append(("target", f"{table.target.name}, {table.target.task}"))
     if classes is not None:
         rows.append(("classes", f"{len(classes)}: {report.listing(classes.tolist(), 20)}"))
     if table is None:
@@ -393,9 +414,11 @@ def info(model: Path) -> None:
         names = [column.name for column in table.columns]
         rows.append(("features", f"{len(names)}: {report.listing(names, 20)}"))
         for column in table.columns:
-            if isinstance(column, tables.TextColumn):
+            if isinstance(column, TextColumn):
                 rows.append(("", f"{column.name}: {report.listing(column.categories, 20)}"))
-    click.echo("\n" + "\n".join(f"{name:<10}{value}" for name, value in rows))
+            elif isinstance(column, DateColumn):
+                rows.append(("", f"{column.name}: dates of the form {column.form}"))
+    _say("\n" + "\n".join(f"{name:<10}{value}" for name, value in rows))
 
 
 @cli.command()
@@ -419,18 +442,17 @@ def config() -> None:
 class _Dataset:
     """A table made ready: encoded rows, the split, and the transform fitted on the training part.
 
-    `y` holds class indices, or the target's numbers in their own unit.
+    `y` holds class indices, or the target's numbers in their own unit; `train` and `test` the
+    places of their rows, of which those without a target are none.
     """
 
     def __init__(
         self,
         frame: pd.DataFrame,
-        source: str,
+        table: FileTable,
         target: str | None,
         drop: Sequence[str],
-        task: str | None,
         test_size: float | None,
-        seed: int,
     ) -> None:
         if target is None:
             raise click.UsageError(
@@ -441,66 +463,63 @@ class _Dataset:
             tables.check_column(frame, name, "--drop")
         if target in drop:
             raise DataError(f"--drop leaves out the target column {target!r}")
-        frame = _with_target(_without(frame, drop, target), target)
-        features = frame.drop(columns=target)
-        if not len(features.columns):
-            raise DataError(f"there is no column but the target {target!r} to predict it from")
+        codes = frame.attrs.get("codes", {})
+        frame = _without(frame, drop, target)
 
-        column = frame[target]
-        self.task = tables.choose_task(column, task)
+        truth = table.read_target(frame, target)
+        observed = _rows_with_target(truth, target)
+        self.task, self.y = truth.task, truth.values
+        self.rows = len(observed)
         self.classes = None
-        self.y: Any
         if self.task == "classification":
-            labels = tables.as_labels(column)
-            self.classes = tables.find_classes(labels, target)
-            self.y = tables.class_indices(labels, self.classes, target)
-        else:
-            self.y = tables.as_numbers(column)
-        rows = len(frame)
+            self.classes = table.check_classes(truth.values[observed], target)
+            self.y = np.full(len(frame), -1)
+            self.y[observed] = _class_indices(truth.values[observed], self.classes, target)
         share = test_size
         if share is None:
-            share = TEST_SIZE if rows >= FEWEST_ROWS_TO_SPLIT else 0.0
+            share = TEST_SIZE if self.rows >= FEWEST_ROWS_TO_SPLIT else 0.0
         if not 0 <= share < 1:
             raise DataError(f"--test-size must be at least 0 and below 1, got {share}")
-        strata = self.y if self.task == "classification" else None
-        self.train, self.test = tables.split(rows, share, seed, strata)
+        strata = self.y[observed] if self.task == "classification" else None
+        self.train, self.test = (
+            observed[part] for part in tables.split(self.rows, share, table.seed, strata)
+        )
         if not len(self.train):
-            raise DataError(f"--test-size {share} leaves none of {rows} rows to train on")
+            raise DataError(f"--test-size {share} leaves none of {self.rows} rows to train on")
         if share and not len(self.test):
-            raise DataError(f"--test-size {share} of {rows} rows is not one row")
+            raise DataError(f"--test-size {share} of {self.rows} rows is not one row")
 
-        training = features.iloc[self.train]
-        empty = [name for name in features.columns if training[name].isna().all()]
-        if len(empty) == len(features.columns):
-            raise DataError("all columns but the target are empty")
-        if empty:
-            _note(f"Note: left out, as empty in the training part: {', '.join(empty)}")
-            features, training = features.drop(columns=empty), training.drop(columns=empty)
-        columns = tables.fit_columns(training, common_scale=source == reading.DIGITS)
-        goal = Target(target, self.task)
+        table.fit_frame(frame, target, self.train, codes)
+        for note in table.notes:
+            _note(f"Note: {note}")
+        table.test_size = share
+        assert table.target is not None
+        self.table, self.goal = table, table.target
         if self.task == "regression":
-            goal.mean, goal.scale = tables.mean_and_deviation(self.y[self.train], target)
-        self.table = Table(columns, goal, source, seed, share, len(self.train))
-        self.X = _encode(self.table, features)
+            self.goal.mean, self.goal.scale = mean_and_deviation(self.y[self.train], target)
+        self.X = _encode(table, frame)
 
     def network_target(self, rows: Any) -> Any:
         """Return what the network is to learn: labels, or standardised numbers."""
         if self.classes is not None:
             return self.classes[self.y[rows]]
-        return (self.y[rows] - self.table.target.mean) / self.table.target.scale
+        return (self.y[rows] - self.goal.mean) / self.goal.scale
 
     def describe(self) -> str:
         """Return the data in three lines."""
-        target = self.table.target.name
+        target = report.shown(self.goal.name)
         if self.classes is None:
             kind = f"{target}, a number"
         else:
             kind = f"{target}, {len(self.classes)} classes: {report.listing(self.classes.tolist())}"
+            numbers = self.classes.dtype.kind in "if" and len(self.classes) > 2
+            if numbers and self.table.task is None and self.table.source != reading.DIGITS:
+                kind += " (--task regression for a quantity)"
         held = f"{len(self.test)} held out for the test" if len(self.test) else "no test part"
-        if not len(self.test) and len(self.y) < FEWEST_ROWS_TO_SPLIT:
+        if not len(self.test) and self.rows < FEWEST_ROWS_TO_SPLIT:
             held += f", as there are less than {FEWEST_ROWS_TO_SPLIT}"
         return (
-            f"data      {self.table.source}: {len(self.y)} rows, {len(self.table.columns)} columns "
+            f"data      {self.table.source}: {self.rows} rows, {len(self.table.columns)} columns "
             f"as {self.X.shape[1]} inputs; {held}\n"
             f"target    {kind}"
         )
@@ -508,22 +527,35 @@ class _Dataset:
 
 def _without(frame: pd.DataFrame, drop: Sequence[str], target: str) -> pd.DataFrame:
     """Leave out the columns that the user names, and the row numbers that pandas writes."""
-    frame = frame.drop(columns=list(drop))
-    unnamed = [name for name in frame.columns if name.startswith("Unnamed: ") and name != target]
+    unnamed = {name for name in frame.columns if name.startswith("Unnamed: ")} - {target, *drop}
     if unnamed:
         _note(f"Note: left out, as they have no name in the header: {len(unnamed)} column(s)")
-    return frame.drop(columns=unnamed)
+    if not unnamed and not drop:
+        return frame
+    return frame[[name for name in frame.columns if name not in unnamed and name not in drop]]
 
 
-def _with_target(frame: pd.DataFrame, target: str) -> pd.DataFrame:
-    """Leave out the rows whose target is missing."""
-    kept = frame[frame[target].notna()]
-    lost = len(frame) - len(kept)
-    if not len(kept):
-        raise DataError(f"target column {target!r} is empty")
+def _rows_with_target(truth: Truth, target: str) -> NDArray[np.intp]:
+    """Return the places of the rows that have a target."""
+    observed = np.flatnonzero(truth.observed)
+    lost = len(truth.observed) - len(observed)
     if lost:
         _note(f"Note: left out, as their target {target!r} is missing: {lost} row(s)")
-    return kept.reset_index(drop=True)
+    return observed
+
+
+def _class_indices(labels: Any, classes: Any, name: str) -> NDArray[np.intp]:
+    """Return where each label stands among the classes."""
+    known = {label: index for index, label in enumerate(classes.tolist())}
+    unknown = sorted({label for label in labels.tolist() if label not in known}, key=str)
+    if unknown:
+        shown = ", ".join(repr(label) for label in unknown[:5])
+        hint = suggest(str(unknown[0]), [str(label) for label in known])
+        raise LabelError(
+            f"target column {name!r} holds labels that are not among the model's classes: "
+            f"{shown}{', ...' if len(unknown) > 5 else ''}{hint}"
+        )
+    return np.array([known[label] for label in labels.tolist()], dtype=np.intp)
 
 
 def _fit(
@@ -567,9 +599,9 @@ def _parse_hidden(text: str) -> list[int]:
     return units
 
 
-def _check_outputs(csv_path: Path | None, out: Path, plot_path: Path | None, *inputs: Path) -> None:
+def _check_outputs(source: Path | None, out: Path, plot_path: Path | None, *inputs: Path) -> None:
     """Find out before the work, not after it, that its results cannot be written."""
-    sources = [path for path in (csv_path, *inputs) if path is not None]
+    sources = [path for path in (source, *inputs) if path is not None]
     outputs = [path for path in (out, plot_path) if path is not None]
     for path in outputs:
         folder = path.parent
@@ -579,7 +611,7 @@ def _check_outputs(csv_path: Path | None, out: Path, plot_path: Path | None, *in
             raise DataError(f"cannot write {path}: there is no folder {folder}")
         if not os.access(folder, os.W_OK):
             raise DataError(f"cannot write {path}: the folder {folder} is write-protected")
-        if any(path.resolve() == source.resolve() for source in sources):
+        if any(path.resolve() == other.resolve() for other in sources):
             raise DataError(f"cannot write {path}: it is what is read")
     if plot_path is not None:
         if plot_path.resolve() == out.resolve():
@@ -592,13 +624,16 @@ def _check_outputs(csv_path: Path | None, out: Path, plot_path: Path | None, *in
 # ------------------------------------------------------------------ using a model
 
 
-def _stored_table(network: pycnn.Network) -> Table | None:
+def _stored_table(network: pycnn.Network) -> FileTable | None:
     """Return the transform that `train` put into the model; None for a model from elsewhere."""
     if "table" not in network.metadata:
         return None
-    table = Table.from_metadata(network.metadata["table"], network.inputs)
-    if (table.target.task == "classification") != (_classes(network) is not None):
-        raise ModelFileError("the model's task does not fit its output layer")
+    table = FileTable.from_metadata(network.metadata["table"], network.inputs)
+    classes = _classes(network)
+    if table.target is not None:
+        if (table.target.task == "classification") != (classes is not None):
+            raise ModelFileError("the model's task does not fit its output layer")
+        table.target.text = _are_text(classes)
     return table
 
 
@@ -619,35 +654,48 @@ def _choose(network: pycnn.Network, outputs: Any) -> Any:
     return outputs.argmax(axis=1)
 
 
+def _are_text(classes: Any) -> bool:
+    return classes is not None and classes.dtype.kind == "U"
+
+
 def _read_for(
-    network: pycnn.Network, csv_path: Path, delimiter: str, target: str | None
-) -> tuple[pd.DataFrame, Table]:
-    """Read a CSV file for a model, and return the transform with it."""
+    network: pycnn.Network, path: Path, options: reading.Options, target: str | None
+) -> tuple[pd.DataFrame, FileTable, Target]:
+    """Read a table for a model, and return the transform and the target with it."""
     table = _stored_table(network)
     classes = _classes(network)
+    task = "regression" if classes is None else "classification"
+    goal = Target(target or "prediction", task, text=_are_text(classes))
     if table is not None:
-        text = table.text_columns
-        if classes is not None and classes.dtype.kind == "U":
-            text.append(target or table.target.name)
-        return reading.read_csv(csv_path, delimiter, text), table
+        goal = table.target or goal
+        for option, kind in (("text", TextColumn), ("date", DateColumn)):
+            for name in getattr(options, option):
+                if any(c.name == name and not isinstance(c, kind) for c in table.columns):
+                    raise DataError(f"--{option} {name}: the model has learned it otherwise")
+        table.reading = options.over(table.reading)
+        text = [c.name for c in table.columns if not isinstance(c, NumberColumn)]
+        text += [target or goal.name] if goal.text else []
+        return reading.read(path, table.reading, text=text), table, goal
     # A model that was saved from Python: the columns must be its inputs as they stand.
-    frame = reading.read_csv(csv_path, delimiter)
+    table = FileTable()
+    table.reading, table.target = options.over(Reading()), goal
+    frame = reading.read(path, table.reading, text=[target] if target and goal.text else ())
     if target is not None:
         tables.check_column(frame, target, "--target")
     names = [name for name in frame.columns if name != target]
-    numeric = [name for name in names if not tables.is_text(frame[name])]
+    numeric = [name for name in names if table.is_of_numbers(frame[name])]
     if len(names) != network.inputs or len(numeric) != len(names):
         raise DataError(
-            f"the model keeps no table of columns, so {csv_path} must have exactly its "
+            f"the model keeps no table of columns, so {path} must have exactly its "
             f"{network.inputs} inputs as columns of numbers; it has {len(names)} columns, "
             f"{len(numeric)} of them numbers"
         )
+    table.columns = [NumberColumn(name, 0.0, 1.0, False) for name in names]
     for name in names:
-        if frame[name].isna().any():
+        if np.isnan(table.numbers(frame[name])).any():
             raise DataError(f"column {name!r} has missing values; the model cannot fill them")
     _note(f"Note: the model keeps no table of columns; taken as they are: {report.listing(names)}")
-    task = "regression" if classes is None else "classification"
-    return frame, Table.plain(names, target or "prediction", task)
+    return frame, table, goal
 
 
 def _encode(table: Table, frame: pd.DataFrame) -> Any:
@@ -657,12 +705,12 @@ def _encode(table: Table, frame: pd.DataFrame) -> Any:
     return X
 
 
-def _report(network: pycnn.Network, table: Table, X: Any, y: Any) -> str:
+def _report(network: pycnn.Network, target: Target, X: Any, y: Any) -> str:
     """Return the scores of a network on encoded rows and class indices or numbers."""
     outputs = network.predict(X)
-    if table.target.task == "classification":
+    if target.task == "classification":
         return report.classification_report(y, _choose(network, outputs), _classes(network))
     if network.outputs > 1:
         raise DataError(f"the model has {network.outputs} outputs; one column cannot score them")
-    values = outputs[:, 0] * table.target.scale + table.target.mean
+    values = outputs[:, 0] * target.scale + target.mean
     return report.regression_report(y, values)

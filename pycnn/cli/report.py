@@ -22,11 +22,12 @@ def classification_report(
 ) -> str:
     """Return accuracy and confusion matrix of class indices."""
     right = int((true == predicted).sum())
+    head = f"accuracy  {right / len(true):.4f}  ({right} of {len(true)} right)"
+    if len(labels) > MOST_CLASSES:
+        return f"{head}\n\n{confusion_list(true, predicted, labels)}"
     counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
     np.add.at(counts, (true, predicted), 1)
-    head = f"accuracy  {right / len(true):.4f}  ({right} of {len(true)} right)"
-    table = confusion_table if len(labels) <= MOST_CLASSES else confusion_list
-    return f"{head}\n\n{table(counts, [str(label) for label in labels])}"
+    return f"{head}\n\n{confusion_table(counts, [str(label) for label in labels])}"
 
 
 def confusion_table(counts: NDArray[np.int64], labels: Sequence[str]) -> str:
@@ -50,22 +51,34 @@ def confusion_table(counts: NDArray[np.int64], labels: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def confusion_list(counts: NDArray[np.int64], labels: Sequence[str]) -> str:
+def confusion_list(
+    true: NDArray[np.intp], predicted: NDArray[np.intp], labels: Sequence[Any]
+) -> str:
     """Return the ten pairs of classes that are confused most."""
-    wrong = counts - np.diag(np.diag(counts))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:10]
-    pairs = [divmod(int(at), len(labels)) for at in order]
+    wrong = true != predicted
+    pairs, counts = np.unique(true[wrong] * len(labels) + predicted[wrong], return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:10]
     lines = [f"most confused of {len(labels)} classes", ""]
-    lines += [
-        f"{int(wrong[i, j]):>6}  {shorten(labels[i])} taken for {shorten(labels[j])}"
-        for i, j in pairs
-        if wrong[i, j]
-    ]
-    return "\n".join(lines if len(lines) > 2 else ["no class is confused with another"])
+    for pair, count in zip(pairs[order].tolist(), counts[order].tolist(), strict=True):
+        one, other = (shorten(str(labels[at])) for at in divmod(pair, len(labels)))
+        lines.append(f"{count:>6}  {one} taken for {other}")
+    return "\n".join(lines if len(pairs) else ["no class is confused with another"])
+
+
+def shown(text: str, *, lines: bool = False) -> str:
+    """Return a text in which a terminal finds no command; `lines` keeps its line breaks."""
+    if text.isprintable():
+        return text
+    from unicodedata import category
+
+    kept = "\n\t" if lines else "\t"
+    hidden = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return "".join(c if c in kept or category(c) not in hidden else repr(c)[1:-1] for c in text)
 
 
 def shorten(label: str) -> str:
     """Return a label that is short enough to stand in a table."""
+    label = shown(label)
     return label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 3] + "..."
 
 
@@ -83,5 +96,5 @@ def regression_report(true: Array, predicted: Array) -> str:
 
 def listing(values: Sequence[Any], limit: int = 10) -> str:
     """Return ``a, b, c, ...``."""
-    shown = ", ".join(str(value) for value in values[:limit])
-    return shown + (", ..." if len(values) > limit else "")
+    some = ", ".join(shown(str(value)) for value in values[:limit])
+    return some + (", ..." if len(values) > limit else "")
