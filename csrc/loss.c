@@ -13,20 +13,36 @@
 
 static bool observed(double y) { return !isnan(y); }
 
-/* L = 1/2 sum_j (a_j - y_j)^2, dL/da = a - y */
+static size_t argmax(const double *column, size_t units, size_t stride)
+{
+    size_t best = 0;
+    for (size_t j = 1; j < units; j++) {
+        best = column[j * stride] > column[best * stride] ? j : best;
+    }
+    return best;
+}
+
+/* L = 1/2 sum_j (a_j - y_j)^2, dL/da = a - y
+ * Of several outputs the largest is right when it is that of the largest target: targets may be
+ * classes, one-hot. A sample that has not been observed as a whole is not right. */
 
 static void mse(const loss_outputs *out, const loss_inputs *in)
 {
     for (size_t i = 0; i < in->stride; i++) {
-        out->loss[i] = out->correct[i] = 0;
+        double y_sum = 0;
+        out->loss[i] = 0;
         for (size_t j = 0; j < in->units; j++) {
             const size_t ji = j * in->stride + i;
             const double error = observed(in->y[ji]) ? in->a[ji] - in->y[ji] : 0;
             out->loss[i] += 0.5 * error * error;
+            y_sum += in->y[ji];
             if (out->delta != NULL) {
                 out->delta[ji] = error;
             }
         }
+        out->correct[i] =
+            in->units > 1 && observed(y_sum) &&
+            argmax(in->a + i, in->units, in->stride) == argmax(in->y + i, in->units, in->stride);
     }
 }
 
@@ -178,15 +194,6 @@ static void quantile(const loss_outputs *out, const loss_inputs *in)
  *     -log a_j = z_t - z_j + log(1 + rest)
  * dL/dz_j = a_j sum_k y_k - y_j = a_j (sum_k y_k - y_j) - y_j (1 - a_j), with
  * 1 - a_t = rest / (1 + rest). For one-hot y this is a - y. */
-
-static size_t argmax(const double *column, size_t units, size_t stride)
-{
-    size_t best = 0;
-    for (size_t j = 1; j < units; j++) {
-        best = column[j * stride] > column[best * stride] ? j : best;
-    }
-    return best;
-}
 
 static void categorical(const loss_outputs *out, const loss_inputs *in)
 {

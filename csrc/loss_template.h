@@ -10,23 +10,38 @@ ALWAYS_INLINE vector share_of(vector correct, vector count, size_t units)
     return units == 1 ? correct : correct / choose(count > 0, count, BROADCAST(1.0));
 }
 
+/* The first largest of the values that have come so far, x the j-th of them, and its place. */
+ALWAYS_INLINE void keep_largest(vector *largest, vector *place, vector x, size_t j)
+{
+    const integers larger = j == 0 ? x == x : x > *largest;
+    *largest = choose(larger, x, *largest);
+    *place = choose(larger, BROADCAST((double)j), *place);
+}
+
 static void SUFFIX(mse)(const loss_outputs *out, const loss_inputs *in)
 {
     const size_t stride = in->stride;
-    const bool one = stride == 1;
+    const bool one = stride == 1, classes = in->units > 1;
     EACH(i, stride)
     {
-        vector loss = {0};
+        vector loss = {0}, y_sum = {0}, most_a = {0}, top_a = {0}, most_y = {0}, top_y = {0};
         for (size_t j = 0; j < in->units; j++) {
+            const vector a = LOAD_COLUMN(in->a + j * stride + i);
             const vector y = LOAD_COLUMN(in->y + j * stride + i);
-            const vector error = observed(y, LOAD_COLUMN(in->a + j * stride + i) - y);
+            const vector error = observed(y, a - y);
             loss = FMA(0.5 * error, error, loss);
             if (out->delta != NULL) {
                 STORE_COLUMN(out->delta + j * stride + i, error);
             }
+            if (classes) {
+                keep_largest(&most_a, &top_a, a, j);
+                keep_largest(&most_y, &top_y, y, j);
+                y_sum += y;
+            }
         }
+        const vector right = choose(top_a == top_y, BROADCAST(1.0), (vector){0});
         STORE_COLUMN(out->loss + i, loss);
-        STORE_COLUMN(out->correct + i, (vector){0});
+        STORE_COLUMN(out->correct + i, classes ? observed(y_sum, right) : (vector){0});
     }
 }
 

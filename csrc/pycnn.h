@@ -131,7 +131,7 @@ typedef struct {
 typedef struct {
     double loss;
     double weight;
-    double correct; /* losses for classes only: samples whose class is right (see pycnn_evaluate) */
+    double correct; /* samples whose class is right (see pycnn_evaluate); 0 where there is none */
 } pycnn_totals;
 
 typedef enum {
@@ -249,8 +249,9 @@ int pycnn_predict_finite(double *y, const pycnn_network *net, pycnn_workspace *w
                          const double *theta, const double *x, size_t rows);
 
 /* Sums loss, weight and right answers over the data. Right is: the largest output is that of the
- * largest target (categorical, KL divergence), or output and target are on the same side of 1/2
- * (binary) or of 0 (hinge); with several outputs the share of them that are. */
+ * largest target (categorical, KL divergence, mse of several outputs), or output and target are on
+ * the same side of 1/2 (binary) or of 0 (hinge); with several outputs the share of them that are.
+ */
 int pycnn_evaluate(pycnn_totals *totals, const pycnn_network *net, pycnn_workspace *ws,
                    const double *theta, const pycnn_dataset *data);
 

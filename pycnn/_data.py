@@ -267,6 +267,18 @@ def check_missing(value: Any) -> bool:
     return check_choice(value, MISSING, "missing_targets") == "mask"
 
 
+def is_one_hot(y: NDArray[Any]) -> bool:
+    """Tell whether each row that was observed is a 1 among zeros, of at least two numbers."""
+    if y.ndim != 2 or y.shape[1] < 2:
+        return False
+    row = y[0]  # tells most targets that are no classes at once
+    if not (np.isnan(row).all() or (row == 0).sum() == len(row) - 1):
+        return False
+    y = y[~np.isnan(y).all(axis=1)]
+    ones = y == 1
+    return bool(len(y) and (ones.sum(axis=1) == 1).all() and (ones | (y == 0)).all())
+
+
 class Targets(NamedTuple):
     """Encoded targets."""
 
@@ -338,7 +350,7 @@ def encode_targets(
         raise ShapeError(f"{name} must have shape ({rows}, {units}), got {array.shape}")
     check_finite(numbers, name)
     if wanted == "numbers":
-        return Targets(numbers, None)
+        return _numbers(numbers, loss, classes, learn)
     if wanted == "counts":
         if (numbers < 0).any():
             row = int((numbers < 0).any(axis=1).argmax())
@@ -361,6 +373,13 @@ def encode_targets(
             raise DataError(f"each row of {name} must add up to 1; row {row} gives {sums[row]:g}")
         return Targets(numbers, np.arange(units) if classes is None else classes)
     return Targets(numbers, None)
+
+
+def _numbers(y: Array, loss: str, classes: NDArray[Any] | None, learn: bool) -> Targets:
+    """Return numbers, which show classes where they are one-hot."""
+    if not (losses.may_be_one_hot(loss) and is_one_hot(y)):
+        return Targets(y, None)
+    return Targets(y, np.arange(y.shape[1]) if classes is None and learn else classes)
 
 
 # What a target that was not observed is taken for, until its place is NaN.
@@ -391,6 +410,8 @@ def _encode_observed(
     )
     y = targets.y.astype(np.float64)
     y[gaps.reshape(y.shape)] = np.nan
+    if losses.targets(loss) == "numbers":
+        return _numbers(y, loss, classes, learn)
     return Targets(y, targets.classes)
 
 
@@ -635,7 +656,7 @@ def class_weights(class_weight: Any, targets: Targets, loss: str, units: int) ->
     """
     if class_weight is None:
         return None
-    if targets.classes is None or not losses.is_classification(loss):
+    if targets.classes is None:
         raise DataError("class_weight needs targets that are classes, one for each sample")
     if targets.y.ndim == 1:
         index = targets.y

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pycnn import _state, losses
+from pycnn import _state
 from pycnn._checks import check_fits
 from pycnn.callbacks import ReduceLROnPlateau
 from pycnn.exceptions import DataError, DivergedError
@@ -368,7 +368,7 @@ class Training:
         if not moved or minimizer.largest_component() <= self.tolerance:
             self._end()
         logs = {"loss": minimizer.loss if self.weight else math.nan}
-        if losses.is_classification(self.network.loss):
+        if self.network._has_classes:
             logs["accuracy"] = accuracy
         return logs | {"gradient_norm": minimizer.gradient_norm()}
 

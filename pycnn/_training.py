@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pycnn import _advice, _lbfgs, _random, _state, losses
+from pycnn import _advice, _lbfgs, _random, _state
 from pycnn._checks import LARGEST, check_bool
 from pycnn._sources import UNKNOWN, Batches, Feed
 from pycnn.backend.interface import NotFiniteError, Totals, TrainingState
@@ -410,7 +410,7 @@ class _Block:
         """Return the means over an epoch of this block, or what is done of it."""
         totals = Totals(*self.state.totals[epoch].tolist())
         logs = {"loss": totals.mean_loss()}
-        if losses.is_classification(self.network.loss):
+        if self.network._has_classes:
             logs["accuracy"] = totals.accuracy()
         return logs
 

@@ -383,6 +383,16 @@ def is_classification(loss: str) -> bool:
     return targets(loss) in ("signs", "binary", "classes")
 
 
+def may_be_one_hot(loss: str) -> bool:
+    """Tell whether numbers that are targets of this loss can turn out to be classes."""
+    return loss == "mse"
+
+
+def gives_probabilities(loss: str) -> bool:
+    """Tell whether outputs are probabilities of classes."""
+    return targets(loss) in ("binary", "classes")
+
+
 def boundary(loss: str) -> float:
     """Return the output that divides two classes."""
     return 0.0 if targets(loss) == "signs" else 0.5

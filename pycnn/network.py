@@ -466,22 +466,23 @@ class Network:
         -------
         ndarray of shape (m,)
             Labels; for several sigmoid units (multi-label) 0 or 1 for each, shape (m, n_L); for
-            several units with the hinge loss -1 or 1.
+            several units with the hinge loss -1 or 1; for targets that were one-hot with mse the
+            place of the largest output.
 
         Raises
         ------
         LabelError
-            If the network's loss is not one for classes.
+            If the network's loss is not one for classes, nor have its targets been one-hot.
         DataError
             If an output is NaN, which stands for no class, or as for `predict`.
         ShapeError, DataTypeError
             As for `predict`.
         """
-        if not losses.is_classification(self.loss):
+        if not self._has_classes:
             raise LabelError(f"a network with loss {self.loss!r} has no classes; use predict")
         output = self._predict_numbers(X)
         targets, boundary = losses.targets(self.loss), losses.boundary(self.loss)
-        if targets == "classes":
+        if targets == "classes" or losses.may_be_one_hot(self.loss):
             index = output.argmax(axis=1)
         elif targets == "signs" and (self.outputs > 1 or self.classes is None):
             signs: NDArray[Any] = np.where(output > boundary, 1, -1)
@@ -491,6 +492,82 @@ class Network:
         else:
             index = (output[:, 0] > boundary).astype(np.intp)
         return index if self.classes is None else self.classes[index]
+
+    @property
+    def _has_classes(self) -> bool:
+        """Whether targets are classes: by the loss, or because those of a fit were one-hot."""
+        one_hot = losses.may_be_one_hot(self.loss) and self.classes is not None
+        return one_hot or losses.is_classification(self.loss)
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probability of each class, in the order of `classes`.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_0)
+
+        Returns
+        -------
+        ndarray of shape (m, classes)
+            For softmax the outputs; for one sigmoid unit two columns, ``1 - output`` and the
+            output; for several sigmoid units (multi-label) the outputs, (m, n_L), each the
+            probability of a 1.
+
+        Raises
+        ------
+        LabelError
+            If the network's outputs are no probabilities: regression, the hinge loss.
+        DataError
+            If an output is NaN, or as for `predict`.
+        ShapeError, DataTypeError
+            As for `predict`.
+
+        Examples
+        --------
+        >>> net = Network(2, [Dense(1, "sigmoid")], seed=0)
+        >>> net.predict_proba([[0, 0]])
+        array([[0.5, 0.5]])
+        """
+        if not losses.gives_probabilities(self.loss):
+            raise LabelError(
+                f"a network with loss {self.loss!r} gives no probabilities; use predict"
+            )
+        output = self._predict_numbers(X)
+        if losses.targets(self.loss) == "binary" and self.outputs == 1:
+            return np.hstack([1 - output, output])
+        return output
+
+    def score(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        missing_targets: str = "error",
+    ) -> float:
+        """Return the accuracy, or for regression R^2: what `evaluate` gives beside the loss.
+
+        Parameters
+        ----------
+        X, y, sample_weight, missing_targets
+            As for `evaluate`.
+
+        Returns
+        -------
+        float
+            With the quantile loss, or one of your own, R^2 too, though outputs may not be meant to
+            be near the targets. For targets that are one-hot with mse the accuracy.
+
+        Raises
+        ------
+        ShapeError, DataTypeError, DataError, LabelError
+            If an argument is not valid.
+        """
+        missing = check_missing(missing_targets)
+        data, _ = self._prepare(X, y, sample_weight, lazy=True, missing=missing)
+        scores = self._score(data)
+        score = scores.get("accuracy", scores.get("r2"))
+        return _r2(self._sum_squares(data), data) if score is None else score
 
     def _predict_numbers(self, X: Any) -> Array:
         """Predict; refuse NaN, of which an argmax would make the first class."""
@@ -526,9 +603,10 @@ class Network:
         -------
         dict
             ``"loss"`` and, for classes, ``"accuracy"`` (with several sigmoid units: over all of
-            them); for regression ``"r2"``, the share of the targets' variance that is explained,
-            except for the quantile loss, whose outputs are not meant to be near the targets. All
-            are NaN where nothing is measured: where all weights are 0, or no target was observed.
+            them), also for one-hot targets with mse where those of `fit` were; for regression
+            ``"r2"``, the share of the targets' variance that is explained, except for the quantile
+            loss, whose outputs are not meant to be near the targets. All are NaN where nothing is
+            measured: where all weights are 0, or no target was observed.
 
         Raises
         ------
@@ -548,9 +626,9 @@ class Network:
 
     def _score(self, data: Data) -> dict[str, float]:
         totals = self._totals(data)
-        if losses.is_classification(self.loss):
-            return {"loss": totals.mean_loss(), "accuracy": totals.accuracy()}
         scores = {"loss": totals.mean_loss()}
+        if losses.is_classification(self.loss) or (self._has_classes and _data.is_one_hot(data.y)):
+            scores["accuracy"] = totals.accuracy()
         if losses.estimates_the_mean(self.loss):
             scores["r2"] = _r2(self._squared_error(totals, data), data)
         return scores
@@ -560,6 +638,9 @@ class Network:
         if self.loss == "mse":
             penalty = self._backend.penalty(self._plan, self._theta) * totals.weight
             return 2 * float(np.maximum(totals.loss - penalty, 0.0))  # NaN stays
+        return self._sum_squares(data)
+
+    def _sum_squares(self, data: Data) -> float:
         a = np.empty((data.rows, self.outputs))
         self._predict_into(a, data.x)
         y = data.y.reshape(a.shape)
@@ -702,7 +783,9 @@ class Network:
             Not for an iterable. Targets. For softmax: labels of any dtype (their sorted values
             become `classes`; integers 0 ... n_L - 1 stand for themselves) or one-hot rows. For one
             sigmoid unit: labels of two classes, or values in [0, 1]. For the hinge loss: labels of
-            two classes, or -1 and 1. For the poisson loss: numbers >= 0.
+            two classes, or -1 and 1. For the poisson loss: numbers >= 0. With mse on several units
+            targets of which each row is a 1 among zeros are taken for classes, which are learned:
+            accuracy is measured, and `predict_classes` names the largest output.
         epochs : int, default 10
             Passes over the data.
         batch_size : int or None, default 32
@@ -1007,8 +1090,10 @@ class Network:
             if classes is not None:
                 known = _data.check_classes(classes, self.outputs, self.loss, known)
             x = self._rows(X, "X")
+            # A few rows that happen to be one-hot do not make classes of a regression.
+            learn = not (losses.may_be_one_hot(self.loss) and self.epochs_trained)
             try:
-                targets = self._encode(y, "y", len(x), known, True)
+                targets = self._encode(y, "y", len(x), known, learn)
             except LabelError as error:
                 if known is None:
                     raise LabelError(f"{error}. partial_fit takes all labels as classes=") from None

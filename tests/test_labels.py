@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from pycnn import Dense, Network
+from pycnn import Dense, Network, load
 from pycnn.exceptions import DataError, DataTypeError, LabelError, ShapeError
 
 RNG = np.random.default_rng(1)
@@ -277,6 +277,189 @@ def test_a_network_that_has_learned_no_classes_says_so(backend, make):
             getattr(make(backend), method)(X, labels)
 
 
+# ------------------------------------------------------------------ one-hot targets with mse
+
+
+def with_mse(backend, units=3, output="linear"):
+    layers = [Dense(8, "tanh"), Dense(units, output)]
+    return Network(4, layers, loss="mse", seed=0, backend=backend)
+
+
+@pytest.mark.filterwarnings("ignore:all 90 targets are 0 or 1")  # which here is meant
+@pytest.mark.parametrize("output", ["linear", "tanh", "softmax"])
+@pytest.mark.parametrize("batch_size", [1, 7, None])
+def test_one_hot_targets_with_mse_are_classes(backend, output, batch_size, tmp_path):
+    net, one_hot = with_mse(backend, output=output), np.eye(3)[INDEX]
+    assert net.evaluate(X, one_hot).keys() == {"loss", "r2"}  # they have not been learned
+    history = net.fit(
+        X, one_hot, epochs=4, batch_size=batch_size, validation_data=(X[:9], one_hot[:9])
+    )
+    assert net.classes.tolist() == [0, 1, 2]
+    predicted = net.predict_classes(X)
+    assert (predicted == net.predict(X).argmax(axis=1)).all()
+    scores = net.evaluate(X, one_hot)
+    assert list(scores) == ["loss", "accuracy", "r2"]
+    assert scores["accuracy"] == net.score(X, one_hot) == (predicted == INDEX).mean()
+    assert list(history) == ["loss", "accuracy", "val_loss", "val_accuracy", "val_r2"]
+    assert history["val_accuracy"][-1] == (predicted == INDEX)[:9].mean()
+    weight = RNG.random(30)
+    expected = np.average(predicted == INDEX, weights=weight)
+    assert net.score(X, one_hot, weight) == pytest.approx(expected, rel=1e-12)
+    net.save(tmp_path / "model", training_state=True)
+    other = load(tmp_path / "model", backend=backend)
+    assert (other.predict_classes(X) == predicted).all()
+    assert other.evaluate(X, one_hot) == scores
+
+
+def test_the_accuracy_of_an_epoch_is_that_before_each_update(backend):
+    net, one_hot = with_mse(backend), np.eye(3)[INDEX]
+    before = net.predict(X).argmax(axis=1)
+    history = net.fit(X, one_hot, epochs=1, batch_size=None)
+    assert history["accuracy"] == [(before == INDEX).mean()]
+    net = with_mse(backend)
+    net.fit(X, one_hot, epochs=1, batch_size=None, optimizer="lbfgs")
+    assert net.history["accuracy"] == [net.score(X, one_hot)]
+
+
+def test_targets_that_are_not_one_hot_are_numbers(backend):
+    one_hot = np.eye(3)[INDEX]
+    for y in (
+        np.where(INDEX[:, None] == 1, 0.0, one_hot),  # rows of nothing
+        np.where(np.arange(30)[:, None] == 7, [1.0, 1.0, 0.0], one_hot),  # two at once
+        np.where(np.arange(30)[:, None] == 7, [0.5, 0.5, 0.0], one_hot),
+        np.where(np.arange(30)[:, None] == 7, [2.0, -1.0, 0.0], one_hot),
+        2 * one_hot,
+        one_hot * (1 - 1e-12),
+    ):
+        net = with_mse(backend)
+        history = net.fit(X, y, epochs=1, validation_data=(X, one_hot))
+        assert net.classes is None
+        assert list(history) == ["loss", "val_loss", "val_r2"]
+        with pytest.raises(LabelError, match="no classes"):
+            net.predict_classes(X)
+    # One output has no classes, and numbers that follow make a regression of it again.
+    net = Network(4, [Dense(1)], seed=0, backend=backend)
+    net.fit(X, np.ones(30), epochs=1)
+    assert net.classes is None
+    net = with_mse(backend)
+    net.fit(X, one_hot, epochs=1)
+    assert "accuracy" not in net.evaluate(X, 2 * one_hot)
+    net.fit(X, 2 * one_hot, epochs=1)
+    assert net.classes is None
+    assert list(net.history) == ["loss"]
+    # Labels need a loss that is for them.
+    with pytest.raises(ShapeError, match=r"y must have shape \(30, 3\), got \(30,\)"):
+        net.fit(X, INDEX)
+
+
+def test_one_hot_targets_of_any_kind(backend):
+    wanted = with_mse(backend)
+    wanted.fit(X, np.eye(3)[INDEX], epochs=2)
+    for y in (
+        np.eye(3, dtype=bool)[INDEX],
+        np.eye(3, dtype=np.uint8)[INDEX],
+        np.eye(3).astype(object)[INDEX],
+        np.asfortranarray(np.eye(3, dtype=np.float32)[INDEX]),
+    ):
+        net = with_mse(backend)
+        net.fit(X, y, epochs=2)
+        assert net.parameters.tobytes() == wanted.parameters.tobytes()
+        assert net.classes.tolist() == [0, 1, 2]
+    gappy = np.eye(3)[INDEX]
+    gappy[[0, 8]] = np.nan
+    net = with_mse(backend)
+    history = net.fit(X, gappy, epochs=2, missing_targets="mask")
+    assert net.classes.tolist() == [0, 1, 2]
+    known = np.delete(np.arange(30), [0, 8])
+    accuracy = (net.predict_classes(X) == INDEX)[known].mean()
+    assert net.score(X, gappy, missing_targets="mask") == pytest.approx(accuracy, rel=1e-12)
+    assert "accuracy" in history
+
+
+def test_one_hot_targets_in_mini_batches(backend):
+    one_hot = np.eye(3)[INDEX]
+    net = with_mse(backend)
+    net.fit([(X[:10], one_hot[:10]), (X[10:], one_hot[10:])], epochs=2)
+    assert net.classes.tolist() == [0, 1, 2]
+    assert list(net.history) == ["loss", "accuracy"]
+    net = with_mse(backend)
+    for _ in range(2):
+        assert list(net.train_on_batch(X, one_hot)) == ["loss", "accuracy"]
+    # In a regression a row that happens to be one-hot changes nothing.
+    net = with_mse(backend)
+    net.partial_fit(X, X[:, :3])
+    net.partial_fit(X[:1], [[0.0, 1.0, 0.0]])
+    assert net.classes is None
+    assert list(net.history) == ["loss"]
+
+
+def test_class_weights_of_one_hot_targets_with_mse(backend):
+    labels = np.minimum(INDEX, 1)
+    one, other = with_mse(backend, 2), with_mse(backend, 2)
+    one.fit(X, np.eye(2)[labels], class_weight={1: 3.0}, shuffle=False)
+    other.fit(X, np.eye(2)[labels], sample_weight=np.array([1.0, 3.0])[labels], shuffle=False)
+    assert one.parameters.tobytes() == other.parameters.tobytes()
+
+
+# ------------------------------------------------------------------ probabilities, the score
+
+
+def test_probabilities_are_in_the_order_of_the_classes(backend):
+    net = softmax(backend)
+    net.fit(X, TEXT, epochs=2)
+    probabilities = net.predict_proba(X)
+    assert probabilities.shape == (30, 3)
+    assert (probabilities == net.predict(X)).all()
+    assert (net.classes[probabilities.argmax(axis=1)] == net.predict_classes(X)).all()
+    net = sigmoid(backend)
+    net.fit(X, np.where(INDEX == 1, "yes", "no"), epochs=2)
+    probabilities = net.predict_proba(X)
+    assert probabilities.shape == (30, 2)
+    assert (probabilities[:, 1] == net.predict(X)[:, 0]).all()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-15)
+    assert (net.predict_proba(X[4:5])[0] == probabilities[4]).all()
+    chosen = net.classes[(probabilities[:, 1] > 0.5).astype(int)]
+    assert (chosen == net.predict_classes(X)).all()
+    several = sigmoid(backend, units=3)
+    assert (several.predict_proba(X) == several.predict(X)).all()
+    divergence = Network(4, [Dense(2, "softmax")], loss="kl_divergence", seed=0, backend=backend)
+    assert divergence.predict_proba(X).shape == (30, 2)
+
+
+@pytest.mark.parametrize(
+    ("loss", "output"),
+    [("mse", "linear"), ("mse", "softmax"), ("hinge", "linear"), ("poisson", "softmax")],
+)
+def test_outputs_that_are_no_probabilities_are_refused(backend, loss, output):
+    net = Network(4, [Dense(3, output)], loss=loss, seed=0, backend=backend)
+    with pytest.raises(LabelError, match=f"loss '{loss}' gives no probabilities"):
+        net.predict_proba(X)
+
+
+def test_the_score_is_the_accuracy_or_r2(backend):
+    for net, y in ((softmax(backend), INDEX), (sigmoid(backend), INDEX > 0)):
+        assert net.score(X, y) == net.evaluate(X, y)["accuracy"]
+    weight = RNG.random(30)
+    assert net.score(X, y, weight) == net.evaluate(X, y, weight)["accuracy"]
+    for loss in ("mse", "mae", "huber", "quantile", own_squares):
+        net = Network(4, [Dense(2)], loss=loss, seed=0, backend=backend)
+        other = Network(4, [Dense(2)], seed=0, backend=backend)
+        y = X[:, :2] + 0.1 * X[:, 2:]
+        expected = other.evaluate(X, y, weight)["r2"]
+        assert net.score(X, y, weight) == pytest.approx(expected, rel=1e-12)
+        assert type(net.score(X, y)) is float
+    gappy = np.where(RNG.random(y.shape) < 0.2, np.nan, y)
+    expected = other.evaluate(X, gappy, missing_targets="mask")["r2"]
+    assert other.score(X, gappy, missing_targets="mask") == expected
+    with pytest.raises(DataError, match="y must be finite"):
+        other.score(X, gappy)
+
+
+def own_squares(outputs, targets):
+    error = outputs - targets
+    return (error**2).sum(axis=1), 2 * error
+
+
 @pytest.mark.parametrize("make", [softmax, sigmoid])
 def test_an_output_that_is_nan_has_no_class(backend, make):
     net = make(backend)
@@ -284,6 +467,8 @@ def test_an_output_that_is_nan_has_no_class(backend, make):
     net.layers[0].W[0, 0] = np.nan
     with pytest.raises(DataError, match="output is NaN at row 0 of X, which is no class"):
         net.predict_classes(X)
+    with pytest.raises(DataError, match="output is NaN"):
+        net.predict_proba(X)
     scores = net.evaluate(X, TEXT if make is softmax else TEXT == "ant")
     assert np.isnan(scores["loss"])
     assert np.isnan(scores["accuracy"])

@@ -311,6 +311,15 @@ def mse_delta(z: Array, a: Array, y: Array, p: float) -> Array:
 
 
 def mse_correct(a: Array, y: Array) -> Array:
+    """Return 1 where the largest output is the largest target's, which may be one-hot, else 0.
+
+    One output has no classes, and a sample that has not been observed as a whole is not right.
+    """
+    right = (a.argmax(axis=0) == y.argmax(axis=0)) & ~np.isnan(y).any(axis=0) & (len(a) > 1)
+    return np.broadcast_to(np.where(right, 1.0, 0.0), a.shape)
+
+
+def no_correct(a: Array, y: Array) -> Array:
     """Return zeros: regression has no classes."""
     return np.zeros(a.shape)
 
@@ -432,11 +441,11 @@ LOSSES = {
         categorical_crossentropy_delta,
         categorical_crossentropy_correct,
     ),
-    "mae": (mae, mae_delta, mse_correct),
-    "huber": (huber, huber_delta, mse_correct),
-    "poisson": (poisson, poisson_delta, mse_correct),
+    "mae": (mae, mae_delta, no_correct),
+    "huber": (huber, huber_delta, no_correct),
+    "poisson": (poisson, poisson_delta, no_correct),
     "hinge": (hinge, hinge_delta, hinge_correct),
-    "quantile": (quantile, quantile_delta, mse_correct),
+    "quantile": (quantile, quantile_delta, no_correct),
     "kl_divergence": (
         kl_divergence,
         categorical_crossentropy_delta,  # the targets' own entropy does not depend on z
