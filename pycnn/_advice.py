@@ -34,6 +34,9 @@ DEFAULT_BATCH = 32
 # Root mean squares of a column, and of all columns: standardized data have 1, pixels in 0 ... 1 up
 # to 1, one-hot columns below 1. Beyond these, layers saturate or gradients all but vanish.
 LARGEST_SCALE, SMALLEST_SCALE = 10.0, 0.01
+# The same of targets, by trial: beyond these SGD(0.1) diverged, or Adam took too short steps, on a
+# target that both learned well with mean 0 and deviation 1.
+LARGEST_TARGET, SMALLEST_TARGET = 30.0, 0.01
 # Rows that tell the scale of the others.
 ROWS = 256
 
@@ -56,6 +59,8 @@ _RANGES = {
 # Losses whose targets are numbers, and those that a classification could have been meant by.
 _NUMBERS = ("mse", "mae", "huber", "quantile", "poisson")
 _REGRESSIONS = ("mse", "mae", "huber")
+# Losses of the distance between output and target, of which there may be any.
+_DISTANCES = ("mse", "mae", "huber", "quantile")
 _CROSSENTROPY = {"sigmoid": "binary_crossentropy", "softmax": "categorical_crossentropy"}
 
 # Shares of a layer's units, or activations, that are lost.
@@ -88,10 +93,37 @@ def check_fit(network: Network, data: Data, batch_size: int | None) -> None:
             "samples in a batch an epoch has more steps",
             DataWarning,
         )
-    if not network.layers[0].kind.endswith("_norm"):  # which scales its inputs itself
-        _check_inputs(data)
+    check_data(network, data)
+
+
+def check_data(network: Network, data: Data) -> None:
+    """Warn where inputs or targets are far from where layers start."""
+    complaint = _unscaled_inputs(network, data)
+    if complaint:
+        warn(
+            f"{complaint}. Subtract each column's mean and divide by its standard deviation, or "
+            "divide all by one number (pixels: 255) where the columns are alike; what you predict "
+            "needs the same",
+            DataWarning,
+        )
+    complaint = _unscaled_targets(network, data)
+    if complaint:
+        warn(complaint, DataWarning)
     if network.loss in _NUMBERS:
         _check_targets(network, data.y)
+
+
+def cause(network: Network, data: Data, learning_rate: float | None) -> str:
+    """Say why a training on these data is likely to have diverged, and what to do."""
+    complaints = [_unscaled_targets(network, data), _unscaled_inputs(network, data)]
+    found = [complaint for complaint in complaints if complaint]
+    if found and found[-1] == complaints[1]:
+        found[-1] += ". Scale each column to mean 0 and deviation 1"
+    if learning_rate is not None:
+        found.append(f"A smaller learning_rate than {learning_rate:g} may help")
+    elif not found:
+        found.append("Smaller initial weights may help")
+    return ". ".join(found)
 
 
 def warn_lone_sample(what: str) -> None:
@@ -104,36 +136,70 @@ def warn_lone_sample(what: str) -> None:
     )
 
 
-def _check_inputs(data: Data) -> None:
-    x = data.x[:: max(1, data.rows // ROWS)]
+def _unscaled_inputs(network: Network, data: Data) -> str:
+    """Say what of X is far from where layers start; nothing where all is near."""
+    if network.layers[0].kind.endswith("_norm"):  # which scales its inputs itself
+        return ""
+    x = _some(data.x)
     largest = max(float(x.max()), -float(x.min()))
     if SMALLEST_SCALE <= largest <= LARGEST_SCALE or largest == 0:
-        return
-    advice = (
-        "Subtract each column's mean and divide by its standard deviation, or divide all by one "
-        "number (pixels: 255) where the columns are alike; what you predict needs the same"
-    )
+        return ""
     if largest < SMALLEST_SCALE:
-        warn(
+        return (
             f"X is not scaled: the largest of its values is {largest:.3g}, where layers start with "
-            f"weights for values around 1, so that they pass on next to nothing. {advice}",
-            DataWarning,
+            "weights for values around 1, so that they pass on next to nothing"
         )
-        return
     with np.errstate(over="ignore", invalid="ignore"):
         mean, deviation = x.mean(axis=0), x.std(axis=0)
         scale = np.hypot(mean, deviation)
         large = int((scale > LARGEST_SCALE).sum())
     if not large:
-        return
+        return ""
     column = int(scale.argmax())
     count = "" if large == 1 else f", and {large - 1} of the other {x.shape[1] - 1} are like it"
-    warn(
+    return (
         f"X is not scaled: column {column} has mean {mean[column]:.3g} and standard deviation "
         f"{deviation[column]:.3g}{count}, where layers start with weights for mean 0 and "
-        f"deviation 1. {advice}",
-        DataWarning,
+        "deviation 1"
     )
+
+
+def _unscaled_targets(network: Network, data: Data) -> str:
+    """Say which of y's columns is far from where outputs start, with a way out; or nothing."""
+    activation = network.layers[-1].activation
+    _, most = _RANGES.get(activation, (-math.inf, math.inf))
+    if network.loss not in _DISTANCES or most < math.inf or network.target_scale is not None:
+        return ""
+    y = _some(data.y)
+    counts = np.isfinite(y)
+    if data.weight is not None:
+        counts &= (_some(data.weight) > 0)[:, None]
+    number = np.maximum(counts.sum(axis=0), 1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = np.where(counts, y, 0.0).sum(axis=0) / number
+        deviation = np.sqrt(np.where(counts, (y - mean) ** 2, 0.0).sum(axis=0) / number)
+        scale = np.hypot(mean, deviation)
+    large = scale > LARGEST_TARGET
+    small = (deviation > 0) & (deviation < SMALLEST_TARGET)
+    if not (large | small).any():
+        return ""
+    output = int(scale.argmax() if large.any() else small.argmax())
+    which = "y" if y.shape[1] == 1 else f"column {output} of y"
+    remedy = (
+        "scale_targets=True learns both and gives predictions in the unit of y"
+        if activation == "linear"
+        else "Divide y by a number that makes it so; what you predict needs the same"
+    )
+    return (
+        f"y is not scaled: {which} has mean {mean[output]:.3g} and standard deviation "
+        f"{deviation[output]:.3g}, where a network's outputs start around 0 with deviations around "
+        f"1. {remedy}"
+    )
+
+
+def _some(rows: Any) -> Any:
+    """Return about `ROWS` rows, which tell of the others."""
+    return rows[:: max(1, len(rows) // ROWS)]
 
 
 def _check_targets(network: Network, y: NDArray[Any]) -> None:

@@ -26,6 +26,7 @@ from pycnn import _plain, _safetensors, _state, losses
 from pycnn._checks import check_real, check_size
 from pycnn._data import as_names
 from pycnn._random import check_seed
+from pycnn._scaling import TargetScale, check_can_scale
 from pycnn._version import __version__
 from pycnn.exceptions import DataError, DataTypeError, ModelFileError, PycnnError
 from pycnn.layers import check_layers, from_config
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from pycnn.network import Network
 
 FORMAT = 1
+# Of files with a "target_scale": who does not know it would give outputs in another unit.
+SCALED_FORMAT = 2
 # What stands in a file as it does in `Network.__getstate__`.
 _PLAIN = ("inputs", "layers", "loss", "l1", "l2", "seed", "epochs_trained", "metadata")
 # Layers of a file: far more than anybody trains, and few enough to be made in a moment.
@@ -176,6 +179,8 @@ def _to_bytes(network: Network, training_state: bool) -> bytes:
     description["classes"] = None if classes is None else _pack_classes(classes, count)
     if state["feature_names"] is not None:
         description["feature_names"] = list(state["feature_names"])
+    if state["target_scale"] is not None:
+        description |= {"format": SCALED_FORMAT, "target_scale": state["target_scale"]}
     of_training: dict[str, NDArray[Any]] = {}
     if training_state:
         description["training"], of_training = _state.pack(state["training"])
@@ -265,8 +270,8 @@ def _read(file: IO[bytes], size: int) -> tuple[dict[str, Any], dict[str, NDArray
         raise ModelFileError("is a safetensors file, but not a pycnn model")
     description = _plain.from_text(metadata["pycnn"], size)
     found = description["format"]
-    if found != FORMAT:
-        reads = f"this pycnn {__version__} reads format {FORMAT}"
+    if found not in (FORMAT, SCALED_FORMAT):
+        reads = f"this pycnn {__version__} reads formats {FORMAT} and {SCALED_FORMAT}"
         raise ModelFileError(f"has format {found!r}; {reads}")
     return description, tensors
 
@@ -309,6 +314,12 @@ def _check_state(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) 
     for layer in layers:
         outputs = layer.width(outputs)
     classes, count = description["classes"], _class_count(losses.name_of(loss), outputs)
+    scale = description.get("target_scale")
+    if (scale is None) != (description["format"] == FORMAT):
+        raise ValueError("target_scale belongs to another format")
+    if scale is not None:
+        check_can_scale(layers[-1].activation, losses.name_of(loss))
+        scale = TargetScale.check(scale, outputs)
     names = description.get("feature_names")  # in a file of a network that has been fitted to them
     return {
         "inputs": inputs,
@@ -319,6 +330,7 @@ def _check_state(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) 
         "seed": check_seed(seed),
         "classes": None if classes is None else _unpack_classes(classes, count),
         "feature_names": None if names is None else as_names(names, inputs),
+        "target_scale": scale,
         "epochs_trained": _state.check_count(description["epochs_trained"], "epochs_trained"),
         "metadata": metadata,
         "parameters": parameters,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pycnn import _state
+from pycnn import _advice, _state
 from pycnn._checks import check_fits
 from pycnn.callbacks import ReduceLROnPlateau
 from pycnn.exceptions import DataError, DivergedError
@@ -357,8 +357,7 @@ class Training:
             epoch = self.network.history.epochs + 1
             raise DivergedError(
                 f"the loss or its gradient is NaN or infinite at epoch {epoch}, before a step of "
-                "L-BFGS: smaller initial weights, or inputs scaled to mean 0 and deviation 1, may "
-                "help",
+                f"L-BFGS. {_advice.cause(self.network, self.data, None)}",
                 epoch,
                 1,
             )

@@ -339,6 +339,9 @@ def check_augment(augment: Any) -> list[Augment]:
 def augmented(network: Network, augment: list[Augment], data: Data, epoch: int, batch: int) -> Data:
     """Return a mini-batch as the augmenters change it, by random numbers of its own."""
     x, y = data.x.copy(), data.one_hot(network.outputs).copy()
+    scale = network._target_scale
+    if scale is not None:
+        scale.restore(y)
     bits = _random.generator(network.seed, _random.AUGMENTING, epoch, batch)
     rng = np.random.Generator(bits)
     for augmenter in augment:
@@ -356,7 +359,7 @@ def augmented(network: Network, augment: list[Augment], data: Data, epoch: int, 
             )
         x, y = new_x, new_y
         check_finite(x, f"augment: x of {name}")
-    return Data(x, y, data.weight)
+    return Data(x, y if scale is None else scale.scaled(y), data.weight)
 
 
 # ------------------------------------------------------------------ training in pieces
@@ -370,6 +373,7 @@ class Feed:
         self.rows: int = data.rows
         self.weight = data.weight
         self.first_epoch = network.epochs_trained  # of the block that is being trained
+        self.sample = data  # what it is like; of what is not in memory, what was read last
 
     @property
     def is_whole(self) -> bool:
@@ -411,6 +415,7 @@ class Feed:
     ) -> int:
         """Let the backend train on some mini-batches, as a part of an epoch."""
         network, epoch = self.network, state.epoch
+        self.sample = piece
         part = TrainingState(
             1, batch, state.learning_rate, None, state.optimizer, state.slots, state.updates
         )

@@ -445,8 +445,8 @@ class _Block:
         batch = self.state.position // self.state.batch_size + 1
         raise DivergedError(
             f"{what} at epoch {number}, batch {batch}; the parameters are those of the last "
-            f"finite step. A smaller learning_rate than {self.state.learning_rate:g} or inputs "
-            "scaled to mean 0 and deviation 1 may help",
+            "finite step. "
+            + _advice.cause(self.network, self.feed.sample, self.state.learning_rate),
             number,
             batch,
         )

@@ -25,6 +25,7 @@ from pycnn import (
 )
 from pycnn._checks import check_bool, check_fits, check_real, check_size
 from pycnn._data import check_finite, check_missing
+from pycnn._scaling import TargetScale, check_can_scale
 from pycnn._sources import Batches, Rows, as_rows, check_augment, is_batches, pieces_of, select
 from pycnn._state import Training
 from pycnn.backend.interface import Data, LayerSpec, Totals
@@ -98,6 +99,10 @@ class Network:
         The names of X's columns, once `fit` or `partial_fit` has seen a data frame whose names are
         all text (pandas, polars, PyArrow). Frames that follow, wherever, must have them in the same
         order; arrays have no names and are taken as they are. Set it to None to forget them.
+    target_scale : (mean, deviation) or None
+        Each output's unit, two arrays of shape (n_L,), once ``fit(scale_targets=True)`` has learned
+        it: the network learns ``(y - mean) / deviation``. It may be set, to numbers that are known
+        before, or to None.
     epochs_trained : int
         Epochs that this network has been trained for in all.
     history : History or None
@@ -171,6 +176,7 @@ class Network:
         self.seed = seed
         self.classes: NDArray[Any] | None = None
         self._feature_names: tuple[str, ...] | None = None
+        self._target_scale: TargetScale | None = None
         self.epochs_trained = 0
         self.history: History | None = None
         self.stop_training = False
@@ -269,6 +275,20 @@ class Network:
     @feature_names.setter
     def feature_names(self, value: Iterable[str] | None) -> None:
         self._feature_names = None if value is None else _data.as_names(value, self.inputs)
+
+    @property
+    def target_scale(self) -> tuple[Array, Array] | None:
+        """Mean and deviation of each output's targets, which are its unit; None: that of y."""
+        return self._target_scale
+
+    @target_scale.setter
+    def target_scale(self, value: Sequence[Any] | None) -> None:
+        if value is None:
+            self._target_scale = None
+            return
+        check_can_scale(self.layers[-1].activation, self.loss)
+        self._target_scale = TargetScale.check(value, self.outputs)
+        self.classes = None  # those of one-hot targets: numbers with a unit are none
 
     @property
     def backend(self) -> str:
@@ -375,12 +395,12 @@ class Network:
         if type(X) is np.ndarray and X.shape == self._row_shape and X.dtype == _FLOAT64:
             row = self._predict_row(X)
             if row is not None:
-                return row
+                return row if self._target_scale is None else self._target_scale.restore(row)
         _data.check_columns(X, "X", self._feature_names)
         x = as_rows(X, "X", self.inputs, None)
         out = np.empty((len(x), self.outputs))
         self._predict_into(out, x)
-        return out
+        return out if self._target_scale is None else self._target_scale.restore(out)
 
     def _predict_into(self, out: Array, x: Array | Rows) -> None:
         for part, piece in x.pieces() if isinstance(x, Rows) else [(slice(None), x)]:
@@ -447,9 +467,10 @@ class Network:
                 and (alone or x.flags.aligned)  # a single row is copied
             ):
                 try:
-                    return run(x)
+                    out = run(x)
                 except ValueError:
                     raise ShapeError("x must be contiguous; np.ascontiguousarray(x) is") from None
+                return out if self._target_scale is None else self._target_scale.restore(out)
             got = f"{x.dtype} of shape {x.shape}" if isinstance(x, np.ndarray) else repr(x)
             raise ShapeError(f"x must be a float64 array of shape {shapes[0]}, got {got}")
 
@@ -567,7 +588,7 @@ class Network:
         data, _ = self._prepare(X, y, sample_weight, lazy=True, missing=missing)
         scores = self._score(data)
         score = scores.get("accuracy", scores.get("r2"))
-        return _r2(self._sum_squares(data), data) if score is None else score
+        return self._r2(self._sum_squares(data), data) if score is None else score
 
     def _predict_numbers(self, X: Any) -> Array:
         """Predict; refuse NaN, of which an argmax would make the first class."""
@@ -630,23 +651,29 @@ class Network:
         if losses.is_classification(self.loss) or (self._has_classes and _data.is_one_hot(data.y)):
             scores["accuracy"] = totals.accuracy()
         if losses.estimates_the_mean(self.loss):
-            scores["r2"] = _r2(self._squared_error(totals, data), data)
+            scores["r2"] = self._r2(self._squared_error(totals, data), data)
         return scores
+
+    def _r2(self, squared_error: float, data: Data) -> float:
+        scale = self._target_scale
+        return _r2(squared_error, data if scale is None else scale.stretch(data))
 
     def _squared_error(self, totals: Totals, data: Data) -> float:
         """Return sum_i w_i sum_j (a_j - y_j)^2, which is twice the sum of mse losses."""
-        if self.loss == "mse":
+        if self.loss == "mse" and self._target_scale is None:
             penalty = self._backend.penalty(self._plan, self._theta) * totals.weight
             return 2 * float(np.maximum(totals.loss - penalty, 0.0))  # NaN stays
         return self._sum_squares(data)
 
     def _sum_squares(self, data: Data) -> float:
+        scale = self._target_scale
         a = np.empty((data.rows, self.outputs))
         self._predict_into(a, data.x)
         y = data.y.reshape(a.shape)
         w = np.ones(data.rows) if data.weight is None else data.weight
         with np.errstate(over="ignore", invalid="ignore"):
-            return float(w @ np.where(np.isnan(y), 0.0, (a - y) ** 2).sum(axis=1))
+            error = a - y if scale is None else (a - y) * scale.deviation
+            return float(w @ np.where(np.isnan(y), 0.0, error**2).sum(axis=1))
 
     def gradients(
         self,
@@ -766,6 +793,7 @@ class Network:
         diagnose: bool = False,
         augment: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None,
         missing_targets: str = "error",
+        scale_targets: bool = False,
     ) -> History:
         """Train by mini-batch gradient descent, on from where the parameters stand.
 
@@ -827,6 +855,14 @@ class Network:
             and a sample without any target counts as if it were not there. For
             losses that are sums over the outputs: mse, mae, huber, quantile, poisson, hinge,
             binary_crossentropy.
+        scale_targets : bool, default False
+            Whether to learn each output's mean and standard deviation from the targets that are
+            trained on, by their weights, and to train on ``(y - mean) / deviation``: for numbers
+            far from 0 or far apart. They are learned once, by the first training, and kept as
+            `target_scale`, also in the file; every later call uses them. Loss, history, gradients,
+            `trace` and huber's delta are then in that unit; `predict`, r2 and what an augmenter
+            gets in that of `y`. For a linear output with mse, mae, huber or quantile. An iterable
+            has no mean before its end: set `target_scale` for it.
         diagnose : bool, default False
             Whether to measure each layer's gradient and activations after each epoch, on at most
             256 of the rows; see `History`. Layers that do not learn are warned of.
@@ -868,6 +904,7 @@ class Network:
         augmenters = check_augment(augment)
         missing = check_missing(missing_targets)
         diagnose = check_bool(diagnose, "diagnose")
+        scale_targets = check_bool(scale_targets, "scale_targets")
         validation_split = _data.check_share(validation_split)
         if validation_data is not None and validation_split:
             raise DataError("give validation_data or validation_split, not both")
@@ -877,7 +914,20 @@ class Network:
                     "resume=True needs a training state: that of a fit that was interrupted, or of "
                     "a file that was saved with training_state=True"
                 )
+            learn_scale = scale_targets and self._target_scale is None
+            if learn_scale:
+                check_can_scale(self.layers[-1].activation, self.loss)
+                if self.epochs_trained:
+                    raise DataError(
+                        "scale_targets=True must come with the first training: this network has "
+                        f"been trained for {self.epochs_trained} epochs on targets as they are"
+                    )
             if is_batches(X, y):
+                if learn_scale:
+                    raise DataError(
+                        "scale_targets=True wants X and y as arrays; for an iterable of "
+                        "mini-batches set network.target_scale = (mean, deviation) before"
+                    )
                 given = (sample_weight, class_weight, validation_split or None, diagnose or None)
                 if any(value is not None for value in given):
                     raise DataError(
@@ -900,6 +950,8 @@ class Network:
             data, targets = self._prepare(
                 X, y, sample_weight, learn=True, lazy=True, missing=missing
             )
+            if learn_scale:
+                targets = targets._replace(classes=None)  # numbers with a unit are none
             names = self._feature_names or _data.column_names(X)
             by_class = _data.class_weights(class_weight, targets, self.loss, self.outputs)
             weighted = data
@@ -915,6 +967,11 @@ class Network:
                 keep, held_out = _data.split_rows(data.rows, validation_split, self.seed)
                 weighted, validation = select(weighted, keep), select(data, held_out)
                 _data.check_measurable(validation, f"validation_split={validation_split:g}")
+            scale = self._target_scale
+            if learn_scale:
+                scale = TargetScale.of(weighted)
+                weighted = scale.scale(weighted)
+                validation = None if validation is None else scale.scale(validation)
             if not resume:
                 self._check_finite()
             if isinstance(optimizer, optimizers.LBFGS):
@@ -924,6 +981,7 @@ class Network:
                 hooks = [_diagnosis.Diagnosis(weighted, self.seed), *hooks]
             batch_size = self._check_batch(batch_size, weighted.rows)
             self.classes, self._feature_names = targets.classes, names
+            self._target_scale = scale
             _training.run(
                 self,
                 weighted,
@@ -949,8 +1007,9 @@ class Network:
         if isinstance(settings["optimizer"], optimizers.LBFGS):
             _lbfgs.check(self, batches, None, settings["callbacks"], None)
         batches.missing = missing
-        batches.peek()  # learns the labels that the validation data are held to
+        first = batches.peek()  # learns the labels that the validation data are held to
         validation = self._validation(validation_data, batches.classes, batches.names, missing)
+        _advice.check_data(self, first)
         self.classes, self._feature_names = batches.classes, batches.names
         _training.run(self, batches, batch_size=1, shuffle=False, validation=validation, **settings)
         assert self.history is not None
@@ -1102,6 +1161,8 @@ class Network:
             self._check_finite()
             _training.check_without_end(chosen)
             batch_size = self._check_batch(batch_size, data.rows)
+            if self.epochs_trained == 0:
+                _advice.check_data(self, data)
             self.classes = targets.classes
             self._feature_names = self._feature_names or _data.column_names(X)
             return _training.run_one(
@@ -1156,7 +1217,7 @@ class Network:
         learn: bool,
         missing: bool = False,
     ) -> Targets:
-        return _data.encode_targets(
+        targets = _data.encode_targets(
             y,
             name,
             rows=rows,
@@ -1166,6 +1227,8 @@ class Network:
             learn=learn,
             missing=missing,
         )
+        scale = self._target_scale  # numbers with a unit are no classes
+        return targets if scale is None else _data.Targets(scale.scaled(targets.y), None)
 
     def _validation(
         self,
@@ -1262,6 +1325,7 @@ class Network:
             "backend": self._backend_name,
             "classes": self.classes,
             "feature_names": self._feature_names,
+            "target_scale": None if self._target_scale is None else self._target_scale.config(),
             "epochs_trained": self.epochs_trained,
             "metadata": self.metadata,
             "parameters": self._theta,
@@ -1284,6 +1348,7 @@ class Network:
         self._theta[:] = state["parameters"]
         self.classes = state["classes"]
         self.feature_names = state.get("feature_names")
+        self.target_scale = state.get("target_scale")
         self.epochs_trained = state["epochs_trained"]
         self.metadata = copy.deepcopy(state["metadata"])
         if state.get("training") is not None:

@@ -7,7 +7,7 @@ import pytest
 
 import pycnn
 from pycnn import SGD, BatchNorm, Dense, Network, _advice
-from pycnn.exceptions import DataWarning, LayerWarning, PycnnWarning
+from pycnn.exceptions import DataWarning, DivergedError, LayerWarning, PycnnWarning
 from pycnn.initializers import Normal
 
 RNG = np.random.default_rng(4)
@@ -57,7 +57,7 @@ RIGHT = {
     "one sample": (X[:1], LABELS[:1], [Dense(4, "tanh"), Dense(1, "sigmoid")]),
     "digits": (*digits(), [Dense(8, "relu"), Dense(10, "softmax")]),
     "regression": (X, CURVE, [Dense(4, "tanh"), Dense(1)]),
-    "large targets": (X, 100 * CURVE, [Dense(4, "tanh"), Dense(1)]),
+    "targets of some size": (X, 20 * CURVE, [Dense(4, "tanh"), Dense(1)]),
     "shares": (X, np.linspace(0, 1, 80), [Dense(1, "sigmoid")], "mse"),
     "targets on the border": (X, np.sign(CURVE), [Dense(1, "tanh")]),
     "amounts": (X, np.abs(CURVE), [Dense(1, "relu")]),
@@ -145,6 +145,105 @@ def test_targets_that_do_not_fit_the_output_are_counted(activation, loss, y, wor
     message = only(advice(X[:4], y, [Dense(1, activation)], loss))
     with pytest.raises(DataWarning, match=words):
         raise DataWarning(message)
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae", "huber", "quantile"])
+def test_targets_far_from_where_outputs_start_are_shown_with_their_numbers(loss):
+    y = 3e5 + 1e5 * CURVE
+    message = only(advice(X, y, [Dense(4, "tanh"), Dense(1)], loss))
+    assert message == (
+        f"y is not scaled: y has mean {y.mean():.3g} and standard deviation {y.std():.3g}, where a "
+        "network's outputs start around 0 with deviations around 1. scale_targets=True learns both "
+        "and gives predictions in the unit of y"
+    )
+
+
+@pytest.mark.parametrize(
+    ("y", "words"),
+    [
+        (100 + 0 * CURVE, "mean 100 and standard deviation 0"),
+        (CURVE * 0.001, "standard deviation 0.00113"),
+        (CURVE * 1e100, "deviation 1.13e[+]100"),
+        (np.column_stack([CURVE, 1e6 + CURVE, CURVE]), "column 1 of y has mean 1e[+]06"),
+        (np.column_stack([CURVE, 1e-6 * CURVE]), "column 1 of y has mean"),
+        (np.column_stack([CURVE, np.where(CURVE > 0, np.nan, 1e4)]), "column 1 of y has mean 1e"),
+    ],
+)
+def test_targets_that_are_not_scaled_of_other_kinds(y, words):
+    net = Network(3, [Dense(len(y.T) if y.ndim > 1 else 1)], seed=0)
+    with pytest.warns(DataWarning, match=words):
+        net.fit(X, y, epochs=1, optimizer=SGD(1e-300), missing_targets="mask")
+
+
+def test_targets_that_are_scaled_or_weigh_nothing_are_not_told_of():
+    y = 3e5 + 1e5 * CURVE
+    net = Network(3, [Dense(1)], seed=0)
+    net.fit(X, y, epochs=1, scale_targets=True)
+    net.fit(X, 10 * y, epochs=1, optimizer=SGD(1e-9))
+    odd = np.where(np.arange(80) == 3, 1e9, CURVE)
+    Network(3, [Dense(1)], seed=0).fit(X, odd, epochs=1, sample_weight=odd < 1e9)
+    counts = 1000 + np.arange(80)
+    Network(3, [Dense(1, "softplus")], "poisson", seed=0).fit(X, counts, epochs=1)
+
+
+def test_an_output_that_has_no_unit_of_its_own_gets_another_remedy():
+    message = only(advice(X, 1e5 + CURVE, [Dense(1, "softplus")], "mse"))
+    assert message.endswith(
+        "Divide y by a number that makes it so; what you predict needs the same"
+    )
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        lambda net, x, y: net.partial_fit(x, y),
+        lambda net, x, y: net.train_on_batch(x, y),
+        lambda net, x, y: net.fit([(x, y)], epochs=1),
+    ],
+)
+def test_other_ways_of_training_tell_it_once(train, backend):
+    net = Network(3, [Dense(1)], seed=0, backend=backend)
+    with pytest.warns(DataWarning, match="y is not scaled"):
+        train(net, X, 1000 + CURVE)
+    net = Network(3, [Dense(1)], seed=0, backend=backend)
+    with pytest.warns(DataWarning, match="X is not scaled"):
+        train(net, 1000 + X, CURVE)
+    net = Network(3, [Dense(1)], seed=0, backend=backend)
+    train(net, X, CURVE)
+    net.train_on_batch(X, CURVE)
+
+
+@pytest.mark.parametrize(
+    ("scale", "shift", "rate", "words", "others"),
+    [
+        (1, 3e5, 0.5, ["y is not scaled: y has mean 3e+05", "scale_targets=True"], ["X is not"]),
+        (1e3, 0, 0.5, ["X is not scaled: column", "deviation 1. A smaller"], ["y is not"]),
+        (1e3, 3e5, 0.5, ["y is not scaled", "X is not scaled"], []),
+        (1, 0, 1e3, ["A smaller learning_rate than 1000 may help"], ["is not scaled"]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:[Xy] is not scaled")
+def test_a_divergence_names_what_is_likely_to_have_caused_it(
+    scale, shift, rate, words, others, backend
+):
+    x, y = X * scale, CURVE + shift
+    for given in ((x, y), ([(x[:40], y[:40]), (x[40:], y[40:])],)):
+        net = Network(3, [Dense(8, "relu"), Dense(1)], seed=0, backend=backend)
+        with pytest.raises(DivergedError) as error:
+            net.fit(*given, epochs=2000, optimizer=SGD(rate))
+        for word in words:
+            assert word in str(error.value)
+        for word in others:
+            assert word not in str(error.value)
+
+
+@pytest.mark.filterwarnings("ignore:[Xy] is not scaled")
+def test_a_divergence_of_lbfgs_names_it_too(backend):
+    net = Network(3, [Dense(1)], seed=0, backend=backend)
+    for y, words in ((CURVE * 1e200, "scale_targets=True"), (CURVE, "Smaller initial weights")):
+        net.parameters[:] = 1e200
+        with pytest.raises(DivergedError, match=words):
+            net.fit(X, y, epochs=2, batch_size=None, optimizer=pycnn.LBFGS())
 
 
 def test_targets_that_are_not_known_do_not_count():

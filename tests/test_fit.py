@@ -84,6 +84,7 @@ def test_fit_is_the_lectures_loop(backend, batch_size, weight):
     np.testing.assert_allclose(history["loss"], losses, rtol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:y is not scaled")
 def test_shuffling_takes_every_sample_once_an_epoch_and_in_a_new_order(backend):
     # One weight, no hidden layer, targets that are far apart: the sum of the steps tells the order.
     rows = np.arange(1.0, 9.0)[:, None]

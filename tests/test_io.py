@@ -427,10 +427,10 @@ def test_tensors_of_other_dtypes_are_refused(path, dtype):
 
 def test_a_file_of_a_later_format_says_so(model, path):
     def later(description, tensors):
-        description["format"] = 2
+        description["format"] = 3
 
     path.write_bytes(forged(model, path, later))
-    with pytest.raises(ModelFileError, match=r"has format 2; this pycnn .* reads format 1"):
+    with pytest.raises(ModelFileError, match=r"has format 3; this pycnn .* reads formats 1 and 2"):
         pycnn.load(path)
 
 

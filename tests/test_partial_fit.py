@@ -377,6 +377,7 @@ def test_arguments_that_are_not_valid_change_nothing(backend, arguments, error, 
     assert_same_step(net, other)
 
 
+@pytest.mark.filterwarnings("ignore:X is not scaled")
 def test_a_divergence_leaves_the_last_finite_step(backend):
     net = Network(3, [Dense(1)], seed=0, backend=backend)
     net.train_on_batch(100 * X, X[:, 0], optimizer=SGD(1e300))
