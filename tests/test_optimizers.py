@@ -282,6 +282,7 @@ def test_threads_do_not_change_a_bit_of_a_gradient_whose_norm_overflows(core):
     assert len(bits) == 1
 
 
+@pytest.mark.filterwarnings("ignore:y is not scaled")
 def test_weights_whose_norm_overflows_are_held_to_max_norm(backend):
     net = Network(2, [Dense(2, max_norm=2.0), Dense(1)], loss="mae", seed=0, backend=backend)
     net.layers[1].W[:] = [[1e200, 1e-3]]
