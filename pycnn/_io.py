@@ -202,7 +202,7 @@ def _to_bytes(network: Network, training_state: bool) -> bytes:
         content = to_bytes(tensors, {"pycnn": json.dumps(description, sort_keys=True)})
         _check_state(*_read(io.BytesIO(content), len(content)))
     except _FAULTS as error:
-        raise DataError(f"a file cannot keep this network: {error}") from None
+        raise DataError(f"a file cannot keep this network; load would say: {error}") from None
     return content
 
 

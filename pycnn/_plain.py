@@ -16,9 +16,9 @@ __all__ = ["from_text", "parse", "to_text"]
 MOST_NESTED = 100
 # Bytes that CPython takes for what begins or ends with these characters: an object with its table,
 # a list, half a string, a key's place in a table, a number with its place in a list.
-_COSTS = {"{": 272, "[": 96, '"': 28, ":": 64, ",": 48}
+_COSTS = {"{": 272, "[": 96, '"': 32, ":": 56, ",": 40}
 # Memory for the objects behind a text: so much in any case, and so much for each byte of a file.
-FREE, PER_BYTE = 40 << 20, 8
+FREE, PER_BYTE = 40 << 20, 10
 
 
 def to_text(value: Any) -> str:
@@ -49,7 +49,7 @@ def from_text(text: str, size: int) -> Any:
     """
     value = parse(text, size)
     _check_depth(value)
-    if json.dumps(value, sort_keys=True) != text:
+    if json.dumps(value, sort_keys=True, allow_nan=False) != text:
         raise ValueError("JSON that is not written as pycnn writes it")
     return value
 
@@ -58,7 +58,7 @@ def parse(text: str, size: int) -> Any:
     """Return what any JSON text in a file of `size` bytes stands for, or raise `ValueError`."""
     cost = sys.getsizeof(text) + sum(text.count(mark) * cost for mark, cost in _COSTS.items())
     if cost > FREE + PER_BYTE * size:
-        raise ValueError(f"JSON that would take {cost:,} bytes of memory")
+        raise ValueError(f"JSON that would take {cost:,} bytes of memory, of a file of {size:,}")
     try:
         return json.loads(text)
     except RecursionError:

@@ -300,6 +300,8 @@ def unpack(description: Any, tensors: dict[str, NDArray[Any]], parameters: int) 
     settings = description["settings"]
     if not isinstance(settings, dict) or settings.get("by") not in ("fit", "partial_fit"):
         raise ValueError("training: settings")
+    if not isinstance(settings.get("optimizer"), dict):
+        raise ValueError("training: settings of the optimizer")
 
     def take(name: str, shape: tuple[int, ...] | None = None) -> Array:
         tensor = tensors.pop(f"training.{name}")

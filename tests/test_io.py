@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -282,8 +283,8 @@ def test_labels_take_no_more_room_than_they_need(path):
 
 def test_labels_of_absurdly_different_lengths_are_refused(path):
     net = Network(3, [Dense(1000, "softmax")], seed=0)
-    net.classes = np.array([*(f"{i:03}" for i in range(999)), "x" * 100_000])
-    with pytest.raises(DataTypeError, match=r"classes must be .* take 400,000,000 bytes"):
+    net.classes = np.array([*(f"{i:03}" for i in range(999)), "x" * 10_000])
+    with pytest.raises(DataTypeError, match=r"classes must be .* take 40,000,000 bytes"):
         net.save(path)
 
 
@@ -460,10 +461,11 @@ def forged(model, path, change):
     with safetensors.safe_open(path, framework="numpy") as file:
         description = json.loads(file.metadata()["pycnn"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del description["sha256"]
     change(description, tensors)
-    description.pop("sha256", None)
     parts = [tensors[name].ravel() for name in sorted(tensors)]
-    description["sha256"] = _io._checksum(description, np.concatenate(parts).astype(float))
+    checksum = _io._checksum(description, np.concatenate(parts).astype(float))
+    description.setdefault("sha256", checksum)
     return to_bytes(tensors, {"pycnn": json.dumps(description, sort_keys=True)})
 
 
@@ -481,10 +483,12 @@ HOSTILE = {
     "layers": [[], {}, None, 5, "relu", [[]], [None], ["relu"], [{}], NESTED],
     "loss": ["msee", "mse ", 5, [], {}, "binary_crossentropy", NESTED],
     "seed": [-1, 1.5, "x", None, [], True, float("inf"), float("nan")],
-    "epochs_trained": [-1, 1.5, "2", None, [], float("inf")],
-    "metadata": [None, [], 5, "x"],
+    "epochs_trained": [-1, 1.5, "2", None, [], True, 10**30, float("inf")],
+    "metadata": [None, [], 5, "x", {"x": float("nan")}, {"x": [float("inf")]}],
     "classes": [5, "abc", [], {}, {"dtype": "<U3"}, {"values": ["a", "b", "c"]}],
-    "version": [],
+    "version": [None, 5, []],
+    "format": [None, "1", [], {}, 0, 10**30],
+    "sha256": [None, 5, [], "0" * 64],
 }
 LAYER = {
     "kind": ["conv", None, 5, [], "__class__"],
@@ -511,6 +515,25 @@ CLASSES = [
     ("|S1", ["\u4e2d", "b", "c"]),
     ("|S1", [1, 2, 3]),
     ("<i8", ["x", "y", "z"]),
+    ("<i8", ["1", "2", "3"]),
+    ("<i8", [1.0, 2.0, 3.0]),
+    ("<i8", [True, 2, 3]),
+    ("<f8", [1, 2, 3]),
+    ("<f4", [0.1, 0.2, 0.3]),
+    ("<f2", [1.0, 2.0, 1e6]),
+    ("|b1", [0, 1, 2]),
+    ("<U1", ["aa", "bb", "cc"]),
+    ("<U0", ["", "a", "b"]),
+    ("<U9999999", ["a", "b", "c"]),
+    ("|S1", ["a\0", "b", "c"]),
+    ("<M8", [1, 2, 3]),
+    ("<M8[D]", ["2001-01-01", "now", "today"]),
+    ("<M8[s]", ["2001-01-01T00:00:00Z", "2001-01-02T00:00:00Z", "2001-01-03T00:00:00Z"]),
+    ("<M8[D]", ["2001-01-01", "2001-01-02", "2001-02-30"]),
+    ("<M8[ns]", ["1000-01-01", "2001-01-02", "3001-02-30"]),
+    ("(2,3)i4", [1, 2, 3]),
+    ("<U3,", ["a", "b", "c"]),
+    ("<U3'", ["a", "b", "c"]),
     ("<i8", [1, 2, 10**30]),
     ("<i8", [1, 2, None]),
     ("<i8", [1.0, 2.0, float("inf")]),
@@ -594,11 +617,186 @@ def test_a_forged_file_is_refused(model, path, change):
     refuses(path, forged(model, path, change))
 
 
-@pytest.mark.parametrize("depth", [10, 100, 900, 1000, 3000, 100_000])
-def test_deep_nesting_is_an_error_or_comes_back(model, path, depth):
-    text = json.dumps({"format": 1, "metadata": {}})
-    nested = text.replace("{}", '{"x":' + "[" * depth + "]" * depth + "}")
+@pytest.mark.parametrize("depth", [100, 900, 1000, 3000, 100_000])
+def test_deep_nesting_is_refused(model, path, depth):
+    nested = '{"x": ' + "[" * depth + "]" * depth + "}"
+    refuses(path, rewritten(model, '"note": "', f'"more": {nested}, "note": "'))
     refuses(path, to_bytes({"w": np.ones(3)}, {"pycnn": nested}))
+
+
+def rewritten(model, old, new):
+    """Return a model file with another text in its description, and a checksum that fits."""
+    end = 8 + int.from_bytes(model[:8], "little")
+    header = json.loads(model[8:end])
+    text = header["__metadata__"]["pycnn"].replace(old, new)
+    try:
+        description = json.loads(text)
+        stated = description.pop("sha256")
+        parameters = np.frombuffer(model[end:])
+        text = text.replace(stated, _io._checksum(description, parameters))
+    except (ValueError, RecursionError):
+        pass  # it cannot be read at all
+    header["__metadata__"]["pycnn"] = text
+    content = json.dumps(header).encode()
+    content += b" " * (-len(content) % 8)
+    return len(content).to_bytes(8, "little") + content + model[end:]
+
+
+def test_rewriting_nothing_gives_a_file_that_loads(model, path):
+    path.write_bytes(rewritten(model, "x", "x"))
+    assert pycnn.load(path).seed == 7
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"seed": 7', '"seed": 7, "seed": 7'),
+        ('"seed": 7', '"seed":7'),
+        ('"seed": 7', ' "seed": 7'),
+        ('"seed": 7', '"seed": 7.0'),
+        ('"seed": 7', '"seed": -7'),
+        ('"seed": 7', '"seed": ' + "9" * 5000),
+        ("0.5, 2", "5e-1, 2"),
+        ("0.5, 2", "1e999, 2"),
+        ("0.5, 2", "NaN, 2"),
+        ("0.5, 2", "-Infinity, 2"),
+        ("0.5, 2", "0.5, 02"),
+        ('"note": "', '"note": "\\u0000\\ud800" , "x": "'),
+        ('"note": "', '"note": "\u00e9'),
+        ('"note": "', '"note": "\x1b'),
+        ('"note": "', '"zote": "'),
+        ("{", "["),
+        ("}", "}}"),
+    ],
+)
+def test_text_that_pycnn_would_not_write_is_refused(model, path, old, new):
+    refuses(path, rewritten(model, old, new))
+
+
+def test_what_a_file_says_of_itself_reaches_nobody_unquoted(model, path):
+    text = "\x1b[31m\n\ud800" + "\u4e2d" * 10_000
+    for change in (
+        setting("format", text),
+        layer_setting("activation", text),
+        layer_setting("kind", {text: text}),
+        setting("classes", {"dtype": text, "values": []}),
+        setting("loss", [text]),
+    ):
+        content = forged(model, path, change)
+        path.write_bytes(content)
+        with pytest.raises(ModelFileError) as caught:
+            pycnn.load(path)
+        message = str(caught.value).replace(str(path), "")
+        assert message.isprintable()
+        assert len(message) < 400
+        message.encode()
+
+
+# ------------------------------------------------------------------ small files, much memory
+
+
+def safetensors_file(header, size=0):
+    content = json.dumps(header).encode()
+    return len(content).to_bytes(8, "little") + content + bytes(size)
+
+
+def described(text):
+    return safetensors_file({"__metadata__": {"pycnn": text}})
+
+
+MANY = 700_000
+GREEDY = {
+    "an empty tensor of many rows": lambda model, path: forged(
+        model, path, tensor("layers.2.b", np.zeros((2_000_000, 0)))
+    ),
+    "wide labels": lambda model, path: forged(
+        model, path, setting("classes", {"dtype": "<U9999999", "values": ["a", "b", "c"]})
+    ),
+    "one long label": lambda model, path: forged(
+        model,
+        path,
+        lambda description, tensors: description.update(
+            layers=[{"kind": "dense", "units": 5000, "activation": "softmax"}],
+            classes={"dtype": "<U20000", "values": [*map(str, range(4999)), "x" * 20_000]},
+        ),
+    ),
+    "many layers": lambda model, path: forged(
+        model,
+        path,
+        lambda description, tensors: description["layers"].extend(
+            [{"kind": "dropout", "rate": 0.5}] * 20_000
+        ),
+    ),
+    "many units": lambda model, path: forged(model, path, layer_setting("units", 10**8)),
+    "many inputs": lambda model, path: forged(model, path, setting("inputs", 10**8)),
+    "a long name": lambda model, path: forged(
+        model, path, layer_setting("activation", "ab" * MANY)
+    ),
+    "lists": lambda model, path: described("[" + "[]," * MANY + "[]]"),
+    "dicts": lambda model, path: described("[" + '{"a":1},' * MANY + "[]]"),
+    "escaped lists": lambda model, path: described("[" + "[]," * MANY + "[]]").replace(
+        b"[],", b"\\u005b\\u005d\\u002c"
+    ),
+    "a shape of many dimensions": lambda model, path: safetensors_file(
+        {"w": {"dtype": "F64", "shape": [1] * (MANY // 3), "data_offsets": [0, 8]}}, 8
+    ),
+    "many tensors": lambda model, path: safetensors_file(
+        {f"{i}": {"dtype": "F64", "shape": [0], "data_offsets": [0, 0]} for i in range(9_999)}
+    ),
+    "a huge header that is not there": lambda model, path: (10**12).to_bytes(8, "little") + b"{}",
+    "a huge tensor that is not there": lambda model, path: safetensors_file(
+        {"w": {"dtype": "F64", "shape": [10**12], "data_offsets": [0, 8 * 10**12]}}, 8
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GREEDY)
+def test_memory_is_in_proportion_to_the_file(model, path, name):
+    content = GREEDY[name](model, path)
+    path.write_bytes(content)
+    limit = 16 * len(content) + (64 << 20)
+    del content
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelFileError):
+            pycnn.load(path)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < limit
+
+
+def test_metadata_that_no_file_could_be_read_with_are_refused(model, path):
+    net = pycnn.load(path)
+    net.metadata = {"x": [[] for _ in range(MANY)]}
+    with pytest.raises(DataError, match=r"load would say: .* bytes of memory"):
+        net.save(path)
+    assert path.read_bytes() == model
+    net.metadata = {
+        "x": list(range(MANY // 3)),
+        "words": {f"word {i}": i for i in range(MANY // 30)},
+    }
+    net.save(path)
+    assert pycnn.load(path).metadata == net.metadata
+
+
+def test_altered_files_are_errors_and_cheap():
+    script = Path(__file__).parents[1] / "scripts" / "fuzz_model_files.py"
+    if not script.exists():
+        pytest.skip("no scripts beside the tests")
+    done = subprocess.run(
+        [sys.executable, script, "--count", "500", "--seed", "17"],
+        env=os.environ | {"PYTHONPATH": str(Path(pycnn.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "500  executions, 0 faults" in done.stdout
+    for way in ("bytes", "header", "description", "training"):
+        assert f"alter {way}: refused" in done.stdout
+    assert "alter training: trained on" in done.stdout
 
 
 # ------------------------------------------------------------------ as a whole or not at all
