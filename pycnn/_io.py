@@ -46,7 +46,6 @@ SCALED_FORMAT = 2
 _PLAIN = ("inputs", "layers", "loss", "l1", "l2", "seed", "epochs_trained", "metadata")
 # Layers of a file: far more than anybody trains, and few enough to be made in a moment.
 MOST_LAYERS = 10_000
-_BINARY = getattr(os, "O_BINARY", 0)  # Windows
 # What a check of things that are not as they should be may raise.
 _FAULTS = (
     *(PycnnError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
@@ -213,22 +212,26 @@ def write_whole(path: Path, content: bytes) -> None:
             file.write(content)
         return
     target = path.resolve()  # through a link: the file behind it is replaced, not the link
-    temporary = target.with_name(f".{target.name[:32]}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+    temporary = os.fspath(
+        target.with_name(f".{target.name[:32]}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+    )
     try:
         # 0o666 less the umask, as any new file; a file that is replaced keeps its permissions.
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, os.fspath(path)) from None
-    try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         if target.exists():
             os.chmod(temporary, target.stat().st_mode & 0o777)
         os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
+    except BaseException as error:
+        # Nothing else is called before, so that no second Ctrl-C comes first.
+        try:  # noqa: SIM105
+            os.unlink(temporary)
+        except OSError:  # there is none yet, or it has been renamed already
+            pass
+        if isinstance(error, OSError) and error.filename == temporary:
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from None
         raise
     if os.name == "posix":  # the rename itself must reach the disk too
         folder = os.open(target.parent, os.O_RDONLY)

@@ -424,24 +424,21 @@ class Feed:
             part.masks = state.masks[epoch : epoch + 1]
         if state.learning_rates is not None:
             part.learning_rates = state.learning_rates[done:]
-        part.totals[0] = state.totals[epoch]  # sums go on in one chain
-        if part.norms is not None and state.norms is not None:
-            part.norms[0] = state.norms[epoch]
+        part.totals = state.totals[epoch : epoch + 1]  # the same memory: sums go on in one chain
+        if state.norms is not None:
+            part.norms = state.norms[epoch : epoch + 1]
         steps = -(-piece.rows // batch)
+        rows, last = (1, UNKNOWN) if isinstance(self.data, Batches) else (batch, self.rows)
         try:
             result: int = network._backend.train(network._plan, theta, piece, part, steps)
-        finally:  # also where a loss is not finite, and on Ctrl-C
-            state.totals[epoch] = part.totals[0]
-            if part.norms is not None and state.norms is not None:
-                state.norms[epoch] = part.norms[0]
+        finally:
+            # Also where a loss is not finite, and on Ctrl-C, of which there cannot be another:
+            # nothing is called here, and Python looks for signals in calls.
             state.updates = part.updates
             state.steps += part.steps
-            if isinstance(self.data, Batches):
-                state.position += part.steps
-            else:
-                state.position = min(state.position + part.steps * batch, self.rows)
-                if state.position == self.rows:
-                    state.epoch, state.position = epoch + 1, 0
+            state.position += part.steps * rows
+            if state.position >= last:
+                state.epoch, state.position = epoch + 1, 0
         return result
 
     def _next_piece(self, state: TrainingState, steps: int) -> tuple[Data, int, int] | None:

@@ -74,7 +74,7 @@ def _same_bits(a: Array, b: Array) -> bool:
 def _cut(values: Mapping[str, list[Any]], epochs: int) -> History:
     """Return a history of the first so many epochs."""
     history = History()
-    history.epochs = epochs
+    history.epochs = min(epochs, max(map(len, values.values()), default=0))
     history._values = {name: list(v[:epochs]) for name, v in values.items() if v[:epochs]}
     return history
 

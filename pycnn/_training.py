@@ -144,30 +144,29 @@ def run_one(
     log : bool
         Whether to put them into ``network.history`` too.
     """
-    before = network._training
+    before = network._present_training()
     settings = {"by": "partial_fit", "optimizer": _state.as_plain(optimizer.config())}
     if before is None or before.settings != settings:
         before = _state.Training(settings, History(), _new_slots(network, optimizer))
-        network.learning_rate_factor = 1.0
     history = before.history if log else History()
     optimization = _Optimization(network, optimizer, data.rows, batch_size, before.epoch + 1)
     if before.slots.shape != optimization.slots.shape:
         raise DataError("the training state does not fit its own optimizer")
+    network.learning_rate_factor = before.learning_rate_factor
     optimization.take_up(before)
     order = _order(network, 1, data.rows) if shuffle else None
     state = optimization.next_state(1, order)
+    bar, feed = _Bar(1, False), Feed(network, data, [])
+    block = _Block(network, feed, state, optimization, _Pace(), None, bar, None, history)
+    block.first_epoch = before.epoch + 1  # of all calls, also those without a history
+    block.after = before._replace(epoch=before.epoch + 1)
+    network._training, network._updates = before, before.updates  # from here on it changes
     if log:
         network.history = history
-    done = 0
     try:
-        bar = _Bar(1, False)
-        feed = Feed(network, data, [])
-        block = _Block(network, feed, state, optimization, _Pace(), None, bar, None, history)
-        block.first_epoch = before.epoch + 1  # of all calls, also those without a history
         block.run()
-        done = 1
     finally:
-        network._training = before._replace(epoch=before.epoch + done, updates=state.updates)
+        network._updates = state.updates
     return _last(history)
 
 
@@ -232,14 +231,23 @@ def _iterate(
 
 
 def _record(
-    network: Network, history: History, logs: dict[str, float], validation: Data | None
+    network: Network,
+    history: History,
+    logs: dict[str, float],
+    validation: Data | None,
+    after: _state.Training | None = None,
 ) -> None:
-    """Put a finished epoch into the history."""
+    """Put a finished epoch into the history; let the network have the training `after` it."""
     if validation is not None:
         scores = network._score(validation)
         logs |= {f"val_{key}": value for key, value in scores.items()}
-    history.append(logs)
+    history.write(logs)
+    after = network._training if after is None else after
+    # It counts for all, or for nobody: nothing is called here, and Python looks for signals in
+    # calls.
+    history.epochs += 1
     network.epochs_trained += 1
+    network._training = after
 
 
 def _last(history: History) -> dict[str, float]:
@@ -352,34 +360,43 @@ class _Block:
         self.optimization = optimization
         self.pace, self.validation, self.bar, self.keeper = pace, validation, bar, keeper
         self.theta: Array = network._theta
-        self.recorded = 0  # epochs of this block that are in the history
         history = network.history if history is None else history
         assert history is not None
         self.history = history
-        self.first_epoch = self.history.epochs + 1
+        self.before = history.epochs
+        self.first_epoch = self.before + 1
+        self.after: _state.Training | None = None  # what the network has when the epoch is done
+
+    @property
+    def recorded(self) -> int:
+        """Epochs of this block that are in the history."""
+        return self.history.epochs - self.before
 
     def run(self) -> bool:
         """Train; return whether to the end, or a callback has stopped it before."""
         state = self.state
-        checkpoint = self.checkpoint()
+        kept, checkpoint = time.perf_counter(), state.snapshot(self.theta)
         while state.epoch < state.epochs:
             started = time.perf_counter()
             try:
                 steps = self.train(self.pace.steps)
             except NotFiniteError:
-                self.diverged(*checkpoint)
-            except KeyboardInterrupt:
-                self.record()
+                self.diverged(checkpoint)
+            except BaseException:
+                if not np.isfinite(self.theta).all():
+                    state.restore(self.theta, checkpoint)
+                elif self.validation is None:  # an epoch is done when it has been measured
+                    self.record()
                 raise
             now = time.perf_counter()
             self.pace.adapt(steps, now - started)
-            due = now - checkpoint[0] > CHECKPOINT_PERIOD
+            due = now - kept > CHECKPOINT_PERIOD
             # A weight can overflow while the loss stays finite: relu hides minus infinity.
             if (due or state.epoch > self.recorded) and not np.isfinite(self.theta).all():
-                self.diverged(*checkpoint)
+                self.diverged(checkpoint)
             self.record()
             if due and state.epoch < state.epochs:
-                checkpoint = self.checkpoint()
+                kept, checkpoint = now, state.snapshot(self.theta)
                 if self.keeper is not None:
                     self.keeper.keep()
             if self.ends_group():
@@ -414,9 +431,6 @@ class _Block:
             logs["accuracy"] = totals.accuracy()
         return logs
 
-    def checkpoint(self) -> tuple[float, Array, tuple[Any, ...]]:
-        return time.perf_counter(), self.theta.copy(), self.state.snapshot()
-
     def record(self) -> None:
         """Put the epochs that are finished into the history."""
         network, state = self.network, self.state
@@ -427,17 +441,15 @@ class _Block:
                 if isinstance(self.feed.data, Batches):
                     steps = state.steps
                 logs["gradient_norm"] = float(state.norms[self.recorded]) / steps
-            _record(network, self.history, logs, self.validation)
-            self.recorded += 1
+            _record(network, self.history, logs, self.validation, self.after)
         self.bar.show(self.history, min(1.0, state.position / self.feed.rows))
 
-    def diverged(self, _time: float, theta: Array, state: tuple[Any, ...]) -> None:
+    def diverged(self, checkpoint: tuple[Any, ...]) -> None:
         """Put the last finite parameters in place and raise `DivergedError`."""
         what = "the loss became NaN or infinite"
         if not np.isfinite(self.theta).all():
             what = "the parameters overflowed"
-            self.theta[:] = theta
-            self.state.restore(state)
+            self.state.restore(self.theta, checkpoint)
             if self.feed.can_go_back:
                 self.replay()
         self.record()
@@ -459,16 +471,19 @@ class _Block:
         """
         stride = max(1, self.pace.steps)
         while True:
-            theta, state = self.theta.copy(), self.state.snapshot()
+            before = self.state.snapshot(self.theta)
+            finite = False
             try:
                 self.train(stride)
-                finite = np.isfinite(self.theta).all() and self.state.epoch < self.state.epochs
+                finite = bool(np.isfinite(self.theta).all())
+                finite = finite and self.state.epoch < self.state.epochs
             except NotFiniteError:
-                finite = False
+                pass
+            finally:
+                if not finite:
+                    self.state.restore(self.theta, before)
             if finite:
                 continue
-            self.theta[:] = theta
-            self.state.restore(state)
             if stride == 1:
                 return
             stride = max(1, stride // 16)

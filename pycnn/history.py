@@ -46,28 +46,45 @@ class History(Mapping[str, list[float]]):
 
     def append(self, logs: Mapping[str, float]) -> None:
         """Add an epoch."""
+        self.write(logs)
         self.epochs += 1
-        self.add(logs)
+
+    def write(self, logs: Mapping[str, float]) -> None:
+        """Write down an epoch that counts once `epochs` says so; it has NaN where `logs` has none.
+
+        So an interruption, which may come between any two values, leaves no half of an epoch.
+        """
+        for key in {**self._values, **logs}:
+            values = self._values.setdefault(key, [])
+            self._align(values)
+            values.append(logs.get(key, math.nan))
 
     def add(self, logs: Mapping[str, float]) -> None:
         """Give the last epoch more values; epochs without one have NaN."""
-        for key in logs:
-            self._values.setdefault(key, [])
-        for key, values in self._values.items():
-            values += [math.nan] * (self.epochs - len(values))
-            values[-1] = logs.get(key, values[-1])
+        for key, value in logs.items():
+            values = self._values.setdefault(key, [])
+            self._align(values)
+            values[-1] = value
+
+    def _align(self, values: list[float]) -> None:
+        """Give a series as many values as there are epochs."""
+        del values[self.epochs :]
+        values += [math.nan] * (self.epochs - len(values))
 
     def __getitem__(self, key: str) -> list[float]:
-        return self._values[key]
+        values = self._values[key]
+        if len(values) != self.epochs:
+            self._align(values)
+        return values
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
+        return iter(self._values if self.epochs else ())
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._values) if self.epochs else 0
 
     def __repr__(self) -> str:
-        last = ", ".join(f"{key}={values[-1]:.4g}" for key, values in self._values.items())
+        last = ", ".join(f"{key}={values[-1]:.4g}" for key, values in self.items())
         return f"History(epochs={self.epochs}{', last: ' + last if last else ''})"
 
     def _repr_html_(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
 import os
@@ -43,7 +42,7 @@ from pycnn.layers import Dense, Layer, check_layers
 from pycnn.trace import Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -224,9 +223,9 @@ class Network:
         self._layers: tuple[Layer, ...] = tuple(bound)
         self._row_predictors: list[RowPredictor] = []  # idle ones
         self._row_shape = (1, self.inputs)
-        self._fitting = threading.Lock()
-        self._fitting_process = os.getpid()
+        self._line: dict[object, int] = {}  # who wants to train it, with their processes
         self._training: Training | None = None  # what it takes to go on with the last one
+        self._updates = 0  # of that, where it is `partial_fit`'s, which changes it in place
         self._keeper: Keeper | None = None  # of the fit that runs
         self._own = {*vars(self), "_own"} - others  # the others are kept as they are, see below
 
@@ -908,7 +907,9 @@ class Network:
         validation_split = _data.check_share(validation_split)
         if validation_data is not None and validation_split:
             raise DataError("give validation_data or validation_split, not both")
-        with _training_lock(self):
+        me = object()
+        try:
+            self._get_in_line(me)
             if resume and self._training is None:
                 raise DataError(
                     "resume=True needs a training state: that of a fit that was interrupted, or of "
@@ -997,6 +998,8 @@ class Network:
             )
             assert self.history is not None
             return self.history
+        finally:
+            self._line.pop(me, None)
 
     def _fit_batches(
         self, batches: Batches, validation_data: Any, missing: bool, **settings: Any
@@ -1143,7 +1146,9 @@ class Network:
         if batch_size is not None:
             batch_size = check_size(batch_size, "batch_size")
         shuffle = check_bool(shuffle, "shuffle")
-        with _training_lock(self):
+        me = object()
+        try:
+            self._get_in_line(me)
             chosen = self._last_optimizer() if optimizer is None else optimizers.get(optimizer)
             known = self.classes
             if classes is not None:
@@ -1173,6 +1178,8 @@ class Network:
                 shuffle=shuffle,
                 log=log,
             )
+        finally:
+            self._line.pop(me, None)
 
     def _last_optimizer(self) -> optimizers.Optimizer:
         """Return the optimizer of the `partial_fit` before, or the default."""
@@ -1309,8 +1316,29 @@ class Network:
         if keeper is not None and keeper.thread == threading.get_ident():
             return keeper.capture()
         if training is not None and training.settings["by"] == "partial_fit":
-            return training._replace(learning_rate_factor=self.learning_rate_factor)
+            return training._replace(
+                updates=self._updates, learning_rate_factor=self.learning_rate_factor
+            )
         return training
+
+    def _get_in_line(self, me: object) -> None:
+        """Let the first in line train the network, and nobody else.
+
+        Whoever calls this leaves the line at last, in a ``finally`` whose first and only call is
+        ``self._line.pop(me, None)``: so no signal, wherever it comes, leaves the network busy.
+
+        Raises
+        ------
+        BusyError
+            If `me` is not the first.
+        """
+        self._line[me] = process = os.getpid()
+        for who, where in list(self._line.items()):
+            if where != process:  # a fork has left it behind
+                self._line.pop(who, None)
+        first, *_ = tuple(self._line)  # others may come at any time
+        if first is not me:
+            raise BusyError("this network is being trained already; train a copy instead")
 
     def __getstate__(self) -> dict[str, Any]:
         training = self._present_training()
@@ -1353,25 +1381,13 @@ class Network:
         self.metadata = copy.deepcopy(state["metadata"])
         if state.get("training") is not None:
             self._training = Training.from_plain(state["training"], self._theta)
+            self._updates = self._training.updates
             self.learning_rate_factor = self._training.learning_rate_factor
         # Files have none of these, nor have pickles of 0.1.
         self.history = copy.deepcopy(state.get("history"))
         self.stop_training = state.get("stop_training", False)
         self.learning_rate_factor = state.get("learning_rate_factor", self.learning_rate_factor)
         vars(self).update(state.get("attributes", {}))
-
-
-@contextlib.contextmanager
-def _training_lock(network: Network) -> Iterator[None]:
-    """Let one `fit` at a time train a network; forget one that a fork has left behind."""
-    if network._fitting_process != os.getpid():  # the thread that held it is not in this process
-        network._fitting, network._fitting_process = threading.Lock(), os.getpid()
-    if not network._fitting.acquire(blocking=False):
-        raise BusyError("this network is being trained already; train a copy instead")
-    try:
-        yield
-    finally:
-        network._fitting.release()
 
 
 def load(

@@ -1,13 +1,17 @@
 """Ctrl-C: it reaches the user from every call and soon, and leaves all as after a whole step."""
 
+import itertools
 import signal
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pycnn import LBFGS, SGD, Adam, BatchNorm, Dense, Network
+import pycnn
+from pycnn import LBFGS, SGD, Adam, BatchNorm, Dense, Dropout, Network, _training
 
-pytestmark = pytest.mark.skipif(
+by_timer = pytest.mark.skipif(
     not hasattr(signal, "setitimer"), reason="this system cannot send signals by a timer"
 )
 rng = np.random.default_rng(5)
@@ -62,6 +66,7 @@ CALLS = {
 }
 
 
+@by_timer
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 def test_one_call_over_much_data_can_be_interrupted(core, interrupt_in, much, call):
     net = network(Dense(160, "tanh"), Dense(160, "tanh"))
@@ -74,6 +79,7 @@ def test_one_call_over_much_data_can_be_interrupted(core, interrupt_in, much, ca
     net.fit(much[0][:10], much[1][:10], epochs=1)
 
 
+@by_timer
 def test_one_step_of_samples_that_meet_can_be_interrupted(core, interrupt_in, much):
     X, y = (array[:30_000] for array in much)
     net = network(Dense(160, "tanh"), BatchNorm(), Dense(160, "tanh"), Dense(160, "tanh"))
@@ -84,6 +90,7 @@ def test_one_step_of_samples_that_meet_can_be_interrupted(core, interrupt_in, mu
     assert net.parameters.tobytes() == theta[: net.parameters.nbytes]
 
 
+@by_timer
 def test_an_interrupt_at_the_first_line_of_a_loss_makes_no_step(core, interrupt_in, capfd):
     X, y = rng.normal(size=(512, 8)), rng.normal(size=(512, 1))
     steps = []
@@ -107,3 +114,183 @@ def test_an_interrupt_at_the_first_line_of_a_loss_makes_no_step(core, interrupt_
         assert steps[-1] == steps[0][: len(steps[-1])]
         assert net.parameters.tobytes() == steps[0][len(steps[-1])]
     assert capfd.readouterr().err == ""
+
+
+# ------------------------------------------------------------------ between any two calls of Python
+
+FOLDER = str(Path(pycnn.__file__).parent)
+
+
+def interrupted_at(number, call):
+    """Raise KeyboardInterrupt where pycnn's code looks for signals the `number`-th time.
+
+    That is at the beginning of each function in Python, and behind each call of one in C. Returns
+    whether it came to that.
+    """
+    places = itertools.count()
+
+    def profile(frame, event, _argument):
+        if (
+            event in ("call", "c_return")
+            and frame.f_code.co_filename.startswith(FOLDER)
+            and next(places) == number
+        ):
+            raise KeyboardInterrupt
+
+    sys.setprofile(profile)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+    assert next(places) <= number, "the interrupt was swallowed"
+    return False
+
+
+def places(stride):
+    """Numbers of places: the first ones all, then some."""
+    return itertools.chain(range(40), itertools.count(40, stride))
+
+
+X, Y = rng.normal(size=(40, 3)), rng.normal(size=(40, 1))
+V = rng.normal(size=(9, 3)), rng.normal(size=(9, 1))
+
+
+def small(backend):
+    layers = [Dense(5, "tanh"), BatchNorm(), Dropout(0.2), Dense(1)]
+    return Network(3, layers, seed=1, backend=backend)
+
+
+def mini_batches():
+    return [(X[i : i + 8], Y[i : i + 8]) for i in range(0, 40, 8)]
+
+
+def each_mse(a, y):
+    return 0.5 * ((a - y) ** 2).sum(axis=1), a - y
+
+
+FITS = {
+    "SGD": lambda net, hooks: net.fit(X, Y, epochs=3, batch_size=8, callbacks=hooks),
+    "Adam, clipped": lambda net, hooks: net.fit(
+        X, Y, epochs=3, batch_size=8, callbacks=hooks, optimizer=Adam(clip_norm=0.1)
+    ),
+    "validation": lambda net, hooks: net.fit(
+        X, Y, epochs=3, batch_size=8, callbacks=hooks, validation_data=V
+    ),
+    "mini-batches": lambda net, hooks: net.fit(mini_batches(), epochs=3, callbacks=hooks),
+    "augment": lambda net, hooks: net.fit(
+        X, Y, epochs=3, batch_size=8, callbacks=hooks, augment=lambda x, y, _: (x + 0.1, y)
+    ),
+}
+
+
+def agrees_with_itself(net, history):
+    assert all(len(values) == history.epochs for values in history.values())
+    assert history.epochs == net.epochs_trained
+    assert net._keeper is None
+    assert not net._line
+
+
+@pytest.mark.parametrize("fit", FITS.values(), ids=FITS.keys())
+def test_a_fit_interrupted_anywhere_leaves_a_whole_step(backend, monkeypatch, fit):
+    monkeypatch.setattr(_training, "PERIOD", 0.0)  # every step is a group
+
+    class Record(pycnn.callbacks.Callback):
+        def __init__(self):
+            self.thetas = []
+
+        def on_train_begin(self, network):
+            self.thetas.append(network._theta.tobytes())
+
+        def on_batch_group_end(self, network, epoch, logs):
+            self.thetas.append(network._theta.tobytes())
+
+    record = Record()
+    fit(small(backend), [record])
+    assert len(record.thetas) == 1 + 3 * 5
+    interrupted = 0
+    for number in places(41 if backend == "c" else 211):
+        net = small(backend)
+        if not interrupted_at(number, lambda net=net: fit(net, [Record()])):
+            break
+        interrupted += 1
+        step = record.thetas.index(net._theta.tobytes())
+        if net.history is not None:
+            agrees_with_itself(net, net.history)
+            assert net.history.epochs in (step // 5, max(step - 1, 0) // 5)
+        net.fit(X[:8], Y[:8], epochs=1)
+    assert interrupted > 50
+    assert net._theta.tobytes() == record.thetas[-1]
+
+
+@pytest.mark.parametrize("method", ["partial_fit", "train_on_batch"])
+def test_a_partial_fit_interrupted_anywhere_agrees_with_its_memory(backend, monkeypatch, method):
+    monkeypatch.setattr(_training, "PERIOD", 0.0)
+    size = 8 if method == "partial_fit" else 40
+    options = {"batch_size": size} if method == "partial_fit" else {}
+
+    def train(net):
+        getattr(net, method)(X, Y, optimizer=Adam(), **options)
+
+    one = small(backend)
+    train(one)
+    steps = 40 // size
+    for number in places(13 if backend == "c" else 83):
+        net = small(backend)
+        train(net)
+        if not interrupted_at(number, lambda net=net: train(net)):
+            break
+        training = net._present_training()
+        done = training.updates - steps
+        assert training.epoch == net.epochs_trained
+        assert training.epoch == 1 or done == steps
+        changed = net._theta.tobytes() != one._theta.tobytes()
+        assert changed == (done > 0)
+        assert (training.slots.tobytes() != one._training.slots.tobytes()) == changed
+        if method == "partial_fit":
+            agrees_with_itself(net, net.history)
+        assert not net._line
+        train(net)
+    assert number > 40
+    assert net._present_training().updates == 2 * steps
+
+
+def test_a_save_interrupted_anywhere_leaves_one_whole_file(tmp_path):
+    path = tmp_path / "model.safetensors"
+    net = small("auto")
+    net.save(path)
+    before = path.read_bytes()
+    net.parameters[:] += 1
+    net.save(path)
+    after = path.read_bytes()
+    seen = set()
+    for number in places(7):
+        path.write_bytes(before)
+        came = interrupted_at(number, lambda: net.save(path))
+        assert [p.name for p in tmp_path.iterdir()] == [path.name]
+        seen.add(path.read_bytes())
+        if not came:
+            break
+    assert seen == {before, after}
+
+
+def test_an_interrupted_epoch_is_in_no_series_of_the_history():
+    history = pycnn.history.History()
+    history.write({"loss": 1.0})
+    assert (dict(history), history.epochs, len(history)) == ({}, 0, 0)
+    assert repr(history) == "History(epochs=0)"
+    history.append({"loss": 2.0})
+    history.write({"loss": 3.0, "val_loss": 3.0})
+    assert history["loss"] == [2.0]
+    assert [len(series) for series in history.values()] == [1, 1]
+    history.append({"loss": 4.0})
+    assert history["loss"] == [2.0, 4.0]
+
+
+@pytest.mark.skipif(not hasattr(pycnn.network.os, "fork"), reason="needs fork")
+def test_a_child_of_a_fork_does_not_wait_for_a_fit_of_its_parent(backend):
+    net = small(backend)
+    net._line[object()] = 1  # that of another process
+    net.fit(X, Y, epochs=1)
+    assert not net._line

@@ -130,19 +130,21 @@ class TrainingState:
         self.norms: Array | None = np.zeros(epochs) if clips else None
         self.steps = 0  # mini-batches done
 
-    def snapshot(self) -> tuple[Any, ...]:
-        """Return what a training step changes, to be put back by `restore`."""
+    def snapshot(self, theta: Array) -> tuple[Any, ...]:
+        """Return what a training step changes, `theta` too, to be put back by `restore`."""
         norms = None if self.norms is None else self.norms.copy()
         place = self.epoch, self.position, self.updates, self.steps
-        return *place, self.totals.copy(), self.slots.copy(), norms
+        return *place, self.totals.copy(), self.slots.copy(), norms, theta.copy()
 
-    def restore(self, snapshot: tuple[Any, ...]) -> None:
-        """Put back what `snapshot` returned."""
-        self.epoch, self.position, self.updates, self.steps, totals, slots, norms = snapshot
-        self.totals[:] = totals
-        self.slots[:] = slots
+    def restore(self, theta: Array, snapshot: tuple[Any, ...]) -> None:
+        """Put back what `snapshot` returned.
+
+        Nothing is called here, and Python looks for signals in calls: all comes back, or nothing.
+        """
+        self.epoch, self.position, self.updates, self.steps = snapshot[:4]
+        self.totals[:], self.slots[:], theta[:] = snapshot[4], snapshot[5], snapshot[7]
         if self.norms is not None:
-            self.norms[:] = norms
+            self.norms[:] = snapshot[6]
 
 
 class NotFiniteError(Exception):

@@ -902,16 +902,17 @@ def _hold(most: float, x: Array, norms: Array, shrunk: Array) -> Array:
     return x * np.where(norms > most * shrunk, most / norms, 1 / shrunk)
 
 
-def _clip(o: OptimizerSpec, grad: Array, norms: Array | None, epoch: int) -> Array:
-    """Return the gradient held to +-clip_value, then to clip_norm (Pascanu et al. 2013)."""
+def _clip(o: OptimizerSpec, grad: Array) -> tuple[Array, float]:
+    """Return the gradient held to +-clip_value, then to clip_norm (Pascanu et al. 2013).
+
+    And, with a clip_norm, its norm in between.
+    """
     if o.clip_value:
         grad = np.clip(grad, -o.clip_value, o.clip_value)
-    if o.clip_norm or norms is not None:
-        grad, norm, shrunk = _norms(grad)
-        if norms is not None:
-            norms[epoch] += float(norm[0] / shrunk[0])
-        grad = _hold(o.clip_norm or np.inf, grad, norm, shrunk)
-    return grad
+    if not o.clip_norm:
+        return grad, 0.0
+    grad, norm, shrunk = _norms(grad)
+    return _hold(o.clip_norm, grad, norm, shrunk), float(norm[0] / shrunk[0])
 
 
 @np.errstate(all="ignore")
@@ -952,8 +953,7 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
     NotFiniteError
         Before the update of a mini-batch whose loss is not finite.
     """
-    parameters = theta[: plan.parameter_count]
-    grad = np.empty_like(parameters)
+    grad = np.empty(plan.parameter_count)
     optimizer = state.optimizer or OptimizerSpec("sgd")
     update = OPTIMIZERS[optimizer.kind]
     steps = 0
@@ -972,13 +972,19 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
         rate = state.learning_rate
         if state.learning_rates is not None:
             rate = float(state.learning_rates[steps])
+        after, slots, updates, norm = theta.copy(), state.slots.copy(), state.updates, 0.0
         if totals.weight > 0:
-            state.updates += 1
-            g = _clip(optimizer, grad, state.norms, state.epoch)
-            update(optimizer, parameters, g, state.slots, rate, state.updates)
-            _constrain(plan, theta)
-            _remember(plan, theta, way)
+            updates += 1
+            g, norm = _clip(optimizer, grad)
+            update(optimizer, after[: plan.parameter_count], g, slots, rate, updates)
+            _constrain(plan, after)
+            _remember(plan, after, way)
+        # The whole step, or nothing of it: up to the loop's end nothing is called, and Python looks
+        # for signals in calls.
+        theta[:], state.slots[:], state.updates = after, slots, updates
         state.totals[state.epoch] += totals
+        if state.norms is not None:
+            state.norms[state.epoch] += norm
         state.position = end
         if state.position == data.rows:
             state.position = 0
