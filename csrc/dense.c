@@ -23,14 +23,9 @@ static int dense_create(layer *self, const pycnn_layer_spec *spec)
 static void dense_forward(const layer *self, const double *theta, const layer_io *io, size_t slices)
 {
     const double *weight = theta, *bias = theta + self->fan_out * self->fan_in;
-    product_panel panels[MOST_SLICES];
-    size_t s = 0;
-    do {
-        panels[s] = (product_panel){io[s].z, io[s].input, io[s].stride};
-    } while (++s < slices);
-    self->kernels->product(panels, slices, weight, self->fan_in, 1, bias, self->fan_out,
-                           self->fan_in);
-    for (s = 0; s < slices; s++) {
+    self->kernels->product(io->forward, slices, weight, self->fan_in, 1, bias, self->fan_out,
+                           self->fan_in, io->scratch);
+    for (size_t s = 0; s < slices; s++) {
         pycnn_activate(self, &io[s]);
     }
 }
@@ -43,13 +38,8 @@ static void dense_backward(const layer *self, const double *theta, const layer_i
     if (io->delta_input == NULL) {
         return;
     }
-    product_panel panels[MOST_SLICES];
-    size_t s = 0;
-    do {
-        panels[s] = (product_panel){io[s].delta_input, io[s].delta, io[s].stride};
-    } while (++s < slices);
-    self->kernels->product(panels, slices, weight, 1, self->fan_in, NULL, self->fan_in,
-                           self->fan_out);
+    self->kernels->product(io->backward, slices, weight, 1, self->fan_in, NULL, self->fan_in,
+                           self->fan_out, io->scratch);
 }
 
 /* dW[fan_out,fan_in] = delta @ input_rows[batch,fan_in]                        (lecture, 3)
@@ -63,14 +53,10 @@ static void dense_gradient(const layer *self, double *out, gradient_use use, dou
     if (first >= self->fan_out) {
         return;
     }
-    gradient_terms terms[MOST_SLICES];
-    for (size_t s = 0; s < slices; s++) {
-        terms[s] = (gradient_terms){io[s].delta + first * io[s].stride, io[s].stride, io[s].batch};
-    }
     double *weight = out + first * self->fan_in;
     double *bias = out + self->fan_out * self->fan_in + first;
-    self->kernels->gradient(weight, bias, use, step, terms, slices, io->input_rows, io->distance,
-                            MIN(height, self->fan_out - first), self->fan_in);
+    self->kernels->gradient(weight, bias, use, step, io->terms, slices, io->input_rows,
+                            io->distance, first, MIN(height, self->fan_out - first), self->fan_in);
 }
 
 const layer_ops pycnn_dense_ops = {

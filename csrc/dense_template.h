@@ -206,9 +206,8 @@ static void fetch_columns(const double *block, size_t column_stride, size_t rows
  * fetched meanwhile. */
 static void product_copied(const product_panel *panels, size_t count, const double *matrix,
                            size_t row_stride, size_t column_stride, const double *bias, size_t rows,
-                           size_t depth)
+                           size_t depth, double *copy)
 {
-    double copy[BLOCK_DEPTH * BLOCK_ROWS];
     for (size_t k = 0; k < depth; k += BLOCK_DEPTH) {
         const size_t deep = MIN(depth - k, BLOCK_DEPTH);
         const bool last = k + deep == depth;
@@ -349,7 +348,7 @@ static void product_in_place(const product_panel *panels, size_t count, const do
 
 static void SUFFIX(product)(const product_panel *panels, size_t count, const double *matrix,
                             size_t row_stride, size_t column_stride, const double *bias,
-                            size_t rows, size_t depth)
+                            size_t rows, size_t depth, double *scratch)
 {
     if (panels->stride == 1 && column_stride == 1) {
         product_one_forward(panels->out, matrix, row_stride, panels->in, bias, rows, depth);
@@ -365,7 +364,8 @@ static void SUFFIX(product)(const product_panel *panels, size_t count, const dou
     }
     const size_t full = rows / TILE_ROWS * TILE_ROWS;
     if (copy_pays(column_stride, depth, samples)) {
-        product_copied(panels, count, matrix, row_stride, column_stride, bias, full, depth);
+        product_copied(panels, count, matrix, row_stride, column_stride, bias, full, depth,
+                       scratch);
     } else {
         product_in_place(panels, count, matrix, row_stride, column_stride, bias, full, depth);
     }
@@ -412,7 +412,7 @@ typedef struct {
     gradient_use use;
     double step;
     const gradient_terms *terms;
-    size_t count, fan_in;
+    size_t count, first, fan_in;
 } gradient_job;
 
 /* Has `count` numbers brought into cache, to be written. */
@@ -451,7 +451,7 @@ ALWAYS_INLINE void gradient_tile(const gradient_job *job, const double *inputs, 
             }
         }
     }
-    add_terms(sum, job->terms, job->count, inputs, row, rows, vectors);
+    add_terms(sum, job->terms, job->count, inputs, job->first + row, rows, vectors);
     /* The addresses are worked out again: kept over the loop, they take the sums' registers. */
     __asm__("" : "+r"(weight), "+r"(fan_in));
     const double step = job->step;
@@ -525,10 +525,10 @@ ALWAYS_INLINE void gradient_one(double *weight, double *bias, const gradient_use
 
 static void SUFFIX(gradient)(double *weight, double *bias, gradient_use use, double step,
                              const gradient_terms *terms, size_t count, const double *inputs,
-                             size_t distance, size_t rows, size_t fan_in)
+                             size_t distance, size_t first, size_t rows, size_t fan_in)
 {
     if (count == 1 && terms->stride == 1) {
-#define ONE(use) gradient_one(weight, bias, use, step, terms->delta, inputs, rows, fan_in)
+#define ONE(use) gradient_one(weight, bias, use, step, terms->delta + first, inputs, rows, fan_in)
         switch (use) {
         case GRADIENT_SET: ONE(GRADIENT_SET); break;
         case GRADIENT_ADD: ONE(GRADIENT_ADD); break;
@@ -537,7 +537,7 @@ static void SUFFIX(gradient)(double *weight, double *bias, gradient_use use, dou
 #undef ONE
         return;
     }
-    const gradient_job job = {weight, bias, use, step, terms, count, fan_in};
+    const gradient_job job = {weight, bias, use, step, terms, count, first, fan_in};
     size_t samples = 0;
     for (size_t t = 0; t < count; t++) {
         samples += terms[t].batch;
@@ -545,10 +545,10 @@ static void SUFFIX(gradient)(double *weight, double *bias, gradient_use use, dou
     /* As in product_in_place: some panels stay in cache while the rows of delta go by. */
     const size_t panels = fan_in / PANEL + 1;
     const size_t some = 1 + PANELS_IN_CACHE / (samples * PANEL);
-    for (size_t first = 0; first < panels; first += some) {
-        const size_t last = MIN(first + some, panels);
+    for (size_t p = 0; p < panels; p += some) {
+        const size_t last = MIN(p + some, panels);
         size_t r = 0;
-#define ROWS(n) gradient_rows(&job, inputs, distance, r, first, last, n)
+#define ROWS(n) gradient_rows(&job, inputs, distance, r, p, last, n)
         for (; r + TILE_ROWS <= rows; r += TILE_ROWS) {
             ROWS(TILE_ROWS);
         }

@@ -24,7 +24,7 @@ typedef struct {
 
 /* The delta of one slice, as a gradient sums over its samples. */
 typedef struct {
-    const double *delta; /* [rows,batch] rows `stride` apart */
+    const double *delta; /* [fan_out,batch] rows `stride` apart */
     size_t stride, batch;
 } gradient_terms;
 
@@ -37,21 +37,24 @@ typedef struct {
     size_t lanes;       /* rows of activations are padded to a multiple of this */
     size_t panel;       /* numbers side by side that a register tile takes, of samples or units */
     size_t least_width; /* a network none of whose layers is as wide does better with another */
+    size_t block;       /* doubles that a product may copy at a time */
 
     /* out[rows,stride] = M[rows,depth] @ in[depth,stride] + bias[rows] for panels[count], where M's
      * element (r,k) is matrix[r * row_stride + k * column_stride] and bias may be NULL: W @ A + b
      * and W^T @ delta. Each sum is one chain over k. A stride is a multiple of lanes, or 1 for one
-     * sample, then alone; `out` has room for whole vectors. */
+     * sample, then alone; `out` has room for whole vectors. What is copied goes to scratch[block].
+     */
     void (*product)(const product_panel *panels, size_t count, const double *matrix,
                     size_t row_stride, size_t column_stride, const double *bias, size_t rows,
-                    size_t depth);
+                    size_t depth, double *scratch);
 
     /* sum[rows,fan_in+1] = delta[rows,batch] @ inputs[batch,fan_in+1], each sum one chain over the
-     * samples of terms[0], then those of terms[1], ... `inputs` are panels, `distance` apart, each
-     * [batch,panel]. The last column, which holds ones, is that of the bias. */
+     * samples of terms[0], then those of terms[1], ... The rows are those of delta from `first` on.
+     * `inputs` are panels, `distance` apart, each [batch,panel]. The last column, which holds ones,
+     * is that of the bias. */
     void (*gradient)(double *weight, double *bias, gradient_use use, double step,
                      const gradient_terms *terms, size_t count, const double *inputs,
-                     size_t distance, size_t rows, size_t fan_in);
+                     size_t distance, size_t first, size_t rows, size_t fan_in);
 
     /* theta[count] -= step * grad[count] */
     void (*descend)(double *theta, const double *grad, double step, size_t count);

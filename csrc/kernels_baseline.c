@@ -42,8 +42,9 @@ static void multiply(double *RESTRICT out, const double *RESTRICT matrix, size_t
 
 static void product_baseline(const product_panel *panels, size_t count, const double *matrix,
                              size_t row_stride, size_t column_stride, const double *bias,
-                             size_t rows, size_t depth)
+                             size_t rows, size_t depth, double *scratch)
 {
+    (void)scratch;
     for (const product_panel *p = panels; p < panels + count; p++) {
         multiply(p->out, matrix, row_stride, column_stride, p->in, bias, rows, depth, p->stride);
     }
@@ -62,7 +63,7 @@ static void add_gradient(double *RESTRICT sum, const double *RESTRICT delta,
 
 static void gradient_baseline(double *weight, double *bias, gradient_use use, double step,
                               const gradient_terms *terms, size_t count, const double *inputs,
-                              size_t distance, size_t rows, size_t fan_in)
+                              size_t distance, size_t first, size_t rows, size_t fan_in)
 {
     for (size_t j = 0; j < rows; j++) {
         for (size_t k = 0; k <= fan_in; k += TILE) {
@@ -76,7 +77,7 @@ static void gradient_baseline(double *weight, double *bias, gradient_use use, do
                 sum[columns - 1] = columns > weights ? bias[j] : sum[columns - 1];
             }
             for (size_t t = 0; t < count; t++) {
-                add_gradient(sum, terms[t].delta + j * terms[t].stride, in, columns,
+                add_gradient(sum, terms[t].delta + (first + j) * terms[t].stride, in, columns,
                              terms[t].batch);
                 in += terms[t].batch * TILE;
             }
@@ -147,6 +148,7 @@ const kernel_table pycnn_kernels_baseline = {"baseline",
                                              0,
                                              1,
                                              TILE,
+                                             0,
                                              0,
                                              product_baseline,
                                              gradient_baseline,

@@ -53,6 +53,10 @@ typedef struct {
     bool delta_is_dz;         /* ... unless the loss has done that already */
     double *notes;            /* what this kind of layer writes down for its backward */
     double *delta_input;      /* [fan_in,batch] dL/dinput; NULL for the first layer */
+    /* The same as the kernels read it; those of a layer's slices lie behind each other. */
+    const product_panel *forward, *backward; /* z and input; delta_input and delta */
+    const gradient_terms *terms;             /* delta */
+    double *scratch;                         /* for a product; the slices of a share have one */
 } layer_io;
 
 /* One of `of` parts of a layer's units. */

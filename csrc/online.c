@@ -48,6 +48,7 @@ static int score(pycnn_workspace *ws, const selection *samples)
     pycnn_workspace_cut(ws, samples->count);
     layer_io *io = io_of(ws, net->depth - 1, 0);
     TRY(pycnn_load_targets(&ws->slices[0], samples, net));
+    double *const z = io->z, *const delta = io->delta;
     if (io->stride == 1) { /* of a single sample, row and column are the same */
         io->z = last->z;
         io->delta = last->delta;
@@ -64,6 +65,8 @@ static int score(pycnn_workspace *ws, const selection *samples)
         ws->net->kernels->transpose(last->delta, last->out_stride, io->delta, io->stride,
                                     net->outputs, io->batch);
     }
+    io->z = z;
+    io->delta = delta;
     return PYCNN_OK;
 }
 

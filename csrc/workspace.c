@@ -146,6 +146,19 @@ static int allocate(void **block, size_t count, size_t size)
     return PYCNN_OK;
 }
 
+/* What a product copies the weights into: 64 kB, which are too many for the stacks of some threads.
+ * A single sample's product copies nothing. */
+static int allocate_scratch(pycnn_workspace *ws)
+{
+    const size_t block = ws->net->kernels->block * sizeof(double);
+    ws->most_shares = MIN(MOST_SHARES, round_up(ws->capacity, SHARE_UNIT) / SHARE_UNIT);
+    if (ws->capacity > 1 && block > 0) {
+        ws->scratch = PYCNN_MALLOC(ws->most_shares * block + ALIGNMENT);
+        RETURN_IF(ws->scratch == NULL, PYCNN_ERROR_MEMORY);
+    }
+    return PYCNN_OK;
+}
+
 static int allocate_all(pycnn_workspace *ws)
 {
     void *block;
@@ -153,6 +166,11 @@ static int allocate_all(pycnn_workspace *ws)
     ws->slices = block;
     TRY(allocate(&block, ws->most_slices * ws->net->depth, sizeof *ws->io));
     ws->io = block;
+    TRY(allocate(&block, 2 * ws->most_slices * ws->net->depth, sizeof *ws->products));
+    ws->products = block;
+    TRY(allocate(&block, ws->most_slices * ws->net->depth, sizeof *ws->terms));
+    ws->terms = block;
+    TRY(allocate_scratch(ws));
     TRY(allocate(&block, ws->net->depth, sizeof *ws->layers));
     ws->layers = block;
     if (wants_online(ws->net, ws->mode)) {
@@ -190,6 +208,9 @@ void pycnn_workspace_destroy(pycnn_workspace *ws)
         PYCNN_FREE(ws->memory);
         PYCNN_FREE(ws->online);
         PYCNN_FREE(ws->layers);
+        PYCNN_FREE(ws->scratch);
+        PYCNN_FREE(ws->terms);
+        PYCNN_FREE(ws->products);
         PYCNN_FREE(ws->io);
         PYCNN_FREE(ws->slices);
         PYCNN_FREE(ws);
@@ -250,9 +271,18 @@ static size_t count_rounds(const pycnn_workspace *ws, size_t batch)
     return rounds < 1 ? 1 : MIN(rounds, ws->most_slices / ws->together);
 }
 
-/* Points a slice at its part of each buffer. [units,batch] matrices of a slice lie together: the
- * slice that begins with sample i has the doubles from units * i on. */
-static void place(pycnn_workspace *ws, size_t s)
+static double *scratch_of(const pycnn_workspace *ws, size_t share)
+{
+    if (ws->scratch == NULL) {
+        return NULL;
+    }
+    const uintptr_t start = ((uintptr_t)ws->scratch + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    return (double *)start + share % ws->most_shares * ws->net->kernels->block;
+}
+
+/* Points a slice of a share at its part of each buffer. [units,batch] matrices of a slice lie
+ * together: the slice that begins with sample i has the doubles from units * i on. */
+static void place(pycnn_workspace *ws, size_t s, size_t share)
 {
     const pycnn_network *net = ws->net;
     slice *self = &ws->slices[s];
@@ -290,6 +320,17 @@ static void place(pycnn_workspace *ws, size_t s)
                     first * here->ops->notes_per_sample;
         io->delta_is_dz = l + 1 == net->depth && pycnn_loss_activation(net->loss) >= 0;
         io->delta_input = below == NULL ? NULL : below->delta;
+        io->scratch = scratch_of(ws, share);
+
+        product_panel *forward = &ws->products[l * ws->most_slices + s];
+        product_panel *backward = forward + net->depth * ws->most_slices;
+        gradient_terms *terms = &ws->terms[l * ws->most_slices + s];
+        *forward = (product_panel){io->z, io->input, io->stride};
+        *backward = (product_panel){io->delta_input, io->delta, io->stride};
+        *terms = (gradient_terms){io->delta, io->stride, io->batch};
+        io->forward = forward;
+        io->backward = backward;
+        io->terms = terms;
     }
 }
 
@@ -310,9 +351,9 @@ static size_t slice_width(const pycnn_network *net, size_t samples, size_t most,
     return width > needed ? width : needed;
 }
 
-/* Cuts samples first ... last - 1 into at most `most` slices, the next ones; all but the last slice
- * of a mini-batch fill whole vectors. */
-static void cut_share(pycnn_workspace *ws, size_t first, size_t last, size_t most)
+/* Cuts a share, samples first ... last - 1, into at most `most` slices, the next ones; all but the
+ * last slice of a mini-batch fill whole vectors. */
+static void cut_share(pycnn_workspace *ws, size_t share, size_t first, size_t last, size_t most)
 {
     const pycnn_network *net = ws->net;
     const size_t lanes = net->kernels->lanes, unit = net->chains ? CHAINS : lanes;
@@ -328,7 +369,7 @@ static void cut_share(pycnn_workspace *ws, size_t first, size_t last, size_t mos
         self->first = first + begin;
         self->batch = MIN(first + end, last) - self->first;
         self->stride = ws->batch == 1 ? 1 : round_up(self->batch, lanes);
-        place(ws, ws->slice_count++);
+        place(ws, ws->slice_count++, share);
     }
 }
 
@@ -346,7 +387,7 @@ void pycnn_workspace_cut(pycnn_workspace *ws, size_t batch)
     const size_t units = round_up(batch, SHARE_UNIT) / SHARE_UNIT;
     for (size_t t = 0; t < ws->share_count; t++) {
         ws->shares[t] = ws->slice_count;
-        cut_share(ws, part_begins(units, t, ws->share_count) * SHARE_UNIT,
+        cut_share(ws, t, part_begins(units, t, ws->share_count) * SHARE_UNIT,
                   MIN(part_begins(units, t + 1, ws->share_count) * SHARE_UNIT, batch),
                   ws->most_slices / ws->share_count);
     }

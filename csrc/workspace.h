@@ -48,8 +48,12 @@ struct pycnn_workspace {
     size_t together;                /* of them at a time; fewer than all: the work is long */
     size_t shares[MOST_SLICES + 1]; /* slices shares[t] ... shares[t + 1] - 1 are the t-th */
     layer_io *io; /* [depth,most_slices] what each layer reads and writes of each slice */
-    double *grad; /* [parameter_count]; NULL in forward mode */
-    void *memory; /* where all buffers are */
+    product_panel *products; /* [2,depth,most_slices] the same for products forward, backward */
+    gradient_terms *terms;   /* [depth,most_slices] and for gradients */
+    size_t most_shares;      /* that are worked on at a time */
+    void *scratch;           /* [most_shares,kernels->block] and what aligns it */
+    double *grad;            /* [parameter_count]; NULL in forward mode */
+    void *memory;            /* where all buffers are */
     struct layer_buffers {
         double *z, *output, *output_rows, *delta, *notes;
     } *layers; /* [depth] whole buffers, from which the slices are cut */

@@ -393,3 +393,43 @@ def test_without_threadpoolctl_nothing_is_amiss(core, run_python):
         "import pycnn; print(pycnn.config()['backend'])"
     )
     assert run_python(code).strip() == "c"
+
+
+# As deep as training, prediction and all else go, with products whose weights are copied.
+IN_A_SMALL_STACK = """
+import sys, threading, numpy as np, pycnn
+from pycnn import BatchNorm, Dense, Dropout, Network
+pycnn.set_num_threads(2)
+try:
+    pycnn.config()
+except pycnn.exceptions.BackendError:
+    print("cannot run here")
+    sys.exit()
+X = np.random.default_rng(0).normal(size=(400, 300))
+y = X[:, 0] - X[:, 1]
+results = []
+
+def work():
+    layers = [Dense(300, "tanh"), Dropout(0.1), Dense(40), BatchNorm("gelu"), Dense(1)]
+    net = Network(300, layers, seed=0)
+    net.fit(X, y, epochs=2, batch_size=300, optimizer="adam", validation_split=0.1)
+    net.gradients(X, y)
+    net.trace(X[:9], y[:9])
+    results.append((net.parameters.tobytes(), net.predict(X).tobytes(), net.evaluate(X, y)))
+
+work()
+threading.stack_size(65536)
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+print(results[0] == results[1])
+"""
+
+
+def test_a_thread_with_a_stack_of_64_kb_trains_and_predicts(backend, run_python):
+    found = set()
+    for isa in ("avx512", "avx2", "neon", "baseline") if backend == "c" else ("",):
+        environment = {"PYCNN_BACKEND": backend} | ({"PYCNN_ISA": isa} if isa else {})
+        found.add(run_python(IN_A_SMALL_STACK, **environment))
+    assert found <= {"True\n", "cannot run here\n"}
+    assert "True\n" in found

@@ -211,7 +211,7 @@ static void check_product(const product_case *c, const product_panel *got, const
 
 static void test_product(const kernel_table *kernels, const product_case *c)
 {
-    static slot matrix_slot, bias_slot, in_slots[3], out_slots[3], plain_slots[3];
+    static slot matrix_slot, bias_slot, in_slots[3], out_slots[3], plain_slots[3], scratch_slot;
     AT("%s product %zux%zu @ %zu %zu %zu, strides %zu and %zu, bias %d", kernels->name, c->rows,
        c->depth, c->strides[0], c->strides[1], c->strides[2], c->row_stride, c->column_stride,
        c->has_bias);
@@ -227,10 +227,12 @@ static void test_product(const kernel_table *kernels, const product_case *c)
         panels[count] = (product_panel){place_random(&out_slots[count], room, 5, 6), in, stride};
         plain[count] = (product_panel){place(&plain_slots[count], c->rows * stride), in, stride};
     }
+    double *scratch = place(&scratch_slot, kernels->block);
     kernels->product(panels, count, matrix, c->row_stride, c->column_stride, bias, c->rows,
-                     c->depth);
+                     c->depth, scratch);
+    check(untouched_around(&scratch_slot), "nothing is written around the scratch memory");
     pycnn_kernels_baseline.product(plain, count, matrix, c->row_stride, c->column_stride, bias,
-                                   c->rows, c->depth);
+                                   c->rows, c->depth, NULL);
     for (size_t p = 0; p < count; p++) {
         check_product(c, &panels[p], plain[p].out, matrix, bias);
         check(untouched_around(&out_slots[p]), "nothing is written around the output");
@@ -344,14 +346,16 @@ static void test_gradient(const kernel_table *kernels, const gradient_case *c, g
     static double sum[MOST], terms[MOST];
     AT("%s gradient %zux%zu, batches %zu %zu %zu, use %d", kernels->name, c->rows, c->fan_in,
        c->batches[0], c->batches[1], c->batches[2], (int)use);
-    gradient_terms slices[3];
+    gradient_terms slices[3], all[3]; /* of delta's rows from `first` on, and of all */
+    const size_t first = c->rows % 3;
     size_t count = 0, samples = 0;
     for (; count < COUNT_OF(slices) && c->batches[count] > 0; count++) {
         const size_t batch = c->batches[count];
         const size_t stride =
             batch == 1 && count == 0 && c->batches[1] == 0 ? 1 : round_up(batch, kernels->lanes);
-        const double *delta = place_random(&delta_slots[count], c->rows * stride, -1, 1);
-        slices[count] = (gradient_terms){delta, stride, batch};
+        const double *delta = place_random(&delta_slots[count], (first + c->rows) * stride, -1, 1);
+        all[count] = (gradient_terms){delta, stride, batch};
+        slices[count] = (gradient_terms){delta + first * stride, stride, batch};
         samples += batch;
     }
     double *rows = place_random(&rows_slot, samples * (c->fan_in + 1), -1, 1);
@@ -384,10 +388,10 @@ static void test_gradient(const kernel_table *kernels, const gradient_case *c, g
         }
     }
 
-    kernels->gradient(weight, bias, use, step, slices, count, inputs, samples * kernels->panel,
+    kernels->gradient(weight, bias, use, step, all, count, inputs, samples * kernels->panel, first,
                       c->rows, c->fan_in);
-    pycnn_kernels_baseline.gradient(plain_weight, plain_bias, use, step, slices, count,
-                                    plain_inputs, samples * pycnn_kernels_baseline.panel, c->rows,
+    pycnn_kernels_baseline.gradient(plain_weight, plain_bias, use, step, all, count, plain_inputs,
+                                    samples * pycnn_kernels_baseline.panel, first, c->rows,
                                     c->fan_in);
     bool exact = true, near_plain = true;
     for (size_t j = 0; j < c->rows; j++) {
