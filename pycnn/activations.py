@@ -66,9 +66,19 @@ def check(name: Any) -> str:
     return check_choice(name, ACTIVATIONS, "activation")
 
 
-def default_initializer(activation: str) -> str:
-    """Return the initializer that suits an activation.
+def default_weight_initializer(activation: str) -> str:
+    """Return the initializer of weights that suits an activation.
 
     He's for relu and what is shaped like it, Glorot's for the others.
     """
     return "he_normal" if activation in _HALF else "glorot_uniform"
+
+
+def default_bias_initializer(activation: str) -> str:
+    """Return the initializer of biases that suits an activation.
+
+    A bias says where a unit bends. With zeros all units of a first layer bend at 0, which the few
+    inputs of a small problem cannot make up for. What does not bend, or is an output of classes,
+    starts with zeros.
+    """
+    return "zeros" if activation in ("linear", "softmax") else "fan_in_uniform"

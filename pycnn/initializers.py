@@ -9,12 +9,14 @@ glorot_uniform     U(-r, r), r = sqrt(6/(fan_in+fan_out))  Glorot & Bengio (2010
 glorot_normal      N(0, s), s = sqrt(2/(fan_in+fan_out))   Glorot & Bengio (2010)
 he_uniform         U(-r, r), r = sqrt(6/fan_in)            He et al. (2015)
 he_normal          N(0, s), s = sqrt(2/fan_in)             He et al. (2015), eq. 10
+fan_in_uniform     U(-r, r), r = 1/sqrt(fan_in)            PyTorch's start of biases
 uniform            U(low, high)
 normal             N(mean, std)
 zeros              0
 =================  ======================================  =================================
 
-``xavier_uniform`` and ``xavier_normal`` are other names of Glorot's.
+``xavier_uniform`` and ``xavier_normal`` are other names of Glorot's. Biases are drawn by the same
+laws, from their layer's ``fan_in`` and ``fan_out``.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 __all__ = [
+    "FanInUniform",
     "GlorotNormal",
     "GlorotUniform",
     "HeNormal",
@@ -46,13 +49,17 @@ __all__ = [
 
 
 class Initializer:
-    """Base: draws the initial values of one weight matrix."""
+    """Base: draws the initial values of a layer's weights, or of its biases."""
 
     name = ""
 
     def draw(self, bits: np.random.PCG64, fan_out: int, fan_in: int) -> Array:
         """Return an array of shape (fan_out, fan_in), drawn from a bit generator."""
         raise NotImplementedError
+
+    def draw_bias(self, bits: np.random.PCG64, fan_out: int, fan_in: int) -> Array:
+        """Return an array of shape (fan_out,), drawn from a bit generator."""
+        return self.draw(bits, fan_out, 1)[:, 0]
 
     def config(self) -> dict[str, Any]:
         """Return name and settings as plain data, from which `get` rebuilds the object."""
@@ -127,51 +134,81 @@ class Normal(Initializer):
         return (self.mean + self.std * n).reshape(fan_out, fan_in)
 
 
-class GlorotUniform(Initializer):
+class _ByFan(Initializer):
+    """Base: the distribution follows from the layer's inputs and units, for biases too."""
+
+    def _law(self, fan_out: int, fan_in: int) -> Initializer:
+        raise NotImplementedError
+
+    def draw(self, bits: np.random.PCG64, fan_out: int, fan_in: int) -> Array:
+        """Return an array of shape (fan_out, fan_in), drawn from a bit generator."""
+        return self._law(fan_out, fan_in).draw(bits, fan_out, fan_in)
+
+    def draw_bias(self, bits: np.random.PCG64, fan_out: int, fan_in: int) -> Array:
+        """Return an array of shape (fan_out,), drawn from a bit generator."""
+        return self._law(fan_out, fan_in).draw_bias(bits, fan_out, fan_in)
+
+
+class GlorotUniform(_ByFan):
     """U(-r, r) with r = sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, also "Xavier")."""
 
     name = "glorot_uniform"
 
-    def draw(self, bits: np.random.PCG64, fan_out: int, fan_in: int) -> Array:
-        """Return an array of shape (fan_out, fan_in), drawn from a bit generator."""
+    def _law(self, fan_out: int, fan_in: int) -> Initializer:
         r = math.sqrt(6 / (fan_in + fan_out))
-        return Uniform(-r, r).draw(bits, fan_out, fan_in)
+        return Uniform(-r, r)
 
 
-class GlorotNormal(Initializer):
+class GlorotNormal(_ByFan):
     """N(0, s) with s = sqrt(2 / (fan_in + fan_out)) (Glorot & Bengio 2010, also "Xavier")."""
 
     name = "glorot_normal"
 
-    def draw(self, bits: np.random.PCG64, fan_out: int, fan_in: int) -> Array:
-        """Return an array of shape (fan_out, fan_in), drawn from a bit generator."""
-        return Normal(0.0, math.sqrt(2 / (fan_in + fan_out))).draw(bits, fan_out, fan_in)
+    def _law(self, fan_out: int, fan_in: int) -> Initializer:
+        return Normal(0.0, math.sqrt(2 / (fan_in + fan_out)))
 
 
-class HeUniform(Initializer):
+class HeUniform(_ByFan):
     """U(-r, r) with r = sqrt(6 / fan_in) (He et al. 2015)."""
 
     name = "he_uniform"
 
-    def draw(self, bits: np.random.PCG64, fan_out: int, fan_in: int) -> Array:
-        """Return an array of shape (fan_out, fan_in), drawn from a bit generator."""
+    def _law(self, fan_out: int, fan_in: int) -> Initializer:
         r = math.sqrt(6 / fan_in)
-        return Uniform(-r, r).draw(bits, fan_out, fan_in)
+        return Uniform(-r, r)
 
 
-class HeNormal(Initializer):
+class HeNormal(_ByFan):
     """N(0, s) with s = sqrt(2 / fan_in) (He et al. 2015)."""
 
     name = "he_normal"
 
-    def draw(self, bits: np.random.PCG64, fan_out: int, fan_in: int) -> Array:
-        """Return an array of shape (fan_out, fan_in), drawn from a bit generator."""
-        return Normal(0.0, math.sqrt(2 / fan_in)).draw(bits, fan_out, fan_in)
+    def _law(self, fan_out: int, fan_in: int) -> Initializer:
+        return Normal(0.0, math.sqrt(2 / fan_in))
+
+
+class FanInUniform(_ByFan):
+    """U(-r, r) with r = 1 / sqrt(fan_in): where biases start."""
+
+    name = "fan_in_uniform"
+
+    def _law(self, fan_out: int, fan_in: int) -> Initializer:
+        r = 1 / math.sqrt(fan_in)
+        return Uniform(-r, r)
 
 
 _TABLE: dict[str, type[Initializer]] = {
     cls.name: cls
-    for cls in (GlorotUniform, GlorotNormal, HeUniform, HeNormal, Uniform, Normal, Zeros)
+    for cls in (
+        GlorotUniform,
+        GlorotNormal,
+        HeUniform,
+        HeNormal,
+        FanInUniform,
+        Uniform,
+        Normal,
+        Zeros,
+    )
 }
 _TABLE["xavier_uniform"] = GlorotUniform
 _TABLE["xavier_normal"] = GlorotNormal

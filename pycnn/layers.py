@@ -112,8 +112,9 @@ class Dense(_Layer):
         Where W starts; by default what suits the activation: ``"he_normal"`` for relu, leaky_relu,
         elu, gelu, gelu_tanh and silu, ``"glorot_uniform"`` for the others. See
         `pycnn.initializers`.
-    bias_initializer : str or Initializer, default "zeros"
-        Where b starts. One that scales with the layer's size sees ``fan_out`` = `units`.
+    bias_initializer : str or Initializer, optional
+        Where b starts; by default ``"fan_in_uniform"``, so that units bend at different places, and
+        ``"zeros"`` for linear and softmax, which do not bend.
     l1, l2 : float, default 0.0
         Strengths >= 0 of this layer's penalty, ``l1 sum |W| + l2/2 sum W^2``, which is added to the
         mean loss (so they do not depend on the batch size) and to the network's own, if any. Biases
@@ -141,14 +142,16 @@ class Dense(_Layer):
         activation: str = "linear",
         *,
         weight_initializer: str | initializers.Initializer | None = None,
-        bias_initializer: str | initializers.Initializer = "zeros",
+        bias_initializer: str | initializers.Initializer | None = None,
         l1: float = 0.0,
         l2: float = 0.0,
         max_norm: float | None = None,
     ) -> None:
         super().__init__(check_size(units, "units"), activation)
         if weight_initializer is None:
-            weight_initializer = activations.default_initializer(self.activation)
+            weight_initializer = activations.default_weight_initializer(self.activation)
+        if bias_initializer is None:
+            bias_initializer = activations.default_bias_initializer(self.activation)
         self._weight_initializer = initializers.get(weight_initializer, "weight_initializer")
         self._bias_initializer = initializers.get(bias_initializer, "bias_initializer")
         self._l1 = check_real(l1, "l1", at_least=0)
@@ -194,7 +197,7 @@ class Dense(_Layer):
         """Draw the parameters of a bound layer."""
         fan_out, fan_in = self.W.shape
         self.W[:] = self.weight_initializer.draw(bits, fan_out, fan_in)
-        self.b[:] = self.bias_initializer.draw(bits, fan_out, 1)[:, 0]
+        self.b[:] = self.bias_initializer.draw_bias(bits, fan_out, fan_in)
 
     @property
     def W(self) -> Array:
@@ -229,9 +232,9 @@ class Dense(_Layer):
 
     def __repr__(self) -> str:
         parts = [repr(self.units), repr(self.activation)]
-        if self.weight_initializer.name != activations.default_initializer(self.activation):
+        if self.weight_initializer.name != activations.default_weight_initializer(self.activation):
             parts.append(f"weight_initializer={self.weight_initializer!r}")
-        if self.bias_initializer.name != "zeros":
+        if self.bias_initializer.name != activations.default_bias_initializer(self.activation):
             parts.append(f"bias_initializer={self.bias_initializer!r}")
         for name in ("l1", "l2", "max_norm"):
             if value := getattr(self, name):

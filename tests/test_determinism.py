@@ -92,6 +92,7 @@ GOLDEN_WEIGHTS = {
         "-0x1.c37d47d04fbaap-1",
     ],
 }
+GOLDEN_BIASES = ["-0x1.4378917140b76p-3", "0x1.df9dc8fec3650p-4"]
 GOLDEN_PERMUTATIONS = [[2, 5, 7, 4, 3, 0, 1, 6], [3, 2, 0, 1, 5, 6, 4, 7]]
 
 
@@ -99,7 +100,7 @@ GOLDEN_PERMUTATIONS = [[2, 5, 7, 4, 3, 0, 1, 6], [3, 2, 0, 1, 5, 6, 4, 7]]
 def test_initial_weights_are_the_pinned_ones(activation):
     net = Network(3, [Dense(2, activation)], seed=2024)
     assert [v.hex() for v in net.layers[0].W.ravel().tolist()] == GOLDEN_WEIGHTS[activation]
-    assert not net.layers[0].b.any()
+    assert [v.hex() for v in net.layers[0].b.tolist()] == GOLDEN_BIASES
 
 
 def test_the_order_of_the_samples_is_the_pinned_one():

@@ -31,7 +31,7 @@ def test_snippets_run(page, tmp_path, monkeypatch):
         exec(compile("\n" * before + snippet[1], ROOT / page, "exec"), names)
 
 
-@pytest.mark.parametrize("page", [*PAGES, "docs/extending.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("page", [*PAGES, "docs/defaults.md", "docs/extending.md", "CHANGELOG.md"])
 def test_links_lead_somewhere(page):
     text = read(page)
     headings = {

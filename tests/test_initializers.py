@@ -7,7 +7,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from pycnn import Dense, Network, _random, activations, initializers
+from pycnn import SGD, Dense, Network, _random, activations, datasets, initializers
 from pycnn.exceptions import DataError, DataTypeError, PycnnError, UnknownNameError
 
 FAN_IN, FAN_OUT = 300, 200
@@ -17,6 +17,7 @@ SIZE = FAN_IN * FAN_OUT
 UNIFORM = {
     "glorot_uniform": math.sqrt(6 / (FAN_IN + FAN_OUT)),
     "he_uniform": math.sqrt(6 / FAN_IN),
+    "fan_in_uniform": 1 / math.sqrt(FAN_IN),
     "uniform": 0.05,
 }
 NORMAL = {
@@ -82,7 +83,9 @@ def test_the_default_suits_the_activation(activation):
     layer = Dense(3, activation)
     like_relu = activation in ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu")
     assert layer.weight_initializer.name == ("he_normal" if like_relu else "glorot_uniform")
-    assert layer.bias_initializer.name == "zeros"
+    bends = activation not in ("linear", "softmax")
+    assert layer.bias_initializer.name == ("fan_in_uniform" if bends else "zeros")
+    assert repr(layer) == f"Dense(3, {activation!r})"
 
 
 def test_layers_draw_from_one_stream_and_differ():
@@ -97,11 +100,62 @@ def test_biases_are_drawn_where_asked():
     assert ((net.layers[0].b >= 1) & (net.layers[0].b < 2)).all()
 
 
+@pytest.mark.parametrize("name", [*UNIFORM, *NORMAL])
+def test_biases_follow_the_inputs_and_units_of_their_layer(name):
+    drawn = [
+        Network(FAN_IN, [Dense(FAN_OUT, "relu", bias_initializer=name)], seed=seed).layers[0].b
+        for seed in range(12)
+    ]
+    biases = np.concatenate(drawn)
+    deviation = NORMAL[name] if name in NORMAL else UNIFORM[name] / math.sqrt(3)
+    assert abs(biases.mean()) < 5 * deviation / math.sqrt(biases.size)
+    assert biases.std() == pytest.approx(deviation, rel=0.07)
+
+
+def test_an_initializer_of_weights_alone_draws_biases_as_well():
+    class Counting(initializers.Initializer):
+        name = "counting"
+
+        def draw(self, bits, fan_out, fan_in):
+            return np.arange(float(fan_out * fan_in)).reshape(fan_out, fan_in)
+
+    net = Network(4, [Dense(3, bias_initializer=Counting())], seed=0)
+    assert net.layers[0].b.tolist() == [0, 1, 2]
+
+
+def test_a_few_inputs_bend_their_units_at_different_places():
+    """With biases of zero every unit of the one input bends at 0, and sin(8x) is not learned."""
+    x = np.linspace(-1, 1, 200)[:, None]
+    y = np.sin(8 * x)
+
+    def error(**biases):
+        squares = []
+        for seed in range(2):
+            layers = [Dense(50, "relu", **biases), Dense(1)]
+            net = Network(1, layers, seed=seed)
+            net.fit(x, y, epochs=300, batch_size=32, optimizer=SGD(0.1), progress=False)
+            squares.append(np.mean((net.predict(x) - y) ** 2))
+        return math.sqrt(np.mean(squares))
+
+    assert error() < 0.3 < 0.45 < error(bias_initializer="zeros")
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "elu", "tanh"])
+def test_twenty_layers_of_the_default_learn(activation):
+    X, y = datasets.load_digits()
+    X = (X - X.mean()) / X.std()
+    layers = [*[Dense(64, activation)] * 19, Dense(10, "softmax")]
+    net = Network(64, layers, seed=0)
+    net.fit(X, y, epochs=15, batch_size=32, optimizer=SGD(0.01), progress=False)
+    assert net.evaluate(X, y)["accuracy"] > 0.7
+
+
 @pytest.mark.parametrize(
     "initializer",
     [
         initializers.GlorotNormal(),
         initializers.HeUniform(),
+        initializers.FanInUniform(),
         initializers.Uniform(-1, 3),
         initializers.Normal(0.5, 2),
         initializers.Zeros(),
