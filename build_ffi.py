@@ -29,6 +29,8 @@ else:
         "-Werror=incompatible-pointer-types",
     ]
     link_args = ["-pthread", "-lm"]
+    if "PYCNN_CFLAGS" not in os.environ:  # who debugs, or looks for mistakes, wants the symbols
+        link_args.append("-Wl,-x" if sys.platform == "darwin" else "-Wl,-s")
 compile_args += os.environ.get("PYCNN_CFLAGS", "").split()
 link_args += os.environ.get("PYCNN_LDFLAGS", "").split()
 

@@ -23,6 +23,7 @@ from pycnn import (
 )
 from pycnn._config import config, show_config
 from pycnn._gradient_check import gradient_check
+from pycnn._public import names_of as _names_of
 from pycnn._threads import get_num_threads, set_num_threads
 from pycnn._version import __version__
 from pycnn.callbacks import Callback
@@ -73,6 +74,7 @@ __all__ = [
     "set_num_threads",
     "show_config",
 ]
+__dir__ = _names_of(__name__)
 
 
 def __getattr__(name: str) -> _Any:

@@ -11,7 +11,8 @@ import os
 
 from threadpoolctl import LibController, register
 
-from pycnn import _native
+from pycnn._native import __file__ as native_file
+from pycnn._native import lib
 from pycnn._threads import get_num_threads, set_num_threads
 from pycnn._version import __version__
 
@@ -30,9 +31,9 @@ class Controller(LibController):
 
     def set_additional_attributes(self) -> None:
         """Let the core's calls stand for the file's symbols, if it is the core's file."""
-        paths = {os.path.normcase(os.path.realpath(p)) for p in (self.filepath, _native.__file__)}
+        paths = {os.path.normcase(os.path.realpath(p)) for p in (self.filepath, native_file)}
         if len(paths) == 1:
-            self.dynlib = _native.lib
+            self.dynlib = lib
 
     def get_num_threads(self) -> int:
         """Return the most threads that the core will use."""

@@ -36,8 +36,10 @@ from __future__ import annotations
 from typing import Any
 
 from pycnn._names import check_choice
+from pycnn._public import names_of
 
 __all__ = ["ACTIVATIONS"]
+__dir__ = names_of(__name__)
 
 ACTIVATIONS = (
     "linear",

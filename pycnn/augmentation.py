@@ -34,6 +34,7 @@ import numpy as np
 from pycnn import _random
 from pycnn._checks import check_bool, check_real, check_size
 from pycnn._exact import exp, half_cosine
+from pycnn._public import names_of
 from pycnn._settings import Settings
 from pycnn.exceptions import DataError, DataTypeError, ShapeError
 
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     Augmenter = Callable[[Array, Array, np.random.Generator], tuple[Array, Array]]
 
 __all__ = ["Compose", "GaussianNoise", "ImageFlip", "ImageShift", "Mixup"]
+__dir__ = names_of(__name__)
 
 
 def _bits(rng: np.random.Generator) -> np.random.PCG64:

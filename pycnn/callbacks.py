@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import copy
 import csv
-import importlib
 import math
 import os
 import re
@@ -31,6 +30,7 @@ import numpy as np
 
 from pycnn._checks import check_bool, check_real, check_size
 from pycnn._names import check_choice, suggest
+from pycnn._public import names_of
 from pycnn.exceptions import DataError, DataTypeError, ShapeError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ __all__ = [
     "TensorBoard",
     "TerminateOnNaN",
 ]
+__dir__ = names_of(__name__)
 
 MODES = ("auto", "min", "max")
 # What mode="auto" goes by: the words of a value's name; "f1_loss" is a loss.
@@ -923,11 +924,12 @@ class TensorBoard(_Stateful):
 
 def _tensorboardx() -> Any:
     try:
-        return importlib.import_module("tensorboardX")
+        import tensorboardX
     except ImportError as error:
         raise ImportError(
             "TensorBoard needs tensorboardX: pip install 'pycnn[tensorboard]'"
         ) from error
+    return tensorboardX
 
 
 # ------------------------------------------------------------------ functions of one's own

@@ -1,5 +1,7 @@
 """The exceptions and warnings of pycnn: each also is the builtin a stranger would catch."""
 
+from pycnn._public import names_of
+
 __all__ = [
     "BackendError",
     "BusyError",
@@ -16,6 +18,7 @@ __all__ = [
     "ShapeError",
     "UnknownNameError",
 ]
+__dir__ = names_of(__name__)
 
 
 class PycnnError(Exception):

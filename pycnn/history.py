@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from pycnn._public import names_of
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 __all__ = ["History"]
+__dir__ = names_of(__name__)
 
 
 class History(Mapping[str, list[float]]):

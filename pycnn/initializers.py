@@ -28,6 +28,7 @@ import numpy as np
 
 from pycnn import _random
 from pycnn._names import look_up
+from pycnn._public import names_of
 from pycnn.exceptions import DataError, DataTypeError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ __all__ = [
     "Uniform",
     "Zeros",
 ]
+__dir__ = names_of(__name__)
 
 
 class Initializer:

@@ -12,6 +12,7 @@ from pycnn import activations, initializers
 from pycnn._checks import check_real, check_size
 from pycnn._data import as_values
 from pycnn._names import look_up
+from pycnn._public import names_of
 from pycnn.exceptions import DataError, DataTypeError, PycnnError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 __all__ = ["BatchNorm", "Dense", "Dropout", "Layer", "LayerNorm"]
+__dir__ = names_of(__name__)
 
 
 class _Layer:

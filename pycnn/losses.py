@@ -43,6 +43,7 @@ import numpy as np
 
 from pycnn._checks import check_real
 from pycnn._names import check_choice
+from pycnn._public import names_of
 from pycnn._settings import Settings
 from pycnn.exceptions import DataError, DataTypeError, PairingError, PycnnError, ShapeError
 
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
+    Function = Callable[[Any, Any], tuple[Any, Any]]  # see `Custom`
 
 __all__ = [
     "LOSSES",
@@ -62,6 +64,7 @@ __all__ = [
     "Loss",
     "Quantile",
 ]
+__dir__ = names_of(__name__)
 
 LOSSES = (
     "mse",
@@ -267,12 +270,12 @@ class Custom(Loss):
 
     name = "custom"
 
-    def __init__(self, function: Callable[[Any, Any], tuple[Any, Any]] | None) -> None:
+    def __init__(self, function: Function | None) -> None:
         if function is not None and not callable(function):
             raise DataTypeError(f"loss must be a name, a Loss or a function, got {function!r}")
         self._settle(function=function)
 
-    function: Callable[[Any, Any], tuple[Any, Any]] | None
+    function: Function | None
 
     @property
     def parameter(self) -> float:

@@ -36,6 +36,7 @@ import numpy as np
 
 from pycnn import _data
 from pycnn._names import check_choice
+from pycnn._public import names_of
 from pycnn.exceptions import DataError, DataTypeError, LabelError, ShapeError
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ __all__ = [
     "roc_auc",
     "top_k_accuracy",
 ]
+__dir__ = names_of(__name__)
 
 AVERAGES = ("auto", "binary", "macro", "micro")
 

@@ -24,6 +24,7 @@ from pycnn import (
 )
 from pycnn._checks import check_bool, check_fits, check_real, check_size
 from pycnn._data import check_finite, check_missing
+from pycnn._public import names_of
 from pycnn._scaling import TargetScale, check_can_scale
 from pycnn._sources import Batches, Rows, as_rows, check_augment, is_batches, pieces_of, select
 from pycnn._state import Training
@@ -49,10 +50,13 @@ if TYPE_CHECKING:
     from pycnn._data import Targets
     from pycnn._state import Keeper
     from pycnn.backend.interface import RowPredictor
+    from pycnn.callbacks import Callback
+    from pycnn.layers import _Layer
 
     Array = NDArray[np.float64]
 
 __all__ = ["Network", "load"]
+__dir__ = names_of(__name__)
 
 # Vectors of the kernels and cache lines are at most this long.
 ALIGNMENT = 64
@@ -138,8 +142,8 @@ class Network:
     def __init__(
         self,
         inputs: int,
-        layers: Sequence[Layer],
-        loss: str | losses.Loss | None = None,
+        layers: Sequence[_Layer],
+        loss: str | losses.Loss | losses.Function | None = None,
         seed: int | None = None,
         backend: str = "auto",
         *,
@@ -786,7 +790,7 @@ class Network:
         sample_weight: ArrayLike | None = None,
         class_weight: Mapping[Any, float] | str | None = None,
         shuffle: bool = True,
-        callbacks: Iterable[Any] | None = None,
+        callbacks: Callback | Callable[..., Any] | Iterable[Any] | None = None,
         progress: bool | None = None,
         resume: bool = False,
         diagnose: bool = False,
@@ -1394,7 +1398,7 @@ def load(
     path: str | os.PathLike[str],
     backend: str = "auto",
     *,
-    loss: Callable[[Any, Any], tuple[Any, Any]] | None = None,
+    loss: losses.Function | None = None,
 ) -> Network:
     """Read a network that `Network.save` wrote.
 

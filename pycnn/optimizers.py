@@ -11,11 +11,13 @@ from typing import Any
 from pycnn import schedules
 from pycnn._checks import check_bool, check_real, check_size
 from pycnn._names import look_up
+from pycnn._public import names_of
 from pycnn._settings import Settings
 from pycnn.backend.interface import OptimizerSpec
 from pycnn.exceptions import DataError, DataTypeError
 
 __all__ = ["LBFGS", "SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "Rprop"]
+__dir__ = names_of(__name__)
 
 
 class Optimizer(Settings):

@@ -31,6 +31,7 @@ import numpy as np
 from pycnn._checks import check_bool, check_real, check_size
 from pycnn._exact import half_cosine, integer_power, power
 from pycnn._names import look_up
+from pycnn._public import names_of
 from pycnn._settings import Settings
 from pycnn.exceptions import DataError, DataTypeError
 
@@ -48,6 +49,7 @@ __all__ = [
     "StepDecay",
     "Warmup",
 ]
+__dir__ = names_of(__name__)
 
 
 class Schedule:

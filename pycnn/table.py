@@ -27,12 +27,14 @@ from pycnn._columns import (
 )
 from pycnn._findings import Findings
 from pycnn._names import check_choice, suggest
+from pycnn._public import names_of
 from pycnn.exceptions import DataError, DataTypeError, LabelError, ModelFileError, UnknownNameError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Table"]
+__dir__ = names_of(__name__)
 
 Array = NDArray[np.float64]
 Labels = NDArray[Any]

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from pycnn._public import names_of
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
 
 __all__ = ["Trace"]
+__dir__ = names_of(__name__)
 
 
 class Trace(NamedTuple):

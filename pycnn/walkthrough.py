@@ -12,12 +12,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pycnn._public import names_of
 from pycnn.layers import Dense
 from pycnn.network import Network
 from pycnn.optimizers import SGD
 from pycnn.trace import Trace
 
 __all__ = ["build_network", "walkthrough"]
+__dir__ = names_of(__name__)
 
 Array = NDArray[np.float64]
 

@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import os
 import re
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -37,6 +38,14 @@ def test_the_core_has_the_version_of_the_package(core):
 def test_the_package_under_test_has_its_core_beside_it(core):
     package = Path(pycnn.__file__).parent
     assert any(package.glob("_native*.[sp][oy]*")), f"{package} has no compiled core"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems name their symbols otherwise")
+@pytest.mark.skipif("PYCNN_CFLAGS" in os.environ, reason="built for a debugger")
+def test_the_core_is_stripped_of_what_only_a_debugger_reads(core):
+    from pycnn import _native
+
+    assert b".symtab\0" not in Path(_native.__file__).read_bytes()
 
 
 def test_show_config_prints_every_entry_of_config(capsys):
@@ -75,7 +84,8 @@ def test_the_binding_is_declared_by_the_header_alone(core):
     functions = set(re.findall(r"\b(pycnn_\w+)\(", declared))
     constants = {name: int(n) for name, n in re.findall(r"\b(PYCNN_\w+) = (\d+)", declared)}
     assert functions
-    functions ^= {"pycnn_loss_function", "pycnn_call_loss"}  # a type, and Python's function of it
+    for name in ("loss", "poll"):  # a type, and Python's function of it
+        functions ^= {f"pycnn_{name}_function", f"pycnn_call_{name}"}
     assert functions | set(constants) == set(dir(lib))
     assert {name: getattr(lib, name) for name in constants} == constants
     source = builder.read_text(encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import os
 from types import ModuleType
 
@@ -17,9 +16,10 @@ NAMES = ("auto", "c", "numpy")
 def _import_c() -> ModuleType | str:
     """Return the C backend, or why it cannot be had."""
     try:
-        return importlib.import_module("pycnn.backend.c")
+        from pycnn.backend import c  # by name: what freezes a program must find it
     except ImportError as error:
         return str(error)
+    return c
 
 
 @functools.cache
@@ -52,7 +52,9 @@ def load(name: str = "auto") -> ModuleType:
     if name == "auto":
         name = check_choice(os.environ.get("PYCNN_BACKEND") or "auto", NAMES, "PYCNN_BACKEND")
     if name == "numpy":
-        return importlib.import_module("pycnn.backend.numpy")
+        from pycnn.backend import numpy
+
+        return numpy
     core = _import_c()
     if isinstance(core, ModuleType):
         return core

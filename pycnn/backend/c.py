@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import importlib
 import math
 import os
 from typing import TYPE_CHECKING, Any
 
+import _cffi_backend  # noqa: F401 - what freezes a program does not see that _native needs it
 import numpy as np
 
 from pycnn._native import ffi, lib
@@ -483,6 +483,6 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
 
 
 with contextlib.suppress(ImportError):  # threadpoolctl may not be installed
-    importlib.import_module("pycnn._threadpoolctl")
+    from pycnn import _threadpoolctl  # noqa: F401 - registers itself
 
 assert np.dtype(np.intp).itemsize == ffi.sizeof("size_t")

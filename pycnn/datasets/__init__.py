@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from pycnn._public import names_of
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Samples", "load_digits"]
+__dir__ = names_of(__name__)
 
 
 class Samples(NamedTuple):

@@ -1,0 +1,61 @@
+"""The type hints, as a user's type checker reads them."""
+
+import importlib
+import importlib.util
+import sys
+import warnings
+from modulefinder import ModuleFinder
+from pathlib import Path
+
+import pytest
+
+import pycnn
+
+PROGRAM = Path(__file__).with_name("typed_program.py")
+
+
+def test_a_users_program_has_the_types_that_it_says(pytestconfig):
+    api = pytest.importorskip("mypy.api")
+    cache = f"--cache-dir={pytestconfig.cache.mkdir('mypy')}"
+    options = ["--strict", "--no-error-summary", "--python-executable", sys.executable, cache]
+    found, errors, status = api.run([*options, str(PROGRAM)])
+    assert (found, errors, status) == ("", "", 0)
+
+
+def test_a_users_program_runs(backend, tmp_path):
+    spec = importlib.util.spec_from_file_location("typed_program", PROGRAM)
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pycnn.exceptions.DataWarning)
+        program.main(backend, str(tmp_path))
+
+
+def test_what_freezes_a_program_sees_every_module_that_a_training_needs():
+    """As PyInstaller does, which reads import statements: a name in a string it would miss."""
+    package = Path(pycnn.__file__).parent
+    finder = ModuleFinder([str(package.parent)], excludes=["numpy", "scipy", "pandas", "torch"])
+    finder.import_hook("pycnn")
+    needed = {"pycnn.network", "pycnn._io", "pycnn._html", "pycnn._plot", "pycnn.backend.numpy"}
+    if importlib.util.find_spec("pycnn._native") is not None:
+        needed |= {"pycnn.backend.c", "pycnn._native"}
+        assert "_cffi_backend" in finder.modules.keys() | finder.badmodules.keys()
+    assert needed <= finder.modules.keys()
+
+
+PUBLIC = sorted(path.stem for path in Path(pycnn.__file__).parent.glob("[a-z]*.py"))
+
+
+@pytest.mark.parametrize("name", [*PUBLIC, "datasets"])
+def test_tab_completion_shows_what_a_module_has_to_offer_and_not_what_it_imports(name):
+    module = importlib.import_module(f"pycnn.{name}")
+    assert [item for item in dir(module) if not item.startswith("__")] == sorted(module.__all__)
+    assert {"__doc__", "__name__"} <= set(dir(module))
+    for item in module.__all__:
+        assert getattr(module, item) is not None
+
+
+def test_tab_completion_of_the_package_shows_its_public_names():
+    assert {item for item in dir(pycnn) if not item.startswith("__")} == set(pycnn.__all__) - {
+        "__version__"
+    }

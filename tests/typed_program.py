@@ -1,0 +1,116 @@
+"""What a user writes, as strict type checkers read it: nothing has to be ignored."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+import pycnn
+from pycnn import (
+    LBFGS,
+    SGD,
+    Adam,
+    BatchNorm,
+    Callback,
+    Dense,
+    Dropout,
+    History,
+    LayerNorm,
+    Network,
+    Rprop,
+    Trace,
+)
+from pycnn.callbacks import CSVLogger, EarlyStopping, LambdaCallback, ReduceLROnPlateau
+from pycnn.schedules import CosineDecay, Warmup
+
+Array = NDArray[np.float64]
+
+
+def log_cosh(y_pred: Array, y_true: Array) -> tuple[Array, Array]:
+    """Return the loss of each sample, and its derivative by the outputs."""
+    error = y_pred - y_true
+    return np.log(np.cosh(error)).sum(axis=1), np.tanh(error)
+
+
+def mean_error(y_pred: Array, y_true: Array) -> tuple[float, Array]:
+    """Return the loss of the whole mini-batch, and its derivative."""
+    error = y_pred - y_true
+    return float((error**2).mean()), 2 * error / error.size
+
+
+def halve_noise(x: Array, y: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Augment a mini-batch."""
+    return x + rng.normal(scale=0.5, size=x.shape), y
+
+
+class Report(Callback):
+    """Remembers the losses."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def on_epoch_end(self, network: Network, epoch: int, logs: dict[str, float]) -> None:
+        """Take down the loss."""
+        self.losses.append(logs["loss"])
+
+
+def stop_when_good(network: Network, epoch: int, logs: dict[str, float]) -> None:
+    """End the training early."""
+    network.stop_training = logs["loss"] < 1e-6
+
+
+def batches(X: Array, y: Array) -> Iterator[tuple[Array, Array]]:
+    """Yield mini-batches."""
+    for first in range(0, len(X), 10):
+        yield X[first : first + 10], y[first : first + 10]
+
+
+def main(backend: str, folder: str) -> None:
+    """Use the package from end to end."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 3))
+    y = X[:, 0] - X[:, 1]
+    layers = [Dense(8, "tanh", l2=1e-4), LayerNorm(), Dropout(0.1), Dense(1)]
+    net = Network(3, layers, loss=log_cosh, seed=0, backend=backend)
+    report = Report()
+    history: History = net.fit(
+        X,
+        y,
+        epochs=4,
+        batch_size=10,
+        optimizer=Adam(Warmup(CosineDecay(0.01), 1)),
+        validation_split=0.25,
+        callbacks=[report, stop_when_good, EarlyStopping(patience=3), ReduceLROnPlateau()],
+        augment=[halve_noise],
+        progress=False,
+    )
+    values: list[float] = history["loss"]
+    assert values == report.losses
+    logger = CSVLogger(f"{folder}/training.csv")
+    net.fit(X.tolist(), list(y), epochs=1, optimizer="adam", callbacks=[logger])
+    net.fit(lambda: batches(X, y), epochs=1, callbacks=LambdaCallback())
+    prediction: Array = net.predict(X)
+    scores: dict[str, float] = net.evaluate(X, y, sample_weight=np.ones(40))
+    loss, gradient = net.gradients(X, y)
+    net.parameters -= 0.01 * gradient
+    net.parameters = [0.0] * net.parameters.size
+    net.tensors["layers.1.W"][:] = 0.1
+    net.layers[0].b = [0.5] * 8
+    trace: Trace = net.trace(X[:2], y[:2])
+    again = Network(3, (Dense(2, "relu"), Dense(1)), loss=mean_error, seed=1, backend=backend)
+    again.fit(X, y, epochs=1, batch_size=None, optimizer=Rprop(0.01, increase=1.1))
+    again.save(f"{folder}/model.safetensors", training_state=True)
+    loaded = pycnn.load(f"{folder}/model.safetensors", backend, loss=mean_error)
+    assert loaded.predict(X).tobytes() == again.predict(X).tobytes()
+    Network(3, [Dense(4), BatchNorm("relu"), Dense(1)], "mae", backend=backend).summary()
+    classes = Network(3, [Dense(4, "relu"), Dense(2, "softmax")], backend=backend)
+    words = np.where(y > 0, "up", "down")
+    classes.fit(X, words, optimizer=SGD(0.1, momentum=0.9), class_weight="balanced")
+    classes.fit(X, words.tolist(), epochs=2, batch_size=None, optimizer=LBFGS())
+    labels: NDArray[np.str_] = classes.predict_classes(X)
+    assert prediction.shape == (40, 1)
+    assert loss >= 0
+    assert scores.keys() >= {"loss"}
+    assert len(trace.A) == 5
+    assert set(labels.tolist()) <= {"up", "down"}
+    assert pycnn.gradient_check(loaded, X[:5], y[:5]) < 1e-6
