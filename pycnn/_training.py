@@ -221,7 +221,7 @@ def _iterate(
     history = network.history
     assert history is not None
     logs = training.run_epoch()
-    _record(network, history, dict(logs), validation)
+    _record(network, history, dict(logs), validation, training.data.rows)
     bar.show(history, 0.0)
     keeper.pending = list(keeper.callbacks)
     del logs["gradient_norm"]
@@ -235,11 +235,12 @@ def _record(
     history: History,
     logs: dict[str, float],
     validation: Data | None,
+    batch_size: int,
     after: _state.Training | None = None,
 ) -> None:
     """Put a finished epoch into the history; let the network have the training `after` it."""
     if validation is not None:
-        scores = network._score(validation)
+        scores = network._score(validation, batch_size)
         logs |= {f"val_{key}": value for key, value in scores.items()}
     history.write(logs)
     after = network._training if after is None else after
@@ -441,7 +442,8 @@ class _Block:
                 if isinstance(self.feed.data, Batches):
                     steps = state.steps
                 logs["gradient_norm"] = float(state.norms[self.recorded]) / steps
-            _record(network, self.history, logs, self.validation, self.after)
+            size = 256 if isinstance(self.feed.data, Batches) else state.batch_size
+            _record(network, self.history, logs, self.validation, size, self.after)
         self.bar.show(self.history, min(1.0, state.position / self.feed.rows))
 
     def diverged(self, checkpoint: tuple[Any, ...]) -> None:

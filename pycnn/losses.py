@@ -247,7 +247,9 @@ class Custom(Loss):
         outputs behind their activation, and the targets as numbers. Either `loss` is the
         mini-batch's mean, a number, and `gradient`, (m, n_L), its derivative by `y_pred`; or `loss`
         has one value for each sample, (m,), and a row of `gradient` is the derivative of that
-        sample's. Sample weights need the latter.
+        sample's. Sample weights need the latter. It need not be a mean over samples: in training,
+        and for `Network.gradients`, a mini-batch is one call, however large; `Network.evaluate`
+        and validation call it for some samples at a time, see there.
 
     Raises
     ------

@@ -26,7 +26,16 @@ from pycnn._checks import check_bool, check_fits, check_real, check_size
 from pycnn._data import check_finite, check_missing
 from pycnn._public import names_of
 from pycnn._scaling import TargetScale, check_can_scale
-from pycnn._sources import Batches, Rows, as_rows, check_augment, is_batches, pieces_of, select
+from pycnn._sources import (
+    Batches,
+    Rows,
+    as_rows,
+    batches_of,
+    check_augment,
+    is_batches,
+    pieces_of,
+    select,
+)
 from pycnn._state import Training
 from pycnn.backend.interface import Data, LayerSpec, Totals
 from pycnn.callbacks import as_callbacks
@@ -611,6 +620,7 @@ class Network:
         sample_weight: ArrayLike | None = None,
         *,
         missing_targets: str = "error",
+        batch_size: int | None = 256,
     ) -> dict[str, float]:
         """Return the mean loss and a score.
 
@@ -622,6 +632,10 @@ class Network:
         sample_weight : array-like of shape (m,), optional
         missing_targets : {"error", "mask"}, default "error"
             What a gap in `y` is, as for `fit`.
+        batch_size : int or None, default 256
+            Samples that a loss function of your own is called with; None for all. `fit` measures
+            its validation data by mini-batches of its own size (256 where it is given those). For
+            the other losses it does not matter.
 
         Returns
         -------
@@ -638,18 +652,21 @@ class Network:
             If an argument is not valid.
         """
         missing = check_missing(missing_targets)
+        if batch_size is not None:
+            batch_size = check_size(batch_size, "batch_size")
         data, _ = self._prepare(X, y, sample_weight, lazy=True, missing=missing)
-        return self._score(data)
+        return self._score(data, batch_size or data.rows)
 
-    def _totals(self, data: Data) -> Totals:
-        if not isinstance(data.x, Rows):
-            totals: Totals = self._backend.evaluate(self._plan, self._theta, data)
-            return totals
-        sums = [self._backend.evaluate(self._plan, self._theta, piece) for piece in pieces_of(data)]
+    def _totals(self, data: Data, batch_size: int) -> Totals:
+        if isinstance(self._loss, losses.Custom):  # which may be more than a sum over samples
+            pieces = batches_of(data, batch_size)
+        else:
+            pieces = pieces_of(data) if isinstance(data.x, Rows) else iter([data])
+        sums = [self._backend.evaluate(self._plan, self._theta, piece) for piece in pieces]
         return Totals(*map(sum, zip(*sums, strict=True)))
 
-    def _score(self, data: Data) -> dict[str, float]:
-        totals = self._totals(data)
+    def _score(self, data: Data, batch_size: int = 256) -> dict[str, float]:
+        totals = self._totals(data, batch_size)
         scores = {"loss": totals.mean_loss()}
         if losses.is_classification(self.loss) or (self._has_classes and _data.is_one_hot(data.y)):
             scores["accuracy"] = totals.accuracy()

@@ -142,3 +142,86 @@ def test_files_keep_all_but_the_function(tmp_path):
 def test_what_is_no_function_is_refused():
     with pytest.raises(UnknownNameError, match="loss must be one of"):
         network(3.5)
+
+
+# ------------------------------------------------------------------ losses that are no means
+
+
+def lack_of_correlation(sizes):
+    """1 - the correlation of outputs and targets over all samples of a call; notes their number."""
+
+    def loss(a, y):
+        sizes.append(len(a))
+        da, dy = a - a.mean(axis=0), y - y.mean(axis=0)
+        saa, syy, say = ((u * v).sum(axis=0) for u, v in ((da, da), (dy, dy), (da, dy)))
+        r = say / np.sqrt(saa * syy)
+        return float((1 - r).sum()), r * da / saa - dy / np.sqrt(saa * syy)
+
+    return loss
+
+
+LARGE = rng.normal(size=(1300, 5))
+TARGETS = LARGE[:, :2] ** 2 + 0.1 * rng.normal(size=(1300, 2))
+
+
+def correlated(backend, sizes, **options):
+    layers = [Dense(9, "tanh"), Dense(2)]
+    return Network(5, layers, loss=lack_of_correlation(sizes), seed=1, backend=backend, **options)
+
+
+def test_a_mini_batch_is_one_call_however_large(backend):
+    sizes = []
+    net = correlated(backend, sizes)
+    net.gradients(LARGE, TARGETS)
+    assert sizes == [1300]
+    sizes.clear()
+    net.fit(LARGE, TARGETS, epochs=1, batch_size=700)
+    assert sizes == [700, 600]
+    sizes.clear()
+    net.fit([(LARGE[:900], TARGETS[:900]), (LARGE[900:], TARGETS[900:])], epochs=1)
+    assert sizes == [900, 400]
+    sizes.clear()
+    net.fit(LARGE, TARGETS, epochs=2, batch_size=None, optimizer="lbfgs")
+    assert set(sizes) == {1300}
+    assert pycnn.gradient_check(net, LARGE, TARGETS) < 1e-6
+
+
+@pytest.mark.parametrize("options", [{}, {"optimizer": Adam()}, {"callbacks": [print]}])
+def test_both_backends_learn_a_loss_that_is_no_mean(core, options):
+    results = []
+    for backend in ("c", "numpy"):
+        sizes = []
+        net = correlated(backend, sizes)
+        history = net.fit(LARGE, TARGETS, epochs=4, batch_size=400, validation_split=0.4, **options)
+        results.append((net.parameters.copy(), history, sizes))
+    (theta, history, sizes), (other, history_2, sizes_2) = results
+    assert sizes == sizes_2
+    assert np.abs(theta - other).max() < 1e-9
+    assert np.allclose(history["val_loss"], history_2["val_loss"], rtol=1e-12)
+    assert history["loss"][-1] < history["loss"][0]
+
+
+def test_evaluate_and_validation_say_how_many_samples_they_take(backend, monkeypatch, tmp_path):
+    sizes = []
+    net = correlated(backend, sizes, l2=0.01)
+    net.fit(LARGE, TARGETS, epochs=1)  # a workspace that is larger than what comes
+    net.gradients(LARGE, TARGETS)
+    np.save(tmp_path / "x.npy", LARGE)
+    monkeypatch.setattr("pycnn._sources.WHOLE", 0)
+    stored = np.load(tmp_path / "x.npy", mmap_mode="r")
+    for x in (LARGE, stored):
+        for size, expected in ((256, [256] * 5 + [20]), (900, [900, 400]), (None, [1300])):
+            sizes.clear()
+            scores = net.evaluate(x, TARGETS, batch_size=size)
+            assert sizes == expected
+            if size is None:
+                assert scores["loss"] == pytest.approx(net.gradients(LARGE, TARGETS)[0], rel=1e-12)
+        sizes.clear()
+        net.evaluate(x, TARGETS)
+        assert sizes == [256] * 5 + [20]
+        sizes.clear()
+        net.fit(x, TARGETS, epochs=1, batch_size=800, validation_data=(x[:1000], TARGETS[:1000]))
+        assert sizes == [800, 500, 800, 200]
+    for wrong in (0, 1.5, "all"):
+        with pytest.raises((DataTypeError, PycnnError), match="batch_size"):
+            net.evaluate(LARGE, TARGETS, batch_size=wrong)
