@@ -508,6 +508,15 @@ def test_predict_ignores_other_columns_and_their_order(succeed, flowers_model):
     assert Path("p.csv").read_text() == out
 
 
+def test_predictions_in_pieces_are_the_same(succeed, flowers_model, monkeypatch):
+    flowers(50, seed=3).to_csv("new.csv", index=False)
+    out = succeed("predict", flowers_model, "new.csv")
+    monkeypatch.setattr(commands, "VALUES_PER_PIECE", 21)
+    assert succeed("predict", flowers_model, "new.csv") == out
+    succeed("predict", flowers_model, "new.csv", "--out", "p.csv")
+    assert Path("p.csv").read_text() == out
+
+
 def test_unseen_category_is_none_of_them_with_one_warning(pycnn_command, flowers_model):
     write("new.csv", "length,width,colour\n1000,3,green\n1000,3,mauve\n1000,3,red\n")
     status, out, err = pycnn_command("predict", flowers_model, "new.csv")
@@ -898,6 +907,7 @@ def test_confusions_of_very_many_classes_need_no_matrix():
 
 
 def test_regression_without_spread_has_no_r2():
+    assert "not defined" in report.regression_report(np.full(3, 0.1), np.array([0.1, 0.1, 0.2]))
     text = report.regression_report(np.ones(3), np.array([1.0, 1.0, 2.0]))
     assert "not defined" in text
     assert figure("MAE", text) == pytest.approx(1 / 3, abs=1e-5)

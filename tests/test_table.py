@@ -1,5 +1,6 @@
 import datetime
 import decimal
+import doctest
 import json
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 pd = pytest.importorskip("pandas")
 
-import pycnn  # noqa: E402
+import pycnn.table  # noqa: E402
 from pycnn import Table  # noqa: E402
 from pycnn._columns import mean_and_deviation  # noqa: E402
 from pycnn.exceptions import (  # noqa: E402
@@ -328,7 +329,7 @@ def test_dates_become_days_and_cycles():
 
 
 def test_time_of_day_is_a_cycle_where_there_is_any():
-    frame = {"at": ["2024-01-05 06:00", "2024-01-06 18:00:00+02:00", "2024-01-07 00:00", ""]}
+    frame = {"at": ["2024-01-05T06:00Z", "2024-01-06 18:00:00+02:00", "2024-01-07 00:00Z", ""]}
     table = Table(date=["at"]).fit(frame)
     X = dict(zip(table.names, table.transform(frame).T, strict=True))
     assert X["at sin of day"] == pytest.approx([1, -np.sin(np.pi / 3), 0, 0], abs=1e-10)
@@ -569,3 +570,7 @@ def test_importing_pycnn_brings_neither_pandas_nor_the_table(run_python):
     code = "import sys, pycnn; print({'pandas', 'pycnn.table'} & set(sys.modules))"
     assert run_python(code) == "set()\n"
     assert run_python("from pycnn import *; print(Table())") == "Table()\n"
+
+
+def test_docstring_example_holds():
+    assert doctest.testmod(pycnn.table).failed == 0

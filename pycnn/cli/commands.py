@@ -9,7 +9,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,8 @@ FEWEST_EPOCHS, MOST_EPOCHS = 10, 3000
 TEST_SIZE = 0.2
 # Smaller tables hold out no test part unless they are told to: it would decide nothing.
 FEWEST_ROWS_TO_SPLIT = 50
+# Predictions are formatted in pieces of so many.
+VALUES_PER_PIECE = 1 << 18
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -325,29 +327,14 @@ def predict(
         _check_outputs(path, out, None, model)
     network = pycnn.load(model, backend=backend_name)
     frame, table, target = _read_for(network, path, options, None)
-    X = _encode(table, frame)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    outputs = network.predict(X)
-    classes = _classes(network)
-    if classes is not None:
-        labels = classes[_choose(network, outputs)].tolist()
-        if network.outputs == 1:
-            outputs = np.column_stack([1 - outputs, outputs])
-        writer.writerow([target.name, *(f"probability of {label}" for label in classes)])
-        for label, row in zip(labels, outputs.tolist(), strict=True):
-            writer.writerow([label, *(f"{value:.6g}" for value in row)])
-    else:
-        one, name = network.outputs == 1, target.name
-        writer.writerow([name] if one else [f"{name}_{i + 1}" for i in range(network.outputs)])
-        # In full: the shortest digits that tell one number from the next.
-        writer.writerows((outputs * target.scale + target.mean).tolist())
+    lines = _predictions(network, _encode(table, frame), target)
     if out is None:
-        _write(text.getvalue())
+        for piece in lines:
+            _write(piece)
     else:
         from pycnn._io import write_whole
 
-        write_whole(out, text.getvalue().encode())
+        write_whole(out, "".join(lines).encode())
 
 
 @cli.command()
@@ -703,6 +690,36 @@ def _encode(table: Table, frame: pd.DataFrame) -> Any:
     for note in notes:
         _note(f"Warning: {note}")
     return X
+
+
+def _predictions(network: pycnn.Network, X: Any, target: Target) -> Iterator[str]:
+    """Return predictions as CSV, piece by piece: of many classes they are long."""
+    classes = _classes(network)
+    if classes is not None:
+        names = [target.name, *(f"probability of {label}" for label in classes)]
+    elif network.outputs == 1:
+        names = [target.name]
+    else:
+        names = [f"{target.name}_{i + 1}" for i in range(network.outputs)]
+    yield _csv([names])
+    rows = max(1, VALUES_PER_PIECE // network.outputs)
+    for start in range(0, len(X), rows):
+        outputs = network.predict(X[start : start + rows])
+        if classes is None:
+            # In full: the shortest digits that tell one number from the next.
+            yield _csv((outputs * target.scale + target.mean).tolist())
+            continue
+        labels = classes[_choose(network, outputs)].tolist()
+        if network.outputs == 1:
+            outputs = np.column_stack([1 - outputs, outputs])
+        cells = zip(labels, outputs.tolist(), strict=True)
+        yield _csv([label, *(f"{value:.6g}" for value in row)] for label, row in cells)
+
+
+def _csv(rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def _report(network: pycnn.Network, target: Target, X: Any, y: Any) -> str:

@@ -85,7 +85,8 @@ def shorten(label: str) -> str:
 def regression_report(true: Array, predicted: Array) -> str:
     """Return R², RMSE and MAE, in the target's own unit."""
     error = predicted - true
-    variation = float(((true - true.mean()) ** 2).sum())
+    # Of equal numbers the mean is another one, by rounding.
+    variation = float(((true - true.mean()) ** 2).sum()) if np.ptp(true) else 0.0
     r2 = f"{1 - float((error**2).sum()) / variation:.4f}" if variation else "not defined: no spread"
     return (
         f"R²    {r2}\n"
