@@ -1,6 +1,5 @@
 """Entry point of the command line: ``pycnn`` and ``python -m pycnn``."""
 
-import signal
 import sys
 
 __all__ = ["main"]
@@ -25,6 +24,8 @@ def main() -> int:
 def script() -> None:
     """Run the command line as a process of its own."""
     status = main()
+    import signal
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said: let the interpreter end quietly
     sys.exit(status)
 
