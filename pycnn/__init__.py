@@ -10,14 +10,11 @@ from typing import Any as _Any
 
 from pycnn import (
     activations,
-    augmentation,
     callbacks,
-    datasets,
     exceptions,
     initializers,
     layers,
     losses,
-    metrics,
     optimizers,
     schedules,
 )
@@ -35,6 +32,7 @@ from pycnn.optimizers import LBFGS, SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from pycnn.trace import Trace
 
 if _TYPE_CHECKING:
+    from pycnn import augmentation, datasets, metrics
     from pycnn.table import Table
 
 __all__ = [
@@ -78,8 +76,21 @@ __dir__ = _names_of(__name__)
 
 
 def __getattr__(name: str) -> _Any:
-    if name == "Table":  # which few programs need
+    # What not every program needs is imported when it is asked for.
+    if name == "Table":
         from pycnn.table import Table
 
         return Table
+    if name == "augmentation":
+        import pycnn.augmentation as augmentation
+
+        return augmentation
+    if name == "datasets":
+        import pycnn.datasets as datasets
+
+        return datasets
+    if name == "metrics":
+        import pycnn.metrics as metrics
+
+        return metrics
     raise AttributeError(f"module 'pycnn' has no attribute {name!r}")

@@ -11,7 +11,6 @@ import math
 import os
 import sys
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from pycnn.exceptions import PycnnWarning
     from pycnn.network import Network
 
-_PACKAGE = str(Path(__file__).parent) + os.sep
+_PACKAGE = os.path.dirname(__file__) + os.sep
 
 # The size of batches where `Network.fit` is not told one: nobody has asked for it.
 DEFAULT_BATCH = 32

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import mmap
 import operator
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,7 @@ from pycnn.backend.interface import Data, TrainingState
 from pycnn.exceptions import DataError, DataTypeError, ShapeError
 
 if TYPE_CHECKING:
+    import mmap
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
@@ -148,6 +148,10 @@ def _read_file(values: Any, index: NDArray[np.intp]) -> Array:
 def _file_of(values: Any) -> mmap.mmap | None:
     """Return the map of a file whose pages can be let go: in mode "c" changes would be lost."""
     file = getattr(values, "_mmap", None)
+    if file is None:
+        return None
+    import mmap
+
     shared = getattr(values, "mode", None) in ("r", "r+", "w+")
     return file if isinstance(file, mmap.mmap) and shared else None
 
@@ -155,8 +159,11 @@ def _file_of(values: Any) -> mmap.mmap | None:
 def _let_go(values: Any) -> None:
     """Let the system take back the memory that holds what was read of a file."""
     file = _file_of(values)
-    if file is not None and hasattr(mmap, "MADV_DONTNEED"):
-        file.madvise(mmap.MADV_DONTNEED)
+    if file is not None:
+        import mmap
+
+        if hasattr(mmap, "MADV_DONTNEED"):
+            file.madvise(mmap.MADV_DONTNEED)
 
 
 def as_rows(value: Any, name: str, columns: int, find: Any) -> Array | Rows:

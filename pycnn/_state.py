@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from _thread import get_ident  # threading takes longer to import
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -121,7 +121,7 @@ class Keeper:
         names = [_callbacks.name_of(c) for c in callbacks if _callbacks.decides(c)]
         self.settings = as_plain({"by": "fit", **settings, "callbacks": sorted(names)})
         self.pending: list[Callback] = []  # they do not know yet that an epoch has ended
-        self.thread = threading.get_ident()
+        self.thread = get_ident()
 
     def capture(self) -> Training:
         """Return the training as it stands."""

@@ -16,14 +16,10 @@ on from a saved training state.
 
 from __future__ import annotations
 
-import copy
-import csv
 import math
 import os
 import re
-import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -156,10 +152,16 @@ def states_of(callbacks: Sequence[Any], pending: Sequence[Any]) -> list[dict[str
                 raise DataTypeError(
                     f"get_state of {type(callback).__name__} must return a dict, got {state!r}"
                 )
-            state = copy.deepcopy(dict(state))
+            state = _copied(state)
         told = not any(callback is other for other in pending)
         result.append({"name": name_of(callback), "state": state, "told": told})
     return result
+
+
+def _copied(state: Mapping[str, Any]) -> dict[str, Any]:
+    from copy import deepcopy
+
+    return deepcopy(dict(state))
 
 
 def restore_states(callbacks: Sequence[Any], saved: Iterable[Mapping[str, Any]]) -> list[Any]:
@@ -179,7 +181,7 @@ def restore_states(callbacks: Sequence[Any], saved: Iterable[Mapping[str, Any]])
             if entry["state"] is None and decides(callback):
                 raise DataError(f"the training state must have one of {name_of(callback)}")
             if entry["state"] is not None and _has_state(callback):
-                callback.set_state(copy.deepcopy(dict(entry["state"])))
+                callback.set_state(_copied(entry["state"]))
                 done.append(callback)
             if not entry["told"]:
                 pending.append(callback)
@@ -212,6 +214,10 @@ def _check_path(value: Any, name: str) -> str:
     if not path:
         raise DataError(f"{name} must not be empty")
     return path
+
+
+def _make_folder_of(path: str) -> None:
+    os.makedirs(os.path.dirname(path) or os.curdir, exist_ok=True)
 
 
 def _check_parameters(value: Any, name: str) -> Array:
@@ -625,9 +631,11 @@ class ReduceLROnPlateau(_Monitor):
 
 def _check_template(path: Any) -> tuple[str, list[str]]:
     """Return a template of a path, and the names of its fields."""
+    from string import Formatter
+
     template = _check_path(path, "path")
     try:
-        parts = string.Formatter().parse(template)
+        parts = Formatter().parse(template)
         names = [name for _, name, _, _ in parts if name is not None]
         for name in names:
             if not name or name.isdigit() or set(name) & set(".["):
@@ -733,7 +741,7 @@ class ModelCheckpoint(_Monitor):
                 return
             self.best, self.best_epoch = value, epoch
         self.last_path = self.path.format_map(values)
-        Path(self.last_path).parent.mkdir(parents=True, exist_ok=True)
+        _make_folder_of(self.last_path)
         network.save(self.last_path, training_state=self.training_state)
 
 
@@ -797,7 +805,7 @@ class CSVLogger(_Stateful):
         """Make the file, or make sure that it can be written."""
         super().on_train_begin(network)
         self._columns = None
-        Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+        _make_folder_of(self.path)
         with open(self.path, "a" if self.append or self._resumed else "w", encoding="utf-8"):
             pass
 
@@ -811,6 +819,8 @@ class CSVLogger(_Stateful):
             self._columns = list(row)
             rows.append(self._columns)
         rows.append([str(row.get(name, "")) for name in self._columns])
+        import csv
+
         # Opened anew for each row: nothing waits in a buffer, and no exception leaves it open.
         with open(self.path, "a", encoding="utf-8", newline="") as file:
             csv.writer(file, delimiter=self.separator, lineterminator="\n").writerows(rows)
@@ -818,6 +828,8 @@ class CSVLogger(_Stateful):
 
     def _columns_there(self, row: Mapping[str, float], epoch: int) -> list[str] | None:
         """Return the columns of the file that is to be continued, made ready; None: it is empty."""
+        import csv
+
         with open(self.path, encoding="utf-8", newline="") as file:
             lines = list(file)
         if not lines:
@@ -835,6 +847,8 @@ class CSVLogger(_Stateful):
             while kept > 1 and _is_from(table[kept - 1], at, epoch):
                 kept -= 1
         if kept < len(lines) or not lines[-1].endswith("\n"):
+            from pathlib import Path
+
             from pycnn._io import write_whole
 
             text = "".join(lines[:kept])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +73,8 @@ class _Layer:
 
     def bound(self, theta: Array, statistics: Array, fan_in: int) -> Any:
         """Return a copy with views into `theta` and `statistics`, this layer's part of them."""
-        layer = copy.copy(self)
+        layer = object.__new__(type(self))
+        vars(layer).update(vars(self))
         layer._units = self.width(fan_in)
         layer._tensors = {}
         for buffer, shapes in (

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import os
-import threading
+from _thread import get_ident  # threading takes longer to import
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -1334,7 +1333,7 @@ class Network:
     def _present_training(self) -> Training | None:
         """Return what it takes to go on with the training: that of this thread, or the last."""
         keeper, training = self._keeper, self._training
-        if keeper is not None and keeper.thread == threading.get_ident():
+        if keeper is not None and keeper.thread == get_ident():
             return keeper.capture()
         if training is not None and training.settings["by"] == "partial_fit":
             return training._replace(
@@ -1386,6 +1385,8 @@ class Network:
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        from copy import deepcopy
+
         from pycnn.layers import from_config
 
         layers = [from_config(config) for config in state["layers"]]
@@ -1399,13 +1400,13 @@ class Network:
         self.feature_names = state.get("feature_names")
         self.target_scale = state.get("target_scale")
         self.epochs_trained = state["epochs_trained"]
-        self.metadata = copy.deepcopy(state["metadata"])
+        self.metadata = deepcopy(state["metadata"])
         if state.get("training") is not None:
             self._training = Training.from_plain(state["training"], self._theta)
             self._updates = self._training.updates
             self.learning_rate_factor = self._training.learning_rate_factor
         # Files have none of these, nor have pickles of 0.1.
-        self.history = copy.deepcopy(state.get("history"))
+        self.history = deepcopy(state.get("history"))
         self.stop_training = state.get("stop_training", False)
         self.learning_rate_factor = state.get("learning_rate_factor", self.learning_rate_factor)
         vars(self).update(state.get("attributes", {}))

@@ -102,6 +102,29 @@ def test_import_loads_nothing_heavy(run_python):
     assert not loaded & (heavy | {"threadpoolctl"})
 
 
+def test_import_brings_no_module_of_pythons_on_top_of_numpys(run_python):
+    code = """if True:
+        import sys, numpy
+        before = set(sys.modules)
+        import pycnn
+        print(*{name.partition(".")[0] for name in set(sys.modules) - before})
+    """
+    # Small ones, which older NumPys do not bring: contextlib and the like have long been there.
+    allowed = {"pycnn", "datetime", "_datetime", "warnings", "types"}
+    assert set(run_python(code).split()) <= allowed
+
+
+@pytest.mark.parametrize("name", ["augmentation", "datasets", "metrics", "Table"])
+def test_what_is_imported_when_it_is_asked_for_is_there(name, run_python):
+    code = f"import sys, pycnn; print(hasattr(pycnn, {name!r}), {name!r} in dir(pycnn))"
+    assert run_python(code) == "True True\n"
+    assert run_python(f"from pycnn import {name}; print({name}.__name__)") in (
+        f"pycnn.{name}\n",
+        "Table\n",
+    )
+    assert run_python("import pycnn; print(hasattr(pycnn, 'Tabel'))") == "False\n"
+
+
 def test_import_starts_no_thread_and_leaves_numpys_random_state_alone(run_python):
     code = (
         "import threading, numpy as np; np.random.seed(1)\n"
