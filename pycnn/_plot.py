@@ -40,7 +40,7 @@ def learning_curves(
     *,
     held_out: str = "validation",
 ) -> Figure:
-    """Draw the loss, and the score where there is one, over the epochs.
+    """Draw the loss, the score where there is one, and metrics that were asked for, by epochs.
 
     A history of ``fit(diagnose=True)`` gets panels for the layers too.
 
@@ -71,6 +71,7 @@ def learning_curves(
     if not history.get("loss"):
         raise DataError("history holds no finished epoch to draw")
     scores = [key for key in SCORES if key in history or f"val_{key}" in history]
+    scores += [key[4:] for key in history if key[:4] == "val_" and key[4:] not in (*SCORES, "loss")]
     measures = [key for key in MEASURES if any(_by_layer(history, kind) for kind in key.split())]
     count = 1 + len(scores) + len(measures)
     rows = -(-count // 3)
@@ -87,9 +88,10 @@ def learning_curves(
     _scale_loss(panels[0], [*history["loss"], *history.get("val_loss", ())])
     for axes, key in zip(panels[1:], scores, strict=True):
         _draw(axes, history, key, held_out)
-        axes.set_ylabel(SCORES[key])
-        lowest = axes.get_ylim()[0]
-        axes.set_ylim(max(lowest, -0.5), 1.02)  # an R² far below 0 would squeeze all the rest
+        axes.set_ylabel(SCORES.get(key, key))
+        if key in SCORES:
+            lowest = axes.get_ylim()[0]
+            axes.set_ylim(max(lowest, -0.5), 1.02)  # an R² far below 0 would squeeze all the rest
     if path is not None:
         picture = io.BytesIO()
         figure.savefig(picture, format=_format(path))

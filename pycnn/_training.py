@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pycnn._scoring import Validation
     from pycnn._sources import Augment
     from pycnn.backend.interface import Array, Data
     from pycnn.callbacks import Callback
@@ -59,7 +60,7 @@ def run(
     batch_size: int,
     optimizer: Optimizer,
     shuffle: bool,
-    validation: Data | None,
+    validation: Validation | None,
     callbacks: list[Callback],
     progress: bool,
     augment: list[Augment],
@@ -90,6 +91,8 @@ def run(
         "weighted": data.weight is not None,
         "validation_rows": None if validation is None else validation.rows,
     }
+    if validation is not None and validation.metrics:
+        settings["metrics"] = [metric.name for metric in validation.metrics]
     keeper = _state.Keeper(network, optimization, callbacks, settings)
     if resume is not None:
         keeper.check(resume, isinstance(data, Batches))
@@ -213,7 +216,7 @@ def _order(network: Network, count: int, rows: int) -> Any:
 def _iterate(
     network: Network,
     training: _lbfgs.Training,
-    validation: Data | None,
+    validation: Validation | None,
     bar: _Bar,
     keeper: _state.Keeper,
 ) -> None:
@@ -234,13 +237,13 @@ def _record(
     network: Network,
     history: History,
     logs: dict[str, float],
-    validation: Data | None,
+    validation: Validation | None,
     batch_size: int,
     after: _state.Training | None = None,
 ) -> None:
     """Put a finished epoch into the history; let the network have the training `after` it."""
     if validation is not None:
-        scores = network._score(validation, batch_size)
+        scores = network._score(validation.data, batch_size, validation.metrics)
         logs |= {f"val_{key}": value for key, value in scores.items()}
     history.write(logs)
     after = network._training if after is None else after
@@ -351,7 +354,7 @@ class _Block:
         state: TrainingState,
         optimization: _Optimization,
         pace: _Pace,
-        validation: Data | None,
+        validation: Validation | None,
         bar: _Bar,
         keeper: _state.Keeper | None,
         history: History | None = None,

@@ -21,6 +21,8 @@ mse, rmse, mae        mean e^2, its square root, mean |e|
 r2                    1 - sum e^2 / sum (y - mean y)^2
 ====================  =============================================================
 
+``fit(metrics=["f1"])`` and ``evaluate(metrics=["f1"])`` of a network measure what is one number.
+
 A `sample_weight` makes every mean and every number a weighted one. Labels may be numbers, strings,
 bytes or dates.
 

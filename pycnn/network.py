@@ -25,6 +25,7 @@ from pycnn._checks import check_bool, check_fits, check_real, check_size
 from pycnn._data import check_finite, check_missing
 from pycnn._public import names_of
 from pycnn._scaling import TargetScale, check_can_scale
+from pycnn._scoring import Validation, check_metrics, measure
 from pycnn._sources import (
     Batches,
     Rows,
@@ -56,12 +57,14 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from pycnn._data import Targets
+    from pycnn._scoring import Metric
     from pycnn._state import Keeper
     from pycnn.backend.interface import RowPredictor
     from pycnn.callbacks import Callback
     from pycnn.layers import _Layer
 
     Array = NDArray[np.float64]
+    Metrics = str | Callable[..., Any] | Sequence[str | Callable[..., Any]]
 
 __all__ = ["Network", "load"]
 __dir__ = names_of(__name__)
@@ -620,6 +623,7 @@ class Network:
         *,
         missing_targets: str = "error",
         batch_size: int | None = 256,
+        metrics: Metrics | None = None,
     ) -> dict[str, float]:
         """Return the mean loss and a score.
 
@@ -635,6 +639,8 @@ class Network:
             Samples that a loss function of your own is called with; None for all. `fit` measures
             its validation data by mini-batches of its own size (256 where it is given those). For
             the other losses it does not matter.
+        metrics : list of str or callable, optional
+            What else to measure, as for `fit`, under its name.
 
         Returns
         -------
@@ -651,10 +657,11 @@ class Network:
             If an argument is not valid.
         """
         missing = check_missing(missing_targets)
+        measures = check_metrics(metrics)
         if batch_size is not None:
             batch_size = check_size(batch_size, "batch_size")
         data, _ = self._prepare(X, y, sample_weight, lazy=True, missing=missing)
-        return self._score(data, batch_size or data.rows)
+        return self._score(data, batch_size or data.rows, measures)
 
     def _totals(self, data: Data, batch_size: int) -> Totals:
         if isinstance(self._loss, losses.Custom):  # which may be more than a sum over samples
@@ -664,13 +671,17 @@ class Network:
         sums = [self._backend.evaluate(self._plan, self._theta, piece) for piece in pieces]
         return Totals(*map(sum, zip(*sums, strict=True)))
 
-    def _score(self, data: Data, batch_size: int = 256) -> dict[str, float]:
+    def _score(
+        self, data: Data, batch_size: int = 256, metrics: Sequence[Metric] = ()
+    ) -> dict[str, float]:
         totals = self._totals(data, batch_size)
         scores = {"loss": totals.mean_loss()}
         if losses.is_classification(self.loss) or (self._has_classes and _data.is_one_hot(data.y)):
             scores["accuracy"] = totals.accuracy()
         if losses.estimates_the_mean(self.loss):
             scores["r2"] = self._r2(self._squared_error(totals, data), data)
+        if metrics:
+            scores |= measure(self, metrics, data, self.classes, self._target_scale)
         return scores
 
     def _r2(self, squared_error: float, data: Data) -> float:
@@ -813,6 +824,7 @@ class Network:
         augment: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None,
         missing_targets: str = "error",
         scale_targets: bool = False,
+        metrics: Metrics | None = None,
     ) -> History:
         """Train by mini-batch gradient descent, on from where the parameters stand.
 
@@ -882,6 +894,15 @@ class Network:
             `trace` and huber's delta are then in that unit; `predict`, r2 and what an augmenter
             gets in that of `y`. For a linear output with mse, mae, huber or quantile. An iterable
             has no mean before its end: set `target_scale` for it.
+        metrics : list of str or callable, optional
+            What else to measure on the validation data: names of `pycnn.metrics` whose result is
+            one number, or functions of your own ``f(y_true, y_pred)``, which get what
+            `predict_classes` or else `predict` gives, and ``sample_weight`` if they have an
+            argument of that name. ``metrics=["f1"]`` gives the history ``"val_f1"``, which
+            callbacks may watch. ``"precision"``, ``"recall"`` and ``"f1"`` are those of the second
+            of two classes, else the mean over the classes; several sigmoid units are taken
+            together. All are NaN where outputs are not finite. They are measured once before the
+            training too, so that what cannot be measured is refused before anything has changed.
         diagnose : bool, default False
             Whether to measure each layer's gradient and activations after each epoch, on at most
             256 of the rows; see `History`. Layers that do not learn are warned of.
@@ -921,12 +942,17 @@ class Network:
         shuffle = check_bool(shuffle, "shuffle")
         progress = _training.wants_bar(progress)
         augmenters = check_augment(augment)
+        measures = check_metrics(metrics)
         missing = check_missing(missing_targets)
         diagnose = check_bool(diagnose, "diagnose")
         scale_targets = check_bool(scale_targets, "scale_targets")
         validation_split = _data.check_share(validation_split)
         if validation_data is not None and validation_split:
             raise DataError("give validation_data or validation_split, not both")
+        if measures and validation_data is None and not validation_split:
+            raise DataError(
+                "metrics are measured on validation data: give validation_data or validation_split"
+            )
         me = object()
         try:
             self._get_in_line(me)
@@ -958,6 +984,7 @@ class Network:
                 return self._fit_batches(
                     Batches(self, X, epochs),
                     validation_data,
+                    measures,
                     missing,
                     epochs=epochs,
                     optimizer=optimizer,
@@ -1001,6 +1028,7 @@ class Network:
             if diagnose:
                 hooks = [_diagnosis.Diagnosis(weighted, self.seed), *hooks]
             batch_size = self._check_batch(batch_size, weighted.rows)
+            measured = self._measured(validation, measures, targets.classes, scale)
             self.classes, self._feature_names = targets.classes, names
             self._target_scale = scale
             _training.run(
@@ -1010,7 +1038,7 @@ class Network:
                 batch_size=batch_size,
                 optimizer=optimizer,
                 shuffle=shuffle,
-                validation=validation,
+                validation=measured,
                 callbacks=hooks,
                 progress=progress,
                 augment=augmenters,
@@ -1022,7 +1050,12 @@ class Network:
             self._line.pop(me, None)
 
     def _fit_batches(
-        self, batches: Batches, validation_data: Any, missing: bool, **settings: Any
+        self,
+        batches: Batches,
+        validation_data: Any,
+        metrics: list[Metric],
+        missing: bool,
+        **settings: Any,
     ) -> History:
         """Train on mini-batches of the user's, each of which counts as a row."""
         if settings["resume"] is None:
@@ -1031,12 +1064,27 @@ class Network:
             _lbfgs.check(self, batches, None, settings["callbacks"], None)
         batches.missing = missing
         first = batches.peek()  # learns the labels that the validation data are held to
-        validation = self._validation(validation_data, batches.classes, batches.names, missing)
+        data = self._validation(validation_data, batches.classes, batches.names, missing)
+        validation = self._measured(data, metrics, batches.classes, self._target_scale)
         _advice.check_data(self, first)
         self.classes, self._feature_names = batches.classes, batches.names
         _training.run(self, batches, batch_size=1, shuffle=False, validation=validation, **settings)
         assert self.history is not None
         return self.history
+
+    def _measured(
+        self,
+        data: Data | None,
+        metrics: list[Metric],
+        classes: NDArray[Any] | None,
+        scale: TargetScale | None,
+    ) -> Validation | None:
+        """Return what a training is measured on, once it has been found that it can be."""
+        if data is None:
+            return None
+        if metrics:
+            measure(self, metrics, data, classes, scale)
+        return Validation(data, metrics)
 
     def _check_batch(self, batch_size: int | None, rows: int) -> int:
         """Return how many samples a mini-batch has; None stands for all."""

@@ -29,6 +29,14 @@ def test_classes_get_a_panel_for_loss_and_one_for_accuracy():
     assert list(accuracy.lines[1].get_ydata()) == CLASSES["val_accuracy"]
 
 
+def test_metrics_that_were_asked_for_get_a_panel_each():
+    history = CLASSES | {"val_f1": [0.1, 0.2, 0.3], "val_cost": [300, 200, 100]}
+    panels = learning_curves(history).axes
+    assert [axes.get_ylabel() for axes in panels] == ["loss", "accuracy", "f1", "cost"]
+    assert labels(panels[2]) == ["validation"]
+    assert panels[3].get_ylim()[1] > 300
+
+
 def test_regression_gets_a_panel_for_r2():
     _, r2 = learning_curves({"loss": [1, 0.5], "val_loss": [2, 1], "val_r2": [-90, 0.5]}).axes
     assert r2.get_ylabel() == "R²"

@@ -1,0 +1,237 @@
+"""What `Network.fit` and `Network.evaluate` measure beside the loss: the `metrics` asked for.
+
+Metrics of labels get the labels, `roc_auc`, `log_loss` and `top_k_accuracy` the outputs, metrics of
+numbers the targets and outputs as numbers, and a function of the user's own what `predict_classes`
+or else `predict` gives. Where targets have gaps, what was observed is measured.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from pycnn import _data, losses
+from pycnn._names import look_up
+from pycnn.exceptions import DataError, DataTypeError, LabelError, PycnnError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from pycnn._scaling import TargetScale
+    from pycnn.backend.interface import Array, Data
+    from pycnn.network import Network
+
+OF_LABELS = ("accuracy", "precision", "recall", "f1")
+OF_SCORES = ("top_k_accuracy", "roc_auc", "log_loss")
+OF_NUMBERS = ("mse", "rmse", "mae", "r2")
+AVERAGED = ("precision", "recall", "f1")
+
+
+class Metric(NamedTuple):
+    """One of `pycnn.metrics`, or a function of the user's own."""
+
+    name: str
+    function: Callable[..., Any]
+    own: bool
+    weighted: bool  # takes sample_weight
+
+
+def check_metrics(value: Any) -> list[Metric]:
+    """Return metrics from None, one, or a sequence of names and functions.
+
+    Raises
+    ------
+    UnknownNameError, DataError, DataTypeError
+        If one is unknown, no function, or has the name of another.
+    """
+    from pycnn import metrics
+
+    table = {name: getattr(metrics, name) for name in (*OF_LABELS, *OF_SCORES, *OF_NUMBERS)}
+    given = [value] if isinstance(value, str) or callable(value) else value
+    if given is not None and not isinstance(given, (list, tuple)):
+        raise DataTypeError(
+            f"metrics must be a list of names and functions (y_true, y_pred), got {value!r:.80}"
+        )
+    result: list[Metric] = []
+    for item in given or ():
+        known = next((name for name, function in table.items() if item is function), None)
+        if callable(item) and known is None:
+            name = _name_of(item)
+            result.append(Metric(name, item, own=True, weighted=_takes_weights(item)))
+        elif callable(item) or isinstance(item, str):
+            name = known or item
+            function = look_up(name, table, "metrics")
+            result.append(Metric(name, function, own=False, weighted=True))
+        else:
+            raise DataTypeError(f"metrics must hold names and functions, got {item!r:.80}")
+        name = result[-1].name
+        if name == "loss" or [metric.name for metric in result].count(name) > 1:
+            raise DataError(f"metrics must have names of their own, got {name!r} once more")
+    return result
+
+
+def _name_of(function: Any) -> str:
+    function = getattr(function, "func", function)  # of a functools.partial
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _takes_weights(function: Any) -> bool:
+    from inspect import signature
+
+    try:
+        return "sample_weight" in signature(function).parameters
+    except (TypeError, ValueError):  # written in C
+        return False
+
+
+class Validation(NamedTuple):
+    """What a training is measured on, and by what."""
+
+    data: Data
+    metrics: list[Metric]
+
+    @property
+    def rows(self) -> int:
+        """Number of samples."""
+        return self.data.rows
+
+
+def measure(
+    network: Network,
+    metrics: Sequence[Metric],
+    data: Data,
+    classes: NDArray[Any] | None,
+    scale: TargetScale | None,
+) -> dict[str, float]:
+    """Return each metric of the network's outputs: NaN where nothing is measured.
+
+    Raises
+    ------
+    PycnnError
+        If one of `pycnn.metrics` cannot be measured on such data.
+    DataTypeError
+        If one does not return a number.
+    """
+    outputs = np.empty((data.rows, network.outputs))
+    network._predict_into(outputs, data.x)
+    y = data.y if data.y.ndim == 1 else data.y.reshape(data.rows, -1)
+    if scale is not None:  # metrics are in the unit of the user's targets
+        y, outputs = scale.restore(np.array(y, np.float64)), scale.restore(outputs)
+    observed = np.ones(data.rows, bool) if y.ndim == 1 else ~np.isnan(y).all(axis=1)
+    weight = None if data.weight is None else data.weight[observed]
+    measurable = observed.any() if weight is None else weight.any()
+    if not measurable or not np.isfinite(outputs[observed]).all():
+        return {metric.name: math.nan for metric in metrics}
+    case = _Case(network, y[observed], outputs[observed], weight, classes)
+    return {metric.name: case.value_of(metric) for metric in metrics}
+
+
+class _Case:
+    """Targets and outputs of the samples that have at least one target."""
+
+    def __init__(
+        self,
+        network: Network,
+        y: NDArray[Any],
+        outputs: Array,
+        weight: Array | None,
+        classes: NDArray[Any] | None,
+    ) -> None:
+        self.loss, self.units = network.loss, network.outputs
+        self.y, self.outputs, self.weight, self.classes = y, outputs, weight, classes
+        one_hot = losses.may_be_one_hot(self.loss) and classes is not None and _data.is_one_hot(y)
+        self.has_classes = one_hot or losses.is_classification(self.loss)
+        # Several sigmoid or hinge units: answers that do not depend on each other.
+        answers = losses.targets(self.loss) in ("binary", "signs")
+        self.is_multi_label = answers and self.units > 1
+
+    def value_of(self, metric: Metric) -> float:
+        """Return a metric as a number."""
+        try:
+            if metric.own:
+                value = self._call(metric, *self._of_the_user(), self.weight)
+            elif metric.name in OF_NUMBERS:
+                value = self._of_numbers(metric)
+            else:
+                value = self._of_classes(metric)
+        except PycnnError as error:
+            if metric.own:
+                raise
+            raise type(error)(f"metric {metric.name!r}: {error}") from None
+        number = np.asarray(value)
+        if number.shape != () or number.dtype.kind not in "biuf":
+            raise DataTypeError(f"metric {metric.name!r} must return one number, got {value!r:.80}")
+        return float(number)
+
+    def _call(
+        self, metric: Metric, true: Any, pred: Any, weight: Array | None, **settings: Any
+    ) -> Any:
+        if metric.weighted and weight is not None:
+            settings["sample_weight"] = weight
+        return metric.function(true, pred, **settings)
+
+    def _of_numbers(self, metric: Metric) -> Any:
+        y = self._one_hot()
+        gaps = np.isnan(y)
+        if not gaps.any():
+            return self._call(metric, y, self.outputs, self.weight)
+        values = []
+        for target, output, seen in zip(y.T, self.outputs.T, ~gaps.T, strict=True):
+            weight = None if self.weight is None else self.weight[seen]
+            if seen.any() if weight is None else weight.any():
+                values.append(self._call(metric, target[seen], output[seen], weight))
+        return np.mean(values)
+
+    def _one_hot(self) -> Array:
+        if self.y.ndim == 1:
+            return (self.y[:, None] == np.arange(self.units)).astype(np.float64)
+        return np.asarray(self.y, dtype=np.float64)
+
+    def _of_classes(self, metric: Metric) -> Any:
+        if not self.has_classes:
+            raise LabelError(f"targets must be classes, but with loss {self.loss!r} are numbers")
+        if metric.name == "log_loss" and not losses.gives_probabilities(self.loss):
+            raise LabelError(f"outputs must be probabilities, which {self.loss!r} does not give")
+        true, pred = self._positions(self.y), self._positions(self.outputs)
+        scores, weight, count = self.outputs, self.weight, max(2, self.units)
+        if self.is_multi_label:  # all answers together
+            seen = ~np.isnan(self.y)
+            true, pred, scores, count = true[seen], pred[seen], scores[seen][:, None], 2
+            if weight is not None:
+                weight = np.broadcast_to(weight[:, None], seen.shape)[seen]
+        if metric.name in OF_SCORES:
+            return self._call(metric, true, scores, weight, labels=np.arange(count))
+        if metric.name not in AVERAGED:
+            return self._call(metric, true, pred, weight)
+        if count > 2:
+            return self._call(metric, true, pred, weight, average="macro")
+        return self._call(metric, true, pred, weight, average="binary", labels=[0, 1])
+
+    def _positions(self, values: NDArray[Any]) -> NDArray[np.intp]:
+        """Return which class targets or outputs stand for; of several answers 0 or 1 for each."""
+        if values.ndim == 1:
+            return values
+        if losses.targets(self.loss) not in ("binary", "signs"):
+            return values.argmax(axis=1)
+        above = (values > losses.boundary(self.loss)).astype(np.intp)
+        return above if self.is_multi_label else above[:, 0]
+
+    def _of_the_user(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return targets and predictions as the user gives and gets them."""
+        if not self.has_classes:
+            y, pred = self._one_hot(), self.outputs
+            return (y, pred) if self.units > 1 else (y[:, 0], pred[:, 0])
+        true, pred = self._labels(self.y), self._labels(self.outputs)
+        if self.is_multi_label and np.isnan(self.y).any():
+            true = np.where(np.isnan(self.y), np.nan, true)
+        return true, pred
+
+    def _labels(self, values: NDArray[Any]) -> NDArray[Any]:
+        index = self._positions(values)
+        if losses.targets(self.loss) == "signs" and (self.is_multi_label or self.classes is None):
+            return 2 * index - 1
+        return index if self.is_multi_label or self.classes is None else self.classes[index]
