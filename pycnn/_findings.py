@@ -51,13 +51,18 @@ class Findings:
                 before, names = self.taken.get(text, (0, []))
                 self.taken[text] = before + rows, [*names[:MOST_NOTES], name]
 
-    def tell(self) -> list[str]:
-        """Return all notes."""
+    def taken_for_missing(self) -> list[str]:
+        """Return what was taken for missing, how often and where."""
         told = []
         for text, (rows, names) in self.taken.items():
             columns = ", ".join(names[:MOST_NOTES]) + (", ..." if names[MOST_NOTES:] else "")
             cells = "cells" if rows > 1 else "cell"
             told.append(f"taken as missing: {text!r} in {rows} {cells} of {columns}")
+        return told
+
+    def tell(self) -> list[str]:
+        """Return all other notes."""
+        told = []
         for notes in self.notes.values():
             told += notes[:MOST_NOTES]
             if notes[MOST_NOTES:]:

@@ -271,7 +271,8 @@ class Table:
         if empty:
             part = "" if rows is None else " in the training part"
             findings.say(f"left out, as empty{part}: {', '.join(empty)}")
-        self.columns, self.target, self.notes = columns, goal, findings.tell()
+        self.columns, self.target = columns, goal
+        self.notes = findings.taken_for_missing() + findings.tell()
         self.training_rows = len(chosen)
 
     def _date_columns(self, frame: pd.DataFrame) -> dict[str, str]:
@@ -390,10 +391,14 @@ class Table:
         """Tell whether a column is one of numbers."""
         return has_numbers(column) or self._is_of_numbers(self._cells(column))
 
-    def numbers(self, column: pd.Series) -> Array:
-        """Return the numbers of a column, NaN where they are missing."""
-        cells = None if has_numbers(column) else self._cells(column)
-        return self._numbers(column, cells, Findings(self))
+    def numbers(self, column: pd.Series, findings: Findings | None = None) -> Array:
+        """Return the numbers of a column that was learned as such, NaN where they are missing."""
+        cells = None
+        if not has_numbers(column):
+            cells = self._cells(column)
+            if cells.odd.any():
+                self._refuse_odd(cells, decided=True)
+        return self._numbers(column, cells, findings or Findings(self))
 
     def _is_of_numbers(self, cells: Cells) -> bool:
         """Tell whether a column that has text in it is one of numbers."""
@@ -427,7 +432,7 @@ class Table:
             raise DataError(f"column {name!r} must be finite, but is infinite in row {row}")
         return values
 
-    def _refuse_odd(self, cells: Cells) -> None:
+    def _refuse_odd(self, cells: Cells, *, decided: bool = False) -> None:
         """Raise the error of a column of numbers with cells that are none."""
         text, row = cells.first(cells.odd)
         others = int(cells.counts[cells.odd].sum()) - 1
@@ -440,7 +445,8 @@ class Table:
         if not ways:
             remedy = f"{self.remedy('na', text)} takes it as missing"
         distinct = int((cells.counts > 0).sum())
-        if distinct <= MOST_NAMES or distinct <= cells.counts.sum() / 2:
+        few = distinct <= MOST_NAMES or distinct <= cells.counts.sum() / 2
+        if few and not decided:
             remedy += f", {self.remedy('text', cells.name)} makes categories of the column"
         raise DataTypeError(
             f"column {cells.name!r} must hold numbers, got {text!r} in row {row}{more}: {remedy}"
@@ -553,8 +559,8 @@ class Table:
 
         from pycnn.exceptions import DataWarning
 
-        X, notes = self.encode(as_frame(frame))
-        for note in notes:
+        X, findings = self.encode(as_frame(frame))
+        for note in findings.tell():
             warnings.warn(note, DataWarning, stacklevel=2)
         return X
 
@@ -586,7 +592,7 @@ class Table:
             )
         return truth.values
 
-    def encode(self, frame: pd.DataFrame) -> tuple[Array, list[str]]:
+    def encode(self, frame: pd.DataFrame) -> tuple[Array, Findings]:
         """Return a network's inputs for each row, and what the user should know."""
         self._check_fitted()
         missing = [column.name for column in self.columns if column.name not in frame]
@@ -599,7 +605,7 @@ class Table:
         X = np.zeros((len(frame), len(self.names)))
         findings = Findings(self)
         numbers = [column.name for column in self.columns if isinstance(column, NumberColumn)]
-        arrays = self._arrays(frame, numbers, Findings(self))
+        arrays = self._arrays(frame, numbers, findings)
         start = 0
         for column in self.columns:
             stop = start + len(column.names)
@@ -609,19 +615,21 @@ class Table:
             else:
                 self._encode_column(column, frame[name], out, findings)
             start = stop
-        return X, findings.tell()
+        return X, findings
 
     def _encode_column(
         self, column: Column, values: pd.Series, out: Array, findings: Findings
     ) -> None:
         if isinstance(column, NumberColumn):
-            column.encode(self.numbers(values), out)
+            column.encode(self.numbers(values, findings), out)
         elif isinstance(column, DateColumn):
             of_dates = values.dtype.kind == "M"
-            cells = None if of_dates else Cells(values, self.reading)
-            column.encode(read_dates(values, cells, column.form), out)
+            texts = None if of_dates else Cells(values, self.reading)
+            column.encode(read_dates(values, texts, column.form), out)
         else:
-            unseen = column.encode(Cells(values, self.reading), out)
+            cells = Cells(values, self.reading)
+            findings.take(column.name, cells.listed)
+            unseen = column.encode(cells, out)
             if unseen:
                 findings.say(
                     f"column {column.name!r} has values that training did not see, taken as none "

@@ -305,6 +305,18 @@ def test_gaps_of_r_are_gaps_in_numbers(pycnn_command):
     assert status == 0
     assert "1 columns as 2 inputs" in out
     assert err == "Note: taken as missing: 'NA' in 10 cells of x\n"
+    write("new.csv", "x\nNA\n1\n?\n")
+    status, out, err = pycnn_command("predict", "model.safetensors", "new.csv")
+    assert len(out.splitlines()) == 4
+    assert err == (
+        "Note: taken as missing: 'NA' in 1 cell of x\nNote: taken as missing: '?' in 1 cell of x\n"
+    )
+    write("new.csv", "x\n1\nmany\n")
+    status, _, err = pycnn_command("predict", "model.safetensors", "new.csv")
+    assert (status, err) == (
+        2,
+        "Error: column 'x' must hold numbers, got 'many' in row 2: --na many takes it as missing\n",
+    )
 
 
 def test_odd_cell_is_named_with_options_that_help(pycnn_command, fail):

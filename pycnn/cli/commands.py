@@ -484,7 +484,7 @@ class _Dataset:
         self.table, self.goal = table, table.target
         if self.task == "regression":
             self.goal.mean, self.goal.scale = mean_and_deviation(self.y[self.train], target)
-        self.X = _encode(table, frame)
+        self.X = _encode(table, frame, taken=False)
 
     def network_target(self, rows: Any) -> Any:
         """Return what the network is to learn: labels, or standardised numbers."""
@@ -685,9 +685,12 @@ def _read_for(
     return frame, table, goal
 
 
-def _encode(table: Table, frame: pd.DataFrame) -> Any:
-    X, notes = table.encode(frame)
-    for note in notes:
+def _encode(table: Table, frame: pd.DataFrame, *, taken: bool = True) -> Any:
+    """Return a network's inputs; tell what was `taken` for missing, unless that was told."""
+    X, findings = table.encode(frame)
+    for note in findings.taken_for_missing() if taken else ():
+        _note(f"Note: {note}")
+    for note in findings.tell():
         _note(f"Warning: {note}")
     return X
 
