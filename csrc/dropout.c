@@ -1,7 +1,7 @@
 /* The dropout layer (Srivastava et al. 2014), inverted: in training each number is 0 with
- * probability `rate`, else divided by 1 - rate; in prediction nothing changes. Which are dropped
- * follows from counters alone, for each layer, sample and unit: not from threads, nor from what
- * came before. */
+ * probability `rate`, else divided by 1 - rate; in prediction nothing changes, but where it is
+ * drawn (Gal & Ghahramani 2016). Which are dropped follows from counters alone, for each layer,
+ * sample and unit: not from threads, nor from what came before. */
 #include "layer.h"
 
 static int dropout_create(layer *self, const pycnn_layer_spec *spec)
@@ -16,7 +16,7 @@ static int dropout_create(layer *self, const pycnn_layer_spec *spec)
 static void forward_slice(const layer *self, const layer_io *io)
 {
     const size_t count = self->fan_out * io->stride;
-    if (io->pass->training) {
+    if (io->pass->dropping) {
         self->kernels->normalization->draw_mask(
             io->z, random_bits(io->pass->mask_key, self->number), io->pass->position + io->first,
             self->rate, self->fan_out, io->stride);
@@ -48,7 +48,7 @@ static void dropout_backward(const layer *self, const double *theta, const layer
     for (const layer_io *end = io + slices; io < end; io++) {
         const size_t count = self->fan_out * io->stride;
         for (size_t i = 0; i < count && io->delta_input != NULL; i++) {
-            io->delta_input[i] = io->pass->training ? io->delta[i] * io->z[i] : io->delta[i];
+            io->delta_input[i] = io->pass->dropping ? io->delta[i] * io->z[i] : io->delta[i];
         }
     }
 }

@@ -22,7 +22,8 @@ typedef struct {
 
 /* The mini-batch that passes, as all layers see it. */
 typedef struct {
-    bool training;            /* drop units, normalize by this mini-batch's own moments */
+    bool training;            /* normalize by this mini-batch's own moments */
+    bool dropping;            /* drop units: in training, and where predictions are drawn */
     uint64_t mask_key;        /* the random numbers that are drawn from */
     size_t position;          /* ... and the first sample's place among them */
     size_t count;             /* samples, in all slices */

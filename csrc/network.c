@@ -685,7 +685,7 @@ static int step(pycnn_totals *totals, double *theta, const pycnn_training *state
     const pycnn_network *net = ws->net;
     const bool plain = is_plain(net, state);
     *totals = (pycnn_totals){0};
-    ws->pass.training = true;
+    ws->pass.training = ws->pass.dropping = true;
     ws->pass.mask_key = state->masks == NULL ? 0 : state->masks[state->epoch];
     ws->pass.position = state->first + state->position;
     if (plain && samples->count <= ws->capacity) {
@@ -775,22 +775,41 @@ static void predict_task(void *context, size_t t)
     }
 }
 
-static int predict(double *y, const pycnn_network *net, pycnn_workspace *ws, const double *theta,
-                   const double *x, size_t rows, bool finite)
+/* Works through all rows, of which the first has this place among dropout's random numbers. */
+static int predict_rows(const predict_work *all, size_t rows, size_t position)
 {
-    TRY(take_workspace(net, ws, PYCNN_FORWARD));
-    RETURN_IF(y == NULL || theta == NULL || x == NULL, PYCNN_ERROR_ARGUMENT);
-    ws->pass.training = false;
-    ws->pass.statistics = theta + net->parameter_count;
+    pycnn_workspace *ws = all->ws;
     for (size_t done = 0; done < rows; done += ws->capacity) {
         if (done > 0) {
             TRY(pycnn_workspace_poll(ws));
         }
+        ws->pass.position = position + done;
         pycnn_workspace_cut(ws, MIN(ws->capacity, rows - done));
-        predict_work work = {ws, theta, x + done * net->inputs, y + done * net->outputs, finite};
+        predict_work work = *all;
+        work.x += done * ws->net->inputs;
+        work.y += done * ws->net->outputs;
         TRY(run_shares(ws, predict_task, &work));
     }
     return PYCNN_OK;
+}
+
+static int begin_prediction(const predict_work *all, const pycnn_network *net, bool dropping)
+{
+    pycnn_workspace *ws = all->ws;
+    TRY(take_workspace(net, ws, PYCNN_FORWARD));
+    RETURN_IF(all->y == NULL || all->theta == NULL || all->x == NULL, PYCNN_ERROR_ARGUMENT);
+    ws->pass.training = false;
+    ws->pass.dropping = dropping;
+    ws->pass.statistics = all->theta + net->parameter_count;
+    return PYCNN_OK;
+}
+
+static int predict(double *y, const pycnn_network *net, pycnn_workspace *ws, const double *theta,
+                   const double *x, size_t rows, bool finite)
+{
+    const predict_work work = {ws, theta, x, y, finite};
+    TRY(begin_prediction(&work, net, false));
+    return predict_rows(&work, rows, 0);
 }
 
 int pycnn_predict(double *y, const pycnn_network *net, pycnn_workspace *ws, const double *theta,
@@ -805,6 +824,24 @@ int pycnn_predict_finite(double *y, const pycnn_network *net, pycnn_workspace *w
     return predict(y, net, ws, theta, x, rows, true);
 }
 
+int pycnn_predict_samples(double *y, const pycnn_network *net, pycnn_workspace *ws,
+                          const double *theta, const double *x, size_t rows,
+                          const uint64_t *dropout_keys, size_t draws, size_t sample_offset)
+{
+    predict_work work = {ws, theta, x, y, false};
+    TRY(begin_prediction(&work, net, true));
+    RETURN_IF(dropout_keys == NULL, PYCNN_ERROR_ARGUMENT);
+    for (size_t draw = 0; draw < draws; draw++) {
+        if (draw > 0) {
+            TRY(pycnn_workspace_poll(ws));
+        }
+        ws->pass.mask_key = dropout_keys[draw];
+        TRY(predict_rows(&work, rows, sample_offset));
+        work.y += rows * net->outputs;
+    }
+    return PYCNN_OK;
+}
+
 double pycnn_penalty(const pycnn_network *net, const double *theta)
 {
     return net == NULL || theta == NULL ? 0 : penalty(net, theta);
@@ -817,7 +854,7 @@ int pycnn_evaluate(pycnn_totals *totals, const pycnn_network *net, pycnn_workspa
     TRY(check_data(theta, data));
     RETURN_IF(totals == NULL, PYCNN_ERROR_ARGUMENT);
     *totals = (pycnn_totals){0};
-    ws->pass.training = false;
+    ws->pass.training = ws->pass.dropping = false;
     for (size_t done = 0; done < data->rows; done += ws->capacity) {
         if (done > 0) {
             TRY(pycnn_workspace_poll(ws));
@@ -837,7 +874,7 @@ int pycnn_gradients(pycnn_totals *totals, double *grad, const pycnn_network *net
     TRY(check_data(theta, data));
     RETURN_IF(totals == NULL || grad == NULL, PYCNN_ERROR_ARGUMENT);
     *totals = (pycnn_totals){0};
-    ws->pass.training = masks != NULL;
+    ws->pass.training = ws->pass.dropping = masks != NULL;
     ws->pass.mask_key = masks == NULL ? 0 : masks[0];
     ws->pass.position = 0;
     TRY(gradient_of(totals, grad, ws, theta, &(selection){data, NULL, 0, data->rows}));

@@ -248,6 +248,14 @@ int pycnn_predict(double *y, const pycnn_network *net, pycnn_workspace *ws, cons
 int pycnn_predict_finite(double *y, const pycnn_network *net, pycnn_workspace *ws,
                          const double *theta, const double *x, size_t rows);
 
+/* y[draws,rows,outputs] = the output with dropout left on, drawn by each of dropout_keys[draws]:
+ * their spread tells what the network does not know. All else is as in prediction. Which units drop
+ * out follows from the key, the layer, the sample's number (that of the first is sample_offset) and
+ * the unit. */
+int pycnn_predict_samples(double *y, const pycnn_network *net, pycnn_workspace *ws,
+                          const double *theta, const double *x, size_t rows,
+                          const uint64_t *dropout_keys, size_t draws, size_t sample_offset);
+
 /* Sums loss, weight and right answers over the data. Right is: the largest output is that of the
  * largest target (categorical, KL divergence, mse of several outputs), or output and target are on
  * the same side of 1/2 (binary) or of 0 (hinge); with several outputs the share of them that are.

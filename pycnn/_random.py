@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 # One bit generator for each use, so that none disturbs another.
-INITIAL_PARAMETERS, SHUFFLING, SPLITTING, DROPPING, DIAGNOSING, AUGMENTING = range(6)
+INITIAL_PARAMETERS, SHUFFLING, SPLITTING, DROPPING, DIAGNOSING, AUGMENTING, SAMPLING = range(7)
 
 
 def fresh_seed() -> int:

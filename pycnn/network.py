@@ -434,6 +434,65 @@ class Network:
         self._row_predictors.append(run)
         return out
 
+    def predict_samples(self, X: Any, count: int, seed: int | None = None) -> Array:
+        """Return predictions with dropout left on: how far they lie apart tells how unsure it is.
+
+        Each draw drops other units, as training does, so that it is the answer of another network
+        of those that were trained at once (Gal & Ghahramani, 2016). All else is as for `predict`:
+        `BatchNorm` takes what training has counted.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_0)
+            As for `predict`.
+        count : int
+            Draws.
+        seed : int, optional
+            Decides which units drop out, with the draw, the layer, the row's number and the unit:
+            the same for any number of threads, on both backends, and for the first draws of a
+            larger `count`. By default a fresh one.
+
+        Returns
+        -------
+        ndarray of shape (count, m, n_L)
+            ``mean(axis=0)`` is a prediction, ``std(axis=0)`` its uncertainty.
+
+        Raises
+        ------
+        DataError
+            If no layer is a `Dropout` with a rate above 0: all draws would be the same.
+        ShapeError, DataTypeError, DataError
+            If an argument is not valid, as for `predict`.
+
+        Examples
+        --------
+        >>> from pycnn import Dropout
+        >>> net = Network(1, [Dense(50, "relu"), Dropout(0.2), Dense(1)], seed=0)
+        >>> samples = net.predict_samples([[0.5], [1.0]], 100, seed=0)
+        >>> samples.shape, samples.std(axis=0).shape
+        ((100, 2, 1), (2, 1))
+        """
+        if not any(layer.rate > 0 for layer in self.layers):
+            raise DataError(
+                "predict_samples needs a Dropout layer with a rate above 0: without it all draws "
+                "are the same (a folded network has none)"
+            )
+        count = check_size(count, "count")
+        keys = _random.generator(_random.check_seed(seed), _random.SAMPLING)
+        x = self._rows(X, "X")
+        check_fits(count * len(x) * self.outputs, f"{count} draws of {len(x)} rows")
+        out = np.empty((count, len(x), self.outputs))
+        drawn = keys.random_raw(count)
+        run = self._backend.predict_samples
+        if not isinstance(x, Rows):
+            run(self._plan, self._theta, x, drawn, 0, out)
+        else:
+            for part, piece in x.pieces():
+                samples = np.empty((count, len(piece), self.outputs))
+                run(self._plan, self._theta, piece, drawn, part.start, samples)
+                out[:, part] = samples
+        return out if self._target_scale is None else self._target_scale.restore(out)
+
     def predictor(self, batch: int = 1) -> Callable[[Array], Array]:
         """Return a callable that predicts with the least delay, for one shape of input.
 

@@ -40,6 +40,7 @@ __all__ = [
     "isa",
     "penalty",
     "predict",
+    "predict_samples",
     "predictor",
     "row_predictor",
     "threads",
@@ -308,6 +309,30 @@ def predict(plan: Plan, theta: Array, x: Array, out: Array) -> bool:
         workspace.check(status)
     plan.give_back(workspace)
     return finite
+
+
+def predict_samples(
+    plan: Plan, theta: Array, x: Array, keys: NDArray[np.uint64], first: int, out: Array
+) -> None:
+    """Put the outputs with dropout left on into `out`, (draws, rows, n_L), by a key a draw.
+
+    `first` is the number of the first row of `x`, which is finite.
+    """
+    rows = len(x)
+    workspace = plan.take(min(rows, PIECE), lib.PYCNN_FORWARD, _pool.get())
+    status = lib.pycnn_predict_samples(
+        _from_buffer(_DOUBLES, out),
+        plan.network,
+        workspace.pointer,
+        _from_buffer(_DOUBLES, theta),
+        _from_buffer(_DOUBLES, x),
+        rows,
+        _from_buffer(_KEYS, keys),
+        len(keys),
+        first,
+    )
+    workspace.check(status)
+    plan.give_back(workspace)
 
 
 def predictor(plan: Plan, theta: Array, batch: int, outputs: int) -> Predictor:

@@ -37,6 +37,7 @@ __all__ = [
     "isa",
     "penalty",
     "predict",
+    "predict_samples",
     "predictor",
     "row_predictor",
     "threads",
@@ -731,8 +732,22 @@ def predict(plan: Plan, theta: Array, x: Array, out: Array) -> bool:
     return finite
 
 
-def _predict(plan: Plan, theta: Array, x: Array, out: Array) -> None:
-    """Put the network's output for each row of `x` into `out`.
+@np.errstate(all="ignore")
+def predict_samples(
+    plan: Plan, theta: Array, x: Array, keys: NDArray[np.uint64], first: int, out: Array
+) -> None:
+    """Put the outputs with dropout left on into `out`, (draws, rows, n_L), by a key a draw.
+
+    `first` is the number of the first row of `x`, which is finite.
+    """
+    for key, drawn in zip(keys, out, strict=True):
+        _predict(plan, theta, x, drawn, Passing(int(key), first))
+
+
+def _predict(
+    plan: Plan, theta: Array, x: Array, out: Array, dropping: Passing | None = None
+) -> None:
+    """Put the network's output for each row of `x` into `out`; with `dropping`, dropout drops.
 
     Each row is multiplied on its own, (1, n_{l-1}) @ (n_{l-1}, n_l): a product of the whole matrix
     would make a row's last bits depend on the rows beside it.
@@ -745,7 +760,8 @@ def _predict(plan: Plan, theta: Array, x: Array, out: Array) -> None:
             z = (np.matmul(a.T[:, None, :], W.T)[:, 0, :] + b[:, 0]).T
         else:
             forward, _ = LAYERS[layer.kind]
-            z, _ = forward(layer, number, p, statistics, a, None)
+            drops = dropping if layer.kind == "dropout" else None
+            z, _ = forward(layer, number, p, statistics, a, drops)
         a = f(z)
     out[:] = a.T
 

@@ -1390,6 +1390,47 @@ static void test_errors_reach_the_caller_from_other_threads(void)
     free_problem(&p);
 }
 
+static void test_predictions_can_be_drawn(void)
+{
+    enum { ROWS = 300, DRAWS = 3, PART = 70 };
+    static const pycnn_layer_spec layers[] = {
+        DENSE(PYCNN_TANH, 13), {.kind = PYCNN_DROPOUT, .rate = 0.3}, DENSE(PYCNN_LINEAR, 2)};
+    const uint64_t keys[DRAWS] = {1, 2, UINT64_MAX};
+    problem p = make_problem(5, ROWS, 4, layers, 3, PYCNN_MSE);
+    pycnn_threads *threads = NULL;
+    CHECK(pycnn_threads_create(&threads, 3) == PYCNN_OK);
+    pycnn_workspace *large = workspace(p.net, ROWS, PYCNN_FORWARD);
+    pycnn_workspace *small = workspace(p.net, 33, PYCNN_TRACE);
+    pycnn_workspace_set_threads(large, threads);
+    const size_t one = ROWS * p.outputs;
+    double *all = doubles(DRAWS * one), *part = doubles(one), *plain = doubles(one);
+    CHECK(pycnn_predict_samples(all, p.net, large, p.theta, p.x, ROWS, keys, DRAWS, 0) == PYCNN_OK);
+    CHECK(!same_bits(all, all + one, one) && !same_bits(all, all + 2 * one, one));
+    for (size_t d = 0; d < DRAWS; d++) { /* each by itself, and in two parts */
+        double *rest = part + PART * p.outputs;
+        CHECK(pycnn_predict_samples(part, p.net, small, p.theta, p.x, PART, keys + d, 1, 0) ==
+              PYCNN_OK);
+        CHECK(pycnn_predict_samples(rest, p.net, small, p.theta, p.x + PART * p.inputs, ROWS - PART,
+                                    keys + d, 1, PART) == PYCNN_OK);
+        CHECK(same_bits(part, all + d * one, one));
+    }
+    CHECK(pycnn_predict(plain, p.net, large, p.theta, p.x, ROWS) == PYCNN_OK);
+    CHECK(pycnn_predict(part, p.net, small, p.theta, p.x, ROWS) == PYCNN_OK);
+    CHECK(same_bits(plain, part, one) && !same_bits(plain, all, one));
+    CHECK(pycnn_predict_samples(all, p.net, large, p.theta, p.x, ROWS, NULL, 1, 0) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_predict_samples(NULL, p.net, large, p.theta, p.x, ROWS, keys, 1, 0) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_predict_samples(all, NULL, large, p.theta, p.x, ROWS, keys, 1, 0) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_predict_samples(all, p.net, NULL, p.theta, p.x, ROWS, keys, 1, 0) ==
+          PYCNN_ERROR_ARGUMENT);
+    free(all), free(part), free(plain);
+    pycnn_workspace_destroy(large), pycnn_workspace_destroy(small);
+    pycnn_threads_destroy(threads);
+    free_problem(&p);
+}
+
 static void test_pools_that_cannot_be(void)
 {
     pycnn_threads *threads = (pycnn_threads *)&not_null; /* must become NULL */
@@ -1540,6 +1581,13 @@ static void test_a_long_look_at_data_can_be_ended(void)
     CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, &p.data, NULL) ==
           PYCNN_ERROR_INTERRUPTED);
     CHECK(left == 0);
+    const uint64_t keys[2] = {1, 2};
+    double *drawn = doubles(2 * ROWS);
+    left = 1;
+    CHECK(pycnn_predict_samples(drawn, p.net, ws, p.theta, p.x, ROWS, keys, 2, 0) ==
+          PYCNN_ERROR_INTERRUPTED);
+    CHECK(left == 0);
+    free(drawn);
     left = 1; /* what is short asks nothing */
     CHECK(pycnn_predict(y, p.net, ws, p.theta, p.x, 256) == PYCNN_OK && left == 1);
     pycnn_workspace_set_poll(NULL, count_down, &left);
@@ -1869,6 +1917,7 @@ static void run_all(void)
         {"networks that cannot be", test_networks_that_cannot_be},
         {"workspaces that cannot be", test_workspaces_that_cannot_be},
         {"calls that cannot be", test_calls_that_cannot_be},
+        {"predictions can be drawn", test_predictions_can_be_drawn},
         {"pools that cannot be", test_pools_that_cannot_be},
         {"trainings that cannot be", test_trainings_that_cannot_be},
         {"errors reach the caller from other threads",
