@@ -233,6 +233,7 @@ def test_one_sample_among_the_mini_batches_of_an_iterable_is_refused_but_as_the_
     assert nets[0]._theta.tobytes() == nets[1]._theta.tobytes()
 
 
+@pytest.mark.filterwarnings("ignore:y is not scaled")
 def test_a_divergence_gives_the_statistics_back_too(backend):
     net = Network(6, [Dense(4), BatchNorm(), Dense(1)], backend=backend, seed=0)
     with pytest.raises(pycnn.exceptions.DivergedError):
