@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 from pathlib import Path
@@ -120,10 +121,17 @@ def _draw(axes: Axes, history: Mapping[str, Sequence[float]], key: str, held_out
     curves = ((key, "training", TRAINING), (f"val_{key}", held_out, HELD_OUT))
     for name, label, colour in curves:
         if name in history:
-            values = history[name]
+            points = [(e, v) for e, v in enumerate(history[name], start=1) if not math.isnan(v)]
+            values = [value for _, value in points]
             marker = "o" if len(values) == 1 else ""  # a line of one point cannot be seen
-            epochs = range(1, len(values) + 1)
-            axes.plot(epochs, values, color=colour, linewidth=1.4, marker=marker, label=label)
+            axes.plot(
+                [epoch for epoch, _ in points],
+                values,
+                color=colour,
+                linewidth=1.4,
+                marker=marker,
+                label=label,
+            )
     _draw_epochs(axes, len(history["loss"]))
     axes.legend(frameon=False)
 
@@ -196,7 +204,9 @@ def _spread(curves: Mapping[int, Sequence[float]]) -> float:
 
 
 def _scale_loss(axes: Axes, values: Sequence[float]) -> None:
-    if min(values) > 0 and max(values) / min(values) > LOG_RATIO:
+    values = [value for value in values if not math.isnan(value)]
+    least = min(values, default=0.0)
+    if least > 0 and max(values) / least > LOG_RATIO:
         axes.set_yscale("log")
     else:
-        axes.set_ylim(bottom=min(0.0, *values))
+        axes.set_ylim(bottom=min(0.0, least))

@@ -120,6 +120,7 @@ class Keeper:
         self.network, self.optimization, self.callbacks = network, optimization, callbacks
         names = [_callbacks.name_of(c) for c in callbacks if _callbacks.decides(c)]
         self.settings = as_plain({"by": "fit", **settings, "callbacks": sorted(names)})
+        self.measured: list[str] = []  # names of what the validation data are measured by
         self.pending: list[Callback] = []  # they do not know yet that an epoch has ended
         self.thread = get_ident()
 
@@ -142,6 +143,11 @@ class Keeper:
             learning_rate_factor=network.learning_rate_factor,
             callbacks=_callbacks.states_of(self.callbacks, self.pending),
         )
+
+    def measures(self, epoch: int) -> bool:
+        """Tell whether the validation data are measured after this epoch."""
+        due: bool = epoch % self.settings["validation_every"] == 0
+        return due or epoch == self.settings["epochs"]
 
     def keep(self) -> None:
         """Let the network have the training as it stands, to be resumed after an interruption."""
@@ -183,7 +189,7 @@ class Keeper:
                 "partial_fit or train_on_batch last"
             )
         optimization = self.optimization
-        before, now = dict(training.settings), dict(self.settings)
+        before, now = {"validation_every": 1, **training.settings}, dict(self.settings)
         epochs_before, epochs = before.pop("epochs", None), now.pop("epochs")
         batches = before.pop("batches", None)  # of an iterable whose length says another number
         different = _differences(before, now)

@@ -64,6 +64,7 @@ def run(
     callbacks: list[Callback],
     progress: bool,
     augment: list[Augment],
+    validation_every: int,
     resume: _state.Training | None,
 ) -> None:
     """Train until there are `epochs` epochs in ``network.history``, a new one or `resume`'s.
@@ -90,6 +91,7 @@ def run(
         "rows": data.rows,
         "weighted": data.weight is not None,
         "validation_rows": None if validation is None else validation.rows,
+        "validation_every": validation_every,
     }
     if validation is not None and validation.metrics:
         settings["metrics"] = [metric.name for metric in validation.metrics]
@@ -242,9 +244,15 @@ def _record(
     after: _state.Training | None = None,
 ) -> None:
     """Put a finished epoch into the history; let the network have the training `after` it."""
-    if validation is not None:
-        scores = network._score(validation.data, batch_size, validation.metrics)
-        logs |= {f"val_{key}": value for key, value in scores.items()}
+    keeper = network._keeper
+    if validation is not None and keeper is not None:
+        due = keeper.measures(history.epochs + 1) or network.stop_training
+        scores = dict.fromkeys(keeper.measured, math.nan)
+        if due or not scores:  # once in any case: the names are known from the first epoch on
+            measured = network._score(validation.data, batch_size, validation.metrics)
+            scores = {f"val_{key}": v if due else math.nan for key, v in measured.items()}
+            keeper.measured = list(scores)
+        logs |= scores
     history.write(logs)
     after = network._training if after is None else after
     # It counts for all, or for nobody: nothing is called here, and Python looks for signals in
@@ -580,7 +588,7 @@ class _Bar:
             f"epoch {min(history.epochs + 1, self.epochs)}/{self.epochs}", refresh=False
         )
         if history.epochs:
-            bar.set_postfix(
-                {key: f"{value:.3g}" for key, value in _last(history).items()}, refresh=False
-            )
+            known = {key: [v for v in values if v == v] for key, values in history.items()}
+            last = {key: f"{values[-1]:.3g}" for key, values in known.items() if values}
+            bar.set_postfix(last, refresh=False)
         self._draw(lambda: bar.update(history.epochs + part - bar.n))

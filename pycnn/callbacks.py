@@ -89,7 +89,11 @@ class Callback:
         """
 
     def on_epoch_end(self, network: Network, epoch: int, logs: dict[str, float]) -> None:
-        """Run after an epoch; `logs` has what `History` gets: ``loss``, ``val_loss``, ..."""
+        """Run after an epoch; `logs` has what `History` gets: ``loss``, ``val_loss``, ...
+
+        Where `fit` does not measure the validation data in each epoch, their values are NaN in the
+        others.
+        """
 
     def on_train_end(self, network: Network) -> None:
         """Run after the last epoch; not after an exception."""
@@ -255,6 +259,13 @@ def _look_up(logs: Mapping[str, float], name: str, what: str) -> float:
     raise UnknownNameError(f"{what} must be one of {', '.join(logs)}; got {name!r}{hint}")
 
 
+def _is_left_out(network: Any, epoch: int, name: str, value: float) -> bool:
+    """Tell whether `fit` has not measured a value of the validation data in this epoch."""
+    keeper = getattr(network, "_keeper", None)
+    of_validation = name.startswith("val_") and math.isnan(value)
+    return of_validation and keeper is not None and not keeper.measures(epoch)
+
+
 # ------------------------------------------------------------------ what the ready-made ones share
 
 
@@ -368,8 +379,9 @@ class EarlyStopping(_Monitor):
     ----------
     monitor : str, default "val_loss"
         Which value of the logs to watch, such as ``"val_loss"`` or ``"accuracy"``.
-    patience : int, default 5
-        After so many epochs in a row without improvement the training ends; at least 1.
+    patience : int, optional
+        After so many epochs in a row without improvement the training ends; at least 1. By default
+        5, and with `relative` as many as there are.
     min_delta : float, default 0
         An improvement is by more than this. NaN and infinity never are one.
     restore_best_weights : bool, default True
@@ -381,6 +393,13 @@ class EarlyStopping(_Monitor):
         large for accuracy, r2, f1, auc, precision, recall and scores.
     start_from_epoch : int, default 0
         The first so many epochs are not looked at: they are neither the best nor too many.
+    relative : float, optional
+        The training ends as soon as the value is worse than the best by more than this share of it,
+        or NaN: the generalization loss ``value / best - 1`` of Prechelt, "Early stopping - but
+        when?" (1998), whose GL_5 is 0.05. At least 0; of a negative best it is a share of the size.
+
+    Epochs in which `Network.fit` does not measure the validation data, for its `validation_every`,
+    are not looked at.
 
     Attributes
     ----------
@@ -394,7 +413,7 @@ class EarlyStopping(_Monitor):
     stopped_epoch : int or None
         The epoch after which this callback ended the training.
     wait : int
-        Epochs since the last improvement.
+        Epochs, of those that are looked at, since the last improvement.
 
     Raises
     ------
@@ -403,6 +422,8 @@ class EarlyStopping(_Monitor):
 
     Examples
     --------
+    >>> EarlyStopping(relative=0.05)
+    EarlyStopping(relative=0.05)
     >>> import numpy as np
     >>> from pycnn import Dense, Network
     >>> X = np.linspace(-1, 1, 20)[:, None]
@@ -429,15 +450,22 @@ class EarlyStopping(_Monitor):
     def __init__(
         self,
         monitor: str = "val_loss",
-        patience: int = 5,
+        patience: int | None = None,
         min_delta: float = 0.0,
         restore_best_weights: bool = True,
         mode: str = "auto",
         start_from_epoch: int = 0,
+        relative: float | None = None,
     ) -> None:
         super().__init__()
         self._watch(monitor, mode)
-        self.patience = check_size(patience, "patience")
+        self._given_patience = None if patience is None else check_size(patience, "patience")
+        self.patience = self._given_patience
+        self.relative: float | None = None
+        if relative is not None:
+            self.relative = check_real(relative, "relative", at_least=0)
+        elif patience is None:
+            self.patience = 5
         self.min_delta = check_real(min_delta, "min_delta", at_least=0)
         self.restore_best_weights = check_bool(restore_best_weights, "restore_best_weights")
         self.start_from_epoch = _check_count(start_from_epoch, "start_from_epoch")
@@ -445,7 +473,8 @@ class EarlyStopping(_Monitor):
     def on_train_begin(self, network: Network) -> None:
         """Start afresh, or from what `set_state` has set."""
         super().on_train_begin(network)
-        if self.wait >= self.patience:  # interrupted between the decision and the end
+        by_share = self.relative is not None and self.stopped_epoch is not None
+        if by_share or self._has_waited():  # interrupted between the decision and the end
             network.stop_training = True
         best = self.best_parameters
         if best is not None and best.shape != network._theta.shape:
@@ -458,7 +487,7 @@ class EarlyStopping(_Monitor):
         """Note an improvement, or end the training after too many epochs without one."""
         value = self._measure(logs)
         self.stopped_epoch = None
-        if epoch <= self.start_from_epoch:
+        if epoch <= self.start_from_epoch or _is_left_out(network, epoch, self.monitor, value):
             return
         if self._is_better(value):
             self.best, self.best_epoch, self.wait = value, epoch, 0
@@ -466,9 +495,22 @@ class EarlyStopping(_Monitor):
                 self.best_parameters = network._theta.copy()
             return
         self.wait += 1
-        if self.wait >= self.patience:
+        if self._has_waited() or self._is_far_from_best(value):
             self.stopped_epoch = epoch
             network.stop_training = True
+
+    def _has_waited(self) -> bool:
+        return self.patience is not None and self.wait >= self.patience
+
+    def _is_far_from_best(self, value: float) -> bool:
+        if self.relative is None or self.best is None:
+            return False
+        share = self.relative * abs(self.best)
+        near = value <= self.best + share if self._small else value >= self.best - share
+        return not near  # as NaN is
+
+    def _setting(self, name: str) -> Any:
+        return self._given_patience if name == "patience" else super()._setting(name)
 
     def on_train_end(self, network: Network) -> None:
         """Give the network its best parameters back."""
@@ -524,11 +566,14 @@ class TerminateOnNaN(_Stateful):
 
     def on_epoch_end(self, network: Network, epoch: int, logs: dict[str, float]) -> None:
         """End the training if a value is not finite."""
-        if self.monitor is None:
-            values = list(logs.values())
-        else:
-            values = [_look_up(logs, self.monitor, "monitor of TerminateOnNaN")]
-        if not all(map(math.isfinite, values)):
+        watched = logs
+        if self.monitor is not None:
+            value = _look_up(logs, self.monitor, "monitor of TerminateOnNaN")
+            watched = {self.monitor: value}
+        if not all(
+            math.isfinite(value) or _is_left_out(network, epoch, name, value)
+            for name, value in watched.items()
+        ):
             self.stopped_epoch = epoch
             network.stop_training = True
 
@@ -613,6 +658,8 @@ class ReduceLROnPlateau(_Monitor):
     def on_epoch_end(self, network: Any, epoch: int, logs: dict[str, float]) -> None:
         """Note an improvement, or lower the rates after too many epochs without one."""
         value = self._measure(logs)
+        if _is_left_out(network, epoch, self.monitor, value):
+            return
         cooling = self.cooldown_left > 0
         self.cooldown_left -= cooling
         if self._is_better(value):
@@ -922,7 +969,8 @@ class TensorBoard(_Stateful):
         """Write the epoch's points."""
         self._open(epoch)  # a training may go on with the end of an epoch
         for name, value in logs.items():
-            self._writer.add_scalar(name, float(value), epoch)
+            if not _is_left_out(network, epoch, name, value):
+                self._writer.add_scalar(name, float(value), epoch)
         self._writer.flush()
         self.last_epoch = epoch
 

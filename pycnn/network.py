@@ -884,6 +884,7 @@ class Network:
         missing_targets: str = "error",
         scale_targets: bool = False,
         metrics: Metrics | None = None,
+        validation_every: int = 1,
     ) -> History:
         """Train by mini-batch gradient descent, on from where the parameters stand.
 
@@ -913,6 +914,10 @@ class Network:
             See `pycnn.optimizers`; by default ``SGD(0.1)``. Each fit starts it anew.
         validation_data : (X, y) or (X, y, sample_weight), optional
             Measured after each epoch. It must have a target with a weight above 0.
+        validation_every : int, default 1
+            The validation data are measured after each so-many-th epoch, and after the last of
+            `epochs`. In the others their values are NaN, in the history too, and the ready-made
+            callbacks do not look at them.
         validation_split : float, default 0
             Share of the samples, drawn by the network's seed, to hold out for validation instead.
         sample_weight : array-like of shape (m,), optional
@@ -1006,6 +1011,7 @@ class Network:
         diagnose = check_bool(diagnose, "diagnose")
         scale_targets = check_bool(scale_targets, "scale_targets")
         validation_split = _data.check_share(validation_split)
+        validation_every = check_size(validation_every, "validation_every")
         if validation_data is not None and validation_split:
             raise DataError("give validation_data or validation_split, not both")
         if measures and validation_data is None and not validation_split:
@@ -1050,6 +1056,7 @@ class Network:
                     callbacks=hooks,
                     progress=progress,
                     augment=augmenters,
+                    validation_every=validation_every,
                     resume=self._training if resume else None,
                 )
             if y is None:
@@ -1101,6 +1108,7 @@ class Network:
                 callbacks=hooks,
                 progress=progress,
                 augment=augmenters,
+                validation_every=validation_every,
                 resume=self._training if resume else None,
             )
             assert self.history is not None

@@ -147,6 +147,74 @@ def test_nothing_but_nan_ends_the_training_and_restores_nothing():
     assert net.parameters == 2
 
 
+# Prechelt 1998: GL(t) = 100 (E(t) / E_opt(t) - 1), and the training ends as soon as GL > 5.
+GENERALIZATION = {
+    "5 % are not too many": ([2.0, 2.1, 1.0, 1.05, 0.5], None),
+    "a little more are": ([2.0, 1.0, 1.0500001, 0.5], 3),
+    "of the best, not of the last": ([1.0, 1.04, 1.08, 0.1], 3),
+    "NaN is": ([1.0, NAN, 0.5], 2),
+    "infinity is": ([1.0, INF, 0.5], 2),
+    "but not before there is a best": ([NAN, INF, 1.0, 0.9], None),
+    "of a negative loss by its size": ([-2.0, -1.9, -1.8999, -3.0], 3),
+    "of 0 anything": ([0.0, 0.0, 1e-9, 0.0], 3),
+    "a plateau is no loss": ([1.0] * 40, None),
+}
+
+
+@pytest.mark.parametrize("case", GENERALIZATION)
+def test_early_stopping_by_the_generalization_loss(case):
+    values, stopped = GENERALIZATION[case]
+    stopping = EarlyStopping(relative=0.05)
+    network = feed(stopping, values)
+    assert stopping.stopped_epoch == stopped
+    assert network.stop_training == (stopped is not None)
+    assert network.parameters[0] == stopping.best_epoch
+    assert stopping.patience is None
+
+
+def test_of_a_score_the_generalization_loss_is_how_far_it_fell():
+    stopping = EarlyStopping("val_accuracy", relative=0.1)
+    feed(stopping, [0.5, 0.8, 0.73, 0.71, 0.9], "val_accuracy")
+    assert (stopping.best_epoch, stopping.stopped_epoch) == (2, 4)
+
+
+def test_a_generalization_loss_and_patience_are_held_to_whichever_comes_first():
+    values = [1.0, 1.01, 1.02, 2.0]
+    for patience, stopped in ((2, 3), (9, 4)):
+        stopping = EarlyStopping(patience=patience, relative=0.05)
+        feed(stopping, values)
+        assert stopping.stopped_epoch == stopped
+
+
+def test_a_generalization_loss_that_has_ended_a_training_ends_it_after_a_resume_too():
+    stopping = EarlyStopping(relative=0.05)
+    network = feed(stopping, [1.0, 2.0], end=False)
+    assert network.stop_training
+    again = EarlyStopping(relative=0.05)
+    again.set_state(through_a_file(stopping.get_state()))
+    network.stop_training = False
+    again.on_train_begin(network)
+    assert network.stop_training
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [
+        ({}, "EarlyStopping()"),
+        ({"patience": 5}, "EarlyStopping(patience=5)"),
+        ({"relative": 0.05}, "EarlyStopping(relative=0.05)"),
+        ({"relative": 0.05, "patience": 7}, "EarlyStopping(patience=7, relative=0.05)"),
+    ],
+)
+def test_early_stopping_shows_what_it_was_given(settings, shown):
+    stopping = EarlyStopping(**settings)
+    assert repr(stopping) == shown
+    assert stopping.patience == settings.get("patience", None if "relative" in settings else 5)
+    for bad, error in ((-0.1, DataError), (NAN, DataError), ("5 %", DataTypeError)):
+        with pytest.raises(error, match="relative must be"):
+            EarlyStopping(relative=bad)
+
+
 def test_early_stopping_does_not_look_at_the_first_epochs():
     stopping = EarlyStopping(patience=2, start_from_epoch=3)
     net = feed(stopping, [1, 2, 3, 9, 8, 9, 9, 9])
