@@ -40,6 +40,7 @@ SOURCES = {
         {"epochs": 7, "optimizer": Adam(0.01), "validation_data": (X[:9], Y[:9])},
     ),
     "callbacks": lambda: ((X, Y), settings(callbacks=[Callback()])),
+    "metrics": lambda: ((X, Y), settings(metrics=["mae"])),
 }
 
 
