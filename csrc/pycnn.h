@@ -124,7 +124,7 @@ typedef struct {
     const double *x;      /* [rows,inputs] row-major: a row is a sample */
     const double *y;      /* [rows,outputs] row-major, or NULL: then label counts */
     const size_t *label;  /* [rows] class indices, one for each output; only read when y is NULL */
-    const double *weight; /* [rows] sample weights >= 0, or NULL: all are 1 */
+    const double *weight; /* [rows] 0 or, to be divided by, 1e-250 ... 1e250; or NULL: all are 1 */
 } pycnn_dataset;
 
 /* Weighted sums over samples: the mean loss is loss / weight, the accuracy correct / weight. */

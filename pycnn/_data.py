@@ -49,10 +49,14 @@ def as_numbers(value: Any, name: str) -> Array:
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         where = np.argwhere(np.ma.getmaskarray(value))[0]
         raise DataError(f"{name} must have all its values, but is masked{place_of(where)}")
+    names = column_names(value)
+    if array.dtype.kind in "US" and not hasattr(value, "dtype"):
+        array = np.asarray(value, dtype=object)  # the texts among its numbers
     if array.dtype.kind == "O":
-        array = _real_values(array, name, column_names(value))
+        array = _real_values(array, name, names)
     if array.dtype.kind not in "biuf":
-        raise DataTypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+        place = "" if names is None else place_of((0, 0), names)
+        raise DataTypeError(f"{name} must hold real numbers, got dtype {array.dtype}{place}")
     with np.errstate(over="ignore"):  # what overflows to infinity is refused as such
         return np.require(array, np.float64, ["C", "A"])
 
@@ -317,7 +321,7 @@ def encode_targets(
         Whether a gap (NaN, None, NaT, NA, a masked value) is a target that was not observed, which
         becomes NaN, and not a mistake.
     """
-    array, gaps = _read(value, name)
+    array, gaps = _read(value, name, losses.targets(loss) in ("numbers", "counts"))
     fill = _FILL.get(losses.targets(loss))
     if missing and (fill is None or loss == "custom"):
         raise DataError(
@@ -347,7 +351,9 @@ def encode_targets(
     numbers = as_numbers(array, name)
     numbers = numbers.reshape(rows, -1)
     if numbers.shape[1] != units:
-        raise ShapeError(f"{name} must have shape ({rows}, {units}), got {array.shape}")
+        labels = array.ndim == 1 and array.dtype.kind in "biu"
+        hint = f"; classes are rows such as np.eye({units})[{name}]" if labels else ""
+        raise ShapeError(f"{name} must have shape ({rows}, {units}), got {array.shape}{hint}")
     check_finite(numbers, name)
     if wanted == "numbers":
         return _numbers(numbers, loss, classes, learn)
@@ -434,10 +440,10 @@ def _refuse_gap(value: Any, name: str, gaps: NDArray[np.bool_]) -> None:
         raise DataError(f"{name} must {rule}, but is {what}{place}")
 
 
-def _read(value: Any, name: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def _read(value: Any, name: str, numbers: bool = False) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Return an array of numbers, strings, bytes or dates, and where it has gaps.
 
-    Objects become one of these; what stands in the gaps is of no account.
+    Objects become one of these, or only `numbers`; what stands in the gaps is of no account.
     """
     array = _asarray(value, name)
     if array.dtype.kind == "T":  # NumPy's variable-width strings
@@ -448,9 +454,13 @@ def _read(value: Any, name: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     if array.dtype.kind == "O":
         missing = np.fromiter(map(is_gap, array.flat), dtype=bool, count=array.size)
         gaps = gaps | missing.reshape(array.shape)
-        observed = _one_kind(array, ~gaps, name, column_names(value))
-        array = np.zeros(array.shape, observed.dtype)
-        array[~gaps] = observed
+        names = column_names(value)
+        if numbers:
+            array = _real_values(np.where(gaps, 0, array), name, names)
+        else:
+            observed = _one_kind(array, ~gaps, name, names)
+            array = np.zeros(array.shape, observed.dtype)
+            array[~gaps] = observed
     elif array.dtype.kind == "f":
         gaps = gaps | np.isnan(array)
     elif array.dtype.kind in "mM":

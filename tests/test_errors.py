@@ -87,6 +87,11 @@ BAD_X = {
     ),
     "infinity": (with_value(X, [0, 0, -INF]), DataError, "X .*infinite at row 5, column 2"),
     "None inside": (with_value(X, None, dtype=object), DataError, "X must be finite.*NaN at row 5"),
+    "text in a list": (
+        with_value(X, ["ten", 0, 0], dtype=object).tolist(),
+        DataTypeError,
+        r"X must hold numbers, got 'ten' \(str\) at row 5, column 0$",
+    ),
     "text inside": (
         with_value(X, [1.5, "ten", 0], dtype=object),
         DataTypeError,
@@ -175,7 +180,7 @@ BAD_WEIGHT = {
     "an endless sum": (np.full(12, 1e308), DataError, "sample_weight must have a finite sum"),
     "a sum for overflows": (np.full(12, 1e300), DataError, r"sum, of at most 1e\+250"),
     "almost nothing": (with_value(np.ones(12), 5e-324), DataError, "sample_weight .*row 5"),
-    "text": (["heavy"] * 12, DataTypeError, "sample_weight must hold real numbers"),
+    "text": (["heavy"] * 12, DataTypeError, "sample_weight must hold numbers, got .heavy.*row 0"),
     "complex": (np.ones(12) * 1j, DataTypeError, "sample_weight must hold real numbers"),
 }
 
@@ -299,7 +304,7 @@ BAD_FIT = [
     ({"class_weight": {0: -1.0}}, DataError, "class_weight must be >= 0"),
     ({"class_weight": {0: NAN}}, DataError, r"class_weight\[0\] must be finite, but is NaN$"),
     ({"class_weight": {0: INF}}, DataError, r"class_weight\[0\] must be finite"),
-    ({"class_weight": {0: "heavy"}}, DataTypeError, r"class_weight\[0\] must hold real numbers"),
+    ({"class_weight": {0: "heavy"}}, DataTypeError, r"class_weight\[0\] must hold numbers"),
     ({"class_weight": {0: [1, 2]}}, ShapeError, r"class_weight\[0\] must have shape \(\)"),
     ({"class_weight": {0: None}}, DataError, r"class_weight\[0\] must be finite"),
     ({"progress": "no"}, DataTypeError, "progress must be True or False, got 'no'"),

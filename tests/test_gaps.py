@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pycnn import Dense, Network
-from pycnn.exceptions import DataError, DataTypeError, LabelError
+from pycnn.exceptions import DataError, DataTypeError, LabelError, ShapeError
 
 pd = pytest.importorskip("pandas")
 RNG = np.random.default_rng(1)
@@ -146,6 +146,7 @@ def test_a_data_frame_is_refused_by_row_and_name_of_the_column(backend):
             DataTypeError,
             r"'u' \(str\) at row 0, column 1 \('b'\)$",
         ),
+        (pd.to_timedelta([1, 2, 3]), DataTypeError, r"\(Timedelta\) at row 0, column 1 \('b'\)$"),
         ([day, pd.NaT, day], DataTypeError, r"\(Timestamp\) at row 0, column 1 \('b'\)$"),
     ):
         frame = pd.DataFrame({"a": [1, 2, 3], "b": column})
@@ -156,15 +157,37 @@ def test_a_data_frame_is_refused_by_row_and_name_of_the_column(backend):
         ):
             with pytest.raises(error, match="^X must .*" + message):
                 call(frame)
+    frame = pd.DataFrame({"a": [day] * 3, "b": [day] * 3})
+    with pytest.raises(DataTypeError, match=r"got dtype datetime64.* at row 0, column 0 \('a'\)$"):
+        net.predict(frame)
     frame = pd.DataFrame({"a": [1.0, 2, 3], "b": [1, None, 3]})
     pair = Network(2, [Dense(2)], seed=0, backend=backend)
     with pytest.raises(DataError, match=r"^y must be finite, .* at row 1, column 1 \('b'\)$"):
         pair.fit(np.zeros((3, 2)), frame)
-    with pytest.raises(DataTypeError, match=r"^y must hold .*'x'.* at row 0, column 1 \('b'\)$"):
+    with pytest.raises(DataTypeError, match=r"^y must hold numbers, got 'x' .* column 1 \('b'\)$"):
         pair.fit(np.zeros((3, 2)), frame.assign(b=["x", 1, 2]))
     frame = pd.DataFrame({"a": [True, False], "b": pd.array([1, 2], "Int64"), "c": [0.5, 1.5]})
     wide = Network(3, [Dense(1)], seed=0, backend=backend)
     assert (wide.predict(frame) == wide.predict([[1, 1, 0.5], [0, 2, 1.5]])).all()
+
+
+def test_numbers_that_are_text_are_named(backend):
+    net = Network(4, [Dense(1)], seed=0, backend=backend)
+    for y, message in (
+        ([1.5, "ten", 2], r"y must hold numbers, got 'ten' \(str\) at row 1$"),
+        (
+            [1, pd.Timestamp("2020-01-01"), 2],
+            r"y must hold numbers, got .* \(Timestamp\) at row 1$",
+        ),
+        (["1", "2", "3"], r"y must hold numbers, got '1' \(str\) at row 0$"),
+        (np.array(["1", "2", "3"]), "y must hold real numbers, got dtype <U1"),
+    ):
+        for missing in ("error", "mask"):
+            with pytest.raises(DataTypeError, match=message):
+                net.fit(X[:3], y, missing_targets=missing)
+    several = Network(4, [Dense(3)], seed=0, backend=backend)
+    with pytest.raises(ShapeError, match=r"classes are rows such as np.eye\(3\)\[y\]$"):
+        several.fit(X, INDEX)
 
 
 def test_a_series_of_labels_is_what_its_values_are(backend):
