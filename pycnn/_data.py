@@ -696,7 +696,7 @@ def class_weights(class_weight: Any, targets: Targets, loss: str, units: int) ->
             "class_weight must be None, 'balanced' or a mapping from labels to weights, "
             f"got {class_weight!r}"
         )
-    return by_class[index].astype(np.float64)
+    return as_weights(by_class[index].astype(np.float64), "class_weight", len(index))
 
 
 def check_share(value: Any) -> float:

@@ -1131,6 +1131,12 @@ class Network:
             _lbfgs.check(self, batches, None, settings["callbacks"], None)
         batches.missing = missing
         first = batches.peek()  # learns the labels that the validation data are held to
+        labelled = losses.is_classification(self.loss) and self.outputs == 1
+        if labelled and batches.classes is None:
+            raise DataError(
+                "the first mini-batch of X must have a target that was observed: classes are "
+                "learned from it"
+            )
         data = self._validation(validation_data, batches.classes, batches.names, missing)
         validation = self._measured(data, metrics, batches.classes, self._target_scale)
         _advice.check_data(self, first)

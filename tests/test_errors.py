@@ -304,6 +304,8 @@ BAD_FIT = [
     ({"class_weight": {0: -1.0}}, DataError, "class_weight must be >= 0"),
     ({"class_weight": {0: NAN}}, DataError, r"class_weight\[0\] must be finite, but is NaN$"),
     ({"class_weight": {0: INF}}, DataError, r"class_weight\[0\] must be finite"),
+    ({"class_weight": {0: 5e-324}}, DataError, "class_weight must be 0 or at least 1e-250, but is"),
+    ({"class_weight": {0: 1e308}}, DataError, "class_weight must have a finite sum"),
     ({"class_weight": {0: "heavy"}}, DataTypeError, r"class_weight\[0\] must hold numbers"),
     ({"class_weight": {0: [1, 2]}}, ShapeError, r"class_weight\[0\] must have shape \(\)"),
     ({"class_weight": {0: None}}, DataError, r"class_weight\[0\] must be finite"),

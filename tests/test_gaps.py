@@ -71,6 +71,18 @@ def test_labels_are_learned_from_what_was_observed(backend, pair, gap, loss):
             wrong.fit(X, gappy)
 
 
+def test_the_first_mini_batch_must_show_labels(backend):
+    y = np.where(INDEX == 1, 2.0, 1.0)
+    gaps = np.full(10, np.nan)
+    net = sigmoid(backend)
+    with pytest.raises(DataError, match="first mini-batch of X must have a target"):
+        net.fit([(X[:10], gaps), (X[10:], y[10:])], missing_targets="mask")
+    assert net.classes is net.history is None
+    net.fit([(X[10:], y[10:]), (X[:10], gaps)], epochs=2, missing_targets="mask")
+    assert net.classes.tolist() == [1, 2]
+    net.fit([(X[:10], gaps), (X[10:], y[10:])], epochs=1, missing_targets="mask")
+
+
 def test_a_gap_is_no_class(backend):
     net = sigmoid(backend)
     with pytest.raises(LabelError, match=r"labels of two classes, got 5\.0$"):
