@@ -49,7 +49,7 @@ from pycnn.exceptions import (
 )
 from pycnn.history import History
 from pycnn.layers import Dense, Layer, check_layers
-from pycnn.trace import Trace
+from pycnn.trace import Trace, slope_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -815,8 +815,9 @@ class Network:
         Returns
         -------
         Trace
-            ``Z[l]``, ``A[l]``, ``delta[l]`` (a column a sample), ``dW[l]``, ``db[l]``, ``loss``;
-            `l` is the layer's number and ``A[0]`` the input.
+            ``Z[l]``, ``A[l]``, ``delta[l]`` (a column a sample), ``dW[l]``, ``db[l]``, ``loss``,
+            and what they follow from, ``W[l]``, ``b[l]`` and ``slope[l]`` = f'(Z[l]); `l` is the
+            layer's number and ``A[0]`` the input.
 
         Raises
         ------
@@ -824,7 +825,15 @@ class Network:
             If an argument is not valid.
         """
         data, _ = self._prepare(X, y)
-        return self._trace(data)
+        trace = self._trace(data)
+        W: list[Array | None] = [None]
+        b: list[Array | None] = [None]
+        slope: list[Array | None] = [None]
+        for number, layer in enumerate(self.layers, start=1):
+            W.append(layer.W.copy() if isinstance(layer, Dense) else None)
+            b.append(layer.b.copy() if isinstance(layer, Dense) else None)
+            slope.append(slope_of(layer.activation, trace.Z[number], trace.A[number]))
+        return trace._replace(W=W, b=b, slope=slope)
 
     def _trace(self, data: Data) -> Trace:
         m = data.rows

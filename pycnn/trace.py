@@ -9,12 +9,19 @@ import numpy as np
 from pycnn._public import names_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
 
 __all__ = ["Trace"]
 __dir__ = names_of(__name__)
+
+# The learning rate of the lecture, and of `SGD` by default.
+ALPHA = 0.1
+# Numbers and rows of a matrix that can be taken in at a glance.
+LARGEST_SHOWN, MOST_ROWS = 100, 12
 
 
 class Trace(NamedTuple):
@@ -36,6 +43,10 @@ class Trace(NamedTuple):
         The mean loss.
     Y : ndarray of shape (n_L, m)
         The targets.
+    W, b : list of ndarray of shape (n_l, n_{l-1}) and (n_l,)
+        Weights and biases; None for layers that have none, as in `dW` and `db`.
+    slope : list of ndarray of shape (n_l, m)
+        Derivatives f'(Z); None for softmax, whose outputs depend on all of a sample's Z.
     """
 
     A: list[Array]
@@ -46,32 +57,70 @@ class Trace(NamedTuple):
     loss: float
     Y: Array
 
+    W: Sequence[Array | None] = ()
+    b: Sequence[Array | None] = ()
+    slope: Sequence[Array | None] = ()
+
     def __str__(self) -> str:
-        """Return the pass in the order and notation of the lecture's worked example."""
-        L = len(self.A) - 1
+        """Return the pass in the order and notation of the lecture's worked example.
+
+        What is too large to read is its shape, with its least number, its mean and its largest.
+        """
+        numbers = range(1, len(self.A))
+        weights = [l for l in numbers if self.W and self.W[l] is not None]  # noqa: E741
         lines = ["Forward propagation", "", show("A[0]", self.A[0])]
-        for l in range(1, L + 1):  # noqa: E741 - the lecture's l
+        for l in numbers:  # noqa: E741 - the lecture's l
+            if l in weights:
+                lines += [show(f"W[{l}]", self.W[l]), show(f"b[{l}]", self.b[l])]
+            how = f" = W[{l}] A[{l - 1}] + b[{l}]" if l in weights else ""
             lines += [
-                show(f"Z[{l}] = W[{l}] A[{l - 1}] + b[{l}]", self.Z[l]),
+                show(f"Z[{l}]{how}", self.Z[l]),
                 show(f"A[{l}] = f(Z[{l}])", self.A[l]),
             ]
         lines += [show("Y", self.Y), f"L = {self.loss:.6g}", "", "Backpropagation", ""]
-        for l in range(L, 0, -1):  # noqa: E741
-            how = f"(W[{l + 1}]^T delta[{l + 1}]) * f'(Z[{l}])" if l < L else f"dL/dZ[{l}]"
+        last = numbers[-1]
+        for l in reversed(numbers):  # noqa: E741
+            how = f"dL/dZ[{l}]"
+            if l < last and l + 1 in weights:
+                how = f"(W[{l + 1}]^T delta[{l + 1}]) * f'(Z[{l}])"
             lines += [
+                show(f"f'(Z[{l}])", self.slope[l] if self.slope else None),
                 show(f"delta[{l}] = {how}", self.delta[l]),
                 show(f"dW[{l}] = 1/m delta[{l}] A[{l - 1}]^T", self.dW[l]),
                 show(f"db[{l}] = 1/m sum delta[{l}]", self.db[l]),
             ]
-        return "\n".join(lines)
+        if weights:
+            lines += [f"Gradient descent, with alpha = {ALPHA}", ""]
+        for l in weights:  # noqa: E741
+            for name, value, gradient in (("W", self.W, self.dW), ("b", self.b, self.db)):
+                before, change = value[l], gradient[l]
+                assert before is not None
+                assert change is not None
+                lines.append(show(f"{name}[{l}] - alpha d{name}[{l}]", before - ALPHA * change))
+        return "\n".join(line for line in lines if line is not None)
 
 
-def show(name: str, value: Array | None) -> str:
+def slope_of(activation: str, z: Array | None, a: Array) -> Array | None:
+    """Return f'(Z); None for softmax, which has one for each pair of outputs."""
+    from pycnn.backend import numpy as twin
+
+    if activation == "softmax" or z is None:
+        return None
+    _, derive = twin.ACTIVATIONS[activation]
+    with np.errstate(all="ignore"):
+        return derive(np.ones_like(a), z if activation in twin.FROM_Z else a)
+
+
+def show(name: str, value: Array | None) -> str | None:
     """Return ``name = value`` with the rows of a matrix below each other; vectors as columns."""
     if value is None:
-        return name
+        return None
     matrix = value.reshape(len(value), -1)
-    with np.printoptions(precision=6, suppress=False, threshold=100, linewidth=88):
+    if matrix.size > LARGEST_SHOWN or len(matrix) > MOST_ROWS:
+        shape = " x ".join(map(str, value.shape))
+        ends = f"{matrix.min():.6g} ... {matrix.max():.6g}, mean {matrix.mean():.6g}"
+        return f"{name}\n    {shape}: {ends}\n"
+    with np.printoptions(precision=6, suppress=False, threshold=LARGEST_SHOWN, linewidth=88):
         text = str(matrix)
     indent = " " * 4
     return name + "\n" + "\n".join(indent + line for line in text.splitlines()) + "\n"

@@ -138,9 +138,14 @@ def test_the_network_with_one_hidden_neuron_predicts_0_5324(backend):
 def test_print_trace_shows_the_quantities_in_the_lectures_order(backend, capsys):
     print(lecture_network(backend).trace([X], [Y]))
     shown = capsys.readouterr().out
-    order = ["A[0]", "Z[1]", "A[1] =", "Z[2]", "A[2] =", "Z[3]", "A[3] =", "L = 0.2"]
+    order = ["A[0]"]
+    for l in (1, 2, 3):  # noqa: E741
+        order += [f"W[{l}]\n", f"b[{l}]\n", f"Z[{l}] = W[{l}] A[{l - 1}] + b[{l}]", f"A[{l}] ="]
+    order += ["Y\n", "L = 0.2"]
     for l in (3, 2, 1):  # noqa: E741
-        order += [f"delta[{l}] =", f"dW[{l}] =", f"db[{l}] ="]
+        order += [f"f'(Z[{l}])\n", f"delta[{l}] =", f"dW[{l}] =", f"db[{l}] ="]
+    for l in (1, 2, 3):  # noqa: E741
+        order += [f"W[{l}] - alpha dW[{l}]", f"b[{l}] - alpha db[{l}]"]
     places = []
     for name in order:
         places.append(shown.find(name, places[-1] if places else 0))
@@ -148,3 +153,39 @@ def test_print_trace_shows_the_quantities_in_the_lectures_order(backend, capsys)
     assert places == sorted(places)
     for figure in ("0.3", "0.61", "1.489", f"{1 / (1 + math.exp(-1.489)):.6f}"):
         assert figure in shown
+
+
+def test_print_trace_ends_with_the_lectures_update(backend):
+    net = lecture_network(backend)
+    shown = str(net.trace([X], [Y])).partition("Gradient descent, with alpha = 0.1")[2]
+    net.fit([X], [Y], epochs=1, batch_size=1, optimizer=SGD(ALPHA))
+    for layer in net.layers:
+        for value in (*layer.W.ravel(), *layer.b):
+            assert f"{value:.6f}".rstrip("0") in shown
+
+
+def test_trace_has_what_its_quantities_follow_from(backend):
+    net = lecture_network(backend)
+    trace = net.trace([X, X, [0, 0]], [1, 0, 1])
+    for l, layer in enumerate(net.layers, start=1):  # noqa: E741
+        assert trace.W[l].tobytes() == layer.W.tobytes()
+        assert trace.b[l].tobytes() == layer.b.tobytes()
+        assert not np.shares_memory(trace.W[l], net.parameters)
+    for l in (1, 2):  # noqa: E741
+        np.testing.assert_array_equal(trace.slope[l], (trace.Z[l] > 0).astype(float))
+        expected = (trace.W[l + 1].T @ trace.delta[l + 1]) * trace.slope[l]
+        np.testing.assert_allclose(trace.delta[l], expected, rtol=1e-12)
+    np.testing.assert_allclose(trace.slope[3], trace.A[3] * (1 - trace.A[3]), rtol=1e-12)
+
+
+def test_a_trace_of_many_samples_is_printed_on_a_page(backend):
+    X, y = pycnn.datasets.load_digits()
+    net = Network(64, [Dense(32, "relu"), Dense(10, "softmax")], seed=0, backend=backend)
+    trace = net.trace(X / 16, y)
+    lines = str(trace).splitlines()
+    assert len(lines) < 100
+    assert max(map(len, lines)) <= 100
+    assert f"    32 x 1797: {trace.A[1].min():.6g} ... {trace.A[1].max():.6g}" in str(trace)
+    assert "f'(Z[1])" in str(trace)
+    assert "f'(Z[2])\n" not in str(trace)  # softmax has none
+    assert trace.slope[2] is None
