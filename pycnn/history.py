@@ -22,8 +22,9 @@ class History(Mapping[str, list[float]]):
     """A value an epoch for each quantity: ``history["loss"][-1]`` is the last epoch's loss.
 
     ``loss`` (and ``accuracy`` for classes) is the mean over the epoch's mini-batches as they were
-    trained on, each before its own update; ``val_loss``, ``val_accuracy`` or ``val_r2`` are
-    those of the validation data after the epoch. With `LBFGS` the loss is that after the iteration.
+    trained on, each before its own update; ``val_loss``, ``val_accuracy`` or ``val_r2``, and what
+    `metrics` asks for, are those of the validation data after the epoch. With `LBFGS` the loss is
+    that after the iteration. What was not measured, for want of weight or targets, is NaN.
 
     With ``diagnose=True``, for each layer l at the end of the epoch, on at most 256 of the rows
     that are trained on, always the same ones, with the network as it predicts:
