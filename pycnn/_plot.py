@@ -58,6 +58,7 @@ def learning_curves(
     Returns
     -------
     matplotlib.figure.Figure
+        A notebook shows it where it is a cell's last value.
 
     Raises
     ------
@@ -67,7 +68,7 @@ def learning_curves(
         If Matplotlib is not installed.
     """
     check_format(path)
-    from matplotlib.figure import Figure
+    from pycnn._figure import Picture
 
     if not history.get("loss"):
         raise DataError("history holds no finished epoch to draw")
@@ -77,7 +78,7 @@ def learning_curves(
     count = 1 + len(scores) + len(measures)
     rows = -(-count // 3)
     columns = -(-count // rows)
-    figure = Figure(figsize=(4.6 * columns, 3.5 * rows), dpi=150, layout="constrained")
+    figure = Picture(figsize=(4.6 * columns, 3.5 * rows), dpi=150, layout="constrained")
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for panel in panels[count:]:
         panel.remove()

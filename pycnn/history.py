@@ -127,6 +127,7 @@ class History(Mapping[str, list[float]]):
         Returns
         -------
         matplotlib.figure.Figure
+            A notebook shows it where it is a cell's last value.
         """
         from pycnn._plot import learning_curves
 

@@ -1,3 +1,4 @@
+import pickle
 import sys
 
 import pytest
@@ -5,6 +6,8 @@ import pytest
 import pycnn
 
 pytest.importorskip("matplotlib")
+
+from matplotlib.figure import Figure
 
 from pycnn._plot import learning_curves
 
@@ -27,6 +30,18 @@ def test_classes_get_a_panel_for_loss_and_one_for_accuracy():
     assert loss.get_xlabel() == "epoch"
     assert list(loss.lines[0].get_xdata()) == [1, 2, 3]
     assert list(accuracy.lines[1].get_ydata()) == CLASSES["val_accuracy"]
+
+
+def test_a_notebook_shows_the_picture_that_a_history_draws():
+    history = pycnn.History()
+    history.append({"loss": 1.0})
+    history.append({"loss": 0.5})
+    figure = history.plot()
+    assert isinstance(figure, Figure)
+    picture = figure._repr_png_()
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) > 5000
+    assert len(pickle.loads(pickle.dumps(figure))._repr_png_()) > 5000
 
 
 def test_metrics_that_were_asked_for_get_a_panel_each():
