@@ -1,7 +1,11 @@
+import functools
 import os
+import platform
+import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,6 +20,19 @@ PURE = os.environ.get("PYCNN_NO_EXTENSION", "") not in ("", "0")
 if PURE:  # the fallback is meant: no warning
     os.environ.setdefault("PYCNN_BACKEND", "numpy")
 
+
+# With PYCNN_NO_SKIPS set, as in the part of .ci/run that has everything installed, a test that is
+# skipped has failed, unless it is for a reason that no installation mends.
+NO_SKIPS = os.environ.get("PYCNN_NO_SKIPS", "") not in ("", "0")
+UNAVOIDABLE = [
+    "permissions do not bind this user",  # root
+    "no such processor",
+    "this processor has no instruction set with kernels of its own",
+    "needs AVX-512, which is not what runs here",
+    "there is but one to compare",  # compiler and instruction set
+    "ThreadSanitizer does not bear this system's address randomization",
+    "PyTorch divides by zero where the rise ends at step 0",
+]
 
 # A shell that starts the tests in the background has Ctrl-C ignored, and Python would keep to that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -64,3 +81,236 @@ def run_python(tmp_path):
         return done.stdout if "-X" not in options else done.stderr
 
     return run
+
+
+def refuse_skip(report):
+    if NO_SKIPS and report.skipped and not hasattr(report, "wasxfail"):
+        _, _, reason = report.longrepr
+        if not any(known in reason for known in UNAVOIDABLE):
+            report.outcome = "failed"
+            report.longrepr = f"PYCNN_NO_SKIPS is set, and this was skipped: {reason}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    return refuse_skip((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report():
+    return refuse_skip((yield))
+
+
+# ------------------------------------------------------------------ programs in C
+
+SOURCES = sorted((ROOT / "csrc").glob("*.c"))  # none where only tests/ is
+ALLOCATING = [path for path in SOURCES if "PYCNN_MALLOC(" in path.read_text("utf-8")]
+PROGRAMS = ROOT / "tests/c"
+XOR = ROOT / "examples/c/xor.c"
+
+# Fused multiply-adds are written where they are meant: the bits that the tests compare are those of
+# the wheel, which is built so too.
+STRICT = ["-Wall", "-Wextra", "-Werror", "-ffp-contract=off"]
+OPTIMIZE = ["-O2", *STRICT]
+# Threads with stacks of 64 kB, as embedders and some systems make them, must be able to call it.
+SMALL_FRAMES = ["-Wframe-larger-than=4096"]
+# Unoptimized: the sanitizers make optimizing the kernels slow, and the tests are small.
+SANITIZE = ["-O0", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", *STRICT]
+# Optimized: here the tests take longer than the compiler.
+WATCH_THREADS = ["-O1", "-g", "-fsanitize=thread", *STRICT]
+FAILING_MALLOC = ["-include", str(PROGRAMS / "failing_malloc.h")]
+
+
+def find_compilers():
+    """Return what answers to cc, gcc and clang (or the newest clang-N), each compiler once."""
+    if os.name == "nt":  # gcc there misaligns vectors on the stack, and cl has other options
+        return []
+    names = ["cc", "gcc", "clang"]
+    if shutil.which("clang") is None:
+        names += [f"clang-{n}" for n in range(40, 10, -1) if shutil.which(f"clang-{n}")][:1]
+    found = {os.path.realpath(path): name for name in names if (path := shutil.which(name))}
+    return list(found.values())
+
+
+COMPILERS = find_compilers() if SOURCES else []
+ARM = platform.machine().lower() in ("arm64", "aarch64")
+# The instruction sets that each compiler's kernels may run with, and what runs a foreign program:
+# scripts/cross_check.sh sets PYCNN_CROSS for 64-bit ARM in an emulator.
+ISAS = {compiler: ["neon"] if ARM else ["avx512", "avx2"] for compiler in COMPILERS}
+EMULATOR = {}
+if CROSS := os.environ.get("PYCNN_CROSS"):
+    ISAS[CROSS] = ["neon"]
+    EMULATOR[CROSS] = [shutil.which("qemu-aarch64") or "qemu-aarch64-static"]
+
+
+def execute(*command, data=None, **environment):
+    """Run a program, without the caller's settings of pycnn; bytes come out where `data` go in."""
+    hidden = ("PYCNN_", "LD_PRELOAD")
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
+    return subprocess.run(
+        list(map(str, command)),
+        input=data,
+        env=inherited | environment,
+        capture_output=True,
+        text=data is None,
+        timeout=300,
+        check=False,
+    )
+
+
+class Programs:
+    """The core's test programs by each compiler. The core is compiled once for each compiler and
+    its options, side by side and ahead of the tests; so are long programs run. All of it goes on
+    while the tests that need no compiler do.
+    """
+
+    execute = staticmethod(execute)
+    isas = ISAS
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.pool = ThreadPoolExecutor(os.cpu_count())
+        self.objects = {}
+        self.programs = {}
+        self.outputs = {}
+        for compiler in COMPILERS[::-1]:  # clang's sanitizers take the longest
+            if self.can_run(compiler, SANITIZE):
+                self.make_core(compiler, SANITIZE, "sanitized ", ["failing"])
+        if sys.platform == "linux" and self.can_run(self.watching, WATCH_THREADS):  # nowhere else
+            self.make_core(self.watching, WATCH_THREADS, "watched ", ["core"])
+        for compiler in COMPILERS:
+            self.make_core(compiler, OPTIMIZE, "", ["core", "failing"])
+        for compiler, isas in ISAS.items():
+            self.make_kernels(compiler, isas)
+
+    def can_run(self, compiler, options):
+        """Tell whether a program with these options, which are sanitizers, links and runs here."""
+        source, program = self.folder / "empty.c", self.folder / "empty"
+        source.write_text("int main(void) { return 0; }\n", encoding="utf-8")
+        built = execute(compiler, *options, source, "-o", program)
+        return built.returncode == 0 and execute(program).returncode == 0
+
+    @property
+    def watching(self):
+        """One compiler's ThreadSanitizer is enough."""
+        return COMPILERS[-1]
+
+    def make_core(self, compiler, options, kind, tests):
+        plain = self.core(compiler, options)
+        for test in tests:
+            objects, chosen = plain, options
+            if test == "failing":
+                chosen = [*options, *FAILING_MALLOC]
+                hooked = {path: self.compile(compiler, chosen, path) for path in ALLOCATING}
+                objects = plain | hooked
+            self.link(compiler, kind + test, chosen, objects, PROGRAMS / "test_core.c")
+            self.start(compiler, kind + test)
+        self.link(compiler, kind + "xor", options, plain, XOR)
+
+    def make_kernels(self, compiler, isas):
+        options = [*OPTIMIZE, "-static"] if compiler in EMULATOR else OPTIMIZE
+        for name in ("test_kernels", "hash_run"):
+            plain = self.core(compiler, options)
+            self.link(compiler, name, options, plain, PROGRAMS / (name + ".c"))
+        for isa in isas:
+            chosen = [*options, f"-DKERNELS_{isa.upper()}"]
+            self.link(compiler, f"math_{isa}", chosen, {}, PROGRAMS / "math_run.c")
+        self.start(compiler, "test_kernels")
+
+    def core(self, compiler, options):
+        """Return futures of the core's object files by their sources."""
+        if "-O2" in options:
+            options = [*options, *SMALL_FRAMES]
+        return {source: self.compile(compiler, options, source) for source in SOURCES}
+
+    def core_objects(self, compiler):
+        return [future.result() for future in self.core(compiler, OPTIMIZE).values()]
+
+    def compile(self, compiler, options, source):
+        key = (compiler, *options, source)
+        if key not in self.objects:
+            result = self.folder / f"{len(self.objects)} {compiler} {source.stem}.o"
+            self.objects[key] = self.pool.submit(
+                succeed, result, compiler, *options, "-c", source, "-o", result
+            )
+        return self.objects[key]
+
+    def link(self, compiler, name, options, objects, source):
+        """Compile `source` and link it with objects, which are futures."""
+        program = self.folder / f"{compiler} {name}"
+
+        def build():
+            files = [future.result() for future in objects.values()]
+            command = [compiler, *options, f"-I{ROOT / 'csrc'}", source, *files]
+            return succeed(program, *command, "-o", program, "-pthread", "-lm")
+
+        self.programs[compiler, name] = self.pool.submit(build)
+
+    def start(self, compiler, name):
+        self.outputs[compiler, name] = self.pool.submit(self.run, compiler, name)
+
+    def path(self, compiler, name):
+        if (compiler, name) not in self.programs:
+            pytest.skip(f"{compiler} cannot link its sanitizers here")
+        return self.programs[compiler, name].result()
+
+    def run(self, compiler, name, *arguments, data=None, **environment):
+        program = [*EMULATOR.get(compiler, ()), self.path(compiler, name)]
+        return execute(*program, *arguments, data=data, **environment)
+
+    @functools.cached_property
+    def runnable(self):
+        """The instruction sets that can be tried here, and the first compiler that has each."""
+        found = {}
+        for compiler, isas in ISAS.items():
+            for isa in isas:
+                done = self.run(compiler, "hash_run", PYCNN_ISA=isa)
+                if done.returncode == 0 or "PYCNN_ISA" not in done.stdout:
+                    found.setdefault(isa, compiler)
+        return found
+
+    def output(self, compiler, name):
+        """Return what a program without arguments ended with, which was started ahead."""
+        self.path(compiler, name)
+        return self.outputs[compiler, name].result()
+
+
+def succeed(result, *command):
+    """Run a compiler, which must succeed and say nothing; return `result`."""
+    done = execute(*command)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return result
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory):
+    if not ISAS:
+        pytest.skip("there are no C sources here, or no cc, gcc or clang")
+    made = Programs(tmp_path_factory.mktemp("programs"))
+    yield made
+    made.pool.shutdown(cancel_futures=True)
+
+
+@pytest.fixture(params=COMPILERS or ["cc"])
+def compiler(request, programs):
+    return request.param
+
+
+@pytest.fixture(params=sorted(set().union(*ISAS.values())) or ["none"])
+def isa(request, programs):
+    if request.param not in programs.runnable:
+        pytest.skip(f"{request.param} cannot run here: no such processor")
+    return request.param
+
+
+def pytest_collection_modifyitems(items):
+    """Puts the tests that need a compiler last: it has got its work done by then."""
+    items.sort(key=lambda item: "programs" in item.fixturenames)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compile_ahead(request):
+    if request.session.items and "programs" in request.session.items[-1].fixturenames and ISAS:
+        request.getfixturevalue("programs")

@@ -1,173 +1,33 @@
 """The vector kernels: the same bits everywhere, and functions within a few ulp of exact values."""
 
-import os
-import platform
-import shutil
-import subprocess
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-ROOT = Path(__file__).resolve().parents[1]
-SOURCES = sorted(map(str, (ROOT / "csrc").glob("*.c")))
-PROGRAMS = ROOT / "tests" / "c"
-OPTIONS = ["-std=gnu11", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
 
 # What hash_run.c prints at the end, with whatever instruction set, compiler and number of threads.
 # A change here is a change of every trained network's bits: say so in the changelog.
 HASH = "bf388dc09f046867"
 
-ARM = platform.machine().lower() in ("arm64", "aarch64")
-NATIVE_ISAS = ["neon"] if ARM else ["avx512", "avx2"]
-ISAS = ["avx512", "avx2", "neon"]
-CROSS_COMPILER = shutil.which("aarch64-linux-gnu-gcc")
-EMULATOR = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
-
-
-def find_compilers():
-    if os.name == "nt":  # gcc there misaligns vectors on the stack, and cl has no vectors
-        return []
-    names = ["gcc", "clang", "cc"]
-    if shutil.which("clang") is None:
-        names += [f"clang-{n}" for n in range(40, 10, -1) if shutil.which(f"clang-{n}")][:1]
-    found = {os.path.realpath(path): name for name in names[::-1] if (path := shutil.which(name))}
-    return list(found.values())[::-1]
-
-
-COMPILERS = find_compilers()
-
-pytestmark = [
-    pytest.mark.skipif(not SOURCES, reason="the C sources are not here: only tests/ is"),
-    pytest.mark.skipif(not COMPILERS, reason="there is no gcc or clang"),
-]
-
-
-def run(*command, data=None, **environment):
-    hidden = ("PYCNN_", "LD_PRELOAD")
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
-    return subprocess.run(
-        command,
-        input=data,
-        env=inherited | environment,
-        capture_output=True,
-        timeout=300,
-        check=False,
-    )
-
-
-def succeed(*command):
-    """Run a compiler, which must succeed and say nothing."""
-    done = run(*command)
-    assert done.returncode == 0, done.stderr.decode()
-    assert done.stderr == b""
-
-
-class Build:
-    """The programs of tests/c, compiled for one machine by one compiler, side by side."""
-
-    def __init__(self, pool, folder, compiler, isas, runner=(), link=()):
-        self.folder, self.runner, self.isas = folder, runner, isas
-        folder.mkdir()
-        command = [compiler, *OPTIONS, "-I" + str(ROOT / "csrc")]
-        objects = [str(folder / (Path(source).stem + ".o")) for source in SOURCES]
-        compiled = [
-            pool.submit(succeed, *command, "-c", source, "-o", result)
-            for source, result in zip(SOURCES, objects, strict=True)
-        ]
-
-        def make(name, source, *options):
-            result = str(folder / name)
-            libraries = [*link, "-pthread", "-lm"]
-            succeed(*command, str(PROGRAMS / source), *options, "-o", result, *libraries)
-
-        def link_core(name):
-            for one in compiled:
-                one.result()
-            make(name, name + ".c", *objects)
-
-        self.made = {
-            f"math_{isa}": pool.submit(
-                make, f"math_{isa}", "math_run.c", f"-DKERNELS_{isa.upper()}"
-            )
-            for isa in isas
-        }
-        for name in ("hash_run", "test_kernels"):
-            self.made[name] = pool.submit(link_core, name)
-
-    def run(self, name, *arguments, data=None, **environment):
-        self.made[name].result()
-        command = [*self.runner, str(self.folder / name), *map(str, arguments)]
-        return run(*command, data=data, **environment)
-
-    def can_run(self, isa):
-        """Tell whether this machine has the instructions."""
-        if isa not in self.isas:
-            return False
-        done = self.run("hash_run", PYCNN_ISA=isa)
-        return done.returncode == 0 or b"PYCNN_ISA" not in done.stdout
-
-
-@pytest.fixture(scope="module")
-def builds(tmp_path_factory):
-    """Builds by compiler's name; "cross" is for 64-bit ARM, where there is a compiler for it."""
-    folder = tmp_path_factory.mktemp("kernels")
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        made = {name: Build(pool, folder / name, name, NATIVE_ISAS) for name in COMPILERS}
-        if CROSS_COMPILER and EMULATOR and not ARM:
-            made["cross"] = Build(
-                pool, folder / "cross", CROSS_COMPILER, ["neon"], [EMULATOR], ["-static"]
-            )
-        yield made
-
-
-@pytest.fixture(scope="module")
-def runnable(builds):
-    """The instruction sets that can be tried here, and a build for each."""
-    return {isa: b for b in list(builds.values())[::-1] for isa in b.isas if b.can_run(isa)}
-
-
-def pick(runnable, isa):
-    if isa not in runnable:
-        reason = "no such processor, nor a cross compiler and an emulator of it"
-        pytest.skip(f"{isa} cannot run here: {reason}")
-    return runnable[isa]
-
 
 # ------------------------------------------------------------------ the same bits
 
 
-# An emulator takes its time: scripts/cross_check.sh tries all numbers of threads in it too.
-RUNS = [(isa, t) for isa in ISAS for t in ((1, 7) if isa == "neon" else (1, 2, 3, 4, 7))]
-
-
-@pytest.mark.parametrize(("isa", "threads"), RUNS)
-def test_training_ends_in_the_same_bits(runnable, isa, threads):
-    done = pick(runnable, isa).run("hash_run", threads, PYCNN_ISA=isa)
+@pytest.mark.parametrize("threads", [1, 2, 3, 4, 7])
+def test_training_ends_in_the_same_bits(programs, isa, threads):
+    done = programs.run(programs.runnable[isa], "hash_run", threads, PYCNN_ISA=isa)
     assert done.returncode == 0, done.stdout
-    assert done.stdout.decode().splitlines()[-1] == f"{isa} {HASH}"
+    assert done.stdout.splitlines()[-1] == f"{isa} {HASH}"
 
 
-@pytest.mark.parametrize("compiler", COMPILERS)
-def test_training_ends_in_the_same_bits_by_any_compiler(builds, compiler):
-    build = builds[compiler]
-    isas = [isa for isa in build.isas if build.can_run(isa)]
-    for isa in isas:
-        done = build.run("hash_run", 2, PYCNN_ISA=isa)
-        assert done.stdout.decode().splitlines()[-1] == f"{isa} {HASH}"
-    if not isas:
-        pytest.skip("this processor has no instruction set with kernels of its own")
+def test_training_ends_in_the_same_bits_by_any_compiler(programs, compiler, isa):
+    done = programs.run(compiler, "hash_run", 2, PYCNN_ISA=isa)
+    assert done.stdout.splitlines()[-1] == f"{isa} {HASH}"
 
 
-@pytest.mark.parametrize("compiler", [*COMPILERS, "cross"])
-def test_each_kernel_agrees_with_its_plain_twin(builds, compiler):
-    if compiler not in builds:
-        pytest.skip("there is no compiler for 64-bit ARM, or no emulator of it")
-    done = builds[compiler].run("test_kernels")
-    print(done.stdout.decode())
-    assert done.returncode == 0, done.stdout.decode()
-    assert done.stdout.endswith(b", 0 failed\n")
+def test_each_kernel_agrees_with_its_plain_twin(programs, compiler):
+    done = programs.output(compiler, "test_kernels")
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.endswith(", 0 failed\n")
 
 
 # ------------------------------------------------------------------ the functions
@@ -176,9 +36,18 @@ LN2 = np.log(2)
 TINY = 5e-324
 
 
-def evaluate(build, isa, function, x, *arguments):
+@pytest.fixture
+def an_isa(programs):
+    """One instruction set with functions of its own: all of them give the same bits."""
+    if not programs.runnable:
+        pytest.skip("this processor has no instruction set with kernels of its own")
+    return next(iter(programs.runnable))
+
+
+def evaluate(programs, isa, function, x, *arguments, compiler=None):
     x = np.ascontiguousarray(x, dtype=np.float64)
-    done = build.run(f"math_{isa}", function, *arguments, data=x.tobytes())
+    compiler = compiler or programs.runnable[isa]
+    done = programs.run(compiler, f"math_{isa}", function, *arguments, data=x.tobytes())
     assert done.returncode == 0
     return np.frombuffer(done.stdout).reshape(x.shape)
 
@@ -268,15 +137,12 @@ def exact_functions(mp):
 
 
 @pytest.mark.parametrize("function", [name for name in MEASURED if name != "softmax"])
-def test_functions_are_within_a_few_ulp(runnable, function):
+def test_functions_are_within_a_few_ulp(programs, an_isa, function):
     mp = pytest.importorskip("mpmath")
-    if not runnable:
-        pytest.skip("this processor has no instruction set with kernels of its own")
-    isa, build = next(iter(runnable.items()))
     x = inputs(function)
     with mp.workprec(160):
         exact = exact_functions(mp)[function]
-        got = evaluate(build, isa, function, x)
+        got = evaluate(programs, an_isa, function, x)
         worst, where = worst_ulp(got, [exact(mp.mpf(float(t))) for t in x], x)
     message = f"{function}: {worst:.3f} ulp at worst, for {where!r}, of {x.size} arguments"
     print(message)
@@ -294,11 +160,8 @@ def softmax_inputs():
     yield rng.normal(size=(20, 5)) * 1e300
 
 
-def test_softmax_is_within_two_ulp(runnable):
+def test_softmax_is_within_two_ulp(programs, an_isa):
     mp = pytest.importorskip("mpmath")
-    if not runnable:
-        pytest.skip("this processor has no instruction set with kernels of its own")
-    isa, build = next(iter(runnable.items()))
     found = []
     for z in softmax_inputs():
         with mp.workprec(160):
@@ -307,7 +170,7 @@ def test_softmax_is_within_two_ulp(runnable):
                 powers = [mp.exp(mp.mpf(float(v)) - mp.mpf(float(row.max()))) for v in row]
                 total = mp.fsum(powers)
                 exact += [p / total for p in powers]
-            got = evaluate(build, isa, "softmax", z, z.shape[1]).ravel()
+            got = evaluate(programs, an_isa, "softmax", z, z.shape[1]).ravel()
             found.append((*worst_ulp(got, exact, z.ravel()), z.shape))
     worst, where, shape = max(found, key=lambda item: item[0])
     message = f"softmax: {worst:.3f} ulp at worst, for {where!r}, in an array {shape}"
@@ -425,17 +288,14 @@ SPECIAL["gelu_tanh"] = SPECIAL["gelu"]
 
 
 @pytest.mark.parametrize("function", SPECIAL)
-@pytest.mark.parametrize("isa", ISAS)
-def test_functions_of_special_values(runnable, isa, function):
-    build = pick(runnable, isa)
+def test_functions_of_special_values(programs, isa, function):
     x, expected = np.array([*SPECIAL[function], (np.nan, np.nan)]).T
-    got = evaluate(build, isa, function, x)
+    got = evaluate(programs, isa, function, x)
     np.testing.assert_array_max_ulp(got[:-1], expected[:-1], 0 if function != "log1p" else 1)
     np.testing.assert_array_equal(np.signbit(got[:-1]), np.signbit(expected[:-1]))
     assert np.isnan(got[-1])
 
 
-@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize(
     ("z", "expected"),
     [
@@ -449,8 +309,8 @@ def test_functions_of_special_values(runnable, isa, function):
         ([np.nan, 1.0], [np.nan, np.nan]),
     ],
 )
-def test_softmax_of_special_values(runnable, isa, z, expected):
-    got = evaluate(pick(runnable, isa), isa, "softmax", z, len(z))
+def test_softmax_of_special_values(programs, isa, z, expected):
+    got = evaluate(programs, isa, "softmax", z, len(z))
     np.testing.assert_array_equal(got, expected)
 
 
@@ -458,7 +318,7 @@ LIKE_RELU = ["relu", "leaky_relu", "hard_sigmoid", "hard_tanh"]
 
 
 @pytest.mark.parametrize("function", [*MEASURED, *LIKE_RELU])
-def test_functions_have_the_same_bits_everywhere(builds, runnable, function):
+def test_functions_have_the_same_bits_everywhere(programs, function):
     rng = np.random.default_rng(3)
     any_bits = rng.integers(0, 2**64, 20_000, dtype=np.uint64).view(np.float64)
     special = [x for pairs in SPECIAL.values() for x, _ in pairs]
@@ -468,10 +328,10 @@ def test_functions_have_the_same_bits_everywhere(builds, runnable, function):
     arguments = [3] if function == "softmax" else []
     x = x[: x.size // 3 * 3]
     results = [
-        evaluate(build, isa, function, x, *arguments)
-        for build in builds.values()
-        for isa in build.isas
-        if isa in runnable
+        evaluate(programs, isa, function, x, *arguments, compiler=compiler)
+        for compiler, isas in programs.isas.items()
+        for isa in isas
+        if isa in programs.runnable
     ]
     if len(results) < 2:
         pytest.skip("there is but one to compare")
