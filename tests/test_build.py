@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import os
 import re
+import subprocess
 import sys
 from importlib.resources import files
 from pathlib import Path
@@ -261,3 +262,50 @@ def test_load_digits_equals_scikit_learns():
 def test_a_number_of_threads_that_is_none_is_refused(run_python, value):
     code = "import pycnn\ntry:\n pycnn.get_num_threads()\nexcept pycnn.PycnnError as e:\n print(e)"
     assert "PYCNN_NUM_THREADS" in run_python(code, PYCNN_NUM_THREADS=value, PYTHONUTF8="1")
+
+
+SKIPPING = """
+import pytest
+
+def test_that_something_is_missing():
+    pytest.importorskip("no_such_module")
+
+@pytest.mark.skipif(True, reason="permissions do not bind this user")
+def test_that_nothing_can_mend():
+    pass
+
+@pytest.mark.xfail(reason="known")
+def test_that_fails_as_expected():
+    raise AssertionError
+"""
+SKIPPED_WHOLE = 'import pytest\n\npytest.importorskip("no_such_module")\n'
+
+
+def test_a_skip_is_a_failure_where_nothing_may_be_missing(tmp_path):
+    conftest = Path(__file__).with_name("conftest.py").read_text(encoding="utf-8")
+    (tmp_path / "conftest.py").write_text(conftest, encoding="utf-8")
+    (tmp_path / "test_some.py").write_text(SKIPPING, encoding="utf-8")
+    (tmp_path / "test_whole.py").write_text(SKIPPED_WHOLE, encoding="utf-8")
+
+    def last_line(setting):
+        options = [
+            "-q",
+            "-c",
+            os.devnull,
+            "-p",
+            "no:cacheprovider",
+            "--continue-on-collection-errors",
+        ]
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *options, tmp_path],
+            env=os.environ | {"PYCNN_NO_SKIPS": setting},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return done.stdout.splitlines()[-1]
+
+    assert last_line("").startswith("3 skipped, 1 xfailed")
+    assert last_line("1").startswith("1 failed, 1 skipped, 1 xfailed, 1 error")

@@ -19,7 +19,6 @@ THREE = {
     "decimal": np.array([Decimal("-0.5"), Decimal("0.25"), Decimal(7)], dtype=object),
     "fractions": np.array([Fraction(-1, 2), Fraction(1, 4), Fraction(7)], dtype=object),
     "true and more": np.array([False, 2, Fraction(7, 2)], dtype=object),
-    "variable width": np.array(["ant", "bee", "wasp"], dtype=np.dtypes.StringDType()),
     "text": np.array(["ant", "bee", "wasp"]),
     "bytes": np.array([b"ant", b"bee", b"wasp"]),
     "object": np.array(["ant", "bee", "wasp"], dtype=object),
@@ -35,6 +34,8 @@ THREE = {
     "dates": np.array(["2001-02-03", "2004-05-06", "2030-01-01"], dtype="datetime64[D]"),
     "moments": np.array([0, 1, 10**18], dtype="datetime64[ns]"),
 }
+if hasattr(np.dtypes, "StringDType"):  # since NumPy 2
+    THREE["variable width"] = np.array(["ant", "bee", "wasp"], dtype=np.dtypes.StringDType())
 
 
 def softmax(backend, units=3):
