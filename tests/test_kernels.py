@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 # What hash_run.c prints at the end, with whatever instruction set, compiler and number of threads.
-# A change here is a change of every trained network's bits: say so in the changelog.
-HASH = "bf388dc09f046867"
+# A change here is a change of every trained network's bits (or of losses and hits that it reports):
+# say so in the changelog.
+HASH = "dddd9d77c4ebacea"
 
 
 # ------------------------------------------------------------------ the same bits
