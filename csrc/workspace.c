@@ -79,6 +79,25 @@ static void hand_out_online(pycnn_workspace *ws, arena *memory, size_t l)
     online->delta = take(memory, FEW, online->out_stride);
 }
 
+/* In a forward pass alone an output is read by the next layer only: all take turns in two buffers,
+ * in which each slice has room for the widest. 0: every layer has a buffer of its own. */
+static size_t shared_width(const pycnn_network *net, int mode)
+{
+    size_t width = 0;
+    for (size_t l = 0; l < net->depth && mode < PYCNN_BACKWARD; l++) {
+        width = net->layers[l].fan_out > width ? net->layers[l].fan_out : width;
+    }
+    return width;
+}
+
+static double *take_output(pycnn_workspace *ws, arena *memory, size_t l, size_t samples)
+{
+    if (ws->shared_width == 0) {
+        return take(memory, ws->net->layers[l].fan_out, samples);
+    }
+    return l < 2 ? take(memory, ws->shared_width, samples) : ws->layers[l - 2].output;
+}
+
 static void hand_out(pycnn_workspace *ws, arena *memory)
 {
     const pycnn_network *net = ws->net;
@@ -97,7 +116,7 @@ static void hand_out(pycnn_workspace *ws, arena *memory)
         const size_t units = net->layers[l].fan_out;
         const bool last = l + 1 == net->depth;
         struct layer_buffers *buffers = &ws->layers[l];
-        buffers->output = take(memory, units, m);
+        buffers->output = take_output(ws, memory, l, m);
         /* The losses read the output layer's z; elsewhere only a trace and some derivatives do. */
         const bool derived = backward && net->layers[l].activation->from_z;
         const layer_ops *ops = net->layers[l].ops;
@@ -192,6 +211,7 @@ int pycnn_workspace_create(pycnn_workspace **out, const pycnn_network *net, size
     ws->net = net;
     ws->capacity = batch;
     ws->mode = mode;
+    ws->shared_width = shared_width(net, mode);
     ws->most_slices = MIN(MOST_SLICES, batch / net->kernels->lanes + 1);
     const int status = allocate_all(ws);
     if (status != PYCNN_OK) {
@@ -299,6 +319,7 @@ static void place(pycnn_workspace *ws, size_t s, size_t share)
         const struct layer_buffers *buffers = &ws->layers[l];
         const layer_io *below = l == 0 ? NULL : io_of(ws, l - 1, s);
         const size_t at = first * here->fan_out;
+        const size_t output_at = ws->shared_width == 0 ? at : first * ws->shared_width;
         layer_io *io = io_of(ws, l, s);
         io->pass = &ws->pass;
         io->first = first;
@@ -307,8 +328,8 @@ static void place(pycnn_workspace *ws, size_t s, size_t share)
         io->input = below == NULL ? self->input : below->output;
         io->input_rows = below == NULL ? self->rows : below->output_rows;
         io->distance = panel_distance(ws);
-        io->z = buffers->z + at;
-        io->output = buffers->output + at;
+        io->output = buffers->output + output_at;
+        io->z = buffers->z == buffers->output ? io->output : buffers->z + at;
         io->output_rows = buffers->output_rows == NULL
                               ? NULL
                               : buffers->output_rows + first * net->kernels->panel;

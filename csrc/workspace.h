@@ -40,6 +40,7 @@ struct pycnn_workspace {
     pycnn_threads *threads; /* or NULL */
     size_t capacity;        /* samples that fit */
     int mode;               /* pycnn_mode */
+    size_t shared_width;    /* units in the buffers that outputs share; 0: they do not */
     size_t batch;           /* samples that the slices are cut for; 0: not yet */
     size_t cut_for;         /* threads that they are cut for */
     size_t slice_count, most_slices;

@@ -332,7 +332,7 @@ def alter_tensor(rng, tensors, names):
     elif way == 3:
         dtype = rng.choice((np.float32, np.float16, np.int64, np.uint8, np.bool_))
         with np.errstate(all="ignore"):
-            tensors[name] = np.nan_to_num(tensor).astype(dtype)
+            tensors[name] = np.asarray(np.nan_to_num(tensor), dtype)
     elif way == 4:
         tensors[name] = tensor.reshape(-1)
     elif way == 5:

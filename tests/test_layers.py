@@ -275,6 +275,47 @@ def test_folded_networks_predict_the_same(name, backend):
     assert net.parameters.any()
 
 
+def test_layers_of_a_prediction_share_their_memory(backend, run_python):
+    pytest.importorskip("resource")
+    out = run_python(f"""
+import resource, sys
+import numpy as np
+from pycnn import Dense, Dropout, Network
+X = np.sin(np.arange(512_000.0)).reshape(256, 2000)
+layers = [Dropout(0.5) for _ in range(500)]
+net = Network(2000, [*layers, Dense(1)], seed=0, backend={backend!r})
+plain = Network(2000, [Dense(1)], seed=0, backend={backend!r})
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+same = np.allclose(net.predict(X), plain.predict(X), rtol=1e-12)
+more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+print(same, more < (128 << (20 if sys.platform == "darwin" else 10)))
+""")
+    assert out.split() == ["True", "True"]
+
+
+@pytest.mark.parametrize("rows", [1, 7, 300])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_outputs_of_many_widths_do_not_meet_in_shared_memory(core, rows, threads):
+    widths = [3, 40, 2, 300, 1, 64, 5, 128, 9]
+    layers = [part for n in widths for part in (Dense(n, "tanh"), LayerNorm(), Dropout(0.1))]
+    net = Network(6, [*layers, Dense(2)], seed=3, backend="c")
+    twin = copy.deepcopy(net.__getstate__()) | {"backend": "numpy"}
+    other = Network.__new__(Network)
+    other.__setstate__(twin)
+    x = np.sin(np.arange(6.0 * rows)).reshape(rows, 6)
+    before = pycnn.get_num_threads()
+    pycnn.set_num_threads(threads)
+    try:
+        assert near(net.predict(x), other.predict(x), 1e-10)
+        trace = net.trace(x, net.predict(x))
+        assert np.array_equal(trace.A[-1].T, net.predict(x))
+        assert net.evaluate(x, x[:, :2])["loss"] == pytest.approx(
+            other.evaluate(x, x[:, :2])["loss"], rel=1e-10
+        )
+    finally:
+        pycnn.set_num_threads(before)
+
+
 # ------------------------------------------------------------------ max-norm
 
 
