@@ -607,7 +607,7 @@ def test_walkthrough_config_version_and_help(succeed):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("trian",), "train"),
+        (("trian",), "'trian'"),
         (("train", "--hiden", "3"), "--hidden"),
         (("train", "--activation", "rulu"), "did you mean 'relu'"),
         (("train", "--backend", "nunpy"), "did you mean 'numpy'"),
