@@ -52,14 +52,13 @@ def table(
 
 
 def history_table(history: Mapping[str, Sequence[float]], epochs: int) -> str:
-    """Return a history as HTML: of each quantity its first and last value, and its extremes."""
+    """Return a history as HTML: of each quantity the first and last value, and the extremes."""
     rows: list[tuple[str, ...]] = [
         ("quantity", "first", "last", "lowest", "in epoch", "highest", "in epoch")
     ]
     for name, values in history.items():
         measured = [(v, epoch) for epoch, v in enumerate(values, start=1) if not math.isnan(v)]
-        cells = [values[0], values[-1]]
-        ends = [f"{value:.4g}" for value in cells]
+        ends = [f"{value:.4g}" for value, _ in (measured[0], measured[-1])] if measured else []
         lowest = min(measured, default=None)
         highest = max(measured, key=lambda point: (point[0], -point[1]), default=None)
         for value, epoch in (point for point in (lowest, highest) if point is not None):

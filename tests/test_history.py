@@ -78,11 +78,11 @@ def test_a_notebook_shows_first_last_lowest_and_highest_values(backend):
 def test_the_first_of_equal_values_is_named_and_nan_is_none_of_them():
     history = history_of({"a": math.nan}, {"a": 2.0}, {"a": 2.0}, {"b": math.inf})
     assert cells(history._repr_html_())[1:] == [
-        ["a", "nan", "nan", "2", "2", "2", "2"],
-        ["b", "nan", "inf", "inf", "4", "inf", "4"],
+        ["a", "2", "2", "2", "2", "2", "2"],
+        ["b", "inf", "inf", "inf", "4", "inf", "4"],
     ]
     shown = cells(history_of({"a": math.nan})._repr_html_())
-    assert shown[1] == ["a", "nan", "nan", "", "", "", ""]
+    assert shown[1] == ["a", "", "", "", "", "", ""]
 
 
 def test_names_are_shown_as_text_and_not_run():
