@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     Finder = Callable[[Array], int]
 
 _FLOAT64 = np.dtype(np.float64)
+# Numbers that one call of NumPy's takes: some milliseconds, between which Ctrl-C is answered.
+AT_A_TIME = 1 << 20
 # Sample weights between these can be multiplied with a loss, and learning rates divided by their
 # sums, without leaving the numbers that float64 has with all digits.
 LEAST_WEIGHT, MOST_WEIGHT = 1e-250, 1e250
@@ -58,7 +60,15 @@ def as_numbers(value: Any, name: str) -> Array:
         place = "" if names is None else place_of((0, 0), names)
         raise DataTypeError(f"{name} must hold real numbers, got dtype {array.dtype}{place}")
     with np.errstate(over="ignore"):  # what overflows to infinity is refused as such
-        return np.require(array, np.float64, ["C", "A"])
+        if array.ndim == 0 or array.size <= AT_A_TIME:
+            return np.require(array, np.float64, ["C", "A"])
+        if array.dtype == _FLOAT64 and array.flags.c_contiguous and array.flags.aligned:
+            return array
+        numbers = np.empty(array.shape)
+        rows = max(1, AT_A_TIME * len(array) // array.size)
+        for first in range(0, len(array), rows):
+            numbers[first : first + rows] = array[first : first + rows]
+        return numbers
 
 
 # What `float` takes, but is no real number.
@@ -114,8 +124,12 @@ def place_of(where: Sequence[int], columns: tuple[str, ...] | None = None) -> st
 
 def find_not_finite(array: Array) -> int:
     """Return the flat index of the first infinity or NaN, or the size when there is none."""
-    finite = np.isfinite(array)
-    return array.size if finite.all() else int(finite.argmin())
+    flat = array.reshape(-1)
+    for first in range(0, flat.size, AT_A_TIME):
+        finite = np.isfinite(flat[first : first + AT_A_TIME])
+        if not finite.all():
+            return first + int(finite.argmin())
+    return array.size
 
 
 def check_finite(

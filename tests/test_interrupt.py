@@ -1,7 +1,9 @@
 """Ctrl-C: it reaches the user from every call and soon, and leaves all as after a whole step."""
 
 import itertools
+import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -294,3 +296,38 @@ def test_a_child_of_a_fork_does_not_wait_for_a_fit_of_its_parent(backend):
     net._line[object()] = 1  # that of another process
     net.fit(X, Y, epochs=1)
     assert not net._line
+
+
+def test_what_is_looked_at_and_copied_in_pieces_is_the_same(backend, monkeypatch):
+    x = rng.normal(size=(30, 3))
+    strided = np.asfortranarray(x).astype(">f8")
+    net = small(backend)
+    whole = net.predict(x)
+    module = "pycnn.backend." + backend
+    monkeypatch.setattr(module + (".PIECE" if backend == "numpy" else ".LOOKED_AT"), 7)
+    monkeypatch.setattr("pycnn._data.AT_A_TIME", 7)
+    assert net.predict(x).tobytes() == net.predict(strided).tobytes() == whole.tobytes()
+    for row, column in ((0, 0), (2, 1), (2, 0), (29, 2)):
+        wrong = strided.copy()
+        wrong[row, column] = np.nan
+        for call in (net.predict, lambda x: net.fit(x, x[:, :1], epochs=1)):
+            with pytest.raises(pycnn.exceptions.DataError, match=f"row {row}, column {column}"):
+                call(wrong)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent by another process")
+def test_interrupts_at_random_moments_leave_no_fault(core):
+    script = Path(__file__).parents[1] / "scripts" / "interrupt.py"
+    if not script.exists():
+        pytest.skip("the scripts are not here")
+    options = ["--count", "10", "--limit", "inf"]
+    environment = os.environ | {"PYTHONPATH": str(Path(pycnn.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, str(script), *options, "partial_fit", "predict", "save"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -51,6 +51,8 @@ __all__ = [
 # Samples that go through the network together where the caller does not say. Their activations
 # should stay in cache: 256 x 1024 units x 8 bytes are 2 MB.
 PIECE = 256
+# Numbers that are looked at in one call, some milliseconds: Ctrl-C is answered in between.
+LOOKED_AT = 1 << 22
 # Idle workspaces that a plan keeps for its next calls.
 KEPT = 4
 
@@ -285,7 +287,13 @@ def _read(totals: Any) -> Totals:
 
 def find_not_finite(array: Array) -> int:
     """Return the flat index of the first infinity or NaN, or the size when there is none."""
-    return int(_find_not_finite(_from_buffer(_DOUBLES, array), array.size))
+    x, size = _from_buffer(_DOUBLES, array), array.size
+    for first in range(0, size, LOOKED_AT):
+        count = min(LOOKED_AT, size - first)
+        place = int(_find_not_finite(x + first, count))
+        if place < count:
+            return first + place
+    return int(size)
 
 
 def predict(plan: Plan, theta: Array, x: Array, out: Array) -> bool:

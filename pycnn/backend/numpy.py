@@ -61,6 +61,8 @@ def threads() -> int:
     return 1
 
 
+# Rows that `predict` takes through the network together.
+PIECE = 1024
 LEAKY_SLOPE = 0.01
 SELU_SCALE, SELU_SCALE_ALPHA = 1.0507009873554805, 1.7580993408473768
 GELU_LINEAR, GELU_CUBIC = 1.5957691216057308, 0.07135481627260025
@@ -726,7 +728,7 @@ def predict(plan: Plan, theta: Array, x: Array, out: Array) -> bool:
 
     Where it is not, `out` is not to be used.
     """
-    finite = bool(np.isfinite(x).all())
+    finite = find_not_finite(x) == x.size
     if finite:
         _predict(plan, theta, x, out)
     return finite
@@ -748,6 +750,19 @@ def _predict(
     plan: Plan, theta: Array, x: Array, out: Array, dropping: Passing | None = None
 ) -> None:
     """Put the network's output for each row of `x` into `out`; with `dropping`, dropout drops.
+
+    Some rows at a time, between which Ctrl-C is answered.
+    """
+    for first in range(0, len(x), PIECE):
+        some = slice(first, first + PIECE)
+        drops = None if dropping is None else Passing(dropping.key, dropping.position + first)
+        _predict_piece(plan, theta, x[some], out[some], drops)
+
+
+def _predict_piece(
+    plan: Plan, theta: Array, x: Array, out: Array, dropping: Passing | None
+) -> None:
+    """Take some rows through the network.
 
     Each row is multiplied on its own, (1, n_{l-1}) @ (n_{l-1}, n_l): a product of the whole matrix
     would make a row's last bits depend on the rows beside it.
