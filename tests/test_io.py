@@ -899,7 +899,7 @@ def by_subprocess(net):
     done = subprocess.run(
         [sys.executable, "-c", code],
         input=pickle.dumps(net),
-        env=os.environ | {"PYTHONPATH": str(Path(pycnn.__file__).parents[1])},
+        cwd=Path(pycnn.__file__).parents[1],  # it would import the source tree, were it there
         capture_output=True,
         check=True,
         timeout=120,
