@@ -68,8 +68,9 @@ def trainings():
         return net, lambda other: go_on(other, resume=True)
 
     plain = Network(3, [Dense(4, "relu", l2=0.1), Dense(3, "softmax")], seed=7)
-    yield "labels", *fit(plain, letters[index])
     plain.metadata = columns | {"note": "\U0001f600", "scale": [0.5, 2, None, True]}
+    plain.feature_names = ("a", "b", "\u00e9")
+    yield "labels", *fit(plain, letters[index])
     for name, labels in {
         "dates": np.array(["2001-02-03", "2004-05-06", "2030-01-01"], dtype="datetime64[D]"),
         "bytes": np.array([b"\x00a", b"\xffb", b"\xffc"]),
@@ -82,6 +83,8 @@ def trainings():
     yield "normal", *fit(normal, index > 0, optimizer=pycnn.Adam(schedules.StepDecay(0.02)))
     huber = Network(3, [Dense(2, "gelu"), Dense(1)], loss=losses.Huber(0.5), seed=1)
     yield "huber", *fit(huber, X[:, 0], optimizer=pycnn.SGD(0.1, momentum=0.9))
+    scaled = Network(3, [Dense(2)], seed=1)
+    yield "scaled", *fit(scaled, 1e5 * X[:, :2], scale_targets=True, optimizer="adam")
     small = Network(3, [Dense(1)], seed=3)
     yield "lbfgs", *fit(small, X[:, 0], batch_size=None, optimizer=pycnn.LBFGS())
     part = Network(3, [Dense(1, "linear")], loss="hinge", seed=0)
