@@ -26,7 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PYCNN_VERSION "0.1.0"
+#define PYCNN_VERSION "0.2.0"
 
 #ifdef __cplusplus
 extern "C" {
