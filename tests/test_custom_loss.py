@@ -1,7 +1,10 @@
 """Losses that are Python functions: the same training as by the core's, and nothing lost."""
 
+import contextlib
 import copy
+import gc
 import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -99,6 +102,40 @@ def test_what_it_raises_reaches_the_caller(backend, error):
     assert np.abs(net._theta - other._theta).max() < 1e-12  # two steps are done
     net.fit(X, Y, epochs=1)  # and it can be trained on
     assert net.evaluate(X, Y)["loss"] > 0
+
+
+def test_what_it_raises_keeps_nothing_alive(backend):
+    class Large:
+        pass
+
+    seen = []
+
+    def failing(a, y):
+        large = Large()
+        seen.append(weakref.ref(large))
+        raise ZeroDivisionError
+
+    net = network(failing, backend)
+    gc.disable()  # which would find it in the end
+    try:
+        for call in (net.evaluate, net.gradients, net.partial_fit):
+            with contextlib.suppress(ZeroDivisionError):
+                call(X, Y)
+        alive = [large() for large in seen]
+    finally:
+        gc.enable()
+    assert alive == [None] * 3
+
+
+def test_a_mini_batch_after_all_the_data_at_once_takes_little_memory(core):
+    net = network(each_mse, "c")
+    net.evaluate(np.tile(X, (10, 1)), np.tile(Y, (10, 1)), batch_size=None)
+    net.gradients(X[:8], Y[:8])
+    assert [workspace.batch for workspace in net._plan._idle] == [8]
+    net.predict(X[:3])
+    net.evaluate(np.tile(X, (10, 1)), np.tile(Y, (10, 1)), batch_size=None)
+    (workspace,) = net._plan._idle
+    assert (workspace.batch, workspace.mode) == (700, 0)  # no room for a way back
 
 
 def test_a_loss_that_is_not_finite_is_a_divergence(backend):

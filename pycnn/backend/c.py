@@ -132,6 +132,11 @@ class _Context:
         self.loss_function = loss_function
         self.error: BaseException | None = None
 
+    def take_error(self) -> BaseException:
+        """Return what was raised, and keep it no longer; where nothing was, an interrupt."""
+        error, self.error = self.error, None
+        return error or KeyboardInterrupt()
+
 
 class Workspace:
     """A ``pycnn_workspace`` with room for `batch` samples; it is called by one thread at a time.
@@ -164,8 +169,7 @@ class Workspace:
             Also where an exception could not be kept: only a second Ctrl-C comes between.
         """
         if status in (lib.PYCNN_ERROR_LOSS, lib.PYCNN_ERROR_INTERRUPTED):
-            error, self._context.error = self._context.error, None
-            raise error or KeyboardInterrupt
+            raise self._context.take_error()  # a name for it would keep it, and all frames, alive
         _check(status)
 
 
@@ -236,7 +240,8 @@ class Plan:
         except IndexError:
             workspace = None
         if workspace is None or workspace.batch < batch or workspace.mode < mode:
-            if workspace is not None:  # one that will do for both callers
+            # One that will do for both callers, but not whatever mode in the size of all the data.
+            if workspace is not None and max(batch, workspace.batch) <= PIECE:
                 batch, mode = max(batch, workspace.batch), max(mode, workspace.mode)
             workspace = self.new_workspace(batch, mode)
         lib.pycnn_workspace_set_threads(workspace.pointer, threads)
@@ -369,14 +374,15 @@ def row_predictor(plan: Plan, theta: Array, outputs: int) -> RowPredictor:
     result = np.zeros((1, outputs))
     lent_result, lent_theta = _from_buffer(_DOUBLES, result), _from_buffer(_DOUBLES, theta)
     run, network, lend, doubles = lib.pycnn_predict_finite, plan.network, _from_buffer, _DOUBLES
-    copy, pointer = result.copy, workspace.pointer
+    copy = result.copy
 
     def predict_row(x: Array) -> Array | None:
         try:
             lent = lend(doubles, x)
         except ValueError:
             return None
-        if run(lent_result, network, pointer, lent_theta, lent, 1):
+        # By its workspace, which so lives as long.
+        if run(lent_result, network, workspace.pointer, lent_theta, lent, 1):
             return None
         return copy()
 
