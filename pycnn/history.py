@@ -77,7 +77,8 @@ class History(Mapping[str, list[float]]):
 
     def __getitem__(self, key: str) -> list[float]:
         values = self._values[key]
-        if len(values) != self.epochs:
+        if len(values) != self.epochs:  # an epoch is being written down, or was to be
+            values = values[:]
             self._align(values)
         return values
 

@@ -286,6 +286,9 @@ def test_an_interrupted_epoch_is_in_no_series_of_the_history():
     history.write({"loss": 3.0, "val_loss": 3.0})
     assert history["loss"] == [2.0]
     assert [len(series) for series in history.values()] == [1, 1]
+    history.epochs += 1  # who has looked meanwhile, in another thread, has changed nothing
+    assert history["loss"] == [2.0, 3.0]
+    history.epochs -= 1
     history.append({"loss": 4.0})
     assert history["loss"] == [2.0, 4.0]
 
