@@ -180,7 +180,7 @@ class Network:
         penalty: tuple[float, float],
     ) -> None:
         """Give the object its attributes, with all parameters zero."""
-        others = set(vars(self))  # a subclass's own
+        others = set(vars(self)) - getattr(self, "_own", set())  # a subclass's own
         self._inputs = inputs
         fan_ins = [inputs]
         for layer in layers:

@@ -970,6 +970,10 @@ def test_a_subclass_keeps_what_is_its_own(backend):
     for make in COPIES[:3]:
         other = make(Named("first", seed=0, backend=backend))
         assert (type(other), other.name, other.tags) == (Named, "first", ["a"])
+        other.__init__("second", seed=0, backend=backend)  # the same object, made anew
+        again = make(other)
+        assert (again.name, again.tags) == ("second", ["a"])
+        assert not np.shares_memory(again.parameters, other.parameters)
 
 
 @pytest.mark.parametrize("layers", ["BatchNorm", "Dropout"])
