@@ -1038,10 +1038,11 @@ class Network:
             learn_scale = scale_targets and self._target_scale is None
             if learn_scale:
                 check_can_scale(self.layers[-1].activation, self.loss)
-                if self.epochs_trained:
+                if self.epochs_trained or resume:
                     raise DataError(
                         "scale_targets=True must come with the first training: this network has "
-                        f"been trained for {self.epochs_trained} epochs on targets as they are"
+                        "been trained on targets as they are (finished epochs: "
+                        f"{self.epochs_trained})"
                     )
             if is_batches(X, y):
                 if learn_scale:

@@ -200,7 +200,7 @@ def test_what_has_been_learned_once_is_used_by_every_later_call(backend):
 def test_a_network_trained_on_targets_as_they_are_keeps_its_unit(backend):
     net = network(backend)
     net.fit(X, T, epochs=1)
-    with pytest.raises(DataError, match=r"must come with the first training: .* for 1 epochs"):
+    with pytest.raises(DataError, match=r"must come with the first training: .* epochs: 1"):
         net.fit(X, T, epochs=1, scale_targets=True)
 
 
@@ -279,6 +279,23 @@ def test_a_training_resumes_to_the_same_bits(backend, tmp_path):
         other.fit(X, Y, resume=True, **settings)
         assert other.parameters.tobytes() == straight.parameters.tobytes()
         assert dict(other.history) == dict(straight.history)
+
+
+def test_a_training_on_targets_as_they_are_does_not_resume_in_another_unit(backend):
+    class Stop(Callback):
+        def on_batch_group_end(self, network, epoch, logs):
+            raise KeyboardInterrupt
+
+    small = (Y - Y.mean(axis=0)) / Y.std(axis=0)
+    straight, net = network(backend), network(backend)
+    straight.fit(X, small, epochs=2)
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(X, small, epochs=2, callbacks=Stop())
+    with pytest.raises(DataError, match="must come with the first training"):
+        net.fit(X, small, epochs=2, resume=True, scale_targets=True)
+    assert net.target_scale is None
+    net.fit(X, small, epochs=2, resume=True)
+    assert net.parameters.tobytes() == straight.parameters.tobytes()
 
 
 def test_nothing_is_learned_by_a_fit_that_is_refused(backend):
