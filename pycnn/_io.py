@@ -25,6 +25,7 @@ import numpy as np
 from pycnn import _plain, _safetensors, _state, losses
 from pycnn._checks import check_real, check_size
 from pycnn._data import as_names
+from pycnn._files import write_whole
 from pycnn._random import check_seed
 from pycnn._scaling import TargetScale, check_can_scale
 from pycnn._version import __version__
@@ -203,42 +204,6 @@ def _to_bytes(network: Network, training_state: bool) -> bytes:
     except _FAULTS as error:
         raise DataError(f"a file cannot keep this network; load would say: {error}") from None
     return content
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write beside `path`, sync, rename: a crash leaves the old file or the new one."""
-    if path.exists() and not path.is_file():  # a device or a pipe holds nothing to keep
-        with open(path, "wb") as file:
-            file.write(content)
-        return
-    target = path.resolve()  # through a link: the file behind it is replaced, not the link
-    temporary = os.fspath(
-        target.with_name(f".{target.name[:32]}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
-    )
-    try:
-        # 0o666 less the umask, as any new file; a file that is replaced keeps its permissions.
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if target.exists():
-            os.chmod(temporary, target.stat().st_mode & 0o777)
-        os.replace(temporary, target)
-    except BaseException as error:
-        # Nothing else is called before, so that no second Ctrl-C comes first.
-        try:  # noqa: SIM105
-            os.unlink(temporary)
-        except OSError:  # there is none yet, or it has been renamed already
-            pass
-        if isinstance(error, OSError) and error.filename == temporary:
-            raise OSError(error.errno, error.strerror, os.fspath(path)) from None
-        raise
-    if os.name == "posix":  # the rename itself must reach the disk too
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 # ------------------------------------------------------------------ reading

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pycnn._io import write_whole
+from pycnn._files import write_whole
 from pycnn.exceptions import DataError
 
 if TYPE_CHECKING:

@@ -896,7 +896,7 @@ class CSVLogger(_Stateful):
         if kept < len(lines) or not lines[-1].endswith("\n"):
             from pathlib import Path
 
-            from pycnn._io import write_whole
+            from pycnn._files import write_whole
 
             text = "".join(lines[:kept])
             write_whole(Path(self.path), (text if text.endswith("\n") else text + "\n").encode())

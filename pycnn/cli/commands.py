@@ -421,7 +421,7 @@ def predict(
         for piece in lines:
             _write(piece)
     else:
-        from pycnn._io import write_whole
+        from pycnn._files import write_whole
 
         write_whole(out, "".join(lines).encode())
 
