@@ -51,8 +51,8 @@ MOST_NAMES = 20
 class Target:
     """The column to predict.
 
-    A network's output times `scale` plus `mean` is in the column's unit: 1 and 0, unless what the
-    network learned was standardised. `text` tells that its labels are text.
+    A network's prediction times `scale` plus `mean` is in the column's unit: 1 and 0, except in
+    files of version 0.1, whose networks do not know their `target_scale`. `text` tells that its labels are text.
     """
 
     name: str

@@ -370,8 +370,20 @@ def test_predictions_have_enough_digits(succeed):
     assert np.abs(np.array(lines, dtype=float) - frame["y"]).max() < 500
     network = pycnn.load("model.safetensors")
     table = pycnn.Table.from_metadata(network.metadata["table"])
-    values = network.predict(table.transform(frame)) * table.target.scale + table.target.mean
+    values = network.predict(table.transform(frame))
     assert np.array(lines, dtype=float).tolist() == values[:, 0].tolist()
+
+
+def test_a_quantity_has_its_own_unit_in_python_too(succeed):
+    x = np.linspace(-1, 1, 200)
+    frame = pd.DataFrame({"x": x, "price": 400_000 + 100_000 * x})
+    frame.to_csv("prices.csv", index=False)
+    out = succeed("train", "prices.csv", "--target", "price", "--no-plot", "--test-size", 0)
+    network = pycnn.load("model.safetensors")
+    table = pycnn.Table.from_metadata(network.metadata["table"])
+    X, y = table.transform(frame), table.targets(frame)
+    assert np.abs(network.predict(X)[:, 0] - y).max() < 20_000
+    assert f"R²    {network.score(X, y):.4f}" in out
 
 
 def test_whole_numbers_as_classes_hint_at_a_quantity(succeed):

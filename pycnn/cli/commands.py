@@ -341,6 +341,8 @@ def train(
         data.X.shape[1], [*layers, output], l2=l2, seed=seed, backend=backend_name
     )
     network.classes = classes
+    if data.unit is not None:  # predictions are in the column's own unit, in Python too
+        network.target_scale = [data.unit[0]], [data.unit[1]]
     network.metadata["table"] = data.table.to_metadata()
 
     if learning_rate is None and optimizer == "sgd":
@@ -584,15 +586,14 @@ class _Dataset:
         table.test_size = share
         assert table.target is not None
         self.table, self.goal = table, table.target
+        self.unit: tuple[float, float] | None = None  # of the network's output: mean, deviation
         if self.task == "regression":
-            self.goal.mean, self.goal.scale = mean_and_deviation(self.y[self.train], target)
+            self.unit = mean_and_deviation(self.y[self.train], target)
         self.X = _encode(table, frame, taken=False)
 
     def network_target(self, rows: Any) -> Any:
-        """Return what the network is to learn: labels, or standardised numbers."""
-        if self.classes is not None:
-            return self.classes[self.y[rows]]
-        return (self.y[rows] - self.goal.mean) / self.goal.scale
+        """Return what the network is to learn: labels, or numbers in their own unit."""
+        return self.y[rows] if self.classes is None else self.classes[self.y[rows]]
 
     def describe(self) -> str:
         """Return the data in three lines."""
