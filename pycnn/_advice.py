@@ -185,7 +185,8 @@ def _unscaled_targets(network: Network, data: Data) -> str:
     output = int(scale.argmax() if large.any() else small.argmax())
     which = "y" if y.shape[1] == 1 else f"column {output} of y"
     remedy = (
-        "scale_targets=True learns both and gives predictions in the unit of y"
+        "In a new network, fit's scale_targets=True learns both, or target_scale = (mean, "
+        "deviation) sets them; predictions stay in the unit of y"
         if activation == "linear"
         else "Divide y by a number that makes it so; what you predict needs the same"
     )

@@ -1042,7 +1042,7 @@ class Network:
                     raise DataError(
                         "scale_targets=True must come with the first training: this network has "
                         "been trained on targets as they are (finished epochs: "
-                        f"{self.epochs_trained})"
+                        f"{self.epochs_trained}); make a new one"
                     )
             if is_batches(X, y):
                 if learn_scale:

@@ -52,7 +52,8 @@ class Target:
     """The column to predict.
 
     A network's prediction times `scale` plus `mean` is in the column's unit: 1 and 0, except in
-    files of version 0.1, whose networks do not know their `target_scale`. `text` tells that its labels are text.
+    files of version 0.1, whose networks do not know their `target_scale`. `text` tells that its
+    labels are text.
     """
 
     name: str

@@ -153,9 +153,23 @@ def test_targets_far_from_where_outputs_start_are_shown_with_their_numbers(loss)
     message = only(advice(X, y, [Dense(4, "tanh"), Dense(1)], loss))
     assert message == (
         f"y is not scaled: y has mean {y.mean():.3g} and standard deviation {y.std():.3g}, where a "
-        "network's outputs start around 0 with deviations around 1. scale_targets=True learns both "
-        "and gives predictions in the unit of y"
+        "network's outputs start around 0 with deviations around 1. In a new network, fit's "
+        "scale_targets=True learns both, or target_scale = (mean, deviation) sets them; "
+        "predictions stay in the unit of y"
     )
+
+
+@pytest.mark.parametrize("way", ["scale_targets", "an iterable", "partial_fit"])
+def test_the_way_out_for_targets_that_are_not_scaled_is_one(way, recwarn):
+    y = 3e5 + 1e5 * CURVE
+    net = Network(X.shape[1], [Dense(4, "tanh"), Dense(1)], seed=0)
+    if way == "scale_targets":
+        net.fit(X, y, epochs=1, scale_targets=True)
+    else:
+        net.target_scale = ([y.mean()], [y.std()])
+        net.fit([(X, y)], epochs=1) if way == "an iterable" else net.partial_fit(X, y)
+    assert not recwarn.list
+    assert 1e5 < net.predict(X).mean() < 5e5
 
 
 @pytest.mark.parametrize(

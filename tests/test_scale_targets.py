@@ -200,7 +200,8 @@ def test_what_has_been_learned_once_is_used_by_every_later_call(backend):
 def test_a_network_trained_on_targets_as_they_are_keeps_its_unit(backend):
     net = network(backend)
     net.fit(X, T, epochs=1)
-    with pytest.raises(DataError, match=r"must come with the first training: .* epochs: 1"):
+    words = r"must come with the first training: .* epochs: 1\); make a new one"
+    with pytest.raises(DataError, match=words):
         net.fit(X, T, epochs=1, scale_targets=True)
 
 
