@@ -392,6 +392,13 @@ class _Block:
             started = time.perf_counter()
             try:
                 steps = self.train(self.pace.steps)
+                now = time.perf_counter()
+                self.pace.adapt(steps, now - started)
+                due = now - kept > CHECKPOINT_PERIOD
+                # A weight can overflow while the loss stays finite: relu hides minus infinity.
+                if (due or state.epoch > self.recorded) and not np.isfinite(self.theta).all():
+                    self.diverged(checkpoint)
+                self.record()
             except NotFiniteError:
                 self.diverged(checkpoint)
             except BaseException:
@@ -400,13 +407,6 @@ class _Block:
                 elif self.validation is None:  # an epoch is done when it has been measured
                     self.record()
                 raise
-            now = time.perf_counter()
-            self.pace.adapt(steps, now - started)
-            due = now - kept > CHECKPOINT_PERIOD
-            # A weight can overflow while the loss stays finite: relu hides minus infinity.
-            if (due or state.epoch > self.recorded) and not np.isfinite(self.theta).all():
-                self.diverged(checkpoint)
-            self.record()
             if due and state.epoch < state.epochs:
                 kept, checkpoint = now, state.snapshot(self.theta)
                 if self.keeper is not None:

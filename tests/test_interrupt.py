@@ -226,6 +226,31 @@ def test_a_fit_interrupted_anywhere_leaves_a_whole_step(backend, monkeypatch, fi
     assert net._theta.tobytes() == record.thetas[-1]
 
 
+def test_epochs_that_are_trained_together_are_in_the_history_wherever_they_end(
+    backend, monkeypatch
+):
+    thetas = []
+    hook = pycnn.callbacks.LambdaCallback(
+        on_train_begin=lambda net: thetas.append(net._theta.tobytes()),
+        on_batch_group_end=lambda net, *_: thetas.append(net._theta.tobytes()),
+    )
+    monkeypatch.setattr(_training, "PERIOD", 0.0)  # every step is a group
+    small(backend).fit(X, Y, epochs=30, batch_size=8, callbacks=hook)
+    assert len(thetas) == 1 + 30 * 5
+    monkeypatch.setattr(_training, "PERIOD", 1e9)  # a group is as many as there may be
+    epochs = set()
+    for number in places(3 if backend == "c" else 997):
+        net = small(backend)
+        if not interrupted_at(number, lambda net=net: net.fit(X, Y, epochs=30, batch_size=8)):
+            break
+        step = thetas.index(net._theta.tobytes())
+        if net.history is not None:
+            agrees_with_itself(net, net.history)
+            assert net.history.epochs == step // 5
+            epochs.add(net.history.epochs)
+    assert len(epochs) > 3
+
+
 @pytest.mark.parametrize("method", ["partial_fit", "train_on_batch"])
 def test_a_partial_fit_interrupted_anywhere_agrees_with_its_memory(backend, monkeypatch, method):
     monkeypatch.setattr(_training, "PERIOD", 0.0)
