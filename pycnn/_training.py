@@ -16,6 +16,7 @@ from pycnn import _advice, _lbfgs, _random, _state
 from pycnn._checks import LARGEST, check_bool
 from pycnn._sources import UNKNOWN, Batches, Feed
 from pycnn.backend.interface import NotFiniteError, Totals, TrainingState
+from pycnn.callbacks import forget_states
 from pycnn.exceptions import DataError, DataWarning, DivergedError
 from pycnn.history import History
 from pycnn.optimizers import LBFGS
@@ -137,6 +138,7 @@ def run(
                 callback.on_train_end(network)
     finally:
         network._keeper = None
+        forget_states(callbacks)
 
 
 def run_one(

@@ -190,11 +190,16 @@ def restore_states(callbacks: Sequence[Any], saved: Iterable[Mapping[str, Any]])
             if not entry["told"]:
                 pending.append(callback)
     except BaseException:
-        for callback in done:
-            if isinstance(callback, _Stateful):
-                callback._restored = False  # the next training starts afresh
+        forget_states(done)
         raise
     return pending
+
+
+def forget_states(callbacks: Iterable[Any]) -> None:
+    """Let the next training start afresh, where none has begun with the states given back."""
+    for callback in callbacks:
+        if isinstance(callback, _Stateful):
+            callback._restored = False
 
 
 # ------------------------------------------------------------------ checks

@@ -357,6 +357,23 @@ def test_a_divergence_comes_again(backend):
     assert net.parameters.tobytes() == theta
 
 
+def test_what_was_given_back_for_a_training_that_did_not_begin_is_forgotten(backend):
+    class Refusing(pycnn.Callback):
+        def on_train_begin(self, network):
+            raise ValueError("not today")
+
+    stopping, fresh = EarlyStopping("loss", patience=1), EarlyStopping("loss", patience=1)
+    net = make_network(backend)
+    fit(net, callbacks=[stopping], epochs=3)
+    with pytest.raises(ValueError, match="not today"):
+        fit(net, callbacks=[Refusing(), stopping], epochs=6, resume=True)
+    other = make_network(backend, seed=6)
+    for callback in (stopping, fresh):
+        fit(copy.deepcopy(other), callbacks=[callback], epochs=1)
+    assert stopping.get_state().keys() == fresh.get_state().keys()
+    assert stopping.best == fresh.best
+
+
 def test_a_fit_that_is_not_resumed_starts_anew(backend, tmp_path):
     hooks = [EarlyStopping("loss", patience=50), ModelCheckpoint(tmp_path / "model")]
     net = make_network(backend)
