@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pycnn.activations import TABLE
 from pycnn.exceptions import DataWarning, LayerWarning
 
 if TYPE_CHECKING:
@@ -39,22 +40,6 @@ LARGEST_TARGET, SMALLEST_TARGET = 30.0, 0.01
 # Rows that tell the scale of the others.
 ROWS = 256
 
-# Where an activation's values lie. Targets on the border are taken to be meant.
-_RANGES = {
-    "sigmoid": (0.0, 1.0),
-    "softmax": (0.0, 1.0),
-    "hard_sigmoid": (0.0, 1.0),
-    "tanh": (-1.0, 1.0),
-    "softsign": (-1.0, 1.0),
-    "hard_tanh": (-1.0, 1.0),
-    "relu": (0.0, math.inf),
-    "softplus": (0.0, math.inf),
-    "elu": (-1.0, math.inf),
-    "selu": (-1.7581, math.inf),
-    "gelu": (-0.17, math.inf),
-    "gelu_tanh": (-0.1701, math.inf),
-    "silu": (-0.2785, math.inf),
-}
 # Losses whose targets are numbers, and those that a classification could have been meant by.
 _NUMBERS = ("mse", "mae", "huber", "quantile", "poisson")
 _REGRESSIONS = ("mse", "mae", "huber")
@@ -166,8 +151,8 @@ def _unscaled_inputs(network: Network, data: Data) -> str:
 def _unscaled_targets(network: Network, data: Data) -> str:
     """Say which of y's columns is far from where outputs start, with a way out; or nothing."""
     activation = network.layers[-1].activation
-    _, most = _RANGES.get(activation, (-math.inf, math.inf))
-    if network.loss not in _DISTANCES or most < math.inf or network.target_scale is not None:
+    is_bounded = TABLE[activation].high < math.inf
+    if network.loss not in _DISTANCES or is_bounded or network.target_scale is not None:
         return ""
     y = _some(data.y)
     counts = np.isfinite(y)
@@ -204,9 +189,7 @@ def _some(rows: Any) -> Any:
 
 def _check_targets(network: Network, y: NDArray[Any]) -> None:
     activation, loss = network.layers[-1].activation, network.loss
-    if activation not in _RANGES:
-        return
-    low, high = _RANGES[activation]
+    low, high = TABLE[activation].low, TABLE[activation].high  # targets on the border are meant
     # Other than min and max, these leave out NaN, which stands for a target that is not known.
     least, largest = float(np.fmin.reduce(y, axis=None)), float(np.fmax.reduce(y, axis=None))
     if least < low or largest > high:

@@ -7,26 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pycnn import _advice, _random
+from pycnn.activations import TABLE
 from pycnn.callbacks import Callback
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
-    from pycnn.backend.interface import Array, Data
+    from pycnn.backend.interface import Data
     from pycnn.network import Network
 
 # Rows that are looked at: enough for shares of a percent, few enough to cost less than an epoch.
 ROWS = 256
-# The slopes f'(z) of activations that saturate, from a = f(z), relative to the greatest.
-_SLOPES: dict[str, Callable[[Array], Array]] = {
-    "sigmoid": lambda a: 4 * a * (1 - a),
-    "tanh": lambda a: 1 - a * a,
-    "softsign": lambda a: (1 - np.abs(a)) ** 2,
-    "hard_sigmoid": lambda a: np.where((a > 0) & (a < 1), 1.0, 0.0),
-    "hard_tanh": lambda a: np.where(np.abs(a) < 1, 1.0, 0.0),
-}
 # A slope below this counts as saturated: for tanh where |a| > 0.995, |z| > 3.
 SATURATED = 0.01
 
@@ -47,15 +38,15 @@ def measure(network: Network, data: Data) -> dict[str, float]:
     values = {}
     for number, layer in enumerate(network.layers, start=1):
         a, dW, db = trace.A[number], trace.dW[number], trace.db[number]
+        slope = TABLE[layer.activation].relative_slope
         if dW is not None and db is not None:
             values[f"gradient_norm_{number}"] = float(np.sqrt((dW * dW).sum() + (db * db).sum()))
         values[f"activation_mean_{number}"] = float(a.mean())
         values[f"activation_std_{number}"] = float(a.std())
         if layer.activation == "relu":
             values[f"dead_share_{number}"] = float((a == 0).all(axis=1).mean())
-        elif layer.activation in _SLOPES:
-            slopes = _SLOPES[layer.activation](a)
-            values[f"saturated_share_{number}"] = float((slopes < SATURATED).mean())
+        elif slope is not None:
+            values[f"saturated_share_{number}"] = float((slope(a) < SATURATED).mean())
     return values
 
 

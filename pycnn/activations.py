@@ -33,54 +33,63 @@ hard_sigmoid as in Howard et al. (2019).
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pycnn._names import check_choice
 from pycnn._public import names_of
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.floating[Any]]
+
 __all__ = ["ACTIVATIONS"]
 __dir__ = names_of(__name__)
 
-ACTIVATIONS = (
-    "linear",
-    "sigmoid",
-    "relu",
-    "tanh",
-    "softmax",
-    "leaky_relu",
-    "elu",
-    "selu",
-    "gelu",
-    "gelu_tanh",
-    "silu",
-    "softplus",
-    "softsign",
-    "hard_sigmoid",
-    "hard_tanh",
-)
 
-# Those that let about half of a signal through, as relu does.
-_HALF = ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu")
+class Activation(NamedTuple):
+    """What is known of an activation beside its values."""
+
+    low: float = -math.inf  # its values lie between these
+    high: float = math.inf
+    # Weights: He's for relu and what is shaped like it, which lets about half of a signal through.
+    weight_initializer: str = "glorot_uniform"
+    # A bias says where a unit bends. With zeros all units of a first layer bend at 0, which the few
+    # inputs of a small problem cannot make up for. What does not bend, or is an output of classes,
+    # starts with zeros.
+    bias_initializer: str = "fan_in_uniform"
+    # Where it saturates: the slope f'(z) from a = f(z), relative to the greatest.
+    relative_slope: Callable[[Array], Array] | None = None
+
+
+def _half(low: float) -> Activation:
+    return Activation(low, weight_initializer="he_normal")
+
+
+TABLE = {
+    "linear": Activation(bias_initializer="zeros"),
+    "sigmoid": Activation(0.0, 1.0, relative_slope=lambda a: 4 * a * (1 - a)),
+    "relu": _half(0.0),
+    "tanh": Activation(-1.0, 1.0, relative_slope=lambda a: 1 - a * a),
+    "softmax": Activation(0.0, 1.0, bias_initializer="zeros"),
+    "leaky_relu": _half(-math.inf),
+    "elu": _half(-1.0),
+    "selu": Activation(-1.7581),
+    "gelu": _half(-0.17),
+    "gelu_tanh": _half(-0.1701),
+    "silu": _half(-0.2785),
+    "softplus": Activation(0.0),
+    "softsign": Activation(-1.0, 1.0, relative_slope=lambda a: (1 - abs(a)) ** 2),
+    "hard_sigmoid": Activation(0.0, 1.0, relative_slope=lambda a: 1.0 * ((a > 0) & (a < 1))),
+    "hard_tanh": Activation(-1.0, 1.0, relative_slope=lambda a: 1.0 * (abs(a) < 1)),
+}
+ACTIVATIONS = tuple(TABLE)
 
 
 def check(name: Any) -> str:
     """Return `name` if it is an activation's, else raise `UnknownNameError`."""
     return check_choice(name, ACTIVATIONS, "activation")
-
-
-def default_weight_initializer(activation: str) -> str:
-    """Return the initializer of weights that suits an activation.
-
-    He's for relu and what is shaped like it, Glorot's for the others.
-    """
-    return "he_normal" if activation in _HALF else "glorot_uniform"
-
-
-def default_bias_initializer(activation: str) -> str:
-    """Return the initializer of biases that suits an activation.
-
-    A bias says where a unit bends. With zeros all units of a first layer bend at 0, which the few
-    inputs of a small problem cannot make up for. What does not bend, or is an output of classes,
-    starts with zeros.
-    """
-    return "zeros" if activation in ("linear", "softmax") else "fan_in_uniform"

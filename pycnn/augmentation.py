@@ -33,7 +33,7 @@ import numpy as np
 
 from pycnn import _random
 from pycnn._checks import check_bool, check_real, check_size
-from pycnn._exact import exp, half_cosine
+from pycnn._exact import exp, half_cosine, log
 from pycnn._public import names_of
 from pycnn._settings import Settings
 from pycnn.exceptions import DataError, DataTypeError, ShapeError
@@ -134,7 +134,7 @@ def _symmetric_beta(bits: np.random.PCG64, alpha: float, size: int) -> Array:
     """
     u, angle, side = (_random.uniform(bits, size) for _ in range(3))
     with np.errstate(over="ignore"):
-        exponent = np.minimum(-_random._log(u + 2.0**-54) / alpha, 700)  # beyond, w / (1 + w) is 1
+        exponent = np.minimum(-log(u + 2.0**-54) / alpha, 700)  # beyond, w / (1 + w) is 1
     w = (exp(exponent) - 1) * half_cosine(angle)
     return 0.5 + np.where(side < 0.5, -0.5, 0.5) * np.sqrt(w / (1 + w))
 

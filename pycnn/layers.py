@@ -150,10 +150,11 @@ class Dense(_Layer):
         max_norm: float | None = None,
     ) -> None:
         super().__init__(check_size(units, "units"), activation)
+        suited = activations.TABLE[self.activation]
         if weight_initializer is None:
-            weight_initializer = activations.default_weight_initializer(self.activation)
+            weight_initializer = suited.weight_initializer
         if bias_initializer is None:
-            bias_initializer = activations.default_bias_initializer(self.activation)
+            bias_initializer = suited.bias_initializer
         self._weight_initializer = initializers.get(weight_initializer, "weight_initializer")
         self._bias_initializer = initializers.get(bias_initializer, "bias_initializer")
         self._l1 = check_real(l1, "l1", at_least=0)
@@ -234,9 +235,10 @@ class Dense(_Layer):
 
     def __repr__(self) -> str:
         parts = [repr(self.units), repr(self.activation)]
-        if self.weight_initializer.name != activations.default_weight_initializer(self.activation):
+        suited = activations.TABLE[self.activation]
+        if self.weight_initializer.name != suited.weight_initializer:
             parts.append(f"weight_initializer={self.weight_initializer!r}")
-        if self.bias_initializer.name != activations.default_bias_initializer(self.activation):
+        if self.bias_initializer.name != suited.bias_initializer:
             parts.append(f"bias_initializer={self.bias_initializer!r}")
         for name in ("l1", "l2", "max_norm"):
             if value := getattr(self, name):
