@@ -256,10 +256,18 @@ def check_columns(value: Any, name: str, known: tuple[str, ...] | None) -> None:
     ------
     DataError
         If there are as many of them, but in another order or by other names.
+    ShapeError
+        If there are more or fewer.
     """
     names = None if known is None else column_names(value)
-    if names is None or known is None or names == known or len(names) != len(known):
+    if names is None or known is None or names == known:
         return
+    if len(names) != len(known):
+        parts = [f"{word} {_show_names(odd)}" for word, odd in _differences(names, known) if odd]
+        raise ShapeError(
+            f"{name} must have shape (samples, {len(known)}), the columns that the network was "
+            f"trained on, got {len(names)} columns, {' and '.join(parts) or 'some of them twice'}"
+        )
     place = next(i for i, (a, b) in enumerate(zip(names, known, strict=True)) if a != b)
     same = sorted(names) == sorted(known)
     hint = "; X[list(network.feature_names)] has them in that order" if same else ""
@@ -268,6 +276,14 @@ def check_columns(value: Any, name: str, known: tuple[str, ...] | None) -> None:
         f"{_show_names(known)}, got {_show_names(names)}: column {place} is {names[place]!r}, and "
         f"was {known[place]!r}{hint}"
     )
+
+
+def _differences(
+    names: tuple[str, ...], known: tuple[str, ...]
+) -> list[tuple[str, tuple[str, ...]]]:
+    there, wanted = set(names), set(known)
+    new = tuple(name for name in names if name not in wanted)
+    return [("with", new), ("without", tuple(name for name in known if name not in there))]
 
 
 def _show_names(names: tuple[str, ...]) -> str:

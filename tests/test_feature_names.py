@@ -118,8 +118,21 @@ def test_arrays_and_frames_without_text_for_names_are_taken_as_they_are(trained)
         net = network()
         net.fit(pd.DataFrame(X, columns=columns), Y, epochs=1)
         assert net.feature_names is None
-    with pytest.raises(ShapeError, match="samples, 3"):
-        trained.predict(FRAME.assign(id=1.0))
+
+
+@pytest.mark.parametrize(
+    ("frame", "words"),
+    [
+        (FRAME.assign(id=1.0), r"got 4 columns, with \['id'\]$"),
+        (FRAME.drop(columns="height"), r"got 2 columns, without \['height'\]$"),
+        (OTHER.assign(id=1.0), r"got 4 columns, with \['mass', 'id'\] and without \['weight'\]$"),
+        (pd.concat([FRAME, FRAME], axis=1), "got 6 columns, some of them twice$"),
+    ],
+)
+def test_columns_too_many_or_too_few_are_named(frame, words, trained):
+    for call in ("predict", "validation", "an iterable"):
+        with pytest.raises(ShapeError, match=rf"must have shape \(samples, 3\), .* {words}"):
+            CALLS[call](trained, frame)
 
 
 class Frame:
