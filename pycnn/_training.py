@@ -476,7 +476,7 @@ class _Block:
             + _advice.cause(self.network, self.feed.sample, self.state.learning_rate),
             number,
             batch,
-        )
+        ) from None
 
     def replay(self) -> None:
         """Train again from a checkpoint up to the last step whose parameters are finite.

@@ -974,7 +974,8 @@ class Network:
             argument of that name. ``metrics=["f1"]`` gives the history ``"val_f1"``, which
             callbacks may watch. ``"precision"``, ``"recall"`` and ``"f1"`` are those of the second
             of two classes, else the mean over the classes; several sigmoid units are taken
-            together. All are NaN where outputs are not finite. They are measured once before the
+            together. ``"r2"`` is the mean over the outputs, and takes the place of the one over all
+            of them. All are NaN where outputs are not finite. They are measured once before the
             training too, so that what cannot be measured is refused before anything has changed.
         diagnose : bool, default False
             Whether to measure each layer's gradient and activations after each epoch, on at most

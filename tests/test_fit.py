@@ -592,6 +592,7 @@ def test_divergence_is_an_error_that_leaves_the_last_finite_step(backend, batch_
     error = caught.value
     assert isinstance(error, FloatingPointError)
     assert f"epoch {error.epoch}, batch {error.batch}" in str(error)
+    assert error.__suppress_context__  # one traceback, of the user's error alone
     assert np.isfinite(net.parameters).all()
     assert net.history.epochs == net.epochs_trained == error.epoch - 1
     if error.epoch > 1:  # up to the epoch before, all is as if nobody had wanted more
