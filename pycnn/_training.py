@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pycnn._scaling import TargetScale
     from pycnn._scoring import Validation
     from pycnn._sources import Augment
     from pycnn.backend.interface import Array, Data
@@ -56,6 +57,7 @@ class _Pace:
 def run(
     network: Network,
     data: Data | Batches,
+    learned: tuple[NDArray[Any] | None, tuple[str, ...] | None, TargetScale | None],
     *,
     epochs: int,
     batch_size: int,
@@ -69,6 +71,9 @@ def run(
     resume: _state.Training | None,
 ) -> None:
     """Train until there are `epochs` epochs in ``network.history``, a new one or `resume`'s.
+
+    `learned` from the data are the classes, the features' names and the targets' scale: the network
+    has them from where the training begins.
 
     Raises
     ------
@@ -108,6 +113,7 @@ def run(
     network._keeper = keeper
     try:
         with _Bar(epochs, progress) as bar:
+            network.classes, network._feature_names, network._target_scale = learned
             keeper.begin(resume)
             history = network.history
             assert history is not None

@@ -1106,11 +1106,10 @@ class Network:
                 hooks = [_diagnosis.Diagnosis(weighted, self.seed), *hooks]
             batch_size = self._check_batch(batch_size, weighted.rows)
             measured = self._measured(validation, measures, targets.classes, scale)
-            self.classes, self._feature_names = targets.classes, names
-            self._target_scale = scale
             _training.run(
                 self,
                 weighted,
+                (targets.classes, names, scale),
                 epochs=epochs,
                 batch_size=batch_size,
                 optimizer=optimizer,
@@ -1151,8 +1150,10 @@ class Network:
         data = self._validation(validation_data, batches.classes, batches.names, missing)
         validation = self._measured(data, metrics, batches.classes, self._target_scale)
         _advice.check_data(self, first)
-        self.classes, self._feature_names = batches.classes, batches.names
-        _training.run(self, batches, batch_size=1, shuffle=False, validation=validation, **settings)
+        learned = batches.classes, batches.names, self._target_scale
+        _training.run(
+            self, batches, learned, batch_size=1, shuffle=False, validation=validation, **settings
+        )
         assert self.history is not None
         return self.history
 

@@ -664,3 +664,28 @@ def test_a_gap_among_labels_is_refused(backend, y):
     net = Network(1, [Dense(2, "softmax")], seed=0, backend=backend)
     with pytest.raises(DataError, match=r"y must .*, but is N.*at row 1$"):
         net.fit(np.zeros((10, 1)), y)
+
+
+def test_a_fit_that_is_refused_late_has_learned_nothing(backend):
+    sgd = SGD(pycnn.schedules.CosineDecay(0.1))  # which asks for the number of mini-batches
+    labels = np.array(["a", "b", "c"])[Y]
+    net = Network(3, [Dense(3, "softmax")], seed=0, backend=backend)
+    with pytest.raises(DataError, match="must have a length"):
+        net.fit(lambda: iter([(X, labels)]), epochs=2, optimizer=sgd)
+    assert net.classes is None
+    net.fit(X, Y, epochs=1)
+    net.classes = None
+    with pytest.raises(DataError, match="optimizer"):
+        net.fit(X, labels, epochs=3, optimizer="adam", resume=True)
+    assert net.classes is None
+    net = Network(3, [Dense(1)], seed=0, backend=backend)
+    with pytest.raises(ShapeError, match="history_size"):
+        net.fit(
+            X,
+            X[:, 0],
+            epochs=1,
+            scale_targets=True,
+            batch_size=None,
+            optimizer=pycnn.LBFGS(history_size=2**61),
+        )
+    assert net.target_scale is None
