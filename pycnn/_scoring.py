@@ -204,7 +204,10 @@ class _Case:
             if weight is not None:
                 weight = np.broadcast_to(weight[:, None], seen.shape)[seen]
         if metric.name in OF_SCORES:
-            return self._call(metric, true, scores, weight, labels=np.arange(count))
+            labels = np.arange(count)
+            if metric.name == "roc_auc" and self.classes is not None and not self.is_multi_label:
+                labels, true = self.classes, self.classes[true]  # it may name one that is lacking
+            return self._call(metric, true, scores, weight, labels=labels)
         if metric.name not in AVERAGED:
             return self._call(metric, true, pred, weight)
         if count > 2:

@@ -83,7 +83,7 @@ def test_two_classes_of_which_one_does_not_occur_have_the_same_positive_one(back
         scores = net.evaluate(X, labels, metrics=["f1", "recall"])
         right = (net.predict_classes(X) == labels[0]).mean()
         assert scores["recall"] == pytest.approx(right if labels[0] == "spam" else 0, rel=1e-12)
-    with pytest.raises(LabelError, match="metric 'roc_auc': y_true must hold samples"):
+    with pytest.raises(LabelError, match=r"metric 'roc_auc': .* there are none of 'ham'"):
         net.evaluate(X, labels, metrics=["roc_auc"])
 
 
