@@ -58,9 +58,20 @@ class TargetScale(NamedTuple):
         """Return what the targets have that were observed, by their weights.
 
         Where an output's targets are all the same, the deviation is 1.
+
+        Raises
+        ------
+        DataError
+            If an output has no target, or such that no float holds their distance.
         """
         weight = np.ones(data.rows) if data.weight is None else data.weight
         w = np.where(np.isnan(data.y), 0.0, weight[:, None])
+        known = w.any(axis=0)
+        if not known.all():
+            raise DataError(
+                "y must have a target that was observed, of weight above 0, for each output, to be "
+                f"scaled; output {known.argmin()} has none"
+            )
         y = np.where(w == 0, 0.0, data.y)
         # Between near numbers distances are exact; in a unit near the largest no square overflows.
         origin = np.take_along_axis(y, w.argmax(axis=0)[None], axis=0)
@@ -70,7 +81,7 @@ class TargetScale(NamedTuple):
         if not np.isfinite(largest).all():
             raise DataError("y must hold numbers whose distance a float can hold, to be scaled")
         unit = np.ldexp(1.0, np.frexp(largest)[1] - 1)
-        share = w / np.where(w.any(axis=0), w.sum(axis=0), 1.0)
+        share = w / w.sum(axis=0)
         mean = origin[0] + unit * (share * (distance / unit)).sum(axis=0)
         deviation = unit * np.sqrt(variation(distance / unit, share))
         return cls.check((mean, np.where(deviation > 0, deviation, 1.0)), data.y.shape[1])

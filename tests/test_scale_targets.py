@@ -132,7 +132,6 @@ def test_only_what_is_trained_on_counts_and_by_its_weight(backend):
         ([1e-200, 3e-200, 1e-200, 3e-200], 2e-200, 1e-200),
         ([5e-324, 0, 0, 0], 0.0, 1.0),
         ([1e15 + 1, 1e15 - 1, 1e15 + 1, 1e15 - 1], 1e15, 1.0),
-        ([np.nan] * 4, 0.0, 1.0),
     ],
 )
 def test_targets_at_the_edges(column, mean, deviation):
@@ -140,6 +139,21 @@ def test_targets_at_the_edges(column, mean, deviation):
     scale = _scaling.TargetScale.of(data)
     assert scale.mean == [pytest.approx(mean, rel=1e-14, abs=1e-323)]
     assert scale.deviation == [pytest.approx(deviation, rel=1e-14)]
+
+
+def test_an_output_without_a_target_has_no_mean(backend):
+    gap = Y.copy()
+    gap[:, 1] = np.nan
+    weight = (X[:, 0] > 0).astype(float)
+    hidden = Y.copy()
+    hidden[weight > 0, 0] = np.nan
+    for y, w, output in ((gap, None, 1), (Y, np.zeros(90), 0), (hidden, weight, 0)):
+        net = network(backend)
+        before = net._theta.tobytes()
+        with pytest.raises(DataError, match=f"for each output, to be scaled; output {output} has"):
+            net.fit(X, y, sample_weight=w, missing_targets="mask", scale_targets=True)
+        assert net.target_scale is None
+        assert net._theta.tobytes() == before
 
 
 def test_targets_that_are_too_far_apart_are_refused():
