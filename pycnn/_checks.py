@@ -1,17 +1,30 @@
-"""Checks of single settings; each error names the argument, what it must be, and what it was."""
+"""Checks of single arguments; each error names the argument, what it must be, and what it was."""
 
 from __future__ import annotations
 
 import math
 import operator
 import sys
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
-from pycnn.exceptions import DataError, DataTypeError, ShapeError
+from pycnn.exceptions import DataError, DataTypeError, ShapeError, UnknownNameError
 
-__all__ = ["LARGEST", "check_bool", "check_fits", "check_real", "check_size"]
+__all__ = [
+    "LARGEST",
+    "Settings",
+    "check_bool",
+    "check_choice",
+    "check_fits",
+    "check_real",
+    "check_size",
+    "look_up",
+    "suggest",
+]
+
+T = TypeVar("T")
 
 # What an index can be: no count of things that are there is larger.
 LARGEST = sys.maxsize
@@ -88,3 +101,59 @@ def check_bool(value: Any, name: str) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise DataTypeError(f"{name} must be True or False, got {value!r}")
     return bool(value)
+
+
+# ------------------------------------------------------------------ names
+
+
+def suggest(name: str, valid: Iterable[str]) -> str:
+    """Return ``"; did you mean 'relu'?"``, or nothing when no valid name is near."""
+    import difflib
+
+    # A longer one is near to none of them, and difflib takes many times a name's memory.
+    near = difflib.get_close_matches(name[:100].lower(), list(valid), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def look_up(name: Any, table: Mapping[str, T], what: str) -> T:
+    """Return ``table[name]``, or raise `UnknownNameError` that lists what there is."""
+    if isinstance(name, str) and name in table:
+        return table[name]
+    hint = suggest(name, table) if isinstance(name, str) else ""
+    raise UnknownNameError(f"{what} must be one of {', '.join(table)}; got {name!r}{hint}")
+
+
+def check_choice(name: Any, valid: tuple[str, ...], what: str) -> str:
+    """Return `name` when it is among `valid`, else raise `UnknownNameError`."""
+    return look_up(name, {v: v for v in valid}, what)
+
+
+# ------------------------------------------------------------------ settings
+
+
+class Settings:
+    """Base of small immutable objects that are nothing but their settings.
+
+    `repr` rebuilds the object, and objects of one type and the same settings are equal. As frozen
+    dataclasses are, but without code that is generated anew at each import.
+    """
+
+    def _settle(self, **settings: Any) -> None:
+        """Keep the settings, from `__init__` and named as its arguments are."""
+        vars(self).update(settings)
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise AttributeError(f"a {type(self).__name__} cannot be changed; make a new one")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"a {type(self).__name__} cannot be changed; make a new one")
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{key}={value!r}" for key, value in vars(self).items())
+        return f"{type(self).__name__}({settings})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *vars(self).items()))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pycnn import _random, losses
-from pycnn._names import check_choice
+from pycnn._checks import check_choice
 from pycnn.exceptions import DataError, DataTypeError, LabelError, ShapeError
 
 if TYPE_CHECKING:

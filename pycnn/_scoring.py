@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pycnn import _data, losses
-from pycnn._names import look_up
+from pycnn._checks import look_up
 from pycnn.exceptions import DataError, DataTypeError, LabelError, PycnnError
 
 if TYPE_CHECKING:

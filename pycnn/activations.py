@@ -36,7 +36,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pycnn._names import check_choice
+from pycnn._checks import check_choice
 from pycnn._public import names_of
 
 if TYPE_CHECKING:

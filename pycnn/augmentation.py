@@ -32,10 +32,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from pycnn import _random
-from pycnn._checks import check_bool, check_real, check_size
+from pycnn._checks import Settings, check_bool, check_real, check_size
 from pycnn._exact import exp, half_cosine, log
 from pycnn._public import names_of
-from pycnn._settings import Settings
 from pycnn.exceptions import DataError, DataTypeError, ShapeError
 
 if TYPE_CHECKING:

@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from pycnn._checks import check_bool, check_real, check_size
-from pycnn._names import check_choice, suggest
+from pycnn._checks import check_bool, check_choice, check_real, check_size, suggest
 from pycnn._public import names_of
 from pycnn.exceptions import DataError, DataTypeError, ShapeError, UnknownNameError
 

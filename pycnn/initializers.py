@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycnn import _random
-from pycnn._names import look_up
+from pycnn._checks import look_up
 from pycnn._public import names_of
 from pycnn.exceptions import DataError, DataTypeError
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycnn import activations, initializers
-from pycnn._checks import check_real, check_size
+from pycnn._checks import check_real, check_size, look_up
 from pycnn._data import as_values
-from pycnn._names import look_up
 from pycnn._public import names_of
 from pycnn.exceptions import DataError, DataTypeError, PycnnError
 

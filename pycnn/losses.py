@@ -41,10 +41,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pycnn._checks import check_real
-from pycnn._names import check_choice
+from pycnn._checks import Settings, check_choice, check_real
 from pycnn._public import names_of
-from pycnn._settings import Settings
 from pycnn.exceptions import DataError, DataTypeError, PairingError, PycnnError, ShapeError
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pycnn import _data
-from pycnn._names import check_choice
+from pycnn._checks import check_choice
 from pycnn._public import names_of
 from pycnn.exceptions import DataError, DataTypeError, LabelError, ShapeError
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from pycnn import schedules
-from pycnn._checks import check_bool, check_real, check_size
-from pycnn._names import look_up
+from pycnn._checks import Settings, check_bool, check_real, check_size, look_up
 from pycnn._public import names_of
-from pycnn._settings import Settings
 from pycnn.backend.interface import OptimizerSpec
 from pycnn.exceptions import DataError, DataTypeError
 

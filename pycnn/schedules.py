@@ -28,11 +28,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from pycnn._checks import check_bool, check_real, check_size
+from pycnn._checks import Settings, check_bool, check_real, check_size, look_up
 from pycnn._exact import half_cosine, integer_power, power
-from pycnn._names import look_up
 from pycnn._public import names_of
-from pycnn._settings import Settings
 from pycnn.exceptions import DataError, DataTypeError
 
 if TYPE_CHECKING:

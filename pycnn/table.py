@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycnn._cells import GAPS, Cells, Reading, has_numbers, plain_numbers
+from pycnn._checks import check_choice, suggest
 from pycnn._columns import (
     ISO,
     Column,
@@ -26,7 +27,6 @@ from pycnn._columns import (
     read_dates,
 )
 from pycnn._findings import Findings
-from pycnn._names import check_choice, suggest
 from pycnn._public import names_of
 from pycnn.exceptions import DataError, DataTypeError, LabelError, ModelFileError, UnknownNameError
 

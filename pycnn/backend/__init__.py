@@ -6,7 +6,7 @@ import functools
 import os
 from types import ModuleType
 
-from pycnn._names import check_choice
+from pycnn._checks import check_choice
 from pycnn.exceptions import BackendError
 
 NAMES = ("auto", "c", "numpy")
