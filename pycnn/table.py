@@ -7,7 +7,7 @@ model keeps in its metadata.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -596,13 +596,7 @@ class Table:
     def encode(self, frame: pd.DataFrame) -> tuple[Array, Findings]:
         """Return a network's inputs for each row, and what the user should know."""
         self._check_fitted()
-        missing = [column.name for column in self.columns if column.name not in frame]
-        if missing:
-            names = ", ".join(map(repr, missing[:8])) + (", ..." if len(missing) > 8 else "")
-            raise DataError(
-                f"the table lacks {len(missing)} of the model's {len(self.columns)} columns: "
-                f"{names}{suggest(missing[0], frame.columns)}"
-            )
+        check_has(frame, [column.name for column in self.columns])
         X = np.zeros((len(frame), len(self.names)))
         findings = Findings(self)
         numbers = [column.name for column in self.columns if isinstance(column, NumberColumn)]
@@ -761,6 +755,17 @@ def check_column(frame: pd.DataFrame, name: str, what: str) -> None:
     hint = suggest(name, frame.columns)
     columns = ", ".join(frame.columns[:12]) + (", ..." if len(frame.columns) > 12 else "")
     raise UnknownNameError(f"{what}: there is no column {name!r}; the columns are {columns}{hint}")
+
+
+def check_has(frame: pd.DataFrame, names: Sequence[str]) -> None:
+    """Raise `DataError` unless the table has all columns of a model."""
+    missing = [name for name in names if name not in frame]
+    if missing:
+        listed = ", ".join(map(repr, missing[:8])) + (", ..." if len(missing) > 8 else "")
+        raise DataError(
+            f"the table lacks {len(missing)} of the model's {len(names)} columns: "
+            f"{listed}{suggest(missing[0], frame.columns)}"
+        )
 
 
 def _kind_of(column: dict[str, Any]) -> type[Column]:

@@ -714,6 +714,21 @@ def test_model_from_python_takes_columns_as_they_stand(pycnn_command, foreign_mo
     assert "keeps no table" in pycnn_command("info", foreign_model)[1]
 
 
+def test_a_model_from_python_finds_the_columns_of_its_frame_by_name(succeed, fail):
+    frame = pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "b": [5.0, 1.0, 0.0, 2.0]})
+    network = pycnn.Network(2, [pycnn.Dense(1)], seed=0)
+    network.fit(frame, frame["a"] - 2 * frame["b"], epochs=5, progress=False)
+    network.save("frame.safetensors")
+    wanted = ["prediction", *map(str, network.predict(frame)[:, 0].tolist())]
+    for names in ("ab", "ba", "bca"):
+        frame.assign(c=7.0)[list(names)].to_csv("turned.csv", index=False)
+        assert succeed("predict", "frame.safetensors", "turned.csv").splitlines() == wanted
+    assert "features  2: a, b; the model keeps no table" in succeed("info", "frame.safetensors")
+    frame.rename(columns={"b": "bb"}).to_csv("other.csv", index=False)
+    lacking = "the table lacks 1 of the model's 2 columns: 'b'; did you mean 'bb'?"
+    assert lacking in fail("predict", "frame.safetensors", "other.csv")
+
+
 def test_model_from_python_refuses_columns_that_do_not_fit(fail, foreign_model):
     write("three.csv", "a,b,c\n1,2,3\n")
     assert "exactly its 2 inputs" in fail("predict", foreign_model, "three.csv")

@@ -27,7 +27,7 @@ from pycnn.cli import reading, report
 from pycnn.cli import table as tables
 from pycnn.cli.table import FileTable
 from pycnn.exceptions import DataError, DivergedError, LabelError, ModelFileError, PycnnError
-from pycnn.table import Table, Target, Truth
+from pycnn.table import Table, Target, Truth, check_has
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -487,7 +487,9 @@ def info(model: Path) -> None:
     if classes is not None:
         rows.append(("classes", f"{len(classes)}: {report.listing(classes.tolist(), 20)}"))
     if table is None:
-        rows.append(("features", f"{network.inputs}; the model keeps no table of columns"))
+        known = network.feature_names
+        shown = "" if known is None else f": {report.listing(known, 20)}"
+        rows.append(("features", f"{network.inputs}{shown}; the model keeps no table of columns"))
     else:
         names = [column.name for column in table.columns]
         rows.append(("features", f"{len(names)}: {report.listing(names, 20)}"))
@@ -825,13 +827,15 @@ def _read_for(
         text = [c.name for c in table.columns if not isinstance(c, NumberColumn)]
         text += [target or goal.name] if goal.text else []
         return reading.read(path, table.reading, text=text), table, goal
-    # A model that was saved from Python: the columns must be its inputs as they stand.
+    # A model that was saved from Python: its inputs are the columns by the names of the training's
+    # frame, or else all of them as they stand.
     table = FileTable()
     table.reading, table.target = options.over(Reading()), goal
     frame = reading.read(path, table.reading, text=[target] if target and goal.text else ())
     if target is not None:
         tables.check_column(frame, target, "--target")
-    names = [name for name in frame.columns if name != target]
+    names = list(network.feature_names or (name for name in frame.columns if name != target))
+    check_has(frame, names)
     numeric = [name for name in names if table.is_of_numbers(frame[name])]
     if len(names) != network.inputs or len(numeric) != len(names):
         raise DataError(
