@@ -407,10 +407,8 @@ class Feed:
         NotFiniteError
             As they do.
         """
-        network = self.network
         if self.is_whole:
-            whole: int = network._backend.train(network._plan, theta, self.data, state, steps)
-            return whole
+            return self._let_train(theta, self.data, state, steps)
         done = 0
         while done < steps and state.epoch < state.epochs:
             piece = self._next_piece(state, steps - done)
@@ -419,6 +417,7 @@ class Feed:
             if isinstance(self.data, Batches) and not self.data.more():
                 if not state.position:
                     raise DataError("X must have at least one mini-batch")
+                self._is_amid(True)
                 self.data.counted = state.position
                 state.epoch, state.position = state.epoch + 1, 0
         return done
@@ -427,7 +426,7 @@ class Feed:
         self, theta: Array, state: TrainingState, piece: Data, first: int, batch: int, done: int
     ) -> int:
         """Let the backend train on some mini-batches, as a part of an epoch."""
-        network, epoch = self.network, state.epoch
+        epoch = state.epoch
         self.sample = piece
         part = TrainingState(
             1, batch, state.learning_rate, None, state.optimizer, state.slots, state.updates
@@ -443,7 +442,7 @@ class Feed:
         steps = -(-piece.rows // batch)
         rows, last = (1, UNKNOWN) if isinstance(self.data, Batches) else (batch, self.rows)
         try:
-            result: int = network._backend.train(network._plan, theta, piece, part, steps)
+            result = self._let_train(theta, piece, part, steps)
         finally:
             # Also where a loss is not finite, and on Ctrl-C, of which there cannot be another:
             # nothing is called here, and Python looks for signals in calls.
@@ -452,7 +451,19 @@ class Feed:
             state.position += part.steps * rows
             if state.position >= last:
                 state.epoch, state.position = epoch + 1, 0
+        self._is_amid(state.epoch != epoch)
         return result
+
+    def _let_train(self, theta: Array, data: Data, state: TrainingState, steps: int) -> int:
+        network = self.network
+        self._is_amid(True)
+        done: int = network._backend.train(network._plan, theta, data, state, steps)
+        return done
+
+    def _is_amid(self, value: bool) -> None:
+        """Let a signal's handler know whether parameters and state belong together."""
+        if self.network._keeper is not None:
+            self.network._keeper.amid = value
 
     def _next_piece(self, state: TrainingState, steps: int) -> tuple[Data, int, int] | None:
         """Return the samples of the next steps, how many came before, and a mini-batch's size."""

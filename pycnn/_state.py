@@ -123,6 +123,7 @@ class Keeper:
         self.measured: list[str] = []  # names of what the validation data are measured by
         self.pending: list[Callback] = []  # they do not know yet that an epoch has ended
         self.thread = get_ident()
+        self.amid = False  # a step, or what is written down of it: see `Network._present_training`
 
     def capture(self) -> Training:
         """Return the training as it stands."""

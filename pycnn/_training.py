@@ -233,8 +233,10 @@ def _iterate(
     """Do an iteration over the whole data: an epoch of one mini-batch."""
     history = network.history
     assert history is not None
+    keeper.amid = True
     logs = training.run_epoch()
     _record(network, history, dict(logs), validation, training.data.rows)
+    keeper.amid = False
     bar.show(history, 0.0)
     keeper.pending = list(keeper.callbacks)
     del logs["gradient_norm"]
@@ -407,6 +409,8 @@ class _Block:
                 if (due or state.epoch > self.recorded) and not np.isfinite(self.theta).all():
                     self.diverged(checkpoint)
                 self.record()
+                if self.keeper is not None:
+                    self.keeper.amid = False
             except NotFiniteError:
                 self.diverged(checkpoint)
             except BaseException:

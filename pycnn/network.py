@@ -1445,7 +1445,8 @@ class Network:
             Whether to save all that it takes to go on with the last `fit` (``resume=True``) or the
             last `partial_fit` as if nothing had happened: what optimizer and callbacks remember,
             the history, and where in it the training stands. After an exception in `fit`, Ctrl-C
-            too, that is up to a second before the parameters, which are saved as they are.
+            too, and in a signal handler while it runs, that is up to a second before the
+            parameters, which are saved as they are.
 
         Raises
         ------
@@ -1464,9 +1465,12 @@ class Network:
         save(self, path, check_bool(training_state, "training_state"))
 
     def _present_training(self) -> Training | None:
-        """Return what it takes to go on with the training: that of this thread, or the last."""
+        """Return what it takes to go on with the training: that of this thread, or the last.
+
+        Amid a step, where a signal's handler may ask, it is the last that was kept.
+        """
         keeper, training = self._keeper, self._training
-        if keeper is not None and keeper.thread == get_ident():
+        if keeper is not None and keeper.thread == get_ident() and not keeper.amid:
             return keeper.capture()
         if training is not None and training.settings["by"] == "partial_fit":
             return training._replace(

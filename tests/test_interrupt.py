@@ -226,6 +226,42 @@ def test_a_fit_interrupted_anywhere_leaves_a_whole_step(backend, monkeypatch, fi
     assert net._theta.tobytes() == record.thetas[-1]
 
 
+@by_timer
+@pytest.mark.parametrize("kind", ["Adam", "mini-batches", "L-BFGS"])
+def test_what_a_signal_handler_saves_goes_on_to_the_same_bits(backend, tmp_path, kind):
+    hidden = [Dense(5, "tanh"), Dense(1)]
+    settings = {"epochs": 20_000 if backend == "c" else 300, "optimizer": Adam()}
+    data = mini_batches() if kind == "mini-batches" else X, None if kind == "mini-batches" else Y
+    if kind == "mini-batches":
+        settings["epochs"] = 300
+    if kind == "L-BFGS":
+        settings = {"epochs": 200, "optimizer": LBFGS(tolerance=0.0), "batch_size": None}
+
+    def handler(_number, _frame):
+        saved.append(tmp_path / str(len(saved)))
+        net.save(saved[-1], training_state=True)
+        signal.setitimer(signal.ITIMER_REAL, 0.03 if len(saved) < 5 else 0)
+
+    saved = []
+    net, straight = (Network(3, hidden, seed=1, backend=backend) for _ in range(2))
+    straight.fit(*data, **settings)
+    net.save(tmp_path / "first")  # what is imported late is there
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
+    try:
+        net.fit(*data, **settings)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert saved
+    for path in saved:
+        other = pycnn.load(path, backend)
+        other.fit(*data, resume=True, **settings)
+        assert other._theta.tobytes() == straight._theta.tobytes()
+        assert dict(other.history) == dict(straight.history)
+    assert net._theta.tobytes() == straight._theta.tobytes()
+
+
 def test_epochs_that_are_trained_together_are_in_the_history_wherever_they_end(
     backend, monkeypatch
 ):
