@@ -101,6 +101,9 @@ def run(
     }
     if validation is not None and validation.metrics:
         settings["metrics"] = [metric.name for metric in validation.metrics]
+    scale = learned[2]
+    if scale is not None:
+        settings["target_scale"] = scale.config()
     keeper = _state.Keeper(network, optimization, callbacks, settings)
     if resume is not None:
         keeper.check(resume, isinstance(data, Batches))

@@ -313,6 +313,26 @@ def test_a_training_on_targets_as_they_are_does_not_resume_in_another_unit(backe
     assert net.parameters.tobytes() == straight.parameters.tobytes()
 
 
+def test_a_training_does_not_resume_in_another_unit_than_its_own(backend, tmp_path):
+    class Stop(Callback):
+        def on_epoch_end(self, network, epoch, logs):
+            raise KeyboardInterrupt
+
+    net = network(backend)
+    net.target_scale = ([1.0, 2.0], [3.0, 4.0])
+    with pytest.raises(KeyboardInterrupt):
+        net.fit([(X, X[:, :2])], epochs=3, callbacks=Stop())
+    net.save(tmp_path / "model", training_state=True)
+    for unit in (([1.0, 2.0], [3.0, 5.0]), None):
+        other = pycnn.load(tmp_path / "model", backend)
+        other.target_scale = unit
+        with pytest.raises(DataError, match=r"target_scale was \[\[1.0, 2.0\], \[3.0, 4.0\]\] and"):
+            other.fit([(X, X[:, :2])], epochs=3, resume=True)
+        other.target_scale = net.target_scale
+        other.fit([(X, X[:, :2])], epochs=3, resume=True)
+        assert other.history.epochs == 3
+
+
 def test_nothing_is_learned_by_a_fit_that_is_refused(backend):
     net = network(backend)
     with pytest.raises(ShapeError):
