@@ -32,7 +32,7 @@ a function of your own makes any other loss: see `Custom`.
 
 >>> import pycnn
 >>> pycnn.Network(3, [pycnn.Dense(1)], loss=pycnn.losses.Quantile(0.9), seed=0)
-Network(3, [Dense(1)], loss=Quantile(q=0.9), seed=0)
+Network(3, [Dense(1, 'linear')], loss=Quantile(q=0.9), seed=0)
 """
 
 from __future__ import annotations

@@ -618,7 +618,7 @@ class Network:
 
         Examples
         --------
-        >>> net = Network(2, [Dense(1, "sigmoid")], seed=0)
+        >>> net = Network(2, [Dense(1, "sigmoid", bias_initializer="zeros")], seed=0)
         >>> net.predict_proba([[0, 0]])
         array([[0.5, 0.5]])
         """
@@ -1457,7 +1457,7 @@ class Network:
             of the network is such that `load` would refuse the file.
         DataTypeError
             If `metadata`, the labels, or the state of a callback of your own are such: they must be
-            what JSON can hold, nested at most a hundred deep. In all these cases a file that was
+            what JSON can hold, nested less than a hundred deep. In all these cases a file that was
             there before stays as it was.
         """
         from pycnn._io import save  # safetensors, json: imported when used

@@ -1,7 +1,6 @@
 """Augmenters: exact results on small images, their statistics, and what they may not do."""
 
 import copy
-import doctest
 import math
 import pickle
 
@@ -36,10 +35,6 @@ def batch(rows=16, columns=SIZE, outputs=3):
 def apply(augmenter, x, y=None, seed=0):
     y = np.ones((len(x), 1)) if y is None else y
     return augmenter(x, y, np.random.default_rng(seed))
-
-
-def test_the_examples_of_the_docstrings_hold():
-    assert doctest.testmod(augmentation).failed == 0
 
 
 # ------------------------------------------------------------------ what holds for all

@@ -2,7 +2,6 @@
 
 import copy
 import csv
-import doctest
 import importlib
 import json
 import math
@@ -84,10 +83,6 @@ def saved(monkeypatch):
 
     monkeypatch.setattr(Network, "save", record)
     return calls
-
-
-def test_the_examples_of_the_docstrings_hold():
-    assert doctest.testmod(callbacks).failed == 0
 
 
 # ------------------------------------------------------------------ early stopping

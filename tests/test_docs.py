@@ -1,9 +1,14 @@
-"""The Python of README and guide runs as it stands, snippet after snippet."""
+"""The Python of README, guide and docstrings runs as it stands."""
 
+import doctest
+import importlib
+import pkgutil
 import re
 from pathlib import Path
 
 import pytest
+
+import pycnn
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "docs/training.md", "docs/tables.md"]
@@ -29,6 +34,18 @@ def test_snippets_run(page, tmp_path, monkeypatch):
     for snippet in snippets:
         before = text.count("\n", 0, snippet.start(1))  # so that a traceback has the page's lines
         exec(compile("\n" * before + snippet[1], ROOT / page, "exec"), names)
+
+
+MODULES = sorted(module.name for module in pkgutil.walk_packages(pycnn.__path__, "pycnn."))
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith(("_native", ".c"))])
+def test_the_examples_of_the_docstrings_hold(name):
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        pytest.skip(f"needs {error.name}")
+    assert doctest.testmod(module).failed == 0
 
 
 @pytest.mark.parametrize("page", [*PAGES, "docs/defaults.md", "docs/extending.md", "CHANGELOG.md"])

@@ -1,6 +1,5 @@
 import datetime
 import decimal
-import doctest
 import json
 from pathlib import Path
 
@@ -570,7 +569,3 @@ def test_importing_pycnn_brings_neither_pandas_nor_the_table(run_python):
     code = "import sys, pycnn; print({'pandas', 'pycnn.table'} & set(sys.modules))"
     assert run_python(code) == "set()\n"
     assert run_python("from pycnn import *; print(Table())") == "Table()\n"
-
-
-def test_docstring_example_holds():
-    assert doctest.testmod(pycnn.table).failed == 0
