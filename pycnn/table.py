@@ -43,6 +43,8 @@ Self = TypeVar("Self", bound="Table")
 TASKS = ("classification", "regression")
 # Whole numbers with more distinct values than this are a quantity, not classes.
 MOST_NUMERIC_CLASSES = 20
+# Up to this number, a float is each whole one.
+MOST_EXACT = 2.0**53
 # Text with more distinct values than this, and in more than half the rows, names the rows.
 MOST_NAMES = 20
 
@@ -495,13 +497,24 @@ class Table:
         if not observed.any():
             raise DataError(f"target column {name!r} is empty")
         known = values[observed]
+        exact = None  # whole numbers of more digits than a float has
+        if not text and column.dtype.kind in "iu" and np.abs(known).max() > MOST_EXACT:
+            exact = np.zeros(len(values), column.dtype.kind + "8")
+            exact[observed] = known = column[observed].to_numpy(exact.dtype)
         task = self._task(name, known, text, truth) if fitted is None else fitted.task
         if task == "regression":
             if fitted is None:
                 findings.look_at_target(name, known)
         elif truth:
             values = values == 1
+        elif exact is not None:
+            values = exact
         elif not text and (known == np.floor(known)).all() and np.abs(known).max() < 2.0**63:
+            if np.abs(known).max() > MOST_EXACT and not observed.all():
+                raise DataError(
+                    f"target column {name!r} has classes of more digits than a number keeps, and "
+                    f"gaps: {self.remedy('text', name)} takes them as they are written"
+                )
             values = np.where(observed, values, 0.0).astype(np.int64)
         return Truth(values, observed, task, text)
 

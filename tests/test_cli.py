@@ -374,6 +374,23 @@ def test_predictions_have_enough_digits(succeed):
     assert np.array(lines, dtype=float).tolist() == values[:, 0].tolist()
 
 
+def test_classes_of_many_digits_keep_them_all(succeed, fail):
+    codes = [1234567890123456789, 1234567890123456790, -987654321098765433]
+    labels = [codes[i % 3] for i in range(90)]
+    rows = [f"{i % 3},{label}\n" for i, label in enumerate(labels)]
+    write("long.csv", "x,id\n" + "".join(rows))
+    out = succeed("train", "long.csv", "--target", "id", "--no-plot")
+    assert f"3 classes: {', '.join(map(str, sorted(codes)))}" in out
+    predicted = succeed("predict", "model.safetensors", "long.csv").splitlines()[1:]
+    assert [int(line.split(",")[0]) for line in predicted] == labels
+    assert "accuracy  1.0000" in succeed("evaluate", "model.safetensors", "long.csv")
+    # With a gap pandas has floats, which round them.
+    write("gaps.csv", "x,id\n" + "".join([*rows, "0,\n"]))
+    words = "classes of more digits than a number keeps, and gaps: --text id takes them as they"
+    assert words in fail("train", "gaps.csv", "--target", "id", "--no-plot")
+    assert "3 classes" in succeed("train", "gaps.csv", "--target", "id", "--text", "id")
+
+
 def test_a_quantity_has_its_own_unit_in_python_too(succeed):
     x = np.linspace(-1, 1, 200)
     frame = pd.DataFrame({"x": x, "price": 400_000 + 100_000 * x})

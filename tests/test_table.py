@@ -569,3 +569,12 @@ def test_importing_pycnn_brings_neither_pandas_nor_the_table(run_python):
     code = "import sys, pycnn; print({'pandas', 'pycnn.table'} & set(sys.modules))"
     assert run_python(code) == "set()\n"
     assert run_python("from pycnn import *; print(Table())") == "Table()\n"
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "Int64"])
+def test_whole_numbers_of_many_digits_are_classes_as_they_are(dtype):
+    codes = [2**60 + 1, 2**60 + 2] if dtype != "uint64" else [2**63 + 1, 2**63 + 2]
+    frame = pd.DataFrame({"x": [0.5, 1.5] * 15, "id": pd.array(codes * 15, dtype=dtype)})
+    table = pycnn.Table().fit(frame, "id")
+    assert table.targets(frame).tolist() == codes * 15
+    assert np.unique(table.targets(frame)).tolist() == codes
