@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 OF_LABELS = ("accuracy", "precision", "recall", "f1")
 OF_SCORES = ("top_k_accuracy", "roc_auc", "log_loss")
 OF_NUMBERS = ("mse", "rmse", "mae", "r2")
+NAMES = (*OF_LABELS, *OF_SCORES, *OF_NUMBERS)
 AVERAGED = ("precision", "recall", "f1")
 
 
@@ -50,7 +51,7 @@ def check_metrics(value: Any) -> list[Metric]:
     """
     from pycnn import metrics
 
-    table = {name: getattr(metrics, name) for name in (*OF_LABELS, *OF_SCORES, *OF_NUMBERS)}
+    table = {name: getattr(metrics, name) for name in NAMES}
     given = [value] if isinstance(value, str) or callable(value) else value
     if given is not None and not isinstance(given, (list, tuple)):
         raise DataTypeError(

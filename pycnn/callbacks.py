@@ -259,7 +259,11 @@ def _look_up(logs: Mapping[str, float], name: str, what: str) -> float:
     if name.startswith("val_") and not any(key.startswith("val_") for key in logs):
         hint = "; give fit validation_data or validation_split"
     else:
+        from pycnn import _scoring  # imported when used
+
         hint = suggest(name, logs)
+        if name.startswith("val_") and name[4:] in _scoring.NAMES:
+            hint = f"; fit(metrics=[{name[4:]!r}]) measures it"
     raise UnknownNameError(f"{what} must be one of {', '.join(logs)}; got {name!r}{hint}")
 
 

@@ -292,6 +292,12 @@ def test_a_monitor_that_is_not_in_the_logs_is_an_error_that_names_what_there_is(
     assert net.history.epochs == 1
 
 
+def test_a_monitor_of_a_metric_that_was_not_asked_for_tells_how_to_ask(backend):
+    watch = EarlyStopping("val_rmse")
+    with pytest.raises(UnknownNameError, match=r"'val_rmse'; fit\(metrics=\['rmse'\]\) measures"):
+        make_network(backend).fit(X, Y, epochs=2, validation_split=0.2, callbacks=watch)
+
+
 def test_a_mistyped_monitor_gets_a_suggestion():
     with pytest.raises(UnknownNameError, match=r"one of loss, val_accuracy; .* 'val_accuracy'"):
         feed(EarlyStopping("val_acc"), [1], name="val_accuracy")
