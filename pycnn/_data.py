@@ -480,7 +480,8 @@ def _read(value: Any, name: str, numbers: bool = False) -> tuple[NDArray[Any], N
         array = array.astype(object)
     elif array.dtype.kind in "US" and not hasattr(value, "dtype"):
         array = np.asarray(value, dtype=object)  # NumPy turns the numbers among texts into text
-    gaps = np.ma.getmaskarray(value) if isinstance(value, np.ma.MaskedArray) else np.False_
+    is_masked = isinstance(value, np.ma.MaskedArray)
+    gaps: NDArray[np.bool_] = np.ma.getmaskarray(value) if is_masked else np.zeros((), np.bool_)
     if array.dtype.kind == "O":
         missing = np.fromiter(map(is_gap, array.flat), dtype=bool, count=array.size)
         gaps = gaps | missing.reshape(array.shape)
@@ -497,7 +498,8 @@ def _read(value: Any, name: str, numbers: bool = False) -> tuple[NDArray[Any], N
         gaps = gaps | np.isnat(array)
     if array.dtype.kind not in "biufUSM":
         raise DataTypeError(f"{name} must hold numbers, strings or dates, got dtype {array.dtype}")
-    gaps = np.broadcast_to(gaps, array.shape)
+    if gaps.shape != array.shape:
+        gaps = np.zeros(array.shape, dtype=bool)
     if array.dtype.kind == "f":
         with np.errstate(over="ignore"):  # longdouble
             known = np.where(gaps, 0, array) if gaps.any() else array

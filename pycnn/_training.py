@@ -238,7 +238,8 @@ def _iterate(
     assert history is not None
     keeper.amid = True
     logs = training.run_epoch()
-    _record(network, history, dict(logs), validation, training.data.rows)
+    columns = {key: [value] for key, value in logs.items()}
+    _record(network, history, columns, 1, validation, training.data.rows)
     keeper.amid = False
     bar.show(history, 0.0)
     keeper.pending = list(keeper.callbacks)
@@ -251,12 +252,16 @@ def _iterate(
 def _record(
     network: Network,
     history: History,
-    logs: dict[str, float],
+    columns: dict[str, list[float]],
+    count: int,
     validation: Validation | None,
     batch_size: int,
     after: _state.Training | None = None,
 ) -> None:
-    """Put a finished epoch into the history; let the network have the training `after` it."""
+    """Put finished epochs into the history; let the network have the training `after` them.
+
+    With `validation`, or an `after`, it is a single one.
+    """
     keeper = network._keeper
     if validation is not None and keeper is not None:
         due = keeper.measures(history.epochs + 1) or network.stop_training
@@ -265,13 +270,13 @@ def _record(
             measured = network._score(validation.data, batch_size, validation.metrics)
             scores = {f"val_{key}": v if due else math.nan for key, v in measured.items()}
             keeper.measured = list(scores)
-        logs |= scores
-    history.write(logs)
+        columns |= {key: [value] for key, value in scores.items()}
+    history.write(columns, count)
     after = network._training if after is None else after
     # It counts for all, or for nobody: nothing is called here, and Python looks for signals in
     # calls.
-    history.epochs += 1
-    network.epochs_trained += 1
+    history.epochs += count
+    network.epochs_trained += count
     network._training = after
 
 
@@ -442,7 +447,7 @@ class _Block:
         finished = state.epoch == state.epochs  # with callbacks, a block is one epoch
         if finished:
             keeper.pending = list(keeper.callbacks)
-        logs = self.logs(0) | {"batch": state.steps}
+        logs = {key: value for key, [value] in self.means(0, 1).items()} | {"batch": state.steps}
         if self.feed.rows != UNKNOWN:
             logs["batches"] = max(self.optimization.steps_per_epoch, state.steps)
         stopped = self.network.stop_training
@@ -450,26 +455,26 @@ class _Block:
             callback.on_batch_group_end(self.network, self.first_epoch, dict(logs))
         return self.network.stop_training and not stopped and not finished
 
-    def logs(self, epoch: int) -> dict[str, float]:
-        """Return the means over an epoch of this block, or what is done of it."""
-        totals = Totals(*self.state.totals[epoch].tolist())
-        logs = {"loss": totals.mean_loss()}
+    def means(self, first: int, count: int) -> dict[str, list[float]]:
+        """Return the means over epochs of this block, also over what is done of one."""
+        totals = [Totals(*row) for row in self.state.totals[first : first + count].tolist()]
+        columns = {"loss": [sums.mean_loss() for sums in totals]}
         if self.network._has_classes:
-            logs["accuracy"] = totals.accuracy()
-        return logs
+            columns["accuracy"] = [sums.accuracy() for sums in totals]
+        return columns
 
     def record(self) -> None:
         """Put the epochs that are finished into the history."""
-        network, state = self.network, self.state
-        while self.recorded < state.epoch:
-            logs = self.logs(self.recorded)
+        state, first = self.state, self.recorded
+        count = state.epoch - first
+        if count:
+            columns = self.means(first, count)
+            is_iterable = isinstance(self.feed.data, Batches)
             if state.norms is not None:
-                steps = self.optimization.steps_per_epoch
-                if isinstance(self.feed.data, Batches):
-                    steps = state.steps
-                logs["gradient_norm"] = float(state.norms[self.recorded]) / steps
-            size = 256 if isinstance(self.feed.data, Batches) else state.batch_size
-            _record(network, self.history, logs, self.validation, size, self.after)
+                steps = state.steps if is_iterable else self.optimization.steps_per_epoch
+                columns["gradient_norm"] = (state.norms[first : state.epoch] / steps).tolist()
+            size = 256 if is_iterable else state.batch_size
+            _record(self.network, self.history, columns, count, self.validation, size, self.after)
         self.bar.show(self.history, min(1.0, state.position / self.feed.rows))
 
     def diverged(self, checkpoint: tuple[Any, ...]) -> None:

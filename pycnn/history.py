@@ -50,18 +50,18 @@ class History(Mapping[str, list[float]]):
 
     def append(self, logs: Mapping[str, float]) -> None:
         """Add an epoch."""
-        self.write(logs)
+        self.write({key: [value] for key, value in logs.items()}, 1)
         self.epochs += 1
 
-    def write(self, logs: Mapping[str, float]) -> None:
-        """Write down an epoch that counts once `epochs` says so; it has NaN where `logs` has none.
+    def write(self, columns: Mapping[str, list[float]], count: int) -> None:
+        """Write down `count` epochs that count once `epochs` says so; without a column, as NaN.
 
         So an interruption, which may come between any two values, leaves no half of an epoch.
         """
-        for key in {**self._values, **logs}:
+        for key in {**self._values, **columns}:
             values = self._values.setdefault(key, [])
             self._align(values)
-            values.append(logs.get(key, math.nan))
+            values += columns.get(key) or [math.nan] * count
 
     def add(self, logs: Mapping[str, float]) -> None:
         """Give the last epoch more values; epochs without one have NaN."""

@@ -340,11 +340,11 @@ def test_a_save_interrupted_anywhere_leaves_one_whole_file(tmp_path):
 
 def test_an_interrupted_epoch_is_in_no_series_of_the_history():
     history = pycnn.history.History()
-    history.write({"loss": 1.0})
+    history.write({"loss": [1.0]}, 1)
     assert (dict(history), history.epochs, len(history)) == ({}, 0, 0)
     assert repr(history) == "History(epochs=0)"
     history.append({"loss": 2.0})
-    history.write({"loss": 3.0, "val_loss": 3.0})
+    history.write({"loss": [3.0], "val_loss": [3.0]}, 1)
     assert history["loss"] == [2.0]
     assert [len(series) for series in history.values()] == [1, 1]
     history.epochs += 1  # who has looked meanwhile, in another thread, has changed nothing

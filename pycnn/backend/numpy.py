@@ -987,9 +987,9 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
     grad = np.empty(plan.parameter_count)
     optimizer = state.optimizer or OptimizerSpec("sgd")
     update = OPTIMIZERS[optimizer.kind]
-    steps = 0
+    samples, steps = data.rows, 0
     while steps < max_steps and state.epoch < state.epochs:
-        end = min(state.position + state.batch_size, data.rows)
+        end = min(state.position + state.batch_size, samples)
         rows = slice(state.position, end)
         batch = data.take(rows if state.order is None else state.order[state.epoch, rows])
         key = 0 if state.masks is None else int(state.masks[state.epoch])
@@ -1017,7 +1017,7 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
         if state.norms is not None:
             state.norms[state.epoch] += norm
         state.position = end
-        if state.position == data.rows:
+        if end == samples:
             state.position = 0
             state.epoch += 1
         steps += 1
