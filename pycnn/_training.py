@@ -582,7 +582,8 @@ class _Bar:
             dynamic_ncols=True,
             delay=1e-9,  # until it is drawn here
         )
-        self._draw(self.bar.refresh)
+        self.drawn = -math.inf
+        self._draw(self._refresh)
 
     def __enter__(self) -> _Bar:
         return self
@@ -599,6 +600,15 @@ class _Bar:
             self.bar.disable = True  # or it would try once more when it is collected
             self.bar = None
 
+    def _refresh(self) -> None:
+        """Draw the bar, and let go of tqdm's lock whatever happens: tqdm's own update keeps it.
+
+        All bars of the process want that lock, those of other threads too.
+        """
+        with self.bar.get_lock():
+            self.bar.refresh(nolock=True)
+        self.drawn = time.perf_counter()
+
     def show(self, history: History, part: float) -> None:
         """Show the epochs that are done, and the part of the present one."""
         bar = self.bar
@@ -608,7 +618,12 @@ class _Bar:
             f"epoch {min(history.epochs + 1, self.epochs)}/{self.epochs}", refresh=False
         )
         if history.epochs:
-            known = {key: [v for v in values if v == v] for key, values in history.items()}
-            last = {key: f"{values[-1]:.3g}" for key, values in known.items() if values}
+            known = {
+                key: next((v for v in reversed(values) if v == v), None)
+                for key, values in history.items()
+            }
+            last = {key: f"{value:.3g}" for key, value in known.items() if value is not None}
             bar.set_postfix(last, refresh=False)
-        self._draw(lambda: bar.update(history.epochs + part - bar.n))
+        bar.n = history.epochs + part
+        if time.perf_counter() - self.drawn >= bar.mininterval:
+            self._draw(self._refresh)

@@ -713,7 +713,7 @@ def test_a_notebook_without_a_standard_error_has_no_bar(backend, monkeypatch):
 
 
 def test_a_terminal_that_goes_away_takes_the_bar_along_and_not_the_training(backend, monkeypatch):
-    pytest.importorskip("tqdm")
+    tqdm = pytest.importorskip("tqdm")
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     make_network(backend).fit(X, Y, epochs=3)
@@ -725,6 +725,16 @@ def test_a_terminal_that_goes_away_takes_the_bar_along_and_not_the_training(back
     history = make_network(backend).fit(X, Y, epochs=3, callbacks=[callback])
     assert history.epochs == 3
     assert "epoch 3/3" not in terminal.text
+
+    def draw_another_bar():
+        with tqdm.tqdm.get_lock():
+            drawn.append(True)
+
+    drawn = []
+    other = threading.Thread(target=draw_another_bar, daemon=True)
+    other.start()
+    other.join(timeout=10)
+    assert drawn  # tqdm's lock, which all bars share, is free
 
 
 def test_without_tqdm_a_bar_that_was_asked_for_is_an_error_and_others_are_left_out(
