@@ -15,7 +15,7 @@ import numpy as np
 from pycnn import _advice, _lbfgs, _random, _state
 from pycnn._checks import LARGEST, check_bool
 from pycnn._sources import UNKNOWN, Batches, Feed
-from pycnn.backend.interface import NotFiniteError, Totals, TrainingState
+from pycnn.backend.interface import NotFiniteError, TrainingState
 from pycnn.callbacks import forget_states
 from pycnn.exceptions import DataError, DataWarning, DivergedError
 from pycnn.history import History
@@ -457,10 +457,14 @@ class _Block:
 
     def means(self, first: int, count: int) -> dict[str, list[float]]:
         """Return the means over epochs of this block, also over what is done of one."""
-        totals = [Totals(*row) for row in self.state.totals[first : first + count].tolist()]
-        columns = {"loss": [sums.mean_loss() for sums in totals]}
+        # As `Totals` has them, but of plain numbers: of thousands of tuples the garbage collector
+        # takes notice, and a Ctrl-C that comes while it calls a weak reference's function is lost.
+        sums, weights, hits = self.state.totals[first : first + count].T.tolist()
+        loss = [s / w if w else math.nan for s, w in zip(sums, weights, strict=True)]
+        columns = {"loss": loss}
         if self.network._has_classes:
-            columns["accuracy"] = [sums.accuracy() for sums in totals]
+            rows = zip(loss, hits, weights, strict=True)
+            columns["accuracy"] = [h / w if v == v else math.nan for v, h, w in rows]
         return columns
 
     def record(self) -> None:
