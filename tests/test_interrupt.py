@@ -275,7 +275,7 @@ def test_epochs_that_are_trained_together_are_in_the_history_wherever_they_end(
     assert len(thetas) == 1 + 30 * 5
     monkeypatch.setattr(_training, "PERIOD", 1e9)  # a group is as many as there may be
     epochs = set()
-    for number in places(3 if backend == "c" else 997):
+    for number in places(3 if backend == "c" else 1999):
         net = small(backend)
         if not interrupted_at(number, lambda net=net: net.fit(X, Y, epochs=30, batch_size=8)):
             break
