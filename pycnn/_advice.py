@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pycnn import losses
 from pycnn.activations import TABLE
 from pycnn.exceptions import DataWarning, LayerWarning
 
@@ -40,11 +41,8 @@ LARGEST_TARGET, SMALLEST_TARGET = 30.0, 0.01
 # Rows that tell the scale of the others.
 ROWS = 256
 
-# Losses whose targets are numbers, and those that a classification could have been meant by.
-_NUMBERS = ("mse", "mae", "huber", "quantile", "poisson")
+# Losses that a classification could have been meant by.
 _REGRESSIONS = ("mse", "mae", "huber")
-# Losses of the distance between output and target, of which there may be any.
-_DISTANCES = ("mse", "mae", "huber", "quantile")
 _CROSSENTROPY = {"sigmoid": "binary_crossentropy", "softmax": "categorical_crossentropy"}
 
 # Shares of a layer's units, or activations, that are lost.
@@ -93,7 +91,7 @@ def check_data(network: Network, data: Data) -> None:
     complaint = _unscaled_targets(network, data)
     if complaint:
         warn(complaint, DataWarning)
-    if network.loss in _NUMBERS:
+    if losses.is_distance(network.loss) or network.loss == "poisson":
         _check_targets(network, data.y)
 
 
@@ -152,7 +150,7 @@ def _unscaled_targets(network: Network, data: Data) -> str:
     """Say which of y's columns is far from where outputs start, with a way out; or nothing."""
     activation = network.layers[-1].activation
     is_bounded = TABLE[activation].high < math.inf
-    if network.loss not in _DISTANCES or is_bounded or network.target_scale is not None:
+    if not losses.is_distance(network.loss) or is_bounded or network.target_scale is not None:
         return ""
     y = _some(data.y)
     counts = np.isfinite(y)

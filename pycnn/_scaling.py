@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from pycnn import losses
 from pycnn._data import as_values, variation
 from pycnn.exceptions import DataError, DataTypeError
 
@@ -20,13 +21,10 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-# Losses that know only the distance between output and target.
-_LOSSES = ("mse", "mae", "huber", "quantile")
-
 
 def check_can_scale(activation: str, loss: str) -> None:
     """Raise `DataError` where outputs and targets cannot have another unit."""
-    if activation != "linear" or loss not in _LOSSES:
+    if activation != "linear" or not losses.is_distance(loss):
         raise DataError(
             "targets can be scaled for a linear output with the loss mse, mae, huber or quantile, "
             f"not for {activation} with {loss}"

@@ -386,6 +386,11 @@ def is_classification(loss: str) -> bool:
     return targets(loss) in ("signs", "binary", "classes")
 
 
+def is_distance(loss: str) -> bool:
+    """Tell whether a loss knows only how far outputs are from targets, which may be anywhere."""
+    return targets(loss) == "numbers" and loss != "custom"
+
+
 def may_be_one_hot(loss: str) -> bool:
     """Tell whether numbers that are targets of this loss can turn out to be classes."""
     return loss == "mse"
