@@ -61,7 +61,6 @@ if TYPE_CHECKING:
     from pycnn._state import Keeper
     from pycnn.backend.interface import RowPredictor
     from pycnn.callbacks import Callback
-    from pycnn.layers import _Layer
 
     Array = NDArray[np.float64]
     Metrics = str | Callable[..., Any] | Sequence[str | Callable[..., Any]]
@@ -153,7 +152,7 @@ class Network:
     def __init__(
         self,
         inputs: int,
-        layers: Sequence[_Layer],
+        layers: Sequence[Layer],
         loss: str | losses.Loss | losses.Function | None = None,
         seed: int | None = None,
         backend: str = "auto",

@@ -1,0 +1,58 @@
+"""`Dropout`: a random share of the numbers is left out of training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pycnn._checks import check_real
+from pycnn.exceptions import DataError
+from pycnn.layers._base import Layer
+
+
+class Dropout(Layer):
+    """In training, set a random share of the numbers to 0 (Srivastava et al., 2014).
+
+    The others are divided by ``1 - rate``, so that sums keep their mean (inverted dropout);
+    in prediction the layer changes nothing. Which numbers are dropped follows from the network's
+    seed, the epoch, the layer, the sample's place in the epoch and the unit: the same on both
+    backends, for any number of threads, and when a training is resumed.
+
+    Parameters
+    ----------
+    rate : float, default 0.5
+        Share that is dropped, from 0 to below 1.
+
+    Raises
+    ------
+    DataError, DataTypeError
+        If `rate` is not valid.
+
+    Examples
+    --------
+    >>> Dropout(0.2)
+    Dropout(0.2)
+    """
+
+    kind = "dropout"
+
+    def __init__(self, rate: float = 0.5) -> None:
+        super().__init__(None, "linear")
+        self._rate = check_real(rate, "rate", at_least=0)
+        if self._rate >= 1:
+            raise DataError(f"rate must be at least 0 and below 1, got {rate!r}")
+
+    @property
+    def rate(self) -> float:  # type: ignore[override]
+        """Share that is dropped."""
+        return self._rate
+
+    def shapes(self, fan_in: int) -> dict[str, tuple[int, ...]]:
+        """Return nothing: there are no parameters."""
+        return {}
+
+    def config(self) -> dict[str, Any]:
+        """Return kind and settings as plain data, from which `from_config` rebuilds the layer."""
+        return {"kind": self.kind, "rate": self.rate}
+
+    def __repr__(self) -> str:
+        return f"Dropout({self.rate!r})"

@@ -1,0 +1,182 @@
+"""The layers that normalize: `BatchNorm` over a mini-batch, `LayerNorm` over a sample's units."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pycnn._checks import check_real
+from pycnn.layers._base import Layer
+
+if TYPE_CHECKING:
+    from pycnn._typing import Array, ArrayLike, Shape
+
+
+class _Normalization(Layer):
+    """What the normalization layers share."""
+
+    def __init__(self, activation: str, epsilon: float) -> None:
+        super().__init__(None, activation)
+        self._epsilon = check_real(epsilon, "epsilon", above=0)
+
+    @property
+    def epsilon(self) -> float:  # type: ignore[override]
+        """What is added to the variances."""
+        return self._epsilon
+
+    def shapes(self, fan_in: int) -> dict[str, Shape]:
+        """Return the parameters' names and shapes on top of `fan_in` inputs."""
+        return {"gamma": (fan_in,), "beta": (fan_in,)}
+
+    def initialize(self, bits: np.random.PCG64) -> None:
+        """Let the layer normalize and nothing else."""
+        self.gamma[:] = 1.0
+        self.beta[:] = 0.0
+
+    @property
+    def gamma(self) -> Array:
+        """Scales, (n_l,): a live view into the network's parameters."""
+        return self._get("gamma")
+
+    @gamma.setter
+    def gamma(self, value: ArrayLike) -> None:
+        self._set("gamma", value)
+
+    @property
+    def beta(self) -> Array:
+        """Shifts, (n_l,): a live view into the network's parameters."""
+        return self._get("beta")
+
+    @beta.setter
+    def beta(self, value: ArrayLike) -> None:
+        self._set("beta", value)
+
+
+class BatchNorm(_Normalization):
+    """Normalize each unit over the mini-batch (Ioffe & Szegedy, 2015).
+
+    ``Z = gamma * (A_previous - mean) / sqrt(variance + epsilon) + beta``, ``A = f(Z)``. In training
+    mean and variance are the mini-batch's; in prediction they are what training has counted,
+    `mean` and `variance`, to which each mini-batch adds its share: ``(1 - momentum) * counted +
+    momentum * seen``, where the variance that is seen is the unbiased estimate. The usual place is
+    behind a linear `Dense`, with the activation here: ``Dense(64), BatchNorm("relu")``.
+
+    Sample weights do not enter mean and variance. A mini-batch of one sample has no variance: it
+    is not counted.
+
+    Parameters
+    ----------
+    activation : str, default "linear"
+        One of `pycnn.activations.ACTIVATIONS`.
+    momentum : float, default 0.1
+        Share of the latest mini-batch, 0 to 1.
+    epsilon : float, default 1e-5
+        Added to the variances; above 0.
+
+    Raises
+    ------
+    UnknownNameError, DataError, DataTypeError
+        If an argument is not valid.
+
+    Examples
+    --------
+    >>> BatchNorm("relu", momentum=0.01)
+    BatchNorm('relu', momentum=0.01)
+    """
+
+    kind = "batch_norm"
+
+    def __init__(
+        self, activation: str = "linear", *, momentum: float = 0.1, epsilon: float = 1e-5
+    ) -> None:
+        super().__init__(activation, epsilon)
+        self._momentum = check_real(momentum, "momentum", at_least=0, at_most=1)
+
+    @property
+    def momentum(self) -> float:  # type: ignore[override]
+        """Share of the latest mini-batch in what is counted."""
+        return self._momentum
+
+    def statistic_shapes(self, fan_in: int) -> dict[str, Shape]:
+        """Return the names and shapes of what training counts beside."""
+        return {"mean": (fan_in,), "variance": (fan_in,)}
+
+    def initialize(self, bits: np.random.PCG64) -> None:
+        """Let the layer normalize and nothing else, and count from mean 0 and variance 1."""
+        super().initialize(bits)
+        self.mean[:] = 0.0
+        self.variance[:] = 1.0
+
+    @property
+    def mean(self) -> Array:
+        """Means that training has counted, (n_l,): a live view into the network's statistics."""
+        return self._get("mean")
+
+    @mean.setter
+    def mean(self, value: ArrayLike) -> None:
+        self._set("mean", value)
+
+    @property
+    def variance(self) -> Array:
+        """Variances that training has counted, (n_l,): a live view, as `mean`."""
+        return self._get("variance")
+
+    @variance.setter
+    def variance(self, value: ArrayLike) -> None:
+        self._set("variance", value)
+
+    def config(self) -> dict[str, Any]:
+        """Return kind and settings as plain data, from which `from_config` rebuilds the layer."""
+        return {
+            "kind": self.kind,
+            "activation": self.activation,
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+        }
+
+    def __repr__(self) -> str:
+        parts = [repr(self.activation)] if self.activation != "linear" else []
+        parts += [f"momentum={self.momentum!r}"] if self.momentum != 0.1 else []
+        parts += [f"epsilon={self.epsilon!r}"] if self.epsilon != 1e-5 else []
+        return f"BatchNorm({', '.join(parts)})"
+
+
+class LayerNorm(_Normalization):
+    """Normalize each sample over its units (Ba, Kiros & Hinton, 2016).
+
+    ``Z = gamma * (A_previous - mean) / sqrt(variance + epsilon) + beta``, ``A = f(Z)``, with the
+    mean and the variance of the sample's own units: the same in training and in prediction, and
+    for any batch size.
+
+    Parameters
+    ----------
+    activation : str, default "linear"
+        One of `pycnn.activations.ACTIVATIONS`.
+    epsilon : float, default 1e-5
+        Added to the variances; above 0.
+
+    Raises
+    ------
+    UnknownNameError, DataError, DataTypeError
+        If an argument is not valid.
+
+    Examples
+    --------
+    >>> LayerNorm("gelu")
+    LayerNorm('gelu')
+    """
+
+    kind = "layer_norm"
+
+    def __init__(self, activation: str = "linear", *, epsilon: float = 1e-5) -> None:
+        super().__init__(activation, epsilon)
+
+    def config(self) -> dict[str, Any]:
+        """Return kind and settings as plain data, from which `from_config` rebuilds the layer."""
+        return {"kind": self.kind, "activation": self.activation, "epsilon": self.epsilon}
+
+    def __repr__(self) -> str:
+        parts = [repr(self.activation)] if self.activation != "linear" else []
+        parts += [f"epsilon={self.epsilon!r}"] if self.epsilon != 1e-5 else []
+        return f"LayerNorm({', '.join(parts)})"
