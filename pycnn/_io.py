@@ -22,12 +22,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from pycnn import _plain, _safetensors, _state, losses
+from pycnn import _plain, _safetensors, losses
 from pycnn._checks import check_real, check_size
 from pycnn._data import as_names
 from pycnn._files import write_whole
 from pycnn._random import check_seed
 from pycnn._scaling import TargetScale, check_can_scale
+from pycnn._training import checkpoint
 from pycnn._version import __version__
 from pycnn.exceptions import DataError, DataTypeError, ModelFileError, PycnnError
 from pycnn.layers import check_layers, from_config
@@ -183,7 +184,7 @@ def _to_bytes(network: Network, training_state: bool) -> bytes:
         description |= {"format": SCALED_FORMAT, "target_scale": state["target_scale"]}
     of_training: dict[str, NDArray[Any]] = {}
     if training_state:
-        description["training"], of_training = _state.pack(state["training"])
+        description["training"], of_training = checkpoint.pack(state["training"])
     for name, value in description.items():
         try:
             _plain.to_text({name: value})
@@ -270,7 +271,7 @@ def _check_state(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) 
         raise ValueError("the checksum does not match")
     training = None
     if "training" in description:
-        training = _state.unpack(description["training"], of_training, parameters.size)
+        training = checkpoint.unpack(description["training"], of_training, parameters.size)
     if of_training:
         raise ValueError(f"unexpected tensors: {', '.join(of_training)}")
     seed = description["seed"]
@@ -299,7 +300,7 @@ def _check_state(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) 
         "classes": None if classes is None else _unpack_classes(classes, count),
         "feature_names": None if names is None else as_names(names, inputs),
         "target_scale": scale,
-        "epochs_trained": _state.check_count(description["epochs_trained"], "epochs_trained"),
+        "epochs_trained": checkpoint.check_count(description["epochs_trained"], "epochs_trained"),
         "metadata": metadata,
         "parameters": parameters,
         "training": training,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pycnn import _advice, _random
+from pycnn import _random
 from pycnn._data import (
     as_matrix,
     as_numbers,
@@ -24,6 +24,7 @@ from pycnn._data import (
     column_names,
     find_not_finite,
 )
+from pycnn._training import advice
 from pycnn.backend.interface import Data, TrainingState
 from pycnn.exceptions import DataError, DataTypeError, ShapeError
 
@@ -317,7 +318,7 @@ class Batches:
             )
         if not self.lone:
             self.lone = True
-            _advice.warn_lone_sample("X ends with a")
+            advice.warn_lone_sample("X ends with a")
 
     def _read(self, item: Any) -> Data:
         what = f"mini-batch {self.at} of X"

@@ -11,12 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycnn import (
-    _advice,
     _data,
-    _diagnosis,
-    _lbfgs,
     _random,
-    _training,
     backend,
     losses,
     optimizers,
@@ -36,7 +32,9 @@ from pycnn._sources import (
     pieces_of,
     select,
 )
-from pycnn._state import Training
+from pycnn._training import advice, diagnosis, lbfgs, loop
+from pycnn._training.checkpoint import Training
+from pycnn._training.progress import wants_bar
 from pycnn.backend.interface import Data, LayerSpec, Totals
 from pycnn.callbacks import as_callbacks
 from pycnn.exceptions import (
@@ -58,7 +56,7 @@ if TYPE_CHECKING:
 
     from pycnn._data import Targets
     from pycnn._scoring import Metric
-    from pycnn._state import Keeper
+    from pycnn._training.checkpoint import Keeper
     from pycnn.backend.interface import RowPredictor
     from pycnn.callbacks import Callback
 
@@ -1013,7 +1011,7 @@ class Network:
         optimizer = optimizers.get(optimizer)
         hooks = as_callbacks(callbacks)
         shuffle = check_bool(shuffle, "shuffle")
-        progress = _training.wants_bar(progress)
+        progress = wants_bar(progress)
         augmenters = check_augment(augment)
         measures = check_metrics(metrics)
         missing = check_missing(missing_targets)
@@ -1099,13 +1097,13 @@ class Network:
             if not resume:
                 self._check_finite()
             if isinstance(optimizer, optimizers.LBFGS):
-                _lbfgs.check(self, weighted, batch_size, hooks, augmenters)
-            _advice.check_fit(self, weighted, batch_size)
+                lbfgs.check(self, weighted, batch_size, hooks, augmenters)
+            advice.check_fit(self, weighted, batch_size)
             if diagnose:
-                hooks = [_diagnosis.Diagnosis(weighted, self.seed), *hooks]
+                hooks = [diagnosis.Diagnosis(weighted, self.seed), *hooks]
             batch_size = self._check_batch(batch_size, weighted.rows)
             measured = self._measured(validation, measures, targets.classes, scale)
-            _training.run(
+            loop.run(
                 self,
                 weighted,
                 (targets.classes, names, scale),
@@ -1137,7 +1135,7 @@ class Network:
         if settings["resume"] is None:
             self._check_finite()
         if isinstance(settings["optimizer"], optimizers.LBFGS):
-            _lbfgs.check(self, batches, None, settings["callbacks"], None)
+            lbfgs.check(self, batches, None, settings["callbacks"], None)
         batches.missing = missing
         first = batches.peek()  # learns the labels that the validation data are held to
         labelled = losses.is_classification(self.loss) and self.outputs == 1
@@ -1148,9 +1146,9 @@ class Network:
             )
         data = self._validation(validation_data, batches.classes, batches.names, missing)
         validation = self._measured(data, metrics, batches.classes, self._target_scale)
-        _advice.check_data(self, first)
+        advice.check_data(self, first)
         learned = batches.classes, batches.names, self._target_scale
-        _training.run(
+        loop.run(
             self, batches, learned, batch_size=1, shuffle=False, validation=validation, **settings
         )
         assert self.history is not None
@@ -1179,7 +1177,7 @@ class Network:
                 "LayerNorm normalizes samples one by one"
             )
         if rows % batch_size == 1 and self._statistics.size:
-            _advice.warn_lone_sample(
+            advice.warn_lone_sample(
                 f"batch_size={batch_size} cuts {rows} samples so that an epoch ends with a"
             )
         return batch_size
@@ -1316,13 +1314,13 @@ class Network:
                 raise
             data = Data(x, targets.y, _data.as_weights(sample_weight, "sample_weight", len(x)))
             self._check_finite()
-            _training.check_without_end(chosen)
+            loop.check_without_end(chosen)
             batch_size = self._check_batch(batch_size, data.rows)
             if self.epochs_trained == 0:
-                _advice.check_data(self, data)
+                advice.check_data(self, data)
             self.classes = targets.classes
             self._feature_names = self._feature_names or _data.column_names(X)
-            return _training.run_one(
+            return loop.run_one(
                 self,
                 data,
                 batch_size=batch_size,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import pycnn
-from pycnn import SGD, BatchNorm, Dense, Network, _advice
+from pycnn import SGD, BatchNorm, Dense, Network
+from pycnn._training.advice import _check_targets
 from pycnn.exceptions import DataWarning, DivergedError, LayerWarning, PycnnWarning
 from pycnn.initializers import Normal
 
@@ -263,9 +264,9 @@ def test_a_divergence_of_lbfgs_names_it_too(backend):
 def test_targets_that_are_not_known_do_not_count():
     y = np.array([[-2, np.nan], [np.nan, 0], [0, 1], [0.5, np.nan]])
     with pytest.warns(DataWarning, match=r"^20 % of the targets"):
-        _advice._check_targets(Network(3, [Dense(2, "tanh")], seed=0), y)
-    _advice._check_targets(Network(3, [Dense(2, "elu")], seed=0), y / 2)
-    _advice._check_targets(Network(3, [Dense(2, "tanh")], seed=0), np.full((2, 2), np.nan))
+        _check_targets(Network(3, [Dense(2, "tanh")], seed=0), y)
+    _check_targets(Network(3, [Dense(2, "elu")], seed=0), y / 2)
+    _check_targets(Network(3, [Dense(2, "tanh")], seed=0), np.full((2, 2), np.nan))
 
 
 def test_one_hot_rows_with_mse_on_softmax():

@@ -942,7 +942,7 @@ def test_interrupted_training_keeps_the_previous_model(pycnn_command, flowers_mo
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pycnn._training.run", interrupt)
+    monkeypatch.setattr("pycnn._training.loop.run", interrupt)
     status, _, err = pycnn_command("train", "flowers.csv", "--target", "kind", "--epochs", 9)
     assert status == 130
     assert err == "training was interrupted after 0 of 9 epochs; no file was written\n"

@@ -13,8 +13,8 @@ from pycnn import (
     History,
     LayerNorm,
     Network,
-    _diagnosis,
 )
+from pycnn._training import diagnosis
 from pycnn.exceptions import DataTypeError, LayerWarning
 
 RNG = np.random.default_rng(8)
@@ -94,19 +94,19 @@ def test_dead_and_saturated_units_are_counted(backend):
 )
 def test_saturated_is_a_slope_below_a_hundredth(activation, values):
     slopes = pycnn.activations.TABLE[activation].relative_slope(np.array(values))
-    assert (slopes < _diagnosis.SATURATED).tolist() == [True, True, False, False, False, True]
+    assert (slopes < diagnosis.SATURATED).tolist() == [True, True, False, False, False, True]
 
 
 @pytest.mark.parametrize("rows", [1, 255, 256, 257, 300, 512, 10_000, 10**9])
 def test_the_rows_looked_at_are_seeded_different_and_spread(rows):
-    index = _diagnosis.sample_rows(rows, 3)
+    index = diagnosis.sample_rows(rows, 3)
     assert len(index) == min(rows, 256)
     assert (np.diff(index) > 0).all()
     assert index[0] >= 0
     assert index[-1] < rows
-    assert (index == _diagnosis.sample_rows(rows, 3)).all()
+    assert (index == diagnosis.sample_rows(rows, 3)).all()
     if rows > 10_000:
-        assert (index != _diagnosis.sample_rows(rows, 4)).any()
+        assert (index != diagnosis.sample_rows(rows, 4)).any()
         assert np.diff(index).max() <= 2 * rows / 256
 
 
@@ -141,7 +141,7 @@ def test_large_data_are_sampled():
     targets = inputs[:, 0] > 0
     net = Network(4, [Dense(5, "tanh"), Dense(1, "sigmoid")], seed=11)
     history = net.fit(inputs, targets, epochs=2, diagnose=True)
-    rows = _diagnosis.sample_rows(1000, 11)
+    rows = diagnosis.sample_rows(1000, 11)
     trace = net.trace(inputs[rows], targets[rows])
     assert history["activation_mean_1"][-1] == pytest.approx(trace.A[1].mean(), rel=1e-12)
 

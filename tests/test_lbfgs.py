@@ -14,10 +14,9 @@ from pycnn import (
     Dropout,
     LayerNorm,
     Network,
-    _lbfgs,
-    _training,
     optimizers,
 )
+from pycnn._training import lbfgs, loop
 from pycnn.callbacks import ReduceLROnPlateau
 from pycnn.exceptions import DataError, DataTypeError, DivergedError
 from pycnn.schedules import CosineDecay
@@ -66,17 +65,17 @@ def test_a_step_satisfies_the_strong_wolfe_conditions(name, first):
         return loss, sign * slope
 
     start = downhill(0.0)
-    length = _lbfgs.wolfe_step(downhill, start, first, 40)
+    length = lbfgs.wolfe_step(downhill, start, first, 40)
     loss, slope = downhill(length)
     assert loss <= start[0] + 1e-4 * length * start[1]
     assert abs(slope) <= -0.9 * start[1]
 
 
 def test_a_search_that_runs_out_returns_the_best_decrease_or_nothing():
-    assert _lbfgs.wolfe_step(lambda a: (-a, -1.0), (0.0, -1.0), 1.0, 3) > 2  # falls for ever
-    assert _lbfgs.wolfe_step(lambda a: (a, 1.0), (0.0, -1.0), 1.0, 20) == 0  # the slope is a lie
-    assert _lbfgs.wolfe_step(lambda a: (np.inf, np.inf), (0.0, -1.0), 1.0, 20) == 0
-    kink = _lbfgs.wolfe_step(lambda a: (abs(a - 1), np.sign(a - 1.0)), (1.0, -1.0), 0.3, 20)
+    assert lbfgs.wolfe_step(lambda a: (-a, -1.0), (0.0, -1.0), 1.0, 3) > 2  # falls for ever
+    assert lbfgs.wolfe_step(lambda a: (a, 1.0), (0.0, -1.0), 1.0, 20) == 0  # the slope is a lie
+    assert lbfgs.wolfe_step(lambda a: (np.inf, np.inf), (0.0, -1.0), 1.0, 20) == 0
+    kink = lbfgs.wolfe_step(lambda a: (abs(a - 1), np.sign(a - 1.0)), (1.0, -1.0), 0.3, 20)
     assert kink == pytest.approx(1)  # no place there has a small slope
 
 
@@ -87,7 +86,7 @@ def test_lengths_that_are_tried_are_finite_and_different():
         tried.append(length)
         return -length, -1.0
 
-    _lbfgs.wolfe_step(line, (0.0, -1.0), 1e300, 50)
+    lbfgs.wolfe_step(line, (0.0, -1.0), 1e300, 50)
     assert np.isfinite(tried).all()
     assert len(set(tried)) == len(tried)
 
@@ -111,7 +110,7 @@ def quadratic(size, seed=0):
 def test_the_direction_is_that_of_the_bfgs_matrix():
     """The two-loop recursion against H <- (I - s y'/y's) H (I - y s'/y's) + s s'/y's, in full."""
     function, _, _ = quadratic(6)
-    minimizer = _lbfgs.Minimizer(function, np.ones(6), 4, 20)
+    minimizer = lbfgs.Minimizer(function, np.ones(6), 4, 20)
     minimizer.look()
     for _ in range(6):  # more steps than pairs that are kept
         minimizer.step()
@@ -128,7 +127,7 @@ def test_the_direction_is_that_of_the_bfgs_matrix():
 def test_a_quadratic_is_solved():
     function, A, b = quadratic(20)
     theta = np.zeros(20)
-    minimizer = _lbfgs.Minimizer(function, theta, 20, 20)
+    minimizer = lbfgs.Minimizer(function, theta, 20, 20)
     steps = 0
     while minimizer.look() and minimizer.largest_component() > 1e-6:
         assert minimizer.step()
@@ -144,7 +143,7 @@ def test_rosenbrocks_valley_is_followed_to_its_end():
         return float((1 - x) ** 2 + 100 * (y - x * x) ** 2)
 
     theta = np.array([-1.2, 1.0])
-    minimizer = _lbfgs.Minimizer(function, theta, 10, 20)
+    minimizer = lbfgs.Minimizer(function, theta, 10, 20)
     for _ in range(60):
         if not (minimizer.look() and minimizer.largest_component() > 1e-8 and minimizer.step()):
             break
@@ -154,7 +153,7 @@ def test_rosenbrocks_valley_is_followed_to_its_end():
 def test_what_is_remembered_is_forgotten_where_someone_else_moves_theta():
     function, _, _ = quadratic(5)
     theta = np.ones(5)
-    minimizer = _lbfgs.Minimizer(function, theta, 5, 20)
+    minimizer = lbfgs.Minimizer(function, theta, 5, 20)
     for _ in range(3):
         minimizer.look()
         minimizer.step()
@@ -176,12 +175,12 @@ def test_a_training_cut_in_two_has_the_same_bits():
             minimizer.step()
 
     whole, parts = np.zeros(30), np.zeros(30)
-    go_on(_lbfgs.Minimizer(function, whole, 5, 20), 12)
+    go_on(lbfgs.Minimizer(function, whole, 5, 20), 12)
     for cut in (0, 3, 9):  # no pair yet, some, all
         parts[:] = 0
-        first = _lbfgs.Minimizer(function, parts, 5, 20)
+        first = lbfgs.Minimizer(function, parts, 5, 20)
         go_on(first, cut)
-        second = _lbfgs.Minimizer(function, parts, 5, 20)
+        second = lbfgs.Minimizer(function, parts, 5, 20)
         second.restore(first.memory(), len(first.pairs))
         go_on(second, 12 - cut)
         assert parts.tobytes() == whole.tobytes()
@@ -202,7 +201,7 @@ def test_a_training_cut_in_two_has_the_same_bits():
     ],
 )
 def test_a_memory_that_fits_nothing_is_refused(memory, count):
-    minimizer = _lbfgs.Minimizer(lambda theta, gradient: 0.0, np.zeros(3), 5, 20)
+    minimizer = lbfgs.Minimizer(lambda theta, gradient: 0.0, np.zeros(3), 5, 20)
     with pytest.raises(DataError, match="the memory of L-BFGS"):
         minimizer.restore(memory, count)
     assert not minimizer.pairs
@@ -211,11 +210,11 @@ def test_a_memory_that_fits_nothing_is_refused(memory, count):
 def test_sums_do_not_depend_on_what_numpy_dispatches_on(run_python):
     features = " ".join(np.show_config(mode="dicts")["SIMD Extensions"]["found"])
     code = (
-        "import numpy as np; from pycnn import _lbfgs\n"
+        "import numpy as np; from pycnn._training import lbfgs\n"
         "rng = np.random.default_rng(0)\n"
         "for n in (1, 7, 8, 9, 127, 128, 129, 1000, 8191, 8193, 100003):\n"
         "    a, b = rng.normal(size=(2, n))\n"
-        "    print(_lbfgs.dot(a, b).hex(), _lbfgs.dot(a[1:].copy(), b[1:].copy()).hex())\n"
+        "    print(lbfgs.dot(a, b).hex(), lbfgs.dot(a[1:].copy(), b[1:].copy()).hex())\n"
     )
     assert run_python(code, NPY_DISABLE_CPU_FEATURES=features) == run_python(code)
 
@@ -355,7 +354,7 @@ def test_kinks_do_little_harm(backend):
 
 def test_ctrl_c_leaves_the_last_finished_step(backend, monkeypatch):
     net, kept = regression(backend), {}
-    evaluate = _lbfgs.Training._evaluate
+    evaluate = lbfgs.Training._evaluate
     calls = []
 
     def interrupted(training, theta, gradient):
@@ -365,7 +364,7 @@ def test_ctrl_c_leaves_the_last_finished_step(backend, monkeypatch):
             signal.raise_signal(signal.SIGINT)
         return evaluate(training, theta, gradient)
 
-    monkeypatch.setattr(_lbfgs.Training, "_evaluate", interrupted)
+    monkeypatch.setattr(lbfgs.Training, "_evaluate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fit(net)
     assert 0 < net.history.epochs == net.epochs_trained < 12
@@ -413,7 +412,7 @@ class Stop(pycnn.Callback):
 def test_a_training_goes_on_from_its_file_to_the_same_bits(
     backend, tmp_path, epoch, period, monkeypatch
 ):
-    monkeypatch.setattr(_training, "CHECKPOINT_PERIOD", period)
+    monkeypatch.setattr(loop, "CHECKPOINT_PERIOD", period)
     whole, net = classes(backend, l2=1e-3), classes(backend, l2=1e-3)
     fit(whole, LABELS, epochs=20, optimizer=LBFGS(6), callbacks=[Stop(99)])
     with pytest.raises(KeyboardInterrupt):

@@ -31,8 +31,8 @@ from pycnn import (
     RMSprop,
     Rprop,
     _io,
-    _training,
 )
+from pycnn._training import loop
 from pycnn.callbacks import (
     CSVLogger,
     EarlyStopping,
@@ -77,8 +77,8 @@ def file_of(net, path):
 @pytest.fixture
 def small_groups(monkeypatch):
     """The core comes back after every mini-batch, and keeps the state each time."""
-    monkeypatch.setattr(_training, "PERIOD", 0.0)
-    monkeypatch.setattr(_training, "CHECKPOINT_PERIOD", -1.0)
+    monkeypatch.setattr(loop, "PERIOD", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_PERIOD", -1.0)
 
 
 # ------------------------------------------------------------------ from files at epoch boundaries
@@ -297,7 +297,7 @@ def test_ctrl_c_anywhere_in_an_epoch_or_a_block_of_epochs(
     optimizer = Adam(OneCycle(0.05), clip_norm=0.1)
     whole = make_network(backend)
     fit(whole, optimizer)
-    net, train, count = make_network(backend), _training._Optimization.train, []
+    net, train, count = make_network(backend), loop._Optimization.train, []
 
     def interrupted(*arguments):
         done = train(*arguments)
@@ -306,7 +306,7 @@ def test_ctrl_c_anywhere_in_an_epoch_or_a_block_of_epochs(
             raise KeyboardInterrupt
         return done
 
-    monkeypatch.setattr(_training._Optimization, "train", interrupted)
+    monkeypatch.setattr(loop._Optimization, "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fit(net, optimizer)
     net.save(tmp_path / "interrupted", training_state=True)

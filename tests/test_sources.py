@@ -8,6 +8,7 @@ import pytest
 
 import pycnn
 from pycnn import SGD, Adam, BatchNorm, Dense, Dropout, Network, _sources
+from pycnn._training import advice
 from pycnn.augmentation import GaussianNoise, Mixup
 from pycnn.callbacks import Callback, LambdaCallback
 from pycnn.exceptions import DataError, DataTypeError, DataWarning, DivergedError, ShapeError
@@ -170,7 +171,7 @@ def test_a_number_that_is_not_finite_is_found_when_it_is_read(in_pieces, monkeyp
     with pytest.raises(DataError, match="row 150, column 2"):  # at a first look
         net.fit(x, Y, epochs=1)
     assert net._theta.tobytes() == before
-    monkeypatch.setattr(pycnn._advice, "check_fit", lambda *_: None)
+    monkeypatch.setattr(advice, "check_fit", lambda *_: None)
     with pytest.raises(DataError, match="X must be finite, but is NaN at row 150, column 2"):
         net.fit(x, Y, epochs=1, shuffle=False, batch_size=10)
     possible = set()  # the pieces before it are trained

@@ -6,15 +6,17 @@ Each call into a backend does many mini-batches and comes back after about `PERI
 from __future__ import annotations
 
 import math
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pycnn import _advice, _lbfgs, _random, _state
-from pycnn._checks import LARGEST, check_bool
+from pycnn import _random
+from pycnn._checks import LARGEST
 from pycnn._sources import UNKNOWN, Batches, Feed
+from pycnn._training import advice, lbfgs
+from pycnn._training import checkpoint as checkpoints
+from pycnn._training.progress import Bar
 from pycnn.backend.interface import NotFiniteError, TrainingState
 from pycnn.callbacks import forget_states
 from pycnn.exceptions import DataError, DataWarning, DivergedError
@@ -23,8 +25,6 @@ from pycnn.optimizers import LBFGS
 from pycnn.schedules import Constant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from pycnn._scaling import TargetScale
@@ -68,7 +68,7 @@ def run(
     progress: bool,
     augment: list[Augment],
     validation_every: int,
-    resume: _state.Training | None,
+    resume: checkpoints.Training | None,
 ) -> None:
     """Train until there are `epochs` epochs in ``network.history``, a new one or `resume`'s.
 
@@ -82,10 +82,10 @@ def run(
     """
     pace = _Pace()
     feed = Feed(network, data, augment)
-    optimization: _Optimization | _lbfgs.Training
+    optimization: _Optimization | lbfgs.Training
     if isinstance(optimizer, LBFGS):
         assert not isinstance(data, Batches)
-        optimization = _lbfgs.Training(network, data, optimizer)
+        optimization = lbfgs.Training(network, data, optimizer)
     else:
         optimization = _Optimization(network, optimizer, data.rows, batch_size, epochs)
     settings = {
@@ -104,7 +104,7 @@ def run(
     scale = learned[2]
     if scale is not None:
         settings["target_scale"] = scale.config()
-    keeper = _state.Keeper(network, optimization, callbacks, settings)
+    keeper = checkpoints.Keeper(network, optimization, callbacks, settings)
     if resume is not None:
         keeper.check(resume, isinstance(data, Batches))
         if isinstance(optimization, _Optimization) and "batches" in keeper.settings:
@@ -115,7 +115,7 @@ def run(
     block = 1 if alone else max(1, ORDER_ENTRIES // data.rows)
     network._keeper = keeper
     try:
-        with _Bar(epochs, progress) as bar:
+        with Bar(epochs, progress) as bar:
             network.classes, network._feature_names, network._target_scale = learned
             keeper.begin(resume)
             history = network.history
@@ -130,7 +130,7 @@ def run(
                     kept = time.perf_counter()
                 for callback in callbacks:
                     callback.on_epoch_begin(network, history.epochs + 1)
-                if isinstance(optimization, _lbfgs.Training):
+                if isinstance(optimization, lbfgs.Training):
                     _iterate(network, optimization, validation, bar, keeper)
                     keeper.end_epoch(_last(history))
                     continue
@@ -161,9 +161,9 @@ def run_one(
         Whether to put them into ``network.history`` too.
     """
     before = network._present_training()
-    settings = {"by": "partial_fit", "optimizer": _state.as_plain(optimizer.config())}
+    settings = {"by": "partial_fit", "optimizer": checkpoints.as_plain(optimizer.config())}
     if before is None or before.settings != settings:
-        before = _state.Training(settings, History(), _new_slots(network, optimizer))
+        before = checkpoints.Training(settings, History(), _new_slots(network, optimizer))
     history = before.history if log else History()
     optimization = _Optimization(network, optimizer, data.rows, batch_size, before.epoch + 1)
     if before.slots.shape != optimization.slots.shape:
@@ -172,7 +172,7 @@ def run_one(
     optimization.take_up(before)
     order = _order(network, 1, data.rows) if shuffle else None
     state = optimization.next_state(1, order)
-    bar, feed = _Bar(1, False), Feed(network, data, [])
+    bar, feed = Bar(1, False), Feed(network, data, [])
     block = _Block(network, feed, state, optimization, _Pace(), None, bar, None, history)
     block.first_epoch = before.epoch + 1  # of all calls, also those without a history
     block.after = before._replace(epoch=before.epoch + 1)
@@ -205,14 +205,14 @@ def check_without_end(optimizer: Optimizer) -> None:
 
 
 def _hold_to_length(
-    batches: Batches, optimization: _Optimization, keeper: _state.Keeper, history: History
+    batches: Batches, optimization: _Optimization, keeper: checkpoints.Keeper, history: History
 ) -> None:
     """Go on with as many mini-batches an epoch as the last one had; warn where that is news."""
     count = batches.counted
     if batches.said == UNKNOWN or count == optimization.steps_per_epoch:
         return
     if "batches" not in keeper.settings:
-        _advice.warn(
+        advice.warn(
             f"X has a length of {batches.said}, but has yielded {count} mini-batches: all of them "
             "are trained on, and learning rates that change go by the number that the epoch before "
             "had",
@@ -228,10 +228,10 @@ def _order(network: Network, count: int, rows: int) -> Any:
 
 def _iterate(
     network: Network,
-    training: _lbfgs.Training,
+    training: lbfgs.Training,
     validation: Validation | None,
-    bar: _Bar,
-    keeper: _state.Keeper,
+    bar: Bar,
+    keeper: checkpoints.Keeper,
 ) -> None:
     """Do an iteration over the whole data: an epoch of one mini-batch."""
     history = network.history
@@ -256,7 +256,7 @@ def _record(
     count: int,
     validation: Validation | None,
     batch_size: int,
-    after: _state.Training | None = None,
+    after: checkpoints.Training | None = None,
 ) -> None:
     """Put finished epochs into the history; let the network have the training `after` them.
 
@@ -306,7 +306,7 @@ class _Optimization:
         self.factor = 1.0  # of the learning rates of the present block
         self.state: TrainingState | None = None  # of the present block, or the last
         self.position = 0  # where the next block starts in its first epoch
-        self.running: Array = np.zeros(_state.RUNNING)  # sums over what is done of that epoch
+        self.running: Array = np.zeros(checkpoints.RUNNING)  # sums over what is done of that epoch
 
     def set_length(self, steps: int, epochs: int) -> None:
         """Go on behind so many epochs of so many steps each."""
@@ -314,7 +314,7 @@ class _Optimization:
         self.total_steps = min(steps * self.epochs, LARGEST)
         self.step = steps * epochs  # first of the present block
 
-    def take_up(self, training: _state.Training) -> None:
+    def take_up(self, training: checkpoints.Training) -> None:
         """Go on from where another one has been, in its slots."""
         self.slots = training.slots
         self.updates = training.updates
@@ -327,7 +327,7 @@ class _Optimization:
         if state is None:
             return self.position, self.running.copy(), self.updates
         if state.epoch == state.epochs:
-            return 0, np.zeros(_state.RUNNING), state.updates
+            return 0, np.zeros(checkpoints.RUNNING), state.updates
         norm = 0.0 if state.norms is None else state.norms[state.epoch]
         return state.position, np.append(state.totals[state.epoch], norm), state.updates
 
@@ -381,8 +381,8 @@ class _Block:
         optimization: _Optimization,
         pace: _Pace,
         validation: Validation | None,
-        bar: _Bar,
-        keeper: _state.Keeper | None,
+        bar: Bar,
+        keeper: checkpoints.Keeper | None,
         history: History | None = None,
     ) -> None:
         self.network, self.feed, self.state = network, feed, state
@@ -395,7 +395,7 @@ class _Block:
         self.history = history
         self.before = history.epochs
         self.first_epoch = self.before + 1
-        self.after: _state.Training | None = None  # what the network has when the epoch is done
+        self.after: checkpoints.Training | None = None  # of the network's, once done
 
     @property
     def recorded(self) -> int:
@@ -495,7 +495,7 @@ class _Block:
         raise DivergedError(
             f"{what} at epoch {number}, batch {batch}; the parameters are those of the last "
             "finite step. "
-            + _advice.cause(self.network, self.feed.sample, self.state.learning_rate),
+            + advice.cause(self.network, self.feed.sample, self.state.learning_rate),
             number,
             batch,
         ) from None
@@ -524,110 +524,3 @@ class _Block:
             if stride == 1:
                 return
             stride = max(1, stride // 16)
-
-
-# What a stream raises that is not there any more: None, an object without the method, a closed
-# file, a terminal or a pipe whose other end has gone.
-_NO_STREAM = (AttributeError, OSError, ValueError)
-
-
-def _can_be_seen() -> bool:
-    """Tell whether what is written to the standard error goes anywhere."""
-    try:
-        sys.stderr.write("")
-    except _NO_STREAM:
-        return False
-    return True
-
-
-def _is_interactive() -> bool:
-    """Tell whether someone is looking: a terminal, or a notebook."""
-    try:
-        return bool(sys.stderr.isatty()) or "ipykernel" in sys.modules
-    except _NO_STREAM:
-        return False
-
-
-def wants_bar(progress: bool | None) -> bool:
-    """Tell whether to show a progress bar; None: where someone is looking, and tqdm is there.
-
-    Raises
-    ------
-    DataTypeError
-        If `progress` is neither None nor a bool.
-    ImportError
-        If one is asked for and tqdm is not there.
-    """
-    if not (_is_interactive() if progress is None else check_bool(progress, "progress")):
-        return False
-    try:
-        import tqdm.auto  # noqa: F401
-    except ImportError:
-        if progress:
-            raise ImportError("progress=True needs tqdm: pip install 'pycnn[progress]'") from None
-        return False
-    return _can_be_seen()
-
-
-class _Bar:
-    """A progress bar, where one is wanted."""
-
-    def __init__(self, epochs: int, progress: bool) -> None:
-        self.epochs = epochs
-        self.bar: Any = None
-        if not progress:
-            return
-        from tqdm.auto import tqdm
-
-        self.bar = tqdm(
-            total=epochs,
-            bar_format="{desc} |{bar:20}| {percentage:3.0f} % {elapsed}<{remaining}{postfix}",
-            desc=f"epoch 1/{epochs}",
-            dynamic_ncols=True,
-            delay=1e-9,  # until it is drawn here
-        )
-        self.drawn = -math.inf
-        self._draw(self._refresh)
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self.bar is not None:
-            self._draw(self.bar.close)
-
-    def _draw(self, draw: Callable[[], Any]) -> None:
-        """Draw on the terminal; where that has gone, the training goes on without a bar."""
-        try:
-            draw()
-        except _NO_STREAM:
-            self.bar.disable = True  # or it would try once more when it is collected
-            self.bar = None
-
-    def _refresh(self) -> None:
-        """Draw the bar, and let go of tqdm's lock whatever happens: tqdm's own update keeps it.
-
-        All bars of the process want that lock, those of other threads too.
-        """
-        with self.bar.get_lock():
-            self.bar.refresh(nolock=True)
-        self.drawn = time.perf_counter()
-
-    def show(self, history: History, part: float) -> None:
-        """Show the epochs that are done, and the part of the present one."""
-        bar = self.bar
-        if bar is None:
-            return
-        bar.set_description_str(
-            f"epoch {min(history.epochs + 1, self.epochs)}/{self.epochs}", refresh=False
-        )
-        if history.epochs:
-            known = {
-                key: next((v for v in reversed(values) if v == v), None)
-                for key, values in history.items()
-            }
-            last = {key: f"{value:.3g}" for key, value in known.items() if value is not None}
-            bar.set_postfix(last, refresh=False)
-        bar.n = history.epochs + part
-        if time.perf_counter() - self.drawn >= bar.mininterval:
-            self._draw(self._refresh)

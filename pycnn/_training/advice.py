@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pycnn.exceptions import PycnnWarning
     from pycnn.network import Network
 
-_PACKAGE = os.path.dirname(__file__) + os.sep
+_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 # The size of batches where `Network.fit` is not told one: nobody has asked for it.
 DEFAULT_BATCH = 32
@@ -216,7 +216,7 @@ def _check_targets(network: Network, y: NDArray[Any]) -> None:
 
 
 class LayerAdvisor:
-    """Warns of layers that do not learn, by what `pycnn._diagnosis` has measured; once of each."""
+    """Warns of layers that do not learn, once of each, by what `Diagnosis` has measured."""
 
     def __init__(self) -> None:
         self.told: set[str] = set()

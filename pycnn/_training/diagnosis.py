@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pycnn import _advice, _random
+from pycnn import _random
+from pycnn._training.advice import LayerAdvisor
 from pycnn.activations import TABLE
 from pycnn.callbacks import Callback
 
@@ -63,7 +64,7 @@ class Diagnosis(Callback):
     def __init__(self, data: Data, seed: int) -> None:
         few = data.rows <= ROWS
         self.sample = data.take(slice(None) if few else sample_rows(data.rows, seed))
-        self.advisor = _advice.LayerAdvisor()
+        self.advisor = LayerAdvisor()
 
     def on_train_begin(self, network: Network) -> None:
         """Warn of a start from which training may not come to the end of an epoch."""

@@ -17,8 +17,8 @@ from pycnn.history import History
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pycnn import _lbfgs
-    from pycnn._training import _Optimization
+    from pycnn._training import lbfgs
+    from pycnn._training.loop import _Optimization
     from pycnn.backend.interface import Array
     from pycnn.callbacks import Callback
     from pycnn.network import Network
@@ -113,7 +113,7 @@ class Keeper:
     def __init__(
         self,
         network: Network,
-        optimization: _Optimization | _lbfgs.Training,
+        optimization: _Optimization | lbfgs.Training,
         callbacks: list[Callback],
         settings: dict[str, Any],
     ) -> None:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pycnn import _advice, _state
 from pycnn._checks import check_fits
+from pycnn._training import advice, checkpoint
 from pycnn.callbacks import ReduceLROnPlateau
 from pycnn.exceptions import DataError, DivergedError
 from pycnn.layers import BatchNorm, Dropout
@@ -298,7 +298,7 @@ def _is_pair(s: Array, y: Array) -> bool:
 
 
 class Training:
-    """What `pycnn._training.run` does with an `LBFGS`: an iteration is an epoch.
+    """What `pycnn._training.loop.run` does with an `LBFGS`: an iteration is an epoch.
 
     It is saved and taken up again as the other optimizers' memory is: `slots` are the minimizer's,
     the number of updates is that of the pairs in them, and the first of the running sums, of which
@@ -322,7 +322,7 @@ class Training:
         """What is remembered, a copy."""
         return self.minimizer.memory()
 
-    def take_up(self, training: _state.Training) -> None:
+    def take_up(self, training: checkpoint.Training) -> None:
         """Go on from where another one has been."""
         self.minimizer.restore(training.slots, training.updates)
         if training.running[0]:  # interrupted between the last iteration and the end
@@ -330,7 +330,7 @@ class Training:
 
     def place(self) -> tuple[int, Array, int]:
         """Return the position in the present epoch, the sums over its part done, the updates."""
-        running = np.zeros(_state.RUNNING)
+        running = np.zeros(checkpoint.RUNNING)
         running[0] = self.ended
         return 0, running, len(self.minimizer.pairs)
 
@@ -357,7 +357,7 @@ class Training:
             epoch = self.network.history.epochs + 1
             raise DivergedError(
                 f"the loss or its gradient is NaN or infinite at epoch {epoch}, before a step of "
-                f"L-BFGS. {_advice.cause(self.network, self.data, None)}",
+                f"L-BFGS. {advice.cause(self.network, self.data, None)}",
                 epoch,
                 1,
             )

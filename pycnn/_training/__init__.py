@@ -1,0 +1,1 @@
+"""Training: the loop, its two drivers, checkpoints, and advice on what goes wrong."""
