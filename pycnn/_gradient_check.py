@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycnn._checks import check_bool, check_size
-from pycnn._data import check_measurable
+from pycnn._data.arrays import check_measurable
 from pycnn._random import check_seed, generator
 from pycnn._random import masks as masks_of
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pycnn import _data, losses
+from pycnn import losses
 from pycnn._checks import look_up
+from pycnn._data.targets import is_one_hot
 from pycnn.exceptions import DataError, DataTypeError, LabelError, PycnnError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pycnn._scaling import TargetScale
+    from pycnn._data.scaling import TargetScale
     from pycnn.backend.interface import Array, Data
     from pycnn.network import Network
 
@@ -144,7 +145,7 @@ class _Case:
     ) -> None:
         self.loss, self.units = network.loss, network.outputs
         self.y, self.outputs, self.weight, self.classes = y, outputs, weight, classes
-        one_hot = losses.may_be_one_hot(self.loss) and classes is not None and _data.is_one_hot(y)
+        one_hot = losses.may_be_one_hot(self.loss) and classes is not None and is_one_hot(y)
         self.has_classes = one_hot or losses.is_classification(self.loss)
         # Several sigmoid or hinge units: answers that do not depend on each other.
         answers = losses.targets(self.loss) in ("binary", "signs")

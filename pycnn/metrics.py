@@ -36,8 +36,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pycnn import _data
 from pycnn._checks import check_choice
+from pycnn._data.arrays import as_numbers, as_weights, check_finite, variation
+from pycnn._data.targets import as_labels, show_labels
 from pycnn._public import names_of
 from pycnn.exceptions import DataError, DataTypeError, LabelError, ShapeError
 
@@ -353,7 +354,7 @@ def roc_auc(
     if not present.all():
         raise LabelError(
             "y_true must hold samples (of weight above 0) of every class; "
-            f"there are none of {_data._show(classes[~present])}"
+            f"there are none of {show_labels(classes[~present])}"
         )
     if len(classes) == 2:
         return _area(labelled.true == 1, score[:, -1], weight)
@@ -536,11 +537,11 @@ def r2(y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: ArrayLike | None 
     """
     y, pred, weight = _numbers(y_true, y_pred, sample_weight)
     w = np.broadcast_to(1.0 if weight is None else weight[:, np.newaxis], y.shape)
-    variation = _data.variation(y, w)
+    varied = variation(y, w)
     with np.errstate(over="ignore", invalid="ignore"):
         missed = (w * (y - pred) ** 2).sum(axis=0)
-        share = missed / np.where(variation == 0, 1, variation)
-    return float(np.where(variation == 0, missed == 0, 1 - share).mean())
+        share = missed / np.where(varied == 0, 1, varied)
+    return float(np.where(varied == 0, missed == 0, 1 - share).mean())
 
 
 def _squared_errors(y_true: Any, y_pred: Any, sample_weight: Any) -> Array:
@@ -581,7 +582,7 @@ class _Counts(NamedTuple):
 
 def _label_row(value: Any, name: str) -> NDArray[Any]:
     """Return labels of shape (m,)."""
-    array = _data._labels(value, name)
+    array = as_labels(value, name)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
@@ -598,7 +599,7 @@ def _check_rows(count: int, other: int, name: str) -> None:
 
 
 def _check_weight(value: Any, rows: int) -> Array | None:
-    weight = _data.as_weights(value, "sample_weight", rows)
+    weight = as_weights(value, "sample_weight", rows)
     if weight is not None and not weight.any():
         raise DataError("sample_weight must have a value above 0")
     return weight
@@ -609,8 +610,8 @@ def _check_comparable(labels: NDArray[Any], name: str, others: NDArray[Any], tha
     kinds = ["number" if a.dtype.kind in "biuf" else a.dtype.kind for a in (labels, others)]
     if kinds[0] != kinds[1]:
         raise LabelError(
-            f"{name} must hold labels of the type of {than}, got {_data._show(labels)} "
-            f"and {_data._show(others)}"
+            f"{name} must hold labels of the type of {than}, got {show_labels(labels)} "
+            f"and {show_labels(others)}"
         )
 
 
@@ -622,8 +623,8 @@ def _find(labels: NDArray[Any], classes: NDArray[Any], name: str) -> NDArray[np.
     unknown = labels[classes[index] != labels]
     if len(unknown):
         raise LabelError(
-            f"{name} holds labels ({_data._show(np.unique(unknown))}) that are not among the "
-            f"classes ({_data._show(classes)})"
+            f"{name} holds labels ({show_labels(np.unique(unknown))}) that are not among the "
+            f"classes ({show_labels(classes)})"
         )
     return index
 
@@ -631,7 +632,7 @@ def _find(labels: NDArray[Any], classes: NDArray[Any], name: str) -> NDArray[np.
 def _check_classes(labels: Any) -> NDArray[Any]:
     classes = _label_row(labels, "labels")
     if len(np.unique(classes)) < len(classes):
-        raise LabelError(f"labels must be distinct, got {_data._show(classes)}")
+        raise LabelError(f"labels must be distinct, got {show_labels(classes)}")
     return classes
 
 
@@ -649,14 +650,14 @@ def _encode_scores(
     y_true: Any, value: Any, name: str, labels: Any, sample_weight: Any, *, flat: bool = True
 ) -> _Labelled:
     true = _label_row(y_true, "y_true")
-    score = _data.as_numbers(value, name)
+    score = as_numbers(value, name)
     if score.ndim == 1 and flat:
         score = score[:, np.newaxis]
     if score.ndim != 2 or score.shape[1] < (1 if flat else 2):
         wanted = "(m,) or (m, classes)" if flat else "(m, classes) with at least two classes"
         raise ShapeError(f"{name} must have shape {wanted}, got {np.shape(value)}")
     _check_rows(len(true), len(score), name)
-    _data.check_finite(score, name)
+    check_finite(score, name)
     count = max(2, score.shape[1])
     classes = _column_labels(true, count) if labels is None else _check_classes(labels)
     if len(classes) != count:
@@ -673,7 +674,7 @@ def _column_labels(true: NDArray[Any], count: int) -> NDArray[Any]:
         return np.arange(count)
     if len(distinct) != count:
         raise LabelError(
-            f"y_true holds labels of {len(distinct)} classes ({_data._show(distinct)}) while the "
+            f"y_true holds labels of {len(distinct)} classes ({show_labels(distinct)}) while the "
             f"scores are for {count}: name these with labels"
         )
     return distinct
@@ -698,7 +699,7 @@ def _count(
         return _Counts(*(count.sum(keepdims=True) for count in counts))
     if average == "binary" and size > 2:
         raise LabelError(
-            f"average='binary' needs at most two classes, got {_data._show(pairs.classes)}; "
+            f"average='binary' needs at most two classes, got {show_labels(pairs.classes)}; "
             "'macro', 'micro' or None take more"
         )
     if average == "binary" or (average == "auto" and size <= 2):
@@ -723,7 +724,7 @@ def _positive(count: Array, classes: NDArray[Any], pos_label: Any) -> Array:
     ):
         return np.zeros(1)
     raise LabelError(
-        f"pos_label must be one of the classes ({_data._show(classes)}), got {pos_label!r}"
+        f"pos_label must be one of the classes ({show_labels(classes)}), got {pos_label!r}"
     )
 
 
@@ -735,13 +736,13 @@ def _averaged(part: Array, whole: Array, average: str | None) -> Any:
 
 def _numbers(y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[Array, Array, Array | None]:
     """Return targets and predictions of one shape (m, n), and the weights."""
-    y, pred = _data.as_numbers(y_true, "y_true"), _data.as_numbers(y_pred, "y_pred")
+    y, pred = as_numbers(y_true, "y_true"), as_numbers(y_pred, "y_pred")
     for array, name in ((y, "y_true"), (pred, "y_pred")):
         if array.ndim not in (1, 2):
             raise ShapeError(f"{name} must have shape (m,) or (m, outputs), got {array.shape}")
         if not array.size:
             raise DataError(f"{name} must have at least one sample, got shape {array.shape}")
-        _data.check_finite(array, name)
+        check_finite(array, name)
     _check_rows(len(y), len(pred), "y_pred")
     y, pred = y.reshape(len(y), -1), pred.reshape(len(pred), -1)
     if y.shape != pred.shape:

@@ -11,27 +11,45 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycnn import (
-    _data,
     _random,
     backend,
     losses,
     optimizers,
 )
 from pycnn._checks import check_bool, check_fits, check_real, check_size
-from pycnn._data import check_finite, check_missing
-from pycnn._public import names_of
-from pycnn._scaling import TargetScale, check_can_scale
-from pycnn._scoring import Validation, check_metrics, measure
-from pycnn._sources import (
+from pycnn._data.arrays import (
+    as_names,
+    as_values,
+    as_weights,
+    check_columns,
+    check_finite,
+    check_measurable,
+    column_names,
+    variation,
+)
+from pycnn._data.scaling import TargetScale, check_can_scale
+from pycnn._data.sources import (
     Batches,
     Rows,
     as_rows,
     batches_of,
     check_augment,
+    check_share,
     is_batches,
     pieces_of,
     select,
+    split_rows,
 )
+from pycnn._data.targets import (
+    Targets,
+    check_classes,
+    check_missing,
+    class_weights,
+    encode_targets,
+    is_one_hot,
+)
+from pycnn._public import names_of
+from pycnn._scoring import Validation, check_metrics, measure
 from pycnn._training import advice, diagnosis, lbfgs, loop
 from pycnn._training.checkpoint import Training
 from pycnn._training.progress import wants_bar
@@ -54,7 +72,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from pycnn._data import Targets
     from pycnn._scoring import Metric
     from pycnn._training.checkpoint import Keeper
     from pycnn.backend.interface import RowPredictor
@@ -285,7 +302,7 @@ class Network:
 
     @feature_names.setter
     def feature_names(self, value: Iterable[str] | None) -> None:
-        self._feature_names = None if value is None else _data.as_names(value, self.inputs)
+        self._feature_names = None if value is None else as_names(value, self.inputs)
 
     @property
     def target_scale(self) -> tuple[Array, Array] | None:
@@ -313,7 +330,7 @@ class Network:
 
     @parameters.setter
     def parameters(self, value: ArrayLike) -> None:
-        self._parameters[:] = _data.as_values(value, "parameters", self._parameters.shape)
+        self._parameters[:] = as_values(value, "parameters", self._parameters.shape)
 
     @property
     def statistics(self) -> Array:
@@ -322,7 +339,7 @@ class Network:
 
     @statistics.setter
     def statistics(self, value: ArrayLike) -> None:
-        self._statistics[:] = _data.as_values(value, "statistics", self._statistics.shape)
+        self._statistics[:] = as_values(value, "statistics", self._statistics.shape)
 
     @property
     def tensors(self) -> Mapping[str, Array]:
@@ -407,7 +424,7 @@ class Network:
             row = self._predict_row(X)
             if row is not None:
                 return row if self._target_scale is None else self._target_scale.restore(row)
-        _data.check_columns(X, "X", self._feature_names)
+        check_columns(X, "X", self._feature_names)
         x = as_rows(X, "X", self.inputs, None)
         out = np.empty((len(x), self.outputs))
         self._predict_into(out, x)
@@ -732,7 +749,7 @@ class Network:
     ) -> dict[str, float]:
         totals = self._totals(data, batch_size)
         scores = {"loss": totals.mean_loss()}
-        if losses.is_classification(self.loss) or (self._has_classes and _data.is_one_hot(data.y)):
+        if losses.is_classification(self.loss) or (self._has_classes and is_one_hot(data.y)):
             scores["accuracy"] = totals.accuracy()
         if losses.estimates_the_mean(self.loss):
             scores["r2"] = self._r2(self._squared_error(totals, data), data)
@@ -1017,7 +1034,7 @@ class Network:
         missing = check_missing(missing_targets)
         diagnose = check_bool(diagnose, "diagnose")
         scale_targets = check_bool(scale_targets, "scale_targets")
-        validation_split = _data.check_share(validation_split)
+        validation_split = check_share(validation_split)
         validation_every = check_size(validation_every, "validation_every")
         if validation_data is not None and validation_split:
             raise DataError("give validation_data or validation_split, not both")
@@ -1074,21 +1091,21 @@ class Network:
             )
             if learn_scale:
                 targets = targets._replace(classes=None)  # numbers with a unit are none
-            names = self._feature_names or _data.column_names(X)
-            by_class = _data.class_weights(class_weight, targets, self.loss, self.outputs)
+            names = self._feature_names or column_names(X)
+            by_class = class_weights(class_weight, targets, self.loss, self.outputs)
             weighted = data
             if by_class is not None:
                 weight: Array | None = by_class
                 if data.weight is not None:
                     with np.errstate(over="ignore"):
                         weight = by_class * data.weight
-                    weight = _data.as_weights(weight, "sample_weight * class_weight", data.rows)
+                    weight = as_weights(weight, "sample_weight * class_weight", data.rows)
                 weighted = data._replace(weight=weight)
             validation = self._validation(validation_data, targets.classes, names, missing)
             if validation_split:
-                keep, held_out = _data.split_rows(data.rows, validation_split, self.seed)
+                keep, held_out = split_rows(data.rows, validation_split, self.seed)
                 weighted, validation = select(weighted, keep), select(data, held_out)
-                _data.check_measurable(validation, f"validation_split={validation_split:g}")
+                check_measurable(validation, f"validation_split={validation_split:g}")
             scale = self._target_scale
             if learn_scale:
                 scale = TargetScale.of(weighted)
@@ -1302,7 +1319,7 @@ class Network:
             chosen = self._last_optimizer() if optimizer is None else optimizers.get(optimizer)
             known = self.classes
             if classes is not None:
-                known = _data.check_classes(classes, self.outputs, self.loss, known)
+                known = check_classes(classes, self.outputs, self.loss, known)
             x = self._rows(X, "X")
             # A few rows that happen to be one-hot do not make classes of a regression.
             learn = not (losses.may_be_one_hot(self.loss) and self.epochs_trained)
@@ -1312,14 +1329,14 @@ class Network:
                 if known is None:
                     raise LabelError(f"{error}. partial_fit takes all labels as classes=") from None
                 raise
-            data = Data(x, targets.y, _data.as_weights(sample_weight, "sample_weight", len(x)))
+            data = Data(x, targets.y, as_weights(sample_weight, "sample_weight", len(x)))
             self._check_finite()
             loop.check_without_end(chosen)
             batch_size = self._check_batch(batch_size, data.rows)
             if self.epochs_trained == 0:
                 advice.check_data(self, data)
             self.classes = targets.classes
-            self._feature_names = self._feature_names or _data.column_names(X)
+            self._feature_names = self._feature_names or column_names(X)
             return loop.run_one(
                 self,
                 data,
@@ -1345,7 +1362,7 @@ class Network:
 
         A data frame's columns must be `names`, by default those that are known.
         """
-        _data.check_columns(X, name, names or self._feature_names)
+        check_columns(X, name, names or self._feature_names)
         return as_rows(X, name, self.inputs, self._backend.find_not_finite)
 
     def _prepare(
@@ -1362,7 +1379,7 @@ class Network:
         if isinstance(x, Rows) and not lazy:
             x = x[:]
         targets = self._encode(y, "y", len(x), self.classes, learn, missing)
-        weight = _data.as_weights(sample_weight, "sample_weight", len(x))
+        weight = as_weights(sample_weight, "sample_weight", len(x))
         return Data(x, targets.y, weight), targets
 
     def _encode(
@@ -1374,7 +1391,7 @@ class Network:
         learn: bool,
         missing: bool = False,
     ) -> Targets:
-        targets = _data.encode_targets(
+        targets = encode_targets(
             y,
             name,
             rows=rows,
@@ -1385,7 +1402,7 @@ class Network:
             missing=missing,
         )
         scale = self._target_scale  # numbers with a unit are no classes
-        return targets if scale is None else _data.Targets(scale.scaled(targets.y), None)
+        return targets if scale is None else Targets(scale.scaled(targets.y), None)
 
     def _validation(
         self,
@@ -1405,9 +1422,9 @@ class Network:
         x = self._rows(validation_data[0], "validation X", names)
         targets = self._encode(validation_data[1], "validation y", len(x), classes, False, missing)
         weight = validation_data[2] if len(validation_data) == 3 else None
-        weight = _data.as_weights(weight, "validation sample_weight", len(x))
+        weight = as_weights(weight, "validation sample_weight", len(x))
         data = Data(x, targets.y, weight)
-        _data.check_measurable(data, "validation_data")
+        check_measurable(data, "validation_data")
         return data
 
     def folded(self) -> Network:
@@ -1457,7 +1474,7 @@ class Network:
             what JSON can hold, nested less than a hundred deep. In all these cases a file that was
             there before stays as it was.
         """
-        from pycnn._io import save  # safetensors, json: imported when used
+        from pycnn._io.model_file import save  # safetensors, json: imported when used
 
         save(self, path, check_bool(training_state, "training_state"))
 
@@ -1575,7 +1592,7 @@ def load(
         If it is not an intact pycnn model: truncated, altered, or of another kind. Nothing in the
         file is ever run as code.
     """
-    from pycnn._io import read_state  # safetensors, json: imported when used
+    from pycnn._io.model_file import read_state  # safetensors, json: imported when used
 
     network = Network.__new__(Network)
     network.__setstate__(read_state(path) | {"backend": backend, "loss_function": loss})
@@ -1589,7 +1606,7 @@ def _r2(squared_error: float, data: Data) -> float:
     w = np.where(np.isnan(y), 0.0, weight[:, None])  # what has not been observed does not count
     if not w.any() or math.isnan(squared_error):
         return math.nan
-    variation = float(_data.variation(np.where(w == 0, 0.0, y), w).sum())
-    if variation == 0:
+    of_targets = float(variation(np.where(w == 0, 0.0, y), w).sum())
+    if of_targets == 0:
         return 1.0 if squared_error == 0 else 0.0
-    return 1 - squared_error / variation
+    return 1 - squared_error / of_targets

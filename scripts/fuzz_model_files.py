@@ -96,14 +96,14 @@ class Sample:
     """A model file, taken apart."""
 
     def __init__(self, name, net, go_on, folder):
-        from pycnn import _io
+        from pycnn._io import model_file
 
         net.save(folder / name, training_state=True)
         self.name, self.go_on = name, go_on
         self.content = (folder / name).read_bytes()
         self.header, self.data = apart(self.content)
         self.description = json.loads(self.header["__metadata__"]["pycnn"])
-        self.order = list(_io._shapes(net.inputs, net.layers))
+        self.order = list(model_file._shapes(net.inputs, net.layers))
 
 
 def apart(content):
@@ -267,7 +267,7 @@ def sealed(sample, description, tensors, rng):
     import numpy as np
     from safetensors.numpy import save
 
-    from pycnn import _io
+    from pycnn._io import model_file
 
     if isinstance(description, dict):
         description.pop("sha256", None)
@@ -275,7 +275,7 @@ def sealed(sample, description, tensors, rng):
         others = {name: t for name, t in tensors.items() if name.startswith("training.")}
         with contextlib.suppress(RecursionError, ValueError):
             values = np.concatenate(parts).astype(np.float64) if parts else np.zeros(0)
-            description["sha256"] = _io._checksum(description, values, others)
+            description["sha256"] = model_file._checksum(description, values, others)
     return save(tensors, {"pycnn": json.dumps(description, sort_keys=rng.randrange(50) > 0)})
 
 

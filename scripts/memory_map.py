@@ -61,7 +61,7 @@ def main() -> None:
         part = min(rows, 200_000)  # some 600 MB as float32, twice that in the core
         from_file, from_memory = network(), network()
         from_file.fit(X[:part], y[:part], epochs=2, batch_size=128)
-        pycnn._sources.WHOLE = 1 << 62
+        pycnn._data.sources.WHOLE = 1 << 62
         from_memory.fit(np.array(X[:part], np.float64), y[:part], epochs=2, batch_size=128)
         same = from_file.parameters.tobytes() == from_memory.parameters.tobytes()
         verdict = "the same bits" if same else "NOT the same bits"

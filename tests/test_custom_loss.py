@@ -244,7 +244,7 @@ def test_evaluate_and_validation_say_how_many_samples_they_take(backend, monkeyp
     net.fit(LARGE, TARGETS, epochs=1)  # a workspace that is larger than what comes
     net.gradients(LARGE, TARGETS)
     np.save(tmp_path / "x.npy", LARGE)
-    monkeypatch.setattr("pycnn._sources.WHOLE", 0)
+    monkeypatch.setattr("pycnn._data.sources.WHOLE", 0)
     stored = np.load(tmp_path / "x.npy", mmap_mode="r")
     for x in (LARGE, stored):
         for size, expected in ((256, [256] * 5 + [20]), (900, [900, 400]), (None, [1300])):

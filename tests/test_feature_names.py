@@ -9,7 +9,8 @@ import pytest
 from safetensors import safe_open
 
 import pycnn
-from pycnn import Dense, Network, _io
+from pycnn import Dense, Network
+from pycnn._io import model_file
 from pycnn.exceptions import DataError, ModelFileError, ShapeError
 
 pd = pytest.importorskip("pandas")
@@ -210,7 +211,7 @@ def test_a_file_with_other_than_names_is_refused(names, trained, tmp_path, monke
     with pytest.raises(DataError, match=r"a file cannot keep .* feature_names must be"):
         trained.save(tmp_path / "model")
     with monkeypatch.context() as patch:
-        patch.setattr(_io, "_check_state", lambda *parts: {})
+        patch.setattr(model_file, "_check_state", lambda *parts: {})
         trained.save(tmp_path / "model")
     with pytest.raises(ModelFileError, match="feature_names"):
         pycnn.load(tmp_path / "model")

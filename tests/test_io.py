@@ -16,7 +16,8 @@ import pytest
 from safetensors.numpy import save as to_bytes
 
 import pycnn
-from pycnn import Adam, BatchNorm, Dense, Dropout, Network, _io, initializers
+from pycnn import Adam, BatchNorm, Dense, Dropout, Network, initializers
+from pycnn._io import model_file
 from pycnn.callbacks import EarlyStopping, ReduceLROnPlateau
 from pycnn.exceptions import (
     DataError,
@@ -464,7 +465,7 @@ def forged(model, path, change):
     del description["sha256"]
     change(description, tensors)
     parts = [tensors[name].ravel() for name in sorted(tensors)]
-    checksum = _io._checksum(description, np.concatenate(parts).astype(float))
+    checksum = model_file._checksum(description, np.concatenate(parts).astype(float))
     description.setdefault("sha256", checksum)
     return to_bytes(tensors, {"pycnn": json.dumps(description, sort_keys=True)})
 
@@ -633,7 +634,7 @@ def rewritten(model, old, new):
         description = json.loads(text)
         stated = description.pop("sha256")
         parameters = np.frombuffer(model[end:])
-        text = text.replace(stated, _io._checksum(description, parameters))
+        text = text.replace(stated, model_file._checksum(description, parameters))
     except (ValueError, RecursionError):
         pass  # it cannot be read at all
     header["__metadata__"]["pycnn"] = text

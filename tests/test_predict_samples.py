@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import pycnn
-from pycnn import Adam, BatchNorm, Dense, Dropout, LayerNorm, Network, _random, _sources
+from pycnn import Adam, BatchNorm, Dense, Dropout, LayerNorm, Network, _random
 from pycnn._checks import LARGEST
+from pycnn._data import sources
 from pycnn.backend.numpy import dropout_mask
 from pycnn.exceptions import DataError, DataTypeError, ShapeError
 
@@ -92,8 +93,8 @@ def test_pieces_do_not_change_a_bit(kind, net, tmp_path, monkeypatch):
         given = np.load(tmp_path / "x.npy", mmap_mode="r")
     elif kind == "sparse":
         given = pytest.importorskip("scipy.sparse").csr_array(x)
-    monkeypatch.setattr(_sources, "WHOLE", 0)
-    monkeypatch.setattr(_sources, "PIECE", 70 * 5 * 8)
+    monkeypatch.setattr(sources, "WHOLE", 0)
+    monkeypatch.setattr(sources, "PIECE", 70 * 5 * 8)
     assert net.predict_samples(given, 5, seed=3).tobytes() == expected.tobytes()
 
 

@@ -30,8 +30,8 @@ from pycnn import (
     Network,
     RMSprop,
     Rprop,
-    _io,
 )
+from pycnn._io import model_file
 from pycnn._training import loop
 from pycnn.callbacks import (
     CSVLogger,
@@ -891,7 +891,7 @@ def forged(content, path, change):
     names = sorted(tensors)
     parameters = [tensors[name].ravel() for name in names if name.startswith("layers.")]
     others = {name: tensors[name] for name in names if not name.startswith("layers.")}
-    description["sha256"] = _io._checksum(description, np.concatenate(parameters), others)
+    description["sha256"] = model_file._checksum(description, np.concatenate(parameters), others)
     return to_bytes(tensors, {"pycnn": json.dumps(description, sort_keys=True)})
 
 

@@ -9,7 +9,8 @@ import pytest
 from safetensors import safe_open
 
 import pycnn
-from pycnn import LBFGS, Adam, BatchNorm, Callback, Dense, Network, _scaling
+from pycnn import LBFGS, Adam, BatchNorm, Callback, Dense, Network
+from pycnn._data.scaling import TargetScale
 from pycnn.augmentation import GaussianNoise
 from pycnn.exceptions import DataError, DataTypeError, ModelFileError, ShapeError
 from pycnn.losses import Custom, Huber, Quantile
@@ -19,7 +20,7 @@ X = rng.normal(size=(90, 4))
 T = np.column_stack([np.sin(X[:, 0]) + X[:, 1], X[:, 2] * X[:, 3]])
 Y = T * [1e5, 0.002] + [3e5, -7.0]
 SHIFT = [1e5, 0.003]
-SCALED = _scaling.TargetScale.of(pycnn.backend.interface.Data(X, Y, None))
+SCALED = TargetScale.of(pycnn.backend.interface.Data(X, Y, None))
 
 
 def network(backend="auto", loss="mse", outputs=2, **options):
@@ -80,8 +81,8 @@ def test_predictions_are_in_the_unit_of_y_and_a_row_does_not_know_its_neighbours
     assert net.predictor(90)(X).tobytes() == expected.tobytes()
     np.save(tmp_path / "x.npy", X)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pycnn._sources, "WHOLE", 0)
-        patch.setattr(pycnn._sources, "PIECE", 40 * 4 * 8)
+        patch.setattr(pycnn._data.sources, "WHOLE", 0)
+        patch.setattr(pycnn._data.sources, "PIECE", 40 * 4 * 8)
         mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
         assert net.predict(mapped).tobytes() == expected.tobytes()
         assert net.evaluate(mapped, Y) == pytest.approx(net.evaluate(X, Y), rel=1e-13)
@@ -119,7 +120,7 @@ def test_only_what_is_trained_on_counts_and_by_its_weight(backend):
         assert net.target_scale[1][j] == pytest.approx(deviation, rel=1e-13)
     net = network(backend)
     net.fit(X, Y, epochs=1, validation_split=0.5, scale_targets=True)
-    keep, _ = pycnn._data.split_rows(90, 0.5, 3)
+    keep, _ = pycnn._data.sources.split_rows(90, 0.5, 3)
     assert net.target_scale[0] == pytest.approx(Y[keep].mean(axis=0), rel=1e-13)
 
 
@@ -136,7 +137,7 @@ def test_only_what_is_trained_on_counts_and_by_its_weight(backend):
 )
 def test_targets_at_the_edges(column, mean, deviation):
     data = pycnn.backend.interface.Data(X[:4], np.array(column)[:, None], None)
-    scale = _scaling.TargetScale.of(data)
+    scale = TargetScale.of(data)
     assert scale.mean == [pytest.approx(mean, rel=1e-14, abs=1e-323)]
     assert scale.deviation == [pytest.approx(deviation, rel=1e-14)]
 
@@ -418,7 +419,7 @@ def test_a_file_with_another_unit_than_its_format_says_is_refused(
     if scale is not None:
         changed["target_scale"] = scale
     del changed["sha256"]
-    changed["sha256"] = pycnn._io._checksum(changed, net._theta, {})
+    changed["sha256"] = pycnn._io.model_file._checksum(changed, net._theta, {})
     from safetensors.numpy import save_file
 
     save_file(tensors, path, {"pycnn": json.dumps(changed, sort_keys=True)})

@@ -309,8 +309,8 @@ def test_a_training_with_metrics_resumes(backend, tmp_path):
 
 
 def test_a_memory_map_is_validated_on(backend, tmp_path, monkeypatch):
-    monkeypatch.setattr(pycnn._sources, "WHOLE", 100)
-    monkeypatch.setattr(pycnn._sources, "PIECE", 8 * 4 * 7)
+    monkeypatch.setattr(pycnn._data.sources, "WHOLE", 100)
+    monkeypatch.setattr(pycnn._data.sources, "PIECE", 8 * 4 * 7)
     table = np.memmap(tmp_path / "X", dtype=np.float32, mode="w+", shape=X.shape)
     table[:] = X
     net, plain = network(backend), network(backend)

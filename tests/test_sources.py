@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import pycnn
-from pycnn import SGD, Adam, BatchNorm, Dense, Dropout, Network, _sources
+from pycnn import SGD, Adam, BatchNorm, Dense, Dropout, Network
+from pycnn._data import sources
 from pycnn._training import advice
 from pycnn.augmentation import GaussianNoise, Mixup
 from pycnn.callbacks import Callback, LambdaCallback
@@ -25,8 +26,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::pycnn.exceptions.PycnnWarning")
 @pytest.fixture
 def in_pieces(monkeypatch):
     """Every array that is not float64 is read some rows at a time."""
-    monkeypatch.setattr(_sources, "WHOLE", 0)
-    monkeypatch.setattr(_sources, "PIECE", 40 * COLUMNS * 8)
+    monkeypatch.setattr(sources, "WHOLE", 0)
+    monkeypatch.setattr(sources, "PIECE", 40 * COLUMNS * 8)
 
 
 def network(backend="auto", **options):
@@ -63,8 +64,8 @@ def test_pieces_give_the_same_bits(name, backend, monkeypatch):
     x = scaled(X)
     whole = network(backend)
     expected = whole.fit(x, Y, **options)
-    monkeypatch.setattr(_sources, "WHOLE", 0)
-    monkeypatch.setattr(_sources, "PIECE", 40 * COLUMNS * 8)
+    monkeypatch.setattr(sources, "WHOLE", 0)
+    monkeypatch.setattr(sources, "PIECE", 40 * COLUMNS * 8)
     pieces = network(backend)
     history = pieces.fit(x, Y, **options)
     assert pieces._theta.tobytes() == whole._theta.tobytes()
@@ -83,8 +84,8 @@ def test_pieces_give_the_same_bits(name, backend, monkeypatch):
 def test_small_batches_in_pieces(batch_size, backend, monkeypatch):
     nets = []
     for limit in (1 << 40, 0):
-        monkeypatch.setattr(_sources, "WHOLE", limit)
-        monkeypatch.setattr(_sources, "PIECE", 40 * COLUMNS * 8)
+        monkeypatch.setattr(sources, "WHOLE", limit)
+        monkeypatch.setattr(sources, "PIECE", 40 * COLUMNS * 8)
         net = Network(COLUMNS, [Dense(5, "tanh"), Dense(3, "softmax")], seed=0, backend=backend)
         net.fit(scaled(X), Y, epochs=2, batch_size=batch_size)
         nets.append(net)
@@ -94,7 +95,7 @@ def test_small_batches_in_pieces(batch_size, backend, monkeypatch):
 @pytest.mark.parametrize("dtype", ["u1", "i2", "f2", "f4", ">f4", "?"])
 def test_any_dtype_is_read_in_pieces(in_pieces, dtype):
     x = (X % 2 if dtype == "?" else X % 100).astype(dtype)
-    assert isinstance(_sources.as_rows(x, "X", COLUMNS, None), _sources.Rows)
+    assert isinstance(sources.as_rows(x, "X", COLUMNS, None), sources.Rows)
     net, other = network(), network()
     net.fit(x, Y, epochs=2)
     other.fit(x.astype(float), Y, epochs=2)
@@ -136,8 +137,8 @@ def test_a_map_in_any_order_gives_the_same_bits(view, order, dtype, in_pieces, t
     np.save(tmp_path / "x.npy", np.asarray(x, order=order))
     mapped = VIEWS[view][1](np.load(tmp_path / "x.npy", mmap_mode="r"))
     expected = x[VIEWS[view][0]].astype(float)
-    rows = _sources.as_rows(mapped, "X", expected.shape[1], None)
-    assert isinstance(rows, _sources.Rows)
+    rows = sources.as_rows(mapped, "X", expected.shape[1], None)
+    assert isinstance(rows, sources.Rows)
     index = rng.permutation(len(expected))
     assert rows[index].tobytes() == expected[index].tobytes()
     assert rows[:].tobytes() == rows.select(index)[np.argsort(index)].tobytes()
@@ -152,13 +153,13 @@ def test_pages_of_a_map_in_fortran_order_stay_until_their_column_is_read(
     in_pieces, tmp_path, monkeypatch
 ):
     times = []
-    monkeypatch.setattr(_sources, "_let_go", times.append)
-    monkeypatch.setattr(_sources, "TOGETHER", 1)
+    monkeypatch.setattr(sources, "_let_go", times.append)
+    monkeypatch.setattr(sources, "TOGETHER", 1)
     np.save(tmp_path / "x.npy", np.asfortranarray(X))
-    rows = _sources.Rows(np.load(tmp_path / "x.npy", mmap_mode="r"), "X")
+    rows = sources.Rows(np.load(tmp_path / "x.npy", mmap_mode="r"), "X")
     rows[rng.permutation(ROWS)]
     assert len(times) == 1  # all columns lie together
-    monkeypatch.setattr(_sources, "STRETCH", 60)
+    monkeypatch.setattr(sources, "STRETCH", 60)
     rows[rng.permutation(ROWS)]
     assert 1 + 3 * COLUMNS <= len(times) <= 2 + 4 * COLUMNS
 
@@ -239,8 +240,8 @@ def test_sparse_rows():
     expected.fit(x, Y, epochs=2, validation_data=(x, Y))
     for limit, kind in ((0, sparse.csr_array), (1 << 30, sparse.csr_matrix), (0, sparse.coo_array)):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_sources, "WHOLE", limit)
-            patch.setattr(_sources, "PIECE", 40 * COLUMNS * 8)
+            patch.setattr(sources, "WHOLE", limit)
+            patch.setattr(sources, "PIECE", 40 * COLUMNS * 8)
             net = network()
             net.fit(kind(x), Y, epochs=2, validation_data=(kind(x), Y))
             assert net._theta.tobytes() == expected._theta.tobytes()

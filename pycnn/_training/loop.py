@@ -13,7 +13,7 @@ import numpy as np
 
 from pycnn import _random
 from pycnn._checks import LARGEST
-from pycnn._sources import UNKNOWN, Batches, Feed
+from pycnn._data.sources import UNKNOWN, Batches, Feed
 from pycnn._training import advice, lbfgs
 from pycnn._training import checkpoint as checkpoints
 from pycnn._training.progress import Bar
@@ -27,9 +27,9 @@ from pycnn.schedules import Constant
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pycnn._scaling import TargetScale
+    from pycnn._data.scaling import TargetScale
+    from pycnn._data.sources import Augment
     from pycnn._scoring import Validation
-    from pycnn._sources import Augment
     from pycnn.backend.interface import Array, Data
     from pycnn.callbacks import Callback
     from pycnn.network import Network

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycnn import activations
-from pycnn._data import as_values
+from pycnn._data.arrays import as_values
 from pycnn.exceptions import PycnnError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pycnn._data import find_not_finite
+from pycnn._data.arrays import find_not_finite
 from pycnn.backend.interface import NotFiniteError, OptimizerSpec, Totals
 
 if TYPE_CHECKING:

@@ -22,12 +22,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from pycnn import _plain, _safetensors, losses
+from pycnn import _plain, losses
 from pycnn._checks import check_real, check_size
-from pycnn._data import as_names
+from pycnn._data.arrays import as_names
+from pycnn._data.scaling import TargetScale, check_can_scale
 from pycnn._files import write_whole
+from pycnn._io import safetensors_file
 from pycnn._random import check_seed
-from pycnn._scaling import TargetScale, check_can_scale
 from pycnn._training import checkpoint
 from pycnn._version import __version__
 from pycnn.exceptions import DataError, DataTypeError, ModelFileError, PycnnError
@@ -232,7 +233,7 @@ def _shown(error: Exception) -> str:
 def _read(file: IO[bytes], size: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Return the description and the tensors of a model file of `size` bytes."""
     try:
-        metadata, tensors = _safetensors.read(file, size)
+        metadata, tensors = safetensors_file.read(file, size)
     except ValueError as error:
         raise ModelFileError(f"is not an intact safetensors file: {error}") from None
     if "pycnn" not in metadata:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pycnn import losses
-from pycnn._data import as_values, variation
+from pycnn._data.arrays import as_values, variation
 from pycnn.exceptions import DataError, DataTypeError
 
 if TYPE_CHECKING:

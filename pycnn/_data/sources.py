@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycnn import _random
-from pycnn._data import (
+from pycnn._data.arrays import (
     as_matrix,
     as_numbers,
     as_weights,
@@ -214,6 +214,28 @@ def batches_of(data: Data, size: int) -> Iterator[Data]:
     """Read data in their order, so many rows at a time."""
     for first in range(0, data.rows, size):
         yield data.take(slice(first, first + size))
+
+
+# ------------------------------------------------------------------ rows to hold out
+
+
+def check_share(value: Any) -> float:
+    """Return `validation_split` as a float in [0, 1)."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise DataTypeError(f"validation_split must be a number, got {value!r}")
+    if not 0 <= value < 1:
+        raise DataError(f"validation_split must be at least 0 and below 1, got {value!r}")
+    return float(value)
+
+
+def split_rows(rows: int, share: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the rows to train on and those to hold out, drawn by the seed, each in order."""
+    count = max(1, round(rows * share))
+    if count >= rows:
+        raise DataError(f"validation_split={share} leaves none of the {rows} samples to train on")
+    keys = _random.generator(seed, _random.SPLITTING).random_raw(rows)
+    order = np.argsort(keys, kind="stable")
+    return np.sort(order[count:]), np.sort(order[:count])
 
 
 # ------------------------------------------------------------------ mini-batches of the user's

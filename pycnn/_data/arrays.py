@@ -1,0 +1,288 @@
+"""Arrays that users hand in become finite float64, or a clear exception says where they are not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pycnn.exceptions import DataError, DataTypeError, ShapeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from pycnn.backend.interface import Data
+
+    Array = NDArray[np.float64]
+    Finder = Callable[[Array], int]
+
+_FLOAT64 = np.dtype(np.float64)
+# Numbers that one call of NumPy's takes: some milliseconds, between which Ctrl-C is answered.
+AT_A_TIME = 1 << 20
+# Sample weights between these can be multiplied with a loss, and learning rates divided by their
+# sums, without leaving the numbers that float64 has with all digits.
+LEAST_WEIGHT, MOST_WEIGHT = 1e-250, 1e250
+
+
+def as_array(value: Any, name: str) -> NDArray[Any]:
+    """Return `value` as an array, what is masked as it lies there."""
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise ShapeError(f"{name} must be a regular array: {error}") from None
+
+
+def as_numbers(value: Any, name: str) -> Array:
+    """Return `value` as contiguous, aligned float64, converted only if need be.
+
+    What has a real value is converted, such as `decimal.Decimal`; a gap (None, pandas' NA and NaT)
+    becomes NaN.
+    """
+    if type(value) is np.ndarray and value.dtype is _FLOAT64:
+        flags = value.flags
+        if flags.c_contiguous and flags.aligned:
+            return value
+    array = as_array(value, name)
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        where = np.argwhere(np.ma.getmaskarray(value))[0]
+        raise DataError(f"{name} must have all its values, but is masked{place_of(where)}")
+    names = column_names(value)
+    if array.dtype.kind in "US" and not hasattr(value, "dtype"):
+        array = np.asarray(value, dtype=object)  # the texts among its numbers
+    if array.dtype.kind == "O":
+        array = real_values(array, name, names)
+    if array.dtype.kind not in "biuf":
+        place = "" if names is None else place_of((0, 0), names)
+        raise DataTypeError(f"{name} must hold real numbers, got dtype {array.dtype}{place}")
+    with np.errstate(over="ignore"):  # what overflows to infinity is refused as such
+        if array.ndim == 0 or array.size <= AT_A_TIME:
+            return np.require(array, np.float64, ["C", "A"])
+        if array.dtype == _FLOAT64 and array.flags.c_contiguous and array.flags.aligned:
+            return array
+        numbers = np.empty(array.shape)
+        rows = max(1, AT_A_TIME * len(array) // array.size)
+        for first in range(0, len(array), rows):
+            numbers[first : first + rows] = array[first : first + rows]
+        return numbers
+
+
+# What `float` takes, but is no real number.
+NOT_REAL = (str, bytes, complex, np.datetime64, np.timedelta64, np.complexfloating)
+
+
+def real_values(array: NDArray[Any], name: str, columns: tuple[str, ...] | None) -> Array:
+    """Return Python objects as numbers; the first that is none is named with its place."""
+    try:
+        if not any(isinstance(item, NOT_REAL) for item in array.flat):
+            return array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    numbers = np.empty(array.shape)
+    for where, item in np.ndenumerate(array):
+        try:
+            if is_gap(item):
+                item = np.nan
+            if isinstance(item, NOT_REAL):
+                raise TypeError(type(item).__name__)
+            numbers[where] = item
+        except OverflowError:
+            raise DataError(
+                f"{name} must hold numbers that a float can hold, got {item!r:.40}"
+                f"{place_of(where, columns)}"
+            ) from None
+        except (TypeError, ValueError):
+            raise DataTypeError(
+                f"{name} must hold numbers, got {item!r:.40} ({type(item).__name__})"
+                f"{place_of(where, columns)}"
+            ) from None
+    return numbers
+
+
+def is_gap(item: Any) -> bool:
+    """Tell whether an object stands for a value that is missing: None, NaN, NaT, pandas' NA."""
+    if item is None or type(item).__name__ == "NAType":
+        return True
+    try:
+        return bool(item != item)
+    except (TypeError, ValueError, ArithmeticError):
+        return False
+
+
+def place_of(where: Sequence[int], columns: tuple[str, ...] | None = None) -> str:
+    """Return " at row 3, column 1 ('age')" for an index of an array."""
+    words = (" at row ", ", column ")
+    place = "".join(f"{word}{int(i)}" for word, i in zip(words, where, strict=False))
+    if columns is None or len(where) != 2:
+        return place
+    return f"{place} ({columns[where[1]]!r})"
+
+
+def find_not_finite(array: Array) -> int:
+    """Return the flat index of the first infinity or NaN, or the size when there is none."""
+    flat = array.reshape(-1)
+    for first in range(0, flat.size, AT_A_TIME):
+        finite = np.isfinite(flat[first : first + AT_A_TIME])
+        if not finite.all():
+            return first + int(finite.argmin())
+    return array.size
+
+
+def check_finite(
+    array: Array, name: str, find: Finder = find_not_finite, columns: tuple[str, ...] | None = None
+) -> None:
+    """Raise `DataError` that says where the first NaN or infinity stands."""
+    index = find(array)
+    if index == array.size:
+        return
+    where = np.unravel_index(index, array.shape)
+    what = "NaN" if np.isnan(array[where]) else "infinite"
+    place = place_of([int(i) for i in where], columns)
+    raise DataError(f"{name} must be finite, but is {what}{place}")
+
+
+def as_values(value: Any, name: str, shape: tuple[int, ...]) -> Array:
+    """Return `value` as finite numbers of exactly this shape."""
+    array = as_numbers(value, name)
+    if array.shape != shape:
+        raise ShapeError(f"{name} must have shape {shape}, got {array.shape}")
+    check_finite(array, name)
+    return array
+
+
+def as_matrix(value: Any, name: str, columns: int, find: Finder | None = find_not_finite) -> Array:
+    """Return `value` as finite numbers of shape (at least 1, columns).
+
+    ``find=None`` leaves it to the caller to see that they are finite.
+    """
+    array = as_numbers(value, name)
+    if array.ndim != 2 or array.shape[1] != columns:
+        hint = ""
+        if array.shape == (columns,):
+            hint = f"; a single sample is {name}.reshape(1, -1)"
+        elif array.ndim == 1 and columns == 1:
+            hint = f"; a single feature is {name}.reshape(-1, 1)"
+        raise ShapeError(f"{name} must have shape (samples, {columns}), got {array.shape}{hint}")
+    if not len(array):
+        raise DataError(f"{name} must have at least one sample, got shape {array.shape}")
+    names = column_names(value)
+    if find is not None or names is not None:  # a frame's is told by the column's name
+        check_finite(array, name, find or find_not_finite, names)
+    return array
+
+
+def as_weights(value: Any, name: str, rows: int) -> Array | None:
+    """Return sample weights: None, or finite numbers >= 0 of shape (rows,)."""
+    if value is None:
+        return None
+    weight = as_values(value, name, (rows,))
+    if (weight < 0).any():
+        raise DataError(f"{name} must be >= 0, but is {weight.min()} at row {weight.argmin()}")
+    small = (weight > 0) & (weight < LEAST_WEIGHT)
+    if small.any():
+        row = int(small.argmax())
+        raise DataError(
+            f"{name} must be 0 or at least {LEAST_WEIGHT:g}, but is {weight[row]:g} at row {row}; "
+            "all weights may be multiplied by one number, since only their ratios count"
+        )
+    with np.errstate(over="ignore"):
+        if not weight.sum() <= MOST_WEIGHT:
+            raise DataError(f"{name} must have a finite sum, of at most {MOST_WEIGHT:g}")
+    return weight
+
+
+def variation(y: Array, w: Array) -> Array:
+    """Return each column's sum_i w_i (y_i - mean)^2, exactly 0 where it does not vary.
+
+    Distances are taken from the value of the largest weight. Between near values they are exact:
+    rounding neither makes up a spread nor hides a small one around a large mean.
+
+    Parameters
+    ----------
+    y, w : ndarray of shape (rows, columns)
+        Finite numbers, and weights >= 0.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        distance = np.where(w == 0, 0.0, y - np.take_along_axis(y, w.argmax(axis=0)[None], axis=0))
+        mean = (w * distance).sum(axis=0) / np.where(w.any(axis=0), w.sum(axis=0), 1.0)
+        sums: Array = (w * (distance - mean) ** 2).sum(axis=0)
+    return np.where(np.isnan(sums), np.inf, sums)  # of finite numbers: an overflow
+
+
+def check_measurable(data: Data, name: str) -> None:
+    """Raise `DataError` where no sample has both a weight and a target: there is no mean."""
+    counts = np.ones(data.rows, dtype=bool) if data.weight is None else data.weight > 0
+    if not counts.any():
+        raise DataError(f"{name} must have a sample of weight above 0; all of its weights are 0")
+    if data.y.ndim == 2 and not (counts & ~np.isnan(data.y).all(axis=1)).any():
+        raise DataError(f"{name} must have a target that was observed; all of its targets are NaN")
+
+
+# ------------------------------------------------------------------ names of columns
+
+
+def column_names(value: Any) -> tuple[str, ...] | None:
+    """Return the names of a data frame's columns; None where they are not all text."""
+    names = getattr(value, "column_names", None)  # PyArrow
+    return _texts(getattr(value, "columns", None) if names is None else names)
+
+
+def _texts(value: Any) -> tuple[str, ...] | None:
+    try:
+        items = tuple(value)
+    except TypeError:
+        return None
+    if isinstance(value, str) or not all(isinstance(item, str) for item in items):
+        return None
+    return tuple(map(str, items))
+
+
+def as_names(value: Any, count: int) -> tuple[str, ...]:
+    """Return `value` as that many names of columns."""
+    names = _texts(value)
+    if names is None or len(names) != count:
+        raise DataError(f"feature_names must be None or {count} strings, got {value!r:.200}")
+    return names
+
+
+def check_columns(value: Any, name: str, known: tuple[str, ...] | None) -> None:
+    """Hold a data frame's columns to those that the network was trained on.
+
+    Raises
+    ------
+    DataError
+        If there are as many of them, but in another order or by other names.
+    ShapeError
+        If there are more or fewer.
+    """
+    names = None if known is None else column_names(value)
+    if names is None or known is None or names == known:
+        return
+    if len(names) != len(known):
+        parts = [f"{word} {_show_names(odd)}" for word, odd in _differences(names, known) if odd]
+        raise ShapeError(
+            f"{name} must have shape (samples, {len(known)}), the columns that the network was "
+            f"trained on, got {len(names)} columns, {' and '.join(parts) or 'some of them twice'}"
+        )
+    place = next(i for i, (a, b) in enumerate(zip(names, known, strict=True)) if a != b)
+    same = sorted(names) == sorted(known)
+    hint = "; X[list(network.feature_names)] has them in that order" if same else ""
+    raise DataError(
+        f"{name} must have the columns that the network was trained on, in their order, "
+        f"{_show_names(known)}, got {_show_names(names)}: column {place} is {names[place]!r}, and "
+        f"was {known[place]!r}{hint}"
+    )
+
+
+def _differences(
+    names: tuple[str, ...], known: tuple[str, ...]
+) -> list[tuple[str, tuple[str, ...]]]:
+    there, wanted = set(names), set(known)
+    new = tuple(name for name in names if name not in wanted)
+    return [("with", new), ("without", tuple(name for name in known if name not in there))]
+
+
+def _show_names(names: tuple[str, ...]) -> str:
+    shown = ", ".join(f"{name!r:.40}" for name in names[:10])
+    return f"[{shown}{', ...' if len(names) > 10 else ''}]"

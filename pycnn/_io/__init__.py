@@ -1,0 +1,1 @@
+"""What a network is written to and read from."""
