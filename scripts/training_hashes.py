@@ -285,7 +285,8 @@ def main():
             value = run()
         except Exception as error:
             value = f"{type(error).__name__}: {error}"
-        differs = bool(before) and before.get(name) != value
+            wrong += 1
+        differs = name in before and before[name] != value
         wrong += differs
         print(f"{value}  {name}{'    DIFFERS' if differs else ''}")
     for name in before.keys() - seen:
