@@ -288,7 +288,7 @@ double pycnn_loss_smoothing(int loss, double parameter, size_t outputs, double *
     return binary || loss == PYCNN_CATEGORICAL_CROSSENTROPY ? parameter : 0;
 }
 
-bool pycnn_loss_masks(int loss)
+bool pycnn_loss_allows_missing(int loss)
 {
     return loss != PYCNN_CATEGORICAL_CROSSENTROPY && loss != PYCNN_KL_DIVERGENCE &&
            loss != PYCNN_CUSTOM;

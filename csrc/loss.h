@@ -38,7 +38,7 @@ static inline bool loss_reads_output(int loss) { return loss != PYCNN_BINARY_CRO
 bool pycnn_loss_accepts(int loss, int activation);
 
 /* Whether targets may be NaN: not observed. */
-bool pycnn_loss_masks(int loss);
+bool pycnn_loss_allows_missing(int loss);
 
 /* Label smoothing (Szegedy et al. 2016): targets become (1 - e) y + *share e; returns e, which is 0
  * where they stay as they are. */

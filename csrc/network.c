@@ -119,7 +119,7 @@ int pycnn_load_targets(slice *self, const selection *samples, const pycnn_networ
 {
     const size_t outputs = net->outputs;
     const pycnn_dataset *data = samples->data;
-    const bool masks = pycnn_loss_masks(net->loss);
+    const bool may_miss = pycnn_loss_allows_missing(net->loss);
     memset(self->y, 0, outputs * self->stride * sizeof *self->y);
     for (size_t i = 0; i < self->batch; i++) {
         const size_t row = row_of(samples, self->first + i);
@@ -129,7 +129,7 @@ int pycnn_load_targets(slice *self, const selection *samples, const pycnn_networ
             self->y[data->label[row] * self->stride + i] = 1;
             continue;
         }
-        bool observed = !masks;
+        bool observed = !may_miss;
         for (size_t j = 0; j < outputs; j++) {
             const double y = data->y[row * outputs + j];
             self->y[j * self->stride + i] = y;
@@ -686,8 +686,8 @@ static int step(pycnn_totals *totals, double *theta, const pycnn_training *state
     const bool plain = is_plain(net, state);
     *totals = (pycnn_totals){0};
     ws->pass.training = ws->pass.dropping = true;
-    ws->pass.mask_key = state->masks == NULL ? 0 : state->masks[state->epoch];
-    ws->pass.position = state->first + state->position;
+    ws->pass.mask_key = state->dropout_keys == NULL ? 0 : state->dropout_keys[state->epoch];
+    ws->pass.position = state->sample_offset + state->position;
     if (plain && samples->count <= ws->capacity) {
         TRY(pass(totals, ws, theta, samples, true));
         RETURN_IF(!isfinite(totals->loss), PYCNN_ERROR_DIVERGED);
@@ -868,14 +868,14 @@ int pycnn_evaluate(pycnn_totals *totals, const pycnn_network *net, pycnn_workspa
 
 int pycnn_gradients(pycnn_totals *totals, double *grad, const pycnn_network *net,
                     pycnn_workspace *ws, const double *theta, const pycnn_dataset *data,
-                    const uint64_t *masks)
+                    const uint64_t *dropout_keys)
 {
     TRY(take_workspace(net, ws, PYCNN_BACKWARD));
     TRY(check_data(theta, data));
     RETURN_IF(totals == NULL || grad == NULL, PYCNN_ERROR_ARGUMENT);
     *totals = (pycnn_totals){0};
-    ws->pass.training = ws->pass.dropping = masks != NULL;
-    ws->pass.mask_key = masks == NULL ? 0 : masks[0];
+    ws->pass.training = ws->pass.dropping = dropout_keys != NULL;
+    ws->pass.mask_key = dropout_keys == NULL ? 0 : dropout_keys[0];
     ws->pass.position = 0;
     TRY(gradient_of(totals, grad, ws, theta, &(selection){data, NULL, 0, data->rows}));
     for (size_t i = 0; i < net->parameter_count; i++) {

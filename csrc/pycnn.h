@@ -178,8 +178,8 @@ typedef struct {
     double *slots;                /* [pycnn_optimizer_slots(),parameters], zero them at the start */
     size_t updates;               /* of theta so far */
     const double *learning_rates; /* [max_steps] of the next call's steps, or NULL: learning_rate */
-    const uint64_t *masks; /* [epochs] what dropout's random numbers follow from; NULL: zeros */
-    size_t first;          /* samples of the epoch that came before this data: dropout counts on */
+    const uint64_t *dropout_keys; /* [epochs] seeds of dropout's random numbers; NULL: zeros */
+    size_t sample_offset; /* samples of the epoch that came before this data: dropout counts on */
     double *norms; /* [epochs] sums of the gradients' norms before clipping, added to; or NULL */
 } pycnn_training;
 
@@ -265,15 +265,16 @@ int pycnn_evaluate(pycnn_totals *totals, const pycnn_network *net, pycnn_workspa
 
 /* Mean loss over the data (into totals, as sums) and its gradient, laid out like the parameters.
  * When all weights are zero the gradient is zero. A loss that is not finite is no error here.
- * masks: NULL for the network as it predicts, or as pycnn_training's for one epoch: dropout drops,
- * and batch normalization takes the data, which must fit the workspace, for one mini-batch. */
+ * dropout_keys: NULL for the network as it predicts, or as pycnn_training's for one epoch: dropout
+ * drops, and batch normalization takes the data, which must fit the workspace, for one mini-batch.
+ */
 int pycnn_gradients(pycnn_totals *totals, double *grad, const pycnn_network *net,
                     pycnn_workspace *ws, const double *theta, const pycnn_dataset *data,
-                    const uint64_t *masks);
+                    const uint64_t *dropout_keys);
 
-/* As pycnn_gradients without masks, and copies out what lies between: for each layer [units,rows],
- * one layer after the other, the pre-activations z, the activations a and the error signals delta.
- */
+/* As pycnn_gradients without dropout_keys, and copies out what lies between: for each layer
+ * [units,rows], one layer after the other, the pre-activations z, the activations a and the error
+ * signals delta. */
 int pycnn_trace(pycnn_totals *totals, double *grad, double *z, double *a, double *delta,
                 const pycnn_network *net, pycnn_workspace *ws, const double *theta,
                 const pycnn_dataset *data);

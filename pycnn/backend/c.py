@@ -457,11 +457,14 @@ def _lend_optimizer(training: Any, state: TrainingState) -> list[Any]:
         settings["kind"] = getattr(lib, f"PYCNN_{state.optimizer.kind.upper()}")
         alive.append(ffi.new("pycnn_optimizer *", settings))
         training.optimizer = alive[-1]
-    for name in ("slots", "learning_rates", "norms", "masks"):
+    for name in ("slots", "learning_rates", "norms"):
         array = getattr(state, name)
         if array is not None and array.size:
-            alive.append(_from_buffer(_KEYS if name == "masks" else _DOUBLES, array))
+            alive.append(_from_buffer(_DOUBLES, array))
             setattr(training, name, alive[-1])
+    if state.masks is not None and state.masks.size:
+        alive.append(_from_buffer(_KEYS, state.masks))
+        training.dropout_keys = alive[-1]
     return alive
 
 
@@ -490,7 +493,7 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
             "order": order,
             "totals": ffi.cast("pycnn_totals *", totals),
             "updates": state.updates,
-            "first": state.first,
+            "sample_offset": state.first,
         },
     )
     alive = [_lend_optimizer(training, state)]

@@ -174,7 +174,7 @@ static uint64_t train(const run *r, pycnn_threads *threads, uint64_t seed)
     pycnn_workspace *ws;
     buffers b;
     pycnn_totals sums, totals[EPOCHS] = {{0}};
-    const uint64_t masks[EPOCHS] = {seed};
+    const uint64_t dropout_keys[EPOCHS] = {seed};
     const double parameter = r->loss == PYCNN_HUBER || r->loss == PYCNN_QUANTILE ? 0.25 : 0;
     succeed(pycnn_network_create(&net, r->inputs, r->layers, r->depth, r->loss, parameter));
     make_buffers(&b, r, net, &seed);
@@ -189,7 +189,7 @@ static uint64_t train(const run *r, pycnn_threads *threads, uint64_t seed)
     pycnn_training state = {.epochs = EPOCHS, .batch_size = r->batch, .learning_rate = 0.0625};
     state.order = b.order;
     state.totals = totals;
-    state.masks = masks;
+    state.dropout_keys = dropout_keys;
     state.optimizer = &r->optimizer;
     state.slots = b.slots;
     size_t steps;
