@@ -8,8 +8,7 @@ import numpy as np
 
 from pycnn._checks import check_bool, check_size
 from pycnn._data.arrays import check_measurable
-from pycnn._random import check_seed, generator
-from pycnn._random import masks as masks_of
+from pycnn._random import check_seed, dropout_keys, generator
 
 if TYPE_CHECKING:
     from pycnn.network import Network
@@ -67,7 +66,7 @@ def gradient_check(
     check_measurable(data, "the data")
     theta = net._theta.copy()
     loss, analytic = net.gradients(X, y, sample_weight, training=training)
-    masks = masks_of(net.seed, net.epochs_trained, 1) if training else None
+    drawn = dropout_keys(net.seed, net.epochs_trained, 1) if training else None
     scratch = np.empty_like(analytic)
     floor = max(float(np.abs(analytic).max()) / 100, ROUNDING * max(1.0, abs(loss)))
     chosen = np.arange(analytic.size)
@@ -78,7 +77,7 @@ def gradient_check(
     def loss_at(index: int, value: float) -> float:
         before, theta[index] = theta[index], value
         totals = (
-            net._backend.gradients(net._plan, theta, data, scratch, masks)
+            net._backend.gradients(net._plan, theta, data, scratch, drawn)
             if training
             else net._backend.evaluate(net._plan, theta, data)
         )

@@ -63,7 +63,7 @@ def permutations(seed: int, first: int, count: int, size: int) -> NDArray[np.int
     return np.argsort(keys, axis=1, kind="stable")
 
 
-def masks(seed: int, first: int, count: int) -> NDArray[np.uint64]:
+def dropout_keys(seed: int, first: int, count: int) -> NDArray[np.uint64]:
     """Return what dropout's random numbers follow from in epoch `first`, `first` + 1, ..."""
     bits = generator(seed, DROPPING)
     bits.advance(first)

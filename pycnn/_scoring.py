@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pycnn._data.scaling import TargetScale
-    from pycnn.backend.interface import Array, Data
+    from pycnn._typing import Array
+    from pycnn.backend.interface import Data
     from pycnn.network import Network
 
 OF_LABELS = ("accuracy", "precision", "recall", "f1")

@@ -53,7 +53,7 @@ from pycnn._scoring import Validation, check_metrics, measure
 from pycnn._training import advice, diagnosis, lbfgs, loop
 from pycnn._training.checkpoint import Training
 from pycnn._training.progress import wants_bar
-from pycnn.backend.interface import Data, LayerSpec, Totals
+from pycnn.backend.interface import Data, LayerSpec, TensorSpec, Totals
 from pycnn.callbacks import as_callbacks
 from pycnn.exceptions import (
     BusyError,
@@ -74,7 +74,7 @@ if TYPE_CHECKING:
 
     from pycnn._scoring import Metric
     from pycnn._training.checkpoint import Keeper
-    from pycnn.backend.interface import RowPredictor
+    from pycnn.backend.interface import Role, RowPredictor
     from pycnn.callbacks import Callback
 
     Array = NDArray[np.float64]
@@ -214,18 +214,7 @@ class Network:
         self._backend_name = backend_name
         self._backend = backend.load(backend_name)
         specs = [
-            LayerSpec(
-                layer.kind,
-                layer.width(fan_in),
-                layer.activation,
-                layer.l1 + penalty[0] if isinstance(layer, Dense) else 0.0,
-                layer.l2 + penalty[1] if isinstance(layer, Dense) else 0.0,
-                layer.max_norm or 0.0,
-                layer.rate,
-                layer.epsilon,
-                layer.momentum,
-            )
-            for layer, fan_in in zip(layers, fan_ins, strict=False)
+            _spec(layer, fan_in, penalty) for layer, fan_in in zip(layers, fan_ins, strict=False)
         ]
         counts = [
             sum(map(math.prod, layer.shapes(fan_in).values()))
@@ -238,7 +227,7 @@ class Network:
         check_fits(sum(counts) + sum(kept), f"a network of {sum(counts)} parameters")
         function = self._loss if isinstance(self._loss, losses.Custom) else None
         self._plan = self._backend.create_plan(
-            inputs, specs, self.loss, self.loss_parameter or 0.0, function
+            specs, self.loss, self.loss_parameter or 0.0, function
         )
         self._theta = _aligned_zeros(sum(counts) + sum(kept))
         self._parameters = self._theta[: sum(counts)]
@@ -814,8 +803,8 @@ class Network:
         if training and data.rows == 1 and self._statistics.size:
             raise DataError("X must have at least 2 samples for BatchNorm: one has no variance")
         grad = np.empty_like(self._parameters)
-        masks = _random.masks(self.seed, self.epochs_trained, 1) if training else None
-        totals = self._backend.gradients(self._plan, self._theta, data, grad, masks)
+        keys = _random.dropout_keys(self.seed, self.epochs_trained, 1) if training else None
+        totals = self._backend.gradients(self._plan, self._theta, data, grad, keys)
         return totals.mean_loss(), grad
 
     def trace(self, X: ArrayLike, y: ArrayLike) -> Trace:
@@ -1597,6 +1586,27 @@ def load(
     network = Network.__new__(Network)
     network.__setstate__(read_state(path) | {"backend": backend, "loss_function": loss})
     return network
+
+
+def _spec(layer: Layer, fan_in: int, penalty: tuple[float, float]) -> LayerSpec:
+    roles: dict[str, Role] = {"W": "weight", "gamma": "scale"}
+    tensors = [
+        TensorSpec(name, shape, roles.get(name, "bias"))
+        for name, shape in layer.shapes(fan_in).items()
+    ]
+    for name, shape in layer.statistic_shapes(fan_in).items():
+        tensors.append(TensorSpec(name, shape, "statistic"))
+    settings = {}
+    for name in ("l1", "l2", "max_norm", "rate", "epsilon", "momentum"):
+        settings[name] = getattr(layer, name) or 0.0
+    if isinstance(layer, Dense):
+        settings["l1"] += penalty[0]
+        settings["l2"] += penalty[1]
+    shapes = (fan_in,), (layer.width(fan_in),)
+    needs_batch, is_random = layer.kind == "batch_norm", layer.kind == "dropout"
+    return LayerSpec(
+        layer.kind, *shapes, tuple(tensors), layer.activation, settings, needs_batch, is_random
+    )
 
 
 def _r2(squared_error: float, data: Data) -> float:

@@ -100,8 +100,8 @@ def test_a_corrupted_gradient_is_caught(backend, part, factor):
     net, y = varied_network(backend, "tanh", "sigmoid", "binary_crossentropy")
     right = net._backend
 
-    def gradients(plan, theta, data, grad, masks=None):
-        totals = right.gradients(plan, theta, data, grad, masks)
+    def gradients(plan, theta, data, grad, dropout_keys=None):
+        totals = right.gradients(plan, theta, data, grad, dropout_keys)
         grad[part] *= factor
         return totals
 

@@ -9,7 +9,7 @@ import pytest
 
 import pycnn
 from pycnn import SGD, Adam, BatchNorm, Dense, Dropout, LayerNorm, Network
-from pycnn._random import masks
+from pycnn._random import dropout_keys
 from pycnn.exceptions import DataError, DataTypeError, DataWarning, PycnnError, UnknownNameError
 
 rng = np.random.default_rng(5)
@@ -162,8 +162,8 @@ def test_masks_differ_by_layer_sample_unit_epoch_and_seed():
     ):
         assert 0.4 < (first == other).mean() < 0.6
     assert np.array_equal(dropout_mask(7, 0, 3, 0.5, 64, 61), first[:, 3:])
-    assert not np.array_equal(masks(0, 0, 3), masks(1, 0, 3))
-    assert np.array_equal(masks(0, 2, 1), masks(0, 0, 3)[2:])
+    assert not np.array_equal(dropout_keys(0, 0, 3), dropout_keys(1, 0, 3))
+    assert np.array_equal(dropout_keys(0, 2, 1), dropout_keys(0, 0, 3)[2:])
 
 
 def test_a_rate_of_zero_changes_nothing():

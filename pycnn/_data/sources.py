@@ -454,9 +454,9 @@ class Feed:
         part = TrainingState(
             1, batch, state.learning_rate, None, state.optimizer, state.slots, state.updates
         )
-        part.first = first
-        if state.masks is not None:
-            part.masks = state.masks[epoch : epoch + 1]
+        part.sample_offset = first
+        if state.dropout_keys is not None:
+            part.dropout_keys = state.dropout_keys[epoch : epoch + 1]
         if state.learning_rates is not None:
             part.learning_rates = state.learning_rates[done:]
         part.totals = state.totals[epoch : epoch + 1]  # the same memory: sums go on in one chain

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pycnn._training import lbfgs
     from pycnn._training.loop import _Optimization
-    from pycnn.backend.interface import Array
+    from pycnn._typing import Array
     from pycnn.callbacks import Callback
     from pycnn.network import Network
 

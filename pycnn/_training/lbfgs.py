@@ -27,7 +27,8 @@ from pycnn.layers import BatchNorm, Dropout
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pycnn.backend.interface import Array, Data, Totals
+    from pycnn._typing import Array
+    from pycnn.backend.interface import Data, Totals
     from pycnn.callbacks import Callback
     from pycnn.network import Network
     from pycnn.optimizers import LBFGS

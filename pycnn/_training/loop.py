@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from pycnn._data.scaling import TargetScale
     from pycnn._data.sources import Augment
     from pycnn._scoring import Validation
-    from pycnn.backend.interface import Array, Data
+    from pycnn._typing import Array
+    from pycnn.backend.interface import Data
     from pycnn.callbacks import Callback
     from pycnn.network import Network
     from pycnn.optimizers import Optimizer
@@ -335,9 +336,9 @@ class _Optimization:
         """Return the state of the next `count` epochs."""
         self.factor = self.network.learning_rate_factor
         rate = self.rates(np.array([self.step]))[0]
-        masks = _random.masks(self.network.seed, self.network.epochs_trained, count)
+        keys = _random.dropout_keys(self.network.seed, self.network.epochs_trained, count)
         state = TrainingState(
-            count, self.batch_size, rate, order, self.spec, self.slots, self.updates, masks
+            count, self.batch_size, rate, order, self.spec, self.slots, self.updates, keys
         )
         state.position, self.position = self.position, 0
         state.steps = state.position // self.batch_size

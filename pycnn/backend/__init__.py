@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import functools
 import os
-from types import ModuleType
+from typing import TYPE_CHECKING, cast
 
 from pycnn._checks import check_choice
 from pycnn.exceptions import BackendError
+
+if TYPE_CHECKING:
+    from pycnn.backend.interface import Backend, BackendOf
 
 NAMES = ("auto", "c", "numpy")
 
 
 @functools.cache
-def _import_c() -> ModuleType | str:
+def _import_c() -> Backend | str:
     """Return the C backend, or why it cannot be had."""
     try:
         from pycnn.backend import c  # by name: what freezes a program must find it
     except ImportError as error:
         return str(error)
-    return c
+    core: BackendOf[c.Plan] = c
+    return cast("Backend", core)
 
 
 @functools.cache
@@ -35,7 +39,7 @@ def _warn_once(reason: str) -> None:
     )
 
 
-def load(name: str = "auto") -> ModuleType:
+def load(name: str = "auto") -> Backend:
     """Return the backend of that name.
 
     ``"auto"`` stands for the environment variable PYCNN_BACKEND, and without it for the compiled
@@ -54,9 +58,10 @@ def load(name: str = "auto") -> ModuleType:
     if name == "numpy":
         from pycnn.backend import numpy
 
-        return numpy
+        slow: BackendOf[numpy.Plan] = numpy
+        return cast("Backend", slow)
     core = _import_c()
-    if isinstance(core, ModuleType):
+    if not isinstance(core, str):
         return core
     if name == "c":
         raise BackendError(f"backend 'c' was asked for, but the compiled core is not there: {core}")
@@ -64,6 +69,6 @@ def load(name: str = "auto") -> ModuleType:
     return load("numpy")
 
 
-def name_of(backend: ModuleType) -> str:
+def name_of(backend: Backend) -> str:
     """Return ``"c"`` or ``"numpy"``."""
     return backend.__name__.rpartition(".")[2]

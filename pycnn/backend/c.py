@@ -13,16 +13,15 @@ import numpy as np
 
 from pycnn._native import ffi, lib
 from pycnn._threads import get_num_threads
+from pycnn.backend import interface
 from pycnn.backend.interface import NotFiniteError, Totals
 from pycnn.exceptions import BackendError, LabelError, PycnnError, ShapeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
+    from pycnn._typing import Array, Bits
     from pycnn.backend.interface import (
-        Array,
         Data,
         LayerSpec,
         LossFunction,
@@ -206,27 +205,27 @@ def pycnn_call_loss(
     return 0
 
 
-class Plan:
+class Plan(interface.Plan):
     """A ``pycnn_network`` and the workspaces that are idle between calls.
 
     Each call takes a workspace of its own, so any number of threads may use one plan; one that
     fails does not give it back. `list.pop` and `list.append` are atomic.
     """
 
-    __slots__ = ("_idle", "loss_function", "meets", "network")
+    __slots__ = ("_idle", "loss_function", "needs_batch", "network")
 
-    def __init__(self, network: Any, loss_function: LossFunction | None, meets: bool) -> None:
+    def __init__(self, network: Any, loss_function: LossFunction | None, needs_batch: bool) -> None:
         self.network = network
         self.loss_function = loss_function
-        self.meets = meets  # a mini-batch's samples do, in training
+        self.needs_batch = needs_batch  # the samples of a mini-batch meet, in training
         self._idle: list[Workspace] = []
 
     def room(self, rows: int, training: bool) -> int:
         """Return how many samples must go through the network together; others go in pieces.
 
-        A loss function of the user's sees all of them at once, and so do layers where they meet.
+        A loss function of the user's sees all of them at once, and so does a layer that needs to.
         """
-        whole = self.loss_function is not None or (self.meets and training)
+        whole = self.loss_function is not None or (self.needs_batch and training)
         return rows if whole else min(rows, PIECE)
 
     def new_workspace(self, batch: int, mode: int) -> Workspace:
@@ -253,8 +252,16 @@ class Plan:
             self._idle.append(workspace)
 
 
+def _fill(spec: Any, layer: LayerSpec) -> None:
+    """Write a layer into its ``pycnn_layer_spec``."""
+    spec.kind = getattr(lib, f"PYCNN_{layer.kind.upper()}")
+    spec.activation = getattr(lib, f"PYCNN_{layer.activation.upper()}")
+    spec.units = math.prod(layer.output_shape)
+    for name, value in layer.settings.items():
+        setattr(spec, name, value)
+
+
 def create_plan(
-    inputs: int,
     layers: Sequence[LayerSpec],
     loss: str,
     loss_parameter: float = 0.0,
@@ -263,15 +270,13 @@ def create_plan(
     """Return the plan of a network."""
     specs = ffi.new("pycnn_layer_spec[]", len(layers))
     for spec, layer in zip(specs, layers, strict=True):
-        spec.kind = getattr(lib, f"PYCNN_{layer.kind.upper()}")
-        spec.activation = getattr(lib, f"PYCNN_{layer.activation.upper()}")
-        for name in ("units", "l1", "l2", "max_norm", "rate", "epsilon", "momentum"):
-            setattr(spec, name, getattr(layer, name))
+        _fill(spec, layer)
+    inputs = math.prod(layers[0].input_shape)
     out = ffi.new("pycnn_network **")
     loss_code = getattr(lib, f"PYCNN_{loss.upper()}")
     _check(lib.pycnn_network_create(out, inputs, specs, len(layers), loss_code, loss_parameter))
-    meets = any(layer.kind == "batch_norm" for layer in layers)
-    return Plan(ffi.gc(out[0], lib.pycnn_network_destroy), loss_function, meets)
+    needs_batch = any(layer.needs_batch for layer in layers)
+    return Plan(ffi.gc(out[0], lib.pycnn_network_destroy), loss_function, needs_batch)
 
 
 def _lend(data: Data) -> tuple[Any, list[Any]]:
@@ -324,9 +329,7 @@ def predict(plan: Plan, theta: Array, x: Array, out: Array) -> bool:
     return finite
 
 
-def predict_samples(
-    plan: Plan, theta: Array, x: Array, keys: NDArray[np.uint64], first: int, out: Array
-) -> None:
+def predict_samples(plan: Plan, theta: Array, x: Array, keys: Bits, first: int, out: Array) -> None:
     """Put the outputs with dropout left on into `out`, (draws, rows, n_L), by a key a draw.
 
     `first` is the number of the first row of `x`, which is finite.
@@ -409,14 +412,14 @@ def evaluate(plan: Plan, theta: Array, data: Data) -> Totals:
 
 
 def gradients(
-    plan: Plan, theta: Array, data: Data, grad: Array, masks: NDArray[np.uint64] | None = None
+    plan: Plan, theta: Array, data: Data, grad: Array, dropout_keys: Bits | None = None
 ) -> Totals:
     """Put the mean loss's gradient over the data into `grad` (lecture, equations 3 and 4).
 
-    With `masks`, (1,), as in training on the data as one mini-batch.
+    With `dropout_keys`, (1,), as in training on the data as one mini-batch.
     """
     threads = _pool.get()
-    batch = plan.room(data.rows, masks is not None)
+    batch = plan.room(data.rows, dropout_keys is not None)
     workspace = plan.take(batch, lib.PYCNN_BACKWARD, threads)
     totals = ffi.new("pycnn_totals *")
     dataset, _alive = _lend(data)
@@ -427,7 +430,7 @@ def gradients(
         workspace.pointer,
         _from_buffer(_DOUBLES, theta),
         dataset,
-        ffi.NULL if masks is None else _from_buffer(_KEYS, masks),
+        ffi.NULL if dropout_keys is None else _from_buffer(_KEYS, dropout_keys),
     )
     workspace.check(status)
     plan.give_back(workspace)
@@ -457,14 +460,11 @@ def _lend_optimizer(training: Any, state: TrainingState) -> list[Any]:
         settings["kind"] = getattr(lib, f"PYCNN_{state.optimizer.kind.upper()}")
         alive.append(ffi.new("pycnn_optimizer *", settings))
         training.optimizer = alive[-1]
-    for name in ("slots", "learning_rates", "norms"):
+    for name in ("slots", "learning_rates", "norms", "dropout_keys"):
         array = getattr(state, name)
         if array is not None and array.size:
-            alive.append(_from_buffer(_DOUBLES, array))
+            alive.append(_from_buffer(_KEYS if name == "dropout_keys" else _DOUBLES, array))
             setattr(training, name, alive[-1])
-    if state.masks is not None and state.masks.size:
-        alive.append(_from_buffer(_KEYS, state.masks))
-        training.dropout_keys = alive[-1]
     return alive
 
 
@@ -493,7 +493,7 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
             "order": order,
             "totals": ffi.cast("pycnn_totals *", totals),
             "updates": state.updates,
-            "sample_offset": state.first,
+            "sample_offset": state.sample_offset,
         },
     )
     alive = [_lend_optimizer(training, state)]

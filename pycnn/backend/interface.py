@@ -1,37 +1,54 @@
-"""What passes the seam: plain data that both backends read. Validation has happened above."""
+"""The seam: what passes it, plain data that both backends read, and the calls of a backend.
+
+Arguments have been checked above.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import NDArray
+    from pycnn._typing import Array, Bits, Indices, Shape
 
-    Array = NDArray[np.float64]
     Predictor = Callable[[Array], Array]
     RowPredictor = Callable[[Array], Array | None]
     # (outputs, targets) -> each sample's loss, and its derivative by the outputs; all (m, n_L) but
     # the loss, (m,)
     LossFunction = Callable[[Array, Array], tuple[Array, Array]]
 
+# Penalties and max-norms mean the weights. A statistic is counted by training, not learned.
+Role: TypeAlias = Literal["weight", "bias", "scale", "statistic"]
+
+_NO_SETTINGS: Mapping[str, float] = MappingProxyType({})
+
+
+class TensorSpec(NamedTuple):
+    """An array that a layer has in theta."""
+
+    name: str
+    shape: Shape
+    role: Role
+
 
 class LayerSpec(NamedTuple):
-    """One layer, as a backend needs to know it: the C core's ``pycnn_layer_spec``."""
+    """A layer on a given input, as a backend needs to know it: the core's ``pycnn_layer_spec``."""
 
     kind: str
-    units: int
-    activation: str
-    l1: float = 0.0
-    l2: float = 0.0
-    max_norm: float = 0.0  # 0: none
-    rate: float = 0.0
-    epsilon: float = 0.0
-    momentum: float = 0.0
+    input_shape: Shape  # of a sample
+    output_shape: Shape
+    tensors: tuple[TensorSpec, ...]  # as in theta and in the files; the statistics come last
+    activation: str = "linear"
+    settings: Mapping[str, float] = _NO_SETTINGS  # by their names in ``pycnn_layer_spec``
+    needs_batch: bool = False  # the samples of a mini-batch meet in it, in training
+    is_random: bool = False  # it draws random numbers in training
+    inner: tuple[LayerSpec, ...] = ()  # a composite layer's layers, one after the other ...
+    shortcut: LayerSpec | None = None  # ... and the one beside them; None: the identity
 
 
 class OptimizerSpec(NamedTuple):
@@ -58,7 +75,7 @@ class Data(NamedTuple):
     """Labelled samples: contiguous float64 (labels: intp), a row a sample."""
 
     x: Any  # (rows, n_0); above the backends also `pycnn._data.sources.Rows`
-    y: Array | NDArray[np.intp]  # (rows, n_L), or (rows,) class indices
+    y: Array | Indices  # (rows, n_L), or (rows,) class indices
     weight: Array | None  # (rows,), or all are 1
 
     @property
@@ -72,7 +89,7 @@ class Data(NamedTuple):
             return (self.y[:, None] == np.arange(units)).astype(np.float64)
         return self.y.astype(np.float64, copy=False)
 
-    def take(self, index: NDArray[np.intp] | slice) -> Data:
+    def take(self, index: Indices | slice) -> Data:
         """Return some rows."""
         weight = None if self.weight is None else self.weight[index]
         return Data(self.x[index], self.y[index], weight)
@@ -90,7 +107,7 @@ class Totals(NamedTuple):
         return self.loss / self.weight if self.weight else math.nan
 
     def accuracy(self) -> float:
-        """Return the weighted share of right answers; NaN where there is no mean loss."""
+        """Return the weighted fraction of right answers; NaN where there is no mean loss."""
         return math.nan if math.isnan(self.mean_loss()) else self.correct / self.weight
 
 
@@ -106,11 +123,11 @@ class TrainingState:
         epochs: int,
         batch_size: int,
         learning_rate: float,
-        order: NDArray[np.intp] | None,
+        order: Indices | None,
         optimizer: OptimizerSpec | None = None,
         slots: Array | None = None,
         updates: int = 0,
-        masks: NDArray[np.uint64] | None = None,
+        dropout_keys: Bits | None = None,
     ) -> None:
         self.epochs = epochs
         self.epoch = 0
@@ -122,8 +139,8 @@ class TrainingState:
         self.optimizer = optimizer  # None: gradient descent
         self.slots: Array = np.zeros(0) if slots is None else slots  # (slots, parameters)
         self.updates = updates  # of theta since the slots were zero
-        self.masks = masks  # (epochs,) what dropout's random numbers follow from
-        self.first = 0  # samples of the epoch that came before this data
+        self.dropout_keys = dropout_keys  # (epochs,) what dropout's random numbers follow from
+        self.sample_offset = 0  # samples of the epoch that came before this data
         self.learning_rates: Array | None = None  # of each step of the next call
         # Sums of the gradients' norms, where they are clipped and so known.
         clips = optimizer is not None and optimizer.clip_norm > 0
@@ -153,3 +170,91 @@ class NotFiniteError(Exception):
     def __init__(self, steps: int) -> None:
         super().__init__(steps)
         self.steps = steps
+
+
+PlanT = TypeVar("PlanT")
+
+
+class Plan:
+    """What a backend keeps of a network, for itself: shapes, functions, buffers; no parameters."""
+
+
+class BackendOf(Protocol[PlanT]):
+    """The calls of a backend whose plans are of type `PlanT`.
+
+    Each takes a plan that the backend has made, and theta: the parameters with the statistics
+    behind them. Arrays that are written to stand first among the results, `out`, `grad`, ...
+    """
+
+    __name__: str
+
+    def isa(self) -> str:
+        """Name the instruction set."""
+
+    def compiler(self) -> str:
+        """Name the compiler."""
+
+    def threads(self) -> int:
+        """Return the most threads that a call will use."""
+
+    def find_not_finite(self, array: Array) -> int:
+        """Return the flat index of the first infinity or NaN, or the size when there is none."""
+
+    def create_plan(
+        self,
+        layers: Sequence[LayerSpec],
+        loss: str,
+        loss_parameter: float = 0.0,
+        loss_function: LossFunction | None = None,
+    ) -> PlanT:
+        """Return the plan of a network."""
+
+    def predict(self, plan: PlanT, theta: Array, x: Array, out: Array) -> bool:
+        """Put the outputs for each row of `x` into `out`; return whether `x` is finite."""
+
+    def predict_samples(
+        self, plan: PlanT, theta: Array, x: Array, keys: Bits, first: int, out: Array
+    ) -> None:
+        """Put the outputs with dropout left on into `out`, (draws, rows, n_L), by a key a draw."""
+
+    def predictor(self, plan: PlanT, theta: Array, batch: int, outputs: int) -> Predictor:
+        """Return a callable that predicts `batch` rows with the least delay."""
+
+    def row_predictor(self, plan: PlanT, theta: Array, outputs: int) -> RowPredictor:
+        """Return a callable that predicts one row, or says None."""
+
+    def penalty(self, plan: PlanT, theta: Array) -> float:
+        """Return what the loss includes for the size of the weights."""
+
+    def evaluate(self, plan: PlanT, theta: Array, data: Data) -> Totals:
+        """Return the sums of loss, weight and right answers over the data."""
+
+    def gradients(
+        self,
+        plan: PlanT,
+        theta: Array,
+        data: Data,
+        grad: Array,
+        dropout_keys: Bits | None = None,
+    ) -> Totals:
+        """Put the mean loss's gradient over the data into `grad`."""
+
+    def trace(
+        self,
+        plan: PlanT,
+        theta: Array,
+        data: Data,
+        grad: Array,
+        z: Array,
+        a: Array,
+        delta: Array,
+    ) -> Totals:
+        """As `gradients`, and put Z, A and delta of each layer into the rest."""
+
+    def train(
+        self, plan: PlanT, theta: Array, data: Data, state: TrainingState, max_steps: int
+    ) -> int:
+        """Do up to `max_steps` steps of training; return how many were done."""
+
+
+Backend: TypeAlias = BackendOf[Plan]  # whichever: its plans are its own business

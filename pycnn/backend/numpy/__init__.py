@@ -6,6 +6,7 @@ against. Inside, A^[l] is (n_l, m); outside, a row is a sample.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pycnn._typing import Array
     from pycnn.backend.interface import (
-        Array,
         Data,
         LayerSpec,
         LossFunction,
@@ -464,7 +465,6 @@ DELTA_IS_DZ = ("binary_crossentropy", "categorical_crossentropy", "kl_divergence
 class Plan(NamedTuple):
     """Shapes and functions of a network; no parameters."""
 
-    inputs: int
     layers: tuple[LayerSpec, ...]
     loss: str
     loss_parameter: float
@@ -477,10 +477,8 @@ class Plan(NamedTuple):
 
     def widths(self) -> Iterator[tuple[LayerSpec, int]]:
         """Yield each layer with its number of inputs."""
-        fan_in = self.inputs
         for layer in self.layers:
-            yield layer, fan_in
-            fan_in = layer.units
+            yield layer, layer.input_shape[0]
 
     def parts(self, theta: Array) -> Iterator[tuple[LayerSpec, Array, Array]]:
         """Yield each layer with its part of theta and its statistics, as views.
@@ -490,25 +488,23 @@ class Plan(NamedTuple):
         at, counted = 0, self.parameter_count
         for layer, fan_in in self.widths():
             end = at + _count(layer, fan_in)
-            kept = 2 * layer.units if layer.kind == "batch_norm" else 0
+            kept = sum(math.prod(t.shape) for t in layer.tensors if t.role == "statistic")
             yield layer, theta[at:end], theta[counted : counted + kept]
             at, counted = end, counted + kept
 
 
 def _count(layer: LayerSpec, fan_in: int) -> int:
-    counts = {"dense": layer.units * (fan_in + 1), "dropout": 0}
-    return counts.get(layer.kind, 2 * layer.units)
+    return sum(math.prod(t.shape) for t in layer.tensors if t.role != "statistic")
 
 
 def create_plan(
-    inputs: int,
     layers: Sequence[LayerSpec],
     loss: str,
     loss_parameter: float = 0.0,
     loss_function: LossFunction | None = None,
 ) -> Plan:
     """Return the plan of a network."""
-    return Plan(inputs, tuple(layers), loss, loss_parameter, loss_function)
+    return Plan(tuple(layers), loss, loss_parameter, loss_function)
 
 
 # ------------------------------------------------- layers: Z from A^[l-1], and what lies behind
@@ -573,7 +569,7 @@ def dropout_forward(
     """Return A with a share of its numbers 0 and the others larger (Srivastava et al. 2014)."""
     if training is None:
         return a.copy(), None
-    mask = dropout_mask(training.key, number, training.position, layer.rate, *a.shape)
+    mask = dropout_mask(training.key, number, training.position, layer.settings["rate"], *a.shape)
     return a * mask, mask
 
 
@@ -592,7 +588,7 @@ def batch_norm_forward(
     mean, variance = statistics.reshape(2, -1, 1)
     if training is not None:
         mean, variance = a.mean(axis=1, keepdims=True), a.var(axis=1, keepdims=True)
-    inverse = 1 / np.sqrt(variance + layer.epsilon)
+    inverse = 1 / np.sqrt(variance + layer.settings["epsilon"])
     normalized = (a - mean) * inverse
     return gamma * normalized + beta, (normalized, inverse, mean, variance, training is not None)
 
@@ -615,7 +611,9 @@ def batch_norm_remember(layer: LayerSpec, statistics: Array, note: Any, samples:
     if samples > 1:
         _, _, mean, variance, _ = note
         seen = np.concatenate((mean, variance * (samples / (samples - 1)))).ravel()
-        statistics[:] = (1 - layer.momentum) * statistics + layer.momentum * seen
+        statistics[:] = (1 - layer.settings["momentum"]) * statistics + layer.settings[
+            "momentum"
+        ] * seen
 
 
 def layer_norm_forward(
@@ -624,7 +622,7 @@ def layer_norm_forward(
     """Return gamma x^ + beta, x^ normalized over a sample's units (Ba et al. 2016)."""
     gamma, beta = p.reshape(2, -1, 1)
     rows = np.ascontiguousarray(a.T)  # a sample's sum must not depend on those beside it
-    inverse = 1 / np.sqrt(rows.var(axis=1) + layer.epsilon)
+    inverse = 1 / np.sqrt(rows.var(axis=1) + layer.settings["epsilon"])
     normalized = (a - rows.mean(axis=1)) * inverse
     return gamma * normalized + beta, (normalized, inverse)
 
@@ -713,7 +711,7 @@ def _score(plan: Plan, way: Pass, Y: Array, w: Array) -> tuple[Totals, Array]:
 def _targets(plan: Plan, data: Data) -> tuple[Array, Array]:
     """Return Y, (n_L, m), smoothed where the loss says so, and the weights, (m,)."""
     weight = np.ones(data.rows) if data.weight is None else data.weight
-    units = plan.layers[-1].units
+    units = plan.layers[-1].output_shape[0]
     Y = data.one_hot(units).T
     weight = np.where(np.isnan(Y).all(axis=0), 0.0, weight)  # without any target: not there
     shares = {"binary_crossentropy": 0.5, "categorical_crossentropy": 1 / units}
@@ -816,13 +814,19 @@ def evaluate(plan: Plan, theta: Array, data: Data) -> Totals:
 
 @np.errstate(all="ignore")
 def gradients(
-    plan: Plan, theta: Array, data: Data, grad: Array, masks: NDArray[np.uint64] | None = None
+    plan: Plan,
+    theta: Array,
+    data: Data,
+    grad: Array,
+    dropout_keys: NDArray[np.uint64] | None = None,
 ) -> Totals:
     """Put the mean loss's gradient over the data into `grad` (lecture, equations 3 and 4).
 
-    With `masks`, (1,), as in training on the data as one mini-batch.
+    With `dropout_keys`, (1,), as in training on the data as one mini-batch.
     """
-    way = _forward(plan, theta, data.x, None if masks is None else Passing(int(masks[0]), 0))
+    way = _forward(
+        plan, theta, data.x, None if dropout_keys is None else Passing(int(dropout_keys[0]), 0)
+    )
     Y, w = _targets(plan, data)
     totals, slopes = _score(plan, way, Y, w)
     _backward(plan, theta, way, slopes, w, grad)
@@ -836,19 +840,19 @@ def _mean_gradient(plan: Plan, theta: Array, grad: Array, totals: Totals) -> Tot
         return totals
     grad /= totals.weight
     for (layer, p, _), (_, g, _) in zip(plan.parts(theta), plan.parts(grad), strict=True):
-        if layer.l1 or layer.l2:
-            W, dW = p[: -layer.units], g[: -layer.units]
-            dW += layer.l1 * np.sign(W) + layer.l2 * W
+        if layer.settings.get("l1", 0.0) or layer.settings.get("l2", 0.0):
+            W, dW = p[: -layer.output_shape[0]], g[: -layer.output_shape[0]]
+            dW += layer.settings.get("l1", 0.0) * np.sign(W) + layer.settings.get("l2", 0.0) * W
     return totals._replace(loss=totals.loss + totals.weight * penalty(plan, theta))
 
 
 def penalty(plan: Plan, theta: Array) -> float:
     """Return what the loss includes for the size of the weights: l1 sum |w| + l2/2 sum w^2."""
     return sum(
-        layer.l1 * float(np.abs(p[: -layer.units]).sum())
-        + 0.5 * layer.l2 * float((p[: -layer.units] ** 2).sum())
+        layer.settings.get("l1", 0.0) * float(np.abs(p[: -layer.output_shape[0]]).sum())
+        + 0.5 * layer.settings.get("l2", 0.0) * float((p[: -layer.output_shape[0]] ** 2).sum())
         for layer, p, _ in plan.parts(theta)
-        if layer.l1 or layer.l2
+        if layer.settings.get("l1", 0.0) or layer.settings.get("l2", 0.0)
     )
 
 
@@ -963,9 +967,9 @@ def trace(
 def _constrain(plan: Plan, theta: Array) -> None:
     """Scale the weights of each unit down to its layer's max_norm (Srivastava et al. 2014)."""
     for (layer, p, _), (_, fan_in) in zip(plan.parts(theta), plan.widths(), strict=True):
-        if layer.max_norm:
+        if layer.settings.get("max_norm", 0.0):
             W, _ = _weights(p, fan_in)
-            W[:] = _hold(layer.max_norm, *_norms(W, axis=1))
+            W[:] = _hold(layer.settings.get("max_norm", 0.0), *_norms(W, axis=1))
 
 
 def _remember(plan: Plan, theta: Array, way: Pass) -> None:
@@ -992,8 +996,8 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
         end = min(state.position + state.batch_size, samples)
         rows = slice(state.position, end)
         batch = data.take(rows if state.order is None else state.order[state.epoch, rows])
-        key = 0 if state.masks is None else int(state.masks[state.epoch])
-        way = _forward(plan, theta, batch.x, Passing(key, state.first + state.position))
+        key = 0 if state.dropout_keys is None else int(state.dropout_keys[state.epoch])
+        way = _forward(plan, theta, batch.x, Passing(key, state.sample_offset + state.position))
         Y, w = _targets(plan, batch)
         totals, slopes = _score(plan, way, Y, w)
         _backward(plan, theta, way, slopes, w, grad)
