@@ -1,5 +1,10 @@
 """The exceptions and warnings of pycnn: each also is the builtin a stranger would catch."""
 
+import contextlib
+import os
+import sys
+import warnings
+
 from pycnn._public import names_of
 
 __all__ = [
@@ -19,6 +24,8 @@ __all__ = [
     "UnknownNameError",
 ]
 __dir__ = names_of(__name__)
+
+_PACKAGE = os.path.dirname(__file__) + os.sep
 
 
 class PycnnError(Exception):
@@ -89,3 +96,13 @@ class DataWarning(PycnnWarning):
 
 class LayerWarning(PycnnWarning):
     """A layer that does not learn; only with ``diagnose=True``."""
+
+
+def warn(message: str, category: type[PycnnWarning]) -> None:
+    """Warn at the line outside of pycnn that led here."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    # Python itself raises where the standard error is closed: then nobody would have read it.
+    with contextlib.suppress(AttributeError, ValueError):
+        warnings.warn(message, category, stacklevel=level)

@@ -39,6 +39,7 @@ from pycnn._data.sources import (
     pieces_of,
     select,
     split_rows,
+    warn_lone_sample,
 )
 from pycnn._data.targets import (
     Targets,
@@ -1183,7 +1184,7 @@ class Network:
                 "LayerNorm normalizes samples one by one"
             )
         if rows % batch_size == 1 and self._statistics.size:
-            advice.warn_lone_sample(
+            warn_lone_sample(
                 f"batch_size={batch_size} cuts {rows} samples so that an epoch ends with a"
             )
         return batch_size

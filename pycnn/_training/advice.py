@@ -6,18 +6,14 @@ at most once in a fit. They must be cheap: a fit of a tiny network takes microse
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
-import sys
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pycnn import losses
 from pycnn.activations import TABLE
-from pycnn.exceptions import DataWarning, LayerWarning
+from pycnn.exceptions import DataWarning, LayerWarning, warn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,10 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pycnn.backend.interface import Data
-    from pycnn.exceptions import PycnnWarning
     from pycnn.network import Network
-
-_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 # The size of batches where `Network.fit` is not told one: nobody has asked for it.
 DEFAULT_BATCH = 32
@@ -51,16 +44,6 @@ MANY_DEAD = MANY_SATURATED = 0.5
 VANISHED = 1e-3
 # A gradient so many times larger than the weights: no learning rate that moves other layers fits.
 EXPLODED = 1e3
-
-
-def warn(message: str, category: type[PycnnWarning]) -> None:
-    """Warn at the line outside of pycnn that led here."""
-    level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        level, frame = level + 1, frame.f_back
-    # Python itself raises where the standard error is closed: then nobody would have read it.
-    with contextlib.suppress(AttributeError, ValueError):
-        warnings.warn(message, category, stacklevel=level)
 
 
 # ------------------------------------------------------------------ before the training
@@ -106,16 +89,6 @@ def cause(network: Network, data: Data, learning_rate: float | None) -> str:
     elif not found:
         found.append("Smaller initial weights may help")
     return ". ".join(found)
-
-
-def warn_lone_sample(what: str) -> None:
-    """Warn that an epoch ends with a mini-batch of one sample, in a network with `BatchNorm`."""
-    warn(
-        f"{what} mini-batch of one sample, of which BatchNorm, having no variance, makes the same "
-        "numbers whatever it is: that step is noise. Choose another batch_size, or leave a sample "
-        "out",
-        DataWarning,
-    )
 
 
 def _unscaled_inputs(network: Network, data: Data) -> str:

@@ -13,13 +13,14 @@ import numpy as np
 
 from pycnn import _random
 from pycnn._checks import LARGEST
-from pycnn._data.sources import UNKNOWN, Batches, Feed
+from pycnn._data.sources import UNKNOWN, Batches
 from pycnn._training import advice, lbfgs
 from pycnn._training import checkpoint as checkpoints
+from pycnn._training.loader import Loader
 from pycnn._training.progress import Bar
 from pycnn.backend.interface import NotFiniteError, TrainingState
 from pycnn.callbacks import forget_states
-from pycnn.exceptions import DataError, DataWarning, DivergedError
+from pycnn.exceptions import DataError, DataWarning, DivergedError, warn
 from pycnn.history import History
 from pycnn.optimizers import LBFGS
 from pycnn.schedules import Constant
@@ -82,7 +83,7 @@ def run(
         If `resume` is not a state of such a training; nothing has changed then.
     """
     pace = _Pace()
-    feed = Feed(network, data, augment)
+    loader = Loader(network, data, augment)
     optimization: _Optimization | lbfgs.Training
     if isinstance(optimizer, LBFGS):
         assert not isinstance(data, Batches)
@@ -112,8 +113,8 @@ def run(
             optimization.set_length(keeper.settings["batches"], 0)
     # Epochs between which there is nothing to do go to the backend together.
     alone = bool(callbacks) or validation is not None
-    alone = alone or not feed.is_whole
-    block = 1 if alone else max(1, ORDER_ENTRIES // data.rows)
+    alone = alone or not loader.is_whole
+    at_once = 1 if alone else max(1, ORDER_ENTRIES // data.rows)
     network._keeper = keeper
     try:
         with Bar(epochs, progress) as bar:
@@ -135,10 +136,12 @@ def run(
                     _iterate(network, optimization, validation, bar, keeper)
                     keeper.end_epoch(_last(history))
                     continue
-                count = min(block, epochs - history.epochs)
+                count = min(at_once, epochs - history.epochs)
                 order = _order(network, count, data.rows) if shuffle else None
                 state = optimization.next_state(count, order)
-                if _Block(network, feed, state, optimization, pace, validation, bar, keeper).run():
+                if _Block(
+                    network, loader, state, optimization, pace, validation, bar, keeper
+                ).run():
                     if isinstance(data, Batches):
                         _hold_to_length(data, optimization, keeper, history)
                     keeper.end_epoch(_last(history))
@@ -173,8 +176,8 @@ def run_one(
     optimization.take_up(before)
     order = _order(network, 1, data.rows) if shuffle else None
     state = optimization.next_state(1, order)
-    bar, feed = Bar(1, False), Feed(network, data, [])
-    block = _Block(network, feed, state, optimization, _Pace(), None, bar, None, history)
+    bar, loader = Bar(1, False), Loader(network, data, [])
+    block = _Block(network, loader, state, optimization, _Pace(), None, bar, None, history)
     block.first_epoch = before.epoch + 1  # of all calls, also those without a history
     block.after = before._replace(epoch=before.epoch + 1)
     network._training, network._updates = before, before.updates  # from here on it changes
@@ -213,7 +216,7 @@ def _hold_to_length(
     if batches.said == UNKNOWN or count == optimization.steps_per_epoch:
         return
     if "batches" not in keeper.settings:
-        advice.warn(
+        warn(
             f"X has a length of {batches.said}, but has yielded {count} mini-batches: all of them "
             "are trained on, and learning rates that change go by the number that the epoch before "
             "had",
@@ -354,16 +357,16 @@ class _Optimization:
         rates = self.schedule.rates(steps, self.steps_per_epoch, self.total_steps)
         return np.ascontiguousarray(rates * self.factor, dtype=np.float64)
 
-    def train(self, state: TrainingState, feed: Feed, theta: Array, steps: int) -> int:
+    def train(self, state: TrainingState, loader: Loader, theta: Array, steps: int) -> int:
         """Do some steps of a block in the backend."""
         if not isinstance(self.schedule, Constant):
             end = state.epochs * self.steps_per_epoch
-            if not isinstance(feed.data, Batches):  # which may yield more than its length says
+            if not isinstance(loader.data, Batches):  # which may yield more than its length says
                 steps = min(steps, end - state.steps)
             at = np.minimum(np.arange(state.steps, state.steps + steps), end - 1)
             state.learning_rates = self.rates(self.step + at)
             state.learning_rate = float(state.learning_rates[0])
-        return feed.train(theta, state, steps)
+        return loader.train(theta, state, steps)
 
     def finish(self, state: TrainingState) -> None:
         """Take over what a block has left behind."""
@@ -377,7 +380,7 @@ class _Block:
     def __init__(
         self,
         network: Network,
-        feed: Feed,
+        loader: Loader,
         state: TrainingState,
         optimization: _Optimization,
         pace: _Pace,
@@ -386,8 +389,8 @@ class _Block:
         keeper: checkpoints.Keeper | None,
         history: History | None = None,
     ) -> None:
-        self.network, self.feed, self.state = network, feed, state
-        feed.first_epoch = network.epochs_trained
+        self.network, self.loader, self.state = network, loader, state
+        loader.first_epoch = network.epochs_trained
         self.optimization = optimization
         self.pace, self.validation, self.bar, self.keeper = pace, validation, bar, keeper
         self.theta: Array = network._theta
@@ -438,7 +441,7 @@ class _Block:
         return state.epoch == state.epochs
 
     def train(self, steps: int) -> int:
-        return self.optimization.train(self.state, self.feed, self.theta, steps)
+        return self.optimization.train(self.state, self.loader, self.theta, steps)
 
     def ends_group(self) -> bool:
         """Tell the callbacks where a group of mini-batches ends; whether one ends the training."""
@@ -449,7 +452,7 @@ class _Block:
         if finished:
             keeper.pending = list(keeper.callbacks)
         logs = {key: value for key, [value] in self.means(0, 1).items()} | {"batch": state.steps}
-        if self.feed.rows != UNKNOWN:
+        if self.loader.rows != UNKNOWN:
             logs["batches"] = max(self.optimization.steps_per_epoch, state.steps)
         stopped = self.network.stop_training
         for callback in keeper.callbacks:
@@ -474,13 +477,13 @@ class _Block:
         count = state.epoch - first
         if count:
             columns = self.means(first, count)
-            is_iterable = isinstance(self.feed.data, Batches)
+            is_iterable = isinstance(self.loader.data, Batches)
             if state.norms is not None:
                 steps = state.steps if is_iterable else self.optimization.steps_per_epoch
                 columns["gradient_norm"] = (state.norms[first : state.epoch] / steps).tolist()
             size = 256 if is_iterable else state.batch_size
             _record(self.network, self.history, columns, count, self.validation, size, self.after)
-        self.bar.show(self.history, min(1.0, state.position / self.feed.rows))
+        self.bar.show(self.history, min(1.0, state.position / self.loader.rows))
 
     def diverged(self, checkpoint: tuple[Any, ...]) -> None:
         """Put the last finite parameters in place and raise `DivergedError`."""
@@ -488,7 +491,7 @@ class _Block:
         if not np.isfinite(self.theta).all():
             what = "the parameters overflowed"
             self.state.restore(self.theta, checkpoint)
-            if self.feed.can_go_back:
+            if self.loader.can_go_back:
                 self.replay()
         self.record()
         number = self.first_epoch + self.state.epoch
@@ -496,7 +499,7 @@ class _Block:
         raise DivergedError(
             f"{what} at epoch {number}, batch {batch}; the parameters are those of the last "
             "finite step. "
-            + advice.cause(self.network, self.feed.sample, self.state.learning_rate),
+            + advice.cause(self.network, self.loader.sample, self.state.learning_rate),
             number,
             batch,
         ) from None
