@@ -16,9 +16,9 @@ import pytest
 from safetensors.numpy import save as to_bytes
 
 import pycnn
-from pycnn import Adam, BatchNorm, Dense, Dropout, Network, initializers
+from pycnn import BatchNorm, Dense, Dropout, Network, initializers
 from pycnn._io import model_file
-from pycnn.callbacks import EarlyStopping, ReduceLROnPlateau
+from pycnn.callbacks import EarlyStopping
 from pycnn.exceptions import (
     DataError,
     DataTypeError,
@@ -26,7 +26,6 @@ from pycnn.exceptions import (
     PycnnError,
     UnknownNameError,
 )
-from pycnn.schedules import StepDecay
 
 X = np.random.default_rng(3).normal(size=(12, 3))
 INDEX = np.arange(12) % 3
@@ -294,69 +293,6 @@ def test_more_layers_than_a_file_may_have_are_refused(path):
     with pytest.raises(DataError, match=r"layers must be a list of at most 10,000"):
         net.save(path)
     assert not path.exists()
-
-
-# ------------------------------------------------------------------ files and pickles of 0.1
-
-DATA = Path(__file__).parent / "data"
-EXPECTED = json.loads((DATA / "expected-0.1.json").read_text())
-SINES = np.sin(np.arange(36.0)).reshape(12, 3)
-OLD_CLASSES = np.array(["ant", "bee", "\u00e9\u4e2d"])
-
-
-def load_old(name, backend):
-    if name.endswith("pickle"):
-        return pickle.loads((DATA / name).read_bytes())
-    return pycnn.load(DATA / name, backend)
-
-
-@pytest.mark.parametrize("name", ["model-0.1.safetensors", "model-0.1.pickle"])
-def test_a_model_of_0_1_predicts_as_then(backend, name):
-    net = load_old(name, backend)
-    np.testing.assert_allclose(net.predict(SINES), EXPECTED["model"]["predict"], rtol=1e-12)
-    scores = net.evaluate(SINES, OLD_CLASSES[INDEX])
-    assert scores == pytest.approx(EXPECTED["model"]["evaluate"], rel=1e-12)
-    assert net.classes.tolist() == OLD_CLASSES.tolist()
-    assert net.metadata == {"scale": [0.5, 2], "note": "\u00e9\u4e2d\U0001f600", "none": None}
-    assert (net.seed, net.epochs_trained, net.l1, net.layers[0].l2) == (7, 3, 0.001, 0.01)
-
-
-@pytest.mark.parametrize("name", ["training-0.1.safetensors", "training-0.1.pickle"])
-def test_a_training_of_0_1_goes_on_as_then(backend, name):
-    net = load_old(name, backend)
-    history = net.fit(
-        SINES,
-        SINES[:, 0] - SINES[:, 1],
-        epochs=6,
-        batch_size=5,
-        optimizer=Adam(StepDecay(0.02, every=2, factor=0.5)),
-        callbacks=[EarlyStopping("loss", patience=50), ReduceLROnPlateau("loss", patience=1)],
-        resume=True,
-    )
-    assert history["loss"] == pytest.approx(EXPECTED["training"]["loss"], rel=1e-9)
-    np.testing.assert_allclose(net.predict(SINES), EXPECTED["training"]["predict"], rtol=1e-9)
-
-
-def test_a_partial_fit_of_0_1_goes_on_as_then(backend):
-    net = load_old("partial-0.1.safetensors", backend)
-    history = net.partial_fit(SINES, SINES[:, 0] - SINES[:, 1])
-    assert history["loss"] == pytest.approx(EXPECTED["partial"]["loss"], rel=1e-9)
-    np.testing.assert_allclose(net.predict(SINES), EXPECTED["partial"]["predict"], rtol=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("name", "classes"),
-    [
-        ("dates", np.array(["2001-02-03", "2004-05-06", "2030-01-01"], dtype="datetime64[D]")),
-        ("bytes", np.array([b"\x00a", b"\xffb", b"\xffc"])),
-        ("wide", np.array(["a", "b", "c"], dtype="<U50")),
-        ("unsigned", np.array([1, 2**53 + 1, 2**64 - 1], dtype=np.uint64)),
-    ],
-)
-def test_labels_of_0_1_are_read(name, classes):
-    found = pycnn.load(DATA / f"{name}-0.1.safetensors").classes
-    assert found.dtype == classes.dtype
-    assert found.tolist() == classes.tolist()
 
 
 # ------------------------------------------------------------------ files that are not ours
