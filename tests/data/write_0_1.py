@@ -5,6 +5,7 @@ pip install ../pycnn-0.1
 python tests/data/write_0_1.py tests/data
 """
 
+import contextlib
 import json
 import pickle
 import sys
@@ -93,15 +94,13 @@ def end_of(name, net, history):
     }
 
 
-def write_training(name, make, target, broken, settings, **more):
+def write_training(name, make, target, broken, settings):
     """Break a training, save it, and let it go on to its end."""
     net = make()
-    try:
+    with contextlib.suppress(Stop):
         net.fit(X, target, **settings() | broken)
-    except Stop:
-        pass
     path = write(name, net, training_state=True)
-    again = pycnn.load(path, **more)
+    again = pycnn.load(path)
     end_of(name, again, again.fit(X, target, resume=True, **settings()))
     return net
 
