@@ -1,6 +1,19 @@
 /* What all kinds of layers do alike: their activation, and its derivative. */
 #include "layer.h"
 
+const layer_ops *pycnn_layer_ops(int kind)
+{
+    /* A new kind of layer is one more row here. */
+    static const layer_ops *const table[] = {
+        [PYCNN_DENSE] = &pycnn_dense_ops,
+        [PYCNN_DROPOUT] = &pycnn_dropout_ops,
+        [PYCNN_BATCH_NORM] = &pycnn_batch_norm_ops,
+        [PYCNN_LAYER_NORM] = &pycnn_layer_norm_ops,
+    };
+    const int count = (int)(sizeof table / sizeof *table);
+    return kind < 0 || kind >= count ? NULL : table[kind];
+}
+
 int pycnn_set_activation(layer *self, int activation)
 {
     RETURN_IF(activation < 0 || activation >= PYCNN_ACTIVATION_COUNT, PYCNN_ERROR_ARGUMENT);

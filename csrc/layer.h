@@ -1,4 +1,4 @@
-/* The operation table that every kind of layer fills in; network.c walks a list of them. */
+/* The operation table that every kind of layer fills in; pass.c walks a list of them. */
 #ifndef PYCNN_LAYER_H
 #define PYCNN_LAYER_H
 
@@ -91,6 +91,9 @@ struct layer_ops {
 
 extern const layer_ops pycnn_dense_ops, pycnn_dropout_ops, pycnn_batch_norm_ops,
     pycnn_layer_norm_ops;
+
+/* By pycnn_layer_kind; NULL: there is no such kind. */
+const layer_ops *pycnn_layer_ops(int kind);
 
 /* z -> output, output_rows */
 void pycnn_activate(const layer *self, const layer_io *io);

@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#include "workspace.h"
+#include "pass.h"
 
 bool pycnn_online_serves(const pycnn_workspace *ws, size_t batch)
 {

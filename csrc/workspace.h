@@ -2,23 +2,8 @@
 #ifndef PYCNN_WORKSPACE_H
 #define PYCNN_WORKSPACE_H
 
-#include "layer.h"
+#include "plan.h"
 #include "threads.h"
-
-/* The plan: shapes, offsets and kernels. It never changes after creation. */
-struct pycnn_network {
-    size_t inputs, outputs, depth, parameter_count;
-    int loss; /* pycnn_loss */
-    double loss_parameter;
-    bool penalized;   /* some layer's weights are */
-    bool constrained; /* some layer's weights are held to a norm */
-    bool meets;       /* some layer's samples do, in training */
-    bool chains;      /* some layer sums over samples in chains */
-    size_t widest;    /* number of units, or of inputs */
-    size_t statistic_count;
-    const kernel_table *kernels;
-    layer layers[]; /* [depth] */
-};
 
 /* Samples of a mini-batch whose numbers lie together, as layer.h says: as many as a register tile
  * takes, or more where the layers are narrow. A sample's numbers do not depend on the slice that it
@@ -70,20 +55,6 @@ struct pycnn_workspace {
     const online_kernels *online_kernels;
 };
 
-/* A mini-batch: the samples order[first ...], or first ... themselves when order is NULL. */
-typedef struct {
-    const pycnn_dataset *data;
-    const size_t *order;
-    size_t first, count;
-} selection;
-
-/* The row of the data that is the i-th sample. */
-static inline size_t row_of(const selection *samples, size_t i)
-{
-    const size_t at = samples->first + i;
-    return samples->order == NULL ? at : samples->order[at];
-}
-
 /* The io of a layer for one slice. */
 static inline layer_io *io_of(const pycnn_workspace *ws, size_t l, size_t s)
 {
@@ -105,26 +76,5 @@ static inline bool is_long(const pycnn_workspace *ws) { return ws->share_count >
 
 /* Asks the caller, if it is time, whether to go on. */
 int pycnn_workspace_poll(pycnn_workspace *ws);
-
-/* Brings targets and weights in: y[outputs,batch], weight[batch]. */
-int pycnn_load_targets(slice *self, const selection *samples, const pycnn_network *net);
-
-/* The loss of each sample of a slice and, where there is room for it, delta[L], weighted by its
- * sample. */
-void pycnn_score(const pycnn_workspace *ws, bool weighted, size_t s);
-
-/* Adds what was scored of `count` samples. */
-void pycnn_add_totals(pycnn_totals *totals, const pycnn_workspace *ws, size_t count);
-
-/* Whether mini-batches of `batch` samples train in the layout of online.h: between a
- * pycnn_online_begin, which brings theta into it, and a pycnn_online_end, which brings theta back.
- */
-bool pycnn_online_serves(const pycnn_workspace *ws, size_t batch);
-void pycnn_online_begin(pycnn_workspace *ws, const double *theta);
-void pycnn_online_end(const pycnn_workspace *ws, double *theta);
-
-/* One step of gradient descent on a mini-batch of FEW samples at most. */
-int pycnn_online_step(pycnn_totals *totals, pycnn_workspace *ws, const selection *samples,
-                      double learning_rate);
 
 #endif

@@ -94,8 +94,8 @@ for compiler in gcc $clang; do
 done
 
 # The portable part must not need GNU extensions, nor more of a compiler than C11.
-plain=(activation cpu dense dropout kernels kernels_baseline layer loss network normalization online
-    optimizer status threads workspace)
+plain=(activation cpu dense dropout kernels kernels_baseline layer loss network normalization
+    online optimizer pass plan status threads update workspace)
 for file in "${plain[@]}"; do
     for compiler in gcc $clang; do
         attempt "$compiler -std=c11 -pedantic $file.c" \
@@ -106,7 +106,7 @@ done
 # And none is left when there are no vectors: a compiler that does not call itself GNU.
 if [ -n "$clang" ]; then
     for file in activation dense kernels_baseline kernels_avx512 kernels_avx2 kernels_neon loss \
-        network workspace; do
+        network pass plan update workspace; do
         attempt "no GNU extensions: $file.c" \
             "$clang" -std=c11 -pedantic -U__GNUC__ -U__clang__ "${flags[@]}" -O2 \
             -c "csrc/$file.c" -o "$work/plain.o"
@@ -133,7 +133,8 @@ double sqrt(double), erfc(double), copysign(double, double);
 SDK
     for target in x86_64 aarch64; do
         for file in kernels_avx512 kernels_avx2 kernels_neon kernels_baseline activation loss \
-            kernels cpu layer dense dropout normalization optimizer online status network workspace; do
+            kernels cpu layer dense dropout normalization optimizer online status network pass \
+            plan update workspace; do
             attempt "clang-cl $target: $file.c" "$clang" --driver-mode=cl \
                 "--target=$target-pc-windows-msvc" -imsvc "$work/sdk" /O2 /W4 /WX /std:c11 \
                 -Wno-unused-command-line-argument /clang:-ffp-contract=off -Icsrc /c "csrc/$file.c" \

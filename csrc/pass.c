@@ -1,0 +1,506 @@
+/* A mini-batch on its way through the network, on all threads.
+ *
+ * First each share of the samples goes through the network, forward and back, on a thread of its
+ * own, all slices of it through one layer after the other: samples do not meet, but where a layer
+ * says so, and there all shares wait for each other. Then the gradients, which sum over samples,
+ * are shared out by rows of the weights, each summed by one thread over all samples in order. So no
+ * sum is ever split. */
+#include "pass.h"
+
+#include <math.h>
+
+/* ---------------------------------------------------------------- a slice of a mini-batch */
+
+/* Zeros in the padding of input[inputs,batch]. */
+static void pad_input(const slice *self, size_t inputs)
+{
+    for (size_t k = 0; k < inputs && self->batch < self->stride; k++) {
+        memset(self->input + k * self->stride + self->batch, 0,
+               (self->stride - self->batch) * sizeof *self->input);
+    }
+}
+
+int pycnn_load_targets(slice *self, const selection *samples, const pycnn_network *net)
+{
+    const size_t outputs = net->outputs;
+    const pycnn_dataset *data = samples->data;
+    const bool may_miss = pycnn_loss_allows_missing(net->loss);
+    memset(self->y, 0, outputs * self->stride * sizeof *self->y);
+    for (size_t i = 0; i < self->batch; i++) {
+        const size_t row = row_of(samples, self->first + i);
+        self->weight[i] = data->weight == NULL ? 1 : data->weight[row];
+        if (data->y == NULL) {
+            RETURN_IF(data->label[row] >= outputs, PYCNN_ERROR_LABEL);
+            self->y[data->label[row] * self->stride + i] = 1;
+            continue;
+        }
+        bool observed = !may_miss;
+        for (size_t j = 0; j < outputs; j++) {
+            const double y = data->y[row * outputs + j];
+            self->y[j * self->stride + i] = y;
+            observed = observed || !isnan(y);
+        }
+        self->weight[i] = observed ? self->weight[i] : 0; /* as if the sample were not there */
+    }
+    double share;
+    const double smoothing = pycnn_loss_smoothing(net->loss, net->loss_parameter, outputs, &share);
+    for (size_t i = 0; i < outputs * self->stride && smoothing > 0; i++) {
+        self->y[i] = (1 - smoothing) * self->y[i] + smoothing * share;
+    }
+    return PYCNN_OK;
+}
+
+/* Brings samples in: rows, input, targets and weights. */
+static int load(slice *self, const selection *samples, const pycnn_workspace *ws)
+{
+    const pycnn_network *net = ws->net;
+    const kernel_table *kernels = net->kernels;
+    const pycnn_dataset *data = samples->data;
+    const size_t inputs = net->inputs, panel = kernels->panel, distance = panel_distance(ws);
+    double *ones = self->rows + inputs / panel * distance + inputs % panel;
+    for (size_t i = 0; i < self->batch; i++) {
+        const size_t row = row_of(samples, self->first + i);
+        RETURN_IF(row >= data->rows, PYCNN_ERROR_INDEX);
+        kernels->cut(self->rows + i * panel, distance, data->x + row * inputs, inputs);
+        ones[i * panel] = 1; /* the input of the bias */
+    }
+    for (size_t k = 0; k < inputs && self->rows != self->input; k += panel) {
+        kernels->transpose(self->input + k * self->stride, self->stride,
+                           self->rows + k / panel * distance, panel, self->batch,
+                           MIN(panel, inputs - k));
+    }
+    pad_input(self, inputs);
+    return pycnn_load_targets(self, samples, net);
+}
+
+/* A[l] = f(W[l] A[l-1] + b[l]) for the layers first ... last - 1 of a share's slices */
+static void forward(const pycnn_workspace *ws, const double *theta, size_t t, size_t first,
+                    size_t last)
+{
+    const size_t s = ws->shares[t], slices = ws->shares[t + 1] - s;
+    for (size_t l = first; l < last; l++) {
+        const layer *self = &ws->net->layers[l];
+        self->ops->forward(self, theta + self->offset, io_of(ws, l, s), slices);
+    }
+}
+
+/* delta[L], weighted by its sample, and 0 in the padding */
+static void weigh(const slice *self, const layer_io *last, size_t units, bool weighted)
+{
+    if (last->delta == NULL || (!weighted && self->batch == self->stride)) {
+        return;
+    }
+    for (size_t j = 0; j < units; j++) {
+        double *delta = last->delta + j * self->stride;
+        for (size_t i = 0; i < self->batch && weighted; i++) {
+            const double w = self->weight[i];
+            delta[i] = w == 0 ? 0 : w * delta[i];
+        }
+        for (size_t i = self->batch; i < self->stride; i++) {
+            delta[i] = 0; /* padding */
+        }
+    }
+}
+
+void pycnn_score(const pycnn_workspace *ws, bool weighted, size_t s)
+{
+    const pycnn_network *net = ws->net;
+    const slice *self = &ws->slices[s];
+    const layer_io *last = io_of(ws, net->depth - 1, s);
+    const loss_inputs in = {last->z,      last->output, self->y,
+                            net->outputs, self->stride, net->loss_parameter};
+    const loss_outputs out = {self->loss, self->correct, last->delta};
+    net->kernels->losses[net->loss](&out, &in);
+    weigh(self, last, net->outputs, weighted);
+}
+
+/* ---------------------------------------------------------------- forward and back */
+
+/* A way that shares go without meeting: up from layer `from` to `to`, the loss, and down again. */
+typedef struct {
+    pycnn_workspace *ws;
+    const double *theta;
+    const selection *samples;
+    bool load;       /* the samples come in first */
+    size_t from, to; /* layers from ... to - 1, forward */
+    bool score;
+    size_t top, bottom; /* layers top - 1 ... bottom, backward */
+    bool derived;       /* ... of which the uppermost has its dL/dz */
+    bool derive_below;  /* ... and dL/dz of layer bottom - 1 */
+} stretch;
+
+static void score_share(const stretch *way, size_t t)
+{
+    const pycnn_workspace *ws = way->ws;
+    const size_t last = ws->net->depth - 1;
+    const bool weighted = way->samples->data->weight != NULL;
+    for (size_t s = ws->shares[t]; s < ws->shares[t + 1]; s++) {
+        if (ws->net->loss == PYCNN_CUSTOM) {
+            weigh(&ws->slices[s], io_of(ws, last, s), ws->net->outputs, weighted);
+        } else {
+            pycnn_score(ws, weighted, s);
+        }
+    }
+}
+
+/* dL/da -> dL/dz of layer l */
+static void derive(const pycnn_workspace *ws, size_t l, size_t t)
+{
+    for (size_t s = ws->shares[t]; s < ws->shares[t + 1]; s++) {
+        pycnn_derive(&ws->net->layers[l], io_of(ws, l, s));
+    }
+}
+
+static void stretch_task(void *context, size_t t)
+{
+    const stretch *way = context;
+    pycnn_workspace *ws = way->ws;
+    const size_t first = ws->shares[t], slices = ws->shares[t + 1] - first;
+    for (size_t s = first; s < first + slices && way->load; s++) {
+        slice *self = &ws->slices[s];
+        self->status = load(self, way->samples, ws);
+        if (self->status != PYCNN_OK) {
+            return;
+        }
+    }
+    forward(ws, way->theta, t, way->from, way->to);
+    if (way->score) {
+        score_share(way, t);
+    }
+    /* delta[l-1] = (W[l]^T delta[l]) * f'(Z[l-1]) */
+    for (size_t l = way->top; l-- > way->bottom;) {
+        const layer *layer = &ws->net->layers[l];
+        if (!way->derived || l + 1 < way->top) {
+            derive(ws, l, t);
+        }
+        layer->ops->backward(layer, way->theta + layer->offset, io_of(ws, l, first), slices);
+    }
+    if (way->derive_below) {
+        derive(ws, way->bottom - 1, t);
+    }
+}
+
+/* Some tasks of many. */
+typedef struct {
+    task_function *run;
+    void *context;
+    size_t first;
+} some_tasks;
+
+static void run_one_of_some(void *context, size_t task)
+{
+    const some_tasks *some = context;
+    some->run(some->context, some->first + task);
+}
+
+/* Runs tasks on all threads. Those of long work a few at a time; in between the caller may end it.
+ */
+static int run_tasks(pycnn_workspace *ws, size_t count, task_function *run, void *context)
+{
+    pycnn_threads *threads = ws->together > 1 ? ws->threads : NULL;
+    if (!is_long(ws)) {
+        pycnn_threads_run(threads, count, run, context);
+        return PYCNN_OK;
+    }
+    for (size_t first = 0; first < count; first += ws->together) {
+        some_tasks some = {run, context, first};
+        pycnn_threads_run(threads, MIN(ws->together, count - first), run_one_of_some, &some);
+        TRY(pycnn_workspace_poll(ws));
+    }
+    return PYCNN_OK;
+}
+
+/* Runs a task on each share, and returns what a slice's status says then: that of the first one
+ * that is not well. */
+static int run_shares(pycnn_workspace *ws, task_function *task, void *context)
+{
+    for (size_t s = 0; s < ws->slice_count; s++) {
+        ws->slices[s].status = PYCNN_OK;
+    }
+    TRY(run_tasks(ws, ws->share_count, task, context));
+    for (size_t s = 0; s < ws->slice_count; s++) {
+        TRY(ws->slices[s].status);
+    }
+    return PYCNN_OK;
+}
+
+static int run_stretch(stretch *way)
+{
+    TRY(run_shares(way->ws, stretch_task, way));
+    way->load = false;
+    return PYCNN_OK;
+}
+
+typedef struct {
+    const pycnn_workspace *ws;
+    size_t l;
+    bool backward;
+} meeting;
+
+static void meeting_task(void *context, size_t part)
+{
+    const meeting *here = context;
+    const layer *self = &here->ws->net->layers[here->l];
+    self->ops->meet(self, io_of(here->ws, here->l, 0), here->ws->slice_count,
+                    (share){part, here->ws->share_count}, here->backward);
+}
+
+static int meet(pycnn_workspace *ws, size_t l, bool backward)
+{
+    meeting here = {ws, l, backward};
+    return run_tasks(ws, ws->share_count, meeting_task, &here);
+}
+
+static bool meets_at(const pycnn_workspace *ws, size_t l)
+{
+    return ws->pass.training && ws->net->layers[l].ops->meet != NULL;
+}
+
+/* The loss that the caller has brought: rows of all samples, in one call. */
+static int call_loss(pycnn_workspace *ws)
+{
+    const size_t units = ws->net->outputs, last = ws->net->depth - 1, count = ws->pass.count;
+    const kernel_table *kernels = ws->net->kernels;
+    double *outputs = ws->loss_rows, *targets = outputs + count * units;
+    double *gradient = ws->mode == PYCNN_FORWARD ? NULL : targets + count * units;
+    RETURN_IF(ws->loss_function == NULL, PYCNN_ERROR_ARGUMENT);
+    for (size_t s = 0; s < ws->slice_count; s++) {
+        const slice *self = &ws->slices[s];
+        const size_t at = self->first * units;
+        kernels->transpose(outputs + at, units, io_of(ws, last, s)->output, self->stride, units,
+                           self->batch);
+        kernels->transpose(targets + at, units, self->y, self->stride, units, self->batch);
+        memset(self->correct, 0, self->batch * sizeof *self->correct);
+    }
+    const int failed = ws->loss_function(ws->loss_context, ws->whole.loss, gradient, outputs,
+                                         targets, count, units);
+    RETURN_IF(failed, PYCNN_ERROR_LOSS);
+    for (size_t s = 0; s < ws->slice_count && gradient != NULL; s++) {
+        const slice *self = &ws->slices[s];
+        kernels->transpose(io_of(ws, last, s)->delta, self->stride, gradient + self->first * units,
+                           units, self->batch, units);
+    }
+    return PYCNN_OK;
+}
+
+static int pass_up(stretch *way)
+{
+    pycnn_workspace *ws = way->ws;
+    const size_t depth = ws->net->depth;
+    for (size_t l = 0; l < depth; l++) {
+        if (meets_at(ws, l)) {
+            way->to = l;
+            TRY(run_stretch(way));
+            TRY(meet(ws, l, false));
+            way->from = l;
+        }
+    }
+    way->to = depth;
+    if (ws->net->loss == PYCNN_CUSTOM) {
+        TRY(run_stretch(way));
+        TRY(call_loss(ws));
+        way->from = depth;
+    }
+    way->score = true;
+    return PYCNN_OK;
+}
+
+static int pass_down(stretch *way)
+{
+    pycnn_workspace *ws = way->ws;
+    for (size_t l = way->top; l-- > 0;) {
+        if (meets_at(ws, l)) {
+            way->bottom = l + 1;
+            way->derive_below = true;
+            TRY(run_stretch(way));
+            TRY(meet(ws, l, true));
+            way->from = way->to;
+            way->score = false;
+            way->top = l + 1;
+            way->derived = true;
+        }
+    }
+    way->bottom = 0;
+    way->derive_below = false;
+    return run_stretch(way);
+}
+
+void pycnn_add_totals(pycnn_totals *totals, const pycnn_workspace *ws, size_t count)
+{
+    for (size_t i = 0; i < count; i++) { /* slices lie behind each other */
+        const double w = ws->whole.weight[i];
+        totals->weight += w;
+        totals->loss += w == 0 ? 0 : w * ws->whole.loss[i];
+        totals->correct += w * ws->whole.correct[i];
+    }
+}
+
+int pycnn_pass(pycnn_totals *totals, pycnn_workspace *ws, const double *theta,
+               const selection *samples, bool backward)
+{
+    pycnn_workspace_cut(ws, samples->count);
+    ws->pass.count = samples->count;
+    ws->pass.statistics = theta + ws->net->parameter_count;
+    stretch way = {.ws = ws, .theta = theta, .samples = samples, .load = true};
+    TRY(pass_up(&way));
+    way.top = backward ? ws->net->depth : 0;
+    TRY(pass_down(&way));
+    pycnn_add_totals(totals, ws, samples->count);
+    return PYCNN_OK;
+}
+
+/* ---------------------------------------------------------------- gradients */
+
+typedef struct {
+    const pycnn_workspace *ws;
+    double *out; /* a gradient, or with GRADIENT_DESCEND theta */
+    gradient_use use;
+    double step;
+} gradient_work;
+
+static void gradient_task(void *context, size_t task)
+{
+    const gradient_work *work = context;
+    const pycnn_workspace *ws = work->ws;
+    const size_t l = task / ws->share_count;
+    const layer *self = &ws->net->layers[l];
+    self->ops->gradient(self, work->out + self->offset, work->use, work->step, io_of(ws, l, 0),
+                        ws->slice_count, (share){task % ws->share_count, ws->share_count});
+}
+
+/* Each layer in as many parts as there are shares. */
+int pycnn_sum_gradients(pycnn_workspace *ws, double *out, gradient_use use, double step)
+{
+    gradient_work work = {ws, out, use, step};
+    const size_t tasks = ws->net->depth * ws->share_count;
+    if (use == GRADIENT_DESCEND) {
+        pycnn_threads_run(ws->together > 1 ? ws->threads : NULL, tasks, gradient_task, &work);
+        return PYCNN_OK;
+    }
+    return run_tasks(ws, tasks, gradient_task, &work);
+}
+
+int pycnn_gradient_of(pycnn_totals *totals, double *grad, pycnn_workspace *ws, const double *theta,
+                      const selection *samples)
+{
+    const bool whole = samples->count <= ws->capacity;
+    RETURN_IF(ws->pass.training && ws->net->meets && !whole, PYCNN_ERROR_WORKSPACE);
+    for (size_t done = 0; done < samples->count; done += ws->capacity) {
+        selection piece = *samples;
+        piece.first += done;
+        piece.count = MIN(ws->capacity, samples->count - done);
+        if (done > 0) {
+            TRY(pycnn_workspace_poll(ws));
+            ws->pass.position += ws->capacity;
+        }
+        TRY(pycnn_pass(totals, ws, theta, &piece, true));
+        TRY(pycnn_sum_gradients(ws, grad, done > 0 ? GRADIENT_ADD : GRADIENT_SET, 0));
+    }
+    return PYCNN_OK;
+}
+
+/* ---------------------------------------------------------------- predictions */
+
+/* Brings samples in from where they lie side by side. */
+static int load_rows(slice *self, const prediction *work)
+{
+    const pycnn_network *net = work->ws->net;
+    const size_t inputs = net->inputs, count = self->batch * inputs;
+    const double *x = work->x + self->first * inputs;
+    RETURN_IF(work->finite && pycnn_find_not_finite(x, count) != count, PYCNN_ERROR_NOT_FINITE);
+    if (work->ws->batch == 1) {
+        memcpy(self->input, x, inputs * sizeof *x);
+    } else {
+        net->kernels->transpose(self->input, self->stride, x, inputs, self->batch, inputs);
+        pad_input(self, inputs);
+    }
+    return PYCNN_OK;
+}
+
+static void predict_task(void *context, size_t t)
+{
+    const prediction *work = context;
+    pycnn_workspace *ws = work->ws;
+    const pycnn_network *net = ws->net;
+    for (size_t s = ws->shares[t]; s < ws->shares[t + 1]; s++) {
+        slice *self = &ws->slices[s];
+        self->status = load_rows(self, work);
+        if (self->status != PYCNN_OK) {
+            return;
+        }
+    }
+    forward(ws, work->theta, t, 0, net->depth);
+    for (size_t s = ws->shares[t]; s < ws->shares[t + 1]; s++) {
+        const slice *self = &ws->slices[s];
+        net->kernels->transpose(work->y + self->first * net->outputs, net->outputs,
+                                io_of(ws, net->depth - 1, s)->output, self->stride, net->outputs,
+                                self->batch);
+    }
+}
+
+int pycnn_predict_rows(const prediction *all, size_t rows, size_t position)
+{
+    pycnn_workspace *ws = all->ws;
+    for (size_t done = 0; done < rows; done += ws->capacity) {
+        if (done > 0) {
+            TRY(pycnn_workspace_poll(ws));
+        }
+        ws->pass.position = position + done;
+        pycnn_workspace_cut(ws, MIN(ws->capacity, rows - done));
+        prediction work = *all;
+        work.x += done * ws->net->inputs;
+        work.y += done * ws->net->outputs;
+        TRY(run_shares(ws, predict_task, &work));
+    }
+    return PYCNN_OK;
+}
+
+/* ---------------------------------------------------------------- traces */
+
+/* dst[units,rows] = a matrix of each slice, side by side */
+static void gather_slices(double *dst, const pycnn_workspace *ws, size_t l, size_t units,
+                          size_t rows, double *layer_io_matrix(const layer_io *))
+{
+    for (size_t s = 0; s < ws->slice_count; s++) {
+        const slice *self = &ws->slices[s];
+        const double *src = layer_io_matrix(io_of(ws, l, s));
+        for (size_t j = 0; j < units; j++) {
+            memcpy(dst + j * rows + self->first, src + j * self->stride, self->batch * sizeof *dst);
+        }
+    }
+}
+
+static double *z_of(const layer_io *io) { return io->z; }
+static double *output_of(const layer_io *io) { return io->output; }
+static double *delta_of(const layer_io *io) { return io->delta; }
+
+void pycnn_copy_trace(double *z, double *a, double *delta, const pycnn_workspace *ws, size_t rows)
+{
+    const pycnn_network *net = ws->net;
+    for (size_t l = 0, at = 0; l < net->depth; l++) {
+        const size_t units = net->layers[l].fan_out;
+        gather_slices(z + at, ws, l, units, rows, z_of);
+        gather_slices(a + at, ws, l, units, rows, output_of);
+        gather_slices(delta + at, ws, l, units, rows, delta_of);
+        at += units * rows;
+    }
+}
+
+size_t pycnn_find_not_finite(const double *x, size_t count)
+{
+    enum { BLOCK = 64 };
+    size_t i = 0;
+    for (; i + BLOCK <= count; i += BLOCK) {
+        double zero[8] = {0}; /* x * 0 is NaN just for infinity and NaN */
+        for (size_t j = 0; j < BLOCK; j++) {
+            zero[j % 8] += x[i + j] * 0;
+        }
+        if (zero[0] + zero[1] + zero[2] + zero[3] + zero[4] + zero[5] + zero[6] + zero[7] != 0) {
+            break;
+        }
+    }
+    while (i < count && isfinite(x[i])) {
+        i++;
+    }
+    return i;
+}

@@ -1,0 +1,61 @@
+/* A mini-batch on its way through the network, forward and back, on all threads. */
+#ifndef PYCNN_PASS_H
+#define PYCNN_PASS_H
+
+#include "workspace.h"
+
+/* A mini-batch: the samples order[first ...], or first ... themselves when order is NULL. */
+typedef struct selection {
+    const pycnn_dataset *data;
+    const size_t *order;
+    size_t first, count;
+} selection;
+
+/* The row of the data that is the i-th sample. */
+static inline size_t row_of(const selection *samples, size_t i)
+{
+    const size_t at = samples->first + i;
+    return samples->order == NULL ? at : samples->order[at];
+}
+
+/* Brings targets and weights in: y[outputs,batch], weight[batch]. */
+int pycnn_load_targets(slice *self, const selection *samples, const pycnn_network *net);
+
+/* The loss of each sample of a slice and, where there is room for it, delta[L], weighted by its
+ * sample. */
+void pycnn_score(const pycnn_workspace *ws, bool weighted, size_t s);
+
+/* Adds what was scored of `count` samples. */
+void pycnn_add_totals(pycnn_totals *totals, const pycnn_workspace *ws, size_t count);
+
+/* Takes a mini-batch through the network and adds its loss and right answers to totals; ws->pass
+ * says whether it is trained on. */
+int pycnn_pass(pycnn_totals *totals, pycnn_workspace *ws, const double *theta,
+               const selection *samples, bool backward);
+
+/* The gradients of the mini-batch that last passed, as sums over its samples. With GRADIENT_DESCEND
+ * `out` is theta, and the caller is not asked in between: what changes theta is not ended early. */
+int pycnn_sum_gradients(pycnn_workspace *ws, double *out, gradient_use use, double step);
+
+/* Gradient of a selection's loss, as a sum over its samples; a selection larger than the workspace
+ * is worked through piece by piece. */
+int pycnn_gradient_of(pycnn_totals *totals, double *grad, pycnn_workspace *ws, const double *theta,
+                      const selection *samples);
+
+/* Rows whose outputs are wanted. */
+typedef struct {
+    pycnn_workspace *ws;
+    const double *theta;
+    const double *x; /* [.,inputs] */
+    double *y;       /* [.,outputs] */
+    bool finite;     /* x must be */
+} prediction;
+
+/* Works through all rows, of which the first has this place among dropout's random numbers. */
+int pycnn_predict_rows(const prediction *all, size_t rows, size_t position);
+
+/* What the mini-batch that last passed has left in each layer: [units,rows] matrices, one layer
+ * after the other. */
+void pycnn_copy_trace(double *z, double *a, double *delta, const pycnn_workspace *ws, size_t rows);
+
+#endif

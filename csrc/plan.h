@@ -1,0 +1,22 @@
+/* The plan of a network: its layers, their shapes and offsets, and the kernels. It never changes
+ * after creation. */
+#ifndef PYCNN_PLAN_H
+#define PYCNN_PLAN_H
+
+#include "layer.h"
+
+struct pycnn_network {
+    size_t inputs, outputs, depth, parameter_count;
+    int loss; /* pycnn_loss */
+    double loss_parameter;
+    bool penalized;   /* some layer's weights are */
+    bool constrained; /* some layer's weights are held to a norm */
+    bool meets;       /* some layer's samples do, in training */
+    bool chains;      /* some layer sums over samples in chains */
+    size_t widest;    /* number of units, or of inputs */
+    size_t statistic_count;
+    const kernel_table *kernels;
+    layer layers[]; /* [depth] */
+};
+
+#endif

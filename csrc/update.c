@@ -1,0 +1,232 @@
+/* What turns the gradient of a mini-batch into a step: penalties, clipping, the optimizer, norms
+ * that weights are held to, statistics. Where the loss is not finite, theta stays as it was. */
+#include "update.h"
+
+#include <math.h>
+
+/* ---------------------------------------------------------------- penalties */
+
+double pycnn_penalty(const pycnn_network *net, const double *theta)
+{
+    if (net == NULL || theta == NULL) {
+        return 0;
+    }
+    double sum = 0;
+    for (size_t l = 0; l < net->depth && net->penalized; l++) {
+        const layer *self = &net->layers[l];
+        if (self->l1 > 0 || self->l2 > 0) {
+            sum +=
+                net->kernels->penalty(theta + self->offset, self->l1, self->l2, self->weight_count);
+        }
+    }
+    return sum;
+}
+
+/* grad[first ... last - 1], a sum over samples, becomes the penalized loss's, held to +-limit. */
+static void prepare(double *grad, const pycnn_network *net, const double *theta, double scale,
+                    double limit, size_t first, size_t last)
+{
+    for (size_t l = 0; l < net->depth; l++) {
+        const layer *self = &net->layers[l];
+        const size_t middle = self->offset + self->weight_count;
+        const struct {
+            size_t begin, end;
+            double l1, l2;
+        } parts[] = {{self->offset, middle, self->l1, self->l2},
+                     {middle, self->offset + self->parameter_count, 0, 0}};
+        for (int p = 0; p < 2; p++) { /* weights, biases */
+            const size_t from = first > parts[p].begin ? first : parts[p].begin;
+            const size_t to = MIN(last, parts[p].end);
+            const preparation how = {scale, parts[p].l1, parts[p].l2, limit};
+            if (from < to) {
+                net->kernels->prepare(grad + from, theta + from, &how, to - from);
+            }
+        }
+    }
+}
+
+void pycnn_average(double *grad, pycnn_totals *totals, const pycnn_network *net,
+                   const double *theta)
+{
+    for (size_t i = 0; i < net->parameter_count; i++) {
+        grad[i] = totals->weight == 0 ? 0 : grad[i] / totals->weight;
+    }
+    if (net->penalized && totals->weight > 0) {
+        totals->loss += totals->weight * pycnn_penalty(net, theta);
+        prepare(grad, net, theta, 1, 0, 0, net->parameter_count);
+    }
+}
+
+/* ---------------------------------------------------------------- an optimizer's update */
+
+/* Parameters of one task: a multiple of every kernel's lanes. */
+#define UPDATE_CHUNK ((size_t)1 << 14)
+
+typedef struct {
+    const pycnn_network *net;
+    double *grad;
+    double scale, limit;
+    update how;
+    update_function *run;
+} update_work;
+
+static void prepare_task(void *context, size_t task)
+{
+    const update_work *work = context;
+    const size_t first = task * UPDATE_CHUNK;
+    prepare(work->grad, work->net, work->how.theta, work->scale, work->limit, first,
+            MIN(first + UPDATE_CHUNK, work->net->parameter_count));
+}
+
+static void update_task(void *context, size_t task)
+{
+    const update_work *work = context;
+    const size_t first = task * UPDATE_CHUNK;
+    work->run(&work->how, first, MIN(first + UPDATE_CHUNK, work->net->parameter_count));
+}
+
+/* The Euclidean norm of x[count]. Where its square overflows, x is divided by a power of two first,
+ * by which the norm is smaller too: *shrunk is the factor, else 1. */
+static double norm_of(double *shrunk, double *x, const kernel_table *kernels, size_t count)
+{
+    double square = kernels->penalty(x, 0, 2, count); /* sum x^2 */
+    *shrunk = isinf(square) ? 0x1p-600 : 1;
+    if (*shrunk < 1) {
+        for (size_t i = 0; i < count; i++) {
+            x[i] *= *shrunk;
+        }
+        square = kernels->penalty(x, 0, 2, count);
+    }
+    return sqrt(square);
+}
+
+/* What holds a vector to a norm of `most` at most, from what norm_of() has found. */
+static double scale_to(double most, double norm, double shrunk)
+{
+    return norm > most * shrunk ? most / norm : 1 / shrunk;
+}
+
+/* Scales the weights of each unit down to its layer's max_norm (Srivastava et al. 2014). */
+static void constrain_task(void *context, size_t l)
+{
+    const update_work *work = context;
+    const layer *self = &work->net->layers[l];
+    for (size_t j = 0; j < self->fan_out && self->max_norm > 0; j++) {
+        double *weight = work->how.theta + self->offset + j * self->fan_in;
+        double shrunk;
+        const double norm = norm_of(&shrunk, weight, work->net->kernels, self->fan_in);
+        const double scale = scale_to(self->max_norm, norm, shrunk);
+        for (size_t k = 0; k < self->fan_in && scale != 1; k++) {
+            weight[k] *= scale;
+        }
+    }
+}
+
+/* theta from ws->grad, a sum over samples of this weight; adds the gradient's norm to *norm. */
+static void apply(double *theta, const pycnn_training *state, double rate, pycnn_workspace *ws,
+                  double weight, double *norm)
+{
+    const pycnn_network *net = ws->net;
+    const pycnn_optimizer *optimizer = state->optimizer;
+    const size_t count = net->parameter_count, tasks = (count + UPDATE_CHUNK - 1) / UPDATE_CHUNK;
+    const double clip_value = optimizer == NULL ? 0 : optimizer->clip_value;
+    const double clip_norm = optimizer == NULL ? 0 : optimizer->clip_norm;
+    update_work work = {net,
+                        ws->grad,
+                        1 / weight,
+                        clip_value > 0 ? clip_value : 0,
+                        pycnn_update_of(optimizer, rate, state->updates, state->slots, count),
+                        net->kernels->updates[optimizer == NULL ? PYCNN_SGD : optimizer->kind]};
+    work.how.theta = theta;
+    work.how.grad = ws->grad;
+    pycnn_threads_run(ws->threads, tasks, prepare_task, &work);
+    if (clip_norm > 0 || norm != NULL) {
+        double shrunk;
+        const double size = norm_of(&shrunk, ws->grad, net->kernels, count);
+        work.how.scale = clip_norm > 0 ? scale_to(clip_norm, size, shrunk) : 1 / shrunk;
+        if (norm != NULL) {
+            *norm += size / shrunk;
+        }
+    }
+    pycnn_threads_run(ws->threads, tasks, update_task, &work);
+    if (net->constrained) {
+        pycnn_threads_run(ws->threads, net->depth, constrain_task, &work);
+    }
+}
+
+/* ---------------------------------------------------------------- a step */
+
+bool pycnn_step_is_plain(const pycnn_network *net, const pycnn_training *state)
+{
+    return pycnn_optimizer_is_plain(state->optimizer) && !net->penalized && !net->constrained &&
+           state->norms == NULL;
+}
+
+/* Samples of a mini-batch beside which a second pass over theta does not show. */
+enum { MANY = 4096 };
+
+/* theta -= step * the same. The sums go straight into theta and are never written down; but the
+ * long ones over many samples are, so that they can be interrupted: what changes theta must not. */
+static int descend(pycnn_workspace *ws, double *theta, double step)
+{
+    if (!is_long(ws) || ws->pass.count < MANY) {
+        return pycnn_sum_gradients(ws, theta, GRADIENT_DESCEND, step);
+    }
+    TRY(pycnn_sum_gradients(ws, ws->grad, GRADIENT_SET, 0));
+    for (size_t l = 0; l < ws->net->depth; l++) {
+        const layer *self = &ws->net->layers[l];
+        if (self->weight_count > 0) {
+            ws->net->kernels->descend(theta + self->offset, ws->grad + self->offset, step,
+                                      self->parameter_count);
+        } else { /* a few sums, which round as they always do */
+            self->ops->gradient(self, theta + self->offset, GRADIENT_DESCEND, step, io_of(ws, l, 0),
+                                ws->slice_count, (share){0, 1});
+        }
+    }
+    return PYCNN_OK;
+}
+
+/* The layers' statistics, which lie behind the parameters, from the mini-batch that last passed. */
+static void remember(const pycnn_workspace *ws, double *theta)
+{
+    for (size_t l = 0; l < ws->net->depth && ws->net->statistic_count > 0; l++) {
+        const layer *self = &ws->net->layers[l];
+        if (self->ops->remember != NULL) {
+            self->ops->remember(self, theta + ws->net->parameter_count + self->statistic_offset,
+                                io_of(ws, l, 0));
+        }
+    }
+}
+
+int pycnn_step(pycnn_totals *totals, double *theta, const pycnn_training *state, double rate,
+               pycnn_workspace *ws, const selection *samples)
+{
+    const pycnn_network *net = ws->net;
+    const bool plain = pycnn_step_is_plain(net, state);
+    *totals = (pycnn_totals){0};
+    ws->pass.training = ws->pass.dropping = true;
+    ws->pass.mask_key = state->dropout_keys == NULL ? 0 : state->dropout_keys[state->epoch];
+    ws->pass.position = state->sample_offset + state->position;
+    if (plain && samples->count <= ws->capacity) {
+        TRY(pycnn_pass(totals, ws, theta, samples, true));
+        RETURN_IF(!isfinite(totals->loss), PYCNN_ERROR_DIVERGED);
+        if (totals->weight > 0) {
+            TRY(descend(ws, theta, rate / totals->weight));
+            remember(ws, theta);
+        }
+        return PYCNN_OK;
+    }
+    TRY(pycnn_gradient_of(totals, ws->grad, ws, theta, samples));
+    totals->loss += totals->weight * pycnn_penalty(net, theta);
+    RETURN_IF(!isfinite(totals->loss), PYCNN_ERROR_DIVERGED);
+    if (totals->weight > 0) {
+        remember(ws, theta);
+    }
+    if (totals->weight > 0 && plain) {
+        net->kernels->descend(theta, ws->grad, rate / totals->weight, net->parameter_count);
+    } else if (totals->weight > 0) {
+        double *norm = state->norms == NULL ? NULL : &state->norms[state->epoch];
+        apply(theta, state, rate, ws, totals->weight, norm);
+    }
+    return PYCNN_OK;
+}
