@@ -16,6 +16,7 @@ from pycnn import (
     losses,
     optimizers,
 )
+from pycnn._architecture import Architecture
 from pycnn._checks import check_bool, check_fits, check_real, check_size
 from pycnn._data.arrays import (
     as_names,
@@ -54,7 +55,7 @@ from pycnn._scoring import Validation, check_metrics, measure
 from pycnn._training import advice, diagnosis, lbfgs, loop
 from pycnn._training.checkpoint import Training
 from pycnn._training.progress import wants_bar
-from pycnn.backend.interface import Data, LayerSpec, TensorSpec, Totals
+from pycnn.backend.interface import Data, Totals
 from pycnn.callbacks import as_callbacks
 from pycnn.exceptions import (
     BusyError,
@@ -65,7 +66,7 @@ from pycnn.exceptions import (
     ShapeError,
 )
 from pycnn.history import History
-from pycnn.layers import Dense, Layer, check_layers
+from pycnn.layers import Layer, check_layers
 from pycnn.trace import Trace, slope_of
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ if TYPE_CHECKING:
 
     from pycnn._scoring import Metric
     from pycnn._training.checkpoint import Keeper
-    from pycnn.backend.interface import Role, RowPredictor
+    from pycnn.backend.interface import RowPredictor
     from pycnn.callbacks import Callback
 
     Array = NDArray[np.float64]
@@ -156,6 +157,7 @@ class Network:
     Examples
     --------
     >>> import pycnn
+    >>> from pycnn import Dense
     >>> net = pycnn.Network(2, [Dense(4, "tanh"), Dense(1, "sigmoid")], seed=0)
     >>> net
     Network(2, [Dense(4, 'tanh'), Dense(1, 'sigmoid')], loss='binary_crossentropy', seed=0)
@@ -196,12 +198,7 @@ class Network:
     ) -> None:
         """Give the object its attributes, with all parameters zero."""
         others = set(vars(self)) - getattr(self, "_own", set())  # a subclass's own
-        self._inputs = inputs
-        fan_ins = [inputs]
-        for layer in layers:
-            fan_ins.append(layer.width(fan_ins[-1]))
-        self._outputs = fan_ins[-1]
-        self._loss = loss
+        self.architecture = plan = Architecture((inputs,), layers, loss, penalty)
         self.seed = seed
         self.classes: NDArray[Any] | None = None
         self._feature_names: tuple[str, ...] | None = None
@@ -210,36 +207,17 @@ class Network:
         self.history: History | None = None
         self.stop_training = False
         self.learning_rate_factor = 1.0
-        self._l1, self._l2 = penalty
         self.metadata: dict[str, Any] = {}
         self._backend_name = backend_name
         self._backend = backend.load(backend_name)
-        specs = [
-            _spec(layer, fan_in, penalty) for layer, fan_in in zip(layers, fan_ins, strict=False)
-        ]
-        counts = [
-            sum(map(math.prod, layer.shapes(fan_in).values()))
-            for layer, fan_in in zip(layers, fan_ins, strict=False)
-        ]
-        kept = [
-            sum(map(math.prod, layer.statistic_shapes(fan_in).values()))
-            for layer, fan_in in zip(layers, fan_ins, strict=False)
-        ]
-        check_fits(sum(counts) + sum(kept), f"a network of {sum(counts)} parameters")
-        function = self._loss if isinstance(self._loss, losses.Custom) else None
+        function = loss if isinstance(loss, losses.Custom) else None
         self._plan = self._backend.create_plan(
-            specs, self.loss, self.loss_parameter or 0.0, function
+            plan.specs, self.loss, self.loss_parameter or 0.0, function
         )
-        self._theta = _aligned_zeros(sum(counts) + sum(kept))
-        self._parameters = self._theta[: sum(counts)]
-        self._statistics = self._theta[sum(counts) :]
-        bound = []
-        at = behind = 0
-        for layer, fan_in, count, more in zip(layers, fan_ins, counts, kept, strict=False):
-            parts = self._parameters[at : at + count], self._statistics[behind : behind + more]
-            bound.append(layer.bound(*parts, fan_in))
-            at, behind = at + count, behind + more
-        self._layers: tuple[Layer, ...] = tuple(bound)
+        self._theta = _aligned_zeros(plan.parameter_count + plan.statistic_count)
+        self._parameters = self._theta[: plan.parameter_count]
+        self._statistics = self._theta[plan.parameter_count :]
+        self._layers = plan.bound(self._theta)
         self._row_predictors: list[RowPredictor] = []  # idle ones
         self._row_shape = (1, self.inputs)
         self._line: dict[object, int] = {}  # who wants to train it, with their processes
@@ -253,12 +231,12 @@ class Network:
     @property
     def inputs(self) -> int:
         """Number of features, n_0."""
-        return self._inputs
+        return self.architecture.inputs
 
     @property
     def outputs(self) -> int:
         """Number of output units, n_L."""
-        return self._outputs
+        return self.architecture.outputs
 
     @property
     def layers(self) -> tuple[Any, ...]:
@@ -268,22 +246,23 @@ class Network:
     @property
     def loss(self) -> str:
         """Name of the loss."""
-        return losses.name_of(self._loss)
+        return losses.name_of(self.architecture.loss)
 
     @property
     def loss_parameter(self) -> float | None:
         """The number that the loss carries: huber's delta, quantile's q, a smoothing; or None."""
-        return None if isinstance(self._loss, str) else self._loss.parameter
+        loss = self.architecture.loss
+        return None if isinstance(loss, str) else loss.parameter
 
     @property
     def l1(self) -> float:
         """Strength of the network's penalty on the weights' sizes."""
-        return self._l1
+        return self.architecture.penalty[0]
 
     @property
     def l2(self) -> float:
         """Strength of the network's penalty on the weights' squares."""
-        return self._l2
+        return self.architecture.penalty[1]
 
     @property
     def feature_names(self) -> tuple[str, ...] | None:
@@ -336,9 +315,9 @@ class Network:
         """All parameters and statistics by name, ``"layers.1.W"``: live views, as in the files."""
         return MappingProxyType(
             {
-                f"layers.{number}.{name}": view
-                for number, layer in enumerate(self.layers, start=1)
-                for name, view in layer.tensors.items()
+                tensor.full_name: tensor.view(self._theta)
+                for own in self.architecture.by_layer()
+                for tensor in own
             }
         )
 
@@ -347,7 +326,7 @@ class Network:
         backend = f", backend={self._backend_name!r}" if self._backend_name != "auto" else ""
         penalty = f", l1={self.l1!r}" if self.l1 else ""
         penalty += f", l2={self.l2!r}" if self.l2 else ""
-        settings = f"loss={self._loss!r}, seed={self.seed}{backend}{penalty}"
+        settings = f"loss={self.architecture.loss!r}, seed={self.seed}{backend}{penalty}"
         return f"Network({self.inputs}, [{layers}], {settings})"
 
     def _repr_html_(self) -> str:
@@ -358,17 +337,14 @@ class Network:
 
     def _summary_rows(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = [("layer", "activation", "units", "parameters", "number")]
-        fan_in = self.inputs
-        for number, layer in enumerate(self.layers, start=1):
-            shapes = layer.shapes(fan_in)
-            fan_in = layer.units
+        for part in self.architecture.parts():
             rows.append(
                 (
-                    f"{number} {layer.kind}",
-                    layer.activation,
-                    f"{layer.units}",
-                    ", ".join(f"{name} {shape}" for name, shape in shapes.items()),
-                    f"{sum(map(math.prod, shapes.values())):,}",
+                    f"{'  ' * part.depth}{part.name} {part.spec.kind}",
+                    part.spec.activation,
+                    f"{math.prod(part.spec.output_shape)}",
+                    ", ".join(f"{name} {shape}" for name, shape, _ in part.parameters),
+                    f"{sum(math.prod(shape) for _, shape, _ in part.parameters):,}",
                 )
             )
         return rows
@@ -470,13 +446,13 @@ class Network:
 
         Examples
         --------
-        >>> from pycnn import Dropout
+        >>> from pycnn import Dense, Dropout
         >>> net = Network(1, [Dense(50, "relu"), Dropout(0.2), Dense(1)], seed=0)
         >>> samples = net.predict_samples([[0.5], [1.0]], 100, seed=0)
         >>> samples.shape, samples.std(axis=0).shape
         ((100, 2, 1), (2, 1))
         """
-        if not any(layer.rate > 0 for layer in self.layers):
+        if not self.architecture.is_random:
             raise DataError(
                 "predict_samples needs a Dropout layer with a rate above 0: without it all draws "
                 "are the same (a folded network has none)"
@@ -522,6 +498,7 @@ class Network:
 
         Examples
         --------
+        >>> from pycnn import Dense
         >>> net = Network(2, [Dense(1)], seed=0)
         >>> p = net.predictor()
         >>> bool((p(np.zeros(2)) == net.predict([[0, 0]])).all())
@@ -622,6 +599,7 @@ class Network:
 
         Examples
         --------
+        >>> from pycnn import Dense
         >>> net = Network(2, [Dense(1, "sigmoid", bias_initializer="zeros")], seed=0)
         >>> net.predict_proba([[0, 0]])
         array([[0.5, 0.5]])
@@ -727,7 +705,8 @@ class Network:
         return self._score(data, batch_size or data.rows, measures)
 
     def _totals(self, data: Data, batch_size: int) -> Totals:
-        if isinstance(self._loss, losses.Custom):  # which may be more than a sum over samples
+        # One of the user's own may be more than a sum over samples.
+        if isinstance(self.architecture.loss, losses.Custom):
             pieces = batches_of(data, batch_size)
         else:
             pieces = pieces_of(data) if isinstance(data.x, Rows) else iter([data])
@@ -801,7 +780,7 @@ class Network:
         """
         training = check_bool(training, "training")
         data, _ = self._prepare(X, y, sample_weight)
-        if training and data.rows == 1 and self._statistics.size:
+        if training and data.rows == 1 and self.architecture.needs_batch:
             raise DataError("X must have at least 2 samples for BatchNorm: one has no variance")
         grad = np.empty_like(self._parameters)
         keys = _random.dropout_keys(self.seed, self.epochs_trained, 1) if training else None
@@ -830,14 +809,17 @@ class Network:
         """
         data, _ = self._prepare(X, y)
         trace = self._trace(data)
-        W: list[Array | None] = [None]
-        b: list[Array | None] = [None]
-        slope: list[Array | None] = [None]
-        for number, layer in enumerate(self.layers, start=1):
-            W.append(layer.W.copy() if isinstance(layer, Dense) else None)
-            b.append(layer.b.copy() if isinstance(layer, Dense) else None)
-            slope.append(slope_of(layer.activation, trace.Z[number], trace.A[number]))
-        return trace._replace(W=W, b=b, slope=slope)
+        return trace._replace(
+            W=self._by_layer("W", self._theta.copy()),
+            b=self._by_layer("b", self._theta.copy()),
+            slope=[
+                None,
+                *(
+                    slope_of(layer.activation, z, a)
+                    for layer, z, a in zip(self.layers, trace.Z[1:], trace.A[1:], strict=True)
+                ),
+            ],
+        )
 
     def _trace(self, data: Data) -> Trace:
         m = data.rows
@@ -851,28 +833,20 @@ class Network:
             parts = np.split(flat, ends[:-1])
             return [part.reshape(n, m) for part, n in zip(parts, units, strict=True)]
 
-        dW: list[Array | None] = [None]
-        db: list[Array | None] = [None]
-        at = 0
-        for layer in self.layers:
-            if isinstance(layer, Dense):
-                end = at + layer.W.size
-                dW.append(grad[at:end].reshape(layer.W.shape))
-                at = end + layer.b.size
-                db.append(grad[end:at])
-            else:
-                dW.append(None)
-                db.append(None)
-                at += sum(map(math.prod, layer.shapes(layer.units).values()))
         return Trace(
             A=[data.x.T.copy(), *by_layer(a)],
             Z=[None, *by_layer(z)],
             delta=[None, *by_layer(delta)],
-            dW=dW,
-            db=db,
+            dW=self._by_layer("W", grad),
+            db=self._by_layer("b", grad),
             loss=totals.mean_loss(),
             Y=data.one_hot(self.outputs).T.copy(),
         )
+
+    def _by_layer(self, name: str, theta: Array) -> list[Array | None]:
+        """Return each layer's array of that name in a buffer like theta, from layer 1 on."""
+        found = self.architecture.find(name)
+        return [None, *(tensor and tensor.view(theta) for tensor in found)]
 
     # -------------------------------------------------------------- training it
 
@@ -1178,12 +1152,12 @@ class Network:
     def _check_batch(self, batch_size: int | None, rows: int) -> int:
         """Return how many samples a mini-batch has; None stands for all."""
         batch_size = min(batch_size or rows, rows)
-        if batch_size == 1 and self._statistics.size:
+        if batch_size == 1 and self.architecture.needs_batch:
             raise DataError(
                 "batch_size must be at least 2 for BatchNorm: one sample has no variance; "
                 "LayerNorm normalizes samples one by one"
             )
-        if rows % batch_size == 1 and self._statistics.size:
+        if rows % batch_size == 1 and self.architecture.needs_batch:
             warn_lone_sample(
                 f"batch_size={batch_size} cuts {rows} samples so that an epoch ends with a"
             )
@@ -1502,12 +1476,12 @@ class Network:
             raise BusyError("this network is being trained already; train a copy instead")
 
     def __getstate__(self) -> dict[str, Any]:
-        training = self._present_training()
+        training, loss = self._present_training(), self.architecture.loss
         return {
             "inputs": self.inputs,
             "layers": [layer.config() for layer in self.layers],
-            "loss": losses.to_config(self._loss),
-            "loss_function": self._loss.function if isinstance(self._loss, losses.Custom) else None,
+            "loss": losses.to_config(loss),
+            "loss_function": loss.function if isinstance(loss, losses.Custom) else None,
             "l1": self.l1,
             "l2": self.l2,
             "seed": self.seed,
@@ -1587,27 +1561,6 @@ def load(
     network = Network.__new__(Network)
     network.__setstate__(read_state(path) | {"backend": backend, "loss_function": loss})
     return network
-
-
-def _spec(layer: Layer, fan_in: int, penalty: tuple[float, float]) -> LayerSpec:
-    roles: dict[str, Role] = {"W": "weight", "gamma": "scale"}
-    tensors = [
-        TensorSpec(name, shape, roles.get(name, "bias"))
-        for name, shape in layer.shapes(fan_in).items()
-    ]
-    for name, shape in layer.statistic_shapes(fan_in).items():
-        tensors.append(TensorSpec(name, shape, "statistic"))
-    settings = {}
-    for name in ("l1", "l2", "max_norm", "rate", "epsilon", "momentum"):
-        settings[name] = getattr(layer, name) or 0.0
-    if isinstance(layer, Dense):
-        settings["l1"] += penalty[0]
-        settings["l2"] += penalty[1]
-    shapes = (fan_in,), (layer.width(fan_in),)
-    needs_batch, is_random = layer.kind == "batch_norm", layer.kind == "dropout"
-    return LayerSpec(
-        layer.kind, *shapes, tuple(tensors), layer.activation, settings, needs_batch, is_random
-    )
 
 
 def _r2(squared_error: float, data: Data) -> float:

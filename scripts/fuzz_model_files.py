@@ -96,14 +96,12 @@ class Sample:
     """A model file, taken apart."""
 
     def __init__(self, name, net, go_on, folder):
-        from pycnn._io import model_file
-
         net.save(folder / name, training_state=True)
         self.name, self.go_on = name, go_on
         self.content = (folder / name).read_bytes()
         self.header, self.data = apart(self.content)
         self.description = json.loads(self.header["__metadata__"]["pycnn"])
-        self.order = list(model_file._shapes(net.inputs, net.layers))
+        self.order = [tensor.full_name for tensor in net.architecture.tensors]
 
 
 def apart(content):

@@ -322,7 +322,7 @@ class Batches:
         data = self._read(self.ahead.pop())
         self.at += 1
         self.seen += data.rows
-        if data.rows == 1 and self.network.statistics.size:
+        if data.rows == 1 and self.network.architecture.needs_batch:
             data = data.take(np.zeros(1, np.intp))  # its memory may be that of the next one, too
             self._check_lone()
         return data

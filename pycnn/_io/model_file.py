@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from pycnn import _plain, losses
+from pycnn._architecture import Architecture
 from pycnn._checks import check_real, check_size
 from pycnn._data.arrays import as_names
 from pycnn._data.scaling import TargetScale, check_can_scale
@@ -35,11 +35,8 @@ from pycnn.exceptions import DataError, DataTypeError, ModelFileError, PycnnErro
 from pycnn.layers import check_layers, from_config
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
-    from pycnn.layers import Layer
     from pycnn.network import Network
 
 FORMAT = 1
@@ -142,21 +139,6 @@ def _checksum(
     return digest.hexdigest()
 
 
-def _shapes(inputs: int, layers: Sequence[Layer]) -> dict[str, tuple[int, ...]]:
-    """Return the names and shapes of a network's tensors, in the order of its buffer."""
-    parameters: dict[str, tuple[int, ...]] = {}
-    statistics: dict[str, tuple[int, ...]] = {}
-    fan_in = inputs
-    for number, layer in enumerate(layers, start=1):
-        for tensors, shapes in (
-            (parameters, layer.shapes(fan_in)),
-            (statistics, layer.statistic_shapes(fan_in)),
-        ):
-            tensors.update((f"layers.{number}.{name}", shape) for name, shape in shapes.items())
-        fan_in = layer.width(fan_in)
-    return parameters | statistics
-
-
 def _class_count(loss: str, outputs: int) -> int:
     return 2 if losses.targets(loss) in ("binary", "signs") else outputs
 
@@ -195,11 +177,8 @@ def _to_bytes(network: Network, training_state: bool) -> bytes:
             ) from None
     parameters = state["parameters"].copy()  # once: another thread may be training them
     description["sha256"] = _checksum(description, parameters, of_training)
-    tensors, at = dict(of_training), 0
-    for name, shape in _shapes(network.inputs, network.layers).items():
-        size = math.prod(shape)
-        tensors[name] = parameters[at : at + size].reshape(shape)
-        at += size
+    tensors = dict(of_training)
+    tensors |= {t.full_name: t.view(parameters) for t in network.architecture.tensors}
     try:
         content = to_bytes(tensors, {"pycnn": json.dumps(description, sort_keys=True)})
         _check_state(*_read(io.BytesIO(content), len(content)))
@@ -256,11 +235,12 @@ def _check_state(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) 
     inputs = check_size(description["inputs"], "inputs")
     layers = check_layers([from_config(config) for config in configs])
     loss = losses.from_config(description["loss"], layers[-1].activation)
-    parts: list[NDArray[np.float64]] = []
-    for name, shape in _shapes(inputs, layers).items():
-        tensor = tensors.pop(name)
-        if tensor.shape != shape or tensor.dtype != np.float64:
-            raise ValueError(f"{name} must be float64 of shape {shape}")
+    architecture = Architecture((inputs,), layers, loss)
+    parts = [np.empty(0)]
+    for place in architecture.tensors:
+        tensor = tensors.pop(place.full_name)
+        if tensor.shape != place.shape or tensor.dtype != np.float64:
+            raise ValueError(f"{place.full_name} must be float64 of shape {place.shape}")
         parts.append(tensor.ravel())
     of_training = {
         name: tensors.pop(name) for name in list(tensors) if name.startswith("training.")
@@ -280,9 +260,7 @@ def _check_state(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) 
         raise TypeError("metadata, version")
     if seed is None:  # which asks for a fresh one
         raise TypeError("seed must be an integer, got None")
-    outputs = inputs
-    for layer in layers:
-        outputs = layer.width(outputs)
+    outputs = architecture.outputs
     classes, count = description["classes"], _class_count(losses.name_of(loss), outputs)
     scale = description.get("target_scale")
     if (scale is None) != (description["format"] == FORMAT):

@@ -93,7 +93,7 @@ def cause(network: Network, data: Data, learning_rate: float | None) -> str:
 
 def _unscaled_inputs(network: Network, data: Data) -> str:
     """Say what of X is far from where layers start; nothing where all is near."""
-    if network.layers[0].kind.endswith("_norm"):  # which scales its inputs itself
+    if network.layers[0].normalizes_inputs:
         return ""
     x = _some(data.x)
     largest = max(float(x.max()), -float(x.min()))

@@ -22,7 +22,6 @@ from pycnn._checks import check_fits
 from pycnn._training import advice, checkpoint
 from pycnn.callbacks import ReduceLROnPlateau
 from pycnn.exceptions import DataError, DivergedError
-from pycnn.layers import BatchNorm, Dropout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -393,14 +392,16 @@ def check(
             "callbacks must have no ReduceLROnPlateau with LBFGS, which has no learning rate: "
             "a line search finds the length of each step"
         )
-    for number, layer in enumerate(network.layers, start=1):
-        if isinstance(layer, (Dropout, BatchNorm)):
+    for part in network.architecture.parts():
+        if part.layer.children:
+            continue
+        if part.spec.is_random or part.spec.needs_batch:
             raise DataError(
-                f"layers must have no {type(layer).__name__} with LBFGS, as layer {number} is: "
-                "its loss must be the same function of the parameters at every step"
+                f"layers must have no {type(part.layer).__name__} with LBFGS, as layer {part.name} "
+                "is: its loss must be the same function of the parameters at every step"
             )
-        if layer.max_norm:
+        if max_norm := part.spec.settings.get("max_norm"):
             raise DataError(
-                f"max_norm must be None with LBFGS, but that of layer {number} is "
-                f"{layer.max_norm:g}: its steps know no bounds"
+                f"max_norm must be None with LBFGS, but that of layer {part.name} is "
+                f"{max_norm:g}: its steps know no bounds"
             )

@@ -33,9 +33,10 @@ def check_layers(layers: Any) -> list[Layer]:
     for spec in specs:
         if not isinstance(spec, Layer):
             raise DataTypeError(f"layers must hold layers such as Dense(10), got {spec!r}")
-    if isinstance(specs[-1], Dropout):
+    if not specs[-1].can_be_last:
         raise DataError(
-            "the last layer must not be Dropout: nothing would learn from what it drops"
+            f"the last layer must not be {type(specs[-1]).__name__}: nothing would learn from what "
+            "it drops"
         )
     return specs
 

@@ -1,33 +1,41 @@
-"""`Layer`: what all kinds of layers have."""
+"""`Layer`: what a layer says of itself, and what it has once it is part of a network."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pycnn import activations
 from pycnn._data.arrays import as_values
+from pycnn.backend.interface import LayerSpec
 from pycnn.exceptions import PycnnError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
     from pycnn._typing import Array, ArrayLike, Shape
+    from pycnn.backend.interface import TensorSpec
 
 
 class Layer:
-    """What all kinds of layers have: a name, an activation, and parameters once they are bound.
+    """Base: a name, an activation, and arrays once the layer is part of a network.
 
-    A layer as the user writes it down has no parameters; a network's copy has views into the
-    network's.
+    A layer as the user writes it down has no arrays; a network's copy has views into the network's
+    theta. What a network has to know of a layer it asks the layer: nobody asks for its kind.
     """
 
     kind = ""
-    l1 = l2 = max_norm = rate = epsilon = momentum = 0.0  # what a kind does not have
+    is_random = False  # draws random numbers in training
+    needs_batch = False  # the samples of a mini-batch meet in it, in training
+    normalizes_inputs = False  # they may come in any unit
+    can_be_last = True  # the layers before it learn from all of its outputs
+    children: tuple[tuple[str, Layer], ...] = ()  # a composite layer's own, with their names
 
-    def __init__(self, units: int | None, activation: str) -> None:
-        self._units = units
+    def __init__(self, activation: str = "linear") -> None:
         self._activation = activations.check(activation)
+        self._output_shape: Shape | None = None
         self._tensors: dict[str, Array] = {}
 
     # What the layer is cannot change: a network's buffers have been sized by it.
@@ -35,11 +43,11 @@ class Layer:
     @property
     def units(self) -> int:
         """Number of neurons, n_l."""
-        if self._units is None:
+        if self._output_shape is None:
             raise PycnnError(
                 "this layer has as many units as the one before it: it is not part of a network yet"
             )
-        return self._units
+        return math.prod(self._output_shape)
 
     @property
     def activation(self) -> str:
@@ -51,33 +59,45 @@ class Layer:
         """All parameters and statistics by name: live views, in the order of the files."""
         return dict(self._tensors)
 
-    def width(self, fan_in: int) -> int:
-        """Return how many units the layer has on top of `fan_in` inputs."""
-        return fan_in
+    # ------------------------------------------------ what it would be on inputs of some shape
 
-    def shapes(self, fan_in: int) -> dict[str, Shape]:
-        """Return the parameters' names and shapes on top of `fan_in` inputs."""
-        raise NotImplementedError
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Return the shape of a sample behind the layer."""
+        return input_shape
 
-    def statistic_shapes(self, fan_in: int) -> dict[str, Shape]:
-        """Return the names and shapes of what training counts beside."""
+    def tensor_specs(self, input_shape: Shape) -> tuple[TensorSpec, ...]:
+        """Return what arrays the layer has: the parameters first, the statistics behind them."""
+        return ()
+
+    def spec(self, input_shape: Shape) -> LayerSpec:
+        """Return the layer as the backends need to know it."""
+        return LayerSpec(
+            self.kind,
+            input_shape,
+            self.output_shape(input_shape),
+            self.tensor_specs(input_shape),
+            self.activation,
+            self._settings(),
+            self.needs_batch,
+            self.is_random,
+        )
+
+    def _settings(self) -> dict[str, float]:
+        """Return the numbers that a backend computes with, by the core's names."""
         return {}
 
-    def bound(self, theta: Array, statistics: Array, fan_in: int) -> Any:
-        """Return a copy with views into `theta` and `statistics`, this layer's part of them."""
-        layer = object.__new__(type(self))
+    def config(self) -> dict[str, Any]:
+        """Return kind and settings as plain data, from which `from_config` rebuilds the layer."""
+        raise NotImplementedError
+
+    # ------------------------------------------------ as a part of a network
+
+    def bound(self, input_shape: Shape, views: Mapping[str, Array]) -> Layer:
+        """Return a copy that has `views`, its arrays by the names of `tensor_specs`."""
+        layer: Layer = object.__new__(type(self))
         vars(layer).update(vars(self))
-        layer._units = self.width(fan_in)
-        layer._tensors = {}
-        for buffer, shapes in (
-            (theta, self.shapes(fan_in)),
-            (statistics, self.statistic_shapes(fan_in)),
-        ):
-            at = 0
-            for name, shape in shapes.items():
-                size = math.prod(shape)
-                layer._tensors[name] = buffer[at : at + size].reshape(shape)
-                at += size
+        layer._output_shape = self.output_shape(input_shape)
+        layer._tensors = dict(views)
         return layer
 
     def initialize(self, bits: np.random.PCG64) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from pycnn import activations, initializers
 from pycnn._checks import check_real, check_size
+from pycnn.backend.interface import TensorSpec
 from pycnn.layers._base import Layer
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class Dense(Layer):
         l2: float = 0.0,
         max_norm: float | None = None,
     ) -> None:
-        super().__init__(check_size(units, "units"), activation)
+        super().__init__(activation)
+        self._units = check_size(units, "units")
         suited = activations.TABLE[self.activation]
         if weight_initializer is None:
             weight_initializer = suited.weight_initializer
@@ -77,6 +79,11 @@ class Dense(Layer):
             self._max_norm = check_real(max_norm, "max_norm", above=0)
 
     @property
+    def units(self) -> int:
+        """Number of neurons, n_l."""
+        return self._units
+
+    @property
     def weight_initializer(self) -> initializers.Initializer:
         """Where W starts."""
         return self._weight_initializer
@@ -87,27 +94,34 @@ class Dense(Layer):
         return self._bias_initializer
 
     @property
-    def l1(self) -> float:  # type: ignore[override]
+    def l1(self) -> float:
         """Strength of the penalty on the weights' sizes."""
         return self._l1
 
     @property
-    def l2(self) -> float:  # type: ignore[override]
+    def l2(self) -> float:
         """Strength of the penalty on the weights' squares."""
         return self._l2
 
     @property
-    def max_norm(self) -> float | None:  # type: ignore[override]
+    def max_norm(self) -> float | None:
         """Largest norm of a row of W."""
         return self._max_norm or None
 
-    def width(self, fan_in: int) -> int:
-        """Return how many units the layer has: the same on any number of inputs."""
-        return self.units
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Return the shape of a sample behind the layer."""
+        return (self.units,)
 
-    def shapes(self, fan_in: int) -> dict[str, Shape]:
-        """Return the parameters' names and shapes on top of `fan_in` inputs."""
-        return {"W": (self.units, fan_in), "b": (self.units,)}
+    def tensor_specs(self, input_shape: Shape) -> tuple[TensorSpec, ...]:
+        """Return what arrays the layer has: W, which penalties and `max_norm` mean, and b."""
+        (fan_in,) = input_shape
+        return (
+            TensorSpec("W", (self.units, fan_in), "weight"),
+            TensorSpec("b", (self.units,), "bias"),
+        )
+
+    def _settings(self) -> dict[str, float]:
+        return {"l1": self.l1, "l2": self.l2, "max_norm": self._max_norm}
 
     def initialize(self, bits: np.random.PCG64) -> None:
         """Draw the parameters of a bound layer."""

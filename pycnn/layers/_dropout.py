@@ -34,21 +34,22 @@ class Dropout(Layer):
     """
 
     kind = "dropout"
+    can_be_last = False
 
     def __init__(self, rate: float = 0.5) -> None:
-        super().__init__(None, "linear")
+        super().__init__()
         self._rate = check_real(rate, "rate", at_least=0)
         if self._rate >= 1:
             raise DataError(f"rate must be at least 0 and below 1, got {rate!r}")
+        self.is_random = self._rate > 0
 
     @property
-    def rate(self) -> float:  # type: ignore[override]
+    def rate(self) -> float:
         """Share that is dropped."""
         return self._rate
 
-    def shapes(self, fan_in: int) -> dict[str, tuple[int, ...]]:
-        """Return nothing: there are no parameters."""
-        return {}
+    def _settings(self) -> dict[str, float]:
+        return {"rate": self.rate}
 
     def config(self) -> dict[str, Any]:
         """Return kind and settings as plain data, from which `from_config` rebuilds the layer."""

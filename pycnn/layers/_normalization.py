@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycnn._checks import check_real
+from pycnn.backend.interface import TensorSpec
 from pycnn.layers._base import Layer
 
 if TYPE_CHECKING:
@@ -16,18 +17,26 @@ if TYPE_CHECKING:
 class _Normalization(Layer):
     """What the normalization layers share."""
 
+    normalizes_inputs = True
+
     def __init__(self, activation: str, epsilon: float) -> None:
-        super().__init__(None, activation)
+        super().__init__(activation)
         self._epsilon = check_real(epsilon, "epsilon", above=0)
 
     @property
-    def epsilon(self) -> float:  # type: ignore[override]
+    def epsilon(self) -> float:
         """What is added to the variances."""
         return self._epsilon
 
-    def shapes(self, fan_in: int) -> dict[str, Shape]:
-        """Return the parameters' names and shapes on top of `fan_in` inputs."""
-        return {"gamma": (fan_in,), "beta": (fan_in,)}
+    def tensor_specs(self, input_shape: Shape) -> tuple[TensorSpec, ...]:
+        """Return what arrays the layer has, one number a unit."""
+        return (
+            TensorSpec("gamma", input_shape, "scale"),
+            TensorSpec("beta", input_shape, "bias"),
+        )
+
+    def _settings(self) -> dict[str, float]:
+        return {"epsilon": self.epsilon}
 
     def initialize(self, bits: np.random.PCG64) -> None:
         """Let the layer normalize and nothing else."""
@@ -86,6 +95,7 @@ class BatchNorm(_Normalization):
     """
 
     kind = "batch_norm"
+    needs_batch = True
 
     def __init__(
         self, activation: str = "linear", *, momentum: float = 0.1, epsilon: float = 1e-5
@@ -94,13 +104,20 @@ class BatchNorm(_Normalization):
         self._momentum = check_real(momentum, "momentum", at_least=0, at_most=1)
 
     @property
-    def momentum(self) -> float:  # type: ignore[override]
+    def momentum(self) -> float:
         """Share of the latest mini-batch in what is counted."""
         return self._momentum
 
-    def statistic_shapes(self, fan_in: int) -> dict[str, Shape]:
-        """Return the names and shapes of what training counts beside."""
-        return {"mean": (fan_in,), "variance": (fan_in,)}
+    def tensor_specs(self, input_shape: Shape) -> tuple[TensorSpec, ...]:
+        """Return what arrays the layer has, one number a unit."""
+        return (
+            *super().tensor_specs(input_shape),
+            TensorSpec("mean", input_shape, "statistic"),
+            TensorSpec("variance", input_shape, "statistic"),
+        )
+
+    def _settings(self) -> dict[str, float]:
+        return super()._settings() | {"momentum": self.momentum}
 
     def initialize(self, bits: np.random.PCG64) -> None:
         """Let the layer normalize and nothing else, and count from mean 0 and variance 1."""

@@ -1,0 +1,187 @@
+"""`Architecture`: the one walk over a network's layers, and the table of tensors that it leaves.
+
+Whoever has to know where in theta a layer's arrays lie, or of what shape its outputs are, reads the
+table: files, folding, summary, trace, the backends. Nobody else asks layer after layer.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from pycnn._checks import check_fits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pycnn._typing import Array, Shape
+    from pycnn.backend.interface import LayerSpec, Role, TensorSpec
+    from pycnn.layers import Layer
+    from pycnn.losses import Loss
+
+
+class Tensor(NamedTuple):
+    """An array of a network: whose it is, and where it lies."""
+
+    layer: int  # number of the layer, from 1
+    name: str  # within the layer: W, or inner.1.W in a composite one
+    shape: Shape
+    role: Role
+    offset: int  # into theta
+
+    @property
+    def full_name(self) -> str:
+        """The name among those of the whole network, which files have too."""
+        return f"layers.{self.layer}.{self.name}"
+
+    @property
+    def size(self) -> int:
+        """Count of its numbers."""
+        return math.prod(self.shape)
+
+    def view(self, theta: Array) -> Array:
+        """Return the array in `theta`, or in another buffer that is laid out like it."""
+        return theta[self.offset : self.offset + self.size].reshape(self.shape)
+
+
+class Part(NamedTuple):
+    """A layer of a network, be it within a composite one."""
+
+    name: str  # 2, or 2.inner.1 within a composite layer
+    depth: int  # of the composite layers around it
+    layer: Layer
+    spec: LayerSpec
+
+    @property
+    def parameters(self) -> tuple[TensorSpec, ...]:
+        """The layer's own, without those of layers within it."""
+        if self.layer.children:
+            return ()
+        return tuple(tensor for tensor in self.spec.tensors if tensor.role != "statistic")
+
+
+class Architecture:
+    """Layers on top of each other, as a plan: shapes, names and offsets, no parameters.
+
+    Theta has the parameters of all layers, in their order, and behind them the statistics of all.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Of one sample.
+    layers : sequence of Layer
+    loss : str or Loss
+        One that goes with the last layer's activation.
+    penalty : (l1, l2)
+        The network's own, for whatever has the role of a weight.
+
+    Raises
+    ------
+    ShapeError
+        If a layer does not fit the one before it, or all of them not into memory.
+    """
+
+    def __init__(
+        self,
+        input_shape: Shape,
+        layers: Sequence[Layer],
+        loss: str | Loss,
+        penalty: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
+        self.input_shape = input_shape
+        self.layers = tuple(layers)
+        self.loss = loss
+        self.penalty = penalty
+        specs: list[LayerSpec] = []
+        shapes = [input_shape]  # of a sample before the first layer, between them, and at the end
+        for layer in layers:
+            specs.append(_penalized(layer.spec(shapes[-1]), *penalty))
+            shapes.append(specs[-1].output_shape)
+        self.shapes, self.specs = tuple(shapes), tuple(specs)
+        self.tensors = tuple(_lay_out(specs))
+        numbers = [tensor.size for tensor in self.tensors if tensor.role != "statistic"]
+        self.parameter_count = sum(numbers)
+        self.statistic_count = sum(tensor.size for tensor in self.tensors) - self.parameter_count
+        check_fits(
+            self.parameter_count + self.statistic_count,
+            f"a network of {self.parameter_count} parameters",
+        )
+
+    @property
+    def inputs(self) -> int:
+        """Number of features, n_0."""
+        return math.prod(self.input_shape)
+
+    @property
+    def outputs(self) -> int:
+        """Number of output units, n_L."""
+        return math.prod(self.shapes[-1])
+
+    @property
+    def needs_batch(self) -> bool:
+        """Whether the samples of a mini-batch meet in a layer, in training."""
+        return any(spec.needs_batch for spec in self.specs)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether a layer draws random numbers in training."""
+        return any(spec.is_random for spec in self.specs)
+
+    def by_layer(self) -> list[list[Tensor]]:
+        """Return each layer's tensors, the parameters first."""
+        own: list[list[Tensor]] = [[] for _ in self.layers]
+        for tensor in self.tensors:
+            own[tensor.layer - 1].append(tensor)
+        return own
+
+    def find(self, name: str) -> list[Tensor | None]:
+        """Return each layer's tensor of that name; None where it has none."""
+        found: list[Tensor | None] = [None] * len(self.layers)
+        for tensor in self.tensors:
+            if tensor.name == name:
+                found[tensor.layer - 1] = tensor
+        return found
+
+    def parts(self) -> Iterator[Part]:
+        """Yield all layers; behind a composite one those within it."""
+        for number, (layer, spec) in enumerate(zip(self.layers, self.specs, strict=True), start=1):
+            yield from _parts(f"{number}", 0, layer, spec)
+
+    def bound(self, theta: Array) -> tuple[Layer, ...]:
+        """Return copies of the layers whose arrays are views into `theta`."""
+        return tuple(
+            layer.bound(shape, {tensor.name: tensor.view(theta) for tensor in own})
+            for layer, shape, own in zip(self.layers, self.shapes, self.by_layer(), strict=False)
+        )
+
+
+def _lay_out(specs: Sequence[LayerSpec]) -> Iterator[Tensor]:
+    """Yield all tensors in the order of theta."""
+    offset = 0
+    for statistics in (False, True):
+        for number, spec in enumerate(specs, start=1):
+            for name, shape, role in spec.tensors:
+                if (role == "statistic") == statistics:
+                    yield Tensor(number, name, shape, role, offset)
+                    offset += math.prod(shape)
+
+
+def _penalized(spec: LayerSpec, l1: float, l2: float) -> LayerSpec:
+    """Return a layer's spec with the network's penalty on its weights added to its own."""
+    if spec.inner:
+        shortcut = None if spec.shortcut is None else _penalized(spec.shortcut, l1, l2)
+        inner = tuple(_penalized(layer, l1, l2) for layer in spec.inner)
+        return spec._replace(inner=inner, shortcut=shortcut)
+    if not any(tensor.role == "weight" for tensor in spec.tensors):
+        return spec
+    own = spec.settings
+    both = {"l1": own.get("l1", 0.0) + l1, "l2": own.get("l2", 0.0) + l2}
+    return spec._replace(settings={**own, **both})
+
+
+def _parts(name: str, depth: int, layer: Layer, spec: LayerSpec) -> Iterator[Part]:
+    yield Part(name, depth, layer, spec)
+    specs = [*spec.inner, spec.shortcut] if spec.inner else []
+    for (child, inner), of_inner in zip(layer.children, specs, strict=False):
+        assert of_inner is not None
+        yield from _parts(f"{name}.{child}", depth + 1, inner, of_inner)
