@@ -8,6 +8,7 @@ import numpy as np
 
 from pycnn._checks import check_bool, check_size
 from pycnn._data.arrays import check_measurable
+from pycnn._data.sources import whole
 from pycnn._random import check_seed, dropout_keys, generator
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def gradient_check(
     """
     max_parameters = check_size(max_parameters, "max_parameters")
     training = check_bool(training, "training")
-    data, _ = net._prepare(X, y, sample_weight)
+    data = whole(net.reader.read(X, y, sample_weight)[0])
     check_measurable(data, "the data")
     theta = net._theta.copy()
     loss, analytic = net.gradients(X, y, sample_weight, training=training)

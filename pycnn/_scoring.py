@@ -14,18 +14,15 @@ import numpy as np
 
 from pycnn import losses
 from pycnn._checks import look_up
-from pycnn._data.targets import is_one_hot
+from pycnn._data.arrays import variation
 from pycnn.exceptions import DataError, DataTypeError, LabelError, PycnnError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from numpy.typing import NDArray
-
-    from pycnn._data.scaling import TargetScale
-    from pycnn._typing import Array
+    from pycnn._data.targets import TargetEncoder
+    from pycnn._typing import AnyArray, Array
     from pycnn.backend.interface import Data
-    from pycnn.network import Network
 
 OF_LABELS = ("accuracy", "precision", "recall", "f1")
 OF_SCORES = ("top_k_accuracy", "roc_auc", "log_loss")
@@ -104,13 +101,9 @@ class Validation(NamedTuple):
 
 
 def measure(
-    network: Network,
-    metrics: Sequence[Metric],
-    data: Data,
-    classes: NDArray[Any] | None,
-    scale: TargetScale | None,
+    metrics: Sequence[Metric], encoder: TargetEncoder, data: Data, outputs: Array
 ) -> dict[str, float]:
-    """Return each metric of the network's outputs: NaN where nothing is measured.
+    """Return each metric of a network's outputs: NaN where nothing is measured.
 
     Raises
     ------
@@ -119,17 +112,15 @@ def measure(
     DataTypeError
         If one does not return a number.
     """
-    outputs = np.empty((data.rows, network.outputs))
-    network._predict_into(outputs, data.x)
     y = data.y if data.y.ndim == 1 else data.y.reshape(data.rows, -1)
-    if scale is not None:  # metrics are in the unit of the user's targets
-        y, outputs = scale.restore(np.array(y, np.float64)), scale.restore(outputs)
+    if encoder.scale is not None:  # metrics are in the unit of the user's targets
+        y, outputs = encoder.unscaled(np.array(y, np.float64)), encoder.unscaled(outputs.copy())
     observed = np.ones(data.rows, bool) if y.ndim == 1 else ~np.isnan(y).all(axis=1)
     weight = None if data.weight is None else data.weight[observed]
     measurable = observed.any() if weight is None else weight.any()
     if not measurable or not np.isfinite(outputs[observed]).all():
         return {metric.name: math.nan for metric in metrics}
-    case = _Case(network, y[observed], outputs[observed], weight, classes)
+    case = _Case(encoder, y[observed], outputs[observed], weight)
     return {metric.name: case.value_of(metric) for metric in metrics}
 
 
@@ -137,20 +128,11 @@ class _Case:
     """Targets and outputs of the samples that have at least one target."""
 
     def __init__(
-        self,
-        network: Network,
-        y: NDArray[Any],
-        outputs: Array,
-        weight: Array | None,
-        classes: NDArray[Any] | None,
+        self, encoder: TargetEncoder, y: AnyArray, outputs: Array, weight: Array | None
     ) -> None:
-        self.loss, self.units = network.loss, network.outputs
-        self.y, self.outputs, self.weight, self.classes = y, outputs, weight, classes
-        one_hot = losses.may_be_one_hot(self.loss) and classes is not None and is_one_hot(y)
-        self.has_classes = one_hot or losses.is_classification(self.loss)
-        # Several sigmoid or hinge units: answers that do not depend on each other.
-        answers = losses.targets(self.loss) in ("binary", "signs")
-        self.is_multi_label = answers and self.units > 1
+        self.encoder, self.loss = encoder, encoder.loss
+        self.y, self.outputs, self.weight = y, outputs, weight
+        self.has_classes = encoder.shows_classes(y)
 
     def value_of(self, metric: Metric) -> float:
         """Return a metric as a number."""
@@ -191,7 +173,7 @@ class _Case:
 
     def _one_hot(self) -> Array:
         if self.y.ndim == 1:
-            return (self.y[:, None] == np.arange(self.units)).astype(np.float64)
+            return (self.y[:, None] == np.arange(self.encoder.units)).astype(np.float64)
         return np.asarray(self.y, dtype=np.float64)
 
     def _of_classes(self, metric: Metric) -> Any:
@@ -199,17 +181,24 @@ class _Case:
             raise LabelError(f"targets must be classes, but with loss {self.loss!r} are numbers")
         if metric.name == "log_loss" and not losses.gives_probabilities(self.loss):
             raise LabelError(f"outputs must be probabilities, which {self.loss!r} does not give")
-        true, pred = self._positions(self.y), self._positions(self.outputs)
-        scores, weight, count = self.outputs, self.weight, max(2, self.units)
-        if self.is_multi_label:  # all answers together
+        true, pred = self.encoder.positions(self.y), self.encoder.positions(self.outputs)
+        scores, weight, count = self.outputs, self.weight, max(2, self.encoder.units)
+        if self.encoder.is_multi_label:  # all answers together
             seen = ~np.isnan(self.y)
             true, pred, scores, count = true[seen], pred[seen], scores[seen][:, None], 2
             if weight is not None:
                 weight = np.broadcast_to(weight[:, None], seen.shape)[seen]
         if metric.name in OF_SCORES:
             labels = np.arange(count)
-            if metric.name == "roc_auc" and self.classes is not None and not self.is_multi_label:
-                labels, true = self.classes, self.classes[true]  # it may name one that is lacking
+            if (
+                metric.name == "roc_auc"
+                and self.encoder.classes is not None
+                and not self.encoder.is_multi_label
+            ):
+                labels, true = (
+                    self.encoder.classes,
+                    self.encoder.classes[true],
+                )  # it may name one that is lacking
             return self._call(metric, true, scores, weight, labels=labels)
         if metric.name not in AVERAGED:
             return self._call(metric, true, pred, weight)
@@ -217,27 +206,41 @@ class _Case:
             return self._call(metric, true, pred, weight, average="macro")
         return self._call(metric, true, pred, weight, average="binary", labels=[0, 1])
 
-    def _positions(self, values: NDArray[Any]) -> NDArray[np.intp]:
-        """Return which class targets or outputs stand for; of several answers 0 or 1 for each."""
-        if values.ndim == 1:
-            return values
-        if losses.targets(self.loss) not in ("binary", "signs"):
-            return values.argmax(axis=1)
-        above = (values > losses.boundary(self.loss)).astype(np.intp)
-        return above if self.is_multi_label else above[:, 0]
-
-    def _of_the_user(self) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _of_the_user(self) -> tuple[AnyArray, AnyArray]:
         """Return targets and predictions as the user gives and gets them."""
         if not self.has_classes:
             y, pred = self._one_hot(), self.outputs
-            return (y, pred) if self.units > 1 else (y[:, 0], pred[:, 0])
-        true, pred = self._labels(self.y), self._labels(self.outputs)
-        if self.is_multi_label and np.isnan(self.y).any():
+            return (y, pred) if self.encoder.units > 1 else (y[:, 0], pred[:, 0])
+        true, pred = self.encoder.labels(self.y), self.encoder.labels(self.outputs)
+        if self.encoder.is_multi_label and np.isnan(self.y).any():
             true = np.where(np.isnan(self.y), np.nan, true)
         return true, pred
 
-    def _labels(self, values: NDArray[Any]) -> NDArray[Any]:
-        index = self._positions(values)
-        if losses.targets(self.loss) == "signs" and (self.is_multi_label or self.classes is None):
-            return 2 * index - 1
-        return index if self.is_multi_label or self.classes is None else self.classes[index]
+
+# ------------------------------------------------------------------ how much of the targets varies
+
+
+def sum_squares(encoder: TargetEncoder, data: Data, outputs: Array) -> float:
+    """Return sum_i w_i sum_j (a_j - y_j)^2, in the unit of the user's targets."""
+    y = data.y.reshape(outputs.shape)
+    w = np.ones(data.rows) if data.weight is None else data.weight
+    with np.errstate(over="ignore", invalid="ignore"):
+        error = outputs - y
+        if encoder.scale is not None:
+            error *= encoder.scale.deviation
+        return float(w @ np.where(np.isnan(y), 0.0, error**2).sum(axis=1))
+
+
+def r2(encoder: TargetEncoder, data: Data, squares: float) -> float:
+    """Return 1 - `squares` / sum_i w_i (y_i - mean)^2, over all outputs together."""
+    y = data.y.reshape(data.rows, -1)
+    if encoder.scale is not None:  # distances in the user's unit, from whatever origin
+        y = y * encoder.scale.deviation
+    weight = np.ones(data.rows) if data.weight is None else data.weight
+    w = np.where(np.isnan(y), 0.0, weight[:, None])  # what has not been observed does not count
+    if not w.any() or math.isnan(squares):
+        return math.nan
+    varied = float(variation(np.where(w == 0, 0.0, y), w).sum())
+    if varied == 0:
+        return 1.0 if squares == 0 else 0.0
+    return 1 - squares / varied

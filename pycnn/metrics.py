@@ -38,7 +38,7 @@ import numpy as np
 
 from pycnn._checks import check_choice
 from pycnn._data.arrays import as_numbers, as_weights, check_finite, variation
-from pycnn._data.targets import as_labels, show_labels
+from pycnn._data.labels import as_labels, show_labels
 from pycnn._public import names_of
 from pycnn.exceptions import DataError, DataTypeError, LabelError, ShapeError
 

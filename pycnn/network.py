@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pycnn import (
-    _random,
-    backend,
-    losses,
-    optimizers,
-)
+from pycnn import _random, backend, losses, optimizers
 from pycnn._architecture import Architecture
 from pycnn._checks import check_bool, check_fits, check_real, check_size
 from pycnn._data.arrays import (
@@ -25,12 +20,11 @@ from pycnn._data.arrays import (
     check_columns,
     check_finite,
     check_measurable,
-    column_names,
-    variation,
 )
 from pycnn._data.scaling import TargetScale, check_can_scale
 from pycnn._data.sources import (
     Batches,
+    Reader,
     Rows,
     as_rows,
     batches_of,
@@ -41,17 +35,11 @@ from pycnn._data.sources import (
     select,
     split_rows,
     warn_lone_sample,
+    whole,
 )
-from pycnn._data.targets import (
-    Targets,
-    check_classes,
-    check_missing,
-    class_weights,
-    encode_targets,
-    is_one_hot,
-)
+from pycnn._data.targets import TargetEncoder, check_missing
 from pycnn._public import names_of
-from pycnn._scoring import Validation, check_metrics, measure
+from pycnn._scoring import Validation, check_metrics, measure, r2, sum_squares
 from pycnn._training import advice, diagnosis, lbfgs, loop
 from pycnn._training.checkpoint import Training
 from pycnn._training.progress import wants_bar
@@ -200,9 +188,6 @@ class Network:
         others = set(vars(self)) - getattr(self, "_own", set())  # a subclass's own
         self.architecture = plan = Architecture((inputs,), layers, loss, penalty)
         self.seed = seed
-        self.classes: NDArray[Any] | None = None
-        self._feature_names: tuple[str, ...] | None = None
-        self._target_scale: TargetScale | None = None
         self.epochs_trained = 0
         self.history: History | None = None
         self.stop_training = False
@@ -218,6 +203,8 @@ class Network:
         self._parameters = self._theta[: plan.parameter_count]
         self._statistics = self._theta[plan.parameter_count :]
         self._layers = plan.bound(self._theta)
+        encoder = TargetEncoder(self.loss, self.outputs)
+        self.reader = Reader(inputs, self._backend.find_not_finite, None, encoder)
         self._row_predictors: list[RowPredictor] = []  # idle ones
         self._row_shape = (1, self.inputs)
         self._line: dict[object, int] = {}  # who wants to train it, with their processes
@@ -267,25 +254,41 @@ class Network:
     @property
     def feature_names(self) -> tuple[str, ...] | None:
         """Names of the columns of X, which data frames must have; None: not known."""
-        return self._feature_names
+        return self.reader.names
 
     @feature_names.setter
     def feature_names(self, value: Iterable[str] | None) -> None:
-        self._feature_names = None if value is None else as_names(value, self.inputs)
+        names = None if value is None else as_names(value, self.inputs)
+        self.reader = self.reader._replace(names=names)
+
+    @property
+    def encoder(self) -> TargetEncoder:
+        """What targets and outputs are to this network."""
+        return self.reader.encoder
+
+    @property
+    def classes(self) -> NDArray[Any] | None:
+        """The label of each class, once learned; None where targets are no classes."""
+        return self.reader.encoder.classes
+
+    @classes.setter
+    def classes(self, value: NDArray[Any] | None) -> None:
+        self.reader = self.reader.encoding(classes=value)
 
     @property
     def target_scale(self) -> tuple[Array, Array] | None:
         """Mean and deviation of each output's targets, which are its unit; None: that of y."""
-        return self._target_scale
+        return self.reader.encoder.scale
 
     @target_scale.setter
     def target_scale(self, value: Sequence[Any] | None) -> None:
         if value is None:
-            self._target_scale = None
+            self.reader = self.reader.encoding(scale=None)
             return
         check_can_scale(self.layers[-1].activation, self.loss)
-        self._target_scale = TargetScale.check(value, self.outputs)
-        self.classes = None  # those of one-hot targets: numbers with a unit are none
+        scale = TargetScale.check(value, self.outputs)
+        # Classes were those of one-hot targets: numbers with a unit are none.
+        self.reader = self.reader.encoding(scale=scale, classes=None)
 
     @property
     def backend(self) -> str:
@@ -389,17 +392,18 @@ class Network:
         if type(X) is np.ndarray and X.shape == self._row_shape and X.dtype == _FLOAT64:
             row = self._predict_row(X)
             if row is not None:
-                return row if self._target_scale is None else self._target_scale.restore(row)
-        check_columns(X, "X", self._feature_names)
-        x = as_rows(X, "X", self.inputs, None)
-        out = np.empty((len(x), self.outputs))
-        self._predict_into(out, x)
-        return out if self._target_scale is None else self._target_scale.restore(out)
+                scale = self.reader.encoder.scale
+                return row if scale is None else scale.restore(row)
+        check_columns(X, "X", self.reader.names)
+        return self.encoder.unscaled(self.outputs_of(as_rows(X, "X", self.inputs, None)))
 
-    def _predict_into(self, out: Array, x: Array | Rows) -> None:
+    def outputs_of(self, x: Array | Rows) -> Array:
+        """Return the outputs for checked samples, in the network's own unit."""
+        out = np.empty((len(x), self.outputs))
         for part, piece in x.pieces() if isinstance(x, Rows) else [(slice(None), x)]:
             if not self._backend.predict(self._plan, self._theta, piece, out[part]):
                 check_finite(piece, "X")
+        return out
 
     def _predict_row(self, x: Array) -> Array | None:
         """Predict one row, in a workspace that is kept for the next one.
@@ -459,7 +463,7 @@ class Network:
             )
         count = check_size(count, "count")
         keys = _random.generator(_random.check_seed(seed), _random.SAMPLING)
-        x = self._rows(X, "X")
+        x = self.reader.rows(X, "X")
         check_fits(count * len(x) * self.outputs, f"{count} draws of {len(x)} rows")
         out = np.empty((count, len(x), self.outputs))
         drawn = keys.random_raw(count)
@@ -471,7 +475,7 @@ class Network:
                 samples = np.empty((count, len(piece), self.outputs))
                 run(self._plan, self._theta, piece, drawn, part.start, samples)
                 out[:, part] = samples
-        return out if self._target_scale is None else self._target_scale.restore(out)
+        return self.encoder.unscaled(out)
 
     def predictor(self, batch: int = 1) -> Callable[[Array], Array]:
         """Return a callable that predicts with the least delay, for one shape of input.
@@ -524,7 +528,8 @@ class Network:
                     out = run(x)
                 except ValueError:
                     raise ShapeError("x must be contiguous; np.ascontiguousarray(x) is") from None
-                return out if self._target_scale is None else self._target_scale.restore(out)
+                scale = self.reader.encoder.scale
+                return out if scale is None else scale.restore(out)
             got = f"{x.dtype} of shape {x.shape}" if isinstance(x, np.ndarray) else repr(x)
             raise ShapeError(f"x must be a float64 array of shape {shapes[0]}, got {got}")
 
@@ -553,26 +558,9 @@ class Network:
         ShapeError, DataTypeError
             As for `predict`.
         """
-        if not self._has_classes:
+        if not self.encoder.has_classes:
             raise LabelError(f"a network with loss {self.loss!r} has no classes; use predict")
-        output = self._predict_numbers(X)
-        targets, boundary = losses.targets(self.loss), losses.boundary(self.loss)
-        if targets == "classes" or losses.may_be_one_hot(self.loss):
-            index = output.argmax(axis=1)
-        elif targets == "signs" and (self.outputs > 1 or self.classes is None):
-            signs: NDArray[Any] = np.where(output > boundary, 1, -1)
-            return signs if self.outputs > 1 else signs[:, 0]
-        elif self.outputs > 1:
-            return (output > boundary).astype(np.int64)
-        else:
-            index = (output[:, 0] > boundary).astype(np.intp)
-        return index if self.classes is None else self.classes[index]
-
-    @property
-    def _has_classes(self) -> bool:
-        """Whether targets are classes: by the loss, or because those of a fit were one-hot."""
-        one_hot = losses.may_be_one_hot(self.loss) and self.classes is not None
-        return one_hot or losses.is_classification(self.loss)
+        return self.encoder.labels(self._predict_numbers(X))
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class, in the order of `classes`.
@@ -608,10 +596,7 @@ class Network:
             raise LabelError(
                 f"a network with loss {self.loss!r} gives no probabilities; use predict"
             )
-        output = self._predict_numbers(X)
-        if losses.targets(self.loss) == "binary" and self.outputs == 1:
-            return np.hstack([1 - output, output])
-        return output
+        return self.encoder.probabilities(self._predict_numbers(X))
 
     def score(
         self,
@@ -640,10 +625,10 @@ class Network:
             If an argument is not valid.
         """
         missing = check_missing(missing_targets)
-        data, _ = self._prepare(X, y, sample_weight, lazy=True, missing=missing)
-        scores = self._score(data)
+        data, _ = self.reader.read(X, y, sample_weight, missing=missing)
+        scores = self.score_data(data)
         score = scores.get("accuracy", scores.get("r2"))
-        return self._r2(self._sum_squares(data), data) if score is None else score
+        return self._r2(data) if score is None else score
 
     def _predict_numbers(self, X: Any) -> Array:
         """Predict; refuse NaN, of which an argmax would make the first class."""
@@ -701,8 +686,8 @@ class Network:
         measures = check_metrics(metrics)
         if batch_size is not None:
             batch_size = check_size(batch_size, "batch_size")
-        data, _ = self._prepare(X, y, sample_weight, lazy=True, missing=missing)
-        return self._score(data, batch_size or data.rows, measures)
+        data, _ = self.reader.read(X, y, sample_weight, missing=missing)
+        return self.score_data(data, batch_size or data.rows, measures)
 
     def _totals(self, data: Data, batch_size: int) -> Totals:
         # One of the user's own may be more than a sum over samples.
@@ -713,39 +698,29 @@ class Network:
         sums = [self._backend.evaluate(self._plan, self._theta, piece) for piece in pieces]
         return Totals(*map(sum, zip(*sums, strict=True)))
 
-    def _score(
+    def score_data(
         self, data: Data, batch_size: int = 256, metrics: Sequence[Metric] = ()
     ) -> dict[str, float]:
+        """Return what `evaluate` promises, of data that have been checked."""
         totals = self._totals(data, batch_size)
         scores = {"loss": totals.mean_loss()}
-        if losses.is_classification(self.loss) or (self._has_classes and is_one_hot(data.y)):
+        if self.encoder.shows_classes(data.y):
             scores["accuracy"] = totals.accuracy()
         if losses.estimates_the_mean(self.loss):
-            scores["r2"] = self._r2(self._squared_error(totals, data), data)
+            scores["r2"] = self._r2(data, totals)
         if metrics:
-            scores |= measure(self, metrics, data, self.classes, self._target_scale)
+            scores |= measure(metrics, self.encoder, data, self.outputs_of(data.x))
         return scores
 
-    def _r2(self, squared_error: float, data: Data) -> float:
-        scale = self._target_scale
-        return _r2(squared_error, data if scale is None else scale.stretch(data))
-
-    def _squared_error(self, totals: Totals, data: Data) -> float:
-        """Return sum_i w_i sum_j (a_j - y_j)^2, which is twice the sum of mse losses."""
-        if self.loss == "mse" and self._target_scale is None:
+    def _r2(self, data: Data, totals: Totals | None = None) -> float:
+        """Return R^2, with mse from its totals: they are half the sum of the errors' squares."""
+        encoder = self.encoder
+        if totals is not None and self.loss == "mse" and encoder.scale is None:
             penalty = self._backend.penalty(self._plan, self._theta) * totals.weight
-            return 2 * float(np.maximum(totals.loss - penalty, 0.0))  # NaN stays
-        return self._sum_squares(data)
-
-    def _sum_squares(self, data: Data) -> float:
-        scale = self._target_scale
-        a = np.empty((data.rows, self.outputs))
-        self._predict_into(a, data.x)
-        y = data.y.reshape(a.shape)
-        w = np.ones(data.rows) if data.weight is None else data.weight
-        with np.errstate(over="ignore", invalid="ignore"):
-            error = a - y if scale is None else (a - y) * scale.deviation
-            return float(w @ np.where(np.isnan(y), 0.0, error**2).sum(axis=1))
+            squares = 2 * float(np.maximum(totals.loss - penalty, 0.0))  # NaN stays
+        else:
+            squares = sum_squares(encoder, data, self.outputs_of(data.x))
+        return r2(encoder, data, squares)
 
     def gradients(
         self,
@@ -779,7 +754,7 @@ class Network:
             If an argument is not valid.
         """
         training = check_bool(training, "training")
-        data, _ = self._prepare(X, y, sample_weight)
+        data = self._read(X, y, sample_weight)
         if training and data.rows == 1 and self.architecture.needs_batch:
             raise DataError("X must have at least 2 samples for BatchNorm: one has no variance")
         grad = np.empty_like(self._parameters)
@@ -807,8 +782,7 @@ class Network:
         ShapeError, DataTypeError, DataError, LabelError
             If an argument is not valid.
         """
-        data, _ = self._prepare(X, y)
-        trace = self._trace(data)
+        trace = self.trace_data(self._read(X, y))
         return trace._replace(
             W=self._by_layer("W", self._theta.copy()),
             b=self._by_layer("b", self._theta.copy()),
@@ -821,7 +795,12 @@ class Network:
             ],
         )
 
-    def _trace(self, data: Data) -> Trace:
+    def _read(self, X: Any, y: Any, sample_weight: Any = None) -> Data:
+        """Return checked samples, all in memory."""
+        return whole(self.reader.read(X, y, sample_weight)[0])
+
+    def trace_data(self, data: Data) -> Trace:
+        """Return the quantities of a pass over data that have been checked."""
         m = data.rows
         units = [layer.units for layer in self.layers]
         ends = np.cumsum(units) * m
@@ -1014,7 +993,7 @@ class Network:
                     "resume=True needs a training state: that of a fit that was interrupted, or of "
                     "a file that was saved with training_state=True"
                 )
-            learn_scale = scale_targets and self._target_scale is None
+            learn_scale = scale_targets and self.encoder.scale is None
             if learn_scale:
                 check_can_scale(self.layers[-1].activation, self.loss)
                 if self.epochs_trained or resume:
@@ -1036,10 +1015,9 @@ class Network:
                         "as arrays, not as an iterable of mini-batches"
                     )
                 return self._fit_batches(
-                    Batches(self, X, epochs),
+                    Batches(self.reader, X, epochs, missing, self.architecture.needs_batch),
                     validation_data,
                     measures,
-                    missing,
                     epochs=epochs,
                     optimizer=optimizer,
                     callbacks=hooks,
@@ -1050,13 +1028,11 @@ class Network:
                 )
             if y is None:
                 raise DataError("y must be given, except where X is an iterable of mini-batches")
-            data, targets = self._prepare(
-                X, y, sample_weight, learn=True, lazy=True, missing=missing
-            )
+            data, targets = self.reader.read(X, y, sample_weight, learn=True, missing=missing)
             if learn_scale:
                 targets = targets._replace(classes=None)  # numbers with a unit are none
-            names = self._feature_names or column_names(X)
-            by_class = class_weights(class_weight, targets, self.loss, self.outputs)
+            learned = self.reader.after(X, targets)
+            by_class = self.encoder.class_weights(class_weight, targets)
             weighted = data
             if by_class is not None:
                 weight: Array | None = by_class
@@ -1065,14 +1041,14 @@ class Network:
                         weight = by_class * data.weight
                     weight = as_weights(weight, "sample_weight * class_weight", data.rows)
                 weighted = data._replace(weight=weight)
-            validation = self._validation(validation_data, targets.classes, names, missing)
+            validation = _validation(learned, validation_data, missing)
             if validation_split:
                 keep, held_out = split_rows(data.rows, validation_split, self.seed)
                 weighted, validation = select(weighted, keep), select(data, held_out)
                 check_measurable(validation, f"validation_split={validation_split:g}")
-            scale = self._target_scale
             if learn_scale:
                 scale = TargetScale.of(weighted)
+                learned = learned.encoding(scale=scale)
                 weighted = scale.scale(weighted)
                 validation = None if validation is None else scale.scale(validation)
             if not resume:
@@ -1083,11 +1059,11 @@ class Network:
             if diagnose:
                 hooks = [diagnosis.Diagnosis(weighted, self.seed), *hooks]
             batch_size = self._check_batch(batch_size, weighted.rows)
-            measured = self._measured(validation, measures, targets.classes, scale)
+            measured = self._measured(validation, measures, learned.encoder)
             loop.run(
                 self,
                 weighted,
-                (targets.classes, names, scale),
+                learned,
                 epochs=epochs,
                 batch_size=batch_size,
                 optimizer=optimizer,
@@ -1109,7 +1085,6 @@ class Network:
         batches: Batches,
         validation_data: Any,
         metrics: list[Metric],
-        missing: bool,
         **settings: Any,
     ) -> History:
         """Train on mini-batches of the user's, each of which counts as a row."""
@@ -1117,18 +1092,17 @@ class Network:
             self._check_finite()
         if isinstance(settings["optimizer"], optimizers.LBFGS):
             lbfgs.check(self, batches, None, settings["callbacks"], None)
-        batches.missing = missing
         first = batches.peek()  # learns the labels that the validation data are held to
+        learned = batches.reader
         labelled = losses.is_classification(self.loss) and self.outputs == 1
-        if labelled and batches.classes is None:
+        if labelled and learned.encoder.classes is None:
             raise DataError(
                 "the first mini-batch of X must have a target that was observed: classes are "
                 "learned from it"
             )
-        data = self._validation(validation_data, batches.classes, batches.names, missing)
-        validation = self._measured(data, metrics, batches.classes, self._target_scale)
+        data = _validation(learned, validation_data, batches.missing)
+        validation = self._measured(data, metrics, learned.encoder)
         advice.check_data(self, first)
-        learned = batches.classes, batches.names, self._target_scale
         loop.run(
             self, batches, learned, batch_size=1, shuffle=False, validation=validation, **settings
         )
@@ -1136,17 +1110,13 @@ class Network:
         return self.history
 
     def _measured(
-        self,
-        data: Data | None,
-        metrics: list[Metric],
-        classes: NDArray[Any] | None,
-        scale: TargetScale | None,
+        self, data: Data | None, metrics: list[Metric], encoder: TargetEncoder
     ) -> Validation | None:
         """Return what a training is measured on, once it has been found that it can be."""
         if data is None:
             return None
         if metrics:
-            measure(self, metrics, data, classes, scale)
+            measure(metrics, encoder, data, self.outputs_of(data.x))
         return Validation(data, metrics)
 
     def _check_batch(self, batch_size: int | None, rows: int) -> int:
@@ -1281,26 +1251,23 @@ class Network:
         try:
             self._get_in_line(me)
             chosen = self._last_optimizer() if optimizer is None else optimizers.get(optimizer)
-            known = self.classes
+            reader = self.reader
             if classes is not None:
-                known = check_classes(classes, self.outputs, self.loss, known)
-            x = self._rows(X, "X")
+                reader = reader.encoding(classes=reader.encoder.check_classes(classes))
             # A few rows that happen to be one-hot do not make classes of a regression.
             learn = not (losses.may_be_one_hot(self.loss) and self.epochs_trained)
             try:
-                targets = self._encode(y, "y", len(x), known, learn)
+                data, targets = reader.read(X, y, sample_weight, learn=learn)
             except LabelError as error:
-                if known is None:
+                if reader.encoder.classes is None:
                     raise LabelError(f"{error}. partial_fit takes all labels as classes=") from None
                 raise
-            data = Data(x, targets.y, as_weights(sample_weight, "sample_weight", len(x)))
             self._check_finite()
             loop.check_without_end(chosen)
             batch_size = self._check_batch(batch_size, data.rows)
             if self.epochs_trained == 0:
                 advice.check_data(self, data)
-            self.classes = targets.classes
-            self._feature_names = self._feature_names or column_names(X)
+            self.reader = reader.after(X, targets)
             return loop.run_one(
                 self,
                 data,
@@ -1320,76 +1287,6 @@ class Network:
             return optimizers.from_config(self._training.settings["optimizer"])
         except (PycnnError, TypeError):
             raise DataError("optimizer must be given: it has a schedule of your own") from None
-
-    def _rows(self, X: Any, name: str, names: tuple[str, ...] | None = None) -> Array | Rows:
-        """Return a checked table, unread where it would take much memory.
-
-        A data frame's columns must be `names`, by default those that are known.
-        """
-        check_columns(X, name, names or self._feature_names)
-        return as_rows(X, name, self.inputs, self._backend.find_not_finite)
-
-    def _prepare(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        *,
-        learn: bool = False,
-        lazy: bool = False,
-        missing: bool = False,
-    ) -> tuple[Data, Targets]:
-        x = self._rows(X, "X")
-        if isinstance(x, Rows) and not lazy:
-            x = x[:]
-        targets = self._encode(y, "y", len(x), self.classes, learn, missing)
-        weight = as_weights(sample_weight, "sample_weight", len(x))
-        return Data(x, targets.y, weight), targets
-
-    def _encode(
-        self,
-        y: Any,
-        name: str,
-        rows: int,
-        classes: NDArray[Any] | None,
-        learn: bool,
-        missing: bool = False,
-    ) -> Targets:
-        targets = encode_targets(
-            y,
-            name,
-            rows=rows,
-            units=self.outputs,
-            loss=self.loss,
-            classes=classes,
-            learn=learn,
-            missing=missing,
-        )
-        scale = self._target_scale  # numbers with a unit are no classes
-        return targets if scale is None else Targets(scale.scaled(targets.y), None)
-
-    def _validation(
-        self,
-        validation_data: Any,
-        classes: NDArray[Any] | None,
-        names: tuple[str, ...] | None,
-        missing: bool,
-    ) -> Data | None:
-        """Return the user's validation data, held to the classes and names just learned."""
-        if validation_data is None:
-            return None
-        if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
-            raise DataTypeError(
-                "validation_data must be (X, y) or (X, y, sample_weight), "
-                f"got {type(validation_data).__name__}"
-            )
-        x = self._rows(validation_data[0], "validation X", names)
-        targets = self._encode(validation_data[1], "validation y", len(x), classes, False, missing)
-        weight = validation_data[2] if len(validation_data) == 3 else None
-        weight = as_weights(weight, "validation sample_weight", len(x))
-        data = Data(x, targets.y, weight)
-        check_measurable(data, "validation_data")
-        return data
 
     def folded(self) -> Network:
         """Return a network for prediction that gives the same outputs with fewer layers.
@@ -1487,8 +1384,8 @@ class Network:
             "seed": self.seed,
             "backend": self._backend_name,
             "classes": self.classes,
-            "feature_names": self._feature_names,
-            "target_scale": None if self._target_scale is None else self._target_scale.config(),
+            "feature_names": self.feature_names,
+            "target_scale": None if self.encoder.scale is None else self.encoder.scale.config(),
             "epochs_trained": self.epochs_trained,
             "metadata": self.metadata,
             "parameters": self._theta,
@@ -1563,14 +1460,15 @@ def load(
     return network
 
 
-def _r2(squared_error: float, data: Data) -> float:
-    """Return 1 - sum w (y - a)^2 / sum w (y - mean)^2, over all outputs together."""
-    y = data.y.reshape(data.rows, -1)
-    weight = np.ones(data.rows) if data.weight is None else data.weight
-    w = np.where(np.isnan(y), 0.0, weight[:, None])  # what has not been observed does not count
-    if not w.any() or math.isnan(squared_error):
-        return math.nan
-    of_targets = float(variation(np.where(w == 0, 0.0, y), w).sum())
-    if of_targets == 0:
-        return 1.0 if squared_error == 0 else 0.0
-    return 1 - squared_error / of_targets
+def _validation(reader: Reader, given: Any, missing: bool) -> Data | None:
+    """Return the user's validation data, held to the classes and names just learned."""
+    if given is None:
+        return None
+    if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
+        raise DataTypeError(
+            f"validation_data must be (X, y) or (X, y, sample_weight), got {type(given).__name__}"
+        )
+    called = "validation X", "validation y", "validation sample_weight"
+    data, _ = reader.read(*given, called=called, missing=missing)
+    check_measurable(data, "validation_data")
+    return data

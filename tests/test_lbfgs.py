@@ -587,7 +587,7 @@ def test_a_mini_batch_of_all_rows_is_the_whole_data():
 
 
 def evaluator(net, y):
-    data, _ = net._prepare(X, y, learn=True)
+    data, _ = net.reader.read(X, y, learn=True)
 
     def function(theta):
         gradient = np.empty_like(theta)

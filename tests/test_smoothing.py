@@ -93,7 +93,7 @@ def test_what_has_not_been_observed_does_not_count(loss, backend):
     """The core's own view: the loss is the mean over samples of the observed outputs' terms."""
     y, masked, gaps = with_gaps(loss)
     net = Network(4, [Dense(5, "tanh"), Dense(3, MASKED[loss])], loss=loss, seed=2, backend=backend)
-    whole, _ = net._prepare(X, y)
+    whole, _ = net.reader.read(X, y)
     data = whole._replace(y=masked)
     grad = np.empty_like(net.parameters)
     totals = net._backend.gradients(net._plan, net._theta, data, grad)

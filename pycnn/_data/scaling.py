@@ -94,10 +94,6 @@ class TargetScale(NamedTuple):
             scaled: Array = (y - self.mean) / self.deviation
         return scaled
 
-    def stretch(self, data: Data) -> Data:
-        """Return data whose targets have their distances back, if not their mean."""
-        return data._replace(y=data.y * self.deviation)
-
     def config(self) -> list[list[float]]:
         """Return it as plain data."""
         return [self.mean.tolist(), self.deviation.tolist()]

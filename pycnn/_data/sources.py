@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import operator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pycnn.network import Network
+    from pycnn._data.arrays import Finder
+    from pycnn._data.targets import TargetEncoder, Targets
 
     Array = NDArray[np.float64]
     # (x, y, rng) -> (x, y)
@@ -193,6 +194,63 @@ def as_rows(value: Any, name: str, columns: int, find: Any) -> Array | Rows:
     return rows[:] if sparse and rows.shape[0] * columns * 8 <= WHOLE else rows
 
 
+class Reader(NamedTuple):
+    """How a network reads what users hand in, by what it has learned of it.
+
+    It is never changed: what a training has learned of its data is another reader.
+    """
+
+    columns: int  # n_0
+    find_not_finite: Finder
+    names: tuple[str, ...] | None  # of the columns
+    encoder: TargetEncoder
+
+    def rows(self, X: Any, name: str) -> Array | Rows:
+        """Return a checked table, unread where it would take much memory.
+
+        A data frame's columns must have the names that are known.
+        """
+        check_columns(X, name, self.names)
+        return as_rows(X, name, self.columns, self.find_not_finite)
+
+    def read(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        called: tuple[str, str, str] = ("X", "y", "sample_weight"),
+        learn: bool = False,
+        missing: bool = False,
+    ) -> tuple[Data, Targets]:
+        """Return checked samples, and their targets with the classes that these show.
+
+        Parameters
+        ----------
+        called : tuple of str
+            The user's names for the three.
+        learn, missing : bool
+            As for `TargetEncoder.encode`.
+        """
+        x = self.rows(X, called[0])
+        targets = self.encoder.encode(y, called[1], len(x), learn=learn, missing=missing)
+        return Data(x, targets.y, as_weights(sample_weight, called[2], len(x))), targets
+
+    def encoding(self, **changed: Any) -> Reader:
+        """Return a reader whose encoder has other classes, or another scale."""
+        return self._replace(encoder=self.encoder._replace(**changed))
+
+    def after(self, X: Any, targets: Targets) -> Reader:
+        """Return the reader of a network that has learned from such samples."""
+        learned = self.encoding(classes=targets.classes)
+        return learned._replace(names=self.names or column_names(X))
+
+
+def whole(data: Data) -> Data:
+    """Return data that are all in memory."""
+    return data._replace(x=data.x[:]) if isinstance(data.x, Rows) else data
+
+
 def select(data: Data, index: NDArray[np.intp]) -> Data:
     """Return some rows, of a table that has not been read unread."""
     if not isinstance(data.x, Rows):
@@ -251,10 +309,13 @@ class Batches:
     """Mini-batches from an iterable: each of its items counts as a row."""
 
     weight: Any = None
-    missing = False  # NaN targets have not been observed
 
-    def __init__(self, network: Network, source: Any, epochs: int) -> None:
-        self.network, self.source = network, source
+    def __init__(
+        self, reader: Reader, source: Any, epochs: int, missing: bool, needs_batch: bool
+    ) -> None:
+        self.reader, self.source = reader, source  # the reader learns from the mini-batches
+        self.missing = missing  # whether NaN targets have not been observed
+        self.needs_batch = needs_batch  # whether one sample alone cannot be trained on
         if not callable(source) and iter(source) is source and epochs > 1:
             raise DataError(
                 "X can be gone through only once, but epochs is more than 1: give a list, a "
@@ -265,7 +326,6 @@ class Batches:
             with contextlib.suppress(TypeError, NotImplementedError):
                 self.said = operator.length_hint(source, UNKNOWN)
         self.rows = max(1, self.said)
-        self.classes, self.names = network.classes, network.feature_names
         self.at = -1  # number of the item that comes next; -1: not begun
         self.seen = 0  # samples of those before it
         self.items: Iterator[Any] = iter(())
@@ -322,7 +382,7 @@ class Batches:
         data = self._read(self.ahead.pop())
         self.at += 1
         self.seen += data.rows
-        if data.rows == 1 and self.network.architecture.needs_batch:
+        if data.rows == 1 and self.needs_batch:
             data = data.take(np.zeros(1, np.intp))  # its memory may be that of the next one, too
             self._check_lone()
         return data
@@ -343,15 +403,13 @@ class Batches:
         what = f"mini-batch {self.at} of X"
         if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
             raise DataTypeError(f"{what} must be (x, y) or (x, y, sample_weight), got {item!r:.80}")
-        network = self.network
-        check_columns(item[0], f"x in {what}", self.names)
-        x = as_rows(item[0], f"x in {what}", network.inputs, network._backend.find_not_finite)
-        x = x[:] if isinstance(x, Rows) else x
-        y = f"y in {what}"
-        targets = network._encode(item[1], y, len(x), self.classes, True, self.missing)
-        self.classes, self.names = targets.classes, self.names or column_names(item[0])
-        weight = as_weights(item[2] if len(item) == 3 else None, f"weights in {what}", len(x))
-        return Data(x, targets.y, weight)
+        x, y, weight = (*item, None)[:3]
+        called = f"x in {what}", f"y in {what}", f"weights in {what}"
+        data, targets = self.reader.read(
+            x, y, weight, called=called, learn=True, missing=self.missing
+        )
+        self.reader = self.reader.after(x, targets)
+        return whole(data)
 
 
 # ------------------------------------------------------------------ augmentation

@@ -35,7 +35,7 @@ def sample_rows(rows: int, seed: int) -> NDArray[np.intp]:
 @np.errstate(all="ignore")
 def measure(network: Network, data: Data) -> dict[str, float]:
     """Return what there is to know of each layer; the keys end with its number."""
-    trace = network._trace(data)
+    trace = network.trace_data(data)
     values = {}
     for number, layer in enumerate(network.layers, start=1):
         a, dW, db = trace.A[number], trace.dW[number], trace.db[number]

@@ -367,7 +367,7 @@ class Training:
         if not moved or minimizer.largest_component() <= self.tolerance:
             self._end()
         logs = {"loss": minimizer.loss if self.weight else math.nan}
-        if self.network._has_classes:
+        if self.network.encoder.has_classes:
             logs["accuracy"] = accuracy
         return logs | {"gradient_norm": minimizer.gradient_norm()}
 

@@ -140,7 +140,7 @@ def _augmented(
 ) -> Data:
     """Return a mini-batch as the augmenters change it, by random numbers of its own."""
     x, y = data.x.copy(), data.one_hot(network.outputs).copy()
-    scale = network._target_scale
+    scale = network.encoder.scale
     if scale is not None:
         scale.restore(y)
     bits = _random.generator(network.seed, _random.AUGMENTING, epoch, batch)

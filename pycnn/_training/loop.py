@@ -28,8 +28,7 @@ from pycnn.schedules import Constant
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pycnn._data.scaling import TargetScale
-    from pycnn._data.sources import Augment
+    from pycnn._data.sources import Augment, Reader
     from pycnn._scoring import Validation
     from pycnn._typing import Array
     from pycnn.backend.interface import Data
@@ -59,7 +58,7 @@ class _Pace:
 def run(
     network: Network,
     data: Data | Batches,
-    learned: tuple[NDArray[Any] | None, tuple[str, ...] | None, TargetScale | None],
+    learned: Reader,
     *,
     epochs: int,
     batch_size: int,
@@ -74,8 +73,8 @@ def run(
 ) -> None:
     """Train until there are `epochs` epochs in ``network.history``, a new one or `resume`'s.
 
-    `learned` from the data are the classes, the features' names and the targets' scale: the network
-    has them from where the training begins.
+    The reader that has `learned` from the data the classes, the features' names and the targets'
+    scale is the network's from where the training begins.
 
     Raises
     ------
@@ -103,7 +102,7 @@ def run(
     }
     if validation is not None and validation.metrics:
         settings["metrics"] = [metric.name for metric in validation.metrics]
-    scale = learned[2]
+    scale = learned.encoder.scale
     if scale is not None:
         settings["target_scale"] = scale.config()
     keeper = checkpoints.Keeper(network, optimization, callbacks, settings)
@@ -118,7 +117,7 @@ def run(
     network._keeper = keeper
     try:
         with Bar(epochs, progress) as bar:
-            network.classes, network._feature_names, network._target_scale = learned
+            network.reader = learned
             keeper.begin(resume)
             history = network.history
             assert history is not None
@@ -271,7 +270,7 @@ def _record(
         due = keeper.measures(history.epochs + 1) or network.stop_training
         scores = dict.fromkeys(keeper.measured, math.nan)
         if due or not scores:  # once in any case: the names are known from the first epoch on
-            measured = network._score(validation.data, batch_size, validation.metrics)
+            measured = network.score_data(validation.data, batch_size, validation.metrics)
             scores = {f"val_{key}": v if due else math.nan for key, v in measured.items()}
             keeper.measured = list(scores)
         columns |= {key: [value] for key, value in scores.items()}
@@ -466,7 +465,7 @@ class _Block:
         sums, weights, hits = self.state.totals[first : first + count].T.tolist()
         loss = [s / w if w else math.nan for s, w in zip(sums, weights, strict=True)]
         columns = {"loss": loss}
-        if self.network._has_classes:
+        if self.network.encoder.has_classes:
             rows = zip(loss, hits, weights, strict=True)
             columns["accuracy"] = [h / w if v == v else math.nan for v, h, w in rows]
         return columns
