@@ -6,11 +6,14 @@ import math
 import operator
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 
 from pycnn.exceptions import DataError, DataTypeError, ShapeError, UnknownNameError
+
+if TYPE_CHECKING:
+    from pycnn._typing import Array
 
 __all__ = [
     "LARGEST",
@@ -20,6 +23,7 @@ __all__ = [
     "check_fits",
     "check_real",
     "check_size",
+    "find_not_finite",
     "look_up",
     "suggest",
 ]
@@ -28,6 +32,8 @@ T = TypeVar("T")
 
 # What an index can be: no count of things that are there is larger.
 LARGEST = sys.maxsize
+# Numbers that are looked at together: what marks them is as long.
+LOOKED_AT = 1 << 20
 
 
 def check_size(value: Any, name: str, at_least: int = 1) -> int:
@@ -157,3 +163,13 @@ class Settings:
 
     def __hash__(self) -> int:
         return hash((type(self), *vars(self).items()))
+
+
+def find_not_finite(array: Array) -> int:
+    """Return the flat index of the first infinity or NaN, or the size when there is none."""
+    flat = array.reshape(-1)
+    for first in range(0, flat.size, LOOKED_AT):
+        finite = np.isfinite(flat[first : first + LOOKED_AT])
+        if not finite.all():
+            return first + int(finite.argmin())
+    return array.size

@@ -102,13 +102,13 @@ class Trace(NamedTuple):
 
 def slope_of(activation: str, z: Array | None, a: Array) -> Array | None:
     """Return f'(Z); None for softmax, which has one for each pair of outputs."""
-    from pycnn.backend import numpy as twin
+    from pycnn.backend.numpy.activation import ACTIVATIONS, FROM_Z
 
     if activation == "softmax" or z is None:
         return None
-    _, derive = twin.ACTIVATIONS[activation]
+    _, derive = ACTIVATIONS[activation]
     with np.errstate(all="ignore"):
-        return derive(np.ones_like(a), z if activation in twin.FROM_Z else a)
+        return derive(np.ones_like(a), z if activation in FROM_Z else a)
 
 
 def show(name: str, value: Array | None) -> str | None:

@@ -368,9 +368,9 @@ def test_what_is_looked_at_and_copied_in_pieces_is_the_same(backend, monkeypatch
     strided = np.asfortranarray(x).astype(">f8")
     net = small(backend)
     whole = net.predict(x)
-    module = "pycnn.backend." + backend
-    monkeypatch.setattr(module + (".PIECE" if backend == "numpy" else ".LOOKED_AT"), 7)
-    monkeypatch.setattr("pycnn._data.arrays.AT_A_TIME", 7)
+    piece = {"c": "c.LOOKED_AT", "numpy": "numpy.network.PIECE"}[backend]
+    for name in ("backend." + piece, "_checks.LOOKED_AT", "_data.arrays.AT_A_TIME"):
+        monkeypatch.setattr("pycnn." + name, 7)
     assert net.predict(x).tobytes() == net.predict(strided).tobytes() == whole.tobytes()
     for row, column in ((0, 0), (2, 1), (2, 0), (29, 2)):
         wrong = strided.copy()

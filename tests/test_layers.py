@@ -150,7 +150,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean(backend):
 
 
 def test_masks_differ_by_layer_sample_unit_epoch_and_seed():
-    from pycnn.backend.numpy import dropout_mask
+    from pycnn.backend.numpy.dropout import dropout_mask
 
     first = dropout_mask(7, 0, 0, 0.5, 64, 64)
     assert set(np.unique(first)) == {0.0, 2.0}

@@ -7,7 +7,7 @@ import pycnn
 from pycnn import Adam, BatchNorm, Dense, Dropout, LayerNorm, Network, _random
 from pycnn._checks import LARGEST
 from pycnn._data import sources
-from pycnn.backend.numpy import dropout_mask
+from pycnn.backend.numpy.dropout import dropout_mask
 from pycnn.exceptions import DataError, DataTypeError, ShapeError
 
 rng = np.random.default_rng(8)

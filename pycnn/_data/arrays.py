@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pycnn._checks import find_not_finite
 from pycnn.exceptions import DataError, DataTypeError, ShapeError
 
 if TYPE_CHECKING:
@@ -117,16 +118,6 @@ def place_of(where: Sequence[int], columns: tuple[str, ...] | None = None) -> st
     if columns is None or len(where) != 2:
         return place
     return f"{place} ({columns[where[1]]!r})"
-
-
-def find_not_finite(array: Array) -> int:
-    """Return the flat index of the first infinity or NaN, or the size when there is none."""
-    flat = array.reshape(-1)
-    for first in range(0, flat.size, AT_A_TIME):
-        finite = np.isfinite(flat[first : first + AT_A_TIME])
-        if not finite.all():
-            return first + int(finite.argmin())
-    return array.size
 
 
 def check_finite(

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pycnn import _random
+from pycnn._checks import find_not_finite
 from pycnn._data.arrays import (
     as_matrix,
     as_weights,
     check_columns,
     column_names,
-    find_not_finite,
 )
 from pycnn.backend.interface import Data
 from pycnn.exceptions import DataError, DataTypeError, DataWarning, ShapeError, warn

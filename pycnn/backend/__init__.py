@@ -10,7 +10,9 @@ from pycnn._checks import check_choice
 from pycnn.exceptions import BackendError
 
 if TYPE_CHECKING:
+    from pycnn.backend.c import Plan as CPlan
     from pycnn.backend.interface import Backend, BackendOf
+    from pycnn.backend.numpy.plan import Plan as NumpyPlan
 
 NAMES = ("auto", "c", "numpy")
 
@@ -22,7 +24,7 @@ def _import_c() -> Backend | str:
         from pycnn.backend import c  # by name: what freezes a program must find it
     except ImportError as error:
         return str(error)
-    core: BackendOf[c.Plan] = c
+    core: BackendOf[CPlan] = c
     return cast("Backend", core)
 
 
@@ -58,7 +60,7 @@ def load(name: str = "auto") -> Backend:
     if name == "numpy":
         from pycnn.backend import numpy
 
-        slow: BackendOf[numpy.Plan] = numpy
+        slow: BackendOf[NumpyPlan] = numpy
         return cast("Backend", slow)
     core = _import_c()
     if not isinstance(core, str):

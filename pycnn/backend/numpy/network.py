@@ -1,0 +1,187 @@
+"""The calls that pass the seam, each a few lines over passes and updates; csrc/network.c."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pycnn._checks import find_not_finite
+from pycnn.backend.interface import NotFiniteError
+from pycnn.backend.numpy.layer import BatchContext, steps_through, update_statistics
+from pycnn.backend.numpy.pass_ import backward, forward, load_targets, score
+from pycnn.backend.numpy.update import mean_gradient, penalty, step
+
+if TYPE_CHECKING:
+    from pycnn._typing import Array, Bits
+    from pycnn.backend.interface import Data, Predictor, RowPredictor, Totals, TrainingState
+    from pycnn.backend.numpy.plan import Plan
+
+# Rows that `predict` takes through the network together.
+PIECE = 1024
+
+MEASURING = BatchContext()
+PREDICTING = BatchContext(alone=True)
+
+
+def isa() -> str:
+    """Name the instruction set: NumPy's own business."""
+    return "numpy"
+
+
+def compiler() -> str:
+    """Name the compiler: there is none."""
+    return "none (NumPy fallback)"
+
+
+def threads() -> int:
+    """Return the most threads that a call will use; those of NumPy's products are its own."""
+    return 1
+
+
+@np.errstate(all="ignore")
+def predict(plan: Plan, theta: Array, x: Array, out: Array) -> bool:
+    """Put the network's output for each row of `x` into `out`; return whether `x` is finite.
+
+    Where it is not, `out` is not to be used.
+    """
+    finite = find_not_finite(x) == x.size
+    if finite:
+        _predict(plan, theta, x, out, PREDICTING)
+    return finite
+
+
+@np.errstate(all="ignore")
+def predict_samples(plan: Plan, theta: Array, x: Array, keys: Bits, first: int, out: Array) -> None:
+    """Put the outputs with dropout left on into `out`, (draws, rows, n_L), by a key a draw.
+
+    `first` is the number of the first row of `x`, which is finite.
+    """
+    for key, drawn in zip(keys, out, strict=True):
+        context = BatchContext(dropping=True, dropout_key=int(key), sample_offset=first, alone=True)
+        _predict(plan, theta, x, drawn, context)
+
+
+def _predict(plan: Plan, theta: Array, x: Array, out: Array, context: BatchContext) -> None:
+    """Put the network's output for each row of `x` into `out`.
+
+    Some rows at a time, between which Ctrl-C is answered.
+    """
+    for first in range(0, len(x), PIECE):
+        some = slice(first, first + PIECE)
+        here = context._replace(sample_offset=context.sample_offset + first)
+        for _, a, _ in steps_through(plan.layers, theta, x[some].T, here):
+            last = a
+        out[some] = last.T
+
+
+def predictor(plan: Plan, theta: Array, batch: int, outputs: int) -> Predictor:
+    """Return a callable that predicts `batch` rows with the least delay.
+
+    It raises ValueError where they are not contiguous.
+    """
+    result = np.zeros((batch, outputs))
+
+    def predict_bound(x: Array) -> Array:
+        if not x.flags.c_contiguous:
+            raise ValueError("ndarray is not C-contiguous")
+        _predict(plan, theta, x.reshape(batch, -1), result, PREDICTING)
+        return result
+
+    return predict_bound
+
+
+def row_predictor(plan: Plan, theta: Array, outputs: int) -> RowPredictor:
+    """Return a callable that predicts one row: None where that is not contiguous or not finite."""
+
+    def predict_row(x: Array) -> Array | None:
+        result = np.empty((1, outputs))
+        return result if x.flags.c_contiguous and predict(plan, theta, x, result) else None
+
+    return predict_row
+
+
+def _with_penalty(plan: Plan, theta: Array, totals: Totals) -> Totals:
+    return totals._replace(loss=totals.loss + totals.weight * penalty(plan, theta))
+
+
+@np.errstate(all="ignore")
+def evaluate(plan: Plan, theta: Array, data: Data) -> Totals:
+    """Return the sums of loss, weight and right answers over the data."""
+    activations = forward(plan, theta, data, MEASURING)
+    totals, _ = score(plan, activations, load_targets(plan, data))
+    return _with_penalty(plan, theta, totals)
+
+
+@np.errstate(all="ignore")
+def gradients(
+    plan: Plan, theta: Array, data: Data, grad: Array, dropout_keys: Bits | None = None
+) -> Totals:
+    """Put the mean loss's gradient over the data into `grad` (lecture, equations 3 and 4).
+
+    With `dropout_keys`, (1,), as in training on the data as one mini-batch.
+    """
+    context = MEASURING
+    if dropout_keys is not None:
+        context = BatchContext(training=True, dropping=True, dropout_key=int(dropout_keys[0]))
+    totals, *_ = backward(plan, theta, data, context, grad)
+    mean_gradient(plan, theta, grad, totals.weight)
+    return _with_penalty(plan, theta, totals) if totals.weight else totals
+
+
+@np.errstate(all="ignore")
+def trace(
+    plan: Plan, theta: Array, data: Data, grad: Array, z: Array, a: Array, delta: Array
+) -> Totals:
+    """As `gradients`, and put Z, A and delta of each layer, one after the other, into the rest."""
+    totals, activations, deltas = backward(plan, theta, data, MEASURING, grad)
+    for out, parts in ((z, activations.Z), (a, activations.A[1:]), (delta, deltas)):
+        np.concatenate([part.ravel() for part in parts], out=out)
+    mean_gradient(plan, theta, grad, totals.weight)
+    return _with_penalty(plan, theta, totals) if totals.weight else totals
+
+
+@np.errstate(all="ignore")
+def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps: int) -> int:
+    """Do up to `max_steps` steps of training; return how many were done.
+
+    Raises
+    ------
+    NotFiniteError
+        Before the update of a mini-batch whose loss is not finite.
+    """
+    grad = np.empty(plan.parameter_count)
+    samples, steps = data.rows, 0
+    while steps < max_steps and state.epoch < state.epochs:
+        end = min(state.position + state.batch_size, samples)
+        rows = slice(state.position, end)
+        batch = data.take(rows if state.order is None else state.order[state.epoch, rows])
+        key = 0 if state.dropout_keys is None else int(state.dropout_keys[state.epoch])
+        context = BatchContext(True, True, key, state.sample_offset + state.position)
+        totals, activations, _ = backward(plan, theta, batch, context, grad)
+        if totals.weight:
+            totals = _with_penalty(plan, theta, totals)
+        if not np.isfinite(totals.loss):
+            raise NotFiniteError(steps)
+        rate = state.learning_rate
+        if state.learning_rates is not None:
+            rate = float(state.learning_rates[steps])
+        after, slots, updates, norm = theta.copy(), state.slots.copy(), state.updates, 0.0
+        if totals.weight > 0:
+            updates += 1
+            mean_gradient(plan, theta, grad, totals.weight)
+            norm = step(plan, after, grad, state.optimizer, slots, rate, updates)
+            update_statistics(plan.layers, after, activations.saved)
+        # The whole step, or nothing of it: up to the loop's end nothing is called, and Python looks
+        # for signals in calls.
+        theta[:], state.slots[:], state.updates = after, slots, updates
+        state.totals[state.epoch] += totals
+        if state.norms is not None:
+            state.norms[state.epoch] += norm
+        state.position = end
+        if end == samples:
+            state.position = 0
+            state.epoch += 1
+        steps += 1
+        state.steps += 1
+    return steps

@@ -1,0 +1,87 @@
+"""gamma x^ + beta, x^ normalized over samples or over a sample's units; csrc/normalization.c."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from pycnn.backend.numpy.layer import LayerOps
+
+if TYPE_CHECKING:
+    from pycnn._typing import Array
+    from pycnn.backend.numpy.layer import BatchContext, Layer
+
+
+class Normalized(NamedTuple):
+    """What a batch normalization saves: x^, 1 / deviation, and the moments, (n_l, 1)."""
+
+    x: Array
+    inverse: Array
+    mean: Array
+    variance: Array
+    training: bool
+
+
+def batch_norm_forward(
+    layer: Layer, theta: Array, a: Array, context: BatchContext
+) -> tuple[Array, Normalized]:
+    """Return gamma x^ + beta, x^ normalized over the samples (Ioffe & Szegedy 2015)."""
+    gamma, beta = (vector[:, None] for vector in layer.parameters(theta))
+    mean, variance = (vector[:, None] for vector in layer.statistics(theta))
+    if context.training:
+        mean, variance = a.mean(axis=1, keepdims=True), a.var(axis=1, keepdims=True)
+    inverse = 1 / np.sqrt(variance + layer.setting("epsilon"))
+    x = (a - mean) * inverse
+    return gamma * x + beta, Normalized(x, inverse, mean, variance, context.training)
+
+
+def batch_norm_backward(
+    layer: Layer, theta: Array, saved: Normalized, delta: Array, a: Array, grad: Array
+) -> Array:
+    """Put the gradients of gamma and beta into `grad`; return dL/dA."""
+    gamma = layer.parameters(theta)[0][:, None]
+    product = (delta * saved.x).sum(axis=1, keepdims=True)
+    total = delta.sum(axis=1, keepdims=True)
+    dgamma, dbeta = layer.parameters(grad)
+    dgamma[:], dbeta[:] = product[:, 0], total[:, 0]
+    part = 1 / a.shape[1] if saved.training else 0.0
+    return gamma * saved.inverse * (delta - part * total - saved.x * (part * product))
+
+
+def batch_norm_update_statistics(layer: Layer, theta: Array, saved: Normalized) -> None:
+    """Move the statistics towards the mini-batch's, the variance as an unbiased estimate."""
+    samples = saved.x.shape[1]
+    if samples == 1:
+        return
+    momentum = layer.setting("momentum")
+    seen = saved.mean, saved.variance * (samples / (samples - 1))
+    for counted, new in zip(layer.statistics(theta), seen, strict=True):
+        counted[:] = (1 - momentum) * counted + momentum * new[:, 0]
+
+
+def layer_norm_forward(
+    layer: Layer, theta: Array, a: Array, context: BatchContext
+) -> tuple[Array, tuple[Array, Array]]:
+    """Return gamma x^ + beta, x^ normalized over a sample's units (Ba et al. 2016)."""
+    gamma, beta = (vector[:, None] for vector in layer.parameters(theta))
+    rows = np.ascontiguousarray(a.T)  # a sample's sum must not depend on those beside it
+    inverse = 1 / np.sqrt(rows.var(axis=1) + layer.setting("epsilon"))
+    x = (a - rows.mean(axis=1)) * inverse
+    return gamma * x + beta, (x, inverse)
+
+
+def layer_norm_backward(
+    layer: Layer, theta: Array, saved: tuple[Array, Array], delta: Array, a: Array, grad: Array
+) -> Array:
+    """Put the gradients of gamma and beta into `grad`; return dL/dA."""
+    gamma = layer.parameters(theta)[0][:, None]
+    x, inverse = saved
+    dgamma, dbeta = layer.parameters(grad)
+    dgamma[:], dbeta[:] = (delta * x).sum(axis=1), delta.sum(axis=1)
+    g = gamma * delta
+    return inverse * (g - g.mean(axis=0) - x * (g * x).mean(axis=0))
+
+
+BATCH_NORM = LayerOps(batch_norm_forward, batch_norm_backward, batch_norm_update_statistics)
+LAYER_NORM = LayerOps(layer_norm_forward, layer_norm_backward)

@@ -1,0 +1,75 @@
+"""A mini-batch's way through the network: forward, the loss, and backward; csrc/pass.c."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from pycnn.backend.interface import Totals
+from pycnn.backend.numpy.layer import Activations, backward_through, forward_through
+from pycnn.backend.numpy.loss import DELTA_IS_DZ, LOSSES, smoothed
+
+if TYPE_CHECKING:
+    from pycnn._typing import Array
+    from pycnn.backend.interface import Data
+    from pycnn.backend.numpy.layer import BatchContext
+    from pycnn.backend.numpy.plan import Plan
+
+
+class Targets(NamedTuple):
+    """Y, (n_L, m), and the samples' weights, (m,)."""
+
+    Y: Array
+    weight: Array
+
+
+class BackwardPass(NamedTuple):
+    """What `backward` returns: the totals, the activations, and delta^[1..L]."""
+
+    totals: Totals
+    activations: Activations
+    delta: list[Array]
+
+
+def load_targets(plan: Plan, data: Data) -> Targets:
+    """Return targets, smoothed where the loss says so, and weights."""
+    weight = np.ones(data.rows) if data.weight is None else data.weight
+    Y = data.one_hot(plan.outputs).T
+    weight = np.where(np.isnan(Y).all(axis=0), 0.0, weight)  # without any target: not there
+    return Targets(smoothed(plan.loss, Y, plan.loss_parameter), weight)
+
+
+def forward(plan: Plan, theta: Array, data: Data, context: BatchContext) -> Activations:
+    """Take the samples through the layers."""
+    return forward_through(plan.layers, theta, data.x.T, context)
+
+
+def score(plan: Plan, activations: Activations, targets: Targets) -> tuple[Totals, Array]:
+    """Return the sums over the samples, without the penalty, and the loss's slopes."""
+    z, a, (Y, w) = activations.Z[-1], activations.A[-1], targets
+    if plan.loss_function is not None:
+        losses, slopes = plan.loss_function(a.T.copy(), Y.T.copy())
+        slopes, right = slopes.T, np.zeros(len(losses))
+    else:
+        loss, loss_delta, correct = LOSSES[plan.loss]
+        seen = ~np.isnan(Y)  # what has not been observed does not count
+        p = plan.loss_parameter
+        losses = np.where(seen, loss(z, a, Y, p), 0.0).sum(axis=0)
+        slopes = np.where(seen, loss_delta(z, a, Y, p), 0.0)
+        right = np.where(seen, correct(a, Y), 0.0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+    weighted = np.where(w == 0, 0.0, w * losses)
+    return Totals(float(weighted.sum()), float(w.sum()), float((w * right).sum())), slopes
+
+
+def backward(
+    plan: Plan, theta: Array, data: Data, context: BatchContext, grad: Array
+) -> BackwardPass:
+    """Put the gradient's sums over the samples into `grad` (lecture, equations 3 and 4)."""
+    activations = forward(plan, theta, data, context)
+    targets = load_targets(plan, data)
+    totals, slopes = score(plan, activations, targets)
+    g = np.where(targets.weight == 0, 0.0, targets.weight * slopes)
+    derived = plan.loss in DELTA_IS_DZ
+    delta, _ = backward_through(plan.layers, theta, activations, g, grad, derived=derived)
+    return BackwardPass(totals, activations, delta)

@@ -1,0 +1,99 @@
+"""The plan of a network: its layers, with the operations of their kinds; csrc/plan.c."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from pycnn.backend import interface
+from pycnn.backend.numpy.composite import RESIDUAL
+from pycnn.backend.numpy.dense import DENSE
+from pycnn.backend.numpy.dropout import DROPOUT
+from pycnn.backend.numpy.layer import Layer
+from pycnn.backend.numpy.normalization import BATCH_NORM, LAYER_NORM
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pycnn.backend.interface import LayerSpec, LossFunction, TensorSpec
+
+LAYERS = {
+    "dense": DENSE,
+    "dropout": DROPOUT,
+    "batch_norm": BATCH_NORM,
+    "layer_norm": LAYER_NORM,
+    "residual": RESIDUAL,
+}
+
+
+class Plan(interface.Plan):
+    """The layers and the loss of a network; no parameters."""
+
+    def __init__(
+        self,
+        layers: Sequence[LayerSpec],
+        loss: str,
+        loss_parameter: float,
+        loss_function: LossFunction | None,
+    ) -> None:
+        tensors = [tensor for spec in layers for tensor in _tensors(spec)]
+        self.parameter_count = sum(_size(tensor) for tensor in tensors if not _is_counted(tensor))
+        places = _Places(self.parameter_count)
+        self.layers = tuple(places.place(spec) for spec in layers)
+        self.leaves = tuple(leaf for layer in self.layers for leaf in layer.leaves())
+        self.outputs = math.prod(layers[-1].output_shape)
+        self.loss = loss
+        self.loss_parameter = loss_parameter
+        self.loss_function = loss_function
+
+
+class _Places:
+    """Where the next layer's numbers lie, and which number it has itself."""
+
+    def __init__(self, parameter_count: int) -> None:
+        self.parameter, self.statistic, self.number = 0, parameter_count, 0
+
+    def place(self, spec: LayerSpec) -> Layer:
+        """Return a layer; those that it is made of come first."""
+        inner, shortcut = (tuple(map(self.place, path)) for path in _paths(spec))
+        places = () if inner else tuple(map(self._place_tensor, spec.tensors))
+        self.number += 1
+        return Layer(spec, LAYERS[spec.kind], self.number - 1, places, inner, shortcut)
+
+    def _place_tensor(self, tensor: TensorSpec) -> slice:
+        """Return the tensor's place in theta: statistics lie behind all parameters."""
+        name = "statistic" if _is_counted(tensor) else "parameter"
+        at = getattr(self, name)
+        setattr(self, name, at + _size(tensor))
+        return slice(at, at + _size(tensor))
+
+
+def _paths(spec: LayerSpec) -> tuple[tuple[LayerSpec, ...], tuple[LayerSpec, ...]]:
+    return spec.inner, () if spec.shortcut is None else (spec.shortcut,)
+
+
+def _tensors(spec: LayerSpec) -> Iterator[TensorSpec]:
+    """Yield a layer's own tensors or, of a composite one, those of the layers in it."""
+    for path in _paths(spec):
+        for part in path:
+            yield from _tensors(part)
+    if not spec.inner:
+        yield from spec.tensors
+
+
+def _size(tensor: TensorSpec) -> int:
+    return math.prod(tensor.shape)
+
+
+def _is_counted(tensor: TensorSpec) -> bool:
+    return tensor.role == "statistic"
+
+
+def create_plan(
+    layers: Sequence[LayerSpec],
+    loss: str,
+    loss_parameter: float = 0.0,
+    loss_function: LossFunction | None = None,
+) -> Plan:
+    """Return the plan of a network."""
+    return Plan(layers, loss, loss_parameter, loss_function)
