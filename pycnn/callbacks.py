@@ -269,9 +269,10 @@ def _look_up(logs: Mapping[str, float], name: str, what: str) -> float:
 
 def _is_left_out(network: Any, epoch: int, name: str, value: float) -> bool:
     """Tell whether `fit` has not measured a value of the validation data in this epoch."""
-    keeper = getattr(network, "_keeper", None)
-    of_validation = name.startswith("val_") and math.isnan(value)
-    return of_validation and keeper is not None and not keeper.measures(epoch)
+    if not (name.startswith("val_") and math.isnan(value)):
+        return False
+    fit = network.training_record.running
+    return fit is not None and not fit.measures(epoch)
 
 
 # ------------------------------------------------------------------ what the ready-made ones share

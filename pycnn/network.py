@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from _thread import get_ident  # threading takes longer to import
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -41,12 +40,11 @@ from pycnn._data.targets import TargetEncoder, check_missing
 from pycnn._public import names_of
 from pycnn._scoring import Validation, check_metrics, measure, r2, sum_squares
 from pycnn._training import advice, diagnosis, lbfgs, loop
-from pycnn._training.checkpoint import Training
+from pycnn._training.checkpoint import Checkpoint, TrainingRecord
 from pycnn._training.progress import wants_bar
 from pycnn.backend.interface import Data, Totals
 from pycnn.callbacks import as_callbacks
 from pycnn.exceptions import (
-    BusyError,
     DataError,
     DataTypeError,
     LabelError,
@@ -63,7 +61,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from pycnn._scoring import Metric
-    from pycnn._training.checkpoint import Keeper
     from pycnn.backend.interface import RowPredictor
     from pycnn.callbacks import Callback
 
@@ -207,10 +204,7 @@ class Network:
         self.reader = Reader(inputs, self._backend.find_not_finite, None, encoder)
         self._row_predictors: list[RowPredictor] = []  # idle ones
         self._row_shape = (1, self.inputs)
-        self._line: dict[object, int] = {}  # who wants to train it, with their processes
-        self._training: Training | None = None  # what it takes to go on with the last one
-        self._updates = 0  # of that, where it is `partial_fit`'s, which changes it in place
-        self._keeper: Keeper | None = None  # of the fit that runs
+        self.training_record = TrainingRecord()
         self._own = {*vars(self), "_own"} - others  # the others are kept as they are, see below
 
     # -------------------------------------------------------------- what it is
@@ -987,8 +981,8 @@ class Network:
             )
         me = object()
         try:
-            self._get_in_line(me)
-            if resume and self._training is None:
+            self.training_record.get_in_line(me)
+            if resume and self.training_record.last is None:
                 raise DataError(
                     "resume=True needs a training state: that of a fit that was interrupted, or of "
                     "a file that was saved with training_state=True"
@@ -1024,7 +1018,7 @@ class Network:
                     progress=progress,
                     augment=augmenters,
                     validation_every=validation_every,
-                    resume=self._training if resume else None,
+                    resume=self.training_record.last if resume else None,
                 )
             if y is None:
                 raise DataError("y must be given, except where X is an iterable of mini-batches")
@@ -1073,12 +1067,12 @@ class Network:
                 progress=progress,
                 augment=augmenters,
                 validation_every=validation_every,
-                resume=self._training if resume else None,
+                resume=self.training_record.last if resume else None,
             )
             assert self.history is not None
             return self.history
         finally:
-            self._line.pop(me, None)
+            self.training_record.line.pop(me, None)
 
     def _fit_batches(
         self,
@@ -1249,7 +1243,7 @@ class Network:
         shuffle = check_bool(shuffle, "shuffle")
         me = object()
         try:
-            self._get_in_line(me)
+            self.training_record.get_in_line(me)
             chosen = self._last_optimizer() if optimizer is None else optimizers.get(optimizer)
             reader = self.reader
             if classes is not None:
@@ -1277,14 +1271,15 @@ class Network:
                 log=log,
             )
         finally:
-            self._line.pop(me, None)
+            self.training_record.line.pop(me, None)
 
     def _last_optimizer(self) -> optimizers.Optimizer:
         """Return the optimizer of the `partial_fit` before, or the default."""
-        if self._training is None or self._training.settings["by"] != "partial_fit":
+        last = self.training_record.last
+        if last is None or last.settings["by"] != "partial_fit":
             return optimizers.get(None)
         try:
-            return optimizers.from_config(self._training.settings["optimizer"])
+            return optimizers.from_config(last.settings["optimizer"])
         except (PycnnError, TypeError):
             raise DataError("optimizer must be given: it has a schedule of your own") from None
 
@@ -1339,41 +1334,9 @@ class Network:
 
         save(self, path, check_bool(training_state, "training_state"))
 
-    def _present_training(self) -> Training | None:
-        """Return what it takes to go on with the training: that of this thread, or the last.
-
-        Amid a step, where a signal's handler may ask, it is the last that was kept.
-        """
-        keeper, training = self._keeper, self._training
-        if keeper is not None and keeper.thread == get_ident() and not keeper.amid:
-            return keeper.capture()
-        if training is not None and training.settings["by"] == "partial_fit":
-            return training._replace(
-                updates=self._updates, learning_rate_factor=self.learning_rate_factor
-            )
-        return training
-
-    def _get_in_line(self, me: object) -> None:
-        """Let the first in line train the network, and nobody else.
-
-        Whoever calls this leaves the line at last, in a ``finally`` whose first and only call is
-        ``self._line.pop(me, None)``: so no signal, wherever it comes, leaves the network busy.
-
-        Raises
-        ------
-        BusyError
-            If `me` is not the first.
-        """
-        self._line[me] = process = os.getpid()
-        for who, where in list(self._line.items()):
-            if where != process:  # a fork has left it behind
-                self._line.pop(who, None)
-        first, *_ = tuple(self._line)  # others may come at any time
-        if first is not me:
-            raise BusyError("this network is being trained already; train a copy instead")
-
     def __getstate__(self) -> dict[str, Any]:
-        training, loss = self._present_training(), self.architecture.loss
+        training = self.training_record.present(self.learning_rate_factor)
+        loss = self.architecture.loss
         return {
             "inputs": self.inputs,
             "layers": [layer.config() for layer in self.layers],
@@ -1414,9 +1377,9 @@ class Network:
         self.epochs_trained = state["epochs_trained"]
         self.metadata = deepcopy(state["metadata"])
         if state.get("training") is not None:
-            self._training = Training.from_plain(state["training"], self._theta)
-            self._updates = self._training.updates
-            self.learning_rate_factor = self._training.learning_rate_factor
+            last = Checkpoint.from_plain(state["training"], self._theta)
+            self.training_record = TrainingRecord(last)
+            self.learning_rate_factor = last.learning_rate_factor
         # Files have none of these, nor have pickles of 0.1.
         self.history = deepcopy(state.get("history"))
         self.stop_training = state.get("stop_training", False)

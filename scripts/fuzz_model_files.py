@@ -378,7 +378,7 @@ def use(path, sample, out):
         net.predict(np.ones((1, net.inputs)))
     repr(net)
     pickle.loads(pickle.dumps(net))
-    training = net._training is not None
+    training = net.training_record.last is not None
     net.save(out, training_state=training)
     again = pycnn.load(out)
     assert again.parameters.tobytes() == net.parameters.tobytes()

@@ -107,7 +107,7 @@ class Case:
         history = net.history
         if history is not None and any(len(v) != history.epochs for v in history.values()):
             yield "the history does not agree with itself"
-        if net._line or net._keeper is not None:
+        if net.training_record.line or net.training_record.running is not None:
             yield "the network is busy"
         inputs = X if net.inputs == X.shape[1] else MUCH
         if not np.isfinite(net.predict(inputs[:40])).all():

@@ -15,6 +15,7 @@ import pytest
 
 import pycnn
 from pycnn import SGD, Dense, Network, callbacks
+from pycnn._training.checkpoint import TrainingRecord
 from pycnn.callbacks import (
     CSVLogger,
     EarlyStopping,
@@ -44,6 +45,7 @@ class StandIn:
         self.stop_training = False
         self.learning_rate_factor = 1.0
         self.saved = []
+        self.training_record = TrainingRecord()
 
     def save(self, path, training_state=False):
         self.saved.append(path)

@@ -191,8 +191,8 @@ FITS = {
 def agrees_with_itself(net, history):
     assert all(len(values) == history.epochs for values in history.values())
     assert history.epochs == net.epochs_trained
-    assert net._keeper is None
-    assert not net._line
+    assert net.training_record.running is None
+    assert not net.training_record.line
 
 
 @pytest.mark.parametrize("fit", FITS.values(), ids=FITS.keys())
@@ -305,19 +305,19 @@ def test_a_partial_fit_interrupted_anywhere_agrees_with_its_memory(backend, monk
         train(net)
         if not interrupted_at(number, lambda net=net: train(net)):
             break
-        training = net._present_training()
+        training = net.training_record.present(1.0)
         done = training.updates - steps
         assert training.epoch == net.epochs_trained
         assert training.epoch == 1 or done == steps
         changed = net._theta.tobytes() != one._theta.tobytes()
         assert changed == (done > 0)
-        assert (training.slots.tobytes() != one._training.slots.tobytes()) == changed
+        assert (training.slots.tobytes() != one.training_record.last.slots.tobytes()) == changed
         if method == "partial_fit":
             agrees_with_itself(net, net.history)
-        assert not net._line
+        assert not net.training_record.line
         train(net)
     assert number > 40
-    assert net._present_training().updates == 2 * steps
+    assert net.training_record.present(1.0).updates == 2 * steps
 
 
 def test_a_save_interrupted_anywhere_leaves_one_whole_file(tmp_path):
@@ -358,9 +358,9 @@ def test_an_interrupted_epoch_is_in_no_series_of_the_history():
 @pytest.mark.skipif(not hasattr(pycnn.network.os, "fork"), reason="needs fork")
 def test_a_child_of_a_fork_does_not_wait_for_a_fit_of_its_parent(backend):
     net = small(backend)
-    net._line[object()] = 1  # that of another process
+    net.training_record.line[object()] = 1  # that of another process
     net.fit(X, Y, epochs=1)
-    assert not net._line
+    assert not net.training_record.line
 
 
 def test_what_is_looked_at_and_copied_in_pieces_is_the_same(backend, monkeypatch):

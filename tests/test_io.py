@@ -922,7 +922,8 @@ def test_a_folded_network_has_the_outputs_and_nothing_of_the_training(backend, p
     net.fit(X, INDEX, epochs=3, optimizer="adam")
     net.metadata = {"mine": 1}
     folded = net.folded()
-    assert (folded.l1, folded.l2, folded.history, folded._training) == (0.0, 0.0, None, None)
+    assert (folded.l1, folded.l2) == (0.0, 0.0)
+    assert folded.history is folded.training_record.last is None
     assert (folded.metadata, folded.epochs_trained) == ({"mine": 1}, 3)
     np.testing.assert_allclose(folded.predict(X), net.predict(X), rtol=1e-12)
     data_loss = -np.log(net.predict(X)[np.arange(12), INDEX]).mean()

@@ -417,7 +417,7 @@ def test_a_training_goes_on_from_its_file_to_the_same_bits(
     fit(whole, LABELS, epochs=20, optimizer=LBFGS(6), callbacks=[Stop(99)])
     with pytest.raises(KeyboardInterrupt):
         fit(net, LABELS, epochs=20, optimizer=LBFGS(6), callbacks=[Stop(epoch)])
-    assert net._training.epoch == (0 if period else epoch - 1)
+    assert net.training_record.last.epoch == (0 if period else epoch - 1)
     net.save(tmp_path / "net", training_state=True)
     other = pycnn.load(tmp_path / "net", backend=backend)
     settings = {"epochs": 20, "optimizer": LBFGS(6), "resume": True}
@@ -440,9 +440,9 @@ def test_a_checkpoint_is_that_of_the_training_that_went_on(tmp_path):
     train(pycnn.load(parts), parts, 99, resume=True)
     a, b = pycnn.load(whole), pycnn.load(parts)
     assert a.parameters.tobytes() == b.parameters.tobytes()
-    assert a._training.slots.tobytes() == b._training.slots.tobytes()
-    assert a._training.slots.any()
-    assert a._training.updates == b._training.updates == 10
+    assert a.training_record.last.slots.tobytes() == b.training_record.last.slots.tobytes()
+    assert a.training_record.last.slots.any()
+    assert a.training_record.last.updates == b.training_record.last.updates == 10
 
 
 def test_a_training_that_has_reached_a_minimum_stays_there_when_it_is_resumed(tmp_path):

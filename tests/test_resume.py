@@ -140,7 +140,7 @@ def test_dropout_and_running_statistics_go_on(backend, small_groups, tmp_path):
     train(whole)
     assert whole.history.epochs < 30  # stopped, and back at the best epoch
     expected = file_of(whole, tmp_path / "whole")
-    assert whole._training.theta.tobytes() != whole._theta.tobytes()
+    assert whole.training_record.last.theta.tobytes() != whole._theta.tobytes()
     for name in sorted(set(os.listdir(tmp_path)) - {"whole"}):
         net = pycnn.load(tmp_path / name, backend)
         train(net, resume=True)
@@ -391,8 +391,10 @@ def test_threads_and_callbacks_see_the_same_training(backend, tmp_path):
 
     def look(network, epoch, logs):
         other = copy.deepcopy(network)  # what this thread trains: as it stands
-        seen.append(other._training.epoch)
-        thread = threading.Thread(target=lambda: seen.append(copy.copy(network)._training.epoch))
+        seen.append(other.training_record.last.epoch)
+        thread = threading.Thread(
+            target=lambda: seen.append(copy.copy(network).training_record.last.epoch)
+        )
         thread.start()
         thread.join()  # any other thread: what was kept last
 
@@ -796,7 +798,7 @@ def test_files_without_a_state_are_as_they_were(backend, tmp_path):
         assert set(file.keys()) == {f"layers.{n}.{p}" for n in (1, 2) for p in "Wb"}
         assert "training" not in json.loads(file.metadata()["pycnn"])
     fresh.save(tmp_path / "fresh")
-    assert pycnn.load(tmp_path / "fresh")._training is None
+    assert pycnn.load(tmp_path / "fresh").training_record.last is None
 
 
 def test_a_history_with_infinities_comes_back(backend, tmp_path):
@@ -818,10 +820,10 @@ def test_optimizer_memory_that_has_overflowed_comes_back(backend, tmp_path):
     settings = {"batch_size": 4, "optimizer": "adam"}
     whole.fit(far, np.zeros(8), epochs=4, **settings)
     net.fit(far, np.zeros(8), epochs=2, **settings)
-    assert np.isinf(net._training.slots).any()
+    assert np.isinf(net.training_record.last.slots).any()
     assert np.isfinite(net.parameters).all()
     loaded = pycnn.load(file_path(net, tmp_path), backend)
-    assert loaded._training.slots.tobytes() == net._training.slots.tobytes()
+    assert loaded.training_record.last.slots.tobytes() == net.training_record.last.slots.tobytes()
     loaded.fit(far, np.zeros(8), epochs=4, resume=True, **settings)
     assert_same(loaded, whole)
 
@@ -829,7 +831,7 @@ def test_optimizer_memory_that_has_overflowed_comes_back(backend, tmp_path):
 def test_a_history_of_other_things_than_numbers_is_refused(tmp_path):
     net = make_network()
     fit(net)
-    net._training.history._values["note"] = ["a"] * EPOCHS
+    net.training_record.last.history._values["note"] = ["a"] * EPOCHS
     with pytest.raises(DataTypeError, match=r"history\['note'\] must hold numbers"):
         file_path(net, tmp_path)
 
@@ -860,8 +862,9 @@ def test_a_copy_shares_nothing_that_training_changes(backend):
         other.partial_fit(X, Y)
         history = reference.partial_fit(X, Y)
         assert history.epochs == 2
-        assert net._training.history.epochs == 1
-        assert not np.shares_memory(other._training.slots, net._training.slots)
+        assert net.training_record.last.history.epochs == 1
+        slots, theirs = (each.training_record.last.slots for each in (net, other))
+        assert not np.shares_memory(slots, theirs)
         assert_same(other, reference)
 
 

@@ -164,7 +164,7 @@ def test_a_resumed_training_keeps_to_its_epochs(backend):
     net = network(backend)
     with pytest.raises(KeyboardInterrupt):
         net.fit(X, Y, **settings(callbacks=[Interrupt(2)]))
-    del net._training.settings["validation_every"]
+    del net.training_record.last.settings["validation_every"]
     net.fit(X, Y, **settings(), resume=True)
     straight = network(backend)
     straight.fit(X, Y, **settings())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from _thread import get_ident  # threading takes longer to import
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 from pycnn import callbacks as _callbacks
 from pycnn._checks import check_bool, check_real
 from pycnn.backend.interface import Totals
-from pycnn.exceptions import DataError, DataTypeError
+from pycnn.exceptions import BusyError, DataError, DataTypeError
 from pycnn.history import History
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ RUNNING = len(Totals._fields) + 1
 LARGEST_COUNT = 1 << 40
 
 
-class Training(NamedTuple):
+class Checkpoint(NamedTuple):
     """A training between two steps. Nothing of it is changed in place, but for `partial_fit`.
 
     The order of an epoch's samples follows from the network's seed and `epochs_trained`, the
@@ -57,7 +58,7 @@ class Training(NamedTuple):
         return values
 
     @classmethod
-    def from_plain(cls, values: Mapping[str, Any], theta: Array) -> Training:
+    def from_plain(cls, values: Mapping[str, Any], theta: Array) -> Checkpoint:
         """Return what `plain` has described; it shares no memory that training changes."""
         changed: dict[str, Any] = {"slots": values["slots"].copy()}
         if values["settings"]["by"] == "fit" and values["theta"] is None:
@@ -104,10 +105,71 @@ def _differences(before: Any, now: Any, name: str = "") -> list[str]:
     return [] if before == now else [f"{name} was {before!r} and is now {now!r}"]
 
 
+# ------------------------------------------------------------------ what the network has of it
+
+
+class TrainingRecord:
+    """What a network has of its training: who may train it, and what it takes to go on.
+
+    Attributes
+    ----------
+    line : dict
+        Who wants to train it, each with its process: only the first one may.
+    last : Checkpoint or None
+        The one that was kept last.
+    updates : int
+        Those of `last`, where `partial_fit` changes its slots in place.
+    running : Checkpointer or None
+        That of the fit that runs.
+    in_step : bool
+        Whether parameters, optimizer and history may not belong together: a step is being done, or
+        written down.
+    """
+
+    def __init__(self, last: Checkpoint | None = None) -> None:
+        self.line: dict[object, int] = {}
+        self.last = last
+        self.updates = 0 if last is None else last.updates
+        self.running: Checkpointer | None = None
+        self.in_step = False
+
+    def get_in_line(self, me: object) -> None:
+        """Let the first in line train the network, and nobody else.
+
+        Whoever calls this leaves the line at last, in a ``finally`` whose first and only call is
+        ``line.pop(me, None)``: so no signal, wherever it comes, leaves the network busy.
+
+        Raises
+        ------
+        BusyError
+            If `me` is not the first.
+        """
+        self.line[me] = process = os.getpid()
+        for who, where in list(self.line.items()):
+            if where != process:  # a fork has left it behind
+                self.line.pop(who, None)
+        first, *_ = tuple(self.line)  # others may come at any time
+        if first is not me:
+            raise BusyError("this network is being trained already; train a copy instead")
+
+    def present(self, learning_rate_factor: float) -> Checkpoint | None:
+        """Return what it takes to go on: with the training of this thread, or with the last one.
+
+        Amid a step, where a signal's handler may ask, it is the last that was kept. `partial_fit`
+        goes on with the network's `learning_rate_factor`, which may have been set since.
+        """
+        checkpointer, last = self.running, self.last
+        if checkpointer is not None and checkpointer.thread == get_ident() and not self.in_step:
+            return checkpointer.capture()
+        if last is not None and last.settings["by"] == "partial_fit":
+            return last._replace(updates=self.updates, learning_rate_factor=learning_rate_factor)
+        return last
+
+
 # ------------------------------------------------------------------ while a fit runs
 
 
-class Keeper:
+class Checkpointer:
     """Knows, between any two steps of a `Network.fit`, what it takes to go on with it."""
 
     def __init__(
@@ -123,15 +185,14 @@ class Keeper:
         self.measured: list[str] = []  # names of what the validation data are measured by
         self.pending: list[Callback] = []  # they do not know yet that an epoch has ended
         self.thread = get_ident()
-        self.amid = False  # a step, or what is written down of it: see `Network._present_training`
 
-    def capture(self) -> Training:
+    def capture(self) -> Checkpoint:
         """Return the training as it stands."""
         network, optimization = self.network, self.optimization
         history = network.history
         assert history is not None
         position, running, updates = optimization.place()
-        return Training(
+        return Checkpoint(
             settings=self.settings,
             history=history,
             slots=optimization.slots.copy(),
@@ -152,9 +213,9 @@ class Keeper:
 
     def keep(self) -> None:
         """Let the network have the training as it stands, to be resumed after an interruption."""
-        self.network._training = self.capture()
+        self.network.training_record.last = self.capture()
 
-    def begin(self, training: Training | None) -> None:
+    def begin(self, training: Checkpoint | None) -> None:
         """Put the network where a training starts or goes on, and tell the callbacks."""
         network = self.network
         network.stop_training = False
@@ -170,13 +231,13 @@ class Keeper:
         if training is not None:  # what they change at the beginning, they have changed before
             self._put_back(training)
 
-    def _put_back(self, training: Training) -> None:
+    def _put_back(self, training: Checkpoint) -> None:
         network = self.network
         network._theta[:] = training.theta
         network.epochs_trained = training.epochs_trained
         network.learning_rate_factor = training.learning_rate_factor
 
-    def check(self, training: Training, iterable: bool) -> None:
+    def check(self, training: Checkpoint, iterable: bool) -> None:
         """Give the callbacks their states back, for a training that can go on from this one.
 
         Raises
@@ -233,7 +294,7 @@ class Keeper:
 
 
 def pack(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Return `Training.plain`'s values as what JSON can keep, and tensors.
+    """Return `Checkpoint.plain`'s values as what JSON can keep, and tensors.
 
     Raises
     ------

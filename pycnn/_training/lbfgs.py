@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pycnn._checks import check_fits
-from pycnn._training import advice, checkpoint
+from pycnn._training import advice
+from pycnn._training.checkpoint import RUNNING
 from pycnn.callbacks import ReduceLROnPlateau
 from pycnn.exceptions import DataError, DivergedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pycnn._training.checkpoint import Checkpoint
     from pycnn._typing import Array
     from pycnn.backend.interface import Data, Totals
     from pycnn.callbacks import Callback
@@ -322,7 +324,7 @@ class Training:
         """What is remembered, a copy."""
         return self.minimizer.memory()
 
-    def take_up(self, training: checkpoint.Training) -> None:
+    def take_up(self, training: Checkpoint) -> None:
         """Go on from where another one has been."""
         self.minimizer.restore(training.slots, training.updates)
         if training.running[0]:  # interrupted between the last iteration and the end
@@ -330,7 +332,7 @@ class Training:
 
     def place(self) -> tuple[int, Array, int]:
         """Return the position in the present epoch, the sums over its part done, the updates."""
-        running = np.zeros(checkpoint.RUNNING)
+        running = np.zeros(RUNNING)
         running[0] = self.ended
         return 0, running, len(self.minimizer.pairs)
 

@@ -24,6 +24,7 @@ class Loader:
 
     def __init__(self, network: Network, data: Any, augment: list[Augment]) -> None:
         self.network, self.data, self.augment = network, data, augment
+        self.record = network.training_record
         self.rows: int = data.rows
         self.weight = data.weight
         self.first_epoch = network.epochs_trained  # of the block that is being trained
@@ -58,7 +59,7 @@ class Loader:
             if isinstance(self.data, Batches) and not self.data.more():
                 if not state.position:
                     raise DataError("X must have at least one mini-batch")
-                self._is_amid(True)
+                self.record.in_step = True
                 self.data.counted = state.position
                 state.epoch, state.position = state.epoch + 1, 0
         return done
@@ -92,19 +93,14 @@ class Loader:
             state.position += part.steps * rows
             if state.position >= last:
                 state.epoch, state.position = epoch + 1, 0
-        self._is_amid(state.epoch != epoch)
+        self.record.in_step = state.epoch != epoch
         return result
 
     def _let_train(self, theta: Array, data: Data, state: TrainingState, steps: int) -> int:
         network = self.network
-        self._is_amid(True)
+        self.record.in_step = True
         done: int = network._backend.train(network._plan, theta, data, state, steps)
         return done
-
-    def _is_amid(self, value: bool) -> None:
-        """Let a signal's handler know whether parameters and state belong together."""
-        if self.network._keeper is not None:
-            self.network._keeper.amid = value
 
     def _next_piece(self, state: TrainingState, steps: int) -> tuple[Data, int, int] | None:
         """Return the samples of the next steps, how many came before, and a mini-batch's size."""

@@ -15,7 +15,7 @@ from pycnn import _random
 from pycnn._checks import LARGEST
 from pycnn._data.sources import UNKNOWN, Batches
 from pycnn._training import advice, lbfgs
-from pycnn._training import checkpoint as checkpoints
+from pycnn._training.checkpoint import RUNNING, Checkpoint, Checkpointer, as_plain
 from pycnn._training.loader import Loader
 from pycnn._training.progress import Bar
 from pycnn.backend.interface import NotFiniteError, TrainingState
@@ -69,7 +69,7 @@ def run(
     progress: bool,
     augment: list[Augment],
     validation_every: int,
-    resume: checkpoints.Training | None,
+    resume: Checkpoint | None,
 ) -> None:
     """Train until there are `epochs` epochs in ``network.history``, a new one or `resume`'s.
 
@@ -105,51 +105,52 @@ def run(
     scale = learned.encoder.scale
     if scale is not None:
         settings["target_scale"] = scale.config()
-    keeper = checkpoints.Keeper(network, optimization, callbacks, settings)
+    checkpointer = Checkpointer(network, optimization, callbacks, settings)
     if resume is not None:
-        keeper.check(resume, isinstance(data, Batches))
-        if isinstance(optimization, _Optimization) and "batches" in keeper.settings:
-            optimization.set_length(keeper.settings["batches"], 0)
+        checkpointer.check(resume, isinstance(data, Batches))
+        if isinstance(optimization, _Optimization) and "batches" in checkpointer.settings:
+            optimization.set_length(checkpointer.settings["batches"], 0)
     # Epochs between which there is nothing to do go to the backend together.
     alone = bool(callbacks) or validation is not None
     alone = alone or not loader.is_whole
     at_once = 1 if alone else max(1, ORDER_ENTRIES // data.rows)
-    network._keeper = keeper
+    record = network.training_record
+    record.in_step, record.running = False, checkpointer
     try:
         with Bar(epochs, progress) as bar:
             network.reader = learned
-            keeper.begin(resume)
+            checkpointer.begin(resume)
             history = network.history
             assert history is not None
-            keeper.end_epoch(_last(history))
+            checkpointer.end_epoch(_last(history))
             kept = -math.inf
             while history.epochs < epochs and not network.stop_training:
                 # The memory of L-BFGS is 20 times theta: to copy it each epoch takes too long.
                 often = isinstance(optimization, _Optimization)
                 if often or time.perf_counter() - kept > CHECKPOINT_PERIOD:
-                    keeper.keep()
+                    checkpointer.keep()
                     kept = time.perf_counter()
                 for callback in callbacks:
                     callback.on_epoch_begin(network, history.epochs + 1)
                 if isinstance(optimization, lbfgs.Training):
-                    _iterate(network, optimization, validation, bar, keeper)
-                    keeper.end_epoch(_last(history))
+                    _iterate(network, optimization, validation, bar, checkpointer)
+                    checkpointer.end_epoch(_last(history))
                     continue
                 count = min(at_once, epochs - history.epochs)
                 order = _order(network, count, data.rows) if shuffle else None
                 state = optimization.next_state(count, order)
                 if _Block(
-                    network, loader, state, optimization, pace, validation, bar, keeper
+                    network, loader, state, optimization, pace, validation, bar, checkpointer
                 ).run():
                     if isinstance(data, Batches):
-                        _hold_to_length(data, optimization, keeper, history)
-                    keeper.end_epoch(_last(history))
-            keeper.keep()
-            network._keeper = None  # what they do at the end is not a part of the training
+                        _hold_to_length(data, optimization, checkpointer, history)
+                    checkpointer.end_epoch(_last(history))
+            checkpointer.keep()
+            record.running = None  # what they do at the end is not a part of the training
             for callback in callbacks:
                 callback.on_train_end(network)
     finally:
-        network._keeper = None
+        record.running = None
         forget_states(callbacks)
 
 
@@ -163,10 +164,10 @@ def run_one(
     log : bool
         Whether to put them into ``network.history`` too.
     """
-    before = network._present_training()
-    settings = {"by": "partial_fit", "optimizer": checkpoints.as_plain(optimizer.config())}
+    before = network.training_record.present(network.learning_rate_factor)
+    settings = {"by": "partial_fit", "optimizer": as_plain(optimizer.config())}
     if before is None or before.settings != settings:
-        before = checkpoints.Training(settings, History(), _new_slots(network, optimizer))
+        before = Checkpoint(settings, History(), _new_slots(network, optimizer))
     history = before.history if log else History()
     optimization = _Optimization(network, optimizer, data.rows, batch_size, before.epoch + 1)
     if before.slots.shape != optimization.slots.shape:
@@ -179,13 +180,14 @@ def run_one(
     block = _Block(network, loader, state, optimization, _Pace(), None, bar, None, history)
     block.first_epoch = before.epoch + 1  # of all calls, also those without a history
     block.after = before._replace(epoch=before.epoch + 1)
-    network._training, network._updates = before, before.updates  # from here on it changes
+    record = network.training_record
+    record.last, record.updates = before, before.updates  # from here on it changes
     if log:
         network.history = history
     try:
         block.run()
     finally:
-        network._updates = state.updates
+        record.updates = state.updates
     return _last(history)
 
 
@@ -208,20 +210,21 @@ def check_without_end(optimizer: Optimizer) -> None:
 
 
 def _hold_to_length(
-    batches: Batches, optimization: _Optimization, keeper: checkpoints.Keeper, history: History
+    batches: Batches, optimization: _Optimization, checkpointer: Checkpointer, history: History
 ) -> None:
     """Go on with as many mini-batches an epoch as the last one had; warn where that is news."""
     count = batches.counted
     if batches.said == UNKNOWN or count == optimization.steps_per_epoch:
         return
-    if "batches" not in keeper.settings:
+    if "batches" not in checkpointer.settings:
         warn(
             f"X has a length of {batches.said}, but has yielded {count} mini-batches: all of them "
             "are trained on, and learning rates that change go by the number that the epoch before "
             "had",
             DataWarning,
         )
-    keeper.settings = keeper.settings | {"batches": count}  # a training that goes on must know it
+    # A training that goes on must know it.
+    checkpointer.settings = checkpointer.settings | {"batches": count}
     optimization.set_length(count, history.epochs)
 
 
@@ -234,20 +237,20 @@ def _iterate(
     training: lbfgs.Training,
     validation: Validation | None,
     bar: Bar,
-    keeper: checkpoints.Keeper,
+    checkpointer: Checkpointer,
 ) -> None:
     """Do an iteration over the whole data: an epoch of one mini-batch."""
     history = network.history
     assert history is not None
-    keeper.amid = True
+    network.training_record.in_step = True
     logs = training.run_epoch()
     columns = {key: [value] for key, value in logs.items()}
     _record(network, history, columns, 1, validation, training.data.rows)
-    keeper.amid = False
+    network.training_record.in_step = False
     bar.show(history, 0.0)
-    keeper.pending = list(keeper.callbacks)
+    checkpointer.pending = list(checkpointer.callbacks)
     del logs["gradient_norm"]
-    for callback in keeper.callbacks:
+    for callback in checkpointer.callbacks:
         group = logs | {"batch": 1, "batches": 1}
         callback.on_batch_group_end(network, history.epochs, group)
 
@@ -259,28 +262,29 @@ def _record(
     count: int,
     validation: Validation | None,
     batch_size: int,
-    after: checkpoints.Training | None = None,
+    after: Checkpoint | None = None,
 ) -> None:
     """Put finished epochs into the history; let the network have the training `after` them.
 
     With `validation`, or an `after`, it is a single one.
     """
-    keeper = network._keeper
-    if validation is not None and keeper is not None:
-        due = keeper.measures(history.epochs + 1) or network.stop_training
-        scores = dict.fromkeys(keeper.measured, math.nan)
+    record = network.training_record
+    checkpointer = record.running
+    if validation is not None and checkpointer is not None:
+        due = checkpointer.measures(history.epochs + 1) or network.stop_training
+        scores = dict.fromkeys(checkpointer.measured, math.nan)
         if due or not scores:  # once in any case: the names are known from the first epoch on
             measured = network.score_data(validation.data, batch_size, validation.metrics)
             scores = {f"val_{key}": v if due else math.nan for key, v in measured.items()}
-            keeper.measured = list(scores)
+            checkpointer.measured = list(scores)
         columns |= {key: [value] for key, value in scores.items()}
     history.write(columns, count)
-    after = network._training if after is None else after
+    after = record.last if after is None else after
     # It counts for all, or for nobody: nothing is called here, and Python looks for signals in
     # calls.
     history.epochs += count
     network.epochs_trained += count
-    network._training = after
+    record.last = after
 
 
 def _last(history: History) -> dict[str, float]:
@@ -309,7 +313,7 @@ class _Optimization:
         self.factor = 1.0  # of the learning rates of the present block
         self.state: TrainingState | None = None  # of the present block, or the last
         self.position = 0  # where the next block starts in its first epoch
-        self.running: Array = np.zeros(checkpoints.RUNNING)  # sums over what is done of that epoch
+        self.running: Array = np.zeros(RUNNING)  # sums over what is done of that epoch
 
     def set_length(self, steps: int, epochs: int) -> None:
         """Go on behind so many epochs of so many steps each."""
@@ -317,7 +321,7 @@ class _Optimization:
         self.total_steps = min(steps * self.epochs, LARGEST)
         self.step = steps * epochs  # first of the present block
 
-    def take_up(self, training: checkpoints.Training) -> None:
+    def take_up(self, training: Checkpoint) -> None:
         """Go on from where another one has been, in its slots."""
         self.slots = training.slots
         self.updates = training.updates
@@ -330,7 +334,7 @@ class _Optimization:
         if state is None:
             return self.position, self.running.copy(), self.updates
         if state.epoch == state.epochs:
-            return 0, np.zeros(checkpoints.RUNNING), state.updates
+            return 0, np.zeros(RUNNING), state.updates
         norm = 0.0 if state.norms is None else state.norms[state.epoch]
         return state.position, np.append(state.totals[state.epoch], norm), state.updates
 
@@ -385,20 +389,25 @@ class _Block:
         pace: _Pace,
         validation: Validation | None,
         bar: Bar,
-        keeper: checkpoints.Keeper | None,
+        checkpointer: Checkpointer | None,
         history: History | None = None,
     ) -> None:
         self.network, self.loader, self.state = network, loader, state
         loader.first_epoch = network.epochs_trained
         self.optimization = optimization
-        self.pace, self.validation, self.bar, self.keeper = pace, validation, bar, keeper
+        self.pace, self.validation, self.bar, self.checkpointer = (
+            pace,
+            validation,
+            bar,
+            checkpointer,
+        )
         self.theta: Array = network._theta
         history = network.history if history is None else history
         assert history is not None
         self.history = history
         self.before = history.epochs
         self.first_epoch = self.before + 1
-        self.after: checkpoints.Training | None = None  # of the network's, once done
+        self.after: Checkpoint | None = None  # of the network's, once done
 
     @property
     def recorded(self) -> int:
@@ -420,8 +429,7 @@ class _Block:
                 if (due or state.epoch > self.recorded) and not np.isfinite(self.theta).all():
                     self.diverged(checkpoint)
                 self.record()
-                if self.keeper is not None:
-                    self.keeper.amid = False
+                self.network.training_record.in_step = False
             except NotFiniteError:
                 self.diverged(checkpoint)
             except BaseException:
@@ -432,8 +440,8 @@ class _Block:
                 raise
             if due and state.epoch < state.epochs:
                 kept, checkpoint = now, state.snapshot(self.theta)
-                if self.keeper is not None:
-                    self.keeper.keep()
+                if self.checkpointer is not None:
+                    self.checkpointer.keep()
             if self.ends_group():
                 break
         self.optimization.finish(state)
@@ -444,17 +452,17 @@ class _Block:
 
     def ends_group(self) -> bool:
         """Tell the callbacks where a group of mini-batches ends; whether one ends the training."""
-        keeper, state = self.keeper, self.state
-        if keeper is None or not keeper.callbacks:
+        checkpointer, state = self.checkpointer, self.state
+        if checkpointer is None or not checkpointer.callbacks:
             return False
         finished = state.epoch == state.epochs  # with callbacks, a block is one epoch
         if finished:
-            keeper.pending = list(keeper.callbacks)
+            checkpointer.pending = list(checkpointer.callbacks)
         logs = {key: value for key, [value] in self.means(0, 1).items()} | {"batch": state.steps}
         if self.loader.rows != UNKNOWN:
             logs["batches"] = max(self.optimization.steps_per_epoch, state.steps)
         stopped = self.network.stop_training
-        for callback in keeper.callbacks:
+        for callback in checkpointer.callbacks:
             callback.on_batch_group_end(self.network, self.first_epoch, dict(logs))
         return self.network.stop_training and not stopped and not finished
 
