@@ -22,7 +22,7 @@ export ZIG_LOCAL_CACHE_DIR=${ZIG_LOCAL_CACHE_DIR:-$work/zig-cache}
 export WINEDEBUG=-all WINEPREFIX=${WINEPREFIX:-$work/wine}
 
 flags=(-ffp-contract=off -Wall -Wextra -Werror -Icsrc)
-programs=(test_kernels test_core hash_run)
+programs=(kernels_run test_core hash_run)
 passed=0 failed=0 skipped=0
 hash=$(sed -n 's/^HASH = "\(.*\)"$/\1/p' tests/test_kernels.py)
 
@@ -47,7 +47,7 @@ attempt() {
 run_programs() {
     local what=$1 suffix=$2 isas=$3
     shift 3
-    for program in test_kernels test_core; do
+    for program in kernels_run test_core; do
         attempt "$what: $program" "$@" "$work/$program-$suffix"
     done
     for isa in $isas; do
@@ -69,8 +69,10 @@ build() {
     local what=$1 suffix=$2
     shift 2
     for program in "${programs[@]}"; do
+        local sources=("tests/c/$program.c")
+        [ "$program" = test_core ] && sources=(tests/c/check.c tests/c/test_*.c)
         attempt "$what: compile $program" \
-            "$@" "${flags[@]}" csrc/*.c "tests/c/$program.c" -o "$work/$program-$suffix" -lm ||
+            "$@" "${flags[@]}" csrc/*.c "${sources[@]}" -o "$work/$program-$suffix" -lm ||
             return 1
     done
 }

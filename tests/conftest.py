@@ -105,9 +105,12 @@ def pytest_make_collect_report():
 # ------------------------------------------------------------------ programs in C
 
 SOURCES = sorted((ROOT / "csrc").glob("*.c"))  # none where only tests/ is
-ALLOCATING = [path for path in SOURCES if "PYCNN_MALLOC(" in path.read_text("utf-8")]
+INCLUDE = f"-I{ROOT / 'csrc'}"
 PROGRAMS = ROOT / "tests/c"
-XOR = ROOT / "examples/c/xor.c"
+# One program tests the core: its suites, a file for each of the core's, and what they share.
+SUITES = [PROGRAMS / "check.c", *sorted(PROGRAMS.glob("test_*.c"))]
+EXAMPLES = sorted((ROOT / "examples/c").glob("*.c"))
+TEXTS = {path: path.read_text("utf-8") for path in SOURCES + SUITES if SOURCES}
 
 # Fused multiply-adds are written where they are meant: the bits that the tests compare are those of
 # the wheel, which is built so too.
@@ -117,9 +120,11 @@ OPTIMIZE = ["-O2", *STRICT]
 SMALL_FRAMES = ["-Wframe-larger-than=4096"]
 # Unoptimized: the sanitizers make optimizing the kernels slow, and the tests are small.
 SANITIZE = ["-O0", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", *STRICT]
-# Optimized: here the tests take longer than the compiler.
+# Only what starts threads: the rest takes ten times as long as elsewhere, and finds nothing.
 WATCH_THREADS = ["-O1", "-g", "-fsanitize=thread", *STRICT]
+WITH_THREADS = ["threads", "dropout"]
 FAILING_MALLOC = ["-include", str(PROGRAMS / "failing_malloc.h")]
+HOOKED = ("PYCNN_MALLOC(", "PYCNN_FAILING_MALLOC_H")  # what these options change
 
 
 def find_compilers():
@@ -134,13 +139,27 @@ def find_compilers():
 
 
 COMPILERS = find_compilers() if SOURCES else []
+# With PYCNN_EVERY_COMPILER set, as in .ci/run, each compiler does what otherwise one does, since it
+# takes half a minute: sanitizers, the functions' values, and the core with malloc as it is.
+EVERY = os.environ.get("PYCNN_EVERY_COMPILER", "") not in ("", "0")
+THOROUGH = COMPILERS if EVERY else COMPILERS[:1]
+CORE_TESTS = [(compiler, "failing") for compiler in COMPILERS]
+CORE_TESTS += [(compiler, "sanitized failing") for compiler in THOROUGH]
+CORE_TESTS += [(compiler, "core") for compiler in COMPILERS if EVERY]
+EXAMPLE_RUNS = [
+    (compiler, kind + example.stem)
+    for example in EXAMPLES
+    for kind, compilers in [("", COMPILERS), ("sanitized ", THOROUGH)]
+    for compiler in compilers
+]
 ARM = platform.machine().lower() in ("arm64", "aarch64")
 # The instruction sets that each compiler's kernels may run with, and what runs a foreign program:
 # scripts/cross_check.sh sets PYCNN_CROSS for 64-bit ARM in an emulator.
 ISAS = {compiler: ["neon"] if ARM else ["avx512", "avx2"] for compiler in COMPILERS}
+MATH = {compiler: ISAS[compiler] for compiler in THOROUGH}
 EMULATOR = {}
 if CROSS := os.environ.get("PYCNN_CROSS"):
-    ISAS[CROSS] = ["neon"]
+    ISAS[CROSS] = MATH[CROSS] = ["neon"]
     EMULATOR[CROSS] = [shutil.which("qemu-aarch64") or "qemu-aarch64-static"]
 
 
@@ -166,7 +185,7 @@ class Programs:
     """
 
     execute = staticmethod(execute)
-    isas = ISAS
+    math = MATH
 
     def __init__(self, folder):
         self.folder = folder
@@ -174,15 +193,18 @@ class Programs:
         self.objects = {}
         self.programs = {}
         self.outputs = {}
-        for compiler in COMPILERS[::-1]:  # clang's sanitizers take the longest
+        for compiler in THOROUGH:  # the sanitizers take the longest
             if self.can_run(compiler, SANITIZE):
                 self.make_core(compiler, SANITIZE, "sanitized ", ["failing"])
+                self.make_examples(compiler, SANITIZE, "sanitized ")
         if sys.platform == "linux" and self.can_run(self.watching, WATCH_THREADS):  # nowhere else
-            self.make_core(self.watching, WATCH_THREADS, "watched ", ["core"])
+            self.make_core(self.watching, WATCH_THREADS, "watched ", ["core"], WITH_THREADS)
         for compiler in COMPILERS:
-            self.make_core(compiler, OPTIMIZE, "", ["core", "failing"])
-        for compiler, isas in ISAS.items():
-            self.make_kernels(compiler, isas)
+            tests = [kind for tested, kind in CORE_TESTS if tested == compiler]
+            self.make_core(compiler, OPTIMIZE, "", [kind for kind in tests if " " not in kind])
+            self.make_examples(compiler, OPTIMIZE, "")
+        for compiler in ISAS:
+            self.make_kernels(compiler)
 
     def can_run(self, compiler, options):
         """Tell whether a program with these options, which are sanitizers, links and runs here."""
@@ -196,59 +218,62 @@ class Programs:
         """One compiler's ThreadSanitizer is enough."""
         return COMPILERS[-1]
 
-    def make_core(self, compiler, options, kind, tests):
-        plain = self.core(compiler, options)
+    def make_core(self, compiler, options, kind, tests, suites=()):
         for test in tests:
-            objects, chosen = plain, options
-            if test == "failing":
-                chosen = [*options, *FAILING_MALLOC]
-                hooked = {path: self.compile(compiler, chosen, path) for path in ALLOCATING}
-                objects = plain | hooked
-            self.link(compiler, kind + test, chosen, objects, PROGRAMS / "test_core.c")
-            self.start(compiler, kind + test)
-        self.link(compiler, kind + "xor", options, plain, XOR)
+            objects = {}
+            for source in SOURCES + SUITES:
+                hooked = test == "failing" and any(name in TEXTS[source] for name in HOOKED)
+                chosen = [*options, *FAILING_MALLOC] if hooked else options
+                objects[source] = self.compile(compiler, chosen, source)
+            self.link(compiler, kind + test, options, objects)
+            self.start(compiler, kind + test, *suites)
 
-    def make_kernels(self, compiler, isas):
+    def make_examples(self, compiler, options, kind):
+        for example in EXAMPLES:
+            objects = self.core(compiler, options)
+            self.link(compiler, kind + example.stem, options, objects, example)
+
+    def make_kernels(self, compiler):
         options = [*OPTIMIZE, "-static"] if compiler in EMULATOR else OPTIMIZE
-        for name in ("test_kernels", "hash_run"):
+        for name in ("kernels_run", "hash_run"):
             plain = self.core(compiler, options)
             self.link(compiler, name, options, plain, PROGRAMS / (name + ".c"))
-        for isa in isas:
+        for isa in MATH.get(compiler, []):
             chosen = [*options, f"-DKERNELS_{isa.upper()}"]
             self.link(compiler, f"math_{isa}", chosen, {}, PROGRAMS / "math_run.c")
-        self.start(compiler, "test_kernels")
+        self.start(compiler, "kernels_run")
 
     def core(self, compiler, options):
         """Return futures of the core's object files by their sources."""
-        if "-O2" in options:
-            options = [*options, *SMALL_FRAMES]
         return {source: self.compile(compiler, options, source) for source in SOURCES}
 
     def core_objects(self, compiler):
         return [future.result() for future in self.core(compiler, OPTIMIZE).values()]
 
     def compile(self, compiler, options, source):
+        if source in SOURCES and "-O2" in options:
+            options = [*options, *SMALL_FRAMES]
         key = (compiler, *options, source)
         if key not in self.objects:
             result = self.folder / f"{len(self.objects)} {compiler} {source.stem}.o"
             self.objects[key] = self.pool.submit(
-                succeed, result, compiler, *options, "-c", source, "-o", result
+                succeed, result, compiler, *options, INCLUDE, "-c", source, "-o", result
             )
         return self.objects[key]
 
-    def link(self, compiler, name, options, objects, source):
-        """Compile `source` and link it with objects, which are futures."""
+    def link(self, compiler, name, options, objects, *sources):
+        """Link objects, which are futures, and what is compiled for this program alone."""
         program = self.folder / f"{compiler} {name}"
 
         def build():
             files = [future.result() for future in objects.values()]
-            command = [compiler, *options, f"-I{ROOT / 'csrc'}", source, *files]
+            command = [compiler, *options, INCLUDE, *sources, *files]
             return succeed(program, *command, "-o", program, "-pthread", "-lm")
 
         self.programs[compiler, name] = self.pool.submit(build)
 
-    def start(self, compiler, name):
-        self.outputs[compiler, name] = self.pool.submit(self.run, compiler, name)
+    def start(self, compiler, name, *arguments):
+        self.outputs[compiler, name] = self.pool.submit(self.run, compiler, name, *arguments)
 
     def path(self, compiler, name):
         if (compiler, name) not in self.programs:
@@ -271,7 +296,7 @@ class Programs:
         return found
 
     def output(self, compiler, name):
-        """Return what a program without arguments ended with, which was started ahead."""
+        """Return what a program that was started ahead ended with."""
         self.path(compiler, name)
         return self.outputs[compiler, name].result()
 
@@ -295,6 +320,18 @@ def programs(tmp_path_factory):
 
 @pytest.fixture(params=COMPILERS or ["cc"])
 def compiler(request, programs):
+    return request.param
+
+
+@pytest.fixture(params=CORE_TESTS or [("cc", "failing")], ids=" ".join)
+def core_test(request, programs):
+    """A compiler, and a program of it that tests the core."""
+    return request.param
+
+
+@pytest.fixture(params=EXAMPLE_RUNS or [("cc", "xor")], ids=" ".join)
+def example(request, programs):
+    """A compiler, and an example in C."""
     return request.param
 
 

@@ -25,7 +25,7 @@ def test_training_ends_in_the_same_bits_by_any_compiler(programs, compiler, isa)
 
 
 def test_each_kernel_agrees_with_its_plain_twin(programs, compiler):
-    done = programs.output(compiler, "test_kernels")
+    done = programs.output(compiler, "kernels_run")
     print(done.stdout)
     assert done.returncode == 0, done.stdout
     assert done.stdout.endswith(", 0 failed\n")
@@ -330,7 +330,7 @@ def test_functions_have_the_same_bits_everywhere(programs, function):
     x = x[: x.size // 3 * 3]
     results = [
         evaluate(programs, isa, function, x, *arguments, compiler=compiler)
-        for compiler, isas in programs.isas.items()
+        for compiler, isas in programs.math.items()
         for isa in isas
         if isa in programs.runnable
     ]

@@ -1,6 +1,6 @@
 // Tests the kernels of each instruction set that runs here, one by one.
 //
-//     cc -O2 -ffp-contract=off -Icsrc csrc/*.c tests/c/test_kernels.c -o test_kernels -pthread -lm
+//     cc -O2 -ffp-contract=off -Icsrc csrc/*.c tests/c/kernels_run.c -o kernels_run -pthread -lm
 //
 // Where sums of products are concerned the kernels promise bits: one chain of fused multiply-adds
 // in index order. So they must equal a loop around C's fma() exactly; the plain kernels, which do
@@ -22,6 +22,14 @@
 #include "cpu.h"
 #include "kernels.h"
 #include "simd.h"
+
+/* Where kernels can run that fuse, so can a loop around fma(): a call each takes most of the time.
+ */
+#if HAVE_X86
+#define FUSED __attribute__((target("fma")))
+#else
+#define FUSED
+#endif
 
 #define COUNT_OF(array) (sizeof(array) / sizeof *(array))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
@@ -183,26 +191,41 @@ typedef struct {
     bool has_bias;
 } product_case;
 
+/* sum[stride] = one row of the matrix @ in[depth,stride], from 0 in index order, and the absolute
+ * values of all terms */
+FUSED static void reference_product(double *sum, double *terms, const double *row,
+                                    size_t column_stride, const double *in, size_t depth,
+                                    size_t stride)
+{
+    memset(sum, 0, stride * sizeof *sum);
+    memset(terms, 0, stride * sizeof *terms);
+    for (size_t k = 0; k < depth; k++) {
+        const double m = row[k * column_stride];
+        for (size_t i = 0; i < stride; i++) {
+            sum[i] = fma(m, in[k * stride + i], sum[i]);
+            terms[i] += fabs(m * in[k * stride + i]);
+        }
+    }
+}
+
 /* One panel against a loop around fma(), and the plain kernel's. */
 static void check_product(const product_case *c, const product_panel *got, const double *plain,
                           const double *matrix, const double *bias)
 {
+    static slot sum_slot, terms_slot;
+    double *sum = place(&sum_slot, got->stride), *terms = place(&terms_slot, got->stride);
     bool exact = true, near_plain = true;
     for (size_t r = 0; r < c->rows; r++) {
+        reference_product(sum, terms, matrix + r * c->row_stride, c->column_stride, got->in,
+                          c->depth, got->stride);
         for (size_t i = 0; i < got->stride; i++) {
-            double sum = 0, terms = 0;
-            for (size_t k = 0; k < c->depth; k++) {
-                const double m = matrix[r * c->row_stride + k * c->column_stride];
-                sum = fma(m, got->in[k * got->stride + i], sum);
-                terms += fabs(m * got->in[k * got->stride + i]);
-            }
-            sum += bias == NULL ? 0 : bias[r];
-            terms += bias == NULL ? 0 : fabs(bias[r]);
             const size_t at = r * got->stride + i;
-            exact &= same_bits(&got->out[at], &sum, 1);
+            sum[i] += bias == NULL ? 0 : bias[r];
+            terms[i] += bias == NULL ? 0 : fabs(bias[r]);
+            exact &= same_bits(&got->out[at], &sum[i], 1);
             /* Two chains of depth + 1 sums; the plain one rounds its products too. */
             near_plain &= near_enough("product", got->out[at], plain[at],
-                                      (double)(2 * c->depth + 3) * ROUNDOFF * terms);
+                                      (double)(2 * c->depth + 3) * ROUNDOFF * terms[i]);
         }
     }
     check(exact, "one chain of fused multiply-adds");

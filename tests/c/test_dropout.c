@@ -1,0 +1,48 @@
+/* Predictions with dropout left on. */
+#include "check.h"
+
+static void test_predictions_can_be_drawn(void)
+{
+    enum { ROWS = 300, DRAWS = 3, PART = 70 };
+    static const pycnn_layer_spec layers[] = {
+        DENSE(PYCNN_TANH, 13), {.kind = PYCNN_DROPOUT, .rate = 0.3}, DENSE(PYCNN_LINEAR, 2)};
+    const uint64_t keys[DRAWS] = {1, 2, UINT64_MAX};
+    problem p = make_problem(5, ROWS, 4, layers, 3, PYCNN_MSE);
+    pycnn_threads *threads = NULL;
+    CHECK(pycnn_threads_create(&threads, 3) == PYCNN_OK);
+    pycnn_workspace *large = workspace(p.net, ROWS, PYCNN_FORWARD);
+    pycnn_workspace *small = workspace(p.net, 33, PYCNN_TRACE);
+    pycnn_workspace_set_threads(large, threads);
+    const size_t one = ROWS * p.outputs;
+    double *all = doubles(DRAWS * one), *part = doubles(one), *plain = doubles(one);
+    CHECK(pycnn_predict_samples(all, p.net, large, p.theta, p.x, ROWS, keys, DRAWS, 0) == PYCNN_OK);
+    CHECK(!same_bits(all, all + one, one) && !same_bits(all, all + 2 * one, one));
+    for (size_t d = 0; d < DRAWS; d++) { /* each by itself, and in two parts */
+        double *rest = part + PART * p.outputs;
+        CHECK(pycnn_predict_samples(part, p.net, small, p.theta, p.x, PART, keys + d, 1, 0) ==
+              PYCNN_OK);
+        CHECK(pycnn_predict_samples(rest, p.net, small, p.theta, p.x + PART * p.inputs, ROWS - PART,
+                                    keys + d, 1, PART) == PYCNN_OK);
+        CHECK(same_bits(part, all + d * one, one));
+    }
+    CHECK(pycnn_predict(plain, p.net, large, p.theta, p.x, ROWS) == PYCNN_OK);
+    CHECK(pycnn_predict(part, p.net, small, p.theta, p.x, ROWS) == PYCNN_OK);
+    CHECK(same_bits(plain, part, one) && !same_bits(plain, all, one));
+    CHECK(pycnn_predict_samples(all, p.net, large, p.theta, p.x, ROWS, NULL, 1, 0) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_predict_samples(NULL, p.net, large, p.theta, p.x, ROWS, keys, 1, 0) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_predict_samples(all, NULL, large, p.theta, p.x, ROWS, keys, 1, 0) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_predict_samples(all, p.net, NULL, p.theta, p.x, ROWS, keys, 1, 0) ==
+          PYCNN_ERROR_ARGUMENT);
+    free(all), free(part), free(plain);
+    pycnn_workspace_destroy(large), pycnn_workspace_destroy(small);
+    pycnn_threads_destroy(threads);
+    free_problem(&p);
+}
+
+const test dropout_tests[] = {
+    FOR_EACH_SET("predictions can be drawn", test_predictions_can_be_drawn),
+    {0},
+};

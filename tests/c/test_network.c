@@ -1,0 +1,286 @@
+/* The public calls: the lecture's worked example, gradients, and calls that are refused. */
+#include "check.h"
+
+/* ---------------------------------------------------------------- the lecture's worked example */
+
+/* 2-2-2-1, relu, relu, sigmoid, binary cross-entropy, one sample; learning rate 0.1. */
+static void test_lecture_example(void)
+{
+    const pycnn_layer_spec layers[] = {DENSE(PYCNN_RELU, 2), DENSE(PYCNN_RELU, 2),
+                                       DENSE(PYCNN_SIGMOID, 1)};
+    double theta[15] = {0.1, 0.2, 0.3, 0.4, 0.05, 0.05, /* W[1], b[1] */
+                        0.5, 0.6, 0.7, 0.8, 0.1,  0.1,  /* W[2], b[2] */
+                        0.9, 1.0, 0.15};                /* W[3], b[3] */
+    const double x[2] = {0.5, 1.0}, y[1] = {1.0};
+
+    /* The lecture's formulas, written out; what it prints is rounded after each of them. */
+    double z[5], a[5], delta[5], grad[15], updated[15];
+    z[0] = theta[0] * x[0] + theta[1] * x[1] + theta[4];
+    z[1] = theta[2] * x[0] + theta[3] * x[1] + theta[5];
+    a[0] = fmax(0, z[0]), a[1] = fmax(0, z[1]);
+    z[2] = theta[6] * a[0] + theta[7] * a[1] + theta[10];
+    z[3] = theta[8] * a[0] + theta[9] * a[1] + theta[11];
+    a[2] = fmax(0, z[2]), a[3] = fmax(0, z[3]);
+    z[4] = theta[12] * a[2] + theta[13] * a[3] + theta[14];
+    a[4] = 1 / (1 + exp(-z[4]));
+    delta[4] = a[4] - y[0];
+    delta[2] = z[2] > 0 ? theta[12] * delta[4] : 0;
+    delta[3] = z[3] > 0 ? theta[13] * delta[4] : 0;
+    delta[0] = z[0] > 0 ? theta[6] * delta[2] + theta[8] * delta[3] : 0;
+    delta[1] = z[1] > 0 ? theta[7] * delta[2] + theta[9] * delta[3] : 0;
+    for (int j = 0; j < 2; j++) {
+        for (int k = 0; k < 2; k++) {
+            grad[2 * j + k] = delta[j] * x[k];
+            grad[6 + 2 * j + k] = delta[2 + j] * a[k];
+        }
+        grad[4 + j] = delta[j];
+        grad[10 + j] = delta[2 + j];
+        grad[12 + j] = delta[4] * a[2 + j];
+    }
+    grad[14] = delta[4];
+    for (int i = 0; i < 15; i++) {
+        updated[i] = theta[i] - 0.1 * grad[i];
+    }
+
+    pycnn_network *net = create(2, layers, 3, PYCNN_BINARY_CROSSENTROPY);
+    CHECK(pycnn_network_parameter_count(net) == 15);
+    pycnn_workspace *ws = workspace(net, 1, PYCNN_TRACE);
+    const pycnn_dataset data = {.rows = 1, .x = x, .y = y};
+    double z_core[5], a_core[5], delta_core[5], grad_core[15], output;
+    pycnn_totals totals;
+    CHECK(pycnn_trace(&totals, grad_core, z_core, a_core, delta_core, net, ws, theta, &data) ==
+          PYCNN_OK);
+    for (int i = 0; i < 5; i++) {
+        CHECK(near(z_core[i], z[i], 1e-12));
+        CHECK(near(a_core[i], a[i], 1e-12));
+        CHECK(near(delta_core[i], delta[i], 1e-12));
+    }
+    for (int i = 0; i < 15; i++) {
+        CHECK(near(grad_core[i], grad[i], 1e-12));
+    }
+    CHECK(near(totals.loss, -log(a[4]), 1e-12));
+    CHECK(totals.weight == 1 && totals.correct == 1);
+    CHECK(pycnn_predict(&output, net, ws, theta, x, 1) == PYCNN_OK);
+    CHECK(same_bits(&output, &a_core[4], 1));
+
+    /* The figures it prints, for what they are worth. */
+    CHECK(fabs(z_core[4] - 1.489) < 1e-12);
+    CHECK(fabs(output - 0.816) < 1e-3);
+    CHECK(fabs(totals.loss - 0.203) < 1e-3);
+    CHECK(fabs(delta_core[4] + 0.184) < 1e-3);
+
+    pycnn_totals epoch = {0};
+    pycnn_training state = {.epochs = 1, .batch_size = 1, .learning_rate = 0.1, .totals = &epoch};
+    size_t steps = 0;
+    CHECK(pycnn_train(&steps, theta, &state, net, ws, &data, 10) == PYCNN_OK);
+    CHECK(steps == 1 && state.epoch == 1 && state.position == 0);
+    CHECK(same_bits(&epoch, &totals, 3));
+    for (int i = 0; i < 15; i++) {
+        CHECK(near(theta[i], updated[i], 1e-12));
+    }
+    CHECK(fabs(theta[0] - 0.110580) < 1e-4 && fabs(theta[12] - 0.911224) < 1e-4);
+    CHECK(pycnn_evaluate(&totals, net, ws, theta, &data) == PYCNN_OK);
+    CHECK(totals.loss < epoch.loss); /* the second iteration's loss is the lower one */
+    pycnn_workspace_destroy(ws);
+    pycnn_network_destroy(net);
+}
+
+/* ---------------------------------------------------------------- gradients */
+
+static double mean_loss(const problem *p, pycnn_workspace *ws)
+{
+    pycnn_totals totals;
+    CHECK(pycnn_evaluate(&totals, p->net, ws, p->theta, &p->data) == PYCNN_OK);
+    return totals.loss / totals.weight;
+}
+
+static bool is_far(double x, double kink) { return fabs(x - kink) > 1e-3; }
+
+/* A difference across a kink measures nothing: no z may be close to one of an activation (relu's is
+ * at 0, those of the hard ones at -1, 1, -3 and 3), and no output to one of a loss. */
+static bool far_from_kinks(const problem *p, pycnn_workspace *ws)
+{
+    const size_t count = p->units * p->data.rows;
+    double *z = doubles(count), *a = doubles(count), *delta = doubles(count);
+    double *grad = doubles(p->parameters);
+    pycnn_totals totals;
+    CHECK(pycnn_trace(&totals, grad, z, a, delta, p->net, ws, p->theta, &p->data) == PYCNN_OK);
+    bool far = true;
+    for (size_t i = 0; i < count; i++) {
+        far = far && is_far(z[i], 0) && is_far(fabs(z[i]), 1) && is_far(fabs(z[i]), 3);
+    }
+    for (size_t j = 0; j < p->outputs; j++) {
+        for (size_t i = 0; i < p->data.rows; i++) {
+            const double output = a[(p->units - p->outputs + j) * p->data.rows + i];
+            const double target = p->y[i * p->outputs + j], error = output - target;
+            far = far && is_far(error, 0) && is_far(fabs(error), parameter_of(PYCNN_HUBER)) &&
+                  is_far(target * output, 1);
+        }
+    }
+    free(z), free(a), free(delta), free(grad);
+    return far;
+}
+
+/* Targets of a class that add up to 1. */
+static problem make_soft_problem(uint64_t seed, size_t rows, const pycnn_layer_spec layers[2],
+                                 int loss)
+{
+    problem p = make_problem(seed, rows, 3, layers, 2, loss);
+    for (size_t i = 0; i < rows; i++) {
+        p.y[3 * i + p.label[i]] = 0.9;
+        p.y[3 * i + (p.label[i] + 1) % 3] = 0.1;
+    }
+    return p;
+}
+
+static void check_gradient(int hidden, int output, int loss, bool weighted)
+{
+    const pycnn_layer_spec layers[] = {DENSE(hidden, 4), DENSE(output, 3)};
+    enum { ROWS = 6 };
+    uint64_t seed = 100;
+    problem p = make_soft_problem(seed, ROWS, layers, loss);
+    pycnn_workspace *ws = workspace(p.net, ROWS, PYCNN_TRACE);
+    while (!far_from_kinks(&p, ws) && seed < 200) {
+        pycnn_workspace_destroy(ws);
+        free_problem(&p);
+        p = make_soft_problem(++seed, ROWS, layers, loss);
+        ws = workspace(p.net, ROWS, PYCNN_TRACE);
+    }
+    p.data.weight = weighted ? p.weight : NULL;
+    double *grad = doubles(p.parameters), *numeric = doubles(p.parameters);
+    pycnn_totals totals;
+    CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, &p.data, NULL) == PYCNN_OK);
+    CHECK(near(totals.loss / totals.weight, mean_loss(&p, ws), 1e-15));
+    CHECK(largest(grad, p.parameters) > 1e-2);
+    const double h = 1e-5; /* errors: h^2 f''' = 1e-10 and eps / h = 1e-11 */
+    for (size_t i = 0; i < p.parameters; i++) {
+        const double value = p.theta[i];
+        p.theta[i] = value + h;
+        const double above = mean_loss(&p, ws);
+        p.theta[i] = value - h;
+        const double below = mean_loss(&p, ws);
+        p.theta[i] = value;
+        numeric[i] = (above - below) / (2 * h);
+    }
+    CHECK(agree(grad, numeric, p.parameters, 1e-8));
+    free(grad), free(numeric);
+    pycnn_workspace_destroy(ws);
+    free_problem(&p);
+}
+
+static void test_gradients_meet_central_differences(void)
+{
+    for (int weighted = 0; weighted < 2; weighted++) {
+        for (int hidden = 0; hidden < ACTIVATIONS; hidden++) {
+            for (int output = 0; output < ACTIVATIONS; output++) {
+                check_gradient(hidden, output, PYCNN_MSE, weighted);
+            }
+            for (int loss = 0; loss < LOSSES; loss++) {
+                check_gradient(hidden, output_for(loss), loss, weighted);
+            }
+        }
+    }
+}
+
+static void test_the_first_number_that_is_not_finite_is_found(void)
+{
+    static const double bad[] = {INFINITY, -INFINITY, NAN};
+    for (size_t count = 0; count < 70; count++) {
+        double *x = random_doubles(count, count);
+        x[count] = NAN; /* behind the end */
+        CHECK(pycnn_find_not_finite(x, count) == count);
+        for (size_t i = 0; i < count; i++) {
+            const double value = x[i];
+            x[i] = i % 2 ? DBL_MAX : -DBL_MAX;
+            CHECK(pycnn_find_not_finite(x, count) == count);
+            x[i] = bad[i % 3];
+            CHECK(pycnn_find_not_finite(x, count) == i);
+            x[count - 1] = NAN; /* the first one counts */
+            CHECK(pycnn_find_not_finite(x, count) == i);
+            x[count - 1] = 0, x[i] = value;
+        }
+        free(x);
+    }
+}
+
+/* ---------------------------------------------------------------- refusals */
+
+static void test_calls_that_cannot_be(void)
+{
+    enum { ROWS = 5 };
+    problem p = classifier(91, ROWS), other = classifier(91, ROWS);
+    pycnn_workspace *forward = workspace(p.net, ROWS, PYCNN_FORWARD);
+    pycnn_workspace *backward = workspace(p.net, ROWS, PYCNN_BACKWARD);
+    pycnn_workspace *trace = workspace(p.net, ROWS, PYCNN_TRACE);
+    pycnn_workspace *small = workspace(p.net, ROWS - 1, PYCNN_TRACE);
+    pycnn_workspace *foreign = workspace(other.net, ROWS, PYCNN_TRACE);
+    double *out = doubles(p.units * ROWS), *grad = doubles(p.parameters);
+    pycnn_totals totals;
+    const pycnn_network *net = p.net;
+    const double *theta = p.theta;
+
+    CHECK(pycnn_predict(NULL, net, forward, theta, p.x, ROWS) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_predict(out, NULL, forward, theta, p.x, ROWS) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_predict(out, net, NULL, theta, p.x, ROWS) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_predict(out, net, forward, NULL, p.x, ROWS) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_predict(out, net, forward, theta, NULL, ROWS) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_predict(out, net, foreign, theta, p.x, ROWS) == PYCNN_ERROR_WORKSPACE);
+    CHECK(pycnn_predict(out, net, forward, theta, p.x, 0) == PYCNN_OK);
+
+    const pycnn_dataset good = p.data, no_rows = {.x = p.x, .y = p.y};
+    const pycnn_dataset no_x = {.rows = ROWS, .y = p.y}, no_y = {.rows = ROWS, .x = p.x};
+    CHECK(pycnn_evaluate(NULL, net, forward, theta, &good) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_evaluate(&totals, NULL, forward, theta, &good) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_evaluate(&totals, net, NULL, theta, &good) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_evaluate(&totals, net, forward, NULL, &good) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_evaluate(&totals, net, forward, theta, NULL) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_evaluate(&totals, net, forward, theta, &no_x) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_evaluate(&totals, net, forward, theta, &no_y) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_evaluate(&totals, net, forward, theta, &no_rows) == PYCNN_ERROR_SIZE);
+    CHECK(pycnn_evaluate(&totals, net, foreign, theta, &good) == PYCNN_ERROR_WORKSPACE);
+
+    CHECK(pycnn_gradients(NULL, grad, net, backward, theta, &good, NULL) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_gradients(&totals, NULL, net, backward, theta, &good, NULL) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_gradients(&totals, grad, net, backward, theta, &no_x, NULL) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_gradients(&totals, grad, net, forward, theta, &good, NULL) ==
+          PYCNN_ERROR_WORKSPACE);
+    CHECK(pycnn_gradients(&totals, grad, net, foreign, theta, &good, NULL) ==
+          PYCNN_ERROR_WORKSPACE);
+
+    CHECK(pycnn_trace(NULL, grad, out, out, out, net, trace, theta, &good) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_trace(&totals, NULL, out, out, out, net, trace, theta, &good) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_trace(&totals, grad, NULL, out, out, net, trace, theta, &good) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_trace(&totals, grad, out, NULL, out, net, trace, theta, &good) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_trace(&totals, grad, out, out, NULL, net, trace, theta, &good) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_trace(&totals, grad, out, out, out, net, trace, theta, NULL) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_trace(&totals, grad, out, out, out, net, trace, theta, &no_rows) ==
+          PYCNN_ERROR_SIZE);
+    CHECK(pycnn_trace(&totals, grad, out, out, out, net, backward, theta, &good) ==
+          PYCNN_ERROR_WORKSPACE);
+    CHECK(pycnn_trace(&totals, grad, out, out, out, net, small, theta, &good) ==
+          PYCNN_ERROR_WORKSPACE);
+    CHECK(pycnn_trace(&totals, grad, out, out, out, net, foreign, theta, &good) ==
+          PYCNN_ERROR_WORKSPACE);
+
+    free(out), free(grad);
+    pycnn_workspace_destroy(forward), pycnn_workspace_destroy(backward);
+    pycnn_workspace_destroy(trace), pycnn_workspace_destroy(small);
+    pycnn_workspace_destroy(foreign);
+    free_problem(&p), free_problem(&other);
+}
+
+const test network_tests[] = {
+    FOR_EACH_SET("the lecture's worked example", test_lecture_example),
+    FOR_EACH_SET("gradients meet central differences", test_gradients_meet_central_differences),
+    FOR_EACH_SET("the first number that is not finite is found",
+                 test_the_first_number_that_is_not_finite_is_found),
+    FOR_EACH_SET("calls that cannot be", test_calls_that_cannot_be),
+    {0},
+};

@@ -1,0 +1,63 @@
+/* Workspaces: their size changes no bit; those that are refused. */
+#include "check.h"
+
+static void test_a_small_workspace_gives_the_same_bits(void)
+{
+    enum { ROWS = 33, OUTPUTS = 3, EPOCHS = 2 };
+    problem p = classifier(7, ROWS);
+    p.data.weight = p.weight;
+    double output[2][ROWS * OUTPUTS], *grad[2];
+    pycnn_totals totals[2][2], epochs[2][EPOCHS];
+    const pycnn_training plan = {.epochs = EPOCHS, .batch_size = 20, .learning_rate = 0.1};
+    double *theta[2] = {NULL, NULL};
+    for (size_t capacity = ROWS; capacity > 0; capacity--) {
+        const int i = capacity != ROWS; /* 0: the whole data at once, which the rest must equal */
+        pycnn_workspace *ws = workspace(p.net, capacity, PYCNN_BACKWARD);
+        grad[i] = doubles(p.parameters);
+        CHECK(pycnn_predict(output[i], p.net, ws, p.theta, p.x, ROWS) == PYCNN_OK);
+        CHECK(pycnn_evaluate(&totals[i][0], p.net, ws, p.theta, &p.data) == PYCNN_OK);
+        CHECK(pycnn_gradients(&totals[i][1], grad[i], p.net, ws, p.theta, &p.data, NULL) ==
+              PYCNN_OK);
+        theta[i] = trained(&p, ws, plan, epochs[i]);
+        if (i == 1) {
+            CHECK(same_bits(output[0], output[1], ROWS * OUTPUTS));
+            CHECK(same_bits(totals[0], totals[1], 6));
+            CHECK(same_bits(grad[0], grad[1], p.parameters));
+            CHECK(same_bits(theta[0], theta[1], p.parameters));
+            CHECK(same_bits(epochs[0], epochs[1], 3 * EPOCHS));
+            free(grad[1]), free(theta[1]);
+        }
+        pycnn_workspace_destroy(ws);
+    }
+    CHECK(same_bits(&totals[0][0], &totals[0][1], 3)); /* evaluate and gradients agree too */
+    free(grad[0]), free(theta[0]);
+    free_problem(&p);
+}
+
+static void test_workspaces_that_cannot_be(void)
+{
+    problem p = classifier(81, 2);
+    pycnn_workspace *ws = (pycnn_workspace *)&not_null; /* must become NULL */
+    CHECK(pycnn_workspace_create(NULL, p.net, 1, PYCNN_FORWARD) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_workspace_create(&ws, NULL, 1, PYCNN_FORWARD) == PYCNN_ERROR_ARGUMENT);
+    CHECK(ws == NULL);
+    CHECK(pycnn_workspace_create(&ws, p.net, 1, -1) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_workspace_create(&ws, p.net, 1, PYCNN_TRACE + 1) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_workspace_create(&ws, p.net, 0, PYCNN_FORWARD) == PYCNN_ERROR_SIZE);
+    for (int shift = 0; shift < 8; shift++) {
+        for (int mode = PYCNN_FORWARD; mode <= PYCNN_TRACE; mode++) {
+            const size_t batch = SIZE_MAX >> shift;
+            CHECK(pycnn_workspace_create(&ws, p.net, batch, mode) == PYCNN_ERROR_SIZE);
+            CHECK(ws == NULL);
+        }
+    }
+    pycnn_workspace_destroy(NULL);
+    free_problem(&p);
+}
+
+const test workspace_tests[] = {
+    FOR_EACH_SET("a small workspace gives the same bits",
+                 test_a_small_workspace_gives_the_same_bits),
+    FOR_EACH_SET("workspaces that cannot be", test_workspaces_that_cannot_be),
+    {0},
+};
