@@ -65,7 +65,7 @@ def gradient_check(
     training = check_bool(training, "training")
     data = whole(net.reader.read(X, y, sample_weight)[0])
     check_measurable(data, "the data")
-    theta = net._theta.copy()
+    theta = net.theta.copy()
     loss, analytic = net.gradients(X, y, sample_weight, training=training)
     drawn = dropout_keys(net.seed, net.epochs_trained, 1) if training else None
     scratch = np.empty_like(analytic)
@@ -78,9 +78,9 @@ def gradient_check(
     def loss_at(index: int, value: float) -> float:
         before, theta[index] = theta[index], value
         totals = (
-            net._backend.gradients(net._plan, theta, data, scratch, drawn)
+            net.core.gradients(net.plan, theta, data, scratch, drawn)
             if training
-            else net._backend.evaluate(net._plan, theta, data)
+            else net.core.evaluate(net.plan, theta, data)
         )
         theta[index] = before
         return float(totals.mean_loss())

@@ -486,10 +486,10 @@ class EarlyStopping(_Monitor):
         if by_share or self._has_waited():  # interrupted between the decision and the end
             network.stop_training = True
         best = self.best_parameters
-        if best is not None and best.shape != network._theta.shape:
+        if best is not None and best.shape != network.theta.shape:
             raise ShapeError(
                 f"best_parameters in the state of EarlyStopping must have shape "
-                f"{network._theta.shape}, got {best.shape}"
+                f"{network.theta.shape}, got {best.shape}"
             )
 
     def on_epoch_end(self, network: Network, epoch: int, logs: dict[str, float]) -> None:
@@ -501,7 +501,7 @@ class EarlyStopping(_Monitor):
         if self._is_better(value):
             self.best, self.best_epoch, self.wait = value, epoch, 0
             if self.restore_best_weights:
-                self.best_parameters = network._theta.copy()
+                self.best_parameters = network.theta.copy()
             return
         self.wait += 1
         if self._has_waited() or self._is_far_from_best(value):
@@ -524,7 +524,7 @@ class EarlyStopping(_Monitor):
     def on_train_end(self, network: Network) -> None:
         """Give the network its best parameters back."""
         if self.restore_best_weights and self.best_parameters is not None:
-            network._theta[:] = self.best_parameters
+            network.theta[:] = self.best_parameters
 
 
 class TerminateOnNaN(_Stateful):

@@ -183,7 +183,7 @@ class Network:
     ) -> None:
         """Give the object its attributes, with all parameters zero."""
         others = set(vars(self)) - getattr(self, "_own", set())  # a subclass's own
-        self.architecture = plan = Architecture((inputs,), layers, loss, penalty)
+        self.architecture = table = Architecture((inputs,), layers, loss, penalty)
         self.seed = seed
         self.epochs_trained = 0
         self.history: History | None = None
@@ -191,17 +191,17 @@ class Network:
         self.learning_rate_factor = 1.0
         self.metadata: dict[str, Any] = {}
         self._backend_name = backend_name
-        self._backend = backend.load(backend_name)
+        self.core = backend.load(backend_name)
         function = loss if isinstance(loss, losses.Custom) else None
-        self._plan = self._backend.create_plan(
-            plan.specs, self.loss, self.loss_parameter or 0.0, function
+        self.plan = self.core.create_plan(
+            table.specs, self.loss, self.loss_parameter or 0.0, function
         )
-        self._theta = _aligned_zeros(plan.parameter_count + plan.statistic_count)
-        self._parameters = self._theta[: plan.parameter_count]
-        self._statistics = self._theta[plan.parameter_count :]
-        self._layers = plan.bound(self._theta)
+        self.theta = _aligned_zeros(table.parameter_count + table.statistic_count)
+        self._parameters = self.theta[: table.parameter_count]
+        self._statistics = self.theta[table.parameter_count :]
+        self._layers = table.bound(self.theta)
         encoder = TargetEncoder(self.loss, self.outputs)
-        self.reader = Reader(inputs, self._backend.find_not_finite, None, encoder)
+        self.reader = Reader(inputs, self.core.find_not_finite, None, encoder)
         self._row_predictors: list[RowPredictor] = []  # idle ones
         self._row_shape = (1, self.inputs)
         self.training_record = TrainingRecord()
@@ -287,7 +287,7 @@ class Network:
     @property
     def backend(self) -> str:
         """Which core computes: ``"c"`` or ``"numpy"``."""
-        return backend.name_of(self._backend)
+        return backend.name_of(self.core)
 
     @property
     def parameters(self) -> Array:
@@ -312,7 +312,7 @@ class Network:
         """All parameters and statistics by name, ``"layers.1.W"``: live views, as in the files."""
         return MappingProxyType(
             {
-                tensor.full_name: tensor.view(self._theta)
+                tensor.full_name: tensor.view(self.theta)
                 for own in self.architecture.by_layer()
                 for tensor in own
             }
@@ -395,7 +395,7 @@ class Network:
         """Return the outputs for checked samples, in the network's own unit."""
         out = np.empty((len(x), self.outputs))
         for part, piece in x.pieces() if isinstance(x, Rows) else [(slice(None), x)]:
-            if not self._backend.predict(self._plan, self._theta, piece, out[part]):
+            if not self.core.predict(self.plan, self.theta, piece, out[part]):
                 check_finite(piece, "X")
         return out
 
@@ -407,7 +407,7 @@ class Network:
         try:
             run = self._row_predictors.pop()
         except IndexError:
-            run = self._backend.row_predictor(self._plan, self._theta, self.outputs)
+            run = self.core.row_predictor(self.plan, self.theta, self.outputs)
         out = run(x)
         self._row_predictors.append(run)
         return out
@@ -461,13 +461,13 @@ class Network:
         check_fits(count * len(x) * self.outputs, f"{count} draws of {len(x)} rows")
         out = np.empty((count, len(x), self.outputs))
         drawn = keys.random_raw(count)
-        run = self._backend.predict_samples
+        run = self.core.predict_samples
         if not isinstance(x, Rows):
-            run(self._plan, self._theta, x, drawn, 0, out)
+            run(self.plan, self.theta, x, drawn, 0, out)
         else:
             for part, piece in x.pieces():
                 samples = np.empty((count, len(piece), self.outputs))
-                run(self._plan, self._theta, piece, drawn, part.start, samples)
+                run(self.plan, self.theta, piece, drawn, part.start, samples)
                 out[:, part] = samples
         return self.encoder.unscaled(out)
 
@@ -505,7 +505,7 @@ class Network:
         batch = check_size(batch, "batch")
         numbers = self.inputs + sum(layer.units for layer in self.layers)
         check_fits(batch * numbers, f"a batch of {batch} rows")
-        run = self._backend.predictor(self._plan, self._theta, batch, self.outputs)
+        run = self.core.predictor(self.plan, self.theta, batch, self.outputs)
         shapes: tuple[tuple[int, ...], ...] = ((batch, self.inputs),)
         if batch == 1:
             shapes += ((self.inputs,),)
@@ -689,7 +689,7 @@ class Network:
             pieces = batches_of(data, batch_size)
         else:
             pieces = pieces_of(data) if isinstance(data.x, Rows) else iter([data])
-        sums = [self._backend.evaluate(self._plan, self._theta, piece) for piece in pieces]
+        sums = [self.core.evaluate(self.plan, self.theta, piece) for piece in pieces]
         return Totals(*map(sum, zip(*sums, strict=True)))
 
     def score_data(
@@ -710,7 +710,7 @@ class Network:
         """Return R^2, with mse from its totals: they are half the sum of the errors' squares."""
         encoder = self.encoder
         if totals is not None and self.loss == "mse" and encoder.scale is None:
-            penalty = self._backend.penalty(self._plan, self._theta) * totals.weight
+            penalty = self.core.penalty(self.plan, self.theta) * totals.weight
             squares = 2 * float(np.maximum(totals.loss - penalty, 0.0))  # NaN stays
         else:
             squares = sum_squares(encoder, data, self.outputs_of(data.x))
@@ -753,7 +753,7 @@ class Network:
             raise DataError("X must have at least 2 samples for BatchNorm: one has no variance")
         grad = np.empty_like(self._parameters)
         keys = _random.dropout_keys(self.seed, self.epochs_trained, 1) if training else None
-        totals = self._backend.gradients(self._plan, self._theta, data, grad, keys)
+        totals = self.core.gradients(self.plan, self.theta, data, grad, keys)
         return totals.mean_loss(), grad
 
     def trace(self, X: ArrayLike, y: ArrayLike) -> Trace:
@@ -778,8 +778,8 @@ class Network:
         """
         trace = self.trace_data(self._read(X, y))
         return trace._replace(
-            W=self._by_layer("W", self._theta.copy()),
-            b=self._by_layer("b", self._theta.copy()),
+            W=self._by_layer("W", self.theta.copy()),
+            b=self._by_layer("b", self.theta.copy()),
             slope=[
                 None,
                 *(
@@ -800,7 +800,7 @@ class Network:
         ends = np.cumsum(units) * m
         z, a, delta = (np.empty(int(ends[-1])) for _ in range(3))
         grad = np.empty_like(self._parameters)
-        totals = self._backend.trace(self._plan, self._theta, data, grad, z, a, delta)
+        totals = self.core.trace(self.plan, self.theta, data, grad, z, a, delta)
 
         def by_layer(flat: Array) -> list[Array]:
             parts = np.split(flat, ends[:-1])
@@ -1128,7 +1128,7 @@ class Network:
         return batch_size
 
     def _check_finite(self) -> None:
-        if not np.isfinite(self._theta).all():
+        if not np.isfinite(self.theta).all():
             raise DataError("the network's parameters are not finite: training cannot start")
 
     def partial_fit(
@@ -1351,8 +1351,8 @@ class Network:
             "target_scale": None if self.encoder.scale is None else self.encoder.scale.config(),
             "epochs_trained": self.epochs_trained,
             "metadata": self.metadata,
-            "parameters": self._theta,
-            "training": None if training is None else training.plain(self._theta),
+            "parameters": self.theta,
+            "training": None if training is None else training.plain(self.theta),
             "history": self.history,
             "stop_training": self.stop_training,
             "learning_rate_factor": self.learning_rate_factor,
@@ -1370,14 +1370,14 @@ class Network:
             loss = losses.Custom(state.get("loss_function"))
         penalty = state.get("l1", 0.0), state.get("l2", 0.0)  # files of 0.1 have none
         self._set_up(state["inputs"], layers, loss, state["seed"], state["backend"], penalty)
-        self._theta[:] = state["parameters"]
+        self.theta[:] = state["parameters"]
         self.classes = state["classes"]
         self.feature_names = state.get("feature_names")
         self.target_scale = state.get("target_scale")
         self.epochs_trained = state["epochs_trained"]
         self.metadata = deepcopy(state["metadata"])
         if state.get("training") is not None:
-            last = Checkpoint.from_plain(state["training"], self._theta)
+            last = Checkpoint.from_plain(state["training"], self.theta)
             self.training_record = TrainingRecord(last)
             self.learning_rate_factor = last.learning_rate_factor
         # Files have none of these, nor have pickles of 0.1.

@@ -67,7 +67,7 @@ def large():
 
 def digest(net):
     """Return what tells parameters and statistics apart."""
-    return hash(net._theta.tobytes())
+    return hash(net.theta.tobytes())
 
 
 class Steps(pycnn.callbacks.Callback):

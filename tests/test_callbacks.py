@@ -41,7 +41,7 @@ class StandIn:
     """A network of one parameter, the epoch's number, for logs that are fed by hand."""
 
     def __init__(self):
-        self.parameters = self._theta = np.zeros(1)
+        self.parameters = self.theta = np.zeros(1)
         self.stop_training = False
         self.learning_rate_factor = 1.0
         self.saved = []

@@ -46,7 +46,7 @@ def test_a_function_trains_as_the_loss_it_is(backend, function, options):
         else net.fit(X, Y, epochs=3, **options)
         for net in (ours, own)
     ]
-    assert np.abs(ours._theta - own._theta).max() < 1e-12
+    assert np.abs(ours.theta - own.theta).max() < 1e-12
     assert np.allclose(histories[0]["loss"], histories[1]["loss"], rtol=1e-13)
     assert own.evaluate(X, Y).keys() == {"loss"}
     assert abs(own.evaluate(X, Y)["loss"] - ours.evaluate(X, Y)["loss"]) < 1e-12
@@ -67,7 +67,7 @@ def test_weights_count_samples(backend):
     ours, own = network("mse", backend), network(each_mse, backend)
     for net in (ours, own):
         net.fit(X, Y, epochs=2, sample_weight=weight)
-    assert np.abs(ours._theta - own._theta).max() < 1e-12
+    assert np.abs(ours.theta - own.theta).max() < 1e-12
 
 
 def test_threads_and_one_sample():
@@ -99,7 +99,7 @@ def test_what_it_raises_reaches_the_caller(backend, error):
     with pytest.raises(error, match="third"):
         net.fit(X, Y, epochs=1, batch_size=10, shuffle=False)
     other.fit(X[:20], Y[:20], epochs=1, batch_size=10, shuffle=False)
-    assert np.abs(net._theta - other._theta).max() < 1e-12  # two steps are done
+    assert np.abs(net.theta - other.theta).max() < 1e-12  # two steps are done
     net.fit(X, Y, epochs=1)  # and it can be trained on
     assert net.evaluate(X, Y)["loss"] > 0
 
@@ -131,10 +131,10 @@ def test_a_mini_batch_after_all_the_data_at_once_takes_little_memory(core):
     net = network(each_mse, "c")
     net.evaluate(np.tile(X, (10, 1)), np.tile(Y, (10, 1)), batch_size=None)
     net.gradients(X[:8], Y[:8])
-    assert [workspace.batch for workspace in net._plan._idle] == [8]
+    assert [workspace.batch for workspace in net.plan._idle] == [8]
     net.predict(X[:3])
     net.evaluate(np.tile(X, (10, 1)), np.tile(Y, (10, 1)), batch_size=None)
-    (workspace,) = net._plan._idle
+    (workspace,) = net.plan._idle
     assert (workspace.batch, workspace.mode) == (700, 0)  # no room for a way back
 
 
@@ -142,7 +142,7 @@ def test_a_loss_that_is_not_finite_is_a_divergence(backend):
     net = network(lambda a, y: (np.full(len(a), np.nan), a), backend)
     with pytest.raises(DivergedError):
         net.fit(X, Y, epochs=1)
-    assert np.isfinite(net._theta).all()
+    assert np.isfinite(net.theta).all()
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ CALLS = {
 @pytest.mark.parametrize("call", CALLS)
 def test_a_frame_in_another_order_or_by_other_names_is_refused(call, trained):
     assert trained.feature_names == NAMES
-    before = trained._theta.tobytes()
+    before = trained.theta.tobytes()
     words = (
         r"must have the columns that the network was trained on, in their order, "
         r"\['age', 'height', 'weight'\], got \['height', 'age', 'weight'\]: column 0 is 'height', "
@@ -64,7 +64,7 @@ def test_a_frame_in_another_order_or_by_other_names_is_refused(call, trained):
     with pytest.raises(DataError, match=r"column 2 is 'mass', and was 'weight'$"):
         CALLS[call](trained, OTHER)
     if call != "an iterable":
-        assert trained._theta.tobytes() == before
+        assert trained.theta.tobytes() == before
     CALLS[call](trained, FRAME)
 
 
@@ -88,11 +88,11 @@ def test_names_are_learned_wherever_a_network_is_trained(call, backend):
 
 def test_names_are_those_of_the_same_call_for_its_validation_data(backend):
     net = network(backend)
-    before = net._theta.tobytes()
+    before = net.theta.tobytes()
     with pytest.raises(DataError, match="validation X must have the columns"):
         net.fit(FRAME, Y, epochs=1, validation_data=(TURNED, Y))
     assert net.feature_names is None
-    assert net._theta.tobytes() == before
+    assert net.theta.tobytes() == before
     with pytest.raises(DataError, match="x in mini-batch 1 of X must have the columns"):
         net.fit([(FRAME, Y), (TURNED, Y)], epochs=1)
 

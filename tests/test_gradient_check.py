@@ -98,12 +98,12 @@ def test_a_wrong_derivative_is_caught(monkeypatch, activation):
 )
 def test_a_corrupted_gradient_is_caught(backend, part, factor):
     net, y = varied_network(backend, "tanh", "sigmoid", "binary_crossentropy")
-    right = net._backend
+    right = net.core
 
     def gradients(plan, theta, data, grad, dropout_keys=None):
         totals = right.gradients(plan, theta, data, grad, dropout_keys)
         grad[part] *= factor
         return totals
 
-    net._backend = types.SimpleNamespace(**vars(right) | {"gradients": gradients})
+    net.core = types.SimpleNamespace(**vars(right) | {"gradients": gradients})
     assert pycnn.gradient_check(net, X, y) > 9e-4

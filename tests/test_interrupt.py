@@ -86,7 +86,7 @@ def test_one_call_over_much_data_can_be_interrupted(core, interrupt_in, much, ca
 def test_one_step_of_samples_that_meet_can_be_interrupted(core, interrupt_in, much):
     X, y = (array[:30_000] for array in much)
     net = network(Dense(160, "tanh"), BatchNorm(), Dense(160, "tanh"), Dense(160, "tanh"))
-    theta = net._theta.tobytes()
+    theta = net.theta.tobytes()
     interrupt_in("pycnn_call_poll")
     with pytest.raises(KeyboardInterrupt, match="pycnn_call_poll"):
         net.fit(X, y, batch_size=None, epochs=50, optimizer=SGD(1e-300))
@@ -204,10 +204,10 @@ def test_a_fit_interrupted_anywhere_leaves_a_whole_step(backend, monkeypatch, fi
             self.thetas = []
 
         def on_train_begin(self, network):
-            self.thetas.append(network._theta.tobytes())
+            self.thetas.append(network.theta.tobytes())
 
         def on_batch_group_end(self, network, epoch, logs):
-            self.thetas.append(network._theta.tobytes())
+            self.thetas.append(network.theta.tobytes())
 
     record = Record()
     fit(small(backend), [record])
@@ -218,13 +218,13 @@ def test_a_fit_interrupted_anywhere_leaves_a_whole_step(backend, monkeypatch, fi
         if not interrupted_at(number, lambda net=net: fit(net, [Record()])):
             break
         interrupted += 1
-        step = record.thetas.index(net._theta.tobytes())
+        step = record.thetas.index(net.theta.tobytes())
         if net.history is not None:
             agrees_with_itself(net, net.history)
             assert net.history.epochs in (step // 5, max(step - 1, 0) // 5)
         net.fit(X[:8], Y[:8], epochs=1)
     assert interrupted > 50
-    assert net._theta.tobytes() == record.thetas[-1]
+    assert net.theta.tobytes() == record.thetas[-1]
 
 
 @by_timer
@@ -258,9 +258,9 @@ def test_what_a_signal_handler_saves_goes_on_to_the_same_bits(backend, tmp_path,
     for path in saved:
         other = pycnn.load(path, backend)
         other.fit(*data, resume=True, **settings)
-        assert other._theta.tobytes() == straight._theta.tobytes()
+        assert other.theta.tobytes() == straight.theta.tobytes()
         assert dict(other.history) == dict(straight.history)
-    assert net._theta.tobytes() == straight._theta.tobytes()
+    assert net.theta.tobytes() == straight.theta.tobytes()
 
 
 def test_epochs_that_are_trained_together_are_in_the_history_wherever_they_end(
@@ -268,8 +268,8 @@ def test_epochs_that_are_trained_together_are_in_the_history_wherever_they_end(
 ):
     thetas = []
     hook = pycnn.callbacks.LambdaCallback(
-        on_train_begin=lambda net: thetas.append(net._theta.tobytes()),
-        on_batch_group_end=lambda net, *_: thetas.append(net._theta.tobytes()),
+        on_train_begin=lambda net: thetas.append(net.theta.tobytes()),
+        on_batch_group_end=lambda net, *_: thetas.append(net.theta.tobytes()),
     )
     monkeypatch.setattr(loop, "PERIOD", 0.0)  # every step is a group
     small(backend).fit(X, Y, epochs=30, batch_size=8, callbacks=hook)
@@ -280,7 +280,7 @@ def test_epochs_that_are_trained_together_are_in_the_history_wherever_they_end(
         net = small(backend)
         if not interrupted_at(number, lambda net=net: net.fit(X, Y, epochs=30, batch_size=8)):
             break
-        step = thetas.index(net._theta.tobytes())
+        step = thetas.index(net.theta.tobytes())
         if net.history is not None:
             agrees_with_itself(net, net.history)
             assert net.history.epochs == step // 5
@@ -309,7 +309,7 @@ def test_a_partial_fit_interrupted_anywhere_agrees_with_its_memory(backend, monk
         done = training.updates - steps
         assert training.epoch == net.epochs_trained
         assert training.epoch == 1 or done == steps
-        changed = net._theta.tobytes() != one._theta.tobytes()
+        changed = net.theta.tobytes() != one.theta.tobytes()
         assert changed == (done > 0)
         assert (training.slots.tobytes() != one.training_record.last.slots.tobytes()) == changed
         if method == "partial_fit":

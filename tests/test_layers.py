@@ -72,7 +72,7 @@ def test_backends_agree_on_a_training(core, name, options):
         return  # refused, see below
     settings = {"epochs": 3, "batch_size": 16, "optimizer": SGD(0.05, momentum=0.5), **options}
     c_history, history = c.fit(X, Y, **settings), fallback.fit(X, Y, **settings)
-    assert near(c._theta, fallback._theta, 1e-11)
+    assert near(c.theta, fallback.theta, 1e-11)
     assert near(c_history["loss"], history["loss"], 1e-11)
     assert near(c.predict(X), fallback.predict(X), 1e-11)
 
@@ -97,7 +97,7 @@ def test_threads_and_rows_beside_do_not_matter(name):
             layers = [*STACKS[name]()[:-1], Dense(700, "tanh"), Dense(3, "softmax")]
             net = Network(6, layers, seed=3)
             net.fit(*wide, epochs=2, batch_size=200, optimizer=Adam())
-            results.append((net._theta.copy(), net.predict(wide[0]), net.gradients(*wide)[1]))
+            results.append((net.theta.copy(), net.predict(wide[0]), net.gradients(*wide)[1]))
     finally:
         pycnn.set_num_threads(before)
     for other in results[1:]:
@@ -113,7 +113,7 @@ def test_five_epochs_and_five_are_ten(name, backend):
     once.fit(X, Y, epochs=10)
     twice.fit(X, Y, epochs=5)
     twice.fit(X, Y, epochs=5)
-    assert once._theta.tobytes() == twice._theta.tobytes()
+    assert once.theta.tobytes() == twice.theta.tobytes()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -127,11 +127,11 @@ def test_saved_pickled_copied(name, tmp_path):
         copy.deepcopy(net),
     ):
         assert repr(other) == repr(net)
-        assert other._theta.tobytes() == net._theta.tobytes()
+        assert other.theta.tobytes() == net.theta.tobytes()
         assert other.predict(X).tobytes() == net.predict(X).tobytes()
         other.fit(X, Y, epochs=2)
     net.fit(X, Y, epochs=2)
-    assert other._theta.tobytes() == net._theta.tobytes()
+    assert other.theta.tobytes() == net.theta.tobytes()
 
 
 # ------------------------------------------------------------------ dropout
@@ -200,7 +200,7 @@ def test_a_batch_of_one_sample_is_not_counted(backend):
 
 def test_one_sample_alone_is_refused_wherever_it_would_be_a_mini_batch(backend):
     net = Network(6, [BatchNorm(), Dense(3, "softmax")], backend=backend, seed=0)
-    before = net._theta.tobytes()
+    before = net.theta.tobytes()
     for call in (
         lambda: net.fit(X, Y, batch_size=1),
         lambda: net.fit(X[:1], Y[:1]),
@@ -213,7 +213,7 @@ def test_one_sample_alone_is_refused_wherever_it_would_be_a_mini_batch(backend):
     ):
         with pytest.raises(DataError, match="at least 2"):
             call()
-    assert net._theta.tobytes() == before
+    assert net.theta.tobytes() == before
     assert net.evaluate(X[:1], Y[:1])
     assert net.gradients(X[:1], Y[:1])
 
@@ -230,7 +230,7 @@ def test_one_sample_among_the_mini_batches_of_an_iterable_is_refused_but_as_the_
     assert len(told) == 1
     with pytest.warns(DataWarning):
         nets[1].fit(X, Y, epochs=3, batch_size=69, shuffle=False)
-    assert nets[0]._theta.tobytes() == nets[1]._theta.tobytes()
+    assert nets[0].theta.tobytes() == nets[1].theta.tobytes()
 
 
 @pytest.mark.filterwarnings("ignore:y is not scaled")
@@ -238,7 +238,7 @@ def test_a_divergence_gives_the_statistics_back_too(backend):
     net = Network(6, [Dense(4), BatchNorm(), Dense(1)], backend=backend, seed=0)
     with pytest.raises(pycnn.exceptions.DivergedError):
         net.fit(X, X[:, 0] * 1e150, epochs=50, optimizer=SGD(1e10))
-    assert np.isfinite(net._theta).all()
+    assert np.isfinite(net.theta).all()
 
 
 def test_batches_larger_than_a_piece_are_normalized_as_a_whole():

@@ -591,7 +591,7 @@ def evaluator(net, y):
 
     def function(theta):
         gradient = np.empty_like(theta)
-        totals = net._backend.gradients(net._plan, np.ascontiguousarray(theta), data, gradient)
+        totals = net.core.gradients(net.plan, np.ascontiguousarray(theta), data, gradient)
         return totals.mean_loss(), gradient
 
     return function

@@ -318,8 +318,8 @@ def test_a_missing_target_has_no_term_and_no_gradient(backend, loss, output, y):
     def score(targets, weight=None):
         grad = np.empty_like(net.parameters)
         data = Data(X, np.ascontiguousarray(targets), weight)
-        totals = net._backend.gradients(net._plan, net.parameters, data, grad)
-        evaluated = net._backend.evaluate(net._plan, net.parameters, data)
+        totals = net.core.gradients(net.plan, net.parameters, data, grad)
+        evaluated = net.core.evaluate(net.plan, net.parameters, data)
         assert evaluated == pytest.approx(totals, rel=1e-14)
         return totals, grad
 
@@ -421,7 +421,7 @@ def test_a_network_with_it_survives_a_file_a_pickle_and_its_repr(
     again.parameters = net.parameters
     for other in (loaded, pickle.loads(pickle.dumps(net)), again):
         assert (other.loss, other.loss_parameter) == (net.loss, net.loss_parameter)
-        assert repr(other._loss) == repr(net._loss)
+        assert repr(other.architecture.loss) == repr(net.architecture.loss)
         assert other.evaluate(X, y) == net.evaluate(X, y)
     loaded.fit(X, y, epochs=2, shuffle=False)
     net.fit(X, y, epochs=2, shuffle=False)

@@ -99,15 +99,15 @@ def test_pieces_do_not_change_a_bit(kind, net, tmp_path, monkeypatch):
 
 
 def test_nothing_else_of_the_network_changes(net):
-    before = net._theta.tobytes(), net.predict(X).tobytes(), net.evaluate(X, Y)
+    before = net.theta.tobytes(), net.predict(X).tobytes(), net.evaluate(X, Y)
     gradient = net.gradients(X, Y)[1].tobytes()
     net.predict_samples(X, 3)
-    assert (net._theta.tobytes(), net.predict(X).tobytes(), net.evaluate(X, Y)) == before
+    assert (net.theta.tobytes(), net.predict(X).tobytes(), net.evaluate(X, Y)) == before
     assert net.gradients(X, Y)[1].tobytes() == gradient
     other = network(net.backend)
     net.fit(X, Y, epochs=1)
     other.fit(X, Y, epochs=1)
-    assert net._theta.tobytes() == other._theta.tobytes()
+    assert net.theta.tobytes() == other.theta.tobytes()
 
 
 def test_the_mean_of_many_draws_is_near_the_prediction_of_a_linear_network(backend):

@@ -140,7 +140,7 @@ def test_dropout_and_running_statistics_go_on(backend, small_groups, tmp_path):
     train(whole)
     assert whole.history.epochs < 30  # stopped, and back at the best epoch
     expected = file_of(whole, tmp_path / "whole")
-    assert whole.training_record.last.theta.tobytes() != whole._theta.tobytes()
+    assert whole.training_record.last.theta.tobytes() != whole.theta.tobytes()
     for name in sorted(set(os.listdir(tmp_path)) - {"whole"}):
         net = pycnn.load(tmp_path / name, backend)
         train(net, resume=True)

@@ -150,11 +150,11 @@ def test_an_output_without_a_target_has_no_mean(backend):
     hidden[weight > 0, 0] = np.nan
     for y, w, output in ((gap, None, 1), (Y, np.zeros(90), 0), (hidden, weight, 0)):
         net = network(backend)
-        before = net._theta.tobytes()
+        before = net.theta.tobytes()
         with pytest.raises(DataError, match=f"for each output, to be scaled; output {output} has"):
             net.fit(X, y, sample_weight=w, missing_targets="mask", scale_targets=True)
         assert net.target_scale is None
-        assert net._theta.tobytes() == before
+        assert net.theta.tobytes() == before
 
 
 def test_targets_that_are_too_far_apart_are_refused():
@@ -177,12 +177,12 @@ def test_targets_that_are_too_far_apart_are_refused():
 )
 def test_outputs_that_cannot_have_another_unit_are_refused(layers, loss, y, backend):
     net = Network(4, layers, loss, seed=0, backend=backend)
-    before = net._theta.tobytes()
+    before = net.theta.tobytes()
     with pytest.raises(DataError, match="linear output with the loss mse, mae, huber or quantile"):
         net.fit(X, y, scale_targets=True)
     with pytest.raises(DataError, match="linear output"):
         net.target_scale = ([0.0], [1.0])
-    assert net._theta.tobytes() == before
+    assert net.theta.tobytes() == before
 
 
 def test_a_linear_normalization_is_a_linear_output(backend):
@@ -419,7 +419,7 @@ def test_a_file_with_another_unit_than_its_format_says_is_refused(
     if scale is not None:
         changed["target_scale"] = scale
     del changed["sha256"]
-    changed["sha256"] = pycnn._io.model_file._checksum(changed, net._theta, {})
+    changed["sha256"] = pycnn._io.model_file._checksum(changed, net.theta, {})
     from safetensors.numpy import save_file
 
     save_file(tensors, path, {"pycnn": json.dumps(changed, sort_keys=True)})

@@ -96,7 +96,7 @@ def test_what_has_not_been_observed_does_not_count(loss, backend):
     whole, _ = net.reader.read(X, y)
     data = whole._replace(y=masked)
     grad = np.empty_like(net.parameters)
-    totals = net._backend.gradients(net._plan, net._theta, data, grad)
+    totals = net.core.gradients(net.plan, net.theta, data, grad)
     assert totals.weight == (~gaps.all(axis=1)).sum() < 60
     terms, slopes = np.zeros((60, 3)), np.zeros_like(grad)
     for j in range(3):  # one output at a time: the others' weights are 0
@@ -112,7 +112,7 @@ def test_what_has_not_been_observed_does_not_count(loss, backend):
         slopes[40 + j] += share * gradient[30]
     assert abs(totals.loss - terms.sum()) < 1e-12 * max(1, abs(terms.sum()))
     assert np.abs(grad - slopes).max() < 1e-13
-    evaluated = net._backend.evaluate(net._plan, net._theta, data)
+    evaluated = net.core.evaluate(net.plan, net.theta, data)
     if loss in ("hinge", "binary_crossentropy"):
         a = net.predict(X)
         right = ((a > (0 if loss == "hinge" else 0.5)) == (y > 0.5)) & ~gaps

@@ -68,7 +68,7 @@ def test_pieces_give_the_same_bits(name, backend, monkeypatch):
     monkeypatch.setattr(sources, "PIECE", 40 * COLUMNS * 8)
     pieces = network(backend)
     history = pieces.fit(x, Y, **options)
-    assert pieces._theta.tobytes() == whole._theta.tobytes()
+    assert pieces.theta.tobytes() == whole.theta.tobytes()
     for key in expected:
         assert np.allclose(history[key], expected[key], rtol=1e-13, atol=1e-15)
         if not key.startswith("val_"):
@@ -99,7 +99,7 @@ def test_any_dtype_is_read_in_pieces(in_pieces, dtype):
     net, other = network(), network()
     net.fit(x, Y, epochs=2)
     other.fit(x.astype(float), Y, epochs=2)
-    assert net._theta.tobytes() == other._theta.tobytes()
+    assert net.theta.tobytes() == other.theta.tobytes()
 
 
 @pytest.mark.parametrize("mode", ["r", "r+", "c"])
@@ -113,7 +113,7 @@ def test_memory_maps(in_pieces, tmp_path, mode, dtype):
     net, other = network(), network()
     net.fit(mapped, Y, epochs=2, validation_split=0.2)
     other.fit(np.array(x, float), Y, epochs=2, validation_split=0.2)
-    assert net._theta.tobytes() == other._theta.tobytes()
+    assert net.theta.tobytes() == other.theta.tobytes()
     assert mapped[0, 0] == x[0, 0]
     assert net.predict(mapped).tobytes() == net.predict(np.array(x, float)).tobytes()
 
@@ -168,10 +168,10 @@ def test_a_number_that_is_not_finite_is_found_when_it_is_read(in_pieces, monkeyp
     x = scaled(X)
     x[150, 2] = np.nan
     net = network()
-    before = net._theta.tobytes()
+    before = net.theta.tobytes()
     with pytest.raises(DataError, match="row 150, column 2"):  # at a first look
         net.fit(x, Y, epochs=1)
-    assert net._theta.tobytes() == before
+    assert net.theta.tobytes() == before
     monkeypatch.setattr(advice, "check_fit", lambda *_: None)
     with pytest.raises(DataError, match="X must be finite, but is NaN at row 150, column 2"):
         net.fit(x, Y, epochs=1, shuffle=False, batch_size=10)
@@ -179,8 +179,8 @@ def test_a_number_that_is_not_finite_is_found_when_it_is_read(in_pieces, monkeyp
     for rows in range(100, 151, 10):
         other = network()
         other.fit(x[:rows], Y[:rows], epochs=1, shuffle=False, batch_size=10)
-        possible.add(other._theta.tobytes())
-    assert net._theta.tobytes() in possible
+        possible.add(other.theta.tobytes())
+    assert net.theta.tobytes() in possible
     with pytest.raises(DataError, match="row 150"):
         net.predict(x)
 
@@ -220,7 +220,7 @@ def test_resume_reads_on(in_pieces, tmp_path):
     net.save(tmp_path / "model.safetensors", training_state=True)
     other = pycnn.load(tmp_path / "model.safetensors")
     other.fit(x, Y, resume=True, callbacks=[lambda *_: None], **options)
-    assert other._theta.tobytes() == straight._theta.tobytes()
+    assert other.theta.tobytes() == straight.theta.tobytes()
 
 
 def test_partial_fit_and_diagnosis_read_rows(in_pieces):
@@ -228,7 +228,7 @@ def test_partial_fit_and_diagnosis_read_rows(in_pieces):
     net, other = network(), network()
     net.partial_fit(x, Y)
     other.partial_fit(x.astype(float), Y)
-    assert net._theta.tobytes() == other._theta.tobytes()
+    assert net.theta.tobytes() == other.theta.tobytes()
     history = net.fit(x, Y, epochs=1, diagnose=True)
     assert "gradient_norm_1" in history
 
@@ -244,7 +244,7 @@ def test_sparse_rows():
             patch.setattr(sources, "PIECE", 40 * COLUMNS * 8)
             net = network()
             net.fit(kind(x), Y, epochs=2, validation_data=(kind(x), Y))
-            assert net._theta.tobytes() == expected._theta.tobytes()
+            assert net.theta.tobytes() == expected.theta.tobytes()
             assert net.predict(kind(x)).tobytes() == expected.predict(x).tobytes()
             assert net.evaluate(kind(x), Y) == pytest.approx(expected.evaluate(x, Y), rel=1e-13)
     with pytest.raises(DataTypeError, match="real numbers"):
@@ -293,7 +293,7 @@ def test_batches_train_as_their_rows_do(make, optimizer, backend):
         return
     expected = rows.fit(X / 256, Y, batch_size=16, shuffle=False, **settings)
     history = batches.fit(source, **settings)
-    assert batches._theta.tobytes() == rows._theta.tobytes()
+    assert batches.theta.tobytes() == rows.theta.tobytes()
     assert dict(history) == dict(expected)
     assert np.array_equal(batches.classes, rows.classes)
 
@@ -303,7 +303,7 @@ def test_a_function_and_a_generator():
     expected.fit(X / 256, Y, batch_size=16, shuffle=False, epochs=1)
     net.fit(functional, epochs=1)
     once.fit(functional(), epochs=1)
-    assert net._theta.tobytes() == once._theta.tobytes() == expected._theta.tobytes()
+    assert net.theta.tobytes() == once.theta.tobytes() == expected.theta.tobytes()
     with pytest.raises(DataError, match="only once"):
         once.fit(functional(), epochs=2)
 
@@ -316,7 +316,7 @@ def test_batches_with_weights_and_augmentation():
         X / 256, Y, batch_size=16, shuffle=False, epochs=2, sample_weight=weight, augment=Mixup(0.2)
     )
     net.fit(batches, epochs=2, augment=Mixup(0.2))
-    assert net._theta.tobytes() == rows._theta.tobytes()
+    assert net.theta.tobytes() == rows.theta.tobytes()
 
 
 def test_batches_resume_in_the_middle(tmp_path):
@@ -331,7 +331,7 @@ def test_batches_resume_in_the_middle(tmp_path):
         net.fit(Loader(), epochs=4, optimizer=Adam(), callbacks=[Stop()])
     other = pickle.loads(pickle.dumps(net))
     other.fit(Loader(), epochs=4, optimizer=Adam(), resume=True, callbacks=[Callback()])
-    assert other._theta.tobytes() == straight._theta.tobytes()
+    assert other.theta.tobytes() == straight.theta.tobytes()
 
 
 class Misjudged(Loader):
@@ -360,7 +360,7 @@ def test_all_of_an_iterable_is_trained_on_whatever_its_length_says(said, backend
             Misjudged(said), callbacks=LambdaCallback(on_batch_group_end=watch), **settings
         )
     assert len(told) == 1
-    assert net._theta.tobytes() == right._theta.tobytes()
+    assert net.theta.tobytes() == right.theta.tobytes()
     assert dict(history) == dict(expected)
     assert history.epochs == 3
     assert [entry for entry in seen if entry[1] == 13] == [(e, 13, True) for e in (1, 2, 3)]
@@ -384,7 +384,7 @@ def test_a_training_on_an_iterable_of_a_wrong_length_resumes(said, epoch, batch,
         net.fit(Misjudged(said), callbacks=[Stop()], **settings)
     other = pycnn.load(tmp_path / "model")
     other.fit(Misjudged(said), resume=True, callbacks=[Callback()], **settings)
-    assert other._theta.tobytes() == straight._theta.tobytes()
+    assert other.theta.tobytes() == straight.theta.tobytes()
     assert dict(other.history) == dict(straight.history)
 
 
@@ -405,7 +405,7 @@ def test_a_length_that_cannot_be_told_is_unknown():
     net, other = network(), network()
     net.fit(Stream(length=False), epochs=2, optimizer=SGD(0.1, clip_norm=0.5))
     other.fit(Loader(), epochs=2, optimizer=SGD(0.1, clip_norm=0.5))
-    assert net._theta.tobytes() == other._theta.tobytes()
+    assert net.theta.tobytes() == other.theta.tobytes()
     assert net.history["gradient_norm"] == other.history["gradient_norm"]
 
 
@@ -420,7 +420,7 @@ def test_a_buffer_that_is_filled_again_for_each_mini_batch_will_do():
     net, other = network(), network()
     net.fit(refilled, epochs=2)
     other.fit(X[:192] / 256, Y[:192], epochs=2, batch_size=16, shuffle=False)
-    assert net._theta.tobytes() == other._theta.tobytes()
+    assert net.theta.tobytes() == other.theta.tobytes()
 
 
 def test_a_generator_resumes_behind_what_it_has_done_before(tmp_path):
@@ -436,7 +436,7 @@ def test_a_generator_resumes_behind_what_it_has_done_before(tmp_path):
         net.fit((batch for batch in Loader()), epochs=1, callbacks=[Stop()])
     other = pycnn.load(tmp_path / "model")
     other.fit((batch for batch in Loader()), epochs=1, resume=True, callbacks=[Callback()])
-    assert other._theta.tobytes() == straight._theta.tobytes()
+    assert other.theta.tobytes() == straight.theta.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -471,7 +471,7 @@ def test_augmentation_follows_from_seed_and_epoch(backend):
     twice.fit(X / 256, Y, epochs=2, augment=GaussianNoise(0.2))
     twice.fit(X / 256, Y, epochs=2, augment=GaussianNoise(0.2))
     other.fit(X / 256, Y, epochs=4)
-    assert once._theta.tobytes() == twice._theta.tobytes() != other._theta.tobytes()
+    assert once.theta.tobytes() == twice.theta.tobytes() != other.theta.tobytes()
 
 
 def test_augmenters_get_copies_and_one_hot_rows():

@@ -196,7 +196,7 @@ class Checkpointer:
             settings=self.settings,
             history=history,
             slots=optimization.slots.copy(),
-            theta=network._theta.copy(),
+            theta=network.theta.copy(),
             epoch=history.epochs,
             position=position,
             running=running,
@@ -233,7 +233,7 @@ class Checkpointer:
 
     def _put_back(self, training: Checkpoint) -> None:
         network = self.network
-        network._theta[:] = training.theta
+        network.theta[:] = training.theta
         network.epochs_trained = training.epochs_trained
         network.learning_rate_factor = training.learning_rate_factor
 

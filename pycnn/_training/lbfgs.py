@@ -341,7 +341,7 @@ class Training:
 
     def _evaluate(self, theta: Array, gradient: Array) -> float:
         network = self.network
-        totals: Totals = network._backend.gradients(network._plan, theta, self.data, gradient)
+        totals: Totals = network.core.gradients(network.plan, theta, self.data, gradient)
         self.accuracy, self.weight = totals.accuracy(), totals.weight
         return totals.mean_loss() if totals.weight else 0.0  # nothing that could descend
 

@@ -99,7 +99,7 @@ class Loader:
     def _let_train(self, theta: Array, data: Data, state: TrainingState, steps: int) -> int:
         network = self.network
         self.record.in_step = True
-        done: int = network._backend.train(network._plan, theta, data, state, steps)
+        done: int = network.core.train(network.plan, theta, data, state, steps)
         return done
 
     def _next_piece(self, state: TrainingState, steps: int) -> tuple[Data, int, int] | None:

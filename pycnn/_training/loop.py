@@ -401,7 +401,7 @@ class _Block:
             bar,
             checkpointer,
         )
-        self.theta: Array = network._theta
+        self.theta: Array = network.theta
         history = network.history if history is None else history
         assert history is not None
         self.history = history
