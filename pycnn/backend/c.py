@@ -252,13 +252,23 @@ class Plan(interface.Plan):
             self._idle.append(workspace)
 
 
-def _fill(spec: Any, layer: LayerSpec) -> None:
-    """Write a layer into its ``pycnn_layer_spec``."""
-    spec.kind = getattr(lib, f"PYCNN_{layer.kind.upper()}")
-    spec.activation = getattr(lib, f"PYCNN_{layer.activation.upper()}")
-    spec.units = math.prod(layer.output_shape)
-    for name, value in layer.settings.items():
-        setattr(spec, name, value)
+def _lend_layers(layers: Sequence[LayerSpec]) -> tuple[Any, list[Any]]:
+    """Return a ``pycnn_layer_spec[]`` and what it points to, which must live as long."""
+    specs = ffi.new("pycnn_layer_spec[]", len(layers))
+    alive: list[Any] = []
+    for spec, layer in zip(specs, layers, strict=True):
+        spec.kind = getattr(lib, f"PYCNN_{layer.kind.upper()}")
+        spec.activation = getattr(lib, f"PYCNN_{layer.activation.upper()}")
+        spec.units = math.prod(layer.output_shape)
+        for name, value in layer.settings.items():
+            setattr(spec, name, value)
+        if layer.inner:
+            alive.append(_lend_layers(layer.inner))
+            spec.inner, spec.inner_depth = alive[-1][0], len(layer.inner)
+        if layer.shortcut is not None:
+            alive.append(_lend_layers([layer.shortcut]))
+            spec.shortcut = alive[-1][0]
+    return specs, alive
 
 
 def create_plan(
@@ -268,9 +278,7 @@ def create_plan(
     loss_function: LossFunction | None = None,
 ) -> Plan:
     """Return the plan of a network."""
-    specs = ffi.new("pycnn_layer_spec[]", len(layers))
-    for spec, layer in zip(specs, layers, strict=True):
-        _fill(spec, layer)
+    specs, _alive = _lend_layers(layers)
     inputs = math.prod(layers[0].input_shape)
     out = ffi.new("pycnn_network **")
     loss_code = getattr(lib, f"PYCNN_{loss.upper()}")
