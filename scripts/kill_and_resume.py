@@ -9,8 +9,9 @@ that nobody has killed.
 """
 
 import argparse
+import multiprocessing
+import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +23,9 @@ import pycnn
 from pycnn import SGD, Adam, Dense, Network, callbacks, schedules
 
 CHECKPOINT, FINAL, LOG = "checkpoint.safetensors", "final.safetensors", "log.csv"
+# A fork has no need to import all again; it is that of a process that never trains.
+CAN_FORK = "fork" in multiprocessing.get_all_start_methods()
+PROCESSES = multiprocessing.get_context("fork" if CAN_FORK else None)
 
 
 def layers(dropout):
@@ -53,8 +57,9 @@ CASES = {
 }
 
 
-def train(case, epochs, backend):
-    """Train in the present folder, on from its checkpoint if there is one."""
+def train(folder, sender, case, epochs, backend):
+    """Train in a folder, on from its checkpoint if there is one."""
+    os.chdir(folder)
     X, y = data()
     settings, hooks = CASES[case]()
     resume = Path(CHECKPOINT).exists()
@@ -62,7 +67,7 @@ def train(case, epochs, backend):
         network = pycnn.load(CHECKPOINT, backend)
     else:
         network = Network(20, layers(dropout=case == "adam"), seed=7, backend=backend)
-    begun = callbacks.LambdaCallback(on_train_begin=lambda network: print("begun", flush=True))
+    begun = callbacks.LambdaCallback(on_train_begin=lambda network: sender.send("begun"))
     # A checkpoint between other callbacks: those behind it learn of its epoch after a resumption.
     hooks = [begun, *hooks[:1], callbacks.ModelCheckpoint(CHECKPOINT), *hooks[1:]]
     hooks.append(callbacks.CSVLogger(LOG))
@@ -72,26 +77,31 @@ def train(case, epochs, backend):
 
 def start(folder, arguments):
     """Start a training in a folder; return it once it has begun."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--train", *arguments]
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
-    if process.stdout.readline() != "begun\n":
-        raise RuntimeError(f"the training has failed with status {process.wait()}")
+    receiver, sender = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=train, args=(folder, sender, *arguments))
+    process.start()
+    sender.close()
+    try:
+        receiver.recv()
+    except EOFError:
+        process.join()
+        raise RuntimeError(f"the training has failed with status {process.exitcode}") from None
     return process
 
 
 def finish(process):
     """Let a training run to its end."""
-    process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"the training has failed with status {process.returncode}")
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f"the training has failed with status {process.exitcode}")
 
 
 def killed(process, moment):
     """Kill a training after so many seconds; tell whether it was alive until then."""
     time.sleep(moment)
-    alive = process.poll() is None
+    alive = process.exitcode is None
     process.kill()
-    process.communicate()
+    process.join()
     return alive
 
 
@@ -136,16 +146,12 @@ def main():
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--seed", type=int, help="of the moments; by default another each time")
-    parser.add_argument("--train", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.train:
-        train(given.case, given.epochs, given.backend)
-        return 0
     seed = random.randrange(10**6) if given.seed is None else given.seed
     print(f"moments drawn with --seed {seed}")
     wrong = 0
     for case in [given.case] if given.case else CASES:
-        arguments = ["--case", case, "--epochs", str(given.epochs), "--backend", given.backend]
+        arguments = (case, given.epochs, given.backend)
         wrong += check(case, given.kills, arguments, random.Random(seed))
     return 1 if wrong else 0
 

@@ -231,17 +231,17 @@ def test_a_fit_interrupted_anywhere_leaves_a_whole_step(backend, monkeypatch, fi
 @pytest.mark.parametrize("kind", ["Adam", "mini-batches", "L-BFGS"])
 def test_what_a_signal_handler_saves_goes_on_to_the_same_bits(backend, tmp_path, kind):
     hidden = [Dense(5, "tanh"), Dense(1)]
-    settings = {"epochs": 20_000 if backend == "c" else 300, "optimizer": Adam()}
+    settings = {"epochs": 8000 if backend == "c" else 300, "optimizer": Adam()}
     data = mini_batches() if kind == "mini-batches" else X, None if kind == "mini-batches" else Y
     if kind == "mini-batches":
-        settings["epochs"] = 300
+        settings["epochs"] = 300 if backend == "c" else 100
     if kind == "L-BFGS":
         settings = {"epochs": 200, "optimizer": LBFGS(tolerance=0.0), "batch_size": None}
 
     def handler(_number, _frame):
         saved.append(tmp_path / str(len(saved)))
         net.save(saved[-1], training_state=True)
-        signal.setitimer(signal.ITIMER_REAL, 0.03 if len(saved) < 5 else 0)
+        signal.setitimer(signal.ITIMER_REAL, 0.02 if len(saved) < 4 else 0)
 
     saved = []
     net, straight = (Network(3, hidden, seed=1, backend=backend) for _ in range(2))
@@ -266,19 +266,19 @@ def test_what_a_signal_handler_saves_goes_on_to_the_same_bits(backend, tmp_path,
 def test_epochs_that_are_trained_together_are_in_the_history_wherever_they_end(
     backend, monkeypatch
 ):
-    thetas = []
+    thetas, count = [], 30 if backend == "c" else 12
     hook = pycnn.callbacks.LambdaCallback(
         on_train_begin=lambda net: thetas.append(net.theta.tobytes()),
         on_batch_group_end=lambda net, *_: thetas.append(net.theta.tobytes()),
     )
     monkeypatch.setattr(loop, "PERIOD", 0.0)  # every step is a group
-    small(backend).fit(X, Y, epochs=30, batch_size=8, callbacks=hook)
-    assert len(thetas) == 1 + 30 * 5
+    small(backend).fit(X, Y, epochs=count, batch_size=8, callbacks=hook)
+    assert len(thetas) == 1 + count * 5
     monkeypatch.setattr(loop, "PERIOD", 1e9)  # a group is as many as there may be
     epochs = set()
-    for number in places(3 if backend == "c" else 1999):
+    for number in places(3 if backend == "c" else 1409):
         net = small(backend)
-        if not interrupted_at(number, lambda net=net: net.fit(X, Y, epochs=30, batch_size=8)):
+        if not interrupted_at(number, lambda net=net: net.fit(X, Y, epochs=count, batch_size=8)):
             break
         step = thetas.index(net.theta.tobytes())
         if net.history is not None:
@@ -385,7 +385,7 @@ def test_interrupts_at_random_moments_leave_no_fault(core):
     script = Path(__file__).parents[1] / "scripts" / "interrupt.py"
     if not script.exists():
         pytest.skip("the scripts are not here")
-    options = ["--count", "10", "--limit", "inf"]
+    options = ["--count", "7", "--limit", "inf"]
     environment = os.environ | {"PYTHONPATH": str(Path(pycnn.__file__).parents[1])}
     done = subprocess.run(
         [sys.executable, str(script), *options, "partial_fit", "predict", "save"],

@@ -1063,15 +1063,13 @@ def test_slots_of_another_size_are_refused_by_partial_fit(backend, tmp_path):
 # ------------------------------------------------------------------ killed for real
 
 
-@pytest.mark.parametrize("case", ["sgd", "adam", "cosine"])
-def test_killed_trainings_end_in_the_same_files(case):
+def test_killed_trainings_end_in_the_same_files():
     root = Path(pycnn.__file__).parents[1]
     script = Path(__file__).parents[1] / "scripts" / "kill_and_resume.py"
     if not script.exists():
         pytest.skip("no scripts beside the tests")
-    arguments = ["--case", case, "--kills", "2", "--epochs", "25"]
     done = subprocess.run(
-        [sys.executable, script, *arguments],
+        [sys.executable, script, "--kills", "2", "--epochs", "25"],
         env=os.environ | {"PYTHONPATH": str(root)},
         capture_output=True,
         text=True,
@@ -1079,4 +1077,4 @@ def test_killed_trainings_end_in_the_same_files(case):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "none differ" in done.stdout
+    assert done.stdout.count("none differ") == 3
