@@ -48,6 +48,14 @@ class History(Mapping[str, list[float]]):
         self._values: dict[str, list[float]] = {}
         self.epochs = 0
 
+    @classmethod
+    def truncated(cls, series: Mapping[str, list[float]], epochs: int) -> History:
+        """Return a history of the first so many epochs of another one's series."""
+        history = cls()
+        history.epochs = min(epochs, max(map(len, series.values()), default=0))
+        history._values = {key: list(v[:epochs]) for key, v in series.items() if v[:epochs]}
+        return history
+
     def append(self, logs: Mapping[str, float]) -> None:
         """Add an epoch."""
         self.write({key: [value] for key, value in logs.items()}, 1)

@@ -28,8 +28,8 @@ from pycnn._data.arrays import as_names
 from pycnn._data.scaling import TargetScale, check_can_scale
 from pycnn._files import write_whole
 from pycnn._io import safetensors_file
+from pycnn._io.training_state import check_count, pack, unpack
 from pycnn._random import check_seed
-from pycnn._training import checkpoint
 from pycnn._version import __version__
 from pycnn.exceptions import DataError, DataTypeError, ModelFileError, PycnnError
 from pycnn.layers import check_layers, from_config
@@ -167,7 +167,7 @@ def _to_bytes(network: Network, training_state: bool) -> bytes:
         description |= {"format": SCALED_FORMAT, "target_scale": state["target_scale"]}
     of_training: dict[str, NDArray[Any]] = {}
     if training_state:
-        description["training"], of_training = checkpoint.pack(state["training"])
+        description["training"], of_training = pack(state["training"])
     for name, value in description.items():
         try:
             _plain.to_text({name: value})
@@ -252,7 +252,7 @@ def _check_state(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) 
         raise ValueError("the checksum does not match")
     training = None
     if "training" in description:
-        training = checkpoint.unpack(description["training"], of_training, parameters.size)
+        training = unpack(description["training"], of_training, parameters.size)
     if of_training:
         raise ValueError(f"unexpected tensors: {', '.join(of_training)}")
     seed = description["seed"]
@@ -279,7 +279,7 @@ def _check_state(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) 
         "classes": None if classes is None else _unpack_classes(classes, count),
         "feature_names": None if names is None else as_names(names, inputs),
         "target_scale": scale,
-        "epochs_trained": checkpoint.check_count(description["epochs_trained"], "epochs_trained"),
+        "epochs_trained": check_count(description["epochs_trained"], "epochs_trained"),
         "metadata": metadata,
         "parameters": parameters,
         "training": training,

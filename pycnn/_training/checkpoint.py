@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pycnn import callbacks as _callbacks
-from pycnn._checks import check_bool, check_real
 from pycnn.backend.interface import Totals
-from pycnn.exceptions import BusyError, DataError, DataTypeError
+from pycnn.exceptions import BusyError, DataError
 from pycnn.history import History
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from pycnn._training import lbfgs
     from pycnn._training.loop import _Optimization
     from pycnn._typing import Array
@@ -52,7 +49,7 @@ class Checkpoint(NamedTuple):
     def plain(self, theta: Array) -> dict[str, Any]:
         """Return it as plain data, without what a network with parameters `theta` has itself."""
         values = self._asdict()
-        values["history"] = dict(_cut(self.history, self.epoch))
+        values["history"] = dict(History.truncated(self.history, self.epoch))
         if self.theta is not None and _same_bits(self.theta, theta):
             values["theta"] = None
         return values
@@ -64,20 +61,12 @@ class Checkpoint(NamedTuple):
         if values["settings"]["by"] == "fit" and values["theta"] is None:
             changed["theta"] = theta.copy()
         epochs = max(map(len, values["history"].values()), default=0)
-        changed["history"] = _cut(values["history"], epochs)
+        changed["history"] = History.truncated(values["history"], epochs)
         return cls(**{**values, **changed})
 
 
 def _same_bits(a: Array, b: Array) -> bool:
     return np.array_equal(a.view(np.uint64), b.view(np.uint64))
-
-
-def _cut(values: Mapping[str, list[Any]], epochs: int) -> History:
-    """Return a history of the first so many epochs."""
-    history = History()
-    history.epochs = min(epochs, max(map(len, values.values()), default=0))
-    history._values = {name: list(v[:epochs]) for name, v in values.items() if v[:epochs]}
-    return history
 
 
 def as_plain(value: Any) -> Any:
@@ -223,7 +212,7 @@ class Checkpointer:
             network.learning_rate_factor = 1.0
             network.history = History()
         else:
-            network.history = _cut(training.history, training.epoch)
+            network.history = History.truncated(training.history, training.epoch)
             self.optimization.take_up(training._replace(slots=training.slots.copy()))
             self._put_back(training)
         for callback in self.callbacks:
@@ -288,141 +277,3 @@ class Checkpointer:
         while self.pending:
             callback = self.pending.pop(0)  # one that saves the network has been told itself
             callback.on_epoch_end(self.network, history.epochs, logs)
-
-
-# ------------------------------------------------------------------ in a file
-
-
-def pack(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Return `Checkpoint.plain`'s values as what JSON can keep, and tensors.
-
-    Raises
-    ------
-    DataError, DataTypeError
-        If the history or a callback's state is of another kind, or the learning rate's factor not
-        finite.
-    """
-    description = {key: values[key] for key in _COUNTS}
-    description["settings"] = values["settings"]
-    factor = check_real(values["learning_rate_factor"], "learning_rate_factor")
-    description["learning_rate_factor"] = factor
-    description["history"] = list(values["history"])
-    tensors = {"running": values["running"], "slots": values["slots"]}
-    if values["theta"] is not None:
-        tensors["theta"] = values["theta"]
-    for name, series in values["history"].items():
-        try:
-            tensors[f"history.{name}"] = np.array(series, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise DataTypeError(f"history[{name!r}] must hold numbers to be kept") from None
-    description["callbacks"] = []
-    for number, entry in enumerate(values["callbacks"]):
-        packed = _pack_callback(entry["state"], entry["name"], number, tensors)
-        description["callbacks"].append({**entry, "state": packed})
-    return description, {f"training.{name}": tensor for name, tensor in tensors.items()}
-
-
-def _pack_callback(
-    state: Mapping[str, Any] | None, name: str, number: int, tensors: dict[str, NDArray[Any]]
-) -> dict[str, Any] | None:
-    from pycnn._plain import to_text  # json: imported when used
-
-    if state is None:
-        return None
-    arrays = [key for key, value in state.items() if isinstance(value, np.ndarray)]
-    numbers = {
-        key: value.item() if isinstance(value, np.generic) else value
-        for key, value in state.items()
-        if key not in arrays
-    }
-    try:
-        to_text(numbers | dict.fromkeys(arrays))
-        for key in arrays:
-            if state[key].dtype.kind not in "biuf" or state[key].dtype.itemsize > 8:
-                raise ValueError(f"{key} is an array of {state[key].dtype}")
-    except ValueError as error:
-        raise DataTypeError(
-            f"the state of {name} must hold plain data that JSON can keep, or arrays of numbers: "
-            f"{error}"
-        ) from None
-    for key in arrays:
-        little = state[key].dtype.newbyteorder("<")
-        tensors[f"callbacks.{number}.{key}"] = np.asarray(state[key], dtype=little, order="C")
-    return {"plain": numbers, "arrays": arrays}
-
-
-_COUNTS = ("epoch", "position", "updates", "epochs_trained")
-_KEYS = {*_COUNTS, "settings", "learning_rate_factor", "history", "callbacks"}
-
-
-def unpack(description: Any, tensors: dict[str, NDArray[Any]], parameters: int) -> dict[str, Any]:
-    """Return what `pack` has packed, after checking every part of it; `tensors` gets empty.
-
-    Whether it fits the arguments of the fit that goes on is checked there. Numbers may be infinite
-    or NaN: so may those of a training that goes on without a file.
-    """
-    if set(description) != _KEYS:
-        raise ValueError("training")
-    values = {key: check_count(description[key], key) for key in _COUNTS}
-    epoch = values["epoch"]
-    settings = description["settings"]
-    if not isinstance(settings, dict) or settings.get("by") not in ("fit", "partial_fit"):
-        raise ValueError("training: settings")
-    if not isinstance(settings.get("optimizer"), dict):
-        raise ValueError("training: settings of the optimizer")
-
-    def take(name: str, shape: tuple[int, ...] | None = None) -> Array:
-        tensor = tensors.pop(f"training.{name}")
-        if tensor.dtype != np.float64 or (shape is not None and tensor.shape != shape):
-            raise ValueError(f"training.{name} must be float64 of shape {shape}")
-        return tensor.copy()
-
-    history = {}
-    for name in description["history"]:
-        if not isinstance(name, str) or name in history:
-            raise ValueError("training: history")
-        series = take(f"history.{name}")
-        if series.ndim != 1 or len(series) > epoch:
-            raise ValueError(f"training.history.{name} is longer than {epoch} epochs")
-        history[name] = series.tolist()
-    # This bounds the epochs of a fit by what the file really holds.
-    if settings["by"] == "fit" and len(history.get("loss", [])) != epoch:
-        raise ValueError("training: the history must have a loss for each epoch")
-    theta = take("theta", (parameters,)) if "training.theta" in tensors else None
-    return {
-        **values,
-        "settings": settings,
-        "learning_rate_factor": check_real(
-            description["learning_rate_factor"], "learning_rate_factor"
-        ),
-        "history": history,
-        "callbacks": [
-            _unpack_callback(entry, number, tensors)
-            for number, entry in enumerate(description["callbacks"])
-        ],
-        "running": take("running", (RUNNING,)),
-        "slots": take("slots"),
-        "theta": theta,
-    }
-
-
-def check_count(value: Any, name: str) -> int:
-    """Return a count in a file, or raise `ValueError`."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_COUNT:
-        raise ValueError(f"{name} must be a count, got {value!r}")
-    return value
-
-
-def _unpack_callback(entry: Any, number: int, tensors: dict[str, NDArray[Any]]) -> dict[str, Any]:
-    if not isinstance(entry["name"], str):
-        raise ValueError("training: callbacks")
-    told = check_bool(entry["told"], "told")
-    state = None
-    if entry["state"] is not None:
-        plain, arrays = entry["state"]["plain"], entry["state"]["arrays"]
-        if not isinstance(plain, dict) or set(plain) & set(arrays):
-            raise ValueError("training: callbacks")
-        state = dict(plain)
-        for key in arrays:
-            state[key] = tensors.pop(f"training.callbacks.{number}.{key}").copy()
-    return {"name": entry["name"], "state": state, "told": told}
