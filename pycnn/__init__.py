@@ -26,7 +26,7 @@ from pycnn._version import __version__
 from pycnn.callbacks import Callback
 from pycnn.exceptions import PycnnError
 from pycnn.history import History
-from pycnn.layers import BatchNorm, Dense, Dropout, LayerNorm
+from pycnn.layers import BatchNorm, Dense, Dropout, LayerNorm, Residual
 from pycnn.network import Network, load
 from pycnn.optimizers import LBFGS, SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from pycnn.trace import Trace
@@ -50,6 +50,7 @@ __all__ = [
     "Network",
     "PycnnError",
     "RMSprop",
+    "Residual",
     "Rprop",
     "Table",
     "Trace",

@@ -20,6 +20,10 @@ STACKS = {
     "dropout": lambda: [Dense(9, "relu"), Dropout(0.3), Dense(3, "softmax")],
     "dropout of the inputs": lambda: [Dropout(0.5), Dense(9, "tanh"), Dense(3, "softmax")],
     "two dropouts": lambda: [Dropout(0.1), Dropout(0.2), Dense(3, "softmax")],
+    "no parameters in front, between and in a row": lambda: [
+        *(Dropout(0.1), Dropout(0.2), Dense(9, "tanh"), Dropout(0.1), Dropout(0.2)),
+        *(Dropout(0.1), Dense(3, "softmax")),
+    ],
     "batch norm": lambda: [Dense(9), BatchNorm("relu"), Dense(3, "softmax")],
     "batch norm of all": lambda: [BatchNorm(), Dense(9, "tanh"), Dense(3), BatchNorm("softmax")],
     "layer norm": lambda: [Dense(9), LayerNorm("silu"), Dense(3, "softmax")],
@@ -435,9 +439,9 @@ def test_tensors_by_name_are_live_views_in_the_order_of_theta(name, backend):
     assert parameters == net.parameters.tobytes()
     assert statistics == net.statistics.tobytes()
     for key, view in net.tensors.items():
-        _, number, short = key.split(".")
+        _, number, within = key.split(".", 2)
         view[:] = 0.125
-        assert (getattr(net.layers[int(number) - 1], short) == 0.125).all()
+        assert (net.layers[int(number) - 1].tensors[within] == 0.125).all()
     assert (net.parameters == 0.125).all()
     assert (net.statistics == 0.125).all()
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from pycnn import activations
 from pycnn._data.arrays import as_values
 from pycnn.backend.interface import LayerSpec
-from pycnn.exceptions import PycnnError
+from pycnn.exceptions import DataError, DataTypeError, PycnnError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from typing import Self
 
     import numpy as np
 
@@ -31,7 +32,6 @@ class Layer:
     needs_batch = False  # the samples of a mini-batch meet in it, in training
     normalizes_inputs = False  # they may come in any unit
     can_be_last = True  # the layers before it learn from all of its outputs
-    children: tuple[tuple[str, Layer], ...] = ()  # a composite layer's own, with their names
 
     def __init__(self, activation: str = "linear") -> None:
         self._activation = activations.check(activation)
@@ -58,6 +58,11 @@ class Layer:
     def tensors(self) -> dict[str, Array]:
         """All parameters and statistics by name: live views, in the order of the files."""
         return dict(self._tensors)
+
+    @property
+    def children(self) -> tuple[tuple[str, Layer], ...]:
+        """The layers that a composite layer is made of, with their names."""
+        return ()
 
     # ------------------------------------------------ what it would be on inputs of some shape
 
@@ -90,11 +95,16 @@ class Layer:
         """Return kind and settings as plain data, from which `from_config` rebuilds the layer."""
         raise NotImplementedError
 
+    @classmethod
+    def rebuilt(cls, settings: dict[str, Any], rebuild: Callable[[Any], Layer]) -> Layer:
+        """Return the layer of a `config`; `rebuild` makes a layer of a whole one."""
+        return cls(**settings)
+
     # ------------------------------------------------ as a part of a network
 
-    def bound(self, input_shape: Shape, views: Mapping[str, Array]) -> Layer:
+    def bound(self, input_shape: Shape, views: Mapping[str, Array]) -> Self:
         """Return a copy that has `views`, its arrays by the names of `tensor_specs`."""
-        layer: Layer = object.__new__(type(self))
+        layer: Self = object.__new__(type(self))
         vars(layer).update(vars(self))
         layer._output_shape = self.output_shape(input_shape)
         layer._tensors = dict(views)
@@ -111,3 +121,22 @@ class Layer:
     def _set(self, name: str, value: ArrayLike) -> None:
         view = self._get(name)
         view[:] = as_values(value, name, view.shape)
+
+
+def check_list(layers: Any, least: str) -> list[Layer]:
+    """Return layers on top of each other as a list, or raise `DataError`, `DataTypeError`.
+
+    `least` names what must be there.
+    """
+    if isinstance(layers, Layer):
+        raise DataTypeError("layers must be a list of layers such as [Dense(10)], got one layer")
+    try:
+        found = list(layers)
+    except TypeError:
+        raise DataTypeError(f"layers must be a list of layers, got {layers!r}") from None
+    if not found:
+        raise DataError(f"layers must hold at least {least}")
+    for layer in found:
+        if not isinstance(layer, Layer):
+            raise DataTypeError(f"layers must hold layers such as Dense(10), got {layer!r}")
+    return found

@@ -1,0 +1,182 @@
+"""`Residual`: what some layers make of their input is added to the input itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pycnn.backend.interface import LayerSpec
+from pycnn.exceptions import DataTypeError, ShapeError
+from pycnn.layers._base import Layer, check_list
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Self
+
+    import numpy as np
+
+    from pycnn._typing import Array, Shape
+    from pycnn.backend.interface import TensorSpec
+
+
+class Residual(Layer):
+    """Layers with a shortcut around them: ``A = f(inner(A_previous) + shortcut(A_previous))``.
+
+    Through the shortcut the error signal reaches the layers before it undiminished, so that deep
+    networks learn (He, Zhang, Ren & Sun, 2016).
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        The inner layers, one on top of the other. The last one is linear as a rule: it is the sum
+        that goes through `activation`.
+    shortcut : Layer, optional
+        What is beside them. By default nothing changes on that way, for which the inner layers must
+        have as many units as they have inputs; ``Dense(n)`` makes other numbers fit.
+    activation : str, default "linear"
+        One of `pycnn.activations.ACTIVATIONS`.
+
+    Attributes
+    ----------
+    inner : tuple of Layer
+        The inner layers; in a network with their parameters.
+    shortcut : Layer or None
+
+    Raises
+    ------
+    UnknownNameError, DataError, DataTypeError
+        If an argument is not valid.
+    ShapeError
+        When a network is made of it: if the two ways end in different numbers of units.
+
+    Examples
+    --------
+    >>> from pycnn import Dense
+    >>> Residual([Dense(8, "relu"), Dense(8)], activation="relu")
+    Residual([Dense(8, 'relu'), Dense(8, 'linear')], activation='relu')
+    """
+
+    kind = "residual"
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        *,
+        shortcut: Layer | None = None,
+        activation: str = "linear",
+    ) -> None:
+        super().__init__(activation)
+        if shortcut is not None and not isinstance(shortcut, Layer):
+            raise DataTypeError(f"shortcut must be a layer such as Dense(10), got {shortcut!r}")
+        self._inner = tuple(check_list(layers, "one inner layer"))
+        self._shortcut = shortcut
+        self.is_random = any(child.is_random for _, child in self.children)
+        self.needs_batch = any(child.needs_batch for _, child in self.children)
+
+    @property
+    def inner(self) -> tuple[Any, ...]:
+        """The inner layers, one on top of the other."""
+        return self._inner
+
+    @property
+    def shortcut(self) -> Any:
+        """The layer beside the inner ones; None: their input goes that way as it is."""
+        return self._shortcut
+
+    @property
+    def children(self) -> tuple[tuple[str, Layer], ...]:
+        """The inner layers and the shortcut, with their names."""
+        beside = () if self._shortcut is None else (("shortcut", self._shortcut),)
+        return (*((f"inner.{n}", child) for n, child in enumerate(self._inner, start=1)), *beside)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Return the shape of a sample behind the layer."""
+        return self.spec(input_shape).output_shape
+
+    def tensor_specs(self, input_shape: Shape) -> tuple[TensorSpec, ...]:
+        """Return what arrays the children have: all parameters first, then all statistics."""
+        return self.spec(input_shape).tensors
+
+    def spec(self, input_shape: Shape) -> LayerSpec:
+        """Return the layer as the backends need to know it, and its children."""
+        inner: list[LayerSpec] = []
+        shape = input_shape
+        for layer in self._inner:
+            inner.append(layer.spec(shape))
+            shape = inner[-1].output_shape
+        shortcut = None if self._shortcut is None else self._shortcut.spec(input_shape)
+        beside = input_shape if shortcut is None else shortcut.output_shape
+        if beside != shape:
+            raise ShapeError(
+                f"the inner layers of Residual give {_units(shape)}, but "
+                f"{'their input has' if shortcut is None else 'its shortcut gives'} "
+                f"{_units(beside)}: shortcut=Dense({shape[0]}) makes them fit"
+            )
+        specs = [*inner, *([] if shortcut is None else [shortcut])]
+        tensors = [
+            tensor._replace(name=f"{name}.{tensor.name}")
+            for (name, _), spec in zip(self.children, specs, strict=True)
+            for tensor in spec.tensors
+        ]
+        return LayerSpec(
+            self.kind,
+            input_shape,
+            shape,
+            tuple(sorted(tensors, key=lambda tensor: tensor.role == "statistic")),
+            self.activation,
+            needs_batch=self.needs_batch,
+            is_random=self.is_random,
+            inner=tuple(inner),
+            shortcut=shortcut,
+        )
+
+    def bound(self, input_shape: Shape, views: Mapping[str, Array]) -> Self:
+        """Return a copy whose children have `views`, their arrays by the names of this layer's."""
+        layer, spec = super().bound(input_shape, views), self.spec(input_shape)
+        layer._inner = tuple(
+            child.bound(of_child.input_shape, _within(f"inner.{n}.", views))
+            for n, (child, of_child) in enumerate(zip(self._inner, spec.inner, strict=True), 1)
+        )
+        if self._shortcut is not None:
+            layer._shortcut = self._shortcut.bound(input_shape, _within("shortcut.", views))
+        return layer
+
+    def initialize(self, bits: np.random.PCG64) -> None:
+        """Draw the parameters of the inner layers, then those of the shortcut."""
+        for _, child in self.children:
+            child.initialize(bits)
+
+    def config(self) -> dict[str, Any]:
+        """Return kind and settings as plain data, from which `from_config` rebuilds the layer."""
+        return {
+            "kind": self.kind,
+            "layers": [layer.config() for layer in self._inner],
+            "shortcut": None if self._shortcut is None else self._shortcut.config(),
+            "activation": self.activation,
+        }
+
+    @classmethod
+    def rebuilt(cls, settings: dict[str, Any], rebuild: Callable[[Any], Layer]) -> Layer:
+        """Return the layer of a `config`, whose children `rebuild` makes of theirs."""
+        shortcut = settings["shortcut"]
+        children = {
+            "layers": [rebuild(config) for config in settings["layers"]],
+            "shortcut": None if shortcut is None else rebuild(shortcut),
+        }
+        return super().rebuilt(settings | children, rebuild)
+
+    def __repr__(self) -> str:
+        parts = [repr(list(self._inner))]
+        parts += [f"shortcut={self._shortcut!r}"] if self._shortcut is not None else []
+        parts += [f"activation={self.activation!r}"] if self.activation != "linear" else []
+        return f"Residual({', '.join(parts)})"
+
+
+def _units(shape: Shape) -> str:
+    if len(shape) > 1:
+        return f"shape {shape}"
+    return f"{shape[0]} unit{'' if shape[0] == 1 else 's'}"
+
+
+def _within(prefix: str, views: Mapping[str, Array]) -> dict[str, Array]:
+    """Return those of `views` whose names begin so, by the rest of their names."""
+    return {n.removeprefix(prefix): view for n, view in views.items() if n.startswith(prefix)}
