@@ -1,4 +1,6 @@
 /* The calls of pycnn.h on a network: what they ask for is checked, and done by others. */
+#include <math.h>
+
 #include "online.h"
 #include "update.h"
 
@@ -86,19 +88,45 @@ int pycnn_evaluate(pycnn_totals *totals, const pycnn_network *net, pycnn_workspa
     return PYCNN_OK;
 }
 
-int pycnn_gradients(pycnn_totals *totals, double *grad, const pycnn_network *net,
-                    pycnn_workspace *ws, const double *theta, const pycnn_dataset *data,
-                    const uint64_t *dropout_keys)
+/* With a key as in training, of which the first sample has this place among dropout's random
+ * numbers; without as in prediction. */
+static int sum_gradients(pycnn_totals *totals, double *grad, gradient_use use,
+                         const pycnn_network *net, pycnn_workspace *ws, const double *theta,
+                         const pycnn_dataset *data, const uint64_t *dropout_key, size_t position)
 {
     TRY(take_workspace(net, ws, PYCNN_BACKWARD));
     TRY(check_data(theta, data));
     RETURN_IF(totals == NULL || grad == NULL, PYCNN_ERROR_ARGUMENT);
-    *totals = (pycnn_totals){0};
-    ws->pass.training = ws->pass.dropping = dropout_keys != NULL;
-    ws->pass.mask_key = dropout_keys == NULL ? 0 : dropout_keys[0];
-    ws->pass.position = 0;
-    TRY(pycnn_gradient_of(totals, grad, ws, theta, &(selection){data, NULL, 0, data->rows}));
-    pycnn_average(grad, totals, net, theta);
+    ws->pass.training = ws->pass.dropping = dropout_key != NULL;
+    ws->pass.mask_key = dropout_key == NULL ? 0 : *dropout_key;
+    ws->pass.position = position;
+    return pycnn_gradient_of(totals, grad, use, ws, theta, &(selection){data, NULL, 0, data->rows});
+}
+
+int pycnn_gradients(pycnn_totals *totals, double *grad, const pycnn_network *net,
+                    pycnn_workspace *ws, const double *theta, const pycnn_dataset *data,
+                    const uint64_t *dropout_keys)
+{
+    pycnn_totals sums = {0};
+    RETURN_IF(totals == NULL, PYCNN_ERROR_ARGUMENT);
+    TRY(sum_gradients(&sums, grad, GRADIENT_SET, net, ws, theta, data, dropout_keys, 0));
+    pycnn_average(grad, &sums, net, theta);
+    *totals = sums;
+    return PYCNN_OK;
+}
+
+int pycnn_gradient_sums(pycnn_totals *totals, double *grad, double *statistics,
+                        const pycnn_network *net, pycnn_workspace *ws, const double *theta,
+                        const pycnn_dataset *data, const uint64_t *dropout_key,
+                        size_t sample_offset)
+{
+    const double before = totals == NULL ? 0 : totals->weight;
+    TRY(sum_gradients(totals, grad, GRADIENT_ADD, net, ws, theta, data, dropout_key,
+                      sample_offset));
+    if (statistics != NULL && dropout_key != NULL && totals->weight > before &&
+        isfinite(totals->loss)) {
+        pycnn_update_statistics(statistics, ws);
+    }
     return PYCNN_OK;
 }
 
@@ -115,6 +143,38 @@ int pycnn_trace(pycnn_totals *totals, double *grad, double *z, double *a, double
     return PYCNN_OK;
 }
 
+static int check_optimizer(const pycnn_training *state)
+{
+    const pycnn_optimizer *optimizer = state->optimizer;
+    RETURN_IF(optimizer != NULL &&
+                  (optimizer->kind < 0 || optimizer->kind >= PYCNN_OPTIMIZER_COUNT),
+              PYCNN_ERROR_ARGUMENT);
+    RETURN_IF(pycnn_optimizer_slots(optimizer) > 0 && state->slots == NULL, PYCNN_ERROR_ARGUMENT);
+    return PYCNN_OK;
+}
+
+/* That of the i-th of the next steps. */
+static double rate_of(const pycnn_training *state, size_t i)
+{
+    return state->learning_rates == NULL ? state->learning_rate : state->learning_rates[i];
+}
+
+int pycnn_update(double *theta, pycnn_training *state, double *grad, const pycnn_totals *totals,
+                 const pycnn_network *net, pycnn_workspace *ws)
+{
+    TRY(take_workspace(net, ws, PYCNN_FORWARD));
+    RETURN_IF(theta == NULL || state == NULL || grad == NULL || totals == NULL,
+              PYCNN_ERROR_ARGUMENT);
+    TRY(check_optimizer(state));
+    const double loss = totals->loss + totals->weight * pycnn_penalty(net, theta);
+    RETURN_IF(!isfinite(loss), PYCNN_ERROR_DIVERGED);
+    if (totals->weight > 0) {
+        pycnn_apply(theta, grad, state, rate_of(state, 0), ws, totals->weight);
+        state->updates++;
+    }
+    return PYCNN_OK;
+}
+
 static int run_steps(size_t *steps, double *theta, pycnn_training *state, pycnn_workspace *ws,
                      const pycnn_dataset *data, size_t max_steps, bool online)
 {
@@ -122,8 +182,7 @@ static int run_steps(size_t *steps, double *theta, pycnn_training *state, pycnn_
         const selection batch = {
             data, state->order == NULL ? NULL : state->order + state->epoch * data->rows,
             state->position, MIN(state->batch_size, data->rows - state->position)};
-        const double rate =
-            state->learning_rates == NULL ? state->learning_rate : state->learning_rates[*steps];
+        const double rate = rate_of(state, *steps);
         pycnn_totals sums;
         TRY(online ? pycnn_online_step(&sums, ws, &batch, rate)
                    : pycnn_step(&sums, theta, state, rate, ws, &batch));
@@ -151,11 +210,7 @@ int pycnn_train(size_t *steps, double *theta, pycnn_training *state, const pycnn
     TRY(check_data(theta, data));
     RETURN_IF(state == NULL || state->totals == NULL, PYCNN_ERROR_ARGUMENT);
     RETURN_IF(state->batch_size == 0 || state->position >= data->rows, PYCNN_ERROR_SIZE);
-    const pycnn_optimizer *optimizer = state->optimizer;
-    RETURN_IF(optimizer != NULL &&
-                  (optimizer->kind < 0 || optimizer->kind >= PYCNN_OPTIMIZER_COUNT),
-              PYCNN_ERROR_ARGUMENT);
-    RETURN_IF(pycnn_optimizer_slots(optimizer) > 0 && state->slots == NULL, PYCNN_ERROR_ARGUMENT);
+    TRY(check_optimizer(state));
     const bool online =
         pycnn_online_serves(ws, state->batch_size) && pycnn_step_is_plain(net, state);
     if (online) {

@@ -380,8 +380,8 @@ int pycnn_sum_gradients(pycnn_workspace *ws, double *out, gradient_use use, doub
     return run_tasks(ws, tasks, gradient_task, &work);
 }
 
-int pycnn_gradient_of(pycnn_totals *totals, double *grad, pycnn_workspace *ws, const double *theta,
-                      const selection *samples)
+int pycnn_gradient_of(pycnn_totals *totals, double *grad, gradient_use use, pycnn_workspace *ws,
+                      const double *theta, const selection *samples)
 {
     const bool whole = samples->count <= ws->capacity;
     RETURN_IF(ws->pass.training && ws->net->meets && !whole, PYCNN_ERROR_WORKSPACE);
@@ -394,7 +394,7 @@ int pycnn_gradient_of(pycnn_totals *totals, double *grad, pycnn_workspace *ws, c
             ws->pass.position += ws->capacity;
         }
         TRY(pycnn_pass(totals, ws, theta, &piece, true));
-        TRY(pycnn_sum_gradients(ws, grad, done > 0 ? GRADIENT_ADD : GRADIENT_SET, 0));
+        TRY(pycnn_sum_gradients(ws, grad, done > 0 ? GRADIENT_ADD : use, 0));
     }
     return PYCNN_OK;
 }

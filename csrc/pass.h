@@ -37,10 +37,10 @@ int pycnn_pass(pycnn_totals *totals, pycnn_workspace *ws, const double *theta,
  * `out` is theta, and the caller is not asked in between: what changes theta is not ended early. */
 int pycnn_sum_gradients(pycnn_workspace *ws, double *out, gradient_use use, double step);
 
-/* Gradient of a selection's loss, as a sum over its samples; a selection larger than the workspace
- * is worked through piece by piece. */
-int pycnn_gradient_of(pycnn_totals *totals, double *grad, pycnn_workspace *ws, const double *theta,
-                      const selection *samples);
+/* Gradient of a selection's loss, as a sum over its samples, into `grad` or, with GRADIENT_ADD,
+ * onto it; a selection larger than the workspace is worked through piece by piece. */
+int pycnn_gradient_of(pycnn_totals *totals, double *grad, gradient_use use, pycnn_workspace *ws,
+                      const double *theta, const selection *samples);
 
 /* Rows whose outputs are wanted. */
 typedef struct {

@@ -272,6 +272,31 @@ int pycnn_gradients(pycnn_totals *totals, double *grad, const pycnn_network *net
                     pycnn_workspace *ws, const double *theta, const pycnn_dataset *data,
                     const uint64_t *dropout_keys);
 
+/* Sums over the samples, each by its weight, for training loops of one's own: the loss without its
+ * penalty, the weight and the right answers are added to totals, and the gradient to grad, so that
+ * a mini-batch may come in pieces, one call each; zero both before the first. pycnn_update takes
+ * them. dropout_key as in pycnn_gradients; the first sample is number sample_offset of its epoch:
+ * dropout drops from the pieces what it would from the whole. In training, and unless they are
+ * NULL, `statistics` (those behind theta's parameters, or a copy of them) take in the data as one
+ * mini-batch, as pycnn_train's would; not when all weigh 0, or the loss is not finite. */
+int pycnn_gradient_sums(pycnn_totals *totals, double *grad, double *statistics,
+                        const pycnn_network *net, pycnn_workspace *ws, const double *theta,
+                        const pycnn_dataset *data, const uint64_t *dropout_key,
+                        size_t sample_offset);
+
+/* One step from such sums, whose mean is that of all samples in `totals`: with the penalty,
+ * clipped, by the optimizer, with its decay, and held to max_norm, as in pycnn_train. Of `state` it
+ * reads learning_rate (or learning_rates[0]) and the optimizer with its slots and updates, which it
+ * counts; and it adds to norms[epoch] where there are norms. grad is used up; a workspace of any
+ * mode will do. A weight of 0 changes nothing, nor does a loss that is not finite
+ * (PYCNN_ERROR_DIVERGED).
+ *
+ * Mini-batches that fit the workspace end in pycnn_train's bits, in one call each, and without
+ * normalization also in several; but for a mini-batch of one sample that descends by nothing but
+ * learning_rate * gradient, where pycnn_train rounds another product. */
+int pycnn_update(double *theta, pycnn_training *state, double *grad, const pycnn_totals *totals,
+                 const pycnn_network *net, pycnn_workspace *ws);
+
 /* As pycnn_gradients without dropout_keys, and copies out what lies between: for each layer
  * [units,rows], one layer after the other, the pre-activations z, the activations a and the error
  * signals delta. */

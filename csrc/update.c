@@ -122,27 +122,28 @@ static void constrain_task(void *context, size_t l)
     }
 }
 
-/* theta from ws->grad, a sum over samples of this weight; adds the gradient's norm to *norm. */
-static void apply(double *theta, const pycnn_training *state, double rate, pycnn_workspace *ws,
-                  double weight, double *norm)
+/* theta from grad by the optimizer, where more is to be done than theta -= step * grad. */
+static void optimize(double *theta, double *grad, const pycnn_training *state, double rate,
+                     const pycnn_workspace *ws, double weight)
 {
     const pycnn_network *net = ws->net;
     const pycnn_optimizer *optimizer = state->optimizer;
     const size_t count = net->parameter_count, tasks = (count + UPDATE_CHUNK - 1) / UPDATE_CHUNK;
     const double clip_value = optimizer == NULL ? 0 : optimizer->clip_value;
     const double clip_norm = optimizer == NULL ? 0 : optimizer->clip_norm;
+    double *norm = state->norms == NULL ? NULL : &state->norms[state->epoch];
     update_work work = {net,
-                        ws->grad,
+                        grad,
                         1 / weight,
                         clip_value > 0 ? clip_value : 0,
                         pycnn_update_of(optimizer, rate, state->updates, state->slots, count),
                         net->kernels->updates[optimizer == NULL ? PYCNN_SGD : optimizer->kind]};
     work.how.theta = theta;
-    work.how.grad = ws->grad;
+    work.how.grad = grad;
     pycnn_threads_run(ws->threads, tasks, prepare_task, &work);
     if (clip_norm > 0 || norm != NULL) {
         double shrunk;
-        const double size = norm_of(&shrunk, ws->grad, net->kernels, count);
+        const double size = norm_of(&shrunk, grad, net->kernels, count);
         work.how.scale = clip_norm > 0 ? scale_to(clip_norm, size, shrunk) : 1 / shrunk;
         if (norm != NULL) {
             *norm += size / shrunk;
@@ -151,6 +152,24 @@ static void apply(double *theta, const pycnn_training *state, double rate, pycnn
     pycnn_threads_run(ws->threads, tasks, update_task, &work);
     if (net->constrained) {
         pycnn_threads_run(ws->threads, net->depth, constrain_task, &work);
+    }
+}
+
+/* theta -= step * grad, rounded as where the sums go straight into theta: products with a weight's
+ * inputs are fused with what they are added to, the few sums of other layers are not. */
+static void descend_by(double *theta, const double *grad, const pycnn_network *net, double step)
+{
+    for (size_t l = 0; l < net->depth; l++) {
+        const layer *self = &net->layers[l];
+        const size_t end = self->offset + self->parameter_count;
+        if (self->weight_count > 0) {
+            net->kernels->descend(theta + self->offset, grad + self->offset, step,
+                                  self->parameter_count);
+            continue;
+        }
+        for (size_t i = self->offset; i < end; i++) {
+            theta[i] -= step * grad[i];
+        }
     }
 }
 
@@ -173,28 +192,27 @@ static int descend(pycnn_workspace *ws, double *theta, double step)
         return pycnn_sum_gradients(ws, theta, GRADIENT_DESCEND, step);
     }
     TRY(pycnn_sum_gradients(ws, ws->grad, GRADIENT_SET, 0));
-    for (size_t l = 0; l < ws->net->depth; l++) {
-        const layer *self = &ws->net->layers[l];
-        if (self->weight_count > 0) {
-            ws->net->kernels->descend(theta + self->offset, ws->grad + self->offset, step,
-                                      self->parameter_count);
-        } else { /* a few sums, which round as they always do */
-            self->ops->gradient(self, theta + self->offset, GRADIENT_DESCEND, step, io_of(ws, l, 0),
-                                ws->slice_count, (share){0, 1});
-        }
-    }
+    descend_by(theta, ws->grad, ws->net, step);
     return PYCNN_OK;
 }
 
-/* The layers' statistics, which lie behind the parameters, from the mini-batch that last passed. */
-static void remember(const pycnn_workspace *ws, double *theta)
+void pycnn_update_statistics(double *statistics, const pycnn_workspace *ws)
 {
     for (size_t l = 0; l < ws->net->depth && ws->net->statistic_count > 0; l++) {
         const layer *self = &ws->net->layers[l];
         if (self->ops->remember != NULL) {
-            self->ops->remember(self, theta + ws->net->parameter_count + self->statistic_offset,
-                                io_of(ws, l, 0));
+            self->ops->remember(self, statistics + self->statistic_offset, io_of(ws, l, 0));
         }
+    }
+}
+
+void pycnn_apply(double *theta, double *grad, const pycnn_training *state, double rate,
+                 pycnn_workspace *ws, double weight)
+{
+    if (pycnn_step_is_plain(ws->net, state)) {
+        descend_by(theta, grad, ws->net, rate / weight);
+    } else {
+        optimize(theta, grad, state, rate, ws, weight);
     }
 }
 
@@ -202,31 +220,29 @@ int pycnn_step(pycnn_totals *totals, double *theta, const pycnn_training *state,
                pycnn_workspace *ws, const selection *samples)
 {
     const pycnn_network *net = ws->net;
-    const bool plain = pycnn_step_is_plain(net, state);
+    const bool plain = pycnn_step_is_plain(net, state), whole = samples->count <= ws->capacity;
+    const uint64_t *key = state->dropout_keys == NULL ? NULL : &state->dropout_keys[state->epoch];
     *totals = (pycnn_totals){0};
     ws->pass.training = ws->pass.dropping = true;
-    ws->pass.mask_key = state->dropout_keys == NULL ? 0 : state->dropout_keys[state->epoch];
+    ws->pass.mask_key = key == NULL ? 0 : *key;
     ws->pass.position = state->sample_offset + state->position;
-    if (plain && samples->count <= ws->capacity) {
+    if (plain && whole) { /* the gradient need not be written down */
         TRY(pycnn_pass(totals, ws, theta, samples, true));
-        RETURN_IF(!isfinite(totals->loss), PYCNN_ERROR_DIVERGED);
-        if (totals->weight > 0) {
-            TRY(descend(ws, theta, rate / totals->weight));
-            remember(ws, theta);
-        }
+    } else {
+        TRY(pycnn_gradient_of(totals, ws->grad, GRADIENT_SET, ws, theta, samples));
+        totals->loss += totals->weight * pycnn_penalty(net, theta);
+    }
+    RETURN_IF(!isfinite(totals->loss), PYCNN_ERROR_DIVERGED);
+    if (!(totals->weight > 0)) {
         return PYCNN_OK;
     }
-    TRY(pycnn_gradient_of(totals, ws->grad, ws, theta, samples));
-    totals->loss += totals->weight * pycnn_penalty(net, theta);
-    RETURN_IF(!isfinite(totals->loss), PYCNN_ERROR_DIVERGED);
-    if (totals->weight > 0) {
-        remember(ws, theta);
-    }
-    if (totals->weight > 0 && plain) {
+    if (!plain) {
+        pycnn_apply(theta, ws->grad, state, rate, ws, totals->weight);
+    } else if (whole) {
+        TRY(descend(ws, theta, rate / totals->weight));
+    } else {
         net->kernels->descend(theta, ws->grad, rate / totals->weight, net->parameter_count);
-    } else if (totals->weight > 0) {
-        double *norm = state->norms == NULL ? NULL : &state->norms[state->epoch];
-        apply(theta, state, rate, ws, totals->weight, norm);
     }
+    pycnn_update_statistics(theta + net->parameter_count, ws);
     return PYCNN_OK;
 }

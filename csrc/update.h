@@ -7,6 +7,13 @@
 /* Whether theta -= rate * gradient is all that a step does. */
 bool pycnn_step_is_plain(const pycnn_network *net, const pycnn_training *state);
 
+/* theta from grad, a sum over samples of this weight above 0, which is used up: one update. */
+void pycnn_apply(double *theta, double *grad, const pycnn_training *state, double rate,
+                 pycnn_workspace *ws, double weight);
+
+/* The statistics of the layers that keep some, from the mini-batch that last passed in training. */
+void pycnn_update_statistics(double *statistics, const pycnn_workspace *ws);
+
 /* One step on a mini-batch. */
 int pycnn_step(pycnn_totals *totals, double *theta, const pycnn_training *state, double rate,
                pycnn_workspace *ws, const selection *samples);

@@ -158,6 +158,309 @@ static void test_trainings_that_cannot_be(void)
     free_problem(&p);
 }
 
+/* ---------------------------------------------------------------- loops of one's own */
+
+static pycnn_dataset rows_of(const problem *p, size_t first, size_t count)
+{
+    return (pycnn_dataset){.rows = count,
+                           .x = p->x + first * p->inputs,
+                           .y = p->y + first * p->outputs,
+                           .weight = p->data.weight == NULL ? NULL : p->data.weight + first};
+}
+
+/* Trains with pycnn_train and with a loop over the same mini-batches, in pieces of so many samples:
+ * the same bits; but for those of theta where `tolerance` is not 0. */
+static void check_own_loop(const problem *p, const pycnn_optimizer *how, bool with_norms,
+                           size_t batch, size_t piece, double tolerance)
+{
+    enum { EPOCHS = 3, MOST_STEPS = 128 };
+    static const uint64_t keys[EPOCHS] = {3, 1, 4};
+    const size_t rows = p->data.rows, memory = pycnn_optimizer_slots(how) * p->parameters;
+    const size_t count = p->parameters + pycnn_network_statistic_count(p->net);
+    double *theta[2], *slots[2], rates[MOST_STEPS], norms[2][EPOCHS] = {{0}};
+    pycnn_totals totals[2][EPOCHS] = {{{0}}};
+    pycnn_training state[2];
+    for (int i = 0; i < 2; i++) {
+        theta[i] = doubles(count), slots[i] = doubles(memory);
+        memset(slots[i], 0, memory * sizeof **slots);
+        memcpy(theta[i], p->theta, p->parameters * sizeof **theta);
+        for (size_t j = p->parameters; j < count; j++) {
+            theta[i][j] = 0.5;
+        }
+        state[i] = (pycnn_training){.epochs = EPOCHS,
+                                    .batch_size = batch,
+                                    .totals = totals[i],
+                                    .optimizer = how,
+                                    .slots = slots[i],
+                                    .dropout_keys = keys,
+                                    .norms = with_norms ? norms[i] : NULL};
+    }
+    for (size_t i = 0; i < MOST_STEPS; i++) {
+        rates[i] = 0.1 / (double)(i + 1);
+    }
+    pycnn_workspace *ws = workspace(p->net, batch, PYCNN_BACKWARD);
+    size_t steps = 0, taken = 0;
+    state[0].learning_rates = rates;
+    CHECK(pycnn_train(&steps, theta[0], &state[0], p->net, ws, &p->data, SIZE_MAX) == PYCNN_OK);
+
+    double *grad = doubles(p->parameters), *statistics = theta[1] + p->parameters;
+    for (size_t epoch = 0; epoch < EPOCHS; epoch++) {
+        for (size_t first = 0; first < rows; first += batch) {
+            const size_t end = first + batch < rows ? first + batch : rows;
+            pycnn_totals sums = {0};
+            memset(grad, 0, p->parameters * sizeof *grad);
+            for (size_t at = first; at < end; at += piece) {
+                const pycnn_dataset part = rows_of(p, at, at + piece < end ? piece : end - at);
+                CHECK(pycnn_gradient_sums(&sums, grad, statistics, p->net, ws, theta[1], &part,
+                                          &keys[epoch], at) == PYCNN_OK);
+            }
+            totals[1][epoch].loss += sums.loss + sums.weight * pycnn_penalty(p->net, theta[1]);
+            totals[1][epoch].weight += sums.weight;
+            totals[1][epoch].correct += sums.correct;
+            state[1].epoch = epoch, state[1].learning_rate = rates[taken++];
+            CHECK(pycnn_update(theta[1], &state[1], grad, &sums, p->net, ws) == PYCNN_OK);
+        }
+    }
+    CHECK(taken == steps && state[1].updates == state[0].updates);
+    CHECK(!same_bits(theta[0], p->theta, p->parameters));
+    if (tolerance > 0) {
+        CHECK(agree(theta[1], theta[0], count, tolerance));
+    } else {
+        CHECK(same_bits(theta[1], theta[0], count) && same_bits(slots[1], slots[0], memory));
+        CHECK(same_bits(totals[1], totals[0], 3 * EPOCHS) && same_bits(norms[1], norms[0], EPOCHS));
+    }
+    for (int i = 0; i < 2; i++) {
+        free(theta[i]), free(slots[i]);
+    }
+    free(grad);
+    pycnn_workspace_destroy(ws);
+}
+
+static const pycnn_optimizer optimizers[] = {
+    {.kind = PYCNN_SGD},
+    {.kind = PYCNN_SGD, .momentum = 0.9},
+    {.kind = PYCNN_SGD, .momentum = 0.9, .nesterov = 1, .clip_value = 0.01},
+    {.kind = PYCNN_SGD, .clip_norm = 0.1},
+    {.kind = PYCNN_ADAM, .beta_1 = 0.9, .beta_2 = 0.99, .epsilon = 1e-8},
+    {.kind = PYCNN_ADAM, .beta_1 = 0.9, .beta_2 = 0.99, .epsilon = 1e-8, .weight_decay = 0.1},
+    {.kind = PYCNN_RMSPROP, .beta_2 = 0.9, .epsilon = 1e-8, .momentum = 0.5, .centered = 1},
+    {.kind = PYCNN_ADAGRAD, .epsilon = 1e-10},
+    {.kind = PYCNN_RPROP},
+};
+enum { OPTIMIZERS = sizeof optimizers / sizeof *optimizers };
+
+#define BATCH_NORM(n) {.kind = PYCNN_BATCH_NORM, .units = (n), .epsilon = 1e-5, .momentum = 0.1}
+#define LAYER_NORM(n) {.kind = PYCNN_LAYER_NORM, .units = (n), .epsilon = 1e-5}
+
+static void test_a_loop_of_ones_own_ends_in_the_same_bits(void)
+{
+    enum { ROWS = 11, BATCH = 4 };
+    pycnn_layer_spec layers[] = {
+        DENSE(PYCNN_TANH, 7), BATCH_NORM(7), {.kind = PYCNN_DROPOUT, .rate = 0.3},
+        DENSE(PYCNN_RELU, 9), LAYER_NORM(9), DENSE(PYCNN_SOFTMAX, 3)};
+    for (int held = 0; held < 2; held++) {
+        problem p = make_problem(121, ROWS, 5, layers, 6, PYCNN_CATEGORICAL_CROSSENTROPY);
+        for (int weighted = 0; weighted < 2; weighted++) {
+            p.data.weight = weighted ? p.weight : NULL;
+            memset(p.weight + BATCH, 0, BATCH * sizeof *p.weight); /* a mini-batch without any */
+            for (size_t i = 0; i < OPTIMIZERS; i++) {
+                check_own_loop(&p, &optimizers[i], weighted, BATCH, BATCH, 0);
+            }
+            check_own_loop(&p, NULL, false, BATCH, BATCH, 0);
+        }
+        free_problem(&p);
+        layers[0].l1 = 0.01, layers[0].l2 = 0.1, layers[0].max_norm = 0.5;
+        layers[3].max_norm = 0.4;
+    }
+}
+
+static void test_pieces_of_a_mini_batch_end_in_the_same_bits(void)
+{
+    enum { ROWS = 23, BATCH = 10 };
+    const pycnn_layer_spec layers[] = {
+        {.kind = PYCNN_DENSE, .activation = PYCNN_TANH, .units = 17, .l2 = 0.1, .max_norm = 0.5},
+        {.kind = PYCNN_DROPOUT, .rate = 0.3},
+        DENSE(PYCNN_SOFTMAX, 3)};
+    problem p = make_problem(131, ROWS, 5, layers, 3, PYCNN_CATEGORICAL_CROSSENTROPY);
+    problem plain = make_problem(132, ROWS, 5, layers + 1, 2, PYCNN_CATEGORICAL_CROSSENTROPY);
+    p.data.weight = p.weight;
+    for (size_t piece = 1; piece <= BATCH; piece++) {
+        for (size_t i = 0; i < OPTIMIZERS; i++) {
+            check_own_loop(&p, &optimizers[i], i % 2, BATCH, piece, 0);
+        }
+        check_own_loop(&plain, NULL, false, BATCH, piece, 0);
+    }
+    /* One sample at a time: plain descent multiplies the rate into the delta first. */
+    check_own_loop(&p, &optimizers[1], false, 1, 1, 0);
+    check_own_loop(&plain, NULL, false, 1, 1, 1e-14);
+    free_problem(&p), free_problem(&plain);
+}
+
+/* What several machines do: each sums over its own samples, and the sums are added. */
+static void test_sums_of_parts_add_up_to_the_gradient(void)
+{
+    enum { ROWS = 12, PARTS = 3, PART = ROWS / PARTS };
+    static const uint64_t key = 7;
+    const pycnn_layer_spec layers[] = {DENSE(PYCNN_TANH, 7),
+                                       {.kind = PYCNN_DROPOUT, .rate = 0.3},
+                                       LAYER_NORM(7),
+                                       DENSE(PYCNN_SOFTMAX, 3)};
+    problem p = make_problem(141, ROWS, 5, layers, 4, PYCNN_CATEGORICAL_CROSSENTROPY);
+    p.data.weight = p.weight;
+    pycnn_workspace *ws = workspace(p.net, ROWS, PYCNN_BACKWARD);
+    double *whole = doubles(p.parameters), *sum = doubles(p.parameters);
+    double *part = doubles(p.parameters);
+    pycnn_totals mean, all = {0};
+    memset(sum, 0, p.parameters * sizeof *sum);
+    for (size_t i = 0; i < PARTS; i++) {
+        pycnn_totals totals = {0};
+        const pycnn_dataset data = rows_of(&p, i * PART, PART);
+        memset(part, 0, p.parameters * sizeof *part);
+        CHECK(pycnn_gradient_sums(&totals, part, NULL, p.net, ws, p.theta, &data, &key, i * PART) ==
+              PYCNN_OK);
+        all.loss += totals.loss, all.weight += totals.weight, all.correct += totals.correct;
+        for (size_t j = 0; j < p.parameters; j++) {
+            sum[j] += part[j];
+        }
+    }
+    CHECK(pycnn_gradients(&mean, whole, p.net, ws, p.theta, &p.data, &key) == PYCNN_OK);
+    for (size_t j = 0; j < p.parameters; j++) {
+        sum[j] /= all.weight;
+    }
+    CHECK(agree(sum, whole, p.parameters, 1e-13));
+    CHECK(near(all.loss, mean.loss, 1e-14) && near(all.weight, mean.weight, 1e-14));
+    CHECK(near(all.correct, mean.correct, 1e-14));
+
+    /* Without a key: the network as it predicts. */
+    pycnn_totals totals = {0};
+    memset(sum, 0, p.parameters * sizeof *sum);
+    CHECK(pycnn_gradient_sums(&totals, sum, NULL, p.net, ws, p.theta, &p.data, NULL, 5) ==
+          PYCNN_OK);
+    CHECK(pycnn_gradients(&mean, whole, p.net, ws, p.theta, &p.data, NULL) == PYCNN_OK);
+    for (size_t j = 0; j < p.parameters; j++) {
+        sum[j] /= totals.weight;
+    }
+    CHECK(same_bits(sum, whole, p.parameters) && same_bits(&totals, &mean, 3));
+    free(whole), free(sum), free(part);
+    pycnn_workspace_destroy(ws);
+    free_problem(&p);
+}
+
+static void test_statistics_follow_mini_batches_of_training_alone(void)
+{
+    enum { ROWS = 8, UNITS = 3 };
+    static const uint64_t key = 7;
+    const pycnn_layer_spec layers[] = {BATCH_NORM(UNITS), DENSE(PYCNN_LINEAR, 1)};
+    problem p = make_problem(151, ROWS, UNITS, layers, 2, PYCNN_MSE);
+    pycnn_workspace *ws = workspace(p.net, ROWS, PYCNN_BACKWARD);
+    const double before[2 * UNITS] = {1, 2, 3, 4, 5, 6};
+    double statistics[2 * UNITS], *grad = doubles(p.parameters);
+    double *theta = doubles(p.parameters + 2 * UNITS);
+    memcpy(theta, p.theta, p.parameters * sizeof *theta);
+    memcpy(theta + p.parameters, before, sizeof before);
+    memcpy(statistics, before, sizeof before);
+    memset(grad, 0, p.parameters * sizeof *grad);
+    pycnn_totals totals = {0};
+    CHECK(pycnn_gradient_sums(&totals, grad, statistics, p.net, ws, theta, &p.data, NULL, 0) ==
+          PYCNN_OK);
+    CHECK(pycnn_gradient_sums(&totals, grad, NULL, p.net, ws, theta, &p.data, &key, 0) == PYCNN_OK);
+    memset(p.weight, 0, ROWS * sizeof *p.weight);
+    p.data.weight = p.weight;
+    CHECK(pycnn_gradient_sums(&totals, grad, statistics, p.net, ws, theta, &p.data, &key, 0) ==
+          PYCNN_OK);
+    CHECK(same_bits(statistics, before, 2 * UNITS) && totals.weight == 2 * ROWS);
+    p.data.weight = NULL;
+    CHECK(pycnn_gradient_sums(&totals, grad, statistics, p.net, ws, theta, &p.data, &key, 0) ==
+          PYCNN_OK);
+    CHECK(same_bits(theta + p.parameters, before, 2 * UNITS)); /* a copy moves, theta's stay */
+    for (size_t j = 0; j < UNITS; j++) {
+        double mean = 0, square = 0;
+        for (size_t i = 0; i < ROWS; i++) {
+            mean += p.x[i * UNITS + j] / ROWS;
+        }
+        for (size_t i = 0; i < ROWS; i++) {
+            square += (p.x[i * UNITS + j] - mean) * (p.x[i * UNITS + j] - mean) / (ROWS - 1);
+        }
+        CHECK(near(statistics[j], 0.9 * before[j] + 0.1 * mean, 1e-14));
+        CHECK(near(statistics[UNITS + j], 0.9 * before[UNITS + j] + 0.1 * square, 1e-14));
+    }
+
+    /* A loss that is not finite moves nothing either; more samples than fit have no mean. */
+    memcpy(statistics, before, sizeof before);
+    p.y[0] = INFINITY;
+    CHECK(pycnn_gradient_sums(&totals, grad, statistics, p.net, ws, theta, &p.data, &key, 0) ==
+          PYCNN_OK);
+    CHECK(!isfinite(totals.loss) && same_bits(statistics, before, 2 * UNITS));
+    pycnn_workspace *small = workspace(p.net, ROWS - 1, PYCNN_BACKWARD);
+    CHECK(pycnn_gradient_sums(&totals, grad, NULL, p.net, small, theta, &p.data, &key, 0) ==
+          PYCNN_ERROR_WORKSPACE);
+    free(grad), free(theta);
+    pycnn_workspace_destroy(ws), pycnn_workspace_destroy(small);
+    free_problem(&p);
+}
+
+static void test_updates_that_cannot_be(void)
+{
+    enum { ROWS = 5 };
+    problem p = classifier(161, ROWS), other = classifier(161, ROWS);
+    pycnn_workspace *forward = workspace(p.net, ROWS, PYCNN_FORWARD);
+    pycnn_workspace *ws = workspace(p.net, ROWS, PYCNN_BACKWARD);
+    pycnn_workspace *foreign = workspace(other.net, ROWS, PYCNN_BACKWARD);
+    double *theta = copy_doubles(p.theta, p.parameters), *grad = doubles(p.parameters);
+    const pycnn_network *net = p.net;
+    const pycnn_dataset *data = &p.data, none = {.x = p.x, .y = p.y};
+    pycnn_totals totals = {0};
+    memset(grad, 0, p.parameters * sizeof *grad);
+    CHECK(pycnn_gradient_sums(NULL, grad, NULL, net, ws, theta, data, NULL, 0) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_gradient_sums(&totals, NULL, NULL, net, ws, theta, data, NULL, 0) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_gradient_sums(&totals, grad, NULL, NULL, ws, theta, data, NULL, 0) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_gradient_sums(&totals, grad, NULL, net, NULL, theta, data, NULL, 0) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_gradient_sums(&totals, grad, NULL, net, ws, NULL, data, NULL, 0) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_gradient_sums(&totals, grad, NULL, net, ws, theta, NULL, NULL, 0) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_gradient_sums(&totals, grad, NULL, net, ws, theta, &none, NULL, 0) ==
+          PYCNN_ERROR_SIZE);
+    CHECK(pycnn_gradient_sums(&totals, grad, NULL, net, forward, theta, data, NULL, 0) ==
+          PYCNN_ERROR_WORKSPACE);
+    CHECK(pycnn_gradient_sums(&totals, grad, NULL, net, foreign, theta, data, NULL, 0) ==
+          PYCNN_ERROR_WORKSPACE);
+    CHECK(totals.weight == 0 && totals.loss == 0 && largest(grad, p.parameters) == 0);
+    CHECK(pycnn_gradient_sums(&totals, grad, NULL, net, ws, theta, data, NULL, 0) == PYCNN_OK);
+
+    const pycnn_optimizer unknown = {.kind = PYCNN_OPTIMIZER_COUNT}, adam = {.kind = PYCNN_ADAM};
+    const pycnn_training good = {.learning_rate = 0.1};
+    pycnn_training state = good;
+    CHECK(pycnn_update(NULL, &state, grad, &totals, net, ws) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_update(theta, NULL, grad, &totals, net, ws) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_update(theta, &state, NULL, &totals, net, ws) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_update(theta, &state, grad, NULL, net, ws) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_update(theta, &state, grad, &totals, NULL, ws) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_update(theta, &state, grad, &totals, net, NULL) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_update(theta, &state, grad, &totals, net, foreign) == PYCNN_ERROR_WORKSPACE);
+    state.optimizer = &unknown;
+    CHECK(pycnn_update(theta, &state, grad, &totals, net, ws) == PYCNN_ERROR_ARGUMENT);
+    state.optimizer = &adam;
+    CHECK(pycnn_update(theta, &state, grad, &totals, net, ws) == PYCNN_ERROR_ARGUMENT);
+    state = good;
+    pycnn_totals bad = totals;
+    bad.loss = NAN;
+    CHECK(pycnn_update(theta, &state, grad, &bad, net, ws) == PYCNN_ERROR_DIVERGED);
+    bad = (pycnn_totals){0};
+    CHECK(pycnn_update(theta, &state, grad, &bad, net, ws) == PYCNN_OK); /* nothing to learn from */
+    CHECK(state.updates == 0 && same_bits(theta, p.theta, p.parameters));
+    CHECK(pycnn_update(theta, &state, grad, &totals, net, forward) == PYCNN_OK);
+    CHECK(state.updates == 1 && !same_bits(theta, p.theta, p.parameters));
+    free(theta), free(grad);
+    pycnn_workspace_destroy(forward), pycnn_workspace_destroy(ws);
+    pycnn_workspace_destroy(foreign);
+    free_problem(&p), free_problem(&other);
+}
+
 const test update_tests[] = {
     FOR_EACH_SET("training step by step gives the same bits",
                  test_training_step_by_step_gives_the_same_bits),
@@ -166,5 +469,13 @@ const test update_tests[] = {
     FOR_EACH_SET("divergence leaves the last finished step",
                  test_divergence_leaves_the_last_finished_step),
     FOR_EACH_SET("trainings that cannot be", test_trainings_that_cannot_be),
+    FOR_EACH_SET("a loop of one's own ends in the same bits",
+                 test_a_loop_of_ones_own_ends_in_the_same_bits),
+    FOR_EACH_SET("pieces of a mini-batch end in the same bits",
+                 test_pieces_of_a_mini_batch_end_in_the_same_bits),
+    FOR_EACH_SET("sums of parts add up to the gradient", test_sums_of_parts_add_up_to_the_gradient),
+    FOR_EACH_SET("statistics follow mini-batches of training alone",
+                 test_statistics_follow_mini_batches_of_training_alone),
+    FOR_EACH_SET("updates that cannot be", test_updates_that_cannot_be),
     {0},
 };
