@@ -698,9 +698,8 @@ class _Stopping(EarlyStopping):
 
     def on_epoch_end(self, network: pycnn.Network, epoch: int, logs: dict[str, float]) -> None:
         """Note an improvement, or end the training after too many epochs without one."""
-        squares = sum(
-            float((layer.W**2).sum()) for layer in network.layers if isinstance(layer, pycnn.Dense)
-        )
+        weights = [place for place in network.architecture.tensors if place.role == "weight"]
+        squares = sum(float((place.view(network.theta) ** 2).sum()) for place in weights)
         loss = logs["val_loss"] - network.l2 / 2 * squares
         super().on_epoch_end(network, epoch, {**logs, "val_loss": loss})
 
