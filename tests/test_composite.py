@@ -392,6 +392,15 @@ def test_mistakes_are_named(make, error, words):
         make()
 
 
+def test_a_file_may_have_so_many_layers_those_within_others_too(tmp_path):
+    many = Residual([Dropout(0.1) for _ in range(9_999)])
+    net = Network(1, [many], seed=0, backend="numpy")
+    with pytest.raises(DataError, match=r"layers must be a list of at most 10,000"):
+        Network(1, [many, Dense(1)], seed=0, backend="numpy").save(tmp_path / "model")
+    net.save(tmp_path / "model")
+    assert not pycnn.load(tmp_path / "model").parameters.size
+
+
 def test_files_that_say_nonsense_of_layers_within_are_refused(tmp_path):
     for config in (
         {"kind": "residual"},

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import re
@@ -37,6 +38,7 @@ from pycnn.layers import check_layers, from_config
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pycnn.layers import Layer
     from pycnn.network import Network
 
 FORMAT = 1
@@ -225,15 +227,27 @@ def _read(file: IO[bytes], size: int) -> tuple[dict[str, Any], dict[str, NDArray
     return description, tensors
 
 
+def _rebuilt(configs: Any) -> list[Layer]:
+    """Return layers; those within others count, too, towards the most there may be."""
+    numbers = itertools.count(1)
+
+    def rebuild(config: dict[str, Any]) -> Layer:
+        if next(numbers) > MOST_LAYERS:
+            raise ValueError(f"layers must be a list of at most {MOST_LAYERS:,}")
+        return from_config(config, rebuild)
+
+    if not isinstance(configs, list):
+        raise TypeError("layers must be a list")
+    return [rebuild(config) for config in configs]
+
+
 def _check_state(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> dict[str, Any]:
     """Return the network's state, after checking every part of it."""
     sealed = dict(description)
     stated = sealed.pop("sha256")
     configs, metadata = description["layers"], description["metadata"]
-    if not isinstance(configs, list) or len(configs) > MOST_LAYERS:
-        raise ValueError(f"layers must be a list of at most {MOST_LAYERS:,}")
     inputs = check_size(description["inputs"], "inputs")
-    layers = check_layers([from_config(config) for config in configs])
+    layers = check_layers(_rebuilt(configs))
     loss = losses.from_config(description["loss"], layers[-1].activation)
     architecture = Architecture((inputs,), layers, loss)
     parts = [np.empty(0)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pycnn._checks import look_up
 from pycnn._public import names_of
@@ -12,6 +12,9 @@ from pycnn.layers._composite import Residual
 from pycnn.layers._dense import Dense
 from pycnn.layers._dropout import Dropout
 from pycnn.layers._normalization import BatchNorm, LayerNorm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["BatchNorm", "Dense", "Dropout", "Layer", "LayerNorm", "Residual"]
 __dir__ = names_of(__name__)
@@ -32,8 +35,10 @@ def check_layers(layers: Any) -> list[Layer]:
     return found
 
 
-def from_config(config: dict[str, Any]) -> Layer:
-    """Rebuild a layer from its `config`."""
+def from_config(
+    config: dict[str, Any], rebuild: Callable[[dict[str, Any]], Layer] | None = None
+) -> Layer:
+    """Rebuild a layer from its `config`; by `rebuild`, where it is given, those within it."""
     settings = dict(config)
     kind = look_up(settings.pop("kind", None), _KINDS, "layer kind")
-    return kind.rebuilt(settings, from_config)
+    return kind.rebuilt(settings, rebuild or from_config)
