@@ -37,7 +37,7 @@ Network(3, [Dense(1, 'linear')], loss=Quantile(q=0.9), seed=0)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -347,7 +347,7 @@ def check(loss: Any, output_activation: str) -> str | Loss:
     if isinstance(loss, Loss):
         checked = loss
     elif callable(loss) and not isinstance(loss, type):
-        checked = Custom(loss)
+        checked = Custom(cast("Function", loss))
     else:
         name = check_choice(loss, LOSSES, "loss")
         checked = _WITH_SETTINGS[name]() if name in _ALWAYS_WITH else name

@@ -457,7 +457,7 @@ class OneCycle(Settings, Schedule):
 
     def rates(self, steps: ArrayLike, steps_per_epoch: int, total_steps: int) -> Array:
         """Return the learning rate of each mini-batch; see `Schedule.rates`."""
-        at = _check_steps(steps, steps_per_epoch, total_steps)
+        at = _check_steps(steps, steps_per_epoch, total_steps).astype(np.float64)
         low = self.learning_rate / self.div_factor
         top, end = self.pct_start * total_steps - 1, total_steps - 1
         # A phase shorter than a step has no step within it; 1.0 then keeps the division valid.

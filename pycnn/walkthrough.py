@@ -106,7 +106,7 @@ class Hand(NamedTuple):
 def _one_hidden_neuron(backend: str) -> list[str]:
     network = Network(2, [Dense(1, "sigmoid"), Dense(1, "sigmoid")], seed=0, backend=backend)
     (hidden, output) = network.layers
-    hidden.W, hidden.b, output.W, output.b = [[0.1, 0.3]], [0.05], [[0.2]], [0.01]
+    hidden.W[:], hidden.b[:], output.W[:], output.b[:] = [[0.1, 0.3]], [0.05], [[0.2]], [0.01]
     trace = network.trace([X], [Y])
     quantities = (trace.Z[1], trace.A[1], trace.Z[2], trace.A[2])
     z_h, a_h, z_o, y_hat = (float(_column(quantity)[0]) for quantity in quantities)

@@ -172,7 +172,7 @@ class Residual(Layer):
 
 
 def _units(shape: Shape) -> str:
-    if len(shape) > 1:
+    if len(shape) != 1:
         return f"shape {shape}"
     return f"{shape[0]} unit{'' if shape[0] == 1 else 's'}"
 
