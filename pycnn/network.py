@@ -819,7 +819,7 @@ class Network:
     def _by_layer(self, name: str, theta: Array) -> list[Array | None]:
         """Return each layer's array of that name in a buffer like theta, from layer 1 on."""
         found = self.architecture.find(name)
-        return [None, *(tensor and tensor.view(theta) for tensor in found)]
+        return [None, *(None if place is None else place.view(theta) for place in found)]
 
     # -------------------------------------------------------------- training it
 
