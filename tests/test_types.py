@@ -2,6 +2,8 @@
 
 import importlib
 import importlib.util
+import inspect
+import re
 import shutil
 import sys
 import warnings
@@ -21,6 +23,18 @@ def test_a_users_program_has_the_types_that_it_says(pytestconfig):
     options = ["--strict", "--no-error-summary", "--python-executable", sys.executable, cache]
     found, errors, status = api.run([*options, str(PROGRAM)])
     assert (found, errors, status) == ("", "", 0)
+
+
+def test_a_users_program_has_every_public_class():
+    package = Path(pycnn.__file__).parent
+    names = {path.stem for path in package.glob("[a-z]*.py")} | {"datasets", "layers"}
+    modules = [importlib.import_module(f"pycnn.{name}") for name in names - {"exceptions"}]
+    classes = {
+        name for module in modules for name in module.__all__ if inspect.isclass(vars(module)[name])
+    }
+    words = set(re.findall(r"\w+", PROGRAM.read_text(encoding="utf-8")))
+    assert len(classes) > 40
+    assert classes <= words
 
 
 def test_a_users_program_runs(backend, tmp_path):

@@ -1,6 +1,8 @@
 """What a user writes, as strict type checkers read it: nothing has to be ignored."""
 
 from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, assert_type
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +11,9 @@ import pycnn
 from pycnn import (
     LBFGS,
     SGD,
+    Adagrad,
     Adam,
+    AdamW,
     BatchNorm,
     Callback,
     Dense,
@@ -17,11 +21,53 @@ from pycnn import (
     History,
     LayerNorm,
     Network,
+    Residual,
+    RMSprop,
     Rprop,
+    Table,
     Trace,
 )
-from pycnn.callbacks import CSVLogger, EarlyStopping, LambdaCallback, ReduceLROnPlateau
-from pycnn.schedules import CosineDecay, Warmup
+from pycnn.augmentation import Compose, GaussianNoise, ImageFlip, ImageShift, Mixup
+from pycnn.callbacks import (
+    CSVLogger,
+    EarlyStopping,
+    LambdaCallback,
+    ModelCheckpoint,
+    ReduceLROnPlateau,
+    TensorBoard,
+    TerminateOnNaN,
+)
+from pycnn.datasets import Samples, load_digits
+from pycnn.initializers import (
+    FanInUniform,
+    GlorotNormal,
+    GlorotUniform,
+    HeNormal,
+    HeUniform,
+    Initializer,
+    Normal,
+    Uniform,
+    Zeros,
+)
+from pycnn.layers import Layer
+from pycnn.losses import (
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    Custom,
+    Huber,
+    Loss,
+    Quantile,
+)
+from pycnn.optimizers import Optimizer
+from pycnn.schedules import (
+    Constant,
+    CosineDecay,
+    ExponentialDecay,
+    OneCycle,
+    Schedule,
+    StepDecay,
+    Warmup,
+)
 
 Array = NDArray[np.float64]
 
@@ -65,6 +111,55 @@ def batches(X: Array, y: Array) -> Iterator[tuple[Array, Array]]:
         yield X[first : first + 10], y[first : first + 10]
 
 
+def every_class(backend: str, folder: str) -> None:
+    """Train by whatever there is to choose from."""
+    digits: Samples = load_digits()
+    X, y = digits.X[:120] / 16, digits.y[:120]
+    initializers: list[Initializer] = [
+        *(FanInUniform(), GlorotNormal(), GlorotUniform(), HeNormal(), HeUniform()),
+        *(Normal(0, 0.1), Uniform(-0.1, 0.1), Zeros()),
+    ]
+    layers: list[Layer] = [
+        Residual([Dense(8, "relu", weight_initializer=start), BatchNorm()], shortcut=Dense(8))
+        for start in initializers
+    ]
+    schedules: list[Schedule] = [
+        *(
+            Constant(0.1),
+            CosineDecay(0.1),
+            ExponentialDecay(0.1),
+            OneCycle(0.1),
+            StepDecay(0.1, every=2),
+        ),
+        Warmup(0.1, 1),
+    ]
+    optimizers: list[Optimizer] = [
+        *(SGD(schedule) for schedule in schedules),
+        *(Adagrad(), Adam(), AdamW(), RMSprop()),
+    ]
+    augment = Compose(GaussianNoise(0.1), ImageFlip((8, 8)), ImageShift((8, 8)))
+    callbacks: list[Callback] = [
+        ModelCheckpoint(f"{folder}/best.safetensors", monitor="loss"),
+        TerminateOnNaN(),
+    ]
+    losses: list[Loss] = [Custom(log_cosh), Huber(0.5), Quantile(0.9)]
+    net = Network(
+        64, [*layers, Dense(10, "softmax")], CategoricalCrossentropy(0.1), seed=0, backend="numpy"
+    )
+    for rule in optimizers:
+        net.fit(X, y, epochs=2, optimizer=rule, augment=augment, callbacks=callbacks)
+    assert_type(net.score(X, y), float)
+    assert_type(net.predict_proba(X), Array)
+    for loss in losses:
+        Network(64, [Dense(2)], loss, backend=backend).fit(X, X[:, :2], epochs=1, augment=Mixup())
+    bits = Network(64, [Dense(2, "sigmoid")], BinaryCrossentropy(0.1), backend=backend)
+    assert_type(bits.fit(X, X[:, :2] > 0.5, epochs=1), History)
+    table: Table = Table().fit({"a": [1.0, 2.0, 3.0], "b": ["x", "y", "x"]})
+    assert_type(table.transform({"a": [1.0], "b": ["y"]}), Array)
+    with suppress(ImportError):
+        TensorBoard(folder)
+
+
 def main(backend: str, folder: str) -> None:
     """Use the package from end to end."""
     rng = np.random.default_rng(0)
@@ -89,9 +184,13 @@ def main(backend: str, folder: str) -> None:
     logger = CSVLogger(f"{folder}/training.csv")
     net.fit(X.tolist(), list(y), epochs=1, optimizer="adam", callbacks=[logger])
     net.fit(lambda: batches(X, y), epochs=1, callbacks=LambdaCallback())
-    prediction: Array = net.predict(X)
-    scores: dict[str, float] = net.evaluate(X, y, sample_weight=np.ones(40))
-    loss, gradient = net.gradients(X, y)
+    prediction = assert_type(net.predict(X), Array)
+    scores = assert_type(net.evaluate(X, y, sample_weight=np.ones(40)), dict[str, float])
+    loss, gradient = assert_type(net.gradients(X, y), tuple[float, Array])
+    assert_type(net.parameters, Array)
+    weights: Array = net.layers[0].W  # a layer of any kind
+    assert_type(net.predictor(4)(X[:4]), Array)
+    assert_type(pycnn.config(), dict[str, Any])
     net.parameters -= 0.01 * gradient
     net.parameters = [0.0] * net.parameters.size
     net.tensors["layers.1.W"][:] = 0.1
@@ -108,7 +207,8 @@ def main(backend: str, folder: str) -> None:
     classes.fit(X, words, optimizer=SGD(0.1, momentum=0.9), class_weight="balanced")
     classes.fit(X, words.tolist(), epochs=2, batch_size=None, optimizer=LBFGS())
     labels: NDArray[np.str_] = classes.predict_classes(X)
-    assert prediction.shape == (40, 1)
+    every_class(backend, folder)
+    assert (prediction.shape, weights.shape) == ((40, 1), (8, 3))
     assert loss >= 0
     assert scores.keys() >= {"loss"}
     assert len(trace.A) == 5
