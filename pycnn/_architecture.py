@@ -82,6 +82,20 @@ class Architecture:
     penalty : (l1, l2)
         The network's own, for whatever has the role of a weight.
 
+    Attributes
+    ----------
+    shapes : tuple of shapes, L + 1 of them
+        Of a sample before the first layer, between the layers, and at the end.
+    inputs, outputs : int
+        How many numbers a sample has at both ends.
+    specs : tuple of LayerSpec
+        The layers as the backends need to know them, with all penalties.
+    tensors : tuple of Tensor
+        The table, in the order of theta.
+    parameter_count, statistic_count : int
+    needs_batch, is_random : bool
+        Whether that is said of any layer.
+
     Raises
     ------
     ShapeError
@@ -100,11 +114,14 @@ class Architecture:
         self.loss = loss
         self.penalty = penalty
         specs: list[LayerSpec] = []
-        shapes = [input_shape]  # of a sample before the first layer, between them, and at the end
+        shapes = [input_shape]
         for layer in layers:
             specs.append(_penalized(layer.spec(shapes[-1]), *penalty))
             shapes.append(specs[-1].output_shape)
         self.shapes, self.specs = tuple(shapes), tuple(specs)
+        self.inputs, self.outputs = math.prod(shapes[0]), math.prod(shapes[-1])
+        self.needs_batch = any(spec.needs_batch for spec in specs)
+        self.is_random = any(spec.is_random for spec in specs)
         self.tensors = tuple(_lay_out(specs))
         numbers = [tensor.size for tensor in self.tensors if tensor.role != "statistic"]
         self.parameter_count = sum(numbers)
@@ -113,26 +130,6 @@ class Architecture:
             self.parameter_count + self.statistic_count,
             f"a network of {self.parameter_count} parameters",
         )
-
-    @property
-    def inputs(self) -> int:
-        """Number of features, n_0."""
-        return math.prod(self.input_shape)
-
-    @property
-    def outputs(self) -> int:
-        """Number of output units, n_L."""
-        return math.prod(self.shapes[-1])
-
-    @property
-    def needs_batch(self) -> bool:
-        """Whether the samples of a mini-batch meet in a layer, in training."""
-        return any(spec.needs_batch for spec in self.specs)
-
-    @property
-    def is_random(self) -> bool:
-        """Whether a layer draws random numbers in training."""
-        return any(spec.is_random for spec in self.specs)
 
     def by_layer(self) -> list[list[Tensor]]:
         """Return each layer's tensors, the parameters first."""
