@@ -539,6 +539,13 @@ def test_layers_whose_loss_changes_are_refused(layers, words):
         fit(Network(5, layers, seed=0))
 
 
+def test_a_dropout_that_drops_nothing_is_no_obstacle():
+    plain, none = ([Dense(4, "tanh"), *more, Dense(1)] for more in ([], [Dropout(0.0)]))
+    trained = [Network(5, layers, seed=0) for layers in (plain, none)]
+    histories = [fit(net, epochs=3) for net in trained]
+    assert histories[0]["loss"] == histories[1]["loss"]
+
+
 def test_layer_norm_and_losses_of_ones_own_are_trained(backend):
     def squares(outputs, targets):
         return 0.5 * ((outputs - targets) ** 2).sum(axis=1), outputs - targets
