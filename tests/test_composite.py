@@ -114,6 +114,51 @@ def test_both_backends_drop_the_same_units(core):
     assert c.std(axis=0).min() > 0
 
 
+def random_layer(draw, units, depth):
+    """Return a layer on top of so many units, and how many it has."""
+    kind = draw.integers(0, 7 if depth else 5)
+    activation = str(draw.choice(["linear", "tanh", "relu", "gelu", "softmax"]))
+    if kind == 0:
+        return Dropout(0.2), units
+    if kind in (1, 2):
+        return (BatchNorm(activation) if kind == 1 else LayerNorm(activation)), units
+    if kind < 5:
+        count = int(draw.choice([1, 2, 7, 8, 9, 17]))
+        return Dense(count, activation, l2=0.01, max_norm=draw.choice([None, 1.0])), count
+    inner, before = [], units
+    for _ in range(draw.integers(1, 4)):
+        layer, units = random_layer(draw, units, depth - 1)
+        inner.append(layer)
+    same = units == before and draw.random() < 0.5
+    shortcut = None if same else Dense(units, activation)
+    return Residual(inner, shortcut=shortcut, activation=activation), units
+
+
+@pytest.mark.parametrize("number", range(60))
+def test_backends_agree_on_whatever_lies_on_the_paths(core, number):
+    draw = np.random.default_rng(number)
+    layers, units = [], 6
+    for _ in range(draw.integers(1, 5)):
+        layer, units = random_layer(draw, units, 3)
+        layers.append(layer)
+    layers = [*layers, Dense(3, "softmax")]
+    c, fallback = (Network(6, layers, seed=number, backend=name) for name in ("c", "numpy"))
+    assert c.parameters.tobytes() == fallback.parameters.tobytes()
+    for training in (False, True):
+        (loss, grad), (expected_loss, expected) = (
+            net.gradients(X, Y, training=training) for net in (c, fallback)
+        )
+        assert near(loss, expected_loss)
+        assert near(grad, expected, 1e-11)
+    for ours, theirs in zip(c.trace(X, Y).delta[1:], fallback.trace(X, Y).delta[1:], strict=True):
+        assert near(ours, theirs, 1e-11)
+    for net in (c, fallback):
+        net.fit(X, Y, epochs=2, batch_size=35, optimizer=SGD(0.05, momentum=0.5))
+    assert near(c.parameters, fallback.parameters, 1e-9)
+    assert near(c.predict(X), fallback.predict(X), 1e-9)
+    assert near(c.folded().predict(X), c.predict(X), 1e-9)
+
+
 @pytest.mark.parametrize("shortcut", [False, True])
 def test_residual_networks_are_pytorchs(shortcut, backend):
     torch = pytest.importorskip("torch")
