@@ -1,0 +1,721 @@
+"""`Model`: what a network is and does, but for its training.
+
+All that is below the training knows a network as this, and whatever it needs has a public name.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pycnn import _random, backend, losses
+from pycnn._architecture import Architecture
+from pycnn._checks import check_bool, check_fits, check_size
+from pycnn._data.arrays import as_names, as_values, check_columns, check_finite
+from pycnn._data.scaling import TargetScale, check_can_scale
+from pycnn._data.sources import Reader, Rows, as_rows, batches_of, pieces_of, whole
+from pycnn._data.targets import TargetEncoder, check_missing
+from pycnn._scoring import check_metrics, measure, r2, sum_squares
+from pycnn.backend.interface import Totals
+from pycnn.exceptions import DataError, LabelError, ShapeError
+from pycnn.layers import from_config
+from pycnn.trace import Trace, slope_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Self
+
+    from pycnn._scoring import Metric
+    from pycnn._typing import AnyArray, Array, ArrayLike
+    from pycnn.backend.interface import Data, RowPredictor
+    from pycnn.history import History
+
+    Metrics = str | Callable[..., Any] | Sequence[str | Callable[..., Any]]
+
+# Vectors of the kernels and cache lines are at most this long.
+ALIGNMENT = 64
+_FLOAT64 = np.dtype(np.float64)
+
+
+def _aligned_zeros(count: int) -> Array:
+    spare = ALIGNMENT // 8
+    block = np.zeros(count + spare)
+    start = -block.ctypes.data % ALIGNMENT // 8
+    return block[start : start + count]
+
+
+class Model:
+    """A network without its training: layers and their parameters, and what they compute.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    seed : int
+    backend : {"auto", "c", "numpy"}
+
+    Attributes
+    ----------
+    architecture : Architecture
+        The plan of the layers, with the table of tensors.
+    theta : ndarray
+        All parameters, and behind them the statistics; zero at first.
+    core : module
+        The backend that computes.
+    plan : Plan
+        What the core has made of the architecture.
+    reader : Reader
+        How it reads what users hand in: the columns' names, labels, and the targets' unit.
+    seed, epochs_trained, history, stop_training, learning_rate_factor, metadata
+        As `Network` has them.
+    """
+
+    def __init__(self, architecture: Architecture, seed: int, backend: str = "auto") -> None:
+        self._set_up(architecture, seed, backend)
+
+    def _set_up(self, architecture: Architecture, seed: int, backend_name: str) -> None:
+        """Give the object its attributes, with all parameters zero."""
+        self.architecture = architecture
+        self.seed = seed
+        self.epochs_trained = 0
+        self.history: History | None = None
+        self.stop_training = False
+        self.learning_rate_factor = 1.0
+        self.metadata: dict[str, Any] = {}
+        self._backend_name = backend_name
+        self.core = backend.load(backend_name)
+        loss, count = architecture.loss, architecture.parameter_count
+        function = loss if isinstance(loss, losses.Custom) else None
+        self.plan = self.core.create_plan(
+            architecture.specs, self.loss, self.loss_parameter or 0.0, function
+        )
+        self.theta = _aligned_zeros(count + architecture.statistic_count)
+        self._parameters, self._statistics = self.theta[:count], self.theta[count:]
+        self._layers = architecture.bound(self.theta)
+        encoder = TargetEncoder(self.loss, self.outputs)
+        self.reader = Reader(self.inputs, self.core.find_not_finite, None, encoder)
+        self._row_predictors: list[RowPredictor] = []  # idle ones
+        self._row_shape = (1, self.inputs)
+
+    # -------------------------------------------------------------- what it is
+
+    @property
+    def inputs(self) -> int:
+        """Number of features, n_0."""
+        return self.architecture.inputs
+
+    @property
+    def outputs(self) -> int:
+        """Number of output units, n_L."""
+        return self.architecture.outputs
+
+    @property
+    def layers(self) -> tuple[Any, ...]:
+        """The layers 1 ... L with their parameters: ``layers[0].W`` is W^[1]."""
+        return self._layers
+
+    @property
+    def loss(self) -> str:
+        """Name of the loss."""
+        return losses.name_of(self.architecture.loss)
+
+    @property
+    def loss_parameter(self) -> float | None:
+        """The number that the loss carries: huber's delta, quantile's q, a smoothing; or None."""
+        loss = self.architecture.loss
+        return None if isinstance(loss, str) else loss.parameter
+
+    @property
+    def l1(self) -> float:
+        """Strength of the network's penalty on the weights' sizes."""
+        return self.architecture.penalty[0]
+
+    @property
+    def l2(self) -> float:
+        """Strength of the network's penalty on the weights' squares."""
+        return self.architecture.penalty[1]
+
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """Names of the columns of X, which data frames must have; None: not known."""
+        return self.reader.names
+
+    @feature_names.setter
+    def feature_names(self, value: Iterable[str] | None) -> None:
+        names = None if value is None else as_names(value, self.inputs)
+        self.reader = self.reader._replace(names=names)
+
+    @property
+    def encoder(self) -> TargetEncoder:
+        """What targets and outputs are to this network."""
+        return self.reader.encoder
+
+    @property
+    def classes(self) -> AnyArray | None:
+        """The label of each class, once learned; None where targets are no classes."""
+        return self.reader.encoder.classes
+
+    @classes.setter
+    def classes(self, value: AnyArray | None) -> None:
+        self.reader = self.reader.encoding(classes=value)
+
+    @property
+    def target_scale(self) -> tuple[Array, Array] | None:
+        """Mean and deviation of each output's targets, which are its unit; None: that of y."""
+        return self.reader.encoder.scale
+
+    @target_scale.setter
+    def target_scale(self, value: Sequence[Any] | None) -> None:
+        if value is None:
+            self.reader = self.reader.encoding(scale=None)
+            return
+        check_can_scale(self.layers[-1].activation, self.loss)
+        scale = TargetScale.check(value, self.outputs)
+        # Classes were those of one-hot targets: numbers with a unit are none.
+        self.reader = self.reader.encoding(scale=scale, classes=None)
+
+    @property
+    def backend(self) -> str:
+        """Which core computes: ``"c"`` or ``"numpy"``."""
+        return backend.name_of(self.core)
+
+    @property
+    def parameters(self) -> Array:
+        """All parameters theta, flat: W^[1], b^[1], W^[2], ...; the live buffer, not a copy."""
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, value: ArrayLike) -> None:
+        self._parameters[:] = as_values(value, "parameters", self._parameters.shape)
+
+    @property
+    def statistics(self) -> Array:
+        """What training counts beside: each `BatchNorm`'s mean and variance; the live buffer."""
+        return self._statistics
+
+    @statistics.setter
+    def statistics(self, value: ArrayLike) -> None:
+        self._statistics[:] = as_values(value, "statistics", self._statistics.shape)
+
+    @property
+    def tensors(self) -> Mapping[str, Array]:
+        """All parameters and statistics by name, ``"layers.1.W"``: live views, as in the files."""
+        return MappingProxyType(
+            {
+                tensor.full_name: tensor.view(self.theta)
+                for own in self.architecture.by_layer()
+                for tensor in own
+            }
+        )
+
+    # -------------------------------------------------------------- what it computes
+
+    def predict(self, X: Any) -> Array:
+        """Return the network's output for each sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_0)
+            A row a sample; any real dtype, any strides; also a memory map or a sparse matrix.
+
+        Returns
+        -------
+        ndarray of shape (m, n_L)
+            The bits of a row do not depend on the rows beside it.
+
+        Raises
+        ------
+        ShapeError, DataTypeError, DataError
+            If `X` has the wrong shape, is not numeric, is empty, or holds NaN or infinity.
+        """
+        if type(X) is np.ndarray and X.shape == self._row_shape and X.dtype == _FLOAT64:
+            row = self._predict_row(X)
+            if row is not None:
+                scale = self.reader.encoder.scale
+                return row if scale is None else scale.restore(row)
+        check_columns(X, "X", self.reader.names)
+        return self.encoder.unscaled(self.outputs_of(as_rows(X, "X", self.inputs, None)))
+
+    def outputs_of(self, x: Array | Rows) -> Array:
+        """Return the outputs for checked samples, in the network's own unit."""
+        out = np.empty((len(x), self.outputs))
+        for part, piece in x.pieces() if isinstance(x, Rows) else [(slice(None), x)]:
+            if not self.core.predict(self.plan, self.theta, piece, out[part]):
+                check_finite(piece, "X")
+        return out
+
+    def _predict_row(self, x: Array) -> Array | None:
+        """Predict one row, in a workspace that is kept for the next one.
+
+        None: not contiguous or not finite, which takes another way.
+        """
+        try:
+            run = self._row_predictors.pop()
+        except IndexError:
+            run = self.core.row_predictor(self.plan, self.theta, self.outputs)
+        out = run(x)
+        self._row_predictors.append(run)
+        return out
+
+    def predict_samples(self, X: Any, count: int, seed: int | None = None) -> Array:
+        """Return predictions with dropout left on: how far they lie apart tells how unsure it is.
+
+        Each draw drops other units, as training does, so that it is the answer of another network
+        of those that were trained at once (Gal & Ghahramani, 2016). All else is as for `predict`:
+        `BatchNorm` takes what training has counted.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_0)
+            As for `predict`.
+        count : int
+            Draws.
+        seed : int, optional
+            Decides which units drop out, with the draw, the layer, the row's number and the unit:
+            the same for any number of threads, on both backends, and for the first draws of a
+            larger `count`. By default a fresh one.
+
+        Returns
+        -------
+        ndarray of shape (count, m, n_L)
+            ``mean(axis=0)`` is a prediction, ``std(axis=0)`` its uncertainty.
+
+        Raises
+        ------
+        DataError
+            If no layer is a `Dropout` with a rate above 0: all draws would be the same.
+        ShapeError, DataTypeError, DataError
+            If an argument is not valid, as for `predict`.
+
+        Examples
+        --------
+        >>> from pycnn import Dense, Dropout, Network
+        >>> net = Network(1, [Dense(50, "relu"), Dropout(0.2), Dense(1)], seed=0)
+        >>> samples = net.predict_samples([[0.5], [1.0]], 100, seed=0)
+        >>> samples.shape, samples.std(axis=0).shape
+        ((100, 2, 1), (2, 1))
+        """
+        if not self.architecture.is_random:
+            raise DataError(
+                "predict_samples needs a Dropout layer with a rate above 0: without it all draws "
+                "are the same (a folded network has none)"
+            )
+        count = check_size(count, "count")
+        keys = _random.generator(_random.check_seed(seed), _random.SAMPLING)
+        x = self.reader.rows(X, "X")
+        check_fits(count * len(x) * self.outputs, f"{count} draws of {len(x)} rows")
+        out = np.empty((count, len(x), self.outputs))
+        drawn = keys.random_raw(count)
+        run = self.core.predict_samples
+        if not isinstance(x, Rows):
+            run(self.plan, self.theta, x, drawn, 0, out)
+        else:
+            for part, piece in x.pieces():
+                samples = np.empty((count, len(piece), self.outputs))
+                run(self.plan, self.theta, piece, drawn, part.start, samples)
+                out[:, part] = samples
+        return self.encoder.unscaled(out)
+
+    def predictor(self, batch: int = 1) -> Callable[[Array], Array]:
+        """Return a callable that predicts with the least delay, for one shape of input.
+
+        Parameters
+        ----------
+        batch : int, default 1
+            Rows of each call.
+
+        Returns
+        -------
+        callable
+            ``p(x)`` takes a contiguous float64 array of shape (batch, n_0) (for one row also
+            (n_0,)) and returns an array of shape (batch, n_L): always the same one, overwritten by
+            the next call. It reads the network's present parameters; NaN in gives NaN out. One
+            thread at a time may call it; make one for each thread.
+
+        Raises
+        ------
+        DataError, DataTypeError
+            If `batch` is not an integer of at least 1.
+        ShapeError
+            By the callable: if `x` is not such an array.
+
+        Examples
+        --------
+        >>> from pycnn import Dense, Network
+        >>> net = Network(2, [Dense(1)], seed=0)
+        >>> p = net.predictor()
+        >>> bool((p(np.zeros(2)) == net.predict([[0, 0]])).all())
+        True
+        """
+        batch = check_size(batch, "batch")
+        numbers = self.inputs + sum(layer.units for layer in self.layers)
+        check_fits(batch * numbers, f"a batch of {batch} rows")
+        run = self.core.predictor(self.plan, self.theta, batch, self.outputs)
+        shapes: tuple[tuple[int, ...], ...] = ((batch, self.inputs),)
+        if batch == 1:
+            shapes += ((self.inputs,),)
+        alone = batch == 1
+
+        def predict_bound(x: Array) -> Array:
+            if (
+                type(x) is np.ndarray
+                and x.shape in shapes
+                and x.dtype == _FLOAT64
+                and (alone or x.flags.aligned)  # a single row is copied
+            ):
+                try:
+                    out = run(x)
+                except ValueError:
+                    raise ShapeError("x must be contiguous; np.ascontiguousarray(x) is") from None
+                scale = self.reader.encoder.scale
+                return out if scale is None else scale.restore(out)
+            got = f"{x.dtype} of shape {x.shape}" if isinstance(x, np.ndarray) else repr(x)
+            raise ShapeError(f"x must be a float64 array of shape {shapes[0]}, got {got}")
+
+        return predict_bound
+
+    def predict_classes(self, X: ArrayLike) -> AnyArray:
+        """Return the most probable class of each sample, as the labels that `fit` saw.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_0)
+
+        Returns
+        -------
+        ndarray of shape (m,)
+            Labels; for several sigmoid units (multi-label) 0 or 1 for each, shape (m, n_L); for
+            several units with the hinge loss -1 or 1; for targets that were one-hot with mse the
+            place of the largest output.
+
+        Raises
+        ------
+        LabelError
+            If the network's loss is not one for classes, nor have its targets been one-hot.
+        DataError
+            If an output is NaN, which stands for no class, or as for `predict`.
+        ShapeError, DataTypeError
+            As for `predict`.
+        """
+        if not self.encoder.has_classes:
+            raise LabelError(f"a network with loss {self.loss!r} has no classes; use predict")
+        return self.encoder.labels(self._predict_numbers(X))
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probability of each class, in the order of `classes`.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_0)
+
+        Returns
+        -------
+        ndarray of shape (m, classes)
+            For softmax the outputs; for one sigmoid unit two columns, ``1 - output`` and the
+            output; for several sigmoid units (multi-label) the outputs, (m, n_L), each the
+            probability of a 1.
+
+        Raises
+        ------
+        LabelError
+            If the network's outputs are no probabilities: regression, the hinge loss.
+        DataError
+            If an output is NaN, or as for `predict`.
+        ShapeError, DataTypeError
+            As for `predict`.
+
+        Examples
+        --------
+        >>> from pycnn import Dense, Network
+        >>> net = Network(2, [Dense(1, "sigmoid", bias_initializer="zeros")], seed=0)
+        >>> net.predict_proba([[0, 0]])
+        array([[0.5, 0.5]])
+        """
+        if not losses.gives_probabilities(self.loss):
+            raise LabelError(
+                f"a network with loss {self.loss!r} gives no probabilities; use predict"
+            )
+        return self.encoder.probabilities(self._predict_numbers(X))
+
+    def score(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        missing_targets: str = "error",
+    ) -> float:
+        """Return the accuracy, or for regression R^2: what `evaluate` gives beside the loss.
+
+        Parameters
+        ----------
+        X, y, sample_weight, missing_targets
+            As for `evaluate`.
+
+        Returns
+        -------
+        float
+            With the quantile loss, or one of your own, R^2 too, though outputs may not be meant to
+            be near the targets. For targets that are one-hot with mse the accuracy.
+
+        Raises
+        ------
+        ShapeError, DataTypeError, DataError, LabelError
+            If an argument is not valid.
+        """
+        missing = check_missing(missing_targets)
+        data, _ = self.reader.read(X, y, sample_weight, missing=missing)
+        scores = self.score_data(data)
+        score = scores.get("accuracy", scores.get("r2"))
+        return self._r2(data) if score is None else score
+
+    def _predict_numbers(self, X: Any) -> Array:
+        """Predict; refuse NaN, of which an argmax would make the first class."""
+        output = self.predict(X)
+        nameless = np.isnan(output).any(axis=1)
+        if nameless.any():
+            raise DataError(
+                f"the network's output is NaN at row {nameless.argmax()} of X, which is no class: "
+                "its parameters are not finite, or so large that sums overflow"
+            )
+        return output
+
+    def evaluate(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        missing_targets: str = "error",
+        batch_size: int | None = 256,
+        metrics: Metrics | None = None,
+    ) -> dict[str, float]:
+        """Return the mean loss and a score.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_0)
+            Also a memory map or a sparse matrix, as for `fit`.
+        y : array-like of shape (m,) or (m, n_L)
+        sample_weight : array-like of shape (m,), optional
+        missing_targets : {"error", "mask"}, default "error"
+            What a gap in `y` is, as for `fit`.
+        batch_size : int or None, default 256
+            Samples that a loss function of your own is called with; None for all. `fit` measures
+            its validation data by mini-batches of its own size (256 where it is given those). For
+            the other losses it does not matter.
+        metrics : list of str or callable, optional
+            What else to measure, as for `fit`, under its name.
+
+        Returns
+        -------
+        dict
+            ``"loss"`` and, for classes, ``"accuracy"`` (with several sigmoid units: over all of
+            them), also for one-hot targets with mse where those of `fit` were; for regression
+            ``"r2"``, the share of the targets' variance that is explained, except for the quantile
+            loss, whose outputs are not meant to be near the targets. All are NaN where nothing is
+            measured: where all weights are 0, or no target was observed.
+
+        Raises
+        ------
+        ShapeError, DataTypeError, DataError, LabelError
+            If an argument is not valid.
+        """
+        missing = check_missing(missing_targets)
+        measures = check_metrics(metrics)
+        if batch_size is not None:
+            batch_size = check_size(batch_size, "batch_size")
+        data, _ = self.reader.read(X, y, sample_weight, missing=missing)
+        return self.score_data(data, batch_size or data.rows, measures)
+
+    def _totals(self, data: Data, batch_size: int) -> Totals:
+        # One of the user's own may be more than a sum over samples.
+        if isinstance(self.architecture.loss, losses.Custom):
+            pieces = batches_of(data, batch_size)
+        else:
+            pieces = pieces_of(data) if isinstance(data.x, Rows) else iter([data])
+        sums = [self.core.evaluate(self.plan, self.theta, piece) for piece in pieces]
+        return Totals(*map(sum, zip(*sums, strict=True)))
+
+    def score_data(
+        self, data: Data, batch_size: int = 256, metrics: Sequence[Metric] = ()
+    ) -> dict[str, float]:
+        """Return what `evaluate` promises, of data that have been checked."""
+        totals = self._totals(data, batch_size)
+        scores = {"loss": totals.mean_loss()}
+        if self.encoder.shows_classes(data.y):
+            scores["accuracy"] = totals.accuracy()
+        if losses.estimates_the_mean(self.loss):
+            scores["r2"] = self._r2(data, totals)
+        if metrics:
+            scores |= measure(metrics, self.encoder, data, self.outputs_of(data.x))
+        return scores
+
+    def _r2(self, data: Data, totals: Totals | None = None) -> float:
+        """Return R^2, with mse from its totals: they are half the sum of the errors' squares."""
+        encoder = self.encoder
+        if totals is not None and self.loss == "mse" and encoder.scale is None:
+            penalty = self.core.penalty(self.plan, self.theta) * totals.weight
+            squares = 2 * float(np.maximum(totals.loss - penalty, 0.0))  # NaN stays
+        else:
+            squares = sum_squares(encoder, data, self.outputs_of(data.x))
+        return r2(encoder, data, squares)
+
+    def gradients(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        training: bool = False,
+    ) -> tuple[float, Array]:
+        """Return the mean loss and its gradient (lecture, equations 3 and 4).
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_0)
+        y : array-like of shape (m,) or (m, n_L)
+        sample_weight : array-like of shape (m,), optional
+            The mean is then sum_i w_i L_i / sum_i w_i.
+        training : bool, default False
+            Whether the samples are taken as a mini-batch of the next epoch's training: `BatchNorm`
+            normalizes by them, and `Dropout` drops. By default the network is as it predicts.
+
+        Returns
+        -------
+        loss : float
+        gradient : ndarray
+            Laid out like `parameters`.
+
+        Raises
+        ------
+        ShapeError, DataTypeError, DataError, LabelError
+            If an argument is not valid.
+        """
+        training = check_bool(training, "training")
+        data = self._read(X, y, sample_weight)
+        if training and data.rows == 1 and self.architecture.needs_batch:
+            raise DataError("X must have at least 2 samples for BatchNorm: one has no variance")
+        grad = np.empty_like(self._parameters)
+        keys = _random.dropout_keys(self.seed, self.epochs_trained, 1) if training else None
+        totals = self.core.gradients(self.plan, self.theta, data, grad, keys)
+        return totals.mean_loss(), grad
+
+    def trace(self, X: ArrayLike, y: ArrayLike) -> Trace:
+        """Return every quantity of one forward and backward pass; ``print`` shows them.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_0)
+        y : array-like of shape (m,) or (m, n_L)
+
+        Returns
+        -------
+        Trace
+            ``Z[l]``, ``A[l]``, ``delta[l]`` (a column a sample), ``dW[l]``, ``db[l]``, ``loss``,
+            and what they follow from, ``W[l]``, ``b[l]`` and ``slope[l]`` = f'(Z[l]); `l` is the
+            layer's number and ``A[0]`` the input.
+
+        Raises
+        ------
+        ShapeError, DataTypeError, DataError, LabelError
+            If an argument is not valid.
+        """
+        trace = self.trace_data(self._read(X, y))
+        return trace._replace(
+            W=self._by_layer("W", self.theta.copy()),
+            b=self._by_layer("b", self.theta.copy()),
+            slope=[
+                None,
+                *(
+                    slope_of(layer.activation, z, a)
+                    for layer, z, a in zip(self.layers, trace.Z[1:], trace.A[1:], strict=True)
+                ),
+            ],
+        )
+
+    def _read(self, X: Any, y: Any, sample_weight: Any = None) -> Data:
+        """Return checked samples, all in memory."""
+        return whole(self.reader.read(X, y, sample_weight)[0])
+
+    def trace_data(self, data: Data) -> Trace:
+        """Return the quantities of a pass over data that have been checked."""
+        m = data.rows
+        units = [layer.units for layer in self.layers]
+        ends = np.cumsum(units) * m
+        z, a, delta = (np.empty(int(ends[-1])) for _ in range(3))
+        grad = np.empty_like(self._parameters)
+        totals = self.core.trace(self.plan, self.theta, data, grad, z, a, delta)
+
+        def by_layer(flat: Array) -> list[Array]:
+            parts = np.split(flat, ends[:-1])
+            return [part.reshape(n, m) for part, n in zip(parts, units, strict=True)]
+
+        return Trace(
+            A=[data.x.T.copy(), *by_layer(a)],
+            Z=[None, *by_layer(z)],
+            delta=[None, *by_layer(delta)],
+            dW=self._by_layer("W", grad),
+            db=self._by_layer("b", grad),
+            loss=totals.mean_loss(),
+            Y=data.one_hot(self.outputs).T.copy(),
+        )
+
+    def _by_layer(self, name: str, theta: Array) -> list[Array | None]:
+        """Return each layer's array of that name in a buffer like theta, from layer 1 on."""
+        found = self.architecture.find(name)
+        return [None, *(None if place is None else place.view(theta) for place in found)]
+
+    # -------------------------------------------------------------- as plain data
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all of it as plain data and arrays, which pickle and files keep."""
+        loss, scale = self.architecture.loss, self.encoder.scale
+        return {
+            "inputs": self.inputs,
+            "layers": [layer.config() for layer in self.layers],
+            "loss": losses.to_config(loss),
+            "loss_function": loss.function if isinstance(loss, losses.Custom) else None,
+            "l1": self.l1,
+            "l2": self.l2,
+            "seed": self.seed,
+            "backend": self._backend_name,
+            "classes": self.classes,
+            "feature_names": self.feature_names,
+            "target_scale": None if scale is None else scale.config(),
+            "epochs_trained": self.epochs_trained,
+            "metadata": self.metadata,
+            "parameters": self.theta,
+            "history": self.history,
+            "stop_training": self.stop_training,
+            "learning_rate_factor": self.learning_rate_factor,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        from copy import deepcopy
+
+        layers = [from_config(config) for config in state["layers"]]
+        loss = losses.from_config(state["loss"], layers[-1].activation)
+        if isinstance(loss, losses.Custom):
+            loss = losses.Custom(state.get("loss_function"))
+        penalty = state.get("l1", 0.0), state.get("l2", 0.0)  # files of 0.1 have none
+        architecture = Architecture((state["inputs"],), layers, loss, penalty)
+        self._set_up(architecture, state["seed"], state["backend"])
+        self.theta[:] = state["parameters"]
+        self.classes = state["classes"]
+        self.feature_names = state.get("feature_names")
+        self.target_scale = state.get("target_scale")
+        self.epochs_trained = state["epochs_trained"]
+        self.metadata = deepcopy(state["metadata"])
+        # Files have none of these, nor have pickles of 0.1.
+        self.history = deepcopy(state.get("history"))
+        self.stop_training = state.get("stop_training", False)
+        self.learning_rate_factor = state.get("learning_rate_factor", 1.0)
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Self:
+        """Return the network that ``__getstate__`` has described."""
+        model = cls.__new__(cls)
+        model.__setstate__(state)
+        return model
