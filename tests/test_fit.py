@@ -559,7 +559,7 @@ def test_digits_are_learned(backend):
 def test_a_curve_is_learned(backend):
     x = np.linspace(-1, 1, 200)[:, None]
     net = Network(1, [Dense(16, "tanh"), Dense(1)], seed=0, backend=backend)
-    net.fit(x, np.sin(3 * x), epochs=500, batch_size=8)
+    net.fit(x, np.sin(3 * x), epochs=100, batch_size=20, optimizer=SGD(0.2, momentum=0.9))
     assert net.evaluate(x, np.sin(3 * x))["r2"] > 0.99
 
 

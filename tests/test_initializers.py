@@ -146,7 +146,7 @@ def test_twenty_layers_of_the_default_learn(activation):
     X = (X - X.mean()) / X.std()
     layers = [*[Dense(64, activation)] * 19, Dense(10, "softmax")]
     net = Network(64, layers, seed=0)
-    net.fit(X, y, epochs=15, batch_size=32, optimizer=SGD(0.01), progress=False)
+    net.fit(X, y, epochs=10, batch_size=32, optimizer=SGD(0.01), progress=False)
     assert net.evaluate(X, y)["accuracy"] > 0.7
 
 
