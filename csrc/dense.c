@@ -12,10 +12,12 @@ static int dense_create(layer *self, const pycnn_layer_spec *spec)
     TRY(pycnn_set_activation(self, spec->activation));
     self->max_norm = spec->max_norm;
     self->fan_out = spec->units;
-    self->weight_count = 0;
-    TRY(add_product(&self->weight_count, self->fan_out, self->fan_in));
-    self->parameter_count = spec->units;                                     /* b */
-    return add_product(&self->parameter_count, self->fan_out, self->fan_in); /* W */
+    self->reads_rows = self->trains_online = true;
+    TRY(add_product(&self->weight_count, self->fan_out, self->fan_in)); /* W */
+    self->parameter_count = self->weight_count;
+    TRY(add_product(&self->parameter_count, self->fan_out, 1)); /* b */
+    self->work = self->parameter_count;
+    return PYCNN_OK;
 }
 
 /* z[fan_out,batch] = W[fan_out,fan_in] @ input[fan_in,batch] + b[fan_out]      (lecture, 1)
@@ -59,9 +61,18 @@ static void dense_gradient(const layer *self, double *out, gradient_use use, dou
                             io->distance, first, MIN(height, self->fan_out - first), self->fan_in);
 }
 
+/* Scales the weights of each unit down to max_norm (Srivastava et al. 2014). */
+static void dense_constrain(const layer *self, double *theta)
+{
+    for (size_t j = 0; j < self->fan_out; j++) {
+        pycnn_hold_norm(theta + j * self->fan_in, self->max_norm, self->kernels, self->fan_in);
+    }
+}
+
 const layer_ops pycnn_dense_ops = {
     .create = dense_create,
     .forward = dense_forward,
     .backward = dense_backward,
     .gradient = dense_gradient,
+    .constrain = dense_constrain,
 };

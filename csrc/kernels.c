@@ -1,5 +1,7 @@
-/* Choosing the kernels. */
+/* Choosing the kernels; what is made of several of them. */
 #include "kernels.h"
+
+#include <math.h>
 
 #include "cpu.h"
 #include "simd.h"
@@ -28,4 +30,32 @@ const kernel_table *pycnn_kernels_find(size_t width)
         }
     }
     return NULL;
+}
+
+double pycnn_norm(double *shrunk, double *x, const kernel_table *kernels, size_t count)
+{
+    double square = kernels->penalty(x, 0, 2, count); /* sum x^2 */
+    *shrunk = isinf(square) ? 0x1p-600 : 1;
+    if (*shrunk < 1) {
+        for (size_t i = 0; i < count; i++) {
+            x[i] *= *shrunk;
+        }
+        square = kernels->penalty(x, 0, 2, count);
+    }
+    return sqrt(square);
+}
+
+double pycnn_norm_scale(double most, double norm, double shrunk)
+{
+    return norm > most * shrunk ? most / norm : 1 / shrunk;
+}
+
+void pycnn_hold_norm(double *x, double most, const kernel_table *kernels, size_t count)
+{
+    double shrunk;
+    const double norm = pycnn_norm(&shrunk, x, kernels, count);
+    const double scale = pycnn_norm_scale(most, norm, shrunk);
+    for (size_t k = 0; k < count && scale != 1; k++) {
+        x[k] *= scale;
+    }
 }

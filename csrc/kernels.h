@@ -89,6 +89,16 @@ extern const kernel_table pycnn_kernels_neon;
  * run here. */
 const kernel_table *pycnn_kernels_find(size_t width);
 
+/* The Euclidean norm of x[count]. Where its square overflows, x is divided by a power of two first,
+ * by which the norm is smaller too: *shrunk is the factor, else 1. */
+double pycnn_norm(double *shrunk, double *x, const kernel_table *kernels, size_t count);
+
+/* What holds a vector to a norm of `most` at most, from what pycnn_norm() has found. */
+double pycnn_norm_scale(double most, double norm, double shrunk);
+
+/* Scales x[count] down to a norm of `most`, where it has a larger one. */
+void pycnn_hold_norm(double *x, double most, const kernel_table *kernels, size_t count);
+
 static inline size_t round_up(size_t value, size_t multiple)
 {
     return (value + multiple - 1) / multiple * multiple;

@@ -17,7 +17,7 @@ const layer_ops *pycnn_layer_ops(int kind)
 int pycnn_set_activation(layer *self, int activation)
 {
     RETURN_IF(activation < 0 || activation >= PYCNN_ACTIVATION_COUNT, PYCNN_ERROR_ARGUMENT);
-    self->activation = &self->kernels->activations[activation];
+    self->f = activation;
     return PYCNN_OK;
 }
 

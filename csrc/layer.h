@@ -8,16 +8,31 @@ typedef struct layer_ops layer_ops;
 
 typedef struct {
     const layer_ops *ops;
+    size_t fan_in;
+    /* What the plan knows. */
     const kernel_table *kernels;
     const activation_ops *activation;
-    size_t fan_in, fan_out;
+    size_t offset;           /* of its parameters in theta */
+    size_t statistic_offset; /* of its statistics, behind the parameters */
+    uint64_t number;         /* of the layer: a dropout's own random numbers */
+    bool rows_wanted;        /* by the layer that reads its output */
+    /* What create() says. */
+    size_t fan_out;
+    int f; /* pycnn_activation */
     size_t parameter_count;
-    size_t offset;       /* of its parameters in theta */
-    size_t weight_count; /* of these, in front, are weights: the ones that are penalized */
-    size_t statistic_count, statistic_offset; /* numbers that training counts, behind theta */
-    double l1, l2, max_norm;
+    size_t weight_count;     /* of these, in front, are weights: the ones that are penalized */
+    size_t statistic_count;  /* numbers that training counts */
+    size_t saved_per_slice;  /* doubles that a slice's forward pass, or what is reduced over the
+                                batch, keeps for later: so many, ... */
+    size_t saved_per_sample; /* ... and so many for each sample */
+    size_t work;             /* about as many multiply-adds as a sample's forward pass takes */
+    bool reads_rows;         /* its gradient reads input_rows */
+    bool writes_z;           /* something of its own: z is not `output`, nor for a loss to read */
+    bool sums_samples;       /* in CHAINS chains: slices must begin at multiples of these */
+    bool trains_online;      /* in the layout of online.h */
+    double l1, l2;
+    double max_norm; /* above 0: constrain() does something */
     double rate, momentum, epsilon;
-    uint64_t number; /* of the layer: a dropout's own random numbers */
 } layer;
 
 /* The mini-batch that passes, as all layers see it. */
@@ -45,14 +60,16 @@ typedef struct {
     size_t first; /* sample of the mini-batch that the slice begins with */
     size_t batch, stride;
     const double *input;      /* [fan_in,batch] */
-    const double *input_rows; /* the same as rows, from this slice's on; NULL in forward mode */
+    const double *input_rows; /* the same as rows, from this slice's on; NULL in forward mode, and
+                                 where the layer does not read them */
     double *z;                /* [fan_out,batch]; may be `output` where nobody reads z again */
     double *output;           /* [fan_out,batch] */
-    double *output_rows;      /* NULL in forward mode and for the last layer */
+    double *output_rows;      /* NULL where nobody reads them */
     size_t distance;          /* of the panels of rows */
     double *delta;            /* [fan_out,batch] dL/doutput, which pycnn_derive turns into dL/dz */
     bool delta_is_dz;         /* ... unless the loss has done that already */
-    double *notes;            /* what this kind of layer writes down for its backward */
+    double *saved;            /* [saved_per_slice] what the layer keeps for later */
+    double *saved_samples;    /* [saved_per_sample,stride] */
     double *delta_input;      /* [fan_in,batch] dL/dinput; NULL for the first layer */
     /* The same as the kernels read it; those of a layer's slices lie behind each other. */
     const product_panel *forward, *backward; /* z and input; delta_input and delta */
@@ -66,14 +83,15 @@ typedef struct {
 } share;
 
 struct layer_ops {
-    /* Sets fan_out, parameter_count and activation from the spec; fan_in and kernels are set. */
+    /* Says all that there is to say of the layer, whose fan_in is set. */
     int (*create)(layer *self, const pycnn_layer_spec *spec);
     /* input -> z, output (and output_rows) of io[slices]. theta is this layer's own part. */
     void (*forward)(const layer *self, const double *theta, const layer_io *io, size_t slices);
     /* delta = dL/dz -> delta_input. */
     void (*backward)(const layer *self, const double *theta, const layer_io *io, size_t slices);
     /* A part of this layer's gradient, summed over the samples of all slices io[slices], into
-     * `out`: this layer's part of a gradient or, with GRADIENT_DESCEND, of theta. */
+     * `out`: this layer's part of a gradient or, with GRADIENT_DESCEND, of theta. Where there are
+     * weights, that rounds as the kernels' `descend` does. */
     void (*gradient)(const layer *self, double *out, gradient_use use, double step,
                      const layer_io *io, size_t slices, share part);
 
@@ -82,11 +100,8 @@ struct layer_ops {
     void (*meet)(const layer *self, const layer_io *io, size_t slices, share part, bool backward);
     /* statistics: what there is to remember of the mini-batch that last passed; or NULL. */
     void (*remember)(const layer *self, double *statistics, const layer_io *io);
-
-    /* Doubles of a slice's `notes`: for each unit, and for each sample. */
-    size_t notes_per_unit, notes_per_sample;
-    bool writes_z; /* something of its own: z and output must not share a buffer */
-    bool chains;   /* sums over samples in CHAINS chains: slices must begin at multiples of these */
+    /* Holds the weights of each unit to a norm of max_norm, in theta, after an update; or NULL. */
+    void (*constrain)(const layer *self, double *theta);
 };
 
 extern const layer_ops pycnn_dense_ops, pycnn_dropout_ops, pycnn_batch_norm_ops,
@@ -104,7 +119,7 @@ void pycnn_rows(const layer *self, const layer_io *io);
 /* delta = dL/doutput -> dL/dz */
 void pycnn_derive(const layer *self, const layer_io *io);
 
-/* Sets the activation from its code. */
+/* Sets the activation's code. */
 int pycnn_set_activation(layer *self, int activation);
 
 #endif

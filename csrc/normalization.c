@@ -9,12 +9,17 @@
 
 #include "layer.h"
 
+/* Over the numbers: a mean, a variance, and what is normalized by them. */
+enum { PASSES = 4 };
+
 static int normalization_create(layer *self, const pycnn_layer_spec *spec)
 {
     RETURN_IF(!(spec->epsilon > 0 && isfinite(spec->epsilon)), PYCNN_ERROR_ARGUMENT);
     TRY(pycnn_set_activation(self, spec->activation));
     self->epsilon = spec->epsilon;
     self->fan_out = self->fan_in;
+    self->sums_samples = true;
+    TRY(add_product(&self->work, PASSES, self->fan_out));
     return add_product(&self->parameter_count, 2, self->fan_out);
 }
 
@@ -32,10 +37,10 @@ static size_t units_of_part(const layer *self, share part, size_t *first)
     return MIN(*first + height, self->fan_out);
 }
 
-/* Notes of a slice: the mean and the inverse deviation, of batch normalization for each unit, of
- * layer normalization for each sample; for each unit the variance and the sums below; scratch. */
-enum { MEAN, INVERSE, VARIANCE, DELTA_SUM, DELTA_PRODUCT, UNIT_NOTES };
-enum { SAMPLE_SCRATCH = 2, SAMPLE_NOTES = 4 };
+/* What is saved: the mean and the inverse deviation, of batch normalization for each unit, of layer
+ * normalization for each sample; for each unit the variance and the sums below; scratch. */
+enum { MEAN, INVERSE, VARIANCE, DELTA_SUM, DELTA_PRODUCT, SAVED_PER_UNIT };
+enum { SAMPLE_SCRATCH = 2, SAVED_PER_SAMPLE = 4 };
 
 /* Sums over all samples of delta and of delta x^, for unit j: the gradients of beta and of gamma.
  */
@@ -44,7 +49,7 @@ static void sum_deltas(const layer *self, const layer_io *io, size_t slices, siz
 {
     double sums[CHAINS] = {0}, products[CHAINS] = {0};
     for (size_t s = 0; s < slices; s++) {
-        const double *mean = io[s].notes + (by_sample ? 0 : j);
+        const double *mean = by_sample ? io[s].saved_samples : io[s].saved + j;
         const double *inverse = mean + (by_sample ? io[s].stride : self->fan_out);
         const size_t row = j * io[s].stride;
         self->kernels->normalization->add_deltas(sums, products, io[s].delta + row,
@@ -68,12 +73,12 @@ static int batch_norm_create(layer *self, const pycnn_layer_spec *spec)
     self->momentum = spec->momentum;
     TRY(normalization_create(self, spec));
     self->statistic_count = self->parameter_count;
-    return PYCNN_OK;
+    return add_product(&self->saved_per_slice, SAVED_PER_UNIT, self->fan_out);
 }
 
-static double *note(const layer *self, const layer_io *io, int which)
+static double *saved(const layer *self, const layer_io *io, int which)
 {
-    return io->notes + (size_t)which * self->fan_out;
+    return io->saved + (size_t)which * self->fan_out;
 }
 
 /* Mean and variance of unit j over all samples. */
@@ -91,9 +96,9 @@ static void measure(const layer *self, const layer_io *io, size_t slices, size_t
     }
     const double variance = sum_of(squares) / count;
     for (size_t s = 0; s < slices; s++) {
-        note(self, &io[s], MEAN)[j] = mean;
-        note(self, &io[s], INVERSE)[j] = 1 / sqrt(variance + self->epsilon);
-        note(self, &io[s], VARIANCE)[j] = variance;
+        saved(self, &io[s], MEAN)[j] = mean;
+        saved(self, &io[s], INVERSE)[j] = 1 / sqrt(variance + self->epsilon);
+        saved(self, &io[s], VARIANCE)[j] = variance;
     }
 }
 
@@ -110,8 +115,8 @@ static void batch_norm_meet(const layer *self, const layer_io *io, size_t slices
         double sum, product;
         sum_deltas(self, io, slices, j, false, &sum, &product);
         for (size_t s = 0; s < slices; s++) {
-            note(self, &io[s], DELTA_SUM)[j] = sum;
-            note(self, &io[s], DELTA_PRODUCT)[j] = product;
+            saved(self, &io[s], DELTA_SUM)[j] = sum;
+            saved(self, &io[s], DELTA_PRODUCT)[j] = product;
         }
     }
 }
@@ -119,7 +124,7 @@ static void batch_norm_meet(const layer *self, const layer_io *io, size_t slices
 static void batch_norm_forward_slice(const layer *self, const double *theta, const layer_io *io)
 {
     const double *gamma = theta, *beta = theta + self->fan_out;
-    double *mean = note(self, io, MEAN), *inverse = note(self, io, INVERSE);
+    double *mean = saved(self, io, MEAN), *inverse = saved(self, io, INVERSE);
     if (!io->pass->training) {
         const double *counted = io->pass->statistics + self->statistic_offset;
         for (size_t j = 0; j < self->fan_out; j++) {
@@ -145,8 +150,8 @@ static void batch_norm_backward_slice(const layer *self, const double *theta, co
     if (io->delta_input != NULL) {
         const double share = io->pass->training ? 1 / (double)io->pass->count : 0;
         self->kernels->normalization->unit_deltas(
-            io->delta_input, io->delta, io->input, note(self, io, MEAN), note(self, io, INVERSE),
-            theta, note(self, io, DELTA_SUM), note(self, io, DELTA_PRODUCT), share, self->fan_out,
+            io->delta_input, io->delta, io->input, saved(self, io, MEAN), saved(self, io, INVERSE),
+            theta, saved(self, io, DELTA_SUM), saved(self, io, DELTA_PRODUCT), share, self->fan_out,
             io->batch, io->stride);
     }
 }
@@ -165,7 +170,7 @@ static void batch_norm_gradient(const layer *self, double *out, gradient_use use
     size_t j;
     const size_t last = units_of_part(self, part, &j);
     for (; j < last; j++) {
-        double sum = note(self, io, DELTA_SUM)[j], product = note(self, io, DELTA_PRODUCT)[j];
+        double sum = saved(self, io, DELTA_SUM)[j], product = saved(self, io, DELTA_PRODUCT)[j];
         if (!io->pass->training) {
             sum_deltas(self, io, slices, j, false, &sum, &product);
         }
@@ -180,9 +185,9 @@ static void batch_norm_remember(const layer *self, double *statistics, const lay
 {
     const double count = (double)io->pass->count, m = self->momentum;
     for (size_t j = 0; j < self->fan_out && io->pass->count > 1; j++) {
-        const double variance = note(self, io, VARIANCE)[j] * (count / (count - 1));
+        const double variance = saved(self, io, VARIANCE)[j] * (count / (count - 1));
         double *mean = &statistics[j], *spread = &statistics[self->fan_out + j];
-        *mean = (1 - m) * *mean + m * note(self, io, MEAN)[j];
+        *mean = (1 - m) * *mean + m * saved(self, io, MEAN)[j];
         *spread = (1 - m) * *spread + m * variance;
     }
 }
@@ -194,16 +199,20 @@ const layer_ops pycnn_batch_norm_ops = {
     .gradient = batch_norm_gradient,
     .meet = batch_norm_meet,
     .remember = batch_norm_remember,
-    .notes_per_unit = UNIT_NOTES,
-    .chains = true,
 };
 
 /* ---------------------------------------------------------------- by the sample */
 
+static int layer_norm_create(layer *self, const pycnn_layer_spec *spec)
+{
+    self->saved_per_sample = SAVED_PER_SAMPLE;
+    return normalization_create(self, spec);
+}
+
 static void layer_norm_forward_slice(const layer *self, const double *theta, const layer_io *io)
 {
     const normalization_kernels *kernels = self->kernels->normalization;
-    double *mean = io->notes, *inverse = io->notes + io->stride;
+    double *mean = io->saved_samples, *inverse = mean + io->stride;
     kernels->sample_moments(mean, inverse, io->input, self->epsilon, self->fan_out, io->stride);
     kernels->normalize_samples(io->z, io->input, mean, inverse, theta, theta + self->fan_out,
                                self->fan_out, io->stride);
@@ -222,8 +231,9 @@ static void layer_norm_backward_slice(const layer *self, const double *theta, co
 {
     if (io->delta_input != NULL) {
         self->kernels->normalization->sample_deltas(
-            io->delta_input, io->delta, io->input, io->notes, io->notes + io->stride, theta,
-            io->notes + SAMPLE_SCRATCH * io->stride, self->fan_out, io->stride);
+            io->delta_input, io->delta, io->input, io->saved_samples,
+            io->saved_samples + io->stride, theta, io->saved_samples + SAMPLE_SCRATCH * io->stride,
+            self->fan_out, io->stride);
     }
 }
 
@@ -249,10 +259,8 @@ static void layer_norm_gradient(const layer *self, double *out, gradient_use use
 }
 
 const layer_ops pycnn_layer_norm_ops = {
-    .create = normalization_create,
+    .create = layer_norm_create,
     .forward = layer_norm_forward,
     .backward = layer_norm_backward,
     .gradient = layer_norm_gradient,
-    .notes_per_sample = SAMPLE_NOTES,
-    .chains = true,
 };

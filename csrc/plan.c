@@ -1,28 +1,38 @@
 /* Making the plan: each layer on top of the one before. */
 #include "plan.h"
 
+static int create_layer(pycnn_network *net, layer *self, const pycnn_layer_spec *spec)
+{
+    self->ops = pycnn_layer_ops(spec->kind);
+    RETURN_IF(self->ops == NULL, PYCNN_ERROR_ARGUMENT);
+    RETURN_IF(!(spec->l1 >= 0 && spec->l2 >= 0), PYCNN_ERROR_ARGUMENT);
+    self->l1 = spec->l1;
+    self->l2 = spec->l2;
+    self->offset = net->parameter_count;
+    self->statistic_offset = net->statistic_count;
+    TRY(self->ops->create(self, spec));
+    assert(self->fan_out > 0 && self->weight_count <= self->parameter_count);
+    net->penalized = net->penalized || self->l1 > 0 || self->l2 > 0;
+    net->constrained = net->constrained || self->max_norm > 0;
+    net->meets = net->meets || self->ops->meet != NULL;
+    net->chains = net->chains || self->sums_samples;
+    net->widest = self->fan_out > net->widest ? self->fan_out : net->widest;
+    TRY(add_product(&net->work, self->work, 1));
+    TRY(add_product(&net->parameter_count, self->parameter_count, 1));
+    return add_product(&net->statistic_count, self->statistic_count, 1);
+}
+
 static int create_layers(pycnn_network *net, const pycnn_layer_spec *specs)
 {
     size_t fan_in = net->inputs;
     for (size_t l = 0; l < net->depth; l++) {
         layer *self = &net->layers[l];
-        self->ops = pycnn_layer_ops(specs[l].kind);
-        RETURN_IF(self->ops == NULL, PYCNN_ERROR_ARGUMENT);
-        self->kernels = net->kernels;
         self->fan_in = fan_in;
-        self->offset = net->parameter_count;
-        self->statistic_offset = net->statistic_count;
         self->number = l;
-        TRY(self->ops->create(self, &specs[l]));
-        RETURN_IF(!(specs[l].l1 >= 0 && specs[l].l2 >= 0), PYCNN_ERROR_ARGUMENT);
-        self->l1 = specs[l].l1;
-        self->l2 = specs[l].l2;
-        net->penalized = net->penalized || self->l1 > 0 || self->l2 > 0;
-        net->constrained = net->constrained || self->max_norm > 0;
-        net->meets = net->meets || self->ops->meet != NULL;
-        net->chains = net->chains || self->ops->chains;
-        TRY(add_product(&net->parameter_count, self->parameter_count, 1));
-        TRY(add_product(&net->statistic_count, self->statistic_count, 1));
+        TRY(create_layer(net, self, &specs[l]));
+        if (l > 0) {
+            net->layers[l - 1].rows_wanted = self->reads_rows;
+        }
         fan_in = self->fan_out;
     }
     net->outputs = fan_in;
@@ -32,13 +42,33 @@ static int create_layers(pycnn_network *net, const pycnn_layer_spec *specs)
     return add_product(&bytes, net->statistic_count, sizeof(double));
 }
 
-static size_t widest(size_t inputs, const pycnn_layer_spec *layers, size_t depth)
+/* A loss reads z and f(z) of the last layer. */
+static int check_loss(const pycnn_network *net)
 {
-    size_t width = inputs; /* layers other than the dense have that of one before them */
-    for (size_t l = 0; l < depth; l++) {
-        width = layers[l].kind == PYCNN_DENSE && layers[l].units > width ? layers[l].units : width;
+    const layer *last = &net->layers[net->depth - 1];
+    RETURN_IF(last->writes_z, PYCNN_ERROR_ARGUMENT);
+    RETURN_IF(!pycnn_loss_accepts(net->loss, last->f), PYCNN_ERROR_PAIRING);
+    return PYCNN_OK;
+}
+
+/* The kernels that suit the widest layer. */
+static int choose_kernels(pycnn_network *net)
+{
+    net->kernels = pycnn_kernels_find(net->widest);
+    RETURN_IF(net->kernels == NULL, PYCNN_ERROR_ISA);
+    for (size_t l = 0; l < net->depth; l++) {
+        layer *self = &net->layers[l];
+        self->kernels = net->kernels;
+        self->activation = &net->kernels->activations[self->f];
     }
-    return width;
+    return PYCNN_OK;
+}
+
+static int make_plan(pycnn_network *net, const pycnn_layer_spec *layers)
+{
+    TRY(create_layers(net, layers));
+    TRY(check_loss(net));
+    return choose_kernels(net);
 }
 
 int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_spec *layers,
@@ -50,24 +80,16 @@ int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_s
     RETURN_IF(inputs == 0 || depth == 0, PYCNN_ERROR_SIZE);
     RETURN_IF(loss < 0 || (loss >= PYCNN_LOSS_COUNT && loss != PYCNN_CUSTOM), PYCNN_ERROR_ARGUMENT);
     RETURN_IF(!pycnn_loss_takes(loss, loss_parameter), PYCNN_ERROR_ARGUMENT);
-    RETURN_IF(layers[depth - 1].kind == PYCNN_DROPOUT, PYCNN_ERROR_ARGUMENT);
-    RETURN_IF(!pycnn_loss_accepts(loss, layers[depth - 1].activation), PYCNN_ERROR_PAIRING);
-    const size_t width = widest(inputs, layers, depth);
-    const kernel_table *kernels = pycnn_kernels_find(width);
-    RETURN_IF(kernels == NULL, PYCNN_ERROR_ISA);
-
     size_t bytes = sizeof(pycnn_network);
     TRY(add_product(&bytes, depth, sizeof(layer)));
     pycnn_network *net = PYCNN_MALLOC(bytes);
     RETURN_IF(net == NULL, PYCNN_ERROR_MEMORY);
     memset(net, 0, bytes);
-    net->inputs = inputs;
+    net->inputs = net->widest = net->work = inputs; /* to bring a sample in is work too */
     net->depth = depth;
     net->loss = loss;
     net->loss_parameter = loss_parameter;
-    net->kernels = kernels;
-    net->widest = width;
-    const int status = create_layers(net, layers);
+    const int status = make_plan(net, layers);
     if (status != PYCNN_OK) {
         PYCNN_FREE(net);
         return status;

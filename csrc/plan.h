@@ -14,6 +14,7 @@ struct pycnn_network {
     bool meets;       /* some layer's samples do, in training */
     bool chains;      /* some layer sums over samples in chains */
     size_t widest;    /* number of units, or of inputs */
+    size_t work;      /* about as many multiply-adds as a sample's forward pass takes, not 0 */
     size_t statistic_count;
     const kernel_table *kernels;
     layer layers[]; /* [depth] */

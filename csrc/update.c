@@ -85,40 +85,12 @@ static void update_task(void *context, size_t task)
     work->run(&work->how, first, MIN(first + UPDATE_CHUNK, work->net->parameter_count));
 }
 
-/* The Euclidean norm of x[count]. Where its square overflows, x is divided by a power of two first,
- * by which the norm is smaller too: *shrunk is the factor, else 1. */
-static double norm_of(double *shrunk, double *x, const kernel_table *kernels, size_t count)
-{
-    double square = kernels->penalty(x, 0, 2, count); /* sum x^2 */
-    *shrunk = isinf(square) ? 0x1p-600 : 1;
-    if (*shrunk < 1) {
-        for (size_t i = 0; i < count; i++) {
-            x[i] *= *shrunk;
-        }
-        square = kernels->penalty(x, 0, 2, count);
-    }
-    return sqrt(square);
-}
-
-/* What holds a vector to a norm of `most` at most, from what norm_of() has found. */
-static double scale_to(double most, double norm, double shrunk)
-{
-    return norm > most * shrunk ? most / norm : 1 / shrunk;
-}
-
-/* Scales the weights of each unit down to its layer's max_norm (Srivastava et al. 2014). */
 static void constrain_task(void *context, size_t l)
 {
     const update_work *work = context;
     const layer *self = &work->net->layers[l];
-    for (size_t j = 0; j < self->fan_out && self->max_norm > 0; j++) {
-        double *weight = work->how.theta + self->offset + j * self->fan_in;
-        double shrunk;
-        const double norm = norm_of(&shrunk, weight, work->net->kernels, self->fan_in);
-        const double scale = scale_to(self->max_norm, norm, shrunk);
-        for (size_t k = 0; k < self->fan_in && scale != 1; k++) {
-            weight[k] *= scale;
-        }
+    if (self->max_norm > 0) {
+        self->ops->constrain(self, work->how.theta + self->offset);
     }
 }
 
@@ -143,8 +115,8 @@ static void optimize(double *theta, double *grad, const pycnn_training *state, d
     pycnn_threads_run(ws->threads, tasks, prepare_task, &work);
     if (clip_norm > 0 || norm != NULL) {
         double shrunk;
-        const double size = norm_of(&shrunk, grad, net->kernels, count);
-        work.how.scale = clip_norm > 0 ? scale_to(clip_norm, size, shrunk) : 1 / shrunk;
+        const double size = pycnn_norm(&shrunk, grad, net->kernels, count);
+        work.how.scale = clip_norm > 0 ? pycnn_norm_scale(clip_norm, size, shrunk) : 1 / shrunk;
         if (norm != NULL) {
             *norm += size / shrunk;
         }

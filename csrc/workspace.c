@@ -20,6 +20,9 @@ enum { LEAST_AT_A_TIME = 192 };
 /* Milliseconds between two questions to the caller: what a call into Python costs does not show. */
 enum { POLL_PERIOD = 25 };
 
+_Static_assert(SHARE_UNIT % CHAINS == 0, "shares must begin where chains do");
+_Static_assert((size_t)MOST_SHARES <= MOST_SLICES, "a share needs a slice");
+
 #define MOST_ONLINE_PARAMETERS ((size_t)1 << 17)
 
 /* ---------------------------------------------------------------- the buffers */
@@ -53,7 +56,7 @@ static bool wants_online(const pycnn_network *net, int mode)
                   net->loss != PYCNN_CUSTOM && !net->constrained &&
                   net->parameter_count <= MOST_ONLINE_PARAMETERS;
     for (size_t l = 0; l < net->depth; l++) {
-        wanted = wanted && net->layers[l].ops == &pycnn_dense_ops;
+        wanted = wanted && net->layers[l].trains_online;
     }
     return wanted;
 }
@@ -68,7 +71,7 @@ static void hand_out_online(pycnn_workspace *ws, arena *memory, size_t l)
     online->in_stride = round_up(here->fan_in, lanes);
     online->out_stride = round_up(here->fan_out, lanes);
     online->activation = here->activation;
-    online->f = (int)(here->activation - ws->net->kernels->activations);
+    online->f = here->f;
     online->columns = take(memory, here->fan_in + 1, online->out_stride);
     online->rows = l > 0 ? take(memory, here->fan_out, online->in_stride) : NULL;
     /* As elsewhere, only the losses and some derivatives read z. */
@@ -113,23 +116,21 @@ static void hand_out(pycnn_workspace *ws, arena *memory)
     ws->loss_rows = net->loss == PYCNN_CUSTOM ? take(memory, 3 * net->outputs, m) : NULL;
     ws->grad = backward ? take(memory, net->parameter_count, 1) : NULL;
     for (size_t l = 0; l < net->depth; l++) {
-        const size_t units = net->layers[l].fan_out;
+        const layer *here = &net->layers[l];
+        const size_t units = here->fan_out;
         const bool last = l + 1 == net->depth;
         struct layer_buffers *buffers = &ws->layers[l];
         buffers->output = take_output(ws, memory, l, m);
         /* The losses read the output layer's z; elsewhere only a trace and some derivatives do. */
-        const bool derived = backward && net->layers[l].activation->from_z;
-        const layer_ops *ops = net->layers[l].ops;
+        const bool derived = backward && here->activation->from_z;
         const bool keep_z =
-            last || derived || (backward && ops->writes_z) || ws->mode == PYCNN_TRACE;
+            last || derived || (backward && here->writes_z) || ws->mode == PYCNN_TRACE;
         buffers->z = keep_z ? take(memory, units, m) : buffers->output;
-        const bool keep_rows = backward && !last;
+        const bool keep_rows = backward && here->rows_wanted;
         buffers->output_rows = keep_rows ? take(memory, row_width(net, units), m) : NULL;
         buffers->delta = backward ? take(memory, units, m) : NULL;
-        buffers->notes = take(memory, ws->most_slices * ops->notes_per_unit, units);
-        if (ops->notes_per_sample > 0) {
-            buffers->notes = take(memory, ops->notes_per_sample, m);
-        }
+        buffers->saved = take(memory, ws->most_slices, here->saved_per_slice);
+        buffers->saved_samples = take(memory, here->saved_per_sample, m);
     }
     for (size_t l = 0; l < net->depth && ws->online != NULL; l++) {
         hand_out_online(ws, memory, l);
@@ -276,7 +277,7 @@ void pycnn_workspace_set_threads(pycnn_workspace *ws, pycnn_threads *threads)
 static size_t count_together(const pycnn_workspace *ws, size_t batch)
 {
     const size_t threads = pycnn_threads_count(ws->threads);
-    if (threads == 1 || batch < WORK_WORTH_SHARING / ws->net->parameter_count) {
+    if (threads == 1 || batch < WORK_WORTH_SHARING / ws->net->work) {
         return 1;
     }
     return MIN(MIN(threads, MOST_SHARES), round_up(batch, SHARE_UNIT) / SHARE_UNIT);
@@ -285,7 +286,7 @@ static size_t count_together(const pycnn_workspace *ws, size_t batch)
 /* How many times so many shares there are. */
 static size_t count_rounds(const pycnn_workspace *ws, size_t batch)
 {
-    const size_t samples = WORK_AT_A_TIME / ws->net->parameter_count;
+    const size_t samples = WORK_AT_A_TIME / ws->net->work;
     const size_t share = batch / ws->together;
     const size_t rounds = share / (samples > LEAST_AT_A_TIME ? samples : LEAST_AT_A_TIME);
     return rounds < 1 ? 1 : MIN(rounds, ws->most_slices / ws->together);
@@ -337,8 +338,8 @@ static void place(pycnn_workspace *ws, size_t s, size_t share)
             io->output_rows = io->output; /* it has room for one number more */
         }
         io->delta = buffers->delta == NULL ? NULL : buffers->delta + at;
-        io->notes = buffers->notes + s * here->ops->notes_per_unit * here->fan_out +
-                    first * here->ops->notes_per_sample;
+        io->saved = buffers->saved + s * here->saved_per_slice;
+        io->saved_samples = buffers->saved_samples + first * here->saved_per_sample;
         io->delta_is_dz = l + 1 == net->depth && pycnn_loss_activation(net->loss) >= 0;
         io->delta_input = below == NULL ? NULL : below->delta;
         io->scratch = scratch_of(ws, share);
@@ -379,11 +380,13 @@ static void cut_share(pycnn_workspace *ws, size_t share, size_t first, size_t la
     const pycnn_network *net = ws->net;
     const size_t lanes = net->kernels->lanes, unit = net->chains ? CHAINS : lanes;
     const size_t width = slice_width(net, last - first, most, unit);
+    assert(width % unit == 0 && SHARE_UNIT % lanes == 0);
     const size_t units = (last - first + unit - 1) / unit,
                  count = (last - first + width - 1) / width;
     /* Nearly equal ones, unless that makes them other than whole panels. */
     const bool whole = net->kernels->panel % unit != 0;
     for (size_t s = 0; s < count; s++) {
+        assert(ws->slice_count < ws->most_slices);
         slice *self = &ws->slices[ws->slice_count];
         const size_t begin = whole ? s * width : part_begins(units, s, count) * unit;
         const size_t end = whole ? (s + 1) * width : part_begins(units, s + 1, count) * unit;

@@ -41,7 +41,7 @@ struct pycnn_workspace {
     double *grad;            /* [parameter_count]; NULL in forward mode */
     void *memory;            /* where all buffers are */
     struct layer_buffers {
-        double *z, *output, *output_rows, *delta, *notes;
+        double *z, *output, *output_rows, *delta, *saved, *saved_samples;
     } *layers; /* [depth] whole buffers, from which the slices are cut */
     slice whole;
     passing pass;
