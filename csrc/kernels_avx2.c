@@ -40,24 +40,25 @@ static loss_function *const losses_avx2[PYCNN_LOSS_COUNT] = LOSSES;
 static update_function *const updates_avx2[PYCNN_OPTIMIZER_COUNT] = UPDATES;
 static const online_kernels online_avx2[] = ONLINE;
 
-const kernel_table pycnn_kernels_avx2 = {"avx2",
-                                         CPU_AVX2,
-                                         LANES,
-                                         PANEL,
-                                         0,
-                                         BLOCK_DEPTH * BLOCK_ROWS,
-                                         product_avx2,
-                                         gradient_avx2,
-                                         descend_avx2,
-                                         transpose_avx2,
-                                         cut_avx2,
-                                         activations_avx2,
-                                         losses_avx2,
-                                         updates_avx2,
-                                         prepare_avx2,
-                                         penalty_avx2,
-                                         &normalization_avx2,
-                                         online_avx2};
+const kernel_table pycnn_kernels_avx2 = {
+    .name = "avx2",
+    .feature = CPU_AVX2,
+    .lanes = LANES,
+    .panel = PANEL,
+    .block = BLOCK_DEPTH * BLOCK_ROWS,
+    .product = product_avx2,
+    .gradient = gradient_avx2,
+    .descend = descend_avx2,
+    .transpose = transpose_avx2,
+    .cut = cut_avx2,
+    .activations = activations_avx2,
+    .losses = losses_avx2,
+    .updates = updates_avx2,
+    .prepare = prepare_avx2,
+    .penalty = penalty_avx2,
+    .normalization = &normalization_avx2,
+    .online = online_avx2,
+};
 #endif
 
 typedef int pycnn_not_empty;

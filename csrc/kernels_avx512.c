@@ -42,24 +42,26 @@ static update_function *const updates_avx512[PYCNN_OPTIMIZER_COUNT] = UPDATES;
 static const online_kernels online_avx512[] = ONLINE;
 
 /* least_width: where a vector of 4 holds a layer, one of 8 only takes longer. */
-const kernel_table pycnn_kernels_avx512 = {"avx512",
-                                           CPU_AVX512,
-                                           LANES,
-                                           PANEL,
-                                           5,
-                                           BLOCK_DEPTH * BLOCK_ROWS,
-                                           product_avx512,
-                                           gradient_avx512,
-                                           descend_avx512,
-                                           transpose_avx512,
-                                           cut_avx512,
-                                           activations_avx512,
-                                           losses_avx512,
-                                           updates_avx512,
-                                           prepare_avx512,
-                                           penalty_avx512,
-                                           &normalization_avx512,
-                                           online_avx512};
+const kernel_table pycnn_kernels_avx512 = {
+    .name = "avx512",
+    .feature = CPU_AVX512,
+    .lanes = LANES,
+    .panel = PANEL,
+    .least_width = 5,
+    .block = BLOCK_DEPTH * BLOCK_ROWS,
+    .product = product_avx512,
+    .gradient = gradient_avx512,
+    .descend = descend_avx512,
+    .transpose = transpose_avx512,
+    .cut = cut_avx512,
+    .activations = activations_avx512,
+    .losses = losses_avx512,
+    .updates = updates_avx512,
+    .prepare = prepare_avx512,
+    .penalty = penalty_avx512,
+    .normalization = &normalization_avx512,
+    .online = online_avx512,
+};
 #endif
 
 typedef int pycnn_not_empty;

@@ -144,21 +144,19 @@ static double penalty_baseline(const double *x, double l1, double l2, size_t cou
     return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
 }
 
-const kernel_table pycnn_kernels_baseline = {"baseline",
-                                             0,
-                                             1,
-                                             TILE,
-                                             0,
-                                             0,
-                                             product_baseline,
-                                             gradient_baseline,
-                                             descend_baseline,
-                                             transpose_baseline,
-                                             cut_baseline,
-                                             pycnn_activations,
-                                             pycnn_losses,
-                                             pycnn_updates,
-                                             prepare_baseline,
-                                             penalty_baseline,
-                                             &normalization_baseline,
-                                             NULL};
+const kernel_table pycnn_kernels_baseline = {
+    .name = "baseline",
+    .lanes = 1,
+    .panel = TILE,
+    .product = product_baseline,
+    .gradient = gradient_baseline,
+    .descend = descend_baseline,
+    .transpose = transpose_baseline,
+    .cut = cut_baseline,
+    .activations = pycnn_activations,
+    .losses = pycnn_losses,
+    .updates = pycnn_updates,
+    .prepare = prepare_baseline,
+    .penalty = penalty_baseline,
+    .normalization = &normalization_baseline,
+};

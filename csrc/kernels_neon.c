@@ -36,24 +36,25 @@ static loss_function *const losses_neon[PYCNN_LOSS_COUNT] = LOSSES;
 static update_function *const updates_neon[PYCNN_OPTIMIZER_COUNT] = UPDATES;
 static const online_kernels online_neon[] = ONLINE;
 
-const kernel_table pycnn_kernels_neon = {"neon",
-                                         CPU_NEON,
-                                         LANES,
-                                         PANEL,
-                                         0,
-                                         BLOCK_DEPTH * BLOCK_ROWS,
-                                         product_neon,
-                                         gradient_neon,
-                                         descend_neon,
-                                         transpose_neon,
-                                         cut_neon,
-                                         activations_neon,
-                                         losses_neon,
-                                         updates_neon,
-                                         prepare_neon,
-                                         penalty_neon,
-                                         &normalization_neon,
-                                         online_neon};
+const kernel_table pycnn_kernels_neon = {
+    .name = "neon",
+    .feature = CPU_NEON,
+    .lanes = LANES,
+    .panel = PANEL,
+    .block = BLOCK_DEPTH * BLOCK_ROWS,
+    .product = product_neon,
+    .gradient = gradient_neon,
+    .descend = descend_neon,
+    .transpose = transpose_neon,
+    .cut = cut_neon,
+    .activations = activations_neon,
+    .losses = losses_neon,
+    .updates = updates_neon,
+    .prepare = prepare_neon,
+    .penalty = penalty_neon,
+    .normalization = &normalization_neon,
+    .online = online_neon,
+};
 #endif
 
 typedef int pycnn_not_empty;

@@ -173,13 +173,13 @@ static void SUFFIX(draw_mask)(double *mask, uint64_t key, size_t position, doubl
 }
 
 static const normalization_kernels SUFFIX(normalization) = {
-    SUFFIX(add),
-    SUFFIX(add_squares),
-    SUFFIX(add_deltas),
-    SUFFIX(normalize_units),
-    SUFFIX(normalize_samples),
-    SUFFIX(sample_moments),
-    SUFFIX(unit_deltas),
-    SUFFIX(sample_deltas),
-    SUFFIX(draw_mask),
+    .add = SUFFIX(add),
+    .add_squares = SUFFIX(add_squares),
+    .add_deltas = SUFFIX(add_deltas),
+    .normalize_units = SUFFIX(normalize_units),
+    .normalize_samples = SUFFIX(normalize_samples),
+    .sample_moments = SUFFIX(sample_moments),
+    .unit_deltas = SUFFIX(unit_deltas),
+    .sample_deltas = SUFFIX(sample_deltas),
+    .draw_mask = SUFFIX(draw_mask),
 };

@@ -258,8 +258,11 @@ static void SUFFIX(narrow_descend)(const online_layer *layers, size_t depth, con
     }
 }
 
-#define ONLINE                                                                     \
-    {                                                                              \
-        {SUFFIX(online_forward), SUFFIX(online_backward), SUFFIX(online_descend)}, \
-        {SUFFIX(narrow_forward), SUFFIX(narrow_backward), SUFFIX(narrow_descend)}, \
+#define ONLINE_KERNELS(width)                 \
+    {                                         \
+        .forward = SUFFIX(width##_forward),   \
+        .backward = SUFFIX(width##_backward), \
+        .descend = SUFFIX(width##_descend),   \
     }
+
+#define ONLINE {ONLINE_KERNELS(online), ONLINE_KERNELS(narrow)}
