@@ -281,11 +281,40 @@ bool pycnn_loss_takes(int loss, double parameter)
     }
 }
 
-double pycnn_loss_smoothing(int loss, double parameter, size_t outputs, double *share)
+void pycnn_loss_smooth(double *y, int loss, double parameter, size_t outputs, size_t stride)
 {
     const bool binary = loss == PYCNN_BINARY_CROSSENTROPY;
-    *share = binary ? 0.5 : 1 / (double)outputs;
-    return binary || loss == PYCNN_CATEGORICAL_CROSSENTROPY ? parameter : 0;
+    const double uniform = binary ? 0.5 : 1 / (double)outputs;
+    if (!binary && loss != PYCNN_CATEGORICAL_CROSSENTROPY) {
+        return;
+    }
+    for (size_t i = 0; i < outputs * stride && parameter > 0; i++) {
+        y[i] = (1 - parameter) * y[i] + parameter * uniform;
+    }
+}
+
+void pycnn_loss_weigh(double *delta, const double *weight, size_t units, size_t batch,
+                      size_t stride)
+{
+    for (size_t j = 0; j < units && (weight != NULL || batch < stride); j++, delta += stride) {
+        for (size_t i = 0; i < batch && weight != NULL; i++) {
+            delta[i] = weight[i] == 0 ? 0 : weight[i] * delta[i];
+        }
+        for (size_t i = batch; i < stride; i++) {
+            delta[i] = 0;
+        }
+    }
+}
+
+void pycnn_loss_sum(pycnn_totals *totals, const double *loss, const double *correct,
+                    const double *weight, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const double w = weight[i];
+        totals->weight += w;
+        totals->loss += w == 0 ? 0 : w * loss[i];
+        totals->correct += w * correct[i];
+    }
 }
 
 bool pycnn_loss_allows_missing(int loss)

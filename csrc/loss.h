@@ -40,9 +40,17 @@ bool pycnn_loss_accepts(int loss, int activation);
 /* Whether targets may be NaN: not observed. */
 bool pycnn_loss_allows_missing(int loss);
 
-/* Label smoothing (Szegedy et al. 2016): targets become (1 - e) y + *share e; returns e, which is 0
- * where they stay as they are. */
-double pycnn_loss_smoothing(int loss, double parameter, size_t outputs, double *share);
+/* Label smoothing (Szegedy et al. 2016) of y[outputs,stride]: targets become (1 - e) y + e / c,
+ * where e is the parameter of a cross-entropy and c the number of classes. */
+void pycnn_loss_smooth(double *y, int loss, double parameter, size_t outputs, size_t stride);
+
+/* delta[units,stride] *= weight[batch], 0 in the padding; weight NULL: all are 1 */
+void pycnn_loss_weigh(double *delta, const double *weight, size_t units, size_t batch,
+                      size_t stride);
+
+/* Adds weighted losses and right answers of `count` samples. */
+void pycnn_loss_sum(pycnn_totals *totals, const double *loss, const double *correct,
+                    const double *weight, size_t count);
 
 /* Whether a parameter is one that the loss can have. */
 bool pycnn_loss_takes(int loss, double parameter);

@@ -42,11 +42,7 @@ int pycnn_load_targets(slice *self, const selection *samples, const pycnn_networ
         }
         self->weight[i] = observed ? self->weight[i] : 0; /* as if the sample were not there */
     }
-    double share;
-    const double smoothing = pycnn_loss_smoothing(net->loss, net->loss_parameter, outputs, &share);
-    for (size_t i = 0; i < outputs * self->stride && smoothing > 0; i++) {
-        self->y[i] = (1 - smoothing) * self->y[i] + smoothing * share;
-    }
+    pycnn_loss_smooth(self->y, net->loss, net->loss_parameter, outputs, self->stride);
     return PYCNN_OK;
 }
 
@@ -87,18 +83,9 @@ static void forward(const pycnn_workspace *ws, const double *theta, size_t t, si
 /* delta[L], weighted by its sample, and 0 in the padding */
 static void weigh(const slice *self, const layer_io *last, size_t units, bool weighted)
 {
-    if (last->delta == NULL || (!weighted && self->batch == self->stride)) {
-        return;
-    }
-    for (size_t j = 0; j < units; j++) {
-        double *delta = last->delta + j * self->stride;
-        for (size_t i = 0; i < self->batch && weighted; i++) {
-            const double w = self->weight[i];
-            delta[i] = w == 0 ? 0 : w * delta[i];
-        }
-        for (size_t i = self->batch; i < self->stride; i++) {
-            delta[i] = 0; /* padding */
-        }
+    if (last->delta != NULL) {
+        pycnn_loss_weigh(last->delta, weighted ? self->weight : NULL, units, self->batch,
+                         self->stride);
     }
 }
 
@@ -327,12 +314,8 @@ static int pass_down(stretch *way)
 
 void pycnn_add_totals(pycnn_totals *totals, const pycnn_workspace *ws, size_t count)
 {
-    for (size_t i = 0; i < count; i++) { /* slices lie behind each other */
-        const double w = ws->whole.weight[i];
-        totals->weight += w;
-        totals->loss += w == 0 ? 0 : w * ws->whole.loss[i];
-        totals->correct += w * ws->whole.correct[i];
-    }
+    const slice *whole = &ws->whole;
+    pycnn_loss_sum(totals, whole->loss, whole->correct, whole->weight, count);
 }
 
 int pycnn_pass(pycnn_totals *totals, pycnn_workspace *ws, const double *theta,

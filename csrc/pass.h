@@ -25,7 +25,7 @@ int pycnn_load_targets(slice *self, const selection *samples, const pycnn_networ
  * sample. */
 void pycnn_score(const pycnn_workspace *ws, bool weighted, size_t s);
 
-/* Adds what was scored of `count` samples. */
+/* Adds what was scored of `count` samples, whose slices lie behind each other. */
 void pycnn_add_totals(pycnn_totals *totals, const pycnn_workspace *ws, size_t count);
 
 /* Takes a mini-batch through the network and adds its loss and right answers to totals; ws->pass
