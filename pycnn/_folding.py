@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -12,8 +12,10 @@ from pycnn.layers import BatchNorm, Dense, Dropout, Layer, Residual, from_config
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pycnn._model import Model
     from pycnn._typing import Array
-    from pycnn.network import Network
+
+    AnyModel = TypeVar("AnyModel", bound=Model)
 
 
 class Folded(NamedTuple):
@@ -39,7 +41,7 @@ class Folded(NamedTuple):
         return scale, own["beta"] - scale * own["mean"]
 
 
-def folded(network: Network) -> Network:
+def folded(network: AnyModel) -> AnyModel:
     """Return what `Network.folded` promises."""
     layers = fold(network.layers)
     configs = [layer.config for layer in layers]
@@ -51,9 +53,7 @@ def folded(network: Network) -> Network:
     # What belongs to training alone: its penalties are on other weights than these.
     state |= {"l1": 0.0, "l2": 0.0, "training": None, "history": None}
     state |= {"stop_training": False, "learning_rate_factor": 1.0}
-    result: Network = type(network).__new__(type(network))
-    result.__setstate__(state)
-    return result
+    return type(network).from_state(state)
 
 
 def fold(layers: Iterable[Layer]) -> list[Folded]:

@@ -12,7 +12,7 @@ from pycnn._data.sources import whole
 from pycnn._random import check_seed, dropout_keys, generator
 
 if TYPE_CHECKING:
-    from pycnn.network import Network
+    from pycnn._model import Model
 
 # Five-point differences, f'(0) = sum c_k f(k h) / (12 h) + O(h^4): central, and one-sided for
 # parameters that have a kink of relu close by on one side.
@@ -28,7 +28,7 @@ ROUNDING = 1e-9
 
 
 def gradient_check(
-    net: Network,
+    net: Model,
     X: Any,
     y: Any,
     *,

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pycnn._cells import GAPS, Cells, Reading, has_numbers, plain_numbers
 from pycnn._checks import check_choice, suggest
-from pycnn._columns import (
+from pycnn._public import names_of
+from pycnn._table.cells import GAPS, Cells, Reading, has_numbers, plain_numbers
+from pycnn._table.columns import (
     ISO,
     Column,
     DateColumn,
@@ -26,8 +27,7 @@ from pycnn._columns import (
     look_like_dates,
     read_dates,
 )
-from pycnn._findings import Findings
-from pycnn._public import names_of
+from pycnn._table.findings import Findings
 from pycnn.exceptions import DataError, DataTypeError, LabelError, ModelFileError, UnknownNameError
 
 if TYPE_CHECKING:

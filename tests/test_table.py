@@ -10,7 +10,7 @@ pd = pytest.importorskip("pandas")
 
 import pycnn.table  # noqa: E402
 from pycnn import Table  # noqa: E402
-from pycnn._columns import mean_and_deviation  # noqa: E402
+from pycnn._table.columns import mean_and_deviation  # noqa: E402
 from pycnn.exceptions import (  # noqa: E402
     DataError,
     DataTypeError,

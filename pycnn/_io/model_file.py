@@ -38,8 +38,8 @@ from pycnn.layers import check_layers, from_config
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pycnn._model import Model
     from pycnn.layers import Layer
-    from pycnn.network import Network
 
 FORMAT = 1
 # Of files with a "target_scale": who does not know it would give outputs in another unit.
@@ -145,12 +145,12 @@ def _class_count(loss: str, outputs: int) -> int:
     return 2 if losses.targets(loss) in ("binary", "signs") else outputs
 
 
-def save(network: Network, path: str | os.PathLike[str], training_state: bool) -> None:
+def save(network: Model, path: str | os.PathLike[str], training_state: bool) -> None:
     """Write a network to `path`, as a whole or not at all."""
     write_whole(Path(path), _to_bytes(network, training_state))
 
 
-def _to_bytes(network: Network, training_state: bool) -> bytes:
+def _to_bytes(network: Model, training_state: bool) -> bytes:
     """Return the content of a model file that `read_state` will read."""
     from safetensors.numpy import save as to_bytes
 

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 import pycnn
 from pycnn import activations, backend, losses
-from pycnn._cells import Reading
 from pycnn._checks import check_choice, suggest
-from pycnn._columns import DateColumn, NumberColumn, TextColumn, mean_and_deviation
+from pycnn._table.cells import Reading
+from pycnn._table.columns import DateColumn, NumberColumn, TextColumn, mean_and_deviation
 from pycnn.callbacks import EarlyStopping
 from pycnn.cli import reading, report
 from pycnn.cli import table as tables

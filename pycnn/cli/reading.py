@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from pycnn._cells import Reading
+from pycnn._table.cells import Reading
 from pycnn.datasets import load_digits
 from pycnn.exceptions import DataError, PycnnError
 

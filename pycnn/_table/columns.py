@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pycnn._cells import GAPS, Cells
+from pycnn._table.cells import GAPS, Cells
 from pycnn.exceptions import DataError, DataTypeError
 
 if TYPE_CHECKING:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pycnn._cells import GAPS, Cells
-
-if TYPE_CHECKING:
-    from pycnn.table import Table
+from pycnn._table.cells import GAPS, Cells
 
 Array = NDArray[np.float64]
 
@@ -28,11 +25,21 @@ SKEWED = 3.0
 MOST_NOTES = 3
 
 
+class Remedies(Protocol):
+    """Who knows what a user can do about a finding, and how it is typed: a table."""
+
+    def remedy(self, option: str, value: str) -> str:
+        """Return a setting as it is typed."""
+
+    def leave_out(self, name: str) -> str:
+        """Return how a column is left out."""
+
+
 class Findings:
     """What the user should know about a table; of many notes of one kind the first ones."""
 
-    def __init__(self, table: Table) -> None:
-        self.table = table
+    def __init__(self, remedies: Remedies) -> None:
+        self.remedies = remedies
         self.taken: dict[str, tuple[int, list[str]]] = {}
         self.notes: dict[str, list[str]] = {}
 
@@ -74,7 +81,7 @@ class Findings:
         self.add(
             "codes",
             f"column {name!r} has codes with leading zeros, such as {example!r}, taken as numbers; "
-            f"{self.table.remedy('text', name)} makes categories of them",
+            f"{self.remedies.remedy('text', name)} makes categories of them",
         )
 
     def classes_named_as_gaps(self, cells: Cells) -> None:
@@ -83,7 +90,7 @@ class Findings:
             if rows and text in GAPS:
                 self.say(
                     f"{text!r} is a class of the target {cells.name!r}, in {rows} rows; "
-                    f"{self.table.remedy('na', text)} takes it as missing"
+                    f"{self.remedies.remedy('na', text)} takes it as missing"
                 )
 
     def look_at(self, names: Sequence[str], columns: Array, *, target: bool = False) -> None:
@@ -116,7 +123,7 @@ class Findings:
             self.add(
                 "counts",
                 f"column {name!r} counts the rows, {values.min():.0f} to {values.max():.0f}, which "
-                f"tells nothing of new ones; {self.table.leave_out(name)}",
+                f"tells nothing of new ones; {self.remedies.leave_out(name)}",
             )
 
     def _outlier(self, name: str, values: Array, known: Array) -> None:
@@ -150,7 +157,7 @@ class Findings:
         self.add(
             "sentinel",
             f"column {name!r}: {value:g} in {rows} rows lies far from the others, {low:g} to "
-            f"{high:g}; {self.table.remedy('na', f'{value:.0f}')} takes it as missing",
+            f"{high:g}; {self.remedies.remedy('na', f'{value:.0f}')} takes it as missing",
         )
         return True
 

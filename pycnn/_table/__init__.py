@@ -1,0 +1,1 @@
+"""What `pycnn.table` is made of: cells, columns, and findings about them."""
