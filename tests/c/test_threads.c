@@ -147,7 +147,11 @@ const test threads_tests[] = {
     FOR_EACH_SET("errors reach the caller from other threads",
                  test_errors_reach_the_caller_from_other_threads),
     FOR_EACH_SET("pools that cannot be", test_pools_that_cannot_be),
+#ifdef __OPTIMIZE__
     FOR_EACH_SET("threads give the same bits", test_threads_give_the_same_bits),
+#else /* for sanitizers, to which kernels are alike and slow */
+    ONCE("threads give the same bits", test_threads_give_the_same_bits),
+#endif
 #ifdef HAVE_POSIX
     ONCE("a forked child goes on alone", test_a_forked_child_goes_on_alone),
     ONCE("callers may share a pool", test_callers_may_share_a_pool),
