@@ -78,6 +78,10 @@ class History(Mapping[str, list[float]]):
             self._align(values)
             values[-1] = value
 
+    def last(self) -> dict[str, float]:
+        """Return the last epoch's values."""
+        return {key: values[-1] for key, values in self.items()}
+
     def _align(self, values: list[float]) -> None:
         """Give a series as many values as there are epochs."""
         del values[self.epochs :]

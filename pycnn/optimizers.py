@@ -6,13 +6,18 @@ parameters, and t the number of the update, from 1. Everything an optimizer reme
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from pycnn import schedules
 from pycnn._checks import Settings, check_bool, check_real, check_size, look_up
 from pycnn._public import names_of
 from pycnn.backend.interface import OptimizerSpec
 from pycnn.exceptions import DataError, DataTypeError
+
+if TYPE_CHECKING:
+    from pycnn._typing import Array
 
 __all__ = ["LBFGS", "SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "Rprop"]
 __dir__ = names_of(__name__)
@@ -59,6 +64,10 @@ class Optimizer(Settings):
             clip_norm=self.clip_norm or 0.0,
             **self._own(),
         )
+
+    def new_slots(self, parameters: int) -> Array:
+        """Return its memory before the first step: a row of so many zeros a slot."""
+        return np.zeros((self.spec().slots, parameters))
 
     def config(self) -> dict[str, Any]:
         """Return name and settings as plain data, from which `from_config` rebuilds the object."""

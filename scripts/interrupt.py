@@ -26,7 +26,7 @@ import numpy as np
 
 import pycnn
 from pycnn import LBFGS, Adam, BatchNorm, Dense, Dropout, Network
-from pycnn._training import loop
+from pycnn._training import steps as driver
 
 # Reads how long to wait from its input, and prints when it has sent the signal.
 SENDER = """
@@ -93,11 +93,11 @@ class Case:
         self.again = again  # call it again and again, as it takes less than a moment
         self.digests = {digest(make())}
         if epochs:  # the same training, step by step
-            before, loop.PERIOD = loop.PERIOD, 0.0
+            before, driver.PERIOD = driver.PERIOD, 0.0
             steps = Steps()
             settings = {"epochs": epochs, "callbacks": [steps]} | settings
             make().fit(settings.pop("X"), settings.pop("y", None), **settings)
-            loop.PERIOD = before
+            driver.PERIOD = before
             self.digests |= set(steps.digests)
 
     def faults(self, net):

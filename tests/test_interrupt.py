@@ -12,7 +12,7 @@ import pytest
 
 import pycnn
 from pycnn import LBFGS, SGD, Adam, BatchNorm, Dense, Dropout, Network
-from pycnn._training import loop
+from pycnn._training import steps as driver
 
 by_timer = pytest.mark.skipif(
     not hasattr(signal, "setitimer"), reason="this system cannot send signals by a timer"
@@ -197,7 +197,7 @@ def agrees_with_itself(net, history):
 
 @pytest.mark.parametrize("fit", FITS.values(), ids=FITS.keys())
 def test_a_fit_interrupted_anywhere_leaves_a_whole_step(backend, monkeypatch, fit):
-    monkeypatch.setattr(loop, "PERIOD", 0.0)  # every step is a group
+    monkeypatch.setattr(driver, "PERIOD", 0.0)  # every step is a group
 
     class Record(pycnn.callbacks.Callback):
         def __init__(self):
@@ -271,10 +271,10 @@ def test_epochs_that_are_trained_together_are_in_the_history_wherever_they_end(
         on_train_begin=lambda net: thetas.append(net.theta.tobytes()),
         on_batch_group_end=lambda net, *_: thetas.append(net.theta.tobytes()),
     )
-    monkeypatch.setattr(loop, "PERIOD", 0.0)  # every step is a group
+    monkeypatch.setattr(driver, "PERIOD", 0.0)  # every step is a group
     small(backend).fit(X, Y, epochs=count, batch_size=8, callbacks=hook)
     assert len(thetas) == 1 + count * 5
-    monkeypatch.setattr(loop, "PERIOD", 1e9)  # a group is as many as there may be
+    monkeypatch.setattr(driver, "PERIOD", 1e9)  # a group is as many as there may be
     epochs = set()
     for number in places(3 if backend == "c" else 1409):
         net = small(backend)
@@ -290,7 +290,7 @@ def test_epochs_that_are_trained_together_are_in_the_history_wherever_they_end(
 
 @pytest.mark.parametrize("method", ["partial_fit", "train_on_batch"])
 def test_a_partial_fit_interrupted_anywhere_agrees_with_its_memory(backend, monkeypatch, method):
-    monkeypatch.setattr(loop, "PERIOD", 0.0)
+    monkeypatch.setattr(driver, "PERIOD", 0.0)
     size = 8 if method == "partial_fit" else 40
     options = {"batch_size": size} if method == "partial_fit" else {}
 

@@ -16,7 +16,7 @@ from pycnn import (
     Network,
     optimizers,
 )
-from pycnn._training import lbfgs, loop
+from pycnn._training import checkpoint, lbfgs
 from pycnn.callbacks import ReduceLROnPlateau
 from pycnn.exceptions import DataError, DataTypeError, DivergedError
 from pycnn.schedules import CosineDecay
@@ -354,7 +354,7 @@ def test_kinks_do_little_harm(backend):
 
 def test_ctrl_c_leaves_the_last_finished_step(backend, monkeypatch):
     net, kept = regression(backend), {}
-    evaluate = lbfgs.Training._evaluate
+    evaluate = lbfgs.Iterations._evaluate
     calls = []
 
     def interrupted(training, theta, gradient):
@@ -364,7 +364,7 @@ def test_ctrl_c_leaves_the_last_finished_step(backend, monkeypatch):
             signal.raise_signal(signal.SIGINT)
         return evaluate(training, theta, gradient)
 
-    monkeypatch.setattr(lbfgs.Training, "_evaluate", interrupted)
+    monkeypatch.setattr(lbfgs.Iterations, "_evaluate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fit(net)
     assert 0 < net.history.epochs == net.epochs_trained < 12
@@ -412,7 +412,7 @@ class Stop(pycnn.Callback):
 def test_a_training_goes_on_from_its_file_to_the_same_bits(
     backend, tmp_path, epoch, period, monkeypatch
 ):
-    monkeypatch.setattr(loop, "CHECKPOINT_PERIOD", period)
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_PERIOD", period)
     whole, net = classes(backend, l2=1e-3), classes(backend, l2=1e-3)
     fit(whole, LABELS, epochs=20, optimizer=LBFGS(6), callbacks=[Stop(99)])
     with pytest.raises(KeyboardInterrupt):

@@ -32,7 +32,7 @@ from pycnn import (
     Rprop,
 )
 from pycnn._io import model_file
-from pycnn._training import loop
+from pycnn._training import checkpoint, steps
 from pycnn.callbacks import (
     CSVLogger,
     EarlyStopping,
@@ -77,8 +77,8 @@ def file_of(net, path):
 @pytest.fixture
 def small_groups(monkeypatch):
     """The core comes back after every mini-batch, and keeps the state each time."""
-    monkeypatch.setattr(loop, "PERIOD", 0.0)
-    monkeypatch.setattr(loop, "CHECKPOINT_PERIOD", -1.0)
+    monkeypatch.setattr(steps, "PERIOD", 0.0)
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_PERIOD", -1.0)
 
 
 # ------------------------------------------------------------------ from files at epoch boundaries
@@ -297,7 +297,7 @@ def test_ctrl_c_anywhere_in_an_epoch_or_a_block_of_epochs(
     optimizer = Adam(OneCycle(0.05), clip_norm=0.1)
     whole = make_network(backend)
     fit(whole, optimizer)
-    net, train, count = make_network(backend), loop._Optimization.train, []
+    net, train, count = make_network(backend), steps.Steps._train, []
 
     def interrupted(*arguments):
         done = train(*arguments)
@@ -306,7 +306,7 @@ def test_ctrl_c_anywhere_in_an_epoch_or_a_block_of_epochs(
             raise KeyboardInterrupt
         return done
 
-    monkeypatch.setattr(loop._Optimization, "train", interrupted)
+    monkeypatch.setattr(steps.Steps, "_train", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fit(net, optimizer)
     net.save(tmp_path / "interrupted", training_state=True)

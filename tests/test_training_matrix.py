@@ -5,7 +5,7 @@ import pytest
 
 import pycnn
 from pycnn import LBFGS, SGD, Adagrad, Adam, AdamW, Dense, Network, RMSprop, Rprop
-from pycnn._training import loop
+from pycnn._training import steps as driver
 from pycnn.schedules import (
     Constant,
     CosineDecay,
@@ -115,7 +115,7 @@ def test_threads_and_pauses_do_not_show(backend, optimizer, schedule, threads, m
     threads(2)
     assert bits(train(backend, make(optimizer, schedule), batch_size)) == whole
     threads(1)
-    monkeypatch.setattr(loop, "_Pace", _SingleSteps)
+    monkeypatch.setattr(driver, "Pace", _SingleSteps)
     steps = bits(train(backend, make(optimizer, schedule), batch_size))
     assert steps == whole
     paused = train(backend, make(optimizer, schedule), batch_size, callbacks=[lambda *_: None])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from _thread import get_ident  # threading takes longer to import
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,12 +17,15 @@ from pycnn.exceptions import BusyError, DataError
 from pycnn.history import History
 
 if TYPE_CHECKING:
-    from pycnn._training import lbfgs
-    from pycnn._training.loop import _Optimization
+    from pycnn._scoring import Validation
+    from pycnn._training.progress import Bar
     from pycnn._typing import Array
     from pycnn.callbacks import Callback
     from pycnn.network import Network
+    from pycnn.schedules import Schedule
 
+# Seconds between two checkpoints that are copied in the midst of something.
+CHECKPOINT_PERIOD = 1.0
 # The sums over an unfinished epoch: `Totals`, and that of the gradients' norms.
 RUNNING = len(Totals._fields) + 1
 # Counts in a file: more than anybody reaches, and few enough to be multiplied.
@@ -155,36 +160,52 @@ class TrainingRecord:
         return last
 
 
-# ------------------------------------------------------------------ while a fit runs
+# ------------------------------------------------------------------ while it trains
+
+
+class Driver(Protocol):
+    """What moves the parameters: mini-batch steps by an optimizer, or iterations of L-BFGS."""
+
+    schedule: Schedule
+    keeps_cheaply: bool  # a checkpoint takes less than an epoch
+
+    @property
+    def slots(self) -> Array:
+        """What it remembers from step to step."""
+
+    def take_up(self, checkpoint: Checkpoint) -> None:
+        """Go on from where another one has been, in the checkpoint's slots."""
+
+    def place(self) -> tuple[int, Array, int]:
+        """Return the position in the present epoch, the sums over its part done, the updates."""
+
+    def train(self, epochs: int, reporter: Reporter) -> bool:
+        """Train for up to so many epochs and report them; tell whether the last one is whole."""
 
 
 class Checkpointer:
     """Knows, between any two steps of a `Network.fit`, what it takes to go on with it."""
 
     def __init__(
-        self,
-        network: Network,
-        optimization: _Optimization | lbfgs.Training,
-        callbacks: list[Callback],
-        settings: dict[str, Any],
+        self, network: Network, driver: Driver, callbacks: list[Callback], settings: dict[str, Any]
     ) -> None:
-        self.network, self.optimization, self.callbacks = network, optimization, callbacks
+        self.network, self.driver, self.callbacks = network, driver, callbacks
         names = [_callbacks.name_of(c) for c in callbacks if _callbacks.decides(c)]
         self.settings = as_plain({"by": "fit", **settings, "callbacks": sorted(names)})
-        self.measured: list[str] = []  # names of what the validation data are measured by
         self.pending: list[Callback] = []  # they do not know yet that an epoch has ended
         self.thread = get_ident()
+        self.kept_at = -math.inf  # seconds
 
     def capture(self) -> Checkpoint:
         """Return the training as it stands."""
-        network, optimization = self.network, self.optimization
+        network, driver = self.network, self.driver
         history = network.history
         assert history is not None
-        position, running, updates = optimization.place()
+        position, running, updates = driver.place()
         return Checkpoint(
             settings=self.settings,
             history=history,
-            slots=optimization.slots.copy(),
+            slots=driver.slots.copy(),
             theta=network.theta.copy(),
             epoch=history.epochs,
             position=position,
@@ -195,38 +216,45 @@ class Checkpointer:
             callbacks=_callbacks.states_of(self.callbacks, self.pending),
         )
 
+    def keep(self) -> None:
+        """Let the network have the training as it stands, to be resumed after an interruption."""
+        self.network.training_record.last = self.capture()
+        self.kept_at = time.perf_counter()
+
+    def keep_between_epochs(self) -> None:
+        """Keep the training as it stands, unless that takes long and was done a moment ago."""
+        if self.driver.keeps_cheaply or time.perf_counter() - self.kept_at > CHECKPOINT_PERIOD:
+            self.keep()
+
     def measures(self, epoch: int) -> bool:
         """Tell whether the validation data are measured after this epoch."""
         due: bool = epoch % self.settings["validation_every"] == 0
         return due or epoch == self.settings["epochs"]
 
-    def keep(self) -> None:
-        """Let the network have the training as it stands, to be resumed after an interruption."""
-        self.network.training_record.last = self.capture()
-
-    def begin(self, training: Checkpoint | None) -> None:
+    def begin(self, checkpoint: Checkpoint | None) -> History:
         """Put the network where a training starts or goes on, and tell the callbacks."""
         network = self.network
         network.stop_training = False
-        if training is None:
+        if checkpoint is None:
             network.learning_rate_factor = 1.0
-            network.history = History()
+            network.history = history = History()
         else:
-            network.history = History.truncated(training.history, training.epoch)
-            self.optimization.take_up(training._replace(slots=training.slots.copy()))
-            self._put_back(training)
+            network.history = history = History.truncated(checkpoint.history, checkpoint.epoch)
+            self.driver.take_up(checkpoint._replace(slots=checkpoint.slots.copy()))
+            self._put_back(checkpoint)
         for callback in self.callbacks:
             callback.on_train_begin(network)
-        if training is not None:  # what they change at the beginning, they have changed before
-            self._put_back(training)
+        if checkpoint is not None:  # what they change at the beginning, they have changed before
+            self._put_back(checkpoint)
+        return history
 
-    def _put_back(self, training: Checkpoint) -> None:
+    def _put_back(self, checkpoint: Checkpoint) -> None:
         network = self.network
-        network.theta[:] = training.theta
-        network.epochs_trained = training.epochs_trained
-        network.learning_rate_factor = training.learning_rate_factor
+        network.theta[:] = checkpoint.theta
+        network.epochs_trained = checkpoint.epochs_trained
+        network.learning_rate_factor = checkpoint.learning_rate_factor
 
-    def check(self, training: Checkpoint, iterable: bool) -> None:
+    def check(self, checkpoint: Checkpoint, is_stream: bool) -> None:
         """Give the callbacks their states back, for a training that can go on from this one.
 
         Raises
@@ -234,46 +262,135 @@ class Checkpointer:
         DataError, DataTypeError
             If it cannot; nothing has changed then.
         """
-        if training.settings.get("by") != "fit":
+        if checkpoint.settings.get("by") != "fit":
             raise DataError(
                 "resume=True needs the state of a fit, but the network was trained by "
                 "partial_fit or train_on_batch last"
             )
-        optimization = self.optimization
-        before, now = {"validation_every": 1, **training.settings}, dict(self.settings)
-        epochs_before, epochs = before.pop("epochs", None), now.pop("epochs")
+        before, now = {"validation_every": 1, **checkpoint.settings}, dict(self.settings)
         batches = before.pop("batches", None)  # of an iterable whose length says another number
+        self._check_settings(before, now)
+        least = checkpoint.epoch + (checkpoint.position > 0)
+        if self.settings["epochs"] < least:
+            raise DataError(
+                f"epochs must be at least the {least} of the state, got {self.settings['epochs']}"
+            )
+        batch_size, rows = now["batch_size"], now["rows"]
+        if (
+            checkpoint.slots.shape != self.driver.slots.shape
+            or checkpoint.position % batch_size
+            or (checkpoint.position >= rows and not is_stream)
+            or not (batches is None or (type(batches) is int and 0 < batches <= LARGEST_COUNT))
+        ):
+            raise DataError("resume=True: the training state does not fit its own settings")
+        if checkpoint.theta is None or not np.isfinite(checkpoint.theta).all():
+            raise DataError("the training state's parameters are not finite")
+        self.pending = _callbacks.restore_states(self.callbacks, checkpoint.callbacks)
+        if batches is not None:
+            self.settings = self.settings | {"batches": batches}
+
+    def _check_settings(self, before: dict[str, Any], now: dict[str, Any]) -> None:
+        """Raise `DataError` where settings differ on which the training depends."""
+        schedule = self.driver.schedule
+        epochs_before, epochs = before.pop("epochs", None), now.pop("epochs")
         different = _differences(before, now)
-        if epochs != epochs_before and optimization.schedule.needs_total:
+        if epochs != epochs_before and schedule.needs_total:
             different.append(
                 f"epochs was {epochs_before!r} and is now {epochs!r}, on which the learning "
-                f"rates of {optimization.schedule!r} depend"
+                f"rates of {schedule!r} depend"
             )
         if different:
             raise DataError(
                 f"resume=True needs the arguments of the training's start: {'; '.join(different)}"
             )
-        least = training.epoch + (training.position > 0)
-        if epochs < least:
-            raise DataError(f"epochs must be at least the {least} of the state, got {epochs}")
-        batch_size, rows = now["batch_size"], now["rows"]
-        if (
-            training.slots.shape != optimization.slots.shape
-            or training.position % batch_size
-            or (training.position >= rows and not iterable)
-            or not (batches is None or (type(batches) is int and 0 < batches <= LARGEST_COUNT))
-        ):
-            raise DataError("resume=True: the training state does not fit its own settings")
-        if training.theta is None or not np.isfinite(training.theta).all():
-            raise DataError("the training state's parameters are not finite")
-        self.pending = _callbacks.restore_states(self.callbacks, training.callbacks)
-        if batches is not None:
-            self.settings = self.settings | {"batches": batches}
 
-    def end_epoch(self, logs: dict[str, float]) -> None:
+    def end_epoch(self) -> None:
         """Tell the callbacks that do not know it yet that an epoch has ended."""
         history = self.network.history
         assert history is not None
+        logs = history.last()
         while self.pending:
             callback = self.pending.pop(0)  # one that saves the network has been told itself
             callback.on_epoch_end(self.network, history.epochs, logs)
+
+
+class Reporter:
+    """Reports what a driver has done: to the history, the progress bar and the callbacks.
+
+    Parameters
+    ----------
+    network : Network
+    history : History
+        Where finished epochs are written down.
+    bar : Bar
+    checkpointer : Checkpointer, optional
+        That of the fit, whose callbacks are told. `partial_fit` has none.
+    validation : Validation, optional
+        What a fit measures after an epoch.
+    after : Checkpoint, optional
+        What the network has of a `partial_fit` when its epoch is done.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        history: History,
+        bar: Bar,
+        checkpointer: Checkpointer | None = None,
+        validation: Validation | None = None,
+        after: Checkpoint | None = None,
+    ) -> None:
+        self.network, self.history, self.bar = network, history, bar
+        self.record = network.training_record
+        self.checkpointer, self.validation, self.after = checkpointer, validation, after
+        self.callbacks = [] if checkpointer is None else checkpointer.callbacks
+        self.measured: list[str] = []  # names of what the validation data are measured by
+
+    @property
+    def next_epoch(self) -> int:
+        """Number of the epoch that comes next, of the whole training, from 1."""
+        return self.history.epochs + 1 if self.after is None else self.after.epoch
+
+    def keep(self) -> None:
+        """Let the network have the fit as it stands."""
+        if self.checkpointer is not None:
+            self.checkpointer.keep()
+
+    def write(self, columns: dict[str, list[float]], count: int, batch_size: int) -> None:
+        """Write down finished epochs, a single one where there are callbacks or `validation`."""
+        network, record, history = self.network, self.record, self.history
+        if self.validation is not None:
+            columns |= self._scores(self.validation, batch_size)
+        history.write(columns, count)
+        if self.checkpointer is not None:
+            self.checkpointer.pending = list(self.callbacks)
+        last = record.last if self.after is None else self.after
+        # It counts for all, or for nobody: nothing is called here, and Python looks for signals in
+        # calls.
+        history.epochs += count
+        network.epochs_trained += count
+        record.last = last
+
+    def _scores(self, validation: Validation, batch_size: int) -> dict[str, list[float]]:
+        """Measure the validation data, or leave them out in this epoch."""
+        network, checkpointer = self.network, self.checkpointer
+        assert checkpointer is not None
+        scores = dict.fromkeys(self.measured, math.nan)
+        due = checkpointer.measures(self.next_epoch) or network.stop_training
+        if due or not scores:  # once in any case: the names are known from the first epoch on
+            measured = network.score_data(validation.data, batch_size, validation.metrics)
+            scores = {f"val_{key}": v if due else math.nan for key, v in measured.items()}
+            self.measured = list(scores)
+        return {key: [value] for key, value in scores.items()}
+
+    def show(self, part: float) -> None:
+        """Show the epochs that are done, and the part of the present one."""
+        self.bar.show(self.history, part)
+
+    def end_group(self, epoch: int, logs: dict[str, float]) -> bool:
+        """Tell the callbacks where a group of mini-batches ends; whether one ends the training."""
+        network = self.network
+        stopped = network.stop_training
+        for callback in self.callbacks:
+            callback.on_batch_group_end(network, epoch, dict(logs))
+        return network.stop_training and not stopped

@@ -27,9 +27,9 @@ from pycnn.exceptions import DataError, DivergedError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pycnn._training.checkpoint import Checkpoint
+    from pycnn._training.checkpoint import Checkpoint, Reporter
     from pycnn._typing import Array
-    from pycnn.backend.interface import Data, Totals
+    from pycnn.backend.interface import Data
     from pycnn.callbacks import Callback
     from pycnn.network import Network
     from pycnn.optimizers import LBFGS
@@ -299,13 +299,15 @@ def _is_pair(s: Array, y: Array) -> bool:
 # ------------------------------------------------------------------ the training
 
 
-class Training:
-    """What `pycnn._training.loop.run` does with an `LBFGS`: an iteration is an epoch.
+class Iterations:
+    """The driver of an `LBFGS`: an iteration over the whole data is an epoch.
 
-    It is saved and taken up again as the other optimizers' memory is: `slots` are the minimizer's,
-    the number of updates is that of the pairs in them, and the first of the running sums, of which
-    there are none between iterations, is 1 where a minimum has been reached.
+    It is saved and taken up again as mini-batch steps are: `slots` are the minimizer's memory, the
+    number of updates is that of the pairs in it, and the first of the running sums, of which there
+    are none between iterations, is 1 where a minimum has been reached.
     """
+
+    keeps_cheaply = False  # its memory is 20 times theta
 
     def __init__(self, network: Network, data: Data, optimizer: LBFGS) -> None:
         self.network, self.data = network, data
@@ -324,10 +326,10 @@ class Training:
         """What is remembered, a copy."""
         return self.minimizer.memory()
 
-    def take_up(self, training: Checkpoint) -> None:
+    def take_up(self, checkpoint: Checkpoint) -> None:
         """Go on from where another one has been."""
-        self.minimizer.restore(training.slots, training.updates)
-        if training.running[0]:  # interrupted between the last iteration and the end
+        self.minimizer.restore(checkpoint.slots, checkpoint.updates)
+        if checkpoint.running[0]:  # interrupted between the last iteration and the end
             self._end()
 
     def place(self) -> tuple[int, Array, int]:
@@ -336,16 +338,19 @@ class Training:
         running[0] = self.ended
         return 0, running, len(self.minimizer.pairs)
 
-    def _end(self) -> None:
-        self.ended = self.network.stop_training = True
+    def train(self, epochs: int, reporter: Reporter) -> bool:
+        """Do an iteration, an epoch of one mini-batch, and report it."""
+        epoch = reporter.next_epoch
+        reporter.record.in_step = True
+        logs = self._iterate(epoch)
+        reporter.write({key: [value] for key, value in logs.items()}, 1, self.data.rows)
+        reporter.record.in_step = False
+        reporter.show(0.0)
+        del logs["gradient_norm"]
+        reporter.end_group(epoch, logs | {"batch": 1, "batches": 1})
+        return True
 
-    def _evaluate(self, theta: Array, gradient: Array) -> float:
-        network = self.network
-        totals: Totals = network.core.gradients(network.plan, theta, self.data, gradient)
-        self.accuracy, self.weight = totals.accuracy(), totals.weight
-        return totals.mean_loss() if totals.weight else 0.0  # nothing that could descend
-
-    def run_epoch(self) -> dict[str, float]:
+    def _iterate(self, epoch: int) -> dict[str, float]:
         """Do an iteration; return what the history gets. At a minimum, stop the training.
 
         Raises
@@ -355,8 +360,6 @@ class Training:
         """
         minimizer = self.minimizer
         if not minimizer.look():
-            assert self.network.history is not None
-            epoch = self.network.history.epochs + 1
             raise DivergedError(
                 f"the loss or its gradient is NaN or infinite at epoch {epoch}, before a step of "
                 f"L-BFGS. {advice.cause(self.network, self.data, None)}",
@@ -372,6 +375,15 @@ class Training:
         if self.network.encoder.has_classes:
             logs["accuracy"] = accuracy
         return logs | {"gradient_norm": minimizer.gradient_norm()}
+
+    def _end(self) -> None:
+        self.ended = self.network.stop_training = True
+
+    def _evaluate(self, theta: Array, gradient: Array) -> float:
+        network = self.network
+        totals = network.core.gradients(network.plan, theta, self.data, gradient)
+        self.accuracy, self.weight = totals.accuracy(), totals.weight
+        return totals.mean_loss() if totals.weight else 0.0  # nothing that could descend
 
 
 def check(

@@ -31,14 +31,19 @@ class Loader:
         self.sample = data  # what it is like; of what is not in memory, what was read last
 
     @property
+    def is_stream(self) -> bool:
+        """Whether mini-batches come from an iterable of the user's."""
+        return isinstance(self.data, Batches)
+
+    @property
     def is_whole(self) -> bool:
         """Whether a backend can read the data as they are."""
-        return isinstance(self.data, Data) and not (isinstance(self.data.x, Rows) or self.augment)
+        return not (self.is_stream or isinstance(self.data.x, Rows) or self.augment)
 
     @property
     def can_go_back(self) -> bool:
         """Whether steps can be done again."""
-        source = self.data.source if isinstance(self.data, Batches) else None
+        source = self.data.source if self.is_stream else None
         return source is None or callable(source) or iter(source) is not source
 
     def train(self, theta: Array, state: TrainingState, steps: int) -> int:
@@ -56,7 +61,7 @@ class Loader:
             piece = self._next_piece(state, steps - done)
             if piece is not None:
                 done += self._train_piece(theta, state, *piece, done)
-            if isinstance(self.data, Batches) and not self.data.more():
+            if self.is_stream and not self.data.more():
                 if not state.position:
                     raise DataError("X must have at least one mini-batch")
                 self.record.in_step = True
@@ -82,7 +87,7 @@ class Loader:
         if state.norms is not None:
             part.norms = state.norms[epoch : epoch + 1]
         steps = -(-piece.rows // batch)
-        rows, last = (1, UNKNOWN) if isinstance(self.data, Batches) else (batch, self.rows)
+        rows, last = (1, UNKNOWN) if self.is_stream else (batch, self.rows)
         try:
             result = self._let_train(theta, piece, part, steps)
         finally:
@@ -105,7 +110,7 @@ class Loader:
     def _next_piece(self, state: TrainingState, steps: int) -> tuple[Data, int, int] | None:
         """Return the samples of the next steps, how many came before, and a mini-batch's size."""
         epoch, position = self.first_epoch + state.epoch, state.position
-        if isinstance(self.data, Batches):
+        if self.is_stream:
             self.data.go_to(position)
             first = self.data.seen
             batch = self.data.following()
