@@ -29,12 +29,13 @@ from pycnn._public import names_of
 from pycnn.exceptions import DataError, DataTypeError, ShapeError, UnknownNameError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from typing import TypeAlias
 
-    from pycnn.network import Network
+    from pycnn._typing import Array
 
-    Array = NDArray[np.float64]
     Check = Callable[[Any, str], Any]
+    # A `pycnn.Network`, whose module imports this one. Hooks of the user's own may name its class.
+    Network: TypeAlias = Any
 
 __all__ = [
     "CSVLogger",

@@ -430,6 +430,7 @@ class Network(Model):
             measured = self._measured(validation, measures, learned.encoder)
             loop.run(
                 self,
+                self.training_record,
                 weighted,
                 learned,
                 epochs=epochs,
@@ -472,7 +473,14 @@ class Network(Model):
         validation = self._measured(data, metrics, learned.encoder)
         advice.check_data(self, first)
         loop.run(
-            self, batches, learned, batch_size=1, shuffle=False, validation=validation, **settings
+            self,
+            self.training_record,
+            batches,
+            learned,
+            batch_size=1,
+            shuffle=False,
+            validation=validation,
+            **settings,
         )
         assert self.history is not None
         return self.history
@@ -638,6 +646,7 @@ class Network(Model):
             self.reader = reader.after(X, targets)
             return loop.run_one(
                 self,
+                self.training_record,
                 data,
                 batch_size=batch_size,
                 optimizer=chosen,

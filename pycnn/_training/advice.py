@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pycnn._model import Model
     from pycnn.backend.interface import Data
-    from pycnn.network import Network
 
 # The size of batches where `Network.fit` is not told one: nobody has asked for it.
 DEFAULT_BATCH = 32
@@ -49,7 +49,7 @@ EXPLODED = 1e3
 # ------------------------------------------------------------------ before the training
 
 
-def check_fit(network: Network, data: Data, batch_size: int | None) -> None:
+def check_fit(network: Model, data: Data, batch_size: int | None) -> None:
     """Warn where data and settings are not what training does well with."""
     if batch_size is not None and data.rows < batch_size != DEFAULT_BATCH:
         warn(
@@ -61,7 +61,7 @@ def check_fit(network: Network, data: Data, batch_size: int | None) -> None:
     check_data(network, data)
 
 
-def check_data(network: Network, data: Data) -> None:
+def check_data(network: Model, data: Data) -> None:
     """Warn where inputs or targets are far from where layers start."""
     complaint = _unscaled_inputs(network, data)
     if complaint:
@@ -78,7 +78,7 @@ def check_data(network: Network, data: Data) -> None:
         _check_targets(network, data.y)
 
 
-def cause(network: Network, data: Data, learning_rate: float | None) -> str:
+def cause(network: Model, data: Data, learning_rate: float | None) -> str:
     """Say why a training on these data is likely to have diverged, and what to do."""
     complaints = [_unscaled_targets(network, data), _unscaled_inputs(network, data)]
     found = [complaint for complaint in complaints if complaint]
@@ -91,7 +91,7 @@ def cause(network: Network, data: Data, learning_rate: float | None) -> str:
     return ". ".join(found)
 
 
-def _unscaled_inputs(network: Network, data: Data) -> str:
+def _unscaled_inputs(network: Model, data: Data) -> str:
     """Say what of X is far from where layers start; nothing where all is near."""
     if network.layers[0].normalizes_inputs:
         return ""
@@ -119,7 +119,7 @@ def _unscaled_inputs(network: Network, data: Data) -> str:
     )
 
 
-def _unscaled_targets(network: Network, data: Data) -> str:
+def _unscaled_targets(network: Model, data: Data) -> str:
     """Say which of y's columns is far from where outputs start, with a way out; or nothing."""
     activation = network.layers[-1].activation
     is_bounded = TABLE[activation].high < math.inf
@@ -158,7 +158,7 @@ def _some(rows: Any) -> Any:
     return rows[:: max(1, len(rows) // ROWS)]
 
 
-def _check_targets(network: Network, y: NDArray[Any]) -> None:
+def _check_targets(network: Model, y: NDArray[Any]) -> None:
     activation, loss = network.layers[-1].activation, network.loss
     low, high = TABLE[activation].low, TABLE[activation].high  # targets on the border are meant
     # Other than min and max, these leave out NaN, which stands for a target that is not known.
@@ -194,7 +194,7 @@ class LayerAdvisor:
     def __init__(self) -> None:
         self.told: set[str] = set()
 
-    def look(self, network: Network, epoch: int, values: Mapping[str, float]) -> None:
+    def look(self, network: Model, epoch: int, values: Mapping[str, float]) -> None:
         """Look at an epoch's values; epoch 0 is before the training."""
         when = f"after epoch {epoch}" if epoch else "before the first epoch"
         self._look_at_units(network, when, values)
@@ -205,7 +205,7 @@ class LayerAdvisor:
             self.told.add(kind)
             warn(message, LayerWarning)
 
-    def _look_at_units(self, network: Network, when: str, values: Mapping[str, float]) -> None:
+    def _look_at_units(self, network: Model, when: str, values: Mapping[str, float]) -> None:
         for number, layer in enumerate(network.layers, start=1):
             dead = values.get(f"dead_share_{number}", 0.0)
             if dead >= MANY_DEAD:
@@ -226,7 +226,7 @@ class LayerAdvisor:
                     "weights (glorot_uniform) or a smaller learning rate may help",
                 )
 
-    def _look_at_gradients(self, network: Network, when: str, values: Mapping[str, float]) -> None:
+    def _look_at_gradients(self, network: Model, when: str, values: Mapping[str, float]) -> None:
         norms = {}
         for number in range(1, len(network.layers) + 1):
             norm = values.get(f"gradient_norm_{number}")

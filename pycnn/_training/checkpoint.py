@@ -17,11 +17,11 @@ from pycnn.exceptions import BusyError, DataError
 from pycnn.history import History
 
 if TYPE_CHECKING:
+    from pycnn._model import Model
     from pycnn._scoring import Validation
     from pycnn._training.progress import Bar
     from pycnn._typing import Array
     from pycnn.callbacks import Callback
-    from pycnn.network import Network
     from pycnn.schedules import Schedule
 
 # Seconds between two checkpoints that are copied in the midst of something.
@@ -187,9 +187,15 @@ class Checkpointer:
     """Knows, between any two steps of a `Network.fit`, what it takes to go on with it."""
 
     def __init__(
-        self, network: Network, driver: Driver, callbacks: list[Callback], settings: dict[str, Any]
+        self,
+        network: Model,
+        record: TrainingRecord,
+        driver: Driver,
+        callbacks: list[Callback],
+        settings: dict[str, Any],
     ) -> None:
-        self.network, self.driver, self.callbacks = network, driver, callbacks
+        self.network, self.record = network, record
+        self.driver, self.callbacks = driver, callbacks
         names = [_callbacks.name_of(c) for c in callbacks if _callbacks.decides(c)]
         self.settings = as_plain({"by": "fit", **settings, "callbacks": sorted(names)})
         self.pending: list[Callback] = []  # they do not know yet that an epoch has ended
@@ -218,7 +224,7 @@ class Checkpointer:
 
     def keep(self) -> None:
         """Let the network have the training as it stands, to be resumed after an interruption."""
-        self.network.training_record.last = self.capture()
+        self.record.last = self.capture()
         self.kept_at = time.perf_counter()
 
     def keep_between_epochs(self) -> None:
@@ -319,7 +325,8 @@ class Reporter:
 
     Parameters
     ----------
-    network : Network
+    network : Model
+    record : TrainingRecord
     history : History
         Where finished epochs are written down.
     bar : Bar
@@ -333,15 +340,16 @@ class Reporter:
 
     def __init__(
         self,
-        network: Network,
+        network: Model,
+        record: TrainingRecord,
         history: History,
         bar: Bar,
         checkpointer: Checkpointer | None = None,
         validation: Validation | None = None,
         after: Checkpoint | None = None,
     ) -> None:
-        self.network, self.history, self.bar = network, history, bar
-        self.record = network.training_record
+        self.network, self.record = network, record
+        self.history, self.bar = history, bar
         self.checkpointer, self.validation, self.after = checkpointer, validation, after
         self.callbacks = [] if checkpointer is None else checkpointer.callbacks
         self.measured: list[str] = []  # names of what the validation data are measured by

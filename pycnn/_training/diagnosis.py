@@ -14,8 +14,8 @@ from pycnn.callbacks import Callback
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pycnn._model import Model
     from pycnn.backend.interface import Data
-    from pycnn.network import Network
 
 # Rows that are looked at: enough for shares of a percent, few enough to cost less than an epoch.
 ROWS = 256
@@ -33,7 +33,7 @@ def sample_rows(rows: int, seed: int) -> NDArray[np.intp]:
 
 
 @np.errstate(all="ignore")
-def measure(network: Network, data: Data) -> dict[str, float]:
+def measure(network: Model, data: Data) -> dict[str, float]:
     """Return what there is to know of each layer; the keys end with its number."""
     trace = network.trace_data(data)
     values = {}
@@ -66,11 +66,11 @@ class Diagnosis(Callback):
         self.sample = data.take(slice(None) if few else sample_rows(data.rows, seed))
         self.advisor = LayerAdvisor()
 
-    def on_train_begin(self, network: Network) -> None:
+    def on_train_begin(self, network: Model) -> None:
         """Warn of a start from which training may not come to the end of an epoch."""
         self.advisor.look(network, 0, measure(network, self.sample))
 
-    def on_epoch_end(self, network: Network, epoch: int, logs: dict[str, float]) -> None:
+    def on_epoch_end(self, network: Model, epoch: int, logs: dict[str, float]) -> None:
         """Measure, for the history and for the callbacks that follow."""
         assert network.history is not None
         values = measure(network, self.sample)

@@ -27,11 +27,11 @@ from pycnn.exceptions import DataError, DivergedError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pycnn._model import Model
     from pycnn._training.checkpoint import Checkpoint, Reporter
     from pycnn._typing import Array
     from pycnn.backend.interface import Data
     from pycnn.callbacks import Callback
-    from pycnn.network import Network
     from pycnn.optimizers import LBFGS
 
     Line = Callable[[float], tuple[float, float]]
@@ -309,7 +309,7 @@ class Iterations:
 
     keeps_cheaply = False  # its memory is 20 times theta
 
-    def __init__(self, network: Network, data: Data, optimizer: LBFGS) -> None:
+    def __init__(self, network: Model, data: Data, optimizer: LBFGS) -> None:
         self.network, self.data = network, data
         self.schedule = optimizer.schedule()
         self.tolerance = optimizer.tolerance
@@ -387,7 +387,7 @@ class Iterations:
 
 
 def check(
-    network: Network, data: Any, batch_size: int | None, callbacks: list[Callback], augment: Any
+    network: Model, data: Any, batch_size: int | None, callbacks: list[Callback], augment: Any
 ) -> None:
     """Raise `DataError` where `Network.fit` cannot do what it is asked with an `LBFGS`."""
     if augment or not isinstance(getattr(data, "x", None), np.ndarray):

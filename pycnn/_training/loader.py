@@ -15,16 +15,19 @@ from pycnn.exceptions import DataError, DataTypeError, ShapeError
 
 if TYPE_CHECKING:
     from pycnn._data.sources import Augment
+    from pycnn._model import Model
+    from pycnn._training.checkpoint import TrainingRecord
     from pycnn._typing import Array
-    from pycnn.network import Network
 
 
 class Loader:
     """What a training trains on: data as they lie, or in pieces."""
 
-    def __init__(self, network: Network, data: Any, augment: list[Augment]) -> None:
+    def __init__(
+        self, network: Model, record: TrainingRecord, data: Any, augment: list[Augment]
+    ) -> None:
         self.network, self.data, self.augment = network, data, augment
-        self.record = network.training_record
+        self.record = record
         self.rows: int = data.rows
         self.weight = data.weight
         self.first_epoch = network.epochs_trained  # of the block that is being trained
@@ -136,9 +139,7 @@ class Loader:
         )
 
 
-def _augmented(
-    network: Network, augment: list[Augment], data: Data, epoch: int, batch: int
-) -> Data:
+def _augmented(network: Model, augment: list[Augment], data: Data, epoch: int, batch: int) -> Data:
     """Return a mini-batch as the augmenters change it, by random numbers of its own."""
     x, y = data.x.copy(), data.one_hot(network.outputs).copy()
     scale = network.encoder.scale

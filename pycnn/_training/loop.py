@@ -24,11 +24,11 @@ from pycnn.optimizers import LBFGS
 
 if TYPE_CHECKING:
     from pycnn._data.sources import Augment, Reader
+    from pycnn._model import Model
     from pycnn._scoring import Validation
-    from pycnn._training.checkpoint import Driver
+    from pycnn._training.checkpoint import Driver, TrainingRecord
     from pycnn.backend.interface import Data
     from pycnn.callbacks import Callback
-    from pycnn.network import Network
     from pycnn.optimizers import Optimizer
 
 # Short epochs are trained several in one call; so many entries may their orders have together.
@@ -36,7 +36,8 @@ ORDER_ENTRIES = 1 << 16
 
 
 def run(
-    network: Network,
+    network: Model,
+    record: TrainingRecord,
     data: Data | Batches,
     learned: Reader,
     *,
@@ -61,7 +62,7 @@ def run(
     DataError
         If `resume` is not a state of such a training; nothing has changed then.
     """
-    loader = Loader(network, data, augment)
+    loader = Loader(network, record, data, augment)
     driver: Driver
     if isinstance(optimizer, LBFGS):
         assert not isinstance(data, Batches)
@@ -93,16 +94,16 @@ def run(
         settings["metrics"] = [metric.name for metric in validation.metrics]
     if learned.encoder.scale is not None:
         settings["target_scale"] = learned.encoder.scale.config()
-    checkpointer = Checkpointer(network, driver, callbacks, settings)
+    checkpointer = Checkpointer(network, record, driver, callbacks, settings)
     if resume is not None:
         checkpointer.check(resume, loader.is_stream)
-    record = network.training_record
     record.in_step, record.running = False, checkpointer
     try:
         with Bar(epochs, progress) as bar:
             network.reader = learned
             history = checkpointer.begin(resume)
-            _train(driver, epochs, Reporter(network, history, bar, checkpointer, validation))
+            reporter = Reporter(network, record, history, bar, checkpointer, validation)
+            _train(driver, epochs, reporter)
             record.running = None  # what they do at the end is not a part of the training
             for callback in callbacks:
                 callback.on_train_end(network)
@@ -126,7 +127,14 @@ def _train(driver: Driver, epochs: int, reporter: Reporter) -> None:
 
 
 def run_one(
-    network: Network, data: Data, *, batch_size: int, optimizer: Optimizer, shuffle: bool, log: bool
+    network: Model,
+    record: TrainingRecord,
+    data: Data,
+    *,
+    batch_size: int,
+    optimizer: Optimizer,
+    shuffle: bool,
+    log: bool,
 ) -> dict[str, float]:
     """Train for one epoch, on from those before with an equal optimizer; return its means.
 
@@ -135,7 +143,6 @@ def run_one(
     log : bool
         Whether to put them into ``network.history`` too.
     """
-    record = network.training_record
     before = record.present(network.learning_rate_factor)
     settings = {"by": "partial_fit", "optimizer": as_plain(optimizer.config())}
     if before is None or before.settings != settings:
@@ -145,7 +152,7 @@ def run_one(
     driver = Steps(
         network,
         optimizer,
-        Loader(network, data, []),
+        Loader(network, record, data, []),
         batch_size=batch_size,
         epochs=before.epoch + 1,
         shuffle=shuffle,
@@ -155,7 +162,7 @@ def run_one(
     network.learning_rate_factor = before.learning_rate_factor
     driver.take_up(before)
     after = before._replace(epoch=before.epoch + 1)
-    reporter = Reporter(network, history, Bar(1, False), after=after)
+    reporter = Reporter(network, record, history, Bar(1, False), after=after)
     state = driver.begin(1, reporter)
     record.last, record.updates = before, before.updates  # from here on it changes
     if log:

@@ -21,10 +21,10 @@ from pycnn.exceptions import DataError, DataWarning, DivergedError, warn
 from pycnn.schedules import Constant
 
 if TYPE_CHECKING:
+    from pycnn._model import Model
     from pycnn._training.checkpoint import Checkpoint, Reporter
     from pycnn._training.loader import Loader
     from pycnn._typing import Array, NDArray
-    from pycnn.network import Network
     from pycnn.optimizers import Optimizer
 
 # Seconds between two returns from a backend: how fast Ctrl-C and the progress bar answer.
@@ -48,7 +48,7 @@ class Steps:
 
     Parameters
     ----------
-    network : Network
+    network : Model
     optimizer : Optimizer
     loader : Loader
     batch_size : int
@@ -63,7 +63,7 @@ class Steps:
 
     def __init__(
         self,
-        network: Network,
+        network: Model,
         optimizer: Optimizer,
         loader: Loader,
         *,
