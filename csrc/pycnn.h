@@ -7,12 +7,13 @@
  * machine has are used.
  *
  * Glossary, the same words in C, in Python and in the documentation:
- *   theta      all parameters in one flat buffer: W[1], b[1], W[2], b[2], ... (row-major)
+ *   theta      all parameters in one flat buffer: W[1], b[1], W[2], b[2], ... (row-major); behind
+ *              them, where layers keep some, the statistics that training counts
  *   fan_in     number of inputs of a layer, n_{l-1};  fan_out: number of its units, n_l
  *   batch      number of samples that one step works on, m
  *   z, a       pre-activation and activation of a layer, [fan_out,batch]: a column is a sample
  *   delta      dL/dz of a layer, [fan_out,batch]
- *   grad       dL/dtheta, laid out like theta
+ *   grad       dL/dtheta, laid out like theta's parameters
  *
  * Ownership: theta, grad and the data belong to the caller and are lent for the length of a call.
  * A pycnn_network is a plan (shapes and offsets, no parameters): it never changes after creation
@@ -114,7 +115,7 @@ typedef struct pycnn_threads pycnn_threads;
 /* What a workspace has room for: each mode can also do what the ones before it do. */
 typedef enum {
     PYCNN_FORWARD = 0,  /* pycnn_predict, pycnn_evaluate */
-    PYCNN_BACKWARD = 1, /* and pycnn_gradients, pycnn_train */
+    PYCNN_BACKWARD = 1, /* and pycnn_gradients, pycnn_gradient_sums, pycnn_train */
     PYCNN_TRACE = 2     /* and pycnn_trace */
 } pycnn_mode;
 
