@@ -9,7 +9,7 @@
 #     aarch64-linux-gnu-gcc             64-bit ARM (Debian: gcc-aarch64-linux-gnu and
 #                                       libc6-dev-arm64-cross)
 #     zig, or python3 -m ziglang        Linux, musl, Windows, macOS, WebAssembly; ZIG names another
-#     python3 with pytest, mpmath       the functions' values on 64-bit ARM
+#     python3 with pytest, hypothesis, mpmath  the functions' values on 64-bit ARM
 #     qemu-aarch64, wine, wasmtime      run what is not native (Debian: qemu-user, wine); WASMTIME
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -147,11 +147,11 @@ if command -v aarch64-linux-gnu-gcc >/dev/null; then
     build "aarch64-linux-gnu-gcc" arm-gcc aarch64-linux-gnu-gcc -std=gnu11 -O2 -static -pthread &&
         if [ -n "$qemu" ]; then
             run_programs "aarch64 by gcc" arm-gcc neon "$qemu"
-            if python3 -c "import mpmath, numpy, pytest" 2>/dev/null; then
+            if python3 -c "import hypothesis, mpmath, numpy, pytest" 2>/dev/null; then
                 attempt "aarch64 by gcc: values of the functions" \
                     env PYCNN_CROSS=aarch64-linux-gnu-gcc \
                     python3 -m pytest -q tests/test_kernels.py -k "functions or softmax"
-            else without "pytest, mpmath and numpy"; fi
+            else without "pytest, hypothesis, mpmath and numpy"; fi
         else without qemu; fi
 else
     without aarch64-linux-gnu-gcc

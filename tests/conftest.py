@@ -9,6 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples in every run, so that what fails is what has been changed, and few of them.
+# To look for more: pytest --hypothesis-profile=search
+QUIET = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+settings.register_profile("repeat", derandomize=True, database=None, max_examples=30, **QUIET)
+settings.register_profile("search", max_examples=1000, **QUIET)
+settings.load_profile("repeat")
 
 # `python -m pytest` puts the repository's root on sys.path. Unless the core was built in place, the
 # source tree would shadow the installed package, whose core is what is to be tested.

@@ -11,6 +11,8 @@ import math
 import mpmath
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import pycnn
 from pycnn import SGD, Dense, Network
@@ -33,24 +35,31 @@ pytestmark = [
 ]
 
 
-def random_case(number, rows=None, widest=67, weighted=None):
-    """Return a random network on both backends, and data for it."""
-    rng = np.random.default_rng(number)
-    depth = 1 + number % 6
-    output, loss, kind = OUTPUTS[number % len(OUTPUTS)]
-    widths = [int(w) for w in rng.choice([w for w in EDGES if w <= widest], depth + 1)]
+ROWS = (1, 2, 7, 8, 15, 16, 17, 31, 33, 64, 100, 128, 129)
+
+
+@st.composite
+def cases(draw, outputs, rows=ROWS, widest=67, weighted=None):
+    """Draw a network on both backends, and data for it."""
+    output, loss, kind = outputs
+    depth = draw(st.integers(1, 6))
+    edges = st.sampled_from([w for w in EDGES if w <= widest])
+    widths = draw(st.lists(edges, min_size=depth + 1, max_size=depth + 1))
     if kind == "binary":
         widths[-1] = 1
     elif kind == "labels":
         widths[-1] = max(2, widths[-1])
-    hidden = [ACTIVATIONS[(number // 6 + i) % 5] for i in range(depth - 1)]
+    activations = st.sampled_from(ACTIVATIONS)
+    hidden = draw(st.lists(activations, min_size=depth - 1, max_size=depth - 1))
     layers = [Dense(n, a) for n, a in zip(widths[1:], [*hidden, output], strict=True)]
-    nets = [Network(widths[0], layers, loss, seed=number, backend=b) for b in ("c", "numpy")]
+    seed = draw(st.integers(0, 2**32))
+    rng = np.random.default_rng(seed)
+    nets = [Network(widths[0], layers, loss, seed=seed, backend=b) for b in ("c", "numpy")]
     theta = nets[0].parameters + rng.normal(scale=0.1, size=nets[0].parameters.size)
     for net in nets:
         net.parameters = theta
 
-    m = rows or int(rng.choice([1, 2, 7, 8, 15, 16, 17, 31, 33, 64, 100, 128, 129]))
+    m = draw(st.sampled_from(rows))
     X = rng.normal(size=(m, widths[0]))
     if kind == "numbers":
         y = rng.normal(size=(m, widths[-1]))
@@ -60,7 +69,7 @@ def random_case(number, rows=None, widest=67, weighted=None):
         y = np.eye(widths[-1])[rng.integers(widths[-1], size=m)]
     else:
         y = rng.integers(2, size=(m, widths[-1])).astype(float)
-    weighted = number % 4 > 1 if weighted is None else weighted
+    weighted = draw(st.booleans()) if weighted is None else weighted
     weight = rng.choice([0.0, 0.5, 1.0, 3.0], size=m) if weighted else None
     return *nets, X, y, weight
 
@@ -73,9 +82,11 @@ def assert_agree(c, numpy, what, tolerance=1e-12):
     assert distance <= tolerance * size, f"{what}: {distance / size:.2e} relative"
 
 
-@pytest.mark.parametrize("number", range(126))
-def test_outputs_losses_and_gradients_agree(number):
-    c, numpy, X, y, weight = random_case(number)
+@pytest.mark.parametrize("outputs", OUTPUTS)
+@settings(max_examples=15)
+@given(data=st.data())
+def test_outputs_losses_and_gradients_agree(outputs, data):
+    c, numpy, X, y, weight = data.draw(cases(outputs))
     assert_agree(c.predict(X), numpy.predict(X), "predict")
 
     scores = [net.evaluate(X, y, weight) for net in (c, numpy)]
@@ -91,9 +102,11 @@ def test_outputs_losses_and_gradients_agree(number):
     assert_agree(grad_c, grad_numpy, "gradient")
 
 
-@pytest.mark.parametrize("number", range(54))
-def test_every_quantity_of_a_trace_agrees(number):
-    c, numpy, X, y, _ = random_case(number)
+@pytest.mark.parametrize("outputs", OUTPUTS)
+@settings(max_examples=7)
+@given(data=st.data())
+def test_every_quantity_of_a_trace_agrees(outputs, data):
+    c, numpy, X, y, _ = data.draw(cases(outputs))
     left, right = c.trace(X, y), numpy.trace(X, y)
     assert left.loss == pytest.approx(right.loss, rel=1e-12)
     np.testing.assert_array_equal(left.Y, right.Y)
@@ -106,10 +119,12 @@ def test_every_quantity_of_a_trace_agrees(number):
     np.testing.assert_array_equal(flat, c.gradients(X, y)[1])
 
 
-@pytest.mark.parametrize("number", range(27))
-def test_parameters_agree_after_100_steps(number):
+@pytest.mark.parametrize("outputs", OUTPUTS)
+@settings(max_examples=4)
+@given(data=st.data(), shuffle=st.booleans())
+def test_parameters_agree_after_100_steps(outputs, data, shuffle):
     # 27 rows in batches of 8: the fourth of each epoch has three. 25 epochs are 100 steps.
-    c, numpy, X, y, weight = random_case(number, rows=27, widest=33)
+    c, numpy, X, y, weight = data.draw(cases(outputs, rows=[27], widest=33))
     histories = [
         net.fit(
             X,
@@ -118,7 +133,7 @@ def test_parameters_agree_after_100_steps(number):
             batch_size=8,
             optimizer=SGD(0.02),
             sample_weight=weight,
-            shuffle=number % 4 != 0,
+            shuffle=shuffle,
         )
         for net in (c, numpy)
     ]
@@ -128,8 +143,10 @@ def test_parameters_agree_after_100_steps(number):
 
 
 @pytest.mark.parametrize("rows", [255, 256, 257, 600])
-def test_data_larger_than_a_piece_agrees(rows):
-    c, numpy, X, y, weight = random_case(37, rows=rows, weighted=True)
+@settings(max_examples=2)
+@given(data=st.data(), outputs=st.sampled_from(OUTPUTS))
+def test_data_larger_than_a_piece_agrees(rows, data, outputs):
+    c, numpy, X, y, weight = data.draw(cases(outputs, rows=[rows], weighted=True))
     assert_agree(c.predict(X), numpy.predict(X), "predict")
     assert_agree(c.gradients(X, y, weight)[1], numpy.gradients(X, y, weight)[1], "gradient")
     for net in (c, numpy):

@@ -13,10 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as extra
 from safetensors.numpy import save as to_bytes
 
 import pycnn
-from pycnn import BatchNorm, Dense, Dropout, Network, initializers
+from pycnn import BatchNorm, Dense, Dropout, LayerNorm, Network, initializers
 from pycnn._io import model_file
 from pycnn.callbacks import EarlyStopping
 from pycnn.exceptions import (
@@ -99,6 +102,67 @@ def test_a_network_comes_back_as_it_was(backend, path, classes):
         assert back.classes.tolist() == classes.tolist()
 
 
+ACTIVATIONS = st.sampled_from(list(pycnn.activations.ACTIVATIONS))
+PENALTIES = st.sampled_from([0.0, 1e-300, 0.25])
+HIDDEN = st.one_of(
+    st.builds(
+        Dense,
+        st.integers(1, 4),
+        ACTIVATIONS,
+        weight_initializer=st.sampled_from(["he_uniform", "xavier_normal", initializers.Uniform()]),
+        bias_initializer=st.sampled_from(["zeros", initializers.Normal(0.1, 0.2)]),
+        l1=PENALTIES,
+        l2=PENALTIES,
+        max_norm=st.sampled_from([None, 0.5]),
+    ),
+    st.builds(Dropout, st.floats(0, 1, exclude_max=True)),
+    st.builds(BatchNorm, ACTIVATIONS, momentum=st.floats(0, 1), epsilon=st.floats(1e-9, 1.0)),
+    st.builds(LayerNorm, ACTIVATIONS, epsilon=st.floats(1e-9, 1.0)),
+)
+
+
+DTYPES = (
+    extra.integer_dtypes(endianness="?")
+    | extra.unsigned_integer_dtypes(endianness="?")
+    | extra.floating_dtypes(endianness="?", sizes=(16, 32, 64))
+    | extra.unicode_string_dtypes(endianness="?", max_len=4)
+    | extra.byte_string_dtypes(max_len=4)
+    | extra.datetime64_dtypes(endianness="?")
+)
+LABELS = DTYPES.flatmap(
+    lambda dtype: extra.arrays(
+        dtype,
+        3,
+        elements=extra.from_dtype(dtype, allow_nan=False, allow_infinity=False),
+        unique=True,
+    )
+)
+
+
+@settings(max_examples=60)
+@given(
+    hidden=st.lists(HIDDEN, max_size=4),
+    labels=LABELS,
+    penalties=st.tuples(PENALTIES, PENALTIES),
+    seed=st.integers(0, 2**64),
+)
+def test_whatever_network_is_saved_comes_back(backend, path, hidden, labels, penalties, seed):
+    l1, l2 = penalties
+    layers = [*hidden, Dense(3, "softmax")]
+    net = Network(3, layers, seed=seed, backend=backend, l1=l1, l2=l2)
+    net.fit(X, labels[INDEX], epochs=1, batch_size=6)
+    net.save(path, training_state=seed % 2 == 0)
+    back = pycnn.load(path, backend=backend)
+    assert repr(back) == repr(net)
+    assert back.theta.tobytes() == net.theta.tobytes()
+    assert [layer.config() for layer in back.layers] == [layer.config() for layer in net.layers]
+    assert (back.l1, back.l2, back.seed) == (l1, l2, seed)
+    assert back.classes.tolist() == net.classes.tolist()
+    if labels.dtype.kind not in "US":  # text becomes as wide as it has to be
+        assert back.classes.dtype == net.classes.dtype
+    assert back.predict(X).tobytes() == net.predict(X).tobytes()
+
+
 @pytest.mark.parametrize(
     ("units", "activation", "targets"),
     [
@@ -164,6 +228,36 @@ def test_paths_may_be_text_or_objects_and_have_any_name(tmp_path):
         pycnn.load(str(tmp_path / name))
         pycnn.load(os.fsencode(tmp_path / name))
     assert len(list(tmp_path.iterdir())) == 3
+
+
+NUMBERS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats())
+PLAIN = st.recursive(
+    NUMBERS | st.text(st.characters(codec=None), max_size=5) | st.binary(max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=3) | st.integers(0, 9), inner, max_size=3)
+        | st.tuples(inner)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=100)
+@given(metadata=st.dictionaries(st.text(max_size=3), PLAIN, max_size=4))
+def test_metadata_come_back_as_they_were_or_are_refused_before_writing(model, path, metadata):
+    path.write_bytes(model)
+    net = pycnn.load(path)
+    net.metadata = metadata
+    try:
+        net.save(path)
+    except DataTypeError:
+        assert path.read_bytes() == model
+    else:
+        found = pycnn.load(path).metadata
+        assert found == metadata
+        as_text = [json.dumps(m, sort_keys=True) for m in (found, metadata)]
+        assert as_text[0] == as_text[1]  # -0.0 and True are not 0 and 1
+    assert list(path.parent.iterdir()) == [path]
 
 
 @pytest.mark.parametrize(
