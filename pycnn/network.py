@@ -11,28 +11,11 @@ import numpy as np
 from pycnn import _random, losses, optimizers
 from pycnn._architecture import Architecture
 from pycnn._checks import check_bool, check_real, check_size
-from pycnn._data.arrays import as_weights, check_measurable
-from pycnn._data.scaling import TargetScale, check_can_scale
-from pycnn._data.sources import (
-    Batches,
-    Reader,
-    check_augment,
-    check_share,
-    is_batches,
-    select,
-    split_rows,
-    warn_lone_sample,
-)
-from pycnn._data.targets import TargetEncoder, check_missing
 from pycnn._model import Model
 from pycnn._public import names_of
-from pycnn._scoring import Validation, check_metrics, measure
-from pycnn._training import advice, diagnosis, lbfgs, loop
+from pycnn._training import advice, fitting, loop
 from pycnn._training.checkpoint import Checkpoint, TrainingRecord
-from pycnn._training.progress import wants_bar
-from pycnn.backend.interface import Data
-from pycnn.callbacks import as_callbacks
-from pycnn.exceptions import DataError, DataTypeError, LabelError, PycnnError
+from pycnn.exceptions import DataError, PycnnError
 from pycnn.history import History
 from pycnn.layers import Layer, check_layers
 
@@ -41,7 +24,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from pycnn._scoring import Metric
     from pycnn.callbacks import Callback
 
     Array = NDArray[np.float64]
@@ -332,186 +314,35 @@ class Network(Model):
         LayerWarning
             With `diagnose`, where units are dead or saturated, or gradients vanish or explode.
         """
-        resume = check_bool(resume, "resume")
-        epochs = check_size(epochs, "epochs")
-        if batch_size is not None:
-            batch_size = check_size(batch_size, "batch_size")
-        optimizer = optimizers.get(optimizer)
-        hooks = as_callbacks(callbacks)
-        shuffle = check_bool(shuffle, "shuffle")
-        progress = wants_bar(progress)
-        augmenters = check_augment(augment)
-        measures = check_metrics(metrics)
-        missing = check_missing(missing_targets)
-        diagnose = check_bool(diagnose, "diagnose")
-        scale_targets = check_bool(scale_targets, "scale_targets")
-        validation_split = check_share(validation_split)
-        validation_every = check_size(validation_every, "validation_every")
-        if validation_data is not None and validation_split:
-            raise DataError("give validation_data or validation_split, not both")
-        if measures and validation_data is None and not validation_split:
-            raise DataError(
-                "metrics are measured on validation data: give validation_data or validation_split"
-            )
+        request = fitting.check_request(
+            epochs=epochs,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            validation_data=validation_data,
+            validation_split=validation_split,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
+            shuffle=shuffle,
+            callbacks=callbacks,
+            progress=progress,
+            resume=resume,
+            diagnose=diagnose,
+            augment=augment,
+            missing_targets=missing_targets,
+            scale_targets=scale_targets,
+            metrics=metrics,
+            validation_every=validation_every,
+        )
         me = object()
         try:
             self.training_record.get_in_line(me)
-            if resume and self.training_record.last is None:
-                raise DataError(
-                    "resume=True needs a training state: that of a fit that was interrupted, or of "
-                    "a file that was saved with training_state=True"
-                )
-            learn_scale = scale_targets and self.encoder.scale is None
-            if learn_scale:
-                check_can_scale(self.layers[-1].activation, self.loss)
-                if self.epochs_trained or resume:
-                    raise DataError(
-                        "scale_targets=True must come with the first training: this network has "
-                        "been trained on targets as they are (finished epochs: "
-                        f"{self.epochs_trained}); make a new one"
-                    )
-            if is_batches(X, y):
-                if learn_scale:
-                    raise DataError(
-                        "scale_targets=True wants X and y as arrays; for an iterable of "
-                        "mini-batches set network.target_scale = (mean, deviation) before"
-                    )
-                given = (sample_weight, class_weight, validation_split or None, diagnose or None)
-                if any(value is not None for value in given):
-                    raise DataError(
-                        "sample_weight, class_weight, validation_split and diagnose want X and y "
-                        "as arrays, not as an iterable of mini-batches"
-                    )
-                return self._fit_batches(
-                    Batches(self.reader, X, epochs, missing, self.architecture.needs_batch),
-                    validation_data,
-                    measures,
-                    epochs=epochs,
-                    optimizer=optimizer,
-                    callbacks=hooks,
-                    progress=progress,
-                    augment=augmenters,
-                    validation_every=validation_every,
-                    resume=self.training_record.last if resume else None,
-                )
-            if y is None:
-                raise DataError("y must be given, except where X is an iterable of mini-batches")
-            data, targets = self.reader.read(X, y, sample_weight, learn=True, missing=missing)
-            if learn_scale:
-                targets = targets._replace(classes=None)  # numbers with a unit are none
-            learned = self.reader.after(X, targets)
-            by_class = self.encoder.class_weights(class_weight, targets)
-            weighted = data
-            if by_class is not None:
-                weight: Array | None = by_class
-                if data.weight is not None:
-                    with np.errstate(over="ignore"):
-                        weight = by_class * data.weight
-                    weight = as_weights(weight, "sample_weight * class_weight", data.rows)
-                weighted = data._replace(weight=weight)
-            validation = _validation(learned, validation_data, missing)
-            if validation_split:
-                keep, held_out = split_rows(data.rows, validation_split, self.seed)
-                weighted, validation = select(weighted, keep), select(data, held_out)
-                check_measurable(validation, f"validation_split={validation_split:g}")
-            if learn_scale:
-                scale = TargetScale.of(weighted)
-                learned = learned.encoding(scale=scale)
-                weighted = scale.scale(weighted)
-                validation = None if validation is None else scale.scale(validation)
-            if not resume:
-                self._check_finite()
-            if isinstance(optimizer, optimizers.LBFGS):
-                lbfgs.check(self, weighted, batch_size, hooks, augmenters)
-            advice.check_fit(self, weighted, batch_size)
-            if diagnose:
-                hooks = [diagnosis.Diagnosis(weighted, self.seed), *hooks]
-            batch_size = self._check_batch(batch_size, weighted.rows)
-            measured = self._measured(validation, measures, learned.encoder)
-            loop.run(
-                self,
-                self.training_record,
-                weighted,
-                learned,
-                epochs=epochs,
-                batch_size=batch_size,
-                optimizer=optimizer,
-                shuffle=shuffle,
-                validation=measured,
-                callbacks=hooks,
-                progress=progress,
-                augment=augmenters,
-                validation_every=validation_every,
-                resume=self.training_record.last if resume else None,
-            )
+            checkpoint = self.training_record.to_resume() if request.resume else None
+            prepared = fitting.prepare(self, X, y, request)
+            loop.run(self, self.training_record, prepared, request, checkpoint)
             assert self.history is not None
             return self.history
         finally:
             self.training_record.line.pop(me, None)
-
-    def _fit_batches(
-        self,
-        batches: Batches,
-        validation_data: Any,
-        metrics: list[Metric],
-        **settings: Any,
-    ) -> History:
-        """Train on mini-batches of the user's, each of which counts as a row."""
-        if settings["resume"] is None:
-            self._check_finite()
-        if isinstance(settings["optimizer"], optimizers.LBFGS):
-            lbfgs.check(self, batches, None, settings["callbacks"], None)
-        first = batches.peek()  # learns the labels that the validation data are held to
-        learned = batches.reader
-        labelled = losses.is_classification(self.loss) and self.outputs == 1
-        if labelled and learned.encoder.classes is None:
-            raise DataError(
-                "the first mini-batch of X must have a target that was observed: classes are "
-                "learned from it"
-            )
-        data = _validation(learned, validation_data, batches.missing)
-        validation = self._measured(data, metrics, learned.encoder)
-        advice.check_data(self, first)
-        loop.run(
-            self,
-            self.training_record,
-            batches,
-            learned,
-            batch_size=1,
-            shuffle=False,
-            validation=validation,
-            **settings,
-        )
-        assert self.history is not None
-        return self.history
-
-    def _measured(
-        self, data: Data | None, metrics: list[Metric], encoder: TargetEncoder
-    ) -> Validation | None:
-        """Return what a training is measured on, once it has been found that it can be."""
-        if data is None:
-            return None
-        if metrics:
-            measure(metrics, encoder, data, self.outputs_of(data.x))
-        return Validation(data, metrics)
-
-    def _check_batch(self, batch_size: int | None, rows: int) -> int:
-        """Return how many samples a mini-batch has; None stands for all."""
-        batch_size = min(batch_size or rows, rows)
-        if batch_size == 1 and self.architecture.needs_batch:
-            raise DataError(
-                "batch_size must be at least 2 for BatchNorm: one sample has no variance; "
-                "LayerNorm normalizes samples one by one"
-            )
-        if rows % batch_size == 1 and self.architecture.needs_batch:
-            warn_lone_sample(
-                f"batch_size={batch_size} cuts {rows} samples so that an epoch ends with a"
-            )
-        return batch_size
-
-    def _check_finite(self) -> None:
-        if not np.isfinite(self.theta).all():
-            raise DataError("the network's parameters are not finite: training cannot start")
 
     def partial_fit(
         self,
@@ -627,23 +458,13 @@ class Network(Model):
         try:
             self.training_record.get_in_line(me)
             chosen = self._last_optimizer() if optimizer is None else optimizers.get(optimizer)
-            reader = self.reader
-            if classes is not None:
-                reader = reader.encoding(classes=reader.encoder.check_classes(classes))
-            # A few rows that happen to be one-hot do not make classes of a regression.
-            learn = not (losses.may_be_one_hot(self.loss) and self.epochs_trained)
-            try:
-                data, targets = reader.read(X, y, sample_weight, learn=learn)
-            except LabelError as error:
-                if reader.encoder.classes is None:
-                    raise LabelError(f"{error}. partial_fit takes all labels as classes=") from None
-                raise
-            self._check_finite()
+            data, learned = fitting.read_one(self, X, y, sample_weight, classes)
+            fitting.check_parameters(self)
             loop.check_without_end(chosen)
-            batch_size = self._check_batch(batch_size, data.rows)
+            batch_size = fitting.check_batch(self.architecture, batch_size, data.rows)
             if self.epochs_trained == 0:
                 advice.check_data(self, data)
-            self.reader = reader.after(X, targets)
+            self.reader = learned
             return loop.run_one(
                 self,
                 self.training_record,
@@ -766,17 +587,3 @@ def load(
     from pycnn._io.model_file import read_state  # safetensors, json: imported when used
 
     return Network.from_state(read_state(path) | {"backend": backend, "loss_function": loss})
-
-
-def _validation(reader: Reader, given: Any, missing: bool) -> Data | None:
-    """Return the user's validation data, held to the classes and names just learned."""
-    if given is None:
-        return None
-    if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
-        raise DataTypeError(
-            f"validation_data must be (X, y) or (X, y, sample_weight), got {type(given).__name__}"
-        )
-    called = "validation X", "validation y", "validation sample_weight"
-    data, _ = reader.read(*given, called=called, missing=missing)
-    check_measurable(data, "validation_data")
-    return data

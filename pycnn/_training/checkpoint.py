@@ -146,6 +146,21 @@ class TrainingRecord:
         if first is not me:
             raise BusyError("this network is being trained already; train a copy instead")
 
+    def to_resume(self) -> Checkpoint:
+        """Return where a training goes on that was interrupted.
+
+        Raises
+        ------
+        DataError
+            If there is nothing to go on with.
+        """
+        if self.last is None:
+            raise DataError(
+                "resume=True needs a training state: that of a fit that was interrupted, or of a "
+                "file that was saved with training_state=True"
+            )
+        return self.last
+
     def present(self, learning_rate_factor: float) -> Checkpoint | None:
         """Return what it takes to go on: with the training of this thread, or with the last one.
 

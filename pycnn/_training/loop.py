@@ -1,15 +1,15 @@
 """The training loop: what happens around a driver, from epoch to epoch.
 
-The way of a step: `Network.fit` checks its arguments and reads the data; `run` makes a driver
-and asks it for epochs (`Steps.train`); the driver asks the loader for as many steps as take a
-moment (`Loader.train`); the loader hands samples, theta and the optimizer's state to the backend
-(``core.train``), which does the steps in place. On the way back the driver reports what it has
-done (`Reporter`).
+The way of a step: `fitting` checks what `Network.fit` is asked for and reads the samples; `run`
+makes a driver and asks it for epochs (`Steps.train`); the driver asks the loader for as many steps
+as take a moment (`Loader.train`); the loader hands samples, theta and the optimizer's state to the
+backend (``core.train``), which does the steps in place. On the way back the driver reports what it
+has done (`Reporter`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pycnn._data.sources import Batches
 from pycnn._training.checkpoint import Checkpoint, Checkpointer, Reporter, as_plain
@@ -23,12 +23,10 @@ from pycnn.history import History
 from pycnn.optimizers import LBFGS
 
 if TYPE_CHECKING:
-    from pycnn._data.sources import Augment, Reader
     from pycnn._model import Model
-    from pycnn._scoring import Validation
     from pycnn._training.checkpoint import Driver, TrainingRecord
+    from pycnn._training.fitting import Prepared, Request
     from pycnn.backend.interface import Data
-    from pycnn.callbacks import Callback
     from pycnn.optimizers import Optimizer
 
 # Short epochs are trained several in one call; so many entries may their orders have together.
@@ -38,78 +36,76 @@ ORDER_ENTRIES = 1 << 16
 def run(
     network: Model,
     record: TrainingRecord,
-    data: Data | Batches,
-    learned: Reader,
-    *,
-    epochs: int,
-    batch_size: int,
-    optimizer: Optimizer,
-    shuffle: bool,
-    validation: Validation | None,
-    callbacks: list[Callback],
-    progress: bool,
-    augment: list[Augment],
-    validation_every: int,
-    resume: Checkpoint | None,
+    prepared: Prepared,
+    request: Request,
+    checkpoint: Checkpoint | None = None,
 ) -> None:
-    """Train until there are `epochs` epochs in ``network.history``, a new one or `resume`'s.
-
-    The reader that has `learned` from the data the classes, the features' names and the targets'
-    scale is the network's from where the training begins.
+    """Train as `request` says, on from `checkpoint` where there is one.
 
     Raises
     ------
     DataError
-        If `resume` is not a state of such a training; nothing has changed then.
+        If `checkpoint` is not one of such a training; nothing has changed then.
     """
-    loader = Loader(network, record, data, augment)
-    driver: Driver
-    if isinstance(optimizer, LBFGS):
-        assert not isinstance(data, Batches)
-        driver = Iterations(network, data, optimizer)
-    else:
-        # Epochs between which there is nothing to do are trained together.
-        alone = bool(callbacks) or validation is not None or not loader.is_whole
-        driver = Steps(
-            network,
-            optimizer,
-            loader,
-            batch_size=batch_size,
-            epochs=epochs,
-            shuffle=shuffle,
-            block=1 if alone else max(1, ORDER_ENTRIES // data.rows),
-        )
-    settings = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "optimizer": optimizer.config(),
-        "shuffle": shuffle,
-        "seed": network.seed,
-        "rows": data.rows,
-        "weighted": data.weight is not None,
-        "validation_rows": None if validation is None else validation.rows,
-        "validation_every": validation_every,
-    }
-    if validation is not None and validation.metrics:
-        settings["metrics"] = [metric.name for metric in validation.metrics]
-    if learned.encoder.scale is not None:
-        settings["target_scale"] = learned.encoder.scale.config()
-    checkpointer = Checkpointer(network, record, driver, callbacks, settings)
-    if resume is not None:
-        checkpointer.check(resume, loader.is_stream)
+    loader = Loader(network, record, prepared.data, request.augment)
+    driver = _choose_driver(network, loader, prepared, request)
+    settings = _settings(network.seed, prepared, request)
+    checkpointer = Checkpointer(network, record, driver, prepared.callbacks, settings)
+    if checkpoint is not None:
+        checkpointer.check(checkpoint, loader.is_stream)
     record.in_step, record.running = False, checkpointer
     try:
-        with Bar(epochs, progress) as bar:
-            network.reader = learned
-            history = checkpointer.begin(resume)
-            reporter = Reporter(network, record, history, bar, checkpointer, validation)
-            _train(driver, epochs, reporter)
+        with Bar(request.epochs, request.progress) as bar:
+            network.reader = prepared.learned
+            history = checkpointer.begin(checkpoint)
+            reporter = Reporter(network, record, history, bar, checkpointer, prepared.validation)
+            _train(driver, request.epochs, reporter)
             record.running = None  # what they do at the end is not a part of the training
-            for callback in callbacks:
+            for callback in prepared.callbacks:
                 callback.on_train_end(network)
     finally:
         record.running = None
-        forget_states(callbacks)
+        forget_states(prepared.callbacks)
+
+
+def _choose_driver(network: Model, loader: Loader, prepared: Prepared, request: Request) -> Driver:
+    """Return the driver that goes with the optimizer."""
+    data = prepared.data
+    if isinstance(request.optimizer, LBFGS):
+        assert not isinstance(data, Batches)
+        return Iterations(network, data, request.optimizer)
+    # Epochs between which there is nothing to do are trained together.
+    alone = bool(prepared.callbacks) or prepared.validation is not None or not loader.is_whole
+    return Steps(
+        network,
+        request.optimizer,
+        loader,
+        batch_size=prepared.batch_size,
+        epochs=request.epochs,
+        shuffle=prepared.shuffle,
+        block=1 if alone else max(1, ORDER_ENTRIES // data.rows),
+    )
+
+
+def _settings(seed: int, prepared: Prepared, request: Request) -> dict[str, Any]:
+    """Return what has to be the same in a training that goes on with this one."""
+    data, validation = prepared.data, prepared.validation
+    settings = {
+        "epochs": request.epochs,
+        "batch_size": prepared.batch_size,
+        "optimizer": request.optimizer.config(),
+        "shuffle": prepared.shuffle,
+        "seed": seed,
+        "rows": data.rows,
+        "weighted": data.weight is not None,
+        "validation_rows": None if validation is None else validation.rows,
+        "validation_every": request.validation_every,
+    }
+    if validation is not None and validation.metrics:
+        settings["metrics"] = [metric.name for metric in validation.metrics]
+    if prepared.learned.encoder.scale is not None:
+        settings["target_scale"] = prepared.learned.encoder.scale.config()
+    return settings
 
 
 def _train(driver: Driver, epochs: int, reporter: Reporter) -> None:

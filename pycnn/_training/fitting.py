@@ -1,0 +1,275 @@
+"""From the arguments of `Network.fit` to a training that can begin.
+
+The arguments are checked, the samples are read, and what a network has to learn of them (labels,
+names of columns, the unit of targets) is learned, all before anything of the network changes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from pycnn import losses, optimizers
+from pycnn._checks import check_bool, check_size
+from pycnn._data.arrays import as_weights, check_measurable
+from pycnn._data.scaling import TargetScale, check_can_scale
+from pycnn._data.sources import (
+    Batches,
+    check_augment,
+    check_share,
+    is_batches,
+    select,
+    split_rows,
+    warn_lone_sample,
+)
+from pycnn._data.targets import check_missing
+from pycnn._scoring import Validation, check_metrics, measure
+from pycnn._training import advice, diagnosis, lbfgs
+from pycnn._training.progress import wants_bar
+from pycnn.callbacks import as_callbacks
+from pycnn.exceptions import DataError, DataTypeError, LabelError
+
+if TYPE_CHECKING:
+    from pycnn._architecture import Architecture
+    from pycnn._data.sources import Augment, Reader
+    from pycnn._model import Model
+    from pycnn._scoring import Metric
+    from pycnn._typing import Array
+    from pycnn.backend.interface import Data
+    from pycnn.callbacks import Callback
+    from pycnn.optimizers import Optimizer
+
+
+class Request(NamedTuple):
+    """What `Network.fit` is asked for, beside X and y; what belongs to these is not checked yet."""
+
+    epochs: int
+    batch_size: int | None  # None: all samples
+    optimizer: Optimizer
+    validation_data: Any
+    validation_split: float
+    sample_weight: Any
+    class_weight: Any
+    shuffle: bool
+    callbacks: list[Callback]
+    progress: bool
+    resume: bool
+    diagnose: bool
+    augment: list[Augment]
+    missing_targets: bool  # whether a gap is a target that was not observed
+    scale_targets: bool
+    metrics: list[Metric]
+    validation_every: int
+
+
+class Prepared(NamedTuple):
+    """A training that can begin."""
+
+    data: Data | Batches
+    learned: Reader  # the network's, from where the training begins
+    validation: Validation | None
+    batch_size: int
+    shuffle: bool
+    callbacks: list[Callback]
+
+
+def check_request(**given: Any) -> Request:
+    """Return `fit`'s arguments of these names, checked."""
+    checked = given | {
+        "resume": check_bool(given["resume"], "resume"),
+        "epochs": check_size(given["epochs"], "epochs"),
+        "batch_size": _check_batch_size(given["batch_size"]),
+        "optimizer": optimizers.get(given["optimizer"]),
+        "callbacks": as_callbacks(given["callbacks"]),
+        "shuffle": check_bool(given["shuffle"], "shuffle"),
+        "progress": wants_bar(given["progress"]),
+        "augment": check_augment(given["augment"]),
+        "metrics": check_metrics(given["metrics"]),
+        "missing_targets": check_missing(given["missing_targets"]),
+        "diagnose": check_bool(given["diagnose"], "diagnose"),
+        "scale_targets": check_bool(given["scale_targets"], "scale_targets"),
+        "validation_split": check_share(given["validation_split"]),
+        "validation_every": check_size(given["validation_every"], "validation_every"),
+    }
+    request = Request(**checked)
+    if request.validation_data is not None and request.validation_split:
+        raise DataError("give validation_data or validation_split, not both")
+    if request.metrics and request.validation_data is None and not request.validation_split:
+        raise DataError(
+            "metrics are measured on validation data: give validation_data or validation_split"
+        )
+    return request
+
+
+def _check_batch_size(value: Any) -> int | None:
+    return None if value is None else check_size(value, "batch_size")
+
+
+def prepare(model: Model, X: Any, y: Any, request: Request) -> Prepared:
+    """Return the training that is asked for, with all that it needs of X and y."""
+    scales = _learns_scale(model, request)
+    if is_batches(X, y):
+        return _prepare_stream(model, X, request, scales)
+    if y is None:
+        raise DataError("y must be given, except where X is an iterable of mini-batches")
+    return _prepare_arrays(model, X, y, request, scales)
+
+
+def _learns_scale(model: Model, request: Request) -> bool:
+    """Tell whether the unit of the targets is to be learned; refuse it where it cannot be."""
+    if not request.scale_targets or model.encoder.scale is not None:
+        return False
+    check_can_scale(model.layers[-1].activation, model.loss)
+    if model.epochs_trained or request.resume:
+        raise DataError(
+            "scale_targets=True must come with the first training: this network has been trained "
+            f"on targets as they are (finished epochs: {model.epochs_trained}); make a new one"
+        )
+    return True
+
+
+def _prepare_stream(model: Model, X: Any, request: Request, scales: bool) -> Prepared:
+    """Prepare a training on mini-batches of the user's, each of which counts as a row."""
+    if scales:
+        raise DataError(
+            "scale_targets=True wants X and y as arrays; for an iterable of mini-batches set "
+            "network.target_scale = (mean, deviation) before"
+        )
+    given = request.sample_weight, request.class_weight
+    if request.validation_split or request.diagnose or any(value is not None for value in given):
+        raise DataError(
+            "sample_weight, class_weight, validation_split and diagnose want X and y as arrays, "
+            "not as an iterable of mini-batches"
+        )
+    missing, needs_batch = request.missing_targets, model.architecture.needs_batch
+    batches = Batches(model.reader, X, request.epochs, missing, needs_batch)
+    if not request.resume:
+        check_parameters(model)
+    if isinstance(request.optimizer, optimizers.LBFGS):
+        lbfgs.check(model, batches, None, request.callbacks, None)
+    first = batches.peek()  # learns the labels that the validation data are held to
+    learned = batches.reader
+    labelled = losses.is_classification(model.loss) and model.outputs == 1
+    if labelled and learned.encoder.classes is None:
+        raise DataError(
+            "the first mini-batch of X must have a target that was observed: classes are learned "
+            "from it"
+        )
+    held_out = _read_validation(learned, request)
+    validation = _measurable(model, learned, held_out, request.metrics)
+    advice.check_data(model, first)
+    return Prepared(batches, learned, validation, 1, False, request.callbacks)
+
+
+def _prepare_arrays(model: Model, X: Any, y: Any, request: Request, scales: bool) -> Prepared:
+    """Prepare a training on samples that are all there."""
+    data, learned, held_out = _read_arrays(model, X, y, request, scales)
+    if not request.resume:
+        check_parameters(model)
+    callbacks = request.callbacks
+    if isinstance(request.optimizer, optimizers.LBFGS):
+        lbfgs.check(model, data, request.batch_size, callbacks, request.augment)
+    advice.check_fit(model, data, request.batch_size)
+    if request.diagnose:
+        callbacks = [diagnosis.Diagnosis(data, model.seed), *callbacks]
+    batch_size = check_batch(model.architecture, request.batch_size, data.rows)
+    validation = _measurable(model, learned, held_out, request.metrics)
+    return Prepared(data, learned, validation, batch_size, request.shuffle, callbacks)
+
+
+def _read_arrays(
+    model: Model, X: Any, y: Any, request: Request, scales: bool
+) -> tuple[Data, Reader, Data | None]:
+    """Return the samples to train on, what is learned of them, and those to validate with."""
+    reader, missing = model.reader, request.missing_targets
+    data, targets = reader.read(X, y, request.sample_weight, learn=True, missing=missing)
+    if scales:
+        targets = targets._replace(classes=None)  # numbers with a unit are none
+    learned = reader.after(X, targets)
+    weighted = _weighted(data, reader.encoder.class_weights(request.class_weight, targets))
+    held_out = _read_validation(learned, request)
+    if request.validation_split:
+        keep, rest = split_rows(data.rows, request.validation_split, model.seed)
+        weighted, held_out = select(weighted, keep), select(data, rest)
+        check_measurable(held_out, f"validation_split={request.validation_split:g}")
+    if scales:
+        scale = TargetScale.of(weighted)
+        learned = learned.encoding(scale=scale)
+        weighted = scale.scale(weighted)
+        held_out = None if held_out is None else scale.scale(held_out)
+    return weighted, learned, held_out
+
+
+def _weighted(data: Data, by_class: Array | None) -> Data:
+    """Return data whose weights are multiplied by those of the samples' classes."""
+    if by_class is None:
+        return data
+    if data.weight is None:
+        return data._replace(weight=by_class)
+    with np.errstate(over="ignore"):
+        weight = by_class * data.weight
+    return data._replace(weight=as_weights(weight, "sample_weight * class_weight", data.rows))
+
+
+def _read_validation(learned: Reader, request: Request) -> Data | None:
+    """Return the user's validation data, held to the classes and names just learned."""
+    given = request.validation_data
+    if given is None:
+        return None
+    if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
+        raise DataTypeError(
+            f"validation_data must be (X, y) or (X, y, sample_weight), got {type(given).__name__}"
+        )
+    called = "validation X", "validation y", "validation sample_weight"
+    data, _ = learned.read(*given, called=called, missing=request.missing_targets)
+    check_measurable(data, "validation_data")
+    return data
+
+
+def _measurable(
+    model: Model, learned: Reader, data: Data | None, metrics: list[Metric]
+) -> Validation | None:
+    """Return what a training is measured on, once it has been found that it can be."""
+    if data is None:
+        return None
+    if metrics:
+        measure(metrics, learned.encoder, data, model.outputs_of(data.x))
+    return Validation(data, metrics)
+
+
+def read_one(model: Model, X: Any, y: Any, sample_weight: Any, classes: Any) -> tuple[Data, Reader]:
+    """Return the samples of a `partial_fit`, and what is learned of them."""
+    reader = model.reader
+    if classes is not None:
+        reader = reader.encoding(classes=reader.encoder.check_classes(classes))
+    # A few rows that happen to be one-hot do not make classes of a regression.
+    learn = not (losses.may_be_one_hot(model.loss) and model.epochs_trained)
+    try:
+        data, targets = reader.read(X, y, sample_weight, learn=learn)
+    except LabelError as error:
+        if reader.encoder.classes is None:
+            raise LabelError(f"{error}. partial_fit takes all labels as classes=") from None
+        raise
+    return data, reader.after(X, targets)
+
+
+def check_batch(architecture: Architecture, batch_size: int | None, rows: int) -> int:
+    """Return how many samples a mini-batch has; None stands for all."""
+    batch_size = min(batch_size or rows, rows)
+    if batch_size == 1 and architecture.needs_batch:
+        raise DataError(
+            "batch_size must be at least 2 for BatchNorm: one sample has no variance; "
+            "LayerNorm normalizes samples one by one"
+        )
+    if rows % batch_size == 1 and architecture.needs_batch:
+        warn_lone_sample(
+            f"batch_size={batch_size} cuts {rows} samples so that an epoch ends with a"
+        )
+    return batch_size
+
+
+def check_parameters(model: Model) -> None:
+    """Raise `DataError` where a training could not begin with the parameters."""
+    if not np.isfinite(model.theta).all():
+        raise DataError("the network's parameters are not finite: training cannot start")
