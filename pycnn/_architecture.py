@@ -120,8 +120,9 @@ class Architecture:
             shapes.append(specs[-1].output_shape)
         self.shapes, self.specs = tuple(shapes), tuple(specs)
         self.inputs, self.outputs = math.prod(shapes[0]), math.prod(shapes[-1])
-        self.needs_batch = any(spec.needs_batch for spec in specs)
-        self.is_random = any(spec.is_random for spec in specs)
+        # Lists: an interrupt is lost that comes while a generator is closed before its end.
+        self.needs_batch = True in [spec.needs_batch for spec in specs]
+        self.is_random = True in [spec.is_random for spec in specs]
         self.tensors = tuple(_lay_out(specs))
         numbers = [tensor.size for tensor in self.tensors if tensor.role != "statistic"]
         self.parameter_count = sum(numbers)
@@ -176,7 +177,7 @@ def _penalized(spec: LayerSpec, l1: float, l2: float) -> LayerSpec:
         shortcut = None if spec.shortcut is None else _penalized(spec.shortcut, l1, l2)
         inner = tuple(_penalized(layer, l1, l2) for layer in spec.inner)
         return spec._replace(inner=inner, shortcut=shortcut)
-    if not any(tensor.role == "weight" for tensor in spec.tensors):
+    if "weight" not in [tensor.role for tensor in spec.tensors]:
         return spec
     own = spec.settings
     both = {"l1": own.get("l1", 0.0) + l1, "l2": own.get("l2", 0.0) + l2}

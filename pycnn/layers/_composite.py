@@ -69,8 +69,8 @@ class Residual(Layer):
             raise DataTypeError(f"shortcut must be a layer such as Dense(10), got {shortcut!r}")
         self._inner = tuple(check_list(layers, "one inner layer"))
         self._shortcut = shortcut
-        self.is_random = any(child.is_random for _, child in self.children)
-        self.needs_batch = any(child.needs_batch for _, child in self.children)
+        self.is_random = True in [child.is_random for _, child in self.children]
+        self.needs_batch = True in [child.needs_batch for _, child in self.children]
 
     @property
     def inner(self) -> tuple[Any, ...]:
