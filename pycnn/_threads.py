@@ -33,8 +33,8 @@ def _cpus(quota: str, period: str) -> float:
 def _cgroup_quota(root: str = "") -> float:
     """Return the CPUs that this process's control groups may use, or infinity.
 
-    A group has at most what the groups around it have: the quota is the least on the way up. In a
-    container the way may begin above what can be seen; its own group is then the mounted root.
+    A group has at most what the groups around it have: the quota is the least of all of them. In a
+    container some may lie above what can be seen; its own group is then the mounted root.
     """
     least = math.inf
     for line in ["0::/", "0:cpu:/", *_read(f"{root}/proc/self/cgroup").splitlines()]:

@@ -404,9 +404,9 @@ class EarlyStopping(_Monitor):
     start_from_epoch : int, default 0
         The first so many epochs are not looked at: they are neither the best nor too many.
     relative : float, optional
-        The training ends as soon as the value is worse than the best by more than this share of it,
-        or NaN: the generalization loss ``value / best - 1`` of Prechelt, "Early stopping - but
-        when?" (1998), whose GL_5 is 0.05. At least 0; of a negative best it is a share of the size.
+        The training ends as soon as the value is worse than the best by more than this fraction of
+        it, or NaN: the generalization loss ``value / best - 1`` of Prechelt, "Early stopping - but
+        when?" (1998), whose GL_5 is 0.05. At least 0; of a negative best it counts the size.
 
     Epochs in which `Network.fit` does not measure the validation data, for its `validation_every`,
     are not looked at.
@@ -483,8 +483,8 @@ class EarlyStopping(_Monitor):
     def on_train_begin(self, network: Network) -> None:
         """Start afresh, or from what `set_state` has set."""
         super().on_train_begin(network)
-        by_share = self.relative is not None and self.stopped_epoch is not None
-        if by_share or self._has_waited():  # interrupted between the decision and the end
+        by_margin = self.relative is not None and self.stopped_epoch is not None
+        if by_margin or self._has_waited():  # interrupted between the decision and the end
             network.stop_training = True
         best = self.best_parameters
         if best is not None and best.shape != network.theta.shape:
@@ -515,8 +515,8 @@ class EarlyStopping(_Monitor):
     def _is_far_from_best(self, value: float) -> bool:
         if self.relative is None or self.best is None:
             return False
-        share = self.relative * abs(self.best)
-        near = value <= self.best + share if self._small else value >= self.best - share
+        margin = self.relative * abs(self.best)
+        near = value <= self.best + margin if self._small else value >= self.best - margin
         return not near  # as NaN is
 
     def _setting(self, name: str) -> Any:

@@ -119,7 +119,7 @@ class SGD(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
     ) -> None:
-        momentum = _share(momentum, "momentum")
+        momentum = _fraction(momentum, "momentum")
         if check_bool(nesterov, "nesterov") and not momentum:
             raise DataError("nesterov=True needs a momentum above 0")
         self._settle(
@@ -177,8 +177,8 @@ class Adam(Optimizer):
     ) -> None:
         self._settle(
             learning_rate=learning_rate,
-            beta_1=_share(beta_1, "beta_1"),
-            beta_2=_share(beta_2, "beta_2"),
+            beta_1=_fraction(beta_1, "beta_1"),
+            beta_2=_fraction(beta_2, "beta_2"),
             epsilon=check_real(epsilon, "epsilon", above=0),
             clip_value=clip_value,
             clip_norm=clip_norm,
@@ -236,8 +236,8 @@ class AdamW(Optimizer):
     ) -> None:
         self._settle(
             learning_rate=learning_rate,
-            beta_1=_share(beta_1, "beta_1"),
-            beta_2=_share(beta_2, "beta_2"),
+            beta_1=_fraction(beta_1, "beta_1"),
+            beta_2=_fraction(beta_2, "beta_2"),
             epsilon=check_real(epsilon, "epsilon", above=0),
             weight_decay=check_real(weight_decay, "weight_decay", at_least=0),
             clip_value=clip_value,
@@ -302,9 +302,9 @@ class RMSprop(Optimizer):
     ) -> None:
         self._settle(
             learning_rate=learning_rate,
-            rho=_share(rho, "rho"),
+            rho=_fraction(rho, "rho"),
             epsilon=check_real(epsilon, "epsilon", above=0),
-            momentum=_share(momentum, "momentum"),
+            momentum=_fraction(momentum, "momentum"),
             centered=check_bool(centered, "centered"),
             clip_value=clip_value,
             clip_norm=clip_norm,
@@ -419,7 +419,7 @@ class Rprop(Optimizer):
         self._settle(
             learning_rate=learning_rate,
             increase=check_real(increase, "increase", at_least=1),
-            decrease=_share(decrease, "decrease"),
+            decrease=_fraction(decrease, "decrease"),
             min_step=least,
             max_step=most,
             clip_value=clip_value,
@@ -533,7 +533,7 @@ class LBFGS(Optimizer):
         return f"LBFGS({', '.join(parts)})"
 
 
-def _share(value: Any, name: str) -> float:
+def _fraction(value: Any, name: str) -> float:
     """Return `value` as a float in [0, 1)."""
     number = check_real(value, name, at_least=0)
     if number >= 1:

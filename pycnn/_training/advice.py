@@ -1,4 +1,4 @@
-"""Warnings that teach: what is allowed, but seldom meant; each with its number and a way out.
+"""Warnings that teach: what is allowed, but seldom meant; each with its number and a remedy.
 
 They are about the data before the training, and with ``diagnose=True`` about the layers. Each comes
 at most once in a fit. They must be cheap: a fit of a tiny network takes microseconds an epoch.
@@ -38,7 +38,7 @@ ROWS = 256
 _REGRESSIONS = ("mse", "mae", "huber")
 _CROSSENTROPY = {"sigmoid": "binary_crossentropy", "softmax": "categorical_crossentropy"}
 
-# Shares of a layer's units, or activations, that are lost.
+# Fractions of a layer's units, or activations, that are lost.
 MANY_DEAD = MANY_SATURATED = 0.5
 # Where a network learns, the gradients of its layers are seldom ten times as large as each other's.
 VANISHED = 1e-3
@@ -120,7 +120,7 @@ def _unscaled_inputs(network: Model, data: Data) -> str:
 
 
 def _unscaled_targets(network: Model, data: Data) -> str:
-    """Say which of y's columns is far from where outputs start, with a way out; or nothing."""
+    """Say which of y's columns is far from where outputs start, with a remedy; or nothing."""
     activation = network.layers[-1].activation
     is_bounded = TABLE[activation].high < math.inf
     if not losses.is_distance(network.loss) or is_bounded or network.target_scale is not None:
@@ -164,11 +164,11 @@ def _check_targets(network: Model, y: NDArray[Any]) -> None:
     # Other than min and max, these leave out NaN, which stands for a target that is not known.
     least, largest = float(np.fmin.reduce(y, axis=None)), float(np.fmax.reduce(y, axis=None))
     if least < low or largest > high:
-        share = ((y < low) | (y > high)).sum() / (y == y).sum()
+        fraction = ((y < low) | (y > high)).sum() / (y == y).sum()
         above = "up" if high == math.inf else f"to {high:g}"
         open_ended = "softplus" if loss == "poisson" else "linear"
         warn(
-            f"{100 * share:.3g} % of the targets are out of reach: {activation} outputs go from "
+            f"{100 * fraction:.3g} % of the targets are out of reach: {activation} outputs go from "
             f"{low:.4g} {above}, y goes from {least:.4g} to {largest:.4g}. Give the output layer "
             f"the activation {open_ended!r}, or scale y into that range",
             DataWarning,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pycnn._model import Model
     from pycnn.backend.interface import Data
 
-# Rows that are looked at: enough for shares of a percent, few enough to cost less than an epoch.
+# Rows that are looked at: enough for a fraction in percent, few enough to cost less than an epoch.
 ROWS = 256
 # A slope below this counts as saturated: for tanh where |a| > 0.995, |z| > 3.
 SATURATED = 0.01

@@ -92,7 +92,7 @@ def wolfe_step(line: Line, start: tuple[float, float], first: float, evaluations
             return length
         else:
             ahead = math.inf if high is None else high.length - low.length
-            if now.slope * ahead >= 0:  # the way to lower losses leads back
+            if now.slope * ahead >= 0:  # losses fall towards the other end
                 high = low
             before, low = low, now
         length = _beyond(before, low) if high is None else _between(low, high)
@@ -115,7 +115,7 @@ def _cubic_minimum(a: _Point, b: _Point) -> float:
 
 
 def _between(low: _Point, high: _Point) -> float:
-    """Return a length between two, at least a tenth of the way from either."""
+    """Return a length between two, at least a tenth of their distance from either."""
     length = _cubic_minimum(low, high) if math.isfinite(high.loss) else math.nan
     if math.isnan(length):
         return 0.5 * (low.length + high.length)
@@ -246,7 +246,7 @@ class Minimizer:
         return self.trial_loss, slope
 
     def _accept(self) -> None:
-        """Move theta to what was tried last, and remember the way there."""
+        """Move theta to what was tried last, and remember the pair that this makes."""
         s, y = self.trial - self.at, self.trial_gradient - self.gradient
         if _is_pair(s, y):
             self.pairs.append((s, y))
