@@ -1,5 +1,6 @@
 """Ctrl-C: it reaches the user from every call and soon, and leaves all as after a whole step."""
 
+import copy
 import itertools
 import os
 import signal
@@ -174,16 +175,20 @@ def each_mse(a, y):
 
 
 FITS = {
-    "SGD": lambda net, hooks: net.fit(X, Y, epochs=3, batch_size=8, callbacks=hooks),
-    "Adam, clipped": lambda net, hooks: net.fit(
-        X, Y, epochs=3, batch_size=8, callbacks=hooks, optimizer=Adam(clip_norm=0.1)
+    "SGD": lambda net, hooks, **more: net.fit(
+        X, Y, epochs=3, batch_size=8, callbacks=hooks, **more
     ),
-    "validation": lambda net, hooks: net.fit(
-        X, Y, epochs=3, batch_size=8, callbacks=hooks, validation_data=V
+    "Adam, clipped": lambda net, hooks, **more: net.fit(
+        X, Y, epochs=3, batch_size=8, callbacks=hooks, **more, optimizer=Adam(clip_norm=0.1)
     ),
-    "mini-batches": lambda net, hooks: net.fit(mini_batches(), epochs=3, callbacks=hooks),
-    "augment": lambda net, hooks: net.fit(
-        X, Y, epochs=3, batch_size=8, callbacks=hooks, augment=lambda x, y, _: (x + 0.1, y)
+    "validation": lambda net, hooks, **more: net.fit(
+        X, Y, epochs=3, batch_size=8, callbacks=hooks, **more, validation_data=V
+    ),
+    "mini-batches": lambda net, hooks, **more: net.fit(
+        mini_batches(), epochs=3, callbacks=hooks, **more
+    ),
+    "augment": lambda net, hooks, **more: net.fit(
+        X, Y, epochs=3, batch_size=8, callbacks=hooks, **more, augment=lambda x, y, _: (x + 0.1, y)
     ),
 }
 
@@ -261,6 +266,53 @@ def test_what_a_signal_handler_saves_goes_on_to_the_same_bits(backend, tmp_path,
         assert other.theta.tobytes() == straight.theta.tobytes()
         assert dict(other.history) == dict(straight.history)
     assert net.theta.tobytes() == straight.theta.tobytes()
+
+
+class Count(pycnn.callbacks.Callback):
+    """Remembers which epochs it has been told of."""
+
+    def __init__(self):
+        self.told = []
+
+    def on_epoch_end(self, network, epoch, logs):
+        self.told.append(epoch)
+
+    def get_state(self):
+        return {"told": list(self.told)}
+
+    def set_state(self, state):
+        self.told = list(state["told"])
+
+
+@pytest.mark.parametrize("fit", FITS.values(), ids=FITS.keys())
+def test_a_copy_made_anywhere_in_a_fit_goes_on_to_the_same_end(backend, monkeypatch, fit):
+    monkeypatch.setattr(driver, "PERIOD", 0.0)  # every step is a group
+    straight, calls, copies = small(backend), itertools.count(), []
+
+    def profile(frame, event, _argument):
+        code = frame.f_code
+        if event not in ("call", "c_return") or not code.co_filename.startswith(FOLDER):
+            return
+        # Between that a callback is to be told and that it is, nobody can know whether it has been.
+        if code.co_name != "end_epoch" and next(calls) % stride == 0:
+            sys.setprofile(None)
+            copies.append(copy.deepcopy(straight))
+            sys.setprofile(profile)
+
+    stride = 13 if backend == "c" else 101
+    sys.setprofile(profile)
+    try:
+        fit(straight, [Count()])
+    finally:
+        sys.setprofile(None)
+    copies = [other for other in copies if other.training_record.last is not None]
+    assert len(copies) > 30
+    for other in copies:
+        count = Count()
+        fit(other, [count], resume=True)
+        assert count.told == [1, 2, 3]
+        assert other.theta.tobytes() == straight.theta.tobytes()
+        assert dict(other.history) == dict(straight.history)
 
 
 def test_epochs_that_are_trained_together_are_in_the_history_wherever_they_end(

@@ -263,10 +263,13 @@ class Checkpointer:
             network.history = history = History.truncated(checkpoint.history, checkpoint.epoch)
             self.driver.take_up(checkpoint._replace(slots=checkpoint.slots.copy()))
             self._put_back(checkpoint)
+        # Until all is put back, the training would go on from the same checkpoint.
+        self.record.in_step = checkpoint is not None
         for callback in self.callbacks:
             callback.on_train_begin(network)
         if checkpoint is not None:  # what they change at the beginning, they have changed before
             self._put_back(checkpoint)
+        self.record.in_step = False
         return history
 
     def _put_back(self, checkpoint: Checkpoint) -> None:

@@ -53,7 +53,7 @@ def run(
     checkpointer = Checkpointer(network, record, driver, prepared.callbacks, settings)
     if checkpoint is not None:
         checkpointer.check(checkpoint, loader.is_stream)
-    record.in_step, record.running = False, checkpointer
+    record.in_step, record.running = True, checkpointer
     try:
         with Bar(request.epochs, request.progress) as bar:
             network.reader = prepared.learned
