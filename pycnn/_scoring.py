@@ -63,7 +63,7 @@ def check_metrics(value: Any) -> list[Metric]:
             name = _name_of(item)
             result.append(Metric(name, item, own=True, weighted=_takes_weights(item)))
         elif callable(item) or isinstance(item, str):
-            name = known or item
+            name = known or str(item)
             function = look_up(name, table, "metrics")
             result.append(Metric(name, function, own=False, weighted=True))
         else:

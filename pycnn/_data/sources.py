@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import operator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from pycnn.exceptions import DataError, DataTypeError, DataWarning, ShapeError, 
 
 if TYPE_CHECKING:
     import mmap
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -360,7 +360,7 @@ class Batches:
         if not 0 <= self.at <= position:
             items = self.source() if callable(self.source) else self.source
             try:
-                self.items = iter(items)
+                self.items = iter(cast("Iterable[Any]", items))
             except TypeError:
                 raise DataTypeError(
                     "X must return an iterator of mini-batches when it is called, "
@@ -421,7 +421,7 @@ def check_augment(augment: Any) -> list[Augment]:
     if given is None:
         return []
     if isinstance(given, (list, tuple)) and all(callable(item) for item in given):
-        return list(given)
+        return cast("list[Augment]", list(given))
     raise DataTypeError(
         f"augment must be a function (x, y, rng) -> (x, y) or a list of them, got {augment!r}"
     )

@@ -268,8 +268,9 @@ class TargetEncoder(NamedTuple):
             return None
         if targets.classes is None:
             raise DataError("class_weight needs targets that are classes, one for each sample")
+        index: Indices
         if targets.y.ndim == 1:
-            index = targets.y
+            index = targets.y.astype(np.intp, copy=False)
         elif self.units == 1:
             index = (targets.y[:, 0] > 0.5).astype(np.intp)
         else:
@@ -279,7 +280,7 @@ class TargetEncoder(NamedTuple):
             observed = index if targets.y.ndim == 1 else index[~np.isnan(targets.y).all(axis=1)]
             counts = np.bincount(observed, minlength=len(classes))
             by_class = len(observed) / (len(classes) * np.maximum(counts, 1))
-        elif hasattr(class_weight, "items"):
+        elif not isinstance(class_weight, str) and hasattr(class_weight, "items"):
             by_class = np.ones(len(classes))
             known = {label: i for i, label in enumerate(classes.tolist())}
             for label, weight in class_weight.items():

@@ -30,9 +30,11 @@ class Remedies(Protocol):
 
     def remedy(self, option: str, value: str) -> str:
         """Return a setting as it is typed."""
+        ...
 
     def leave_out(self, name: str) -> str:
         """Return how a column is left out."""
+        ...
 
 
 class Findings:

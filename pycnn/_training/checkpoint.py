@@ -187,15 +187,18 @@ class Driver(Protocol):
     @property
     def slots(self) -> Array:
         """What it remembers from step to step."""
+        ...
 
     def take_up(self, checkpoint: Checkpoint) -> None:
         """Go on from where another one has been, in the checkpoint's slots."""
 
     def place(self) -> tuple[int, Array, int]:
         """Return the position in the present epoch, the sums over its part done, the updates."""
+        ...
 
     def train(self, epochs: int, reporter: Reporter) -> bool:
         """Train for up to so many epochs and report them; tell whether the last one is whole."""
+        ...
 
 
 class Checkpointer:

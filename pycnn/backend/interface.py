@@ -190,15 +190,19 @@ class BackendOf(Protocol[PlanT]):
 
     def isa(self) -> str:
         """Name the instruction set."""
+        ...
 
     def compiler(self) -> str:
         """Name the compiler."""
+        ...
 
     def threads(self) -> int:
         """Return the most threads that a call will use."""
+        ...
 
     def find_not_finite(self, array: Array) -> int:
         """Return the flat index of the first infinity or NaN, or the size when there is none."""
+        ...
 
     def create_plan(
         self,
@@ -208,9 +212,11 @@ class BackendOf(Protocol[PlanT]):
         loss_function: LossFunction | None = None,
     ) -> PlanT:
         """Return the plan of a network."""
+        ...
 
     def predict(self, plan: PlanT, theta: Array, x: Array, out: Array) -> bool:
         """Put the outputs for each row of `x` into `out`; return whether `x` is finite."""
+        ...
 
     def predict_samples(
         self, plan: PlanT, theta: Array, x: Array, keys: Bits, first: int, out: Array
@@ -219,15 +225,19 @@ class BackendOf(Protocol[PlanT]):
 
     def predictor(self, plan: PlanT, theta: Array, batch: int, outputs: int) -> Predictor:
         """Return a callable that predicts `batch` rows with the least delay."""
+        ...
 
     def row_predictor(self, plan: PlanT, theta: Array, outputs: int) -> RowPredictor:
         """Return a callable that predicts one row, or says None."""
+        ...
 
     def penalty(self, plan: PlanT, theta: Array) -> float:
         """Return what the loss includes for the size of the weights."""
+        ...
 
     def evaluate(self, plan: PlanT, theta: Array, data: Data) -> Totals:
         """Return the sums of loss, weight and right answers over the data."""
+        ...
 
     def gradients(
         self,
@@ -238,6 +248,7 @@ class BackendOf(Protocol[PlanT]):
         dropout_keys: Bits | None = None,
     ) -> Totals:
         """Put the mean loss's gradient over the data into `grad`."""
+        ...
 
     def trace(
         self,
@@ -250,11 +261,13 @@ class BackendOf(Protocol[PlanT]):
         delta: Array,
     ) -> Totals:
         """As `gradients`, and put Z, A and delta of each layer into the rest."""
+        ...
 
     def train(
         self, plan: PlanT, theta: Array, data: Data, state: TrainingState, max_steps: int
     ) -> int:
         """Do up to `max_steps` steps of training; return how many were done."""
+        ...
 
 
 Backend: TypeAlias = BackendOf[Plan]  # whichever: its plans are its own business

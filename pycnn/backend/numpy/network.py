@@ -70,7 +70,8 @@ def _predict(plan: Plan, theta: Array, x: Array, out: Array, context: BatchConte
     for first in range(0, len(x), PIECE):
         some = slice(first, first + PIECE)
         here = context._replace(sample_offset=context.sample_offset + first)
-        for _, a, _ in steps_through(plan.layers, theta, x[some].T, here):
+        last = x[some].T
+        for _, a, _ in steps_through(plan.layers, theta, last, here):
             last = a
         out[some] = last.T
 
