@@ -13,7 +13,6 @@ from pycnn._architecture import Architecture
 from pycnn._checks import check_bool, check_real, check_size
 from pycnn._model import Model
 from pycnn._public import names_of
-from pycnn._training import advice, fitting, loop
 from pycnn._training.checkpoint import Checkpoint, TrainingRecord
 from pycnn.exceptions import DataError, PycnnError
 from pycnn.history import History
@@ -314,6 +313,8 @@ class Network(Model):
         LayerWarning
             With `diagnose`, where units are dead or saturated, or gradients vanish or explode.
         """
+        from pycnn._training import fitting, loop  # imported when used
+
         request = fitting.check_request(
             epochs=epochs,
             batch_size=batch_size,
@@ -451,6 +452,8 @@ class Network(Model):
         shuffle: bool,
         log: bool,
     ) -> dict[str, float]:
+        from pycnn._training import advice, fitting, loop  # imported when used
+
         if batch_size is not None:
             batch_size = check_size(batch_size, "batch_size")
         shuffle = check_bool(shuffle, "shuffle")
