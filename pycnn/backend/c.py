@@ -14,7 +14,7 @@ import numpy as np
 from pycnn._native import ffi, lib
 from pycnn._threads import get_num_threads
 from pycnn.backend import interface
-from pycnn.backend.interface import NotFiniteError, Totals
+from pycnn.backend.interface import NotFiniteError, Totals, TrainingState
 from pycnn.exceptions import BackendError, LabelError, PycnnError, ShapeError
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
         Data,
         LayerSpec,
         LossFunction,
+        OptimizerSpec,
         Predictor,
         RowPredictor,
-        TrainingState,
     )
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "create_plan",
     "evaluate",
     "find_not_finite",
+    "gradient_sums",
     "gradients",
     "isa",
     "penalty",
@@ -45,6 +46,7 @@ __all__ = [
     "threads",
     "trace",
     "train",
+    "update",
 ]
 
 # Samples that go through the network together where the caller does not say. Their activations
@@ -252,13 +254,18 @@ class Plan(interface.Plan):
             self._idle.append(workspace)
 
 
+def _code(name: str) -> int:
+    """Return what the core calls a layer, an activation, a loss or an optimizer."""
+    code: int = getattr(lib, f"PYCNN_{name.upper()}")
+    return code
+
+
 def _lend_layers(layers: Sequence[LayerSpec]) -> tuple[Any, list[Any]]:
     """Return a ``pycnn_layer_spec[]`` and what it points to, which must live as long."""
     specs = ffi.new("pycnn_layer_spec[]", len(layers))
     alive: list[Any] = []
     for spec, layer in zip(specs, layers, strict=True):
-        spec.kind = getattr(lib, f"PYCNN_{layer.kind.upper()}")
-        spec.activation = getattr(lib, f"PYCNN_{layer.activation.upper()}")
+        spec.kind, spec.activation = _code(layer.kind), _code(layer.activation)
         spec.units = math.prod(layer.output_shape)
         for name, value in layer.settings.items():
             setattr(spec, name, value)
@@ -281,8 +288,7 @@ def create_plan(
     specs, _alive = _lend_layers(layers)
     inputs = math.prod(layers[0].input_shape)
     out = ffi.new("pycnn_network **")
-    loss_code = getattr(lib, f"PYCNN_{loss.upper()}")
-    _check(lib.pycnn_network_create(out, inputs, specs, len(layers), loss_code, loss_parameter))
+    _check(lib.pycnn_network_create(out, inputs, specs, len(layers), _code(loss), loss_parameter))
     needs_batch = any(layer.needs_batch for layer in layers)
     return Plan(ffi.gc(out[0], lib.pycnn_network_destroy), loss_function, needs_batch)
 
@@ -445,6 +451,73 @@ def gradients(
     return _read(totals)
 
 
+def gradient_sums(
+    plan: Plan,
+    theta: Array,
+    data: Data,
+    grad: Array,
+    dropout_keys: Bits | None = None,
+    sample_offset: int = 0,
+    statistics: Array | None = None,
+) -> Totals:
+    """Put the sums over the samples of their losses' gradients into `grad`, without the penalty.
+
+    With `dropout_keys`, (1,), as in training on the data as one mini-batch, the first sample of
+    which has the number `sample_offset` in the epoch; then `statistics` are updated, if given.
+    """
+    threads = _pool.get()
+    workspace = plan.take(
+        plan.room(data.rows, dropout_keys is not None), lib.PYCNN_BACKWARD, threads
+    )
+    totals = ffi.new("pycnn_totals *")
+    dataset, _alive = _lend(data)
+    grad[:] = 0.0  # the core adds to it
+    status = lib.pycnn_gradient_sums(
+        totals,
+        _from_buffer(_DOUBLES, grad),
+        ffi.NULL if statistics is None else _from_buffer(_DOUBLES, statistics),
+        plan.network,
+        workspace.pointer,
+        _from_buffer(_DOUBLES, theta),
+        dataset,
+        ffi.NULL if dropout_keys is None else _from_buffer(_KEYS, dropout_keys),
+        sample_offset,
+    )
+    workspace.check(status)
+    plan.give_back(workspace)
+    return _read(totals)
+
+
+def update(
+    plan: Plan,
+    theta: Array,
+    grad: Array,
+    weight: float,
+    optimizer: OptimizerSpec,
+    slots: Array,
+    rate: float,
+    updates: int,
+) -> None:
+    """Change theta and the slots as a step of training does, behind so many updates.
+
+    `grad` has the gradient's sums over samples of that weight, without the penalty.
+    """
+    workspace = plan.take(1, lib.PYCNN_FORWARD, _pool.get())
+    training = ffi.new("pycnn_training *", {"learning_rate": rate, "updates": updates})
+    _alive = _lend_optimizer(training, TrainingState(0, 1, rate, None, optimizer, slots, updates))
+    sums = grad.copy()  # the core uses it up
+    status = lib.pycnn_update(
+        _from_buffer(_DOUBLES, theta),
+        training,
+        _from_buffer(_DOUBLES, sums),
+        ffi.new("pycnn_totals *", {"weight": weight}),
+        plan.network,
+        workspace.pointer,
+    )
+    workspace.check(status)
+    plan.give_back(workspace)
+
+
 def trace(
     plan: Plan, theta: Array, data: Data, grad: Array, z: Array, a: Array, delta: Array
 ) -> Totals:
@@ -465,7 +538,7 @@ def _lend_optimizer(training: Any, state: TrainingState) -> list[Any]:
     if state.optimizer is not None:
         settings = state.optimizer._asdict()
         del settings["slots"]  # the core knows
-        settings["kind"] = getattr(lib, f"PYCNN_{state.optimizer.kind.upper()}")
+        settings["kind"] = _code(state.optimizer.kind)
         alive.append(ffi.new("pycnn_optimizer *", settings))
         training.optimizer = alive[-1]
     for name in ("slots", "learning_rates", "norms", "dropout_keys"):

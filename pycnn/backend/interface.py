@@ -250,6 +250,31 @@ class BackendOf(Protocol[PlanT]):
         """Put the mean loss's gradient over the data into `grad`."""
         ...
 
+    def gradient_sums(
+        self,
+        plan: PlanT,
+        theta: Array,
+        data: Data,
+        grad: Array,
+        dropout_keys: Bits | None = None,
+        sample_offset: int = 0,
+        statistics: Array | None = None,
+    ) -> Totals:
+        """Put the sums over the samples of their losses' gradients into `grad`."""
+
+    def update(
+        self,
+        plan: PlanT,
+        theta: Array,
+        grad: Array,
+        weight: float,
+        optimizer: OptimizerSpec,
+        slots: Array,
+        rate: float,
+        updates: int,
+    ) -> None:
+        """Change theta and the slots as a step of training does, by a gradient's sums."""
+
     def trace(
         self,
         plan: PlanT,

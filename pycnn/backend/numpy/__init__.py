@@ -9,6 +9,7 @@ from pycnn._checks import find_not_finite
 from pycnn.backend.numpy.network import (
     compiler,
     evaluate,
+    gradient_sums,
     gradients,
     isa,
     predict,
@@ -18,6 +19,7 @@ from pycnn.backend.numpy.network import (
     threads,
     trace,
     train,
+    update,
 )
 from pycnn.backend.numpy.plan import create_plan
 from pycnn.backend.numpy.update import penalty
@@ -27,6 +29,7 @@ __all__ = [
     "create_plan",
     "evaluate",
     "find_not_finite",
+    "gradient_sums",
     "gradients",
     "isa",
     "penalty",
@@ -37,4 +40,5 @@ __all__ = [
     "threads",
     "trace",
     "train",
+    "update",
 ]

@@ -14,7 +14,14 @@ from pycnn.backend.numpy.update import mean_gradient, penalty, step
 
 if TYPE_CHECKING:
     from pycnn._typing import Array, Bits
-    from pycnn.backend.interface import Data, Predictor, RowPredictor, Totals, TrainingState
+    from pycnn.backend.interface import (
+        Data,
+        OptimizerSpec,
+        Predictor,
+        RowPredictor,
+        Totals,
+        TrainingState,
+    )
     from pycnn.backend.numpy.plan import Plan
 
 # Rows that `predict` takes through the network together.
@@ -131,6 +138,52 @@ def gradients(
 
 
 @np.errstate(all="ignore")
+def gradient_sums(
+    plan: Plan,
+    theta: Array,
+    data: Data,
+    grad: Array,
+    dropout_keys: Bits | None = None,
+    sample_offset: int = 0,
+    statistics: Array | None = None,
+) -> Totals:
+    """Put the sums over the samples of their losses' gradients into `grad`, without the penalty.
+
+    With `dropout_keys`, (1,), as in training on the data as one mini-batch, the first sample of
+    which has the number `sample_offset` in the epoch; then `statistics` are updated, if given.
+    """
+    context = MEASURING
+    if dropout_keys is not None:
+        context = BatchContext(True, True, int(dropout_keys[0]), sample_offset)
+    totals, activations, _ = backward(plan, theta, data, context, grad)
+    if statistics is not None and totals.weight > 0:
+        after = theta.copy()
+        update_statistics(plan.layers, after, activations.saved)
+        statistics[:] = after[plan.parameter_count :]
+    return totals
+
+
+@np.errstate(all="ignore")
+def update(
+    plan: Plan,
+    theta: Array,
+    grad: Array,
+    weight: float,
+    optimizer: OptimizerSpec,
+    slots: Array,
+    rate: float,
+    updates: int,
+) -> None:
+    """Change theta and the slots as a step of training does, behind so many updates.
+
+    `grad` has the gradient's sums over samples of that weight, without the penalty.
+    """
+    after, changed = theta.copy(), slots.copy()
+    step(plan, after, grad.copy(), weight, optimizer, changed, rate, updates + 1)
+    theta[:], slots[:] = after, changed  # nothing is called in between: all of it or nothing
+
+
+@np.errstate(all="ignore")
 def trace(
     plan: Plan, theta: Array, data: Data, grad: Array, z: Array, a: Array, delta: Array
 ) -> Totals:
@@ -170,8 +223,7 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
         after, slots, updates, norm = theta.copy(), state.slots.copy(), state.updates, 0.0
         if totals.weight > 0:
             updates += 1
-            mean_gradient(plan, theta, grad, totals.weight)
-            norm = step(plan, after, grad, state.optimizer, slots, rate, updates)
+            norm = step(plan, after, grad, totals.weight, state.optimizer, slots, rate, updates)
             update_statistics(plan.layers, after, activations.saved)
         # The whole step, or nothing of it: up to the loop's end nothing is called, and Python looks
         # for signals in calls.

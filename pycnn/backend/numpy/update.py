@@ -48,15 +48,20 @@ def constrain(plan: Plan, theta: Array) -> None:
 def step(
     plan: Plan,
     theta: Array,
-    gradient: Array,
+    sums: Array,
+    weight: float,
     optimizer: OptimizerSpec | None,
     slots: Array,
     rate: float,
     number: int,
 ) -> float:
-    """Change theta by a mean gradient, in step `number`, 1 ...; return the norm that is clipped."""
+    """Do step `number`, 1 ..., by a gradient's sums over samples; return the norm that is clipped.
+
+    The buffers change: theta, the slots, and the sums, which become the mean's.
+    """
     chosen = optimizer or OptimizerSpec("sgd")
-    held, norm = clip(chosen, gradient)
+    mean_gradient(plan, theta, sums, weight)
+    held, norm = clip(chosen, sums)
     descend = OPTIMIZERS[chosen.kind]
     descend(chosen, theta[: plan.parameter_count], held, slots, rate, number)
     constrain(plan, theta)
