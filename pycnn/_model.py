@@ -6,13 +6,13 @@ All that is below the training knows a network as this, and whatever it needs ha
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
 from pycnn import _random, backend, losses
 from pycnn._architecture import Architecture
-from pycnn._checks import check_bool, check_fits, check_size
+from pycnn._checks import check_bool, check_choice, check_fits, check_size
 from pycnn._data.arrays import as_names, as_values, check_columns, check_finite
 from pycnn._data.scaling import TargetScale, check_can_scale
 from pycnn._data.sources import Reader, Rows, as_rows, batches_of, pieces_of, whole
@@ -562,6 +562,7 @@ class Model:
             squares = sum_squares(encoder, data, self.outputs_of(data.x))
         return r2(encoder, data, squares)
 
+    @overload
     def gradients(
         self,
         X: ArrayLike,
@@ -569,8 +570,36 @@ class Model:
         sample_weight: ArrayLike | None = None,
         *,
         training: bool = False,
-    ) -> tuple[float, Array]:
-        """Return the mean loss and its gradient (lecture, equations 3 and 4).
+        reduction: Literal["mean"] = "mean",
+        first_row: int = 0,
+    ) -> tuple[float, Array]: ...
+
+    @overload
+    def gradients(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        training: bool = False,
+        reduction: Literal["sum"],
+        first_row: int = 0,
+    ) -> tuple[float, Array, float]: ...
+
+    def gradients(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        training: bool = False,
+        reduction: str = "mean",
+        first_row: int = 0,
+    ) -> tuple[float, Array] | tuple[float, Array, float]:
+        """Return the mean loss and its gradient (lecture, equations 3 and 4), or sums.
+
+        Sums are what a training loop of your own takes: those of pieces, or of several machines,
+        can be added, and `pycnn.optimizers.Optimizer.apply` makes a step of them.
 
         Parameters
         ----------
@@ -581,12 +610,21 @@ class Model:
         training : bool, default False
             Whether the samples are taken as a mini-batch of the next epoch's training: `BatchNorm`
             normalizes by them, and `Dropout` drops. By default the network is as it predicts.
+        reduction : {"mean", "sum"}, default "mean"
+            With ``"sum"`` loss and gradient are sums over the samples, w_i L_i, without the
+            penalty; and in training `BatchNorm` counts the samples into its statistics, as `fit`
+            does. The next epoch's numbers are drawn once `epochs_trained` is 1 more.
+        first_row : int, default 0
+            With ``"sum"``: the samples of the epoch that came before these, so that `Dropout` drops
+            what it would drop in a whole epoch, or mini-batch, of which these are a piece.
 
         Returns
         -------
         loss : float
         gradient : ndarray
             Laid out like `parameters`.
+        weight : float
+            With ``"sum"``: the sum of the samples' weights, which is their number by default.
 
         Raises
         ------
@@ -594,13 +632,30 @@ class Model:
             If an argument is not valid.
         """
         training = check_bool(training, "training")
+        check_choice(reduction, ("mean", "sum"), "reduction")
+        first_row = check_size(first_row, "first_row", at_least=0)
+        if first_row and reduction == "mean":
+            raise DataError('first_row needs reduction="sum": a mean is that of a whole mini-batch')
         data = self._read(X, y, sample_weight)
+        if reduction == "sum":
+            return self._gradient_sums(data, training, first_row)
         if training and data.rows == 1 and self.architecture.needs_batch:
             raise DataError("X must have at least 2 samples for BatchNorm: one has no variance")
         grad = np.empty_like(self._parameters)
         keys = _random.dropout_keys(self.seed, self.epochs_trained, 1) if training else None
         totals = self.core.gradients(self.plan, self.theta, data, grad, keys)
         return totals.mean_loss(), grad
+
+    def _gradient_sums(
+        self, data: Data, training: bool, first_row: int
+    ) -> tuple[float, Array, float]:
+        grad = np.empty_like(self._parameters)
+        keys = _random.dropout_keys(self.seed, self.epochs_trained, 1) if training else None
+        statistics = self._statistics if training else None
+        totals = self.core.gradient_sums(
+            self.plan, self.theta, data, grad, keys, first_row, statistics
+        )
+        return totals.loss, grad, totals.weight
 
     def trace(self, X: ArrayLike, y: ArrayLike) -> Trace:
         """Return every quantity of one forward and backward pass; ``print`` shows them.

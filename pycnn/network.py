@@ -11,6 +11,7 @@ import numpy as np
 from pycnn import _random, losses, optimizers
 from pycnn._architecture import Architecture
 from pycnn._checks import check_bool, check_real, check_size
+from pycnn._data.arrays import as_values
 from pycnn._model import Model
 from pycnn._public import names_of
 from pycnn._training.checkpoint import Checkpoint, TrainingRecord
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from pycnn.backend.interface import OptimizerSpec
     from pycnn.callbacks import Callback
 
     Array = NDArray[np.float64]
@@ -440,6 +442,27 @@ class Network(Model):
         True
         """
         return self._train_one(X, y, None, optimizer, None, sample_weight, False, log=False)
+
+    def take_step(
+        self,
+        gradient: ArrayLike,
+        weight: float,
+        optimizer: OptimizerSpec,
+        slots: Array,
+        rate: float,
+        updates: int,
+    ) -> None:
+        """Change the parameters by a gradient's sums: see `pycnn.optimizers.Optimizer.apply`."""
+        sums = as_values(gradient, "gradient", self.parameters.shape)
+        me = object()
+        try:
+            self.training_record.get_in_line(me)
+            if weight > 0:
+                self.core.update(
+                    self.plan, self.theta, sums, weight, optimizer, slots, rate, updates
+                )
+        finally:
+            self.training_record.line.pop(me, None)
 
     def _train_one(
         self,

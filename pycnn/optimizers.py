@@ -6,21 +6,75 @@ parameters, and t the number of the update, from 1. Everything an optimizer reme
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from pycnn import schedules
-from pycnn._checks import Settings, check_bool, check_real, check_size, look_up
+from pycnn._checks import LARGEST, Settings, check_bool, check_real, check_size, look_up
 from pycnn._public import names_of
 from pycnn.backend.interface import OptimizerSpec
 from pycnn.exceptions import DataError, DataTypeError
 
 if TYPE_CHECKING:
-    from pycnn._typing import Array
+    from pycnn._typing import Array, ArrayLike
 
-__all__ = ["LBFGS", "SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "Rprop"]
+__all__ = [
+    "LBFGS",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Optimizer",
+    "OptimizerState",
+    "RMSprop",
+    "Rprop",
+]
 __dir__ = names_of(__name__)
+
+
+class Trainable(Protocol):
+    """What a step changes: a `Network`."""
+
+    @property
+    def parameters(self) -> Array:
+        """All parameters, flat."""
+
+    def take_step(
+        self,
+        gradient: ArrayLike,
+        weight: float,
+        optimizer: OptimizerSpec,
+        slots: Array,
+        rate: float,
+        updates: int,
+    ) -> None:
+        """Change the parameters, and what the optimizer remembers."""
+
+
+class OptimizerState:
+    """What an optimizer remembers from step to step; `Optimizer.apply` returns and changes it.
+
+    It can be pickled and copied: together with the parameters it is all that a loop of one's own
+    needs to go on later.
+
+    Attributes
+    ----------
+    steps : int
+        Calls of `Optimizer.apply` so far, also those with a weight of 0.
+    updates : int
+        Those that changed the parameters.
+    """
+
+    def __init__(self, optimizer: str, slots: Array) -> None:
+        self.steps = self.updates = 0
+        self._optimizer = optimizer
+        self._slots = slots
+
+    def __repr__(self) -> str:
+        slots, parameters = self._slots.shape
+        size = f"{slots} x {parameters} numbers"
+        return f"<state of {self._optimizer} after {self.steps} steps: {size}>"
 
 
 class Optimizer(Settings):
@@ -68,6 +122,97 @@ class Optimizer(Settings):
     def new_slots(self, parameters: int) -> Array:
         """Return its memory before the first step: a row of so many zeros a slot."""
         return np.zeros((self.spec().slots, parameters))
+
+    def apply(
+        self,
+        net: Trainable,
+        gradient: ArrayLike,
+        state: OptimizerState | None = None,
+        *,
+        weight: float,
+        learning_rate: float | None = None,
+    ) -> OptimizerState:
+        """Do one step of training on a network, by a gradient that you have.
+
+        It does what `Network.fit` does with the gradient of a mini-batch: penalties are added, the
+        mean over the samples is clipped and becomes a step, and max-norms are held. So a loop of
+        ``net.gradients(..., reduction="sum", training=True)`` and `apply` over the mini-batches of
+        a fit ends in the fit's bits, and gradients of several pieces, or from several machines,
+        can be added in between, and their weights.
+
+        Parameters
+        ----------
+        net : Network
+            Its parameters change.
+        gradient : array-like of shape (parameters,)
+            The sum over samples that ``net.gradients(..., reduction="sum")`` returns, without the
+            penalty.
+        state : OptimizerState, optional
+            What the step before has returned; it changes, too. Without it a training begins.
+        weight : float
+            The sum of the samples' weights: their number, where they have none. With 0 nothing
+            changes, but the step counts for the schedule.
+        learning_rate : float, optional
+            That of this step. By default the optimizer's own; where that is a schedule, each step
+            counts as an epoch, as in `Network.train_on_batch`. For a schedule by mini-batches take
+            ``schedule.rates(step, steps_per_epoch, total_steps)``.
+
+        Returns
+        -------
+        OptimizerState
+            To be handed to the next step.
+
+        Raises
+        ------
+        ShapeError, DataTypeError, DataError
+            If an argument is not valid, the gradient not finite, the state that of another
+            optimizer or network; if the schedule depends on the length of the training, or the
+            optimizer is `LBFGS`, which has no single steps. Nothing has changed then.
+        BusyError
+            If the network is being trained.
+
+        Examples
+        --------
+        >>> import pycnn
+        >>> net = pycnn.Network(1, [pycnn.Dense(1)], seed=0)
+        >>> optimizer, state = Adam(0.1), None
+        >>> for _ in range(500):
+        ...     loss, gradient, weight = net.gradients([[0], [1]], [1, 3], reduction="sum")
+        ...     state = optimizer.apply(net, gradient, state, weight=weight)
+        >>> net.predict([[0], [1]]).round(3).ravel().tolist()
+        [1.0, 3.0]
+        """
+        spec = self.spec()
+        weight = check_real(weight, "weight", at_least=0)
+        if state is None:
+            state = OptimizerState(self.name, self.new_slots(net.parameters.size))
+        elif not isinstance(state, OptimizerState):
+            raise DataTypeError(f"state must be what apply has returned, or None, got {state!r}")
+        elif state._optimizer != self.name or state._slots.shape[0] != spec.slots:
+            raise DataError(f"state must be that of {self!r}, got {state!r}")
+        elif state._slots.shape[1] != net.parameters.size:
+            raise DataError(
+                f"state must be that of a network of {net.parameters.size} parameters, "
+                f"got {state!r}"
+            )
+        if learning_rate is None:
+            rate = self._rate_of(state.steps)
+        else:
+            rate = check_real(learning_rate, "learning_rate", at_least=0)
+        net.take_step(gradient, weight, spec, state._slots, rate, state.updates)
+        state.steps += 1
+        state.updates += weight > 0
+        return state
+
+    def _rate_of(self, step: int) -> float:
+        """Return the learning rate of a step that counts as an epoch."""
+        schedule = self.schedule()
+        if schedule.needs_total:
+            raise DataError(
+                f"learning_rate must be given: {schedule!r} depends on the length of the whole "
+                "training, which nobody knows here"
+            )
+        return float(schedule.rates(np.array([step]), 1, LARGEST)[0])
 
     def config(self) -> dict[str, Any]:
         """Return name and settings as plain data, from which `from_config` rebuilds the object."""

@@ -58,7 +58,7 @@ from pycnn.losses import (
     Loss,
     Quantile,
 )
-from pycnn.optimizers import Optimizer
+from pycnn.optimizers import Optimizer, OptimizerState
 from pycnn.schedules import (
     Constant,
     CosineDecay,
@@ -187,6 +187,9 @@ def main(backend: str, folder: str) -> None:
     prediction = assert_type(net.predict(X), Array)
     scores = assert_type(net.evaluate(X, y, sample_weight=np.ones(40)), dict[str, float])
     loss, gradient = assert_type(net.gradients(X, y), tuple[float, Array])
+    sums = assert_type(net.gradients(X, y, reduction="sum"), tuple[float, Array, float])
+    state = pycnn.Adam().apply(net, sums[1], weight=sums[2], learning_rate=0.01)
+    assert_type(state, OptimizerState)
     assert_type(net.parameters, Array)
     weights: Array = net.layers[0].W  # a layer of any kind
     assert_type(net.predictor(4)(X[:4]), Array)
