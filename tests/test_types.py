@@ -17,11 +17,45 @@ import pycnn
 PROGRAM = Path(__file__).with_name("typed_program.py")
 
 
-def test_a_users_program_has_the_types_that_it_says(pytestconfig):
+# What is Any satisfies whatever it is taken for, so each call's type is asked for.
+SEAM = """
+from typing import assert_type
+
+import numpy as np
+from numpy.typing import NDArray
+from pycnn._model import Model
+from pycnn.backend import load
+from pycnn.backend.interface import Backend, Data, Plan, Totals, TrainingState
+
+
+def calls(model: Model, data: Data, state: TrainingState, x: NDArray[np.float64]) -> None:
+    core, plan, theta = model.core, model.plan, model.theta
+    assert_type(load("c"), Backend)
+    assert_type(core, Backend)
+    assert_type(plan, Plan)
+    assert_type(theta, NDArray[np.float64])
+    assert_type(core.isa(), str)
+    assert_type(core.threads(), int)
+    assert_type(core.create_plan(model.architecture.specs, "mse"), Plan)
+    assert_type(core.find_not_finite(x), int)
+    assert_type(core.predict(plan, theta, x, x), bool)
+    assert_type(core.predictor(plan, theta, 1, 1)(x), NDArray[np.float64])
+    assert_type(core.penalty(plan, theta), float)
+    assert_type(core.evaluate(plan, theta, data), Totals)
+    assert_type(core.gradients(plan, theta, data, x), Totals)
+    assert_type(core.trace(plan, theta, data, x, x, x, x).loss, float)
+    assert_type(core.train(plan, theta, data, state, 1), int)
+"""
+
+
+@pytest.mark.parametrize("source", [SEAM, PROGRAM.read_text("utf-8")], ids=["seam", "program"])
+def test_what_is_called_has_the_types_that_it_says(pytestconfig, tmp_path, source):
     api = pytest.importorskip("mypy.api")
     cache = f"--cache-dir={pytestconfig.cache.mkdir('mypy')}"
     options = ["--strict", "--no-error-summary", "--python-executable", sys.executable, cache]
-    found, errors, status = api.run([*options, str(PROGRAM)])
+    program = tmp_path / "program.py"
+    program.write_text(source, encoding="utf-8")
+    found, errors, status = api.run([*options, str(program)])
     assert (found, errors, status) == ("", "", 0)
 
 
