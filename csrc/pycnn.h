@@ -279,7 +279,8 @@ int pycnn_gradients(pycnn_totals *totals, double *grad, const pycnn_network *net
  * them. dropout_key as in pycnn_gradients; the first sample is number sample_offset of its epoch:
  * dropout drops from the pieces what it would from the whole. In training, and unless they are
  * NULL, `statistics` (those behind theta's parameters, or a copy of them) take in the data as one
- * mini-batch, as pycnn_train's would; not when all weigh 0, or the loss is not finite. */
+ * mini-batch, as pycnn_train's would; not when all weigh 0, or the loss is not finite. After an
+ * error none of these is to be used. */
 int pycnn_gradient_sums(pycnn_totals *totals, double *grad, double *statistics,
                         const pycnn_network *net, pycnn_workspace *ws, const double *theta,
                         const pycnn_dataset *data, const uint64_t *dropout_key,
@@ -292,9 +293,10 @@ int pycnn_gradient_sums(pycnn_totals *totals, double *grad, double *statistics,
  * mode will do. A weight of 0 changes nothing, nor does a loss that is not finite
  * (PYCNN_ERROR_DIVERGED).
  *
- * Mini-batches that fit the workspace end in pycnn_train's bits, in one call each, and without
- * normalization also in several; but for a mini-batch of one sample that descends by nothing but
- * learning_rate * gradient, where pycnn_train rounds another product. */
+ * The bits are pycnn_train's where mini-batches fit the workspace and come in one call each;
+ * without normalization also where they come in several. But plain descent (no optimizer that
+ * remembers, no penalty, clip, max_norm or norms) on one sample rounds otherwise: there pycnn_train
+ * multiplies learning_rate into delta first. */
 int pycnn_update(double *theta, pycnn_training *state, double *grad, const pycnn_totals *totals,
                  const pycnn_network *net, pycnn_workspace *ws);
 
