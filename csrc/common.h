@@ -2,6 +2,11 @@
 #ifndef PYCNN_COMMON_H
 #define PYCNN_COMMON_H
 
+/* Assertions are for builds with PYCNN_CHECKED, as the tests': the core never ends a program. */
+#if !defined(PYCNN_CHECKED) && !defined(NDEBUG)
+#define NDEBUG
+#endif
+
 #include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>

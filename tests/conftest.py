@@ -127,7 +127,8 @@ OPTIMIZE = ["-O2", *STRICT]
 # Threads with stacks of 64 kB, as embedders and some systems make them, must be able to call it.
 SMALL_FRAMES = ["-Wframe-larger-than=4096"]
 # Unoptimized: the sanitizers make optimizing the kernels slow, and the tests are small.
-SANITIZE = ["-O0", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", *STRICT]
+CHECKED = ["-DPYCNN_CHECKED", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+SANITIZE = ["-O0", "-g", *CHECKED, *STRICT]
 # Only what starts threads: the rest takes ten times as long as elsewhere, and finds nothing.
 WATCH_THREADS = ["-O1", "-g1", "-fsanitize=thread", *STRICT]
 WITH_THREADS = ["threads", "dropout"]
