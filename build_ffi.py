@@ -17,6 +17,7 @@ declarations = re.search(r"/\* cdef: begin \*/(.*?)/\* cdef: end \*/", header, r
 if declarations is None:
     raise SystemExit("csrc/pycnn.h has lost its 'cdef: begin' and 'cdef: end' marks")
 
+pyodide = sys.platform == "emscripten" or "PYODIDE" in os.environ
 if sys.platform == "win32":
     compile_args, link_args = ["/O2", "/std:c11"], []
 else:
@@ -31,6 +32,8 @@ else:
     link_args = ["-pthread", "-lm"]
     if "PYCNN_CFLAGS" not in os.environ:  # who debugs, or looks for mistakes, wants the symbols
         link_args.append("-Wl,-x" if sys.platform == "darwin" else "-Wl,-s")
+if pyodide:  # no threads; its linker strips by itself
+    link_args = ["-lm"]
 compile_args += os.environ.get("PYCNN_CFLAGS", "").split()
 link_args += os.environ.get("PYCNN_LDFLAGS", "").split()
 
@@ -49,4 +52,5 @@ ffi.set_source(
     include_dirs=[CORE.as_posix()],
     extra_compile_args=compile_args,
     extra_link_args=link_args,
+    **({"py_limited_api": False} if pyodide else {}),
 )
