@@ -1,0 +1,533 @@
+/* What an input describes, a network, data and a training, is done on every instruction set.
+ *
+ * It must neither crash nor leave its buffers, which end, or begin, at a page that cannot be
+ * touched. The fused sets agree to the bit, with threads or without. Where the input asks for
+ * ordinary numbers the baseline agrees to 1e-9 as well; where it asks for any numbers, with
+ * infinities and indices that are none, whatever a status can say is right.
+ */
+#define _DEFAULT_SOURCE 1 /* MAP_ANONYMOUS and setenv */
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "pycnn.h"
+
+#define MOST_UNITS 40
+#define MOST_ROWS 80
+#define MOST_DEPTH 5
+#define MOST_EPOCHS 3
+#define MOST_SLOTS 3
+#define MOST_DRAWS 3
+#define MOST_CALLS 16
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+const char *__asan_default_options(void);
+
+/* A size that cannot be had is a status, as it is without the sanitizer. */
+const char *__asan_default_options(void) { return "allocator_may_return_null=1"; }
+
+/* ---------------------------------------------------------------- the input, as choices */
+
+typedef struct {
+    const uint8_t *at;
+    size_t left;
+} input;
+
+/* 0 ... count - 1; 0 when the input is used up */
+static unsigned take(input *in, unsigned count)
+{
+    if (in->left == 0) {
+        return 0;
+    }
+    in->left--;
+    return *in->at++ % count;
+}
+
+static double special(input *in)
+{
+    static const double values[] = {
+        0,    -0.0,  0.5,    1,    -1,    2,      0.1,      0.9,      0.999,     1e-3,
+        1e-8, 1e-16, 1e-250, 1e16, 1e250, 5e-324, 2.3e-308, 1.7e308,  -0.1,      -1e9,
+        50,   1.5,   709,    -745, NAN,   -NAN,   1e-300,   INFINITY, -INFINITY, 1e100};
+    return values[take(in, sizeof values / sizeof *values)];
+}
+
+static double random_value(uint64_t *state)
+{
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return (double)(*state >> 11) / (double)(1ull << 52) - 1;
+}
+
+/* ---------------------------------------------------------------- buffers beside forbidden pages
+ */
+
+enum { X, Y, LABEL, WEIGHT, THETA, OUT, GRAD, Z, A, DELTA, SLOTS, ORDER, RATES, TOTALS, BUFFERS };
+
+#define ROOM (1u << 18)
+
+static unsigned char *room[BUFFERS];
+static size_t page;
+
+static void make_rooms(void)
+{
+    page = (size_t)sysconf(_SC_PAGESIZE);
+    for (size_t i = 0; i < BUFFERS; i++) {
+        unsigned char *start =
+            mmap(NULL, ROOM + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (start == MAP_FAILED || mprotect(start + page, ROOM, PROT_READ | PROT_WRITE) != 0) {
+            abort();
+        }
+        room[i] = start + page;
+    }
+}
+
+/* size bytes, right behind the first page or right before the last */
+static void *place(int which, size_t size, bool first)
+{
+    if (size > ROOM) {
+        abort();
+    }
+    unsigned char *start = first ? room[which] : room[which] + ROOM - size;
+    memset(start, 0, size);
+    return start;
+}
+
+/* ---------------------------------------------------------------- what the input describes */
+
+typedef struct {
+    bool tame, first;
+    uint64_t seed;
+    size_t inputs, depth, rows, batch, room, epochs, steps, draws;
+    pycnn_layer_spec layers[MOST_DEPTH];
+    int loss, mode;
+    double loss_parameter, learning_rate;
+    pycnn_optimizer optimizer;
+    bool labels, weights, ordered, no_optimizer, with_rates, fails;
+    size_t bad_label, bad_order; /* or SIZE_MAX */
+    double odd[4];
+    size_t odd_at[4]; /* where among x, y, weight, theta those numbers stand; or SIZE_MAX */
+    size_t sample_offset;
+    uint64_t keys[MOST_EPOCHS + MOST_DRAWS];
+} program;
+
+static size_t any_size(input *in, size_t most)
+{
+    static const size_t odd[] = {0, SIZE_MAX, SIZE_MAX / 8, SIZE_MAX / 2 + 1, (size_t)1 << 40};
+    unsigned choice = take(in, 64);
+    return choice < 5 ? odd[choice] : 1 + take(in, (unsigned)most);
+}
+
+static pycnn_layer_spec any_layer(input *in, bool tame)
+{
+    pycnn_layer_spec layer = {.epsilon = 1e-3, .momentum = 0.1};
+    layer.kind = (int)take(in, tame ? 4 : 5);
+    layer.activation = (int)take(in, PYCNN_ACTIVATION_COUNT + (tame ? 0 : 1));
+    layer.units = tame ? 1 + take(in, MOST_UNITS) : any_size(in, MOST_UNITS);
+    unsigned extras = take(in, 8);
+    if (extras & 1) {
+        layer.l1 = 0.01, layer.l2 = 0.1;
+    }
+    if (extras & 2) {
+        layer.max_norm = 1;
+    }
+    layer.rate = (extras & 4) ? 0.5 : 0.1;
+    if (!tame && take(in, 4) == 0) {
+        double *fields[] = {&layer.l1,   &layer.l2,      &layer.max_norm,
+                            &layer.rate, &layer.epsilon, &layer.momentum};
+        *fields[take(in, 6)] = special(in);
+    }
+    return layer;
+}
+
+static pycnn_optimizer any_optimizer(input *in, bool tame)
+{
+    pycnn_optimizer optimizer = {.beta_1 = 0.9, .beta_2 = 0.99, .epsilon = 1e-3};
+    optimizer.kind = (int)take(in, PYCNN_OPTIMIZER_COUNT + (tame ? 0 : 1));
+    if (tame && optimizer.kind == PYCNN_RPROP) {
+        optimizer.kind = PYCNN_SGD; /* the sign of a gradient near 0 is anybody's */
+    }
+    unsigned extras = take(in, 64);
+    optimizer.nesterov = extras & 1;
+    optimizer.centered = !tame && (extras & 2);
+    optimizer.momentum = (extras & 4) ? 0.9 : 0;
+    optimizer.weight_decay = (extras & 8) ? 0.01 : 0;
+    optimizer.clip_value = (extras & 16) ? 0.1 : 0;
+    optimizer.clip_norm = (extras & 32) ? 0.5 : 0;
+    if (!tame && take(in, 4) == 0) {
+        double *fields[] = {&optimizer.momentum,     &optimizer.beta_1,     &optimizer.beta_2,
+                            &optimizer.epsilon,      &optimizer.clip_value, &optimizer.clip_norm,
+                            &optimizer.weight_decay, &optimizer.increase,   &optimizer.decrease,
+                            &optimizer.min_step,     &optimizer.max_step};
+        *fields[take(in, sizeof fields / sizeof *fields)] = special(in);
+    }
+    return optimizer;
+}
+
+/* An output activation that a loss is made for. */
+static int suited(int loss, int activation)
+{
+    switch (loss) {
+    case PYCNN_BINARY_CROSSENTROPY: return PYCNN_SIGMOID;
+    case PYCNN_CATEGORICAL_CROSSENTROPY:
+    case PYCNN_KL_DIVERGENCE: return PYCNN_SOFTMAX;
+    case PYCNN_POISSON: return PYCNN_SOFTPLUS;
+    case PYCNN_HINGE: return PYCNN_LINEAR;
+    default: return activation;
+    }
+}
+
+static program read_program(input *in)
+{
+    program p = {.bad_label = SIZE_MAX, .bad_order = SIZE_MAX};
+    unsigned flags = take(in, 256);
+    p.tame = flags & 1;
+    p.first = flags & 2;
+    p.labels = flags & 4;
+    p.weights = flags & 8;
+    p.ordered = flags & 16;
+    p.no_optimizer = flags & 32;
+    p.with_rates = flags & 64;
+    p.seed = take(in, 256);
+    p.inputs = p.tame ? 1 + take(in, MOST_UNITS) : any_size(in, MOST_UNITS);
+    p.depth = 1 + take(in, MOST_DEPTH);
+    for (size_t l = 0; l < p.depth; l++) {
+        p.layers[l] = any_layer(in, p.tame);
+    }
+    p.loss = (int)take(in, PYCNN_LOSS_COUNT + (p.tame ? 1 : 2));
+    if (p.loss == PYCNN_LOSS_COUNT) {
+        p.loss = PYCNN_CUSTOM;
+    }
+    p.loss_parameter = p.loss == PYCNN_HUBER || p.loss == PYCNN_QUANTILE ? 0.3 : 0;
+    pycnn_layer_spec *last = &p.layers[p.depth - 1];
+    if (p.tame || take(in, 8)) {
+        last->kind = PYCNN_DENSE;
+        last->activation = suited(p.loss, last->activation);
+    }
+    if (!p.tame && take(in, 8) == 0) {
+        p.loss_parameter = special(in);
+    }
+    p.rows = 1 + take(in, MOST_ROWS);
+    p.batch = 1 + take(in, 40);
+    p.room = 1 + take(in, MOST_ROWS);
+    p.mode = (int)take(in, p.tame ? 3 : 4);
+    p.epochs = 1 + take(in, MOST_EPOCHS);
+    p.steps = take(in, 8);
+    p.draws = 1 + take(in, MOST_DRAWS);
+    p.optimizer = any_optimizer(in, p.tame);
+    p.learning_rate = 0.05;
+    p.sample_offset = take(in, 100);
+    for (size_t i = 0; i < MOST_EPOCHS + MOST_DRAWS; i++) {
+        p.keys[i] = p.seed * 77 + i;
+    }
+    for (size_t i = 0; i < 4; i++) {
+        p.odd_at[i] = SIZE_MAX;
+    }
+    if (!p.tame) {
+        p.learning_rate = take(in, 2) ? 0.05 : special(in);
+        p.fails = take(in, 8) == 1;
+        p.bad_label = take(in, 8) == 1 ? take(in, MOST_ROWS) : SIZE_MAX;
+        p.bad_order = take(in, 8) == 1 ? take(in, MOST_ROWS) : SIZE_MAX;
+        for (size_t i = 0; i < 4; i++) {
+            if (take(in, 3) == 1) {
+                p.odd_at[i] = take(in, 256);
+                p.odd[i] = special(in);
+            }
+        }
+    }
+    return p;
+}
+
+/* ---------------------------------------------------------------- its numbers */
+
+typedef struct {
+    pycnn_dataset data;
+    double *theta;
+    size_t parameters, statistics, outputs, units; /* units: of all layers */
+    bool normalizes;
+} numbers;
+
+static void put_odd(const program *p, int which, double *values, size_t count)
+{
+    if (p->odd_at[which] != SIZE_MAX && count > 0) {
+        values[p->odd_at[which] % count] = p->odd[which];
+    }
+}
+
+static double target(int loss, double value, size_t column, size_t chosen)
+{
+    switch (loss) {
+    case PYCNN_CATEGORICAL_CROSSENTROPY:
+    case PYCNN_KL_DIVERGENCE: return column == chosen ? 1 : 0;
+    case PYCNN_BINARY_CROSSENTROPY: return value > 0 ? 1 : 0;
+    case PYCNN_HINGE: return value > 0 ? 1 : -1;
+    case PYCNN_POISSON: return fabs(value);
+    default: return value;
+    }
+}
+
+static numbers make_numbers(const program *p, const pycnn_network *net)
+{
+    numbers n = {.parameters = pycnn_network_parameter_count(net),
+                 .statistics = pycnn_network_statistic_count(net),
+                 .outputs = p->inputs};
+    for (size_t l = 0; l < p->depth; l++) {
+        n.outputs = p->layers[l].kind == PYCNN_DENSE ? p->layers[l].units : n.outputs;
+        n.units += n.outputs;
+        n.normalizes = n.normalizes || p->layers[l].kind == PYCNN_BATCH_NORM;
+    }
+    uint64_t state = p->seed;
+    size_t of_x = p->rows * p->inputs, of_y = p->rows * n.outputs;
+    double *x = place(X, of_x * sizeof *x, p->first);
+    for (size_t i = 0; i < of_x; i++) {
+        x[i] = random_value(&state);
+    }
+    put_odd(p, 0, x, of_x);
+    double *y = place(Y, of_y * sizeof *y, p->first);
+    for (size_t i = 0; i < of_y; i++) {
+        y[i] = target(p->loss, random_value(&state), i % n.outputs,
+                      (i / n.outputs + p->seed) % n.outputs);
+    }
+    put_odd(p, 1, y, of_y);
+    double *weight = place(WEIGHT, p->rows * sizeof *weight, p->first);
+    size_t *label = place(LABEL, of_y * sizeof *label, p->first);
+    for (size_t i = 0; i < p->rows; i++) {
+        weight[i] = i % 5 == 1 ? 0 : 1 + 0.5 * random_value(&state);
+        label[i] = (i + p->seed) % n.outputs;
+    }
+    put_odd(p, 2, weight, p->rows);
+    if (p->bad_label < p->rows) {
+        label[p->bad_label] = n.outputs + p->seed;
+    }
+    bool classes = p->loss == PYCNN_CATEGORICAL_CROSSENTROPY;
+    bool labels = p->labels && (classes || !p->tame);
+    n.data = (pycnn_dataset){.rows = p->rows,
+                             .x = x,
+                             .y = labels ? NULL : y,
+                             .label = labels ? label : NULL,
+                             .weight = p->weights ? weight : NULL};
+    n.theta = place(THETA, (n.parameters + n.statistics) * sizeof *n.theta, p->first);
+    for (size_t i = 0; i < n.parameters; i++) {
+        n.theta[i] = 0.5 * random_value(&state);
+    }
+    for (size_t i = 0; i < n.statistics; i++) { /* means and variances, at their place or not */
+        n.theta[n.parameters + i] = 1 + 0.5 * random_value(&state);
+    }
+    put_odd(p, 3, n.theta, n.parameters + n.statistics);
+    return n;
+}
+
+/* ---------------------------------------------------------------- what came of it */
+
+typedef struct {
+    size_t calls, count;
+    int status[MOST_CALLS];
+    double values[8 * ROOM / sizeof(double)];
+} outcome;
+
+static outcome outcomes[4];
+
+/* Notes a status, and what the call has written where that counts. */
+static bool note(outcome *found, int status, const void *values, size_t count)
+{
+    if (status < PYCNN_OK || status > PYCNN_ERROR_INTERRUPTED || found->calls == MOST_CALLS) {
+        abort();
+    }
+    found->status[found->calls++] = status;
+    if (status == PYCNN_OK && values != NULL) {
+        if (found->count + count > sizeof found->values / sizeof *found->values) {
+            abort();
+        }
+        memcpy(found->values + found->count, values, count * sizeof(double));
+        found->count += count;
+    }
+    return status == PYCNN_OK;
+}
+
+/* Which answers are right may hang on the last bit. */
+static void note_totals(outcome *found, int status, const pycnn_totals *totals)
+{
+    double values[] = {totals->loss, totals->weight};
+    note(found, status, values, 2);
+}
+
+static int squares(void *context, double *losses, double *gradient, const double *outputs,
+                   const double *targets, size_t rows, size_t units)
+{
+    for (size_t i = 0; i < rows; i++) {
+        losses[i] = 0;
+        for (size_t j = 0; j < units; j++) {
+            double error = outputs[i * units + j] - (targets == NULL ? 0 : targets[i * units + j]);
+            losses[i] += 0.5 * error * error;
+            if (gradient != NULL) {
+                gradient[i * units + j] = error;
+            }
+        }
+    }
+    return *(const bool *)context;
+}
+
+static void train(const program *p, const pycnn_network *net, pycnn_workspace *ws, numbers *n,
+                  outcome *found)
+{
+    size_t slots = pycnn_optimizer_slots(&p->optimizer);
+    if (slots > MOST_SLOTS) {
+        abort();
+    }
+    size_t *order = place(ORDER, p->epochs * p->rows * sizeof *order, p->first);
+    for (size_t i = 0; i < p->epochs * p->rows; i++) {
+        order[i] = (7 * i + p->seed) % p->rows;
+    }
+    if (p->bad_order < p->rows) {
+        order[p->bad_order] = p->rows + p->seed;
+    }
+    double *rates = place(RATES, (p->steps + 1) * sizeof *rates, p->first);
+    for (size_t i = 0; i <= p->steps; i++) {
+        rates[i] = p->learning_rate / (double)(1 + i);
+    }
+    pycnn_totals *totals = place(TOTALS, p->epochs * sizeof *totals, p->first);
+    pycnn_training state = {
+        .epochs = p->epochs,
+        .batch_size = p->batch,
+        .learning_rate = p->learning_rate,
+        .order = p->ordered ? order : NULL,
+        .totals = totals,
+        .optimizer = p->no_optimizer ? NULL : &p->optimizer,
+        .slots = place(SLOTS, slots * n->parameters * sizeof(double), p->first),
+        .learning_rates = p->with_rates ? rates : NULL,
+        .dropout_keys = p->keys,
+        .sample_offset = p->sample_offset,
+    };
+    size_t steps = 0, all = n->parameters + n->statistics;
+    int status = pycnn_train(&steps, n->theta, &state, net, ws, &n->data, p->steps);
+    if (steps > p->steps || state.epoch > state.epochs) {
+        abort();
+    }
+    bool good = note(found, status, n->theta, all);
+    double *grad = place(GRAD, n->parameters * sizeof *grad, p->first);
+    pycnn_totals sums = {0};
+    status = pycnn_gradient_sums(&sums, grad, n->theta + n->parameters, net, ws, n->theta, &n->data,
+                                 p->keys, p->sample_offset);
+    if (note(found, status, grad, n->parameters) && good) {
+        status = pycnn_update(n->theta, &state, grad, &sums, net, ws);
+        note(found, status, n->theta, all);
+    }
+}
+
+/* Does all that the program says, with the kernels of one set. */
+static void execute(const program *p, const char *isa, pycnn_threads *threads, outcome *found)
+{
+    found->calls = found->count = 0;
+    setenv("PYCNN_ISA", isa, 1);
+    pycnn_network *net = NULL;
+    pycnn_workspace *ws = NULL;
+    int status =
+        pycnn_network_create(&net, p->inputs, p->layers, p->depth, p->loss, p->loss_parameter);
+    if (note(found, status, NULL, 0) && pycnn_network_parameter_count(net) < ROOM / 32) {
+        note(found, pycnn_workspace_create(&ws, net, p->room, p->mode), NULL, 0);
+    }
+    if (ws != NULL) {
+        pycnn_workspace_set_threads(ws, threads);
+        pycnn_workspace_set_loss(ws, squares, (void *)(uintptr_t)&p->fails);
+        numbers n = make_numbers(p, net);
+        size_t of_y = p->rows * n.outputs;
+        double *out = place(OUT, p->draws * of_y * sizeof *out, p->first);
+        pycnn_totals totals = {0};
+        double penalty = pycnn_penalty(net, n.theta);
+        note(found, PYCNN_OK, &penalty, 1);
+        note(found, pycnn_predict(out, net, ws, n.theta, n.data.x, p->rows), out, of_y);
+        note(found, pycnn_predict_finite(out, net, ws, n.theta, n.data.x, p->rows), out, of_y);
+        status = pycnn_predict_samples(out, net, ws, n.theta, n.data.x, p->rows, p->keys, p->draws,
+                                       p->sample_offset);
+        note(found, status, out, p->draws * of_y);
+        note_totals(found, pycnn_evaluate(&totals, net, ws, n.theta, &n.data), &totals);
+        double *grad = place(GRAD, n.parameters * sizeof *grad, p->first);
+        for (int dropping = 0; dropping < 2; dropping++) {
+            status = pycnn_gradients(&totals, grad, net, ws, n.theta, &n.data,
+                                     dropping ? p->keys : NULL);
+            note_totals(found, status, &totals);
+            note(found, PYCNN_OK, grad, status == PYCNN_OK ? n.parameters : 0);
+        }
+        size_t of_z = n.units * p->rows;
+        double *z = place(Z, of_z * sizeof *z, p->first);
+        double *a = place(A, of_z * sizeof *a, p->first);
+        double *delta = place(DELTA, of_z * sizeof *delta, p->first);
+        status = pycnn_trace(&totals, grad, z, a, delta, net, ws, n.theta, &n.data);
+        note(found, status, delta, of_z);
+        train(p, net, ws, &n, found);
+    }
+    pycnn_workspace_destroy(ws);
+    pycnn_network_destroy(net);
+}
+
+/* ---------------------------------------------------------------- and what is wrong with it */
+
+static const char *sets[3];
+static size_t set_count;
+static pycnn_threads *pool;
+
+static void fail(const char *isa, const char *what, size_t where, double a, double b)
+{
+    fprintf(stderr, "%s and %s: %s %zu: %.17g and %.17g\n", sets[0], isa, what, where, a, b);
+    abort();
+}
+
+static void compare(const outcome *a, const outcome *b, const char *isa, double tolerance)
+{
+    for (size_t i = 0; i < a->calls || i < b->calls; i++) {
+        if (a->calls != b->calls || a->status[i] != b->status[i]) {
+            fail(isa, "status of call", i, a->status[i], b->status[i]);
+        }
+    }
+    double scale = 1;
+    for (size_t i = 0; i < b->count; i++) {
+        scale = fmax(scale, fabs(b->values[i]));
+    }
+    for (size_t i = 0; i < a->count; i++) {
+        double left = a->values[i], right = b->values[i];
+        bool same = memcmp(&left, &right, sizeof left) == 0 || (isnan(left) && isnan(right));
+        if (!same && !(fabs(left - right) <= tolerance * scale)) {
+            fail(isa, "number", i, left, right);
+        }
+    }
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    static const char *const known[] = {"avx512", "avx2", "neon"};
+    (void)argc, (void)argv;
+    make_rooms();
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        setenv("PYCNN_ISA", known[i], 1);
+        if (pycnn_isa() != NULL) {
+            sets[set_count++] = known[i];
+        }
+    }
+    if (set_count == 0) {
+        sets[set_count++] = "baseline";
+    }
+    return pycnn_threads_create(&pool, 2);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
+{
+    input in = {bytes, size};
+    program p = read_program(&in);
+    execute(&p, sets[0], NULL, &outcomes[0]);
+    for (size_t i = 1; i < set_count; i++) {
+        execute(&p, sets[i], NULL, &outcomes[i]);
+        compare(&outcomes[0], &outcomes[i], sets[i], 0);
+    }
+    execute(&p, sets[0], pool, &outcomes[3]);
+    compare(&outcomes[0], &outcomes[3], "threads", 0);
+    execute(&p, "baseline", NULL, &outcomes[3]);
+    if (p.tame) {
+        compare(&outcomes[0], &outcomes[3], "baseline", 1e-9);
+    }
+    return 0;
+}

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Runs each fuzzer for so many seconds, from the inputs in fuzz/corpus/: fuzz/run.sh PYTHON SECONDS
+# PYTHON has pycnn[cli] and atheris. What is found is in fuzz/found/, and the status is 1.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+python=$1 seconds=$2
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir -p fuzz/found "$work"/{core,model_file,table}
+
+sane=(-O1 -g "-fsanitize=fuzzer,address,undefined" -fno-sanitize-recover=undefined -ffp-contract=off)
+"${CC:-clang}" "${sane[@]}" -Icsrc csrc/*.c fuzz/core.c -o "$work/fuzz_core" -pthread -lm
+
+found=0
+run() { # run NAME COMMAND ...: new inputs go into the first folder
+    local name=$1
+    shift
+    echo "== $name"
+    "$@" "$work/$name" "fuzz/corpus/$name" -max_total_time="$seconds" -print_final_stats=1 \
+        -artifact_prefix="fuzz/found/$name-" -rss_limit_mb=4096 >"$work/$name.log" 2>&1 || found=1
+    grep -E "^#.*(DONE|INITED)|^stat::number_of_exec|^stat::peak|^==.*ERROR|ERROR: lib|Error|and .*: " \
+        "$work/$name.log" | tail -n 12 || tail "$work/$name.log"
+}
+run core "$work/fuzz_core"
+run model_file "$python" fuzz/model_file.py -max_len=8192
+run table "$python" fuzz/table.py -max_len=2048
+exit "$found"
