@@ -27,7 +27,7 @@ core_tests=("${core_tests[@]/%/.py}")
 # install FLAGS EXTRA: pycnn, compiled with more flags, into an environment of its own
 install() {
     "$python" -m venv "$work/venv"
-    "$work/venv/bin/pip" install -q pytest pandas mpmath
+    "$work/venv/bin/pip" install -q pytest hypothesis pandas mpmath
     PYCNN_CFLAGS="$1" PYCNN_LDFLAGS="$2" "$work/venv/bin/pip" install -q .
 }
 
