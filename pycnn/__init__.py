@@ -19,7 +19,6 @@ from pycnn import (
     schedules,
 )
 from pycnn._config import config, show_config
-from pycnn._gradient_check import gradient_check
 from pycnn._public import names_of as _names_of
 from pycnn._threads import get_num_threads, set_num_threads
 from pycnn._version import __version__
@@ -33,6 +32,7 @@ from pycnn.trace import Trace
 
 if _TYPE_CHECKING:
     from pycnn import augmentation, datasets, metrics
+    from pycnn._gradient_check import gradient_check
     from pycnn.table import Table
 
 __all__ = [
@@ -90,6 +90,10 @@ def __getattr__(name: str) -> _Any:
         import pycnn.datasets as datasets
 
         return datasets
+    if name == "gradient_check":
+        from pycnn._gradient_check import gradient_check
+
+        return gradient_check
     if name == "metrics":
         import pycnn.metrics as metrics
 

@@ -17,7 +17,6 @@ from pycnn._data.arrays import as_names, as_values, check_columns, check_finite
 from pycnn._data.scaling import TargetScale, check_can_scale
 from pycnn._data.sources import Reader, Rows, as_rows, batches_of, pieces_of, whole
 from pycnn._data.targets import TargetEncoder, check_missing
-from pycnn._scoring import check_metrics, measure, r2, sum_squares
 from pycnn.backend.interface import Totals
 from pycnn.exceptions import DataError, LabelError, ShapeError
 from pycnn.layers import from_config
@@ -522,6 +521,8 @@ class Model:
         ShapeError, DataTypeError, DataError, LabelError
             If an argument is not valid.
         """
+        from pycnn._scoring import check_metrics  # imported when used
+
         missing = check_missing(missing_targets)
         measures = check_metrics(metrics)
         if batch_size is not None:
@@ -542,6 +543,8 @@ class Model:
         self, data: Data, batch_size: int = 256, metrics: Sequence[Metric] = ()
     ) -> dict[str, float]:
         """Return what `evaluate` promises, of data that have been checked."""
+        from pycnn._scoring import measure
+
         totals = self._totals(data, batch_size)
         scores = {"loss": totals.mean_loss()}
         if self.encoder.shows_classes(data.y):
@@ -554,6 +557,8 @@ class Model:
 
     def _r2(self, data: Data, totals: Totals | None = None) -> float:
         """Return R^2, with mse from its totals: they are half the sum of the errors' squares."""
+        from pycnn._scoring import r2, sum_squares
+
         encoder = self.encoder
         if totals is not None and self.loss == "mse" and encoder.scale is None:
             penalty = self.core.penalty(self.plan, self.theta) * totals.weight

@@ -315,7 +315,7 @@ class Network(Model):
         LayerWarning
             With `diagnose`, where units are dead or saturated, or gradients vanish or explode.
         """
-        from pycnn._training import fitting, loop  # imported when used
+        from pycnn._training import fitting, loop  # much that is imported when used
 
         request = fitting.check_request(
             epochs=epochs,
@@ -475,7 +475,7 @@ class Network(Model):
         shuffle: bool,
         log: bool,
     ) -> dict[str, float]:
-        from pycnn._training import advice, fitting, loop  # imported when used
+        from pycnn._training import fitting, loop  # much that is imported when used
 
         if batch_size is not None:
             batch_size = check_size(batch_size, "batch_size")
@@ -485,11 +485,8 @@ class Network(Model):
             self.training_record.get_in_line(me)
             chosen = self._last_optimizer() if optimizer is None else optimizers.get(optimizer)
             data, learned = fitting.read_one(self, X, y, sample_weight, classes)
-            fitting.check_parameters(self)
             loop.check_without_end(chosen)
-            batch_size = fitting.check_batch(self.architecture, batch_size, data.rows)
-            if self.epochs_trained == 0:
-                advice.check_data(self, data)
+            batch_size = fitting.check_one(self, data, batch_size)
             self.reader = learned
             return loop.run_one(
                 self,

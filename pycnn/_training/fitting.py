@@ -254,6 +254,15 @@ def read_one(model: Model, X: Any, y: Any, sample_weight: Any, classes: Any) -> 
     return data, reader.after(X, targets)
 
 
+def check_one(model: Model, data: Data, batch_size: int | None) -> int:
+    """Return how many samples a mini-batch of a `partial_fit` has, once it can begin."""
+    check_parameters(model)
+    batch_size = check_batch(model.architecture, batch_size, data.rows)
+    if model.epochs_trained == 0:
+        advice.check_data(model, data)
+    return batch_size
+
+
 def check_batch(architecture: Architecture, batch_size: int | None, rows: int) -> int:
     """Return how many samples a mini-batch has; None stands for all."""
     batch_size = min(batch_size or rows, rows)
