@@ -143,7 +143,7 @@ class Model:
     @feature_names.setter
     def feature_names(self, value: Iterable[str] | None) -> None:
         names = None if value is None else as_names(value, self.inputs)
-        self.reader = self.reader._replace(names=names)
+        self.reader = self.reader.naming(names)
 
     @property
     def encoder(self) -> TargetEncoder:
@@ -157,7 +157,7 @@ class Model:
 
     @classes.setter
     def classes(self, value: AnyArray | None) -> None:
-        self.reader = self.reader.encoding(classes=value)
+        self.reader = self.reader.encoding(value, self.encoder.scale)
 
     @property
     def target_scale(self) -> tuple[Array, Array] | None:
@@ -167,12 +167,12 @@ class Model:
     @target_scale.setter
     def target_scale(self, value: Sequence[Any] | None) -> None:
         if value is None:
-            self.reader = self.reader.encoding(scale=None)
+            self.reader = self.reader.encoding(self.classes, None)
             return
         check_can_scale(self.layers[-1].activation, self.loss)
         scale = TargetScale.check(value, self.outputs)
         # Classes were those of one-hot targets: numbers with a unit are none.
-        self.reader = self.reader.encoding(scale=scale, classes=None)
+        self.reader = self.reader.encoding(None, scale)
 
     @property
     def backend(self) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import operator
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from pycnn._data.arrays import (
     check_columns,
     column_names,
 )
+from pycnn._data.targets import TargetEncoder
 from pycnn.backend.interface import Data
 from pycnn.exceptions import DataError, DataTypeError, DataWarning, ShapeError, warn
 
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pycnn._data.arrays import Finder
-    from pycnn._data.targets import TargetEncoder, Targets
+    from pycnn._data.scaling import TargetScale
+    from pycnn._data.targets import Targets
+    from pycnn._typing import AnyArray
 
     Array = NDArray[np.float64]
     # (x, y, rng) -> (x, y)
@@ -194,16 +197,32 @@ def as_rows(value: Any, name: str, columns: int, find: Any) -> Array | Rows:
     return rows[:] if sparse and rows.shape[0] * columns * 8 <= WHOLE else rows
 
 
-class Reader(NamedTuple):
+class Reader:
     """How a network reads what users hand in, by what it has learned of it.
 
     It is never changed: what a training has learned of its data is another reader.
+
+    Parameters
+    ----------
+    columns : int
+        n_0.
+    find_not_finite : callable
+    names : tuple of str or None
+        Those of the columns, once learned.
+    encoder : TargetEncoder
     """
 
-    columns: int  # n_0
-    find_not_finite: Finder
-    names: tuple[str, ...] | None  # of the columns
-    encoder: TargetEncoder
+    __slots__ = ("columns", "encoder", "find_not_finite", "names")
+
+    def __init__(
+        self,
+        columns: int,
+        find_not_finite: Finder,
+        names: tuple[str, ...] | None,
+        encoder: TargetEncoder,
+    ) -> None:
+        self.columns, self.find_not_finite = columns, find_not_finite
+        self.names, self.encoder = names, encoder
 
     def rows(self, X: Any, name: str) -> Array | Rows:
         """Return a checked table, unread where it would take much memory.
@@ -236,14 +255,19 @@ class Reader(NamedTuple):
         targets = self.encoder.encode(y, called[1], len(x), learn=learn, missing=missing)
         return Data(x, targets.y, as_weights(sample_weight, called[2], len(x))), targets
 
-    def encoding(self, **changed: Any) -> Reader:
-        """Return a reader whose encoder has other classes, or another scale."""
-        return self._replace(encoder=self.encoder._replace(**changed))
+    def encoding(self, classes: AnyArray | None, scale: TargetScale | None) -> Reader:
+        """Return a reader whose encoder has these classes, and this scale."""
+        encoder = TargetEncoder(self.encoder.loss, self.encoder.units, classes, scale)
+        return Reader(self.columns, self.find_not_finite, self.names, encoder)
+
+    def naming(self, names: tuple[str, ...] | None) -> Reader:
+        """Return a reader of columns with these names."""
+        return Reader(self.columns, self.find_not_finite, names, self.encoder)
 
     def after(self, X: Any, targets: Targets) -> Reader:
         """Return the reader of a network that has learned from such samples."""
-        learned = self.encoding(classes=targets.classes)
-        return learned._replace(names=self.names or column_names(X))
+        learned = self.encoding(targets.classes, self.encoder.scale)
+        return learned.naming(self.names or column_names(X))
 
 
 def whole(data: Data) -> Data:

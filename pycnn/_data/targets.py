@@ -54,16 +54,33 @@ class Targets(NamedTuple):
     classes: AnyArray | None  # the label of each class; None where targets are no classes
 
 
-class TargetEncoder(NamedTuple):
+class TargetEncoder:
     """What targets and outputs are to one network, from the user's side and back to it.
 
     It is never changed: what a training has learned of its targets is another encoder.
+
+    Parameters
+    ----------
+    loss : str
+    units : int
+        n_L.
+    classes : ndarray or None
+        The label of each class, once learned.
+    scale : TargetScale or None
+        The unit of each output; None: that of the user's targets.
     """
 
-    loss: str
-    units: int  # n_L
-    classes: AnyArray | None = None  # the label of each class, once learned
-    scale: TargetScale | None = None  # the unit of each output; None: that of the user's targets
+    __slots__ = ("classes", "loss", "scale", "units")
+
+    def __init__(
+        self,
+        loss: str,
+        units: int,
+        classes: AnyArray | None = None,
+        scale: TargetScale | None = None,
+    ) -> None:
+        self.loss, self.units = loss, units
+        self.classes, self.scale = classes, scale
 
     @property
     def has_classes(self) -> bool:

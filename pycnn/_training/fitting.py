@@ -195,7 +195,7 @@ def _read_arrays(
         check_measurable(held_out, f"validation_split={request.validation_split:g}")
     if scales:
         scale = TargetScale.of(weighted)
-        learned = learned.encoding(scale=scale)
+        learned = learned.encoding(None, scale)
         weighted = scale.scale(weighted)
         held_out = None if held_out is None else scale.scale(held_out)
     return weighted, learned, held_out
@@ -242,7 +242,7 @@ def read_one(model: Model, X: Any, y: Any, sample_weight: Any, classes: Any) -> 
     """Return the samples of a `partial_fit`, and what is learned of them."""
     reader = model.reader
     if classes is not None:
-        reader = reader.encoding(classes=reader.encoder.check_classes(classes))
+        reader = reader.encoding(reader.encoder.check_classes(classes), reader.encoder.scale)
     # A few rows that happen to be one-hot do not make classes of a regression.
     learn = not (losses.may_be_one_hot(model.loss) and model.epochs_trained)
     try:
