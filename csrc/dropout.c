@@ -58,16 +58,8 @@ static void dropout_backward(const layer *self, const double *theta, const layer
     }
 }
 
-static void dropout_gradient(const layer *self, double *out, gradient_use use, double step,
-                             const layer_io *io, size_t slices, share part)
-{
-    /* It has no parameters. */
-    (void)self, (void)out, (void)use, (void)step, (void)io, (void)slices, (void)part;
-}
-
 const layer_ops pycnn_dropout_ops = {
     .create = dropout_create,
     .forward = dropout_forward,
     .backward = dropout_backward,
-    .gradient = dropout_gradient,
 };

@@ -5,10 +5,9 @@ const layer_ops *pycnn_layer_ops(int kind)
 {
     /* A new kind of layer is one more row here. */
     static const layer_ops *const table[] = {
-        [PYCNN_DENSE] = &pycnn_dense_ops,
-        [PYCNN_DROPOUT] = &pycnn_dropout_ops,
-        [PYCNN_BATCH_NORM] = &pycnn_batch_norm_ops,
-        [PYCNN_LAYER_NORM] = &pycnn_layer_norm_ops,
+        [PYCNN_DENSE] = &pycnn_dense_ops,           [PYCNN_DROPOUT] = &pycnn_dropout_ops,
+        [PYCNN_BATCH_NORM] = &pycnn_batch_norm_ops, [PYCNN_LAYER_NORM] = &pycnn_layer_norm_ops,
+        [PYCNN_RESIDUAL] = &pycnn_residual_ops,
     };
     const int count = (int)(sizeof table / sizeof *table);
     return kind < 0 || kind >= count ? NULL : table[kind];
@@ -53,4 +52,17 @@ void pycnn_derive(const layer *self, const layer_io *io)
         const double *from = self->activation->from_z ? io->z : io->output;
         self->activation->backward(io->delta, from, self->fan_out, io->stride);
     }
+}
+
+static void add(double *sum, const double *part, size_t count)
+{
+    for (size_t i = 0; i < count && sum != NULL; i++) {
+        sum[i] += part[i];
+    }
+}
+
+void pycnn_add_deltas(const layer *self, const layer_io *io)
+{
+    add(io->added_to[0], io->delta_input, self->fan_in * io->stride);
+    add(io->added_to[1], io->delta_second_input, self->fan_in * io->stride);
 }

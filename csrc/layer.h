@@ -6,16 +6,24 @@
 
 typedef struct layer_ops layer_ops;
 
+/* Where a layer may read from at most, and what the network is given as such a place. */
+enum { MOST_INPUTS = 2 };
+#define THE_DATA SIZE_MAX
+
 typedef struct {
     const layer_ops *ops;
-    size_t fan_in;
+    size_t fan_in; /* of each of its inputs */
     /* What the plan knows. */
+    size_t inputs[MOST_INPUTS]; /* layers, or THE_DATA, whose outputs it reads */
+    size_t input_count;
+    size_t last_reader; /* of its output */
+    bool traced;        /* it is not part of another layer */
     const kernel_table *kernels;
     const activation_ops *activation;
     size_t offset;           /* of its parameters in theta */
     size_t statistic_offset; /* of its statistics, behind the parameters */
     uint64_t number;         /* of the layer: a dropout's own random numbers */
-    bool rows_wanted;        /* by the layer that reads its output */
+    bool rows_wanted;        /* by a layer that reads its output */
     /* What create() says. */
     size_t fan_out;
     int f; /* pycnn_activation */
@@ -59,18 +67,22 @@ typedef struct {
     const passing *pass;
     size_t first; /* sample of the mini-batch that the slice begins with */
     size_t batch, stride;
-    const double *input;      /* [fan_in,batch] */
-    const double *input_rows; /* the same as rows, from this slice's on; NULL in forward mode, and
-                                 where the layer does not read them */
-    double *z;                /* [fan_out,batch]; may be `output` where nobody reads z again */
-    double *output;           /* [fan_out,batch] */
-    double *output_rows;      /* NULL where nobody reads them */
-    size_t distance;          /* of the panels of rows */
-    double *delta;            /* [fan_out,batch] dL/doutput, which pycnn_derive turns into dL/dz */
-    bool delta_is_dz;         /* ... unless the loss has done that already */
-    double *saved;            /* [saved_per_slice] what the layer keeps for later */
-    double *saved_samples;    /* [saved_per_sample,stride] */
-    double *delta_input;      /* [fan_in,batch] dL/dinput; NULL for the first layer */
+    const double *input;        /* [fan_in,batch] */
+    const double *second_input; /* the same of a layer that has two; else NULL */
+    const double *input_rows;   /* the same as rows, from this slice's on; NULL in forward mode, and
+                                   where the layer does not read them */
+    double *z;                  /* [fan_out,batch]; may be `output` where nobody reads z again */
+    double *output;             /* [fan_out,batch] */
+    double *output_rows;        /* NULL where nobody reads them */
+    size_t distance;            /* of the panels of rows */
+    double *delta;         /* [fan_out,batch] dL/doutput, which pycnn_derive turns into dL/dz */
+    bool delta_is_dz;      /* ... unless the loss has done that already */
+    double *saved;         /* [saved_per_slice] what the layer keeps for later */
+    double *saved_samples; /* [saved_per_sample,stride] */
+    double *delta_input;   /* [fan_in,batch] dL/dinput; NULL where that is the data's */
+    double *delta_second_input;    /* the same of the second */
+    double *added_to[MOST_INPUTS]; /* the delta that each of these is a part of, to be added to the
+                                      parts of later layers; NULL: it is all of it, or the first */
     /* The same as the kernels read it; those of a layer's slices lie behind each other. */
     const product_panel *forward, *backward; /* z and input; delta_input and delta */
     const gradient_terms *terms;             /* delta */
@@ -83,15 +95,19 @@ typedef struct {
 } share;
 
 struct layer_ops {
+    /* Of a layer that is made of layers, those of its spec's inner and shortcut; or NULL: appends
+     * them to the plan. inputs[0] is what the layer is put on, and both become what its own other
+     * operations, which come behind, read. */
+    int (*compose)(pycnn_network *net, const pycnn_layer_spec *spec, size_t inputs[MOST_INPUTS]);
     /* Says all that there is to say of the layer, whose fan_in is set. */
     int (*create)(layer *self, const pycnn_layer_spec *spec);
     /* input -> z, output (and output_rows) of io[slices]. theta is this layer's own part. */
     void (*forward)(const layer *self, const double *theta, const layer_io *io, size_t slices);
     /* delta = dL/dz -> delta_input. */
     void (*backward)(const layer *self, const double *theta, const layer_io *io, size_t slices);
-    /* A part of this layer's gradient, summed over the samples of all slices io[slices], into
-     * `out`: this layer's part of a gradient or, with GRADIENT_DESCEND, of theta. Where there are
-     * weights, that rounds as the kernels' `descend` does. */
+    /* Of a layer with parameters: a part of its gradient, summed over the samples of all slices
+     * io[slices], into `out`: this layer's part of a gradient or, with GRADIENT_DESCEND, of theta.
+     * Where there are weights, that rounds as the kernels' `descend` does. */
     void (*gradient)(const layer *self, double *out, gradient_use use, double step,
                      const layer_io *io, size_t slices, share part);
 
@@ -105,7 +121,7 @@ struct layer_ops {
 };
 
 extern const layer_ops pycnn_dense_ops, pycnn_dropout_ops, pycnn_batch_norm_ops,
-    pycnn_layer_norm_ops;
+    pycnn_layer_norm_ops, pycnn_residual_ops;
 
 /* By pycnn_layer_kind; NULL: there is no such kind. */
 const layer_ops *pycnn_layer_ops(int kind);
@@ -118,6 +134,10 @@ void pycnn_rows(const layer *self, const layer_io *io);
 
 /* delta = dL/doutput -> dL/dz */
 void pycnn_derive(const layer *self, const layer_io *io);
+
+/* What backward has left as parts -> the deltas below. The parts of a delta are added up from the
+ * last layer that reads the output to the first. */
+void pycnn_add_deltas(const layer *self, const layer_io *io);
 
 /* Sets the activation's code. */
 int pycnn_set_activation(layer *self, int activation);

@@ -161,6 +161,9 @@ static void stretch_task(void *context, size_t t)
             derive(ws, l, t);
         }
         layer->ops->backward(layer, way->theta + layer->offset, io_of(ws, l, first), slices);
+        for (size_t s = first; s < first + slices; s++) {
+            pycnn_add_deltas(layer, io_of(ws, l, s));
+        }
     }
     if (way->derive_below) {
         derive(ws, way->bottom - 1, t);
@@ -347,6 +350,9 @@ static void gradient_task(void *context, size_t task)
     const pycnn_workspace *ws = work->ws;
     const size_t l = task / ws->share_count;
     const layer *self = &ws->net->layers[l];
+    if (self->parameter_count == 0) {
+        return;
+    }
     self->ops->gradient(self, work->out + self->offset, work->use, work->step, io_of(ws, l, 0),
                         ws->slice_count, (share){task % ws->share_count, ws->share_count});
 }
@@ -462,6 +468,9 @@ void pycnn_copy_trace(double *z, double *a, double *delta, const pycnn_workspace
     const pycnn_network *net = ws->net;
     for (size_t l = 0, at = 0; l < net->depth; l++) {
         const size_t units = net->layers[l].fan_out;
+        if (!net->layers[l].traced) {
+            continue;
+        }
         gather_slices(z + at, ws, l, units, rows, z_of);
         gather_slices(a + at, ws, l, units, rows, output_of);
         gather_slices(delta + at, ws, l, units, rows, delta_of);

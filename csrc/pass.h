@@ -55,7 +55,7 @@ typedef struct {
 int pycnn_predict_rows(const prediction *all, size_t rows, size_t position);
 
 /* What the mini-batch that last passed has left in each layer: [units,rows] matrices, one layer
- * after the other. */
+ * after the other, without those that layers are made of. */
 void pycnn_copy_trace(double *z, double *a, double *delta, const pycnn_workspace *ws, size_t rows);
 
 #endif

@@ -1,17 +1,36 @@
 /* Making the plan: each layer on top of the one before. */
 #include "plan.h"
 
-static int create_layer(pycnn_network *net, layer *self, const pycnn_layer_spec *spec)
+/* Layers within layers within ...: what each takes of the stack is small. */
+enum { MOST_NESTED = 250 };
+
+/* Adds the number of layers, those that they are made of included. */
+static int count_layers(size_t *count, const pycnn_layer_spec *specs, size_t depth, size_t level)
 {
-    self->ops = pycnn_layer_ops(spec->kind);
-    RETURN_IF(self->ops == NULL, PYCNN_ERROR_ARGUMENT);
-    RETURN_IF(!(spec->l1 >= 0 && spec->l2 >= 0), PYCNN_ERROR_ARGUMENT);
-    self->l1 = spec->l1;
-    self->l2 = spec->l2;
-    self->offset = net->parameter_count;
-    self->statistic_offset = net->statistic_count;
-    TRY(self->ops->create(self, spec));
-    assert(self->fan_out > 0 && self->weight_count <= self->parameter_count);
+    RETURN_IF(specs == NULL, PYCNN_ERROR_ARGUMENT);
+    RETURN_IF(depth == 0 || level > MOST_NESTED, PYCNN_ERROR_SIZE);
+    for (const pycnn_layer_spec *spec = specs; spec < specs + depth; spec++) {
+        const layer_ops *ops = pycnn_layer_ops(spec->kind);
+        RETURN_IF(ops == NULL, PYCNN_ERROR_ARGUMENT);
+        TRY(add_product(count, 1, 1));
+        if (ops->compose != NULL) {
+            TRY(count_layers(count, spec->inner, spec->inner_depth, level + 1));
+        }
+        if (ops->compose != NULL && spec->shortcut != NULL) {
+            TRY(count_layers(count, spec->shortcut, 1, level + 1));
+        }
+    }
+    return PYCNN_OK;
+}
+
+size_t pycnn_plan_width(const pycnn_network *net, size_t l)
+{
+    return l == THE_DATA ? net->inputs : net->layers[l].fan_out;
+}
+
+/* What the plan is when all its layers are. */
+static int add_up(pycnn_network *net, const layer *self)
+{
     net->penalized = net->penalized || self->l1 > 0 || self->l2 > 0;
     net->constrained = net->constrained || self->max_norm > 0;
     net->meets = net->meets || self->ops->meet != NULL;
@@ -22,20 +41,52 @@ static int create_layer(pycnn_network *net, layer *self, const pycnn_layer_spec 
     return add_product(&net->statistic_count, self->statistic_count, 1);
 }
 
-static int create_layers(pycnn_network *net, const pycnn_layer_spec *specs)
+/* Has the layers below know who reads them. */
+static void connect(pycnn_network *net, layer *self, const size_t inputs[MOST_INPUTS], size_t count)
 {
-    size_t fan_in = net->inputs;
-    for (size_t l = 0; l < net->depth; l++) {
-        layer *self = &net->layers[l];
-        self->fan_in = fan_in;
-        self->number = l;
-        TRY(create_layer(net, self, &specs[l]));
-        if (l > 0) {
-            net->layers[l - 1].rows_wanted = self->reads_rows;
+    assert(count == 1 || inputs[0] != inputs[1]);
+    self->input_count = count;
+    for (size_t k = 0; k < count; k++) {
+        self->inputs[k] = inputs[k];
+        if (inputs[k] != THE_DATA) {
+            layer *below = &net->layers[inputs[k]];
+            below->last_reader = self->number;
+            below->rows_wanted = below->rows_wanted || self->reads_rows;
         }
-        fan_in = self->fan_out;
     }
-    net->outputs = fan_in;
+}
+
+int pycnn_plan_append(pycnn_network *net, const pycnn_layer_spec *spec, size_t *top)
+{
+    size_t inputs[MOST_INPUTS] = {*top};
+    const layer_ops *ops = pycnn_layer_ops(spec->kind);
+    if (ops->compose != NULL) {
+        TRY(ops->compose(net, spec, inputs));
+    }
+    RETURN_IF(!(spec->l1 >= 0 && spec->l2 >= 0), PYCNN_ERROR_ARGUMENT);
+    *top = net->depth++;
+    layer *self = &net->layers[*top];
+    self->ops = ops;
+    self->number = *top;
+    self->fan_in = pycnn_plan_width(net, inputs[0]);
+    self->offset = net->parameter_count;
+    self->statistic_offset = net->statistic_count;
+    self->l1 = spec->l1;
+    self->l2 = spec->l2;
+    TRY(ops->create(self, spec));
+    assert(self->fan_out > 0 && self->weight_count <= self->parameter_count);
+    connect(net, self, inputs, ops->compose == NULL ? 1 : MOST_INPUTS);
+    return add_up(net, self);
+}
+
+static int create_layers(pycnn_network *net, const pycnn_layer_spec *specs, size_t depth)
+{
+    size_t top = THE_DATA;
+    for (size_t l = 0; l < depth; l++) {
+        TRY(pycnn_plan_append(net, &specs[l], &top));
+        net->layers[top].traced = true;
+    }
+    net->outputs = pycnn_plan_width(net, top);
     /* The bytes of theta must be countable too. */
     size_t bytes = 0;
     TRY(add_product(&bytes, net->parameter_count, sizeof(double)));
@@ -64,9 +115,9 @@ static int choose_kernels(pycnn_network *net)
     return PYCNN_OK;
 }
 
-static int make_plan(pycnn_network *net, const pycnn_layer_spec *layers)
+static int make_plan(pycnn_network *net, const pycnn_layer_spec *layers, size_t depth)
 {
-    TRY(create_layers(net, layers));
+    TRY(create_layers(net, layers, depth));
     TRY(check_loss(net));
     return choose_kernels(net);
 }
@@ -80,16 +131,16 @@ int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_s
     RETURN_IF(inputs == 0 || depth == 0, PYCNN_ERROR_SIZE);
     RETURN_IF(loss < 0 || (loss >= PYCNN_LOSS_COUNT && loss != PYCNN_CUSTOM), PYCNN_ERROR_ARGUMENT);
     RETURN_IF(!pycnn_loss_takes(loss, loss_parameter), PYCNN_ERROR_ARGUMENT);
-    size_t bytes = sizeof(pycnn_network);
-    TRY(add_product(&bytes, depth, sizeof(layer)));
+    size_t bytes = sizeof(pycnn_network), count = 0;
+    TRY(count_layers(&count, layers, depth, 0));
+    TRY(add_product(&bytes, count, sizeof(layer)));
     pycnn_network *net = PYCNN_MALLOC(bytes);
     RETURN_IF(net == NULL, PYCNN_ERROR_MEMORY);
     memset(net, 0, bytes);
     net->inputs = net->widest = net->work = inputs; /* to bring a sample in is work too */
-    net->depth = depth;
     net->loss = loss;
     net->loss_parameter = loss_parameter;
-    const int status = make_plan(net, layers);
+    const int status = make_plan(net, layers, depth);
     if (status != PYCNN_OK) {
         PYCNN_FREE(net);
         return status;

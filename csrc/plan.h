@@ -17,7 +17,14 @@ struct pycnn_network {
     size_t work;      /* about as many multiply-adds as a sample's forward pass takes, not 0 */
     size_t statistic_count;
     const kernel_table *kernels;
-    layer layers[]; /* [depth] */
+    layer layers[]; /* [depth] in such an order that each reads what those before it give */
 };
+
+/* Appends a layer, and in front of it those that it is made of, on top of layer *top, or THE_DATA;
+ * *top becomes the layer itself. */
+int pycnn_plan_append(pycnn_network *net, const pycnn_layer_spec *spec, size_t *top);
+
+/* Numbers that come from layer l, or THE_DATA. */
+size_t pycnn_plan_width(const pycnn_network *net, size_t l);
 
 #endif

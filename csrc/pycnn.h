@@ -56,7 +56,9 @@ typedef enum {
     PYCNN_DENSE = 0,
     PYCNN_DROPOUT = 1,    /* these have as many units as inputs */
     PYCNN_BATCH_NORM = 2, /* parameters: gamma[units], beta[units] */
-    PYCNN_LAYER_NORM = 3  /* the same */
+    PYCNN_LAYER_NORM = 3, /* the same */
+    PYCNN_RESIDUAL = 4    /* f(inner layers + shortcut): parameters and statistics of the inner
+                             layers, then the shortcut's */
 } pycnn_layer_kind;
 
 typedef enum {
@@ -96,7 +98,7 @@ typedef enum {
 } pycnn_loss;
 
 /* A layer. What its kind does not name is not read. */
-typedef struct {
+typedef struct pycnn_layer_spec {
     int kind;        /* pycnn_layer_kind */
     int activation;  /* pycnn_activation; a dropout layer has none */
     size_t units;    /* dense: fan_out */
@@ -106,6 +108,9 @@ typedef struct {
     double epsilon;  /* normalization: above 0, added to the variance */
     double momentum; /* batch normalization: 0 ... 1, the share of the latest mini-batch in what
                         training counts */
+    const struct pycnn_layer_spec *inner;    /* residual: [inner_depth] on top of each other */
+    size_t inner_depth;                      /* at least 1 */
+    const struct pycnn_layer_spec *shortcut; /* beside them, as wide; or NULL: their input itself */
 } pycnn_layer_spec;
 
 typedef struct pycnn_network pycnn_network;
@@ -189,9 +194,10 @@ const char *pycnn_version(void);
 const char *pycnn_isa(void); /* instruction set of new networks' kernels, or NULL */
 const char *pycnn_compiler(void);
 
-/* Makes a plan of `depth` layers on top of `inputs` features. loss_parameter: huber's delta (above
- * 0), quantile's q (between 0 and 1), the label smoothing of the binary and the categorical
- * cross-entropy (0: none; below 1); the other losses do not read it. */
+/* Makes a plan of `depth` layers, and those that they are made of, on top of `inputs` features.
+ * loss_parameter: huber's delta (above 0), quantile's q (between 0 and 1), the label smoothing of
+ * the binary and the categorical cross-entropy (0: none; below 1); the other losses do not read it.
+ */
 int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_spec *layers,
                          size_t depth, int loss, double loss_parameter);
 void pycnn_network_destroy(pycnn_network *net);

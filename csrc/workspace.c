@@ -82,8 +82,9 @@ static void hand_out_online(pycnn_workspace *ws, arena *memory, size_t l)
     online->delta = take(memory, FEW, online->out_stride);
 }
 
-/* In a forward pass alone an output is read by the next layer only: all take turns in two buffers,
- * in which each slice has room for the widest. 0: every layer has a buffer of its own. */
+/* In a forward pass alone an output is done with when its last reader has read it: all take turns
+ * in a few buffers, in which each slice has room for the widest. 0: every layer has one of its own.
+ */
 static size_t shared_width(const pycnn_network *net, int mode)
 {
     size_t width = 0;
@@ -98,7 +99,24 @@ static double *take_output(pycnn_workspace *ws, arena *memory, size_t l, size_t 
     if (ws->shared_width == 0) {
         return take(memory, ws->net->layers[l].fan_out, samples);
     }
-    return l < 2 ? take(memory, ws->shared_width, samples) : ws->layers[l - 2].output;
+    size_t b = 0;
+    while (b < ws->shared_count && ws->layers[b].shared_until >= l) {
+        b++;
+    }
+    struct layer_buffers *shared = &ws->layers[b];
+    if (b == ws->shared_count) {
+        ws->shared_count++;
+        shared->shared = take(memory, ws->shared_width, samples);
+    }
+    shared->shared_until = ws->net->layers[l].last_reader;
+    return shared->shared;
+}
+
+/* Whether what a layer leaves for its k-th input is added to what a later layer has left. */
+static bool is_part(const pycnn_network *net, const layer *self, size_t k)
+{
+    const size_t below = self->inputs[k];
+    return below != THE_DATA && net->layers[below].last_reader != self->number;
 }
 
 static void hand_out(pycnn_workspace *ws, arena *memory)
@@ -107,6 +125,7 @@ static void hand_out(pycnn_workspace *ws, arena *memory)
     const size_t m = round_up(ws->capacity, SHARE_UNIT);
     const bool backward = ws->mode >= PYCNN_BACKWARD;
     bool narrow = true;
+    ws->shared_count = 0;
     ws->whole.input = take(memory, net->inputs, m);
     ws->whole.rows = take(memory, row_width(net, net->inputs), m);
     ws->whole.y = take(memory, net->outputs, m);
@@ -129,6 +148,10 @@ static void hand_out(pycnn_workspace *ws, arena *memory)
         const bool keep_rows = backward && here->rows_wanted;
         buffers->output_rows = keep_rows ? take(memory, row_width(net, units), m) : NULL;
         buffers->delta = backward ? take(memory, units, m) : NULL;
+        for (size_t k = 0; k < here->input_count; k++) {
+            buffers->parts[k] =
+                backward && is_part(net, here, k) ? take(memory, here->fan_in, m) : NULL;
+        }
         buffers->saved = take(memory, ws->most_slices, here->saved_per_slice);
         buffers->saved_samples = take(memory, here->saved_per_sample, m);
     }
@@ -301,6 +324,28 @@ static double *scratch_of(const pycnn_workspace *ws, size_t share)
     return (double *)start + share % ws->most_shares * ws->net->kernels->block;
 }
 
+/* Points a layer's io at those of the layers below. */
+static void connect(pycnn_workspace *ws, size_t l, size_t s)
+{
+    const layer *self = &ws->net->layers[l];
+    layer_io *io = io_of(ws, l, s);
+    for (size_t k = 0; k < self->input_count; k++) {
+        const layer_io *below = self->inputs[k] == THE_DATA ? NULL : io_of(ws, self->inputs[k], s);
+        const double *input = below == NULL ? ws->slices[s].input : below->output;
+        double *delta = below == NULL ? NULL : below->delta, *part = ws->layers[l].parts[k];
+        io->added_to[k] = part == NULL ? NULL : delta;
+        delta = part == NULL ? delta : part + io->first * self->fan_in;
+        if (k == 0) {
+            io->input = input;
+            io->input_rows = below == NULL ? ws->slices[s].rows : below->output_rows;
+            io->delta_input = delta;
+        } else {
+            io->second_input = input;
+            io->delta_second_input = delta;
+        }
+    }
+}
+
 /* Points a slice of a share at its part of each buffer. [units,batch] matrices of a slice lie
  * together: the slice that begins with sample i has the doubles from units * i on. */
 static void place(pycnn_workspace *ws, size_t s, size_t share)
@@ -318,7 +363,6 @@ static void place(pycnn_workspace *ws, size_t s, size_t share)
     for (size_t l = 0; l < net->depth; l++) {
         const layer *here = &net->layers[l];
         const struct layer_buffers *buffers = &ws->layers[l];
-        const layer_io *below = l == 0 ? NULL : io_of(ws, l - 1, s);
         const size_t at = first * here->fan_out;
         const size_t output_at = ws->shared_width == 0 ? at : first * ws->shared_width;
         layer_io *io = io_of(ws, l, s);
@@ -326,8 +370,6 @@ static void place(pycnn_workspace *ws, size_t s, size_t share)
         io->first = first;
         io->batch = self->batch;
         io->stride = self->stride;
-        io->input = below == NULL ? self->input : below->output;
-        io->input_rows = below == NULL ? self->rows : below->output_rows;
         io->distance = panel_distance(ws);
         io->output = buffers->output + output_at;
         io->z = buffers->z == buffers->output ? io->output : buffers->z + at;
@@ -341,7 +383,7 @@ static void place(pycnn_workspace *ws, size_t s, size_t share)
         io->saved = buffers->saved + s * here->saved_per_slice;
         io->saved_samples = buffers->saved_samples + first * here->saved_per_sample;
         io->delta_is_dz = l + 1 == net->depth && pycnn_loss_activation(net->loss) >= 0;
-        io->delta_input = below == NULL ? NULL : below->delta;
+        connect(ws, l, s);
         io->scratch = scratch_of(ws, share);
 
         product_panel *forward = &ws->products[l * ws->most_slices + s];

@@ -26,6 +26,7 @@ struct pycnn_workspace {
     size_t capacity;        /* samples that fit */
     int mode;               /* pycnn_mode */
     size_t shared_width;    /* units in the buffers that outputs share; 0: they do not */
+    size_t shared_count;    /* of these buffers */
     size_t batch;           /* samples that the slices are cut for; 0: not yet */
     size_t cut_for;         /* threads that they are cut for */
     size_t slice_count, most_slices;
@@ -42,7 +43,10 @@ struct pycnn_workspace {
     void *memory;            /* where all buffers are */
     struct layer_buffers {
         double *z, *output, *output_rows, *delta, *saved, *saved_samples;
-    } *layers; /* [depth] whole buffers, from which the slices are cut */
+        double *parts[MOST_INPUTS]; /* of the deltas below, or NULL: these themselves */
+        double *shared;             /* [shared_width,batch] of the first shared_count of these: */
+        size_t shared_until;        /* ... the last reader of the output that lies there */
+    } *layers;                      /* [depth] whole buffers, from which the slices are cut */
     slice whole;
     passing pass;
     pycnn_loss_function *loss_function; /* or NULL */

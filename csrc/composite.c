@@ -1,0 +1,62 @@
+/* Layers that are made of layers.
+ *
+ * Residual (He et al. 2016): a = f(inner(x) + shortcut(x)), where inner is one or more layers on
+ * top of each other and shortcut a layer or x itself. In the plan these come first; the layer
+ * itself adds up where both ways end. */
+#include "plan.h"
+
+static int residual_compose(pycnn_network *net, const pycnn_layer_spec *spec,
+                            size_t inputs[MOST_INPUTS])
+{
+    inputs[1] = inputs[0];
+    for (size_t i = 0; i < spec->inner_depth; i++) {
+        TRY(pycnn_plan_append(net, &spec->inner[i], &inputs[0]));
+    }
+    if (spec->shortcut != NULL) {
+        TRY(pycnn_plan_append(net, spec->shortcut, &inputs[1]));
+    }
+    const bool fits = pycnn_plan_width(net, inputs[0]) == pycnn_plan_width(net, inputs[1]);
+    return fits ? PYCNN_OK : PYCNN_ERROR_SIZE;
+}
+
+static int residual_create(layer *self, const pycnn_layer_spec *spec)
+{
+    self->fan_out = self->work = self->fan_in;
+    return pycnn_set_activation(self, spec->activation);
+}
+
+/* z[fan_out,batch] = input + second_input
+ * a[fan_out,batch] = f(z) */
+static void residual_forward(const layer *self, const double *theta, const layer_io *io,
+                             size_t slices)
+{
+    (void)theta;
+    for (const layer_io *end = io + slices; io < end; io++) {
+        for (size_t i = 0; i < self->fan_out * io->stride; i++) {
+            io->z[i] = io->input[i] + io->second_input[i];
+        }
+        pycnn_activate(self, io);
+    }
+}
+
+/* dL/dinput = dL/dsecond_input = delta */
+static void residual_backward(const layer *self, const double *theta, const layer_io *io,
+                              size_t slices)
+{
+    (void)theta;
+    for (const layer_io *end = io + slices; io < end; io++) {
+        for (int k = 0; k < MOST_INPUTS; k++) {
+            double *below = k == 0 ? io->delta_input : io->delta_second_input;
+            if (below != NULL) {
+                memcpy(below, io->delta, self->fan_out * io->stride * sizeof *below);
+            }
+        }
+    }
+}
+
+const layer_ops pycnn_residual_ops = {
+    .compose = residual_compose,
+    .create = residual_create,
+    .forward = residual_forward,
+    .backward = residual_backward,
+};
