@@ -91,6 +91,29 @@ def run_python(tmp_path):
     return run
 
 
+@pytest.fixture
+def run_script():
+    """Run one of scripts/ with the same pycnn; return what it prints when all was well."""
+    import pycnn
+
+    def run(name, *options):
+        script = ROOT / "scripts" / name
+        if not script.exists():
+            pytest.skip("no scripts beside the tests")
+        done = subprocess.run(
+            [sys.executable, script, *options],
+            env=os.environ | {"PYTHONPATH": str(Path(pycnn.__file__).parents[1])},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
 def refuse_skip(report):
     if NO_SKIPS and report.skipped and not hasattr(report, "wasxfail"):
         _, _, reason = report.longrepr

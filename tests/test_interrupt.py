@@ -2,9 +2,7 @@
 
 import copy
 import itertools
-import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -433,18 +431,6 @@ def test_what_is_looked_at_and_copied_in_pieces_is_the_same(backend, monkeypatch
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent by another process")
-def test_interrupts_at_random_moments_leave_no_fault(core):
-    script = Path(__file__).parents[1] / "scripts" / "interrupt.py"
-    if not script.exists():
-        pytest.skip("the scripts are not here")
+def test_interrupts_at_random_moments_leave_no_fault(core, run_script):
     options = ["--count", "7", "--limit", "inf"]
-    environment = os.environ | {"PYTHONPATH": str(Path(pycnn.__file__).parents[1])}
-    done = subprocess.run(
-        [sys.executable, str(script), *options, "partial_fit", "predict", "save"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_script("interrupt.py", *options, "partial_fit", "predict", "save")

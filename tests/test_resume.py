@@ -5,11 +5,9 @@ import json
 import os
 import pickle
 import signal
-import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -1063,18 +1061,6 @@ def test_slots_of_another_size_are_refused_by_partial_fit(backend, tmp_path):
 # ------------------------------------------------------------------ killed for real
 
 
-def test_killed_trainings_end_in_the_same_files():
-    root = Path(pycnn.__file__).parents[1]
-    script = Path(__file__).parents[1] / "scripts" / "kill_and_resume.py"
-    if not script.exists():
-        pytest.skip("no scripts beside the tests")
-    done = subprocess.run(
-        [sys.executable, script, "--kills", "2", "--epochs", "25"],
-        env=os.environ | {"PYTHONPATH": str(root)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("none differ") == 3
+def test_killed_trainings_end_in_the_same_files(run_script):
+    printed = run_script("kill_and_resume.py", "--kills", "2", "--epochs", "25")
+    assert printed.count("none differ") == 3
