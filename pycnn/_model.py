@@ -14,8 +14,9 @@ from pycnn import _random, backend, losses
 from pycnn._architecture import Architecture
 from pycnn._checks import check_bool, check_choice, check_fits, check_size
 from pycnn._data.arrays import as_names, as_values, check_columns, check_finite
+from pycnn._data.reader import Reader
 from pycnn._data.scaling import TargetScale, check_can_scale
-from pycnn._data.sources import Reader, Rows, as_rows, batches_of, pieces_of, whole
+from pycnn._data.sources import LazyTable, as_table, batches_of, pieces_of, whole
 from pycnn._data.targets import TargetEncoder, check_missing
 from pycnn.backend.interface import Totals
 from pycnn.exceptions import DataError, LabelError, ShapeError
@@ -234,12 +235,12 @@ class Model:
                 scale = self.reader.encoder.scale
                 return row if scale is None else scale.restore(row)
         check_columns(X, "X", self.reader.names)
-        return self.encoder.unscaled(self.outputs_of(as_rows(X, "X", self.inputs, None)))
+        return self.encoder.unscaled(self.outputs_of(as_table(X, "X", self.inputs, None)))
 
-    def outputs_of(self, x: Array | Rows) -> Array:
+    def outputs_of(self, x: Array | LazyTable) -> Array:
         """Return the outputs for checked samples, in the network's own unit."""
         out = np.empty((len(x), self.outputs))
-        for part, piece in x.pieces() if isinstance(x, Rows) else [(slice(None), x)]:
+        for part, piece in x.pieces() if isinstance(x, LazyTable) else [(slice(None), x)]:
             if not self.core.predict(self.plan, self.theta, piece, out[part]):
                 check_finite(piece, "X")
         return out
@@ -307,7 +308,7 @@ class Model:
         out = np.empty((count, len(x), self.outputs))
         drawn = keys.random_raw(count)
         run = self.core.predict_samples
-        if not isinstance(x, Rows):
+        if not isinstance(x, LazyTable):
             run(self.plan, self.theta, x, drawn, 0, out)
         else:
             for part, piece in x.pieces():
@@ -535,7 +536,7 @@ class Model:
         if isinstance(self.architecture.loss, losses.Custom):
             pieces = batches_of(data, batch_size)
         else:
-            pieces = pieces_of(data) if isinstance(data.x, Rows) else iter([data])
+            pieces = pieces_of(data) if isinstance(data.x, LazyTable) else iter([data])
         sums = [self.core.evaluate(self.plan, self.theta, piece) for piece in pieces]
         return Totals(*map(sum, zip(*sums, strict=True)))
 

@@ -95,7 +95,7 @@ def test_small_batches_in_pieces(batch_size, backend, monkeypatch):
 @pytest.mark.parametrize("dtype", ["u1", "i2", "f2", "f4", ">f4", "?"])
 def test_any_dtype_is_read_in_pieces(in_pieces, dtype):
     x = (X % 2 if dtype == "?" else X % 100).astype(dtype)
-    assert isinstance(sources.as_rows(x, "X", COLUMNS, None), sources.Rows)
+    assert isinstance(sources.as_table(x, "X", COLUMNS, None), sources.LazyTable)
     net, other = network(), network()
     net.fit(x, Y, epochs=2)
     other.fit(x.astype(float), Y, epochs=2)
@@ -137,8 +137,8 @@ def test_a_map_in_any_order_gives_the_same_bits(view, order, dtype, in_pieces, t
     np.save(tmp_path / "x.npy", np.asarray(x, order=order))
     mapped = VIEWS[view][1](np.load(tmp_path / "x.npy", mmap_mode="r"))
     expected = x[VIEWS[view][0]].astype(float)
-    rows = sources.as_rows(mapped, "X", expected.shape[1], None)
-    assert isinstance(rows, sources.Rows)
+    rows = sources.as_table(mapped, "X", expected.shape[1], None)
+    assert isinstance(rows, sources.LazyTable)
     index = rng.permutation(len(expected))
     assert rows[index].tobytes() == expected[index].tobytes()
     assert rows[:].tobytes() == rows.select(index)[np.argsort(index)].tobytes()
@@ -156,10 +156,10 @@ def test_pages_of_a_map_in_fortran_order_stay_until_their_column_is_read(
     monkeypatch.setattr(sources, "_let_go", times.append)
     monkeypatch.setattr(sources, "TOGETHER", 1)
     np.save(tmp_path / "x.npy", np.asfortranarray(X))
-    rows = sources.Rows(np.load(tmp_path / "x.npy", mmap_mode="r"), "X")
+    rows = sources.LazyTable(np.load(tmp_path / "x.npy", mmap_mode="r"), "X")
     rows[rng.permutation(ROWS)]
     assert len(times) == 1  # all columns lie together
-    monkeypatch.setattr(sources, "STRETCH", 60)
+    monkeypatch.setattr(sources, "SEGMENT", 60)
     rows[rng.permutation(ROWS)]
     assert 1 + 3 * COLUMNS <= len(times) <= 2 + 4 * COLUMNS
 

@@ -14,27 +14,22 @@ from pycnn import losses, optimizers
 from pycnn._checks import check_bool, check_size
 from pycnn._data.arrays import as_weights, check_measurable
 from pycnn._data.scaling import TargetScale, check_can_scale
-from pycnn._data.sources import (
-    Batches,
-    check_augment,
-    check_share,
-    is_batches,
-    select,
-    split_rows,
-    warn_lone_sample,
-)
+from pycnn._data.sources import check_share, select, split_rows
+from pycnn._data.stream import BatchStream, is_stream, warn_lone_sample
 from pycnn._data.targets import check_missing
 from pycnn._scoring import Validation, check_metrics, measure
 from pycnn._training import advice, diagnosis, lbfgs
+from pycnn._training.loader import check_augment
 from pycnn._training.progress import wants_bar
 from pycnn.callbacks import as_callbacks
 from pycnn.exceptions import DataError, DataTypeError, LabelError
 
 if TYPE_CHECKING:
     from pycnn._architecture import Architecture
-    from pycnn._data.sources import Augment, Reader
+    from pycnn._data.reader import Reader
     from pycnn._model import Model
     from pycnn._scoring import Metric
+    from pycnn._training.loader import Augment
     from pycnn._typing import Array
     from pycnn.backend.interface import Data
     from pycnn.callbacks import Callback
@@ -66,7 +61,7 @@ class Request(NamedTuple):
 class Prepared(NamedTuple):
     """A training that can begin."""
 
-    data: Data | Batches
+    data: Data | BatchStream
     learned: Reader  # the network's, from where the training begins
     validation: Validation | None
     batch_size: int
@@ -109,7 +104,7 @@ def _check_batch_size(value: Any) -> int | None:
 def prepare(model: Model, X: Any, y: Any, request: Request) -> Prepared:
     """Return the training that is asked for, with all that it needs of X and y."""
     scales = _learns_scale(model, request)
-    if is_batches(X, y):
+    if is_stream(X, y):
         return _prepare_stream(model, X, request, scales)
     if y is None:
         raise DataError("y must be given, except where X is an iterable of mini-batches")
@@ -143,7 +138,7 @@ def _prepare_stream(model: Model, X: Any, request: Request, scales: bool) -> Pre
             "not as an iterable of mini-batches"
         )
     missing, needs_batch = request.missing_targets, model.architecture.needs_batch
-    batches = Batches(model.reader, X, request.epochs, missing, needs_batch)
+    batches = BatchStream(model.reader, X, request.epochs, missing, needs_batch)
     if not request.resume:
         check_parameters(model)
     if isinstance(request.optimizer, optimizers.LBFGS):

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from pycnn import _random
 from pycnn._data import sources
 from pycnn._data.arrays import as_numbers, check_finite
-from pycnn._data.sources import UNKNOWN, Batches, Rows
+from pycnn._data.sources import LazyTable
+from pycnn._data.stream import UNKNOWN, BatchStream
 from pycnn.backend.interface import Data, TrainingState
 from pycnn.exceptions import DataError, DataTypeError, ShapeError
 
 if TYPE_CHECKING:
-    from pycnn._data.sources import Augment
+    from collections.abc import Callable
+
     from pycnn._model import Model
     from pycnn._training.checkpoint import TrainingRecord
     from pycnn._typing import Array
+
+    # (x, y, rng) -> (x, y)
+    Augment = Callable[[Array, Array, np.random.Generator], tuple[Any, Any]]
+
+
+def check_augment(augment: Any) -> list[Augment]:
+    """Return a list of augmenters."""
+    given = [augment] if callable(augment) else augment
+    if given is None:
+        return []
+    if isinstance(given, (list, tuple)) and all(callable(item) for item in given):
+        return cast("list[Augment]", list(given))
+    raise DataTypeError(
+        f"augment must be a function (x, y, rng) -> (x, y) or a list of them, got {augment!r}"
+    )
 
 
 class Loader:
@@ -36,12 +53,12 @@ class Loader:
     @property
     def is_stream(self) -> bool:
         """Whether mini-batches come from an iterable of the user's."""
-        return isinstance(self.data, Batches)
+        return isinstance(self.data, BatchStream)
 
     @property
     def is_whole(self) -> bool:
         """Whether a backend can read the data as they are."""
-        return not (self.is_stream or isinstance(self.data.x, Rows) or self.augment)
+        return not (self.is_stream or isinstance(self.data.x, LazyTable) or self.augment)
 
     @property
     def can_go_back(self) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pycnn._data.sources import Batches
+from pycnn._data.stream import BatchStream
 from pycnn._training.checkpoint import Checkpoint, Checkpointer, Reporter, as_plain
 from pycnn._training.lbfgs import Iterations
 from pycnn._training.loader import Loader
@@ -72,7 +72,7 @@ def _choose_driver(network: Model, loader: Loader, prepared: Prepared, request: 
     """Return the driver that goes with the optimizer."""
     data = prepared.data
     if isinstance(request.optimizer, LBFGS):
-        assert not isinstance(data, Batches)
+        assert not isinstance(data, BatchStream)
         return Iterations(network, data, request.optimizer)
     # Epochs between which there is nothing to do are trained together.
     alone = bool(prepared.callbacks) or prepared.validation is not None or not loader.is_whole

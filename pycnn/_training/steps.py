@@ -13,7 +13,7 @@ import numpy as np
 
 from pycnn import _random
 from pycnn._checks import LARGEST
-from pycnn._data.sources import UNKNOWN
+from pycnn._data.stream import UNKNOWN
 from pycnn._training import advice
 from pycnn._training import checkpoint as checkpoints
 from pycnn.backend.interface import NotFiniteError, TrainingState

@@ -74,7 +74,7 @@ class OptimizerSpec(NamedTuple):
 class Data(NamedTuple):
     """Labelled samples: contiguous float64 (labels: intp), a row a sample."""
 
-    x: Any  # (rows, n_0); above the backends also `pycnn._data.sources.Rows`
+    x: Any  # (rows, n_0); above the backends also `pycnn._data.sources.LazyTable`
     y: Array | Indices  # (rows, n_L), or (rows,) class indices
     weight: Array | None  # (rows,), or all are 1
 
