@@ -144,7 +144,7 @@ def every_class(backend: str, folder: str) -> None:
     ]
     losses: list[Loss] = [Custom(log_cosh), Huber(0.5), Quantile(0.9)]
     net = Network(
-        64, [*layers, Dense(10, "softmax")], CategoricalCrossentropy(0.1), seed=0, backend="numpy"
+        64, [*layers, Dense(10, "softmax")], CategoricalCrossentropy(0.1), seed=0, backend=backend
     )
     for rule in optimizers:
         net.fit(X, y, epochs=2, optimizer=rule, augment=augment, callbacks=callbacks)
