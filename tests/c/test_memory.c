@@ -129,7 +129,9 @@ void pycnn_test_free(void *block)
 
 static void test_every_allocation_may_fail(void)
 {
-    const pycnn_layer_spec layers[] = {DENSE(PYCNN_TANH, 3), DENSE(PYCNN_RELU, 2)};
+    const pycnn_layer_spec inner[] = {DENSE(PYCNN_TANH, 3), DENSE(PYCNN_RELU, 2)};
+    const pycnn_layer_spec residual = {.kind = PYCNN_RESIDUAL, .inner = inner, .inner_depth = 2};
+    const pycnn_layer_spec layers[] = {residual, DENSE(PYCNN_RELU, 2)};
     CHECK(blocks_alive == 0); /* what came before has given everything back */
     bool failed_once = true;
     size_t n = 0;
