@@ -6,7 +6,7 @@ parameters, and t the number of the update, from 1. Everything an optimizer reme
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,29 @@ from pycnn.backend.interface import OptimizerSpec
 from pycnn.exceptions import DataError, DataTypeError
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from pycnn._typing import Array, ArrayLike
+
+    class Trainable(Protocol):
+        """What a step changes: a `Network`."""
+
+        @property
+        def parameters(self) -> Array:
+            """All parameters, flat."""
+            ...
+
+        def take_step(
+            self,
+            gradient: ArrayLike,
+            weight: float,
+            optimizer: OptimizerSpec,
+            slots: Array,
+            rate: float,
+            updates: int,
+        ) -> None:
+            """Change the parameters, and what the optimizer remembers."""
+
 
 __all__ = [
     "LBFGS",
@@ -31,25 +53,6 @@ __all__ = [
     "Rprop",
 ]
 __dir__ = names_of(__name__)
-
-
-class Trainable(Protocol):
-    """What a step changes: a `Network`."""
-
-    @property
-    def parameters(self) -> Array:
-        """All parameters, flat."""
-
-    def take_step(
-        self,
-        gradient: ArrayLike,
-        weight: float,
-        optimizer: OptimizerSpec,
-        slots: Array,
-        rate: float,
-        updates: int,
-    ) -> None:
-        """Change the parameters, and what the optimizer remembers."""
 
 
 class OptimizerState:

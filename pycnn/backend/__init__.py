@@ -11,8 +11,8 @@ from pycnn.exceptions import BackendError
 
 if TYPE_CHECKING:
     from pycnn.backend.c import Plan as CPlan
-    from pycnn.backend.interface import Backend, BackendOf
     from pycnn.backend.numpy.plan import Plan as NumpyPlan
+    from pycnn.backend.protocol import Backend, BackendOf
 
 NAMES = ("auto", "c", "numpy")
 

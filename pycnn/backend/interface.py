@@ -1,18 +1,15 @@
-"""The seam: what passes it, plain data that both backends read, and the calls of a backend.
-
-Arguments have been checked above.
-"""
+"""What passes the seam: plain data that both backends read. Validation has happened above."""
 
 from __future__ import annotations
 
 import math
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from pycnn._typing import Array, Bits, Indices, Shape
 
@@ -172,127 +169,5 @@ class NotFiniteError(Exception):
         self.steps = steps
 
 
-PlanT = TypeVar("PlanT")
-
-
 class Plan:
     """What a backend keeps of a network, for itself: shapes, functions, buffers; no parameters."""
-
-
-class BackendOf(Protocol[PlanT]):
-    """The calls of a backend whose plans are of type `PlanT`.
-
-    Each takes a plan that the backend has made, and theta: the parameters with the statistics
-    behind them. Arrays that are written to stand first among the results, `out`, `grad`, ...
-    """
-
-    __name__: str
-
-    def isa(self) -> str:
-        """Name the instruction set."""
-        ...
-
-    def compiler(self) -> str:
-        """Name the compiler."""
-        ...
-
-    def threads(self) -> int:
-        """Return the most threads that a call will use."""
-        ...
-
-    def find_not_finite(self, array: Array) -> int:
-        """Return the flat index of the first infinity or NaN, or the size when there is none."""
-        ...
-
-    def create_plan(
-        self,
-        layers: Sequence[LayerSpec],
-        loss: str,
-        loss_parameter: float = 0.0,
-        loss_function: LossFunction | None = None,
-    ) -> PlanT:
-        """Return the plan of a network."""
-        ...
-
-    def predict(self, plan: PlanT, theta: Array, x: Array, out: Array) -> bool:
-        """Put the outputs for each row of `x` into `out`; return whether `x` is finite."""
-        ...
-
-    def predict_samples(
-        self, plan: PlanT, theta: Array, x: Array, keys: Bits, first: int, out: Array
-    ) -> None:
-        """Put the outputs with dropout left on into `out`, (draws, rows, n_L), by a key a draw."""
-
-    def predictor(self, plan: PlanT, theta: Array, batch: int, outputs: int) -> Predictor:
-        """Return a callable that predicts `batch` rows with the least delay."""
-        ...
-
-    def row_predictor(self, plan: PlanT, theta: Array, outputs: int) -> RowPredictor:
-        """Return a callable that predicts one row, or says None."""
-        ...
-
-    def penalty(self, plan: PlanT, theta: Array) -> float:
-        """Return what the loss includes for the size of the weights."""
-        ...
-
-    def evaluate(self, plan: PlanT, theta: Array, data: Data) -> Totals:
-        """Return the sums of loss, weight and right answers over the data."""
-        ...
-
-    def gradients(
-        self,
-        plan: PlanT,
-        theta: Array,
-        data: Data,
-        grad: Array,
-        dropout_keys: Bits | None = None,
-    ) -> Totals:
-        """Put the mean loss's gradient over the data into `grad`."""
-        ...
-
-    def gradient_sums(
-        self,
-        plan: PlanT,
-        theta: Array,
-        data: Data,
-        grad: Array,
-        dropout_keys: Bits | None = None,
-        sample_offset: int = 0,
-        statistics: Array | None = None,
-    ) -> Totals:
-        """Put the sums over the samples of their losses' gradients into `grad`."""
-
-    def update(
-        self,
-        plan: PlanT,
-        theta: Array,
-        grad: Array,
-        weight: float,
-        optimizer: OptimizerSpec,
-        slots: Array,
-        rate: float,
-        updates: int,
-    ) -> None:
-        """Change theta and the slots as a step of training does, by a gradient's sums."""
-
-    def trace(
-        self,
-        plan: PlanT,
-        theta: Array,
-        data: Data,
-        grad: Array,
-        z: Array,
-        a: Array,
-        delta: Array,
-    ) -> Totals:
-        """As `gradients`, and put Z, A and delta of each layer into the rest."""
-        ...
-
-    def train(
-        self, plan: PlanT, theta: Array, data: Data, state: TrainingState, max_steps: int
-    ) -> int:
-        """Do up to `max_steps` steps of training; return how many were done."""
-        ...
-
-
-Backend: TypeAlias = BackendOf[Plan]  # whichever: its plans are its own business
