@@ -513,9 +513,9 @@ class Model:
         dict
             ``"loss"`` and, for classes, ``"accuracy"`` (with several sigmoid units: over all of
             them), also for one-hot targets with mse where those of `fit` were; for regression
-            ``"r2"``, the share of the targets' variance that is explained, except for the quantile
-            loss, whose outputs are not meant to be near the targets. All are NaN where nothing is
-            measured: where all weights are 0, or no target was observed.
+            ``"r2"``, the fraction of the targets' variance that is explained, except for the
+            quantile loss, whose outputs are not meant to be near the targets. All are NaN where
+            nothing is measured: where all weights are 0, or no target was observed.
 
         Raises
         ------

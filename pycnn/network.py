@@ -236,7 +236,7 @@ class Network(Model):
             `epochs`. In the others their values are NaN, in the history too, and the ready-made
             callbacks do not look at them.
         validation_split : float, default 0
-            Share of the samples, drawn by the network's seed, to hold out for validation instead.
+            Fraction of the samples, drawn by the seed, to hold out for validation instead.
         sample_weight : array-like of shape (m,), optional
             Weights >= 0. A mini-batch's loss and gradient are means weighted by them; one whose
             weights are all zero changes nothing.

@@ -79,9 +79,9 @@ class TargetScale(NamedTuple):
         if not np.isfinite(largest).all():
             raise DataError("y must hold numbers whose distance a float can hold, to be scaled")
         unit = np.ldexp(1.0, np.frexp(largest)[1] - 1)
-        share = w / w.sum(axis=0)
-        mean = origin[0] + unit * (share * (distance / unit)).sum(axis=0)
-        deviation = unit * np.sqrt(variation(distance / unit, share))
+        fraction = w / w.sum(axis=0)
+        mean = origin[0] + unit * (fraction * (distance / unit)).sum(axis=0)
+        deviation = unit * np.sqrt(variation(distance / unit, fraction))
         return cls.check((mean, np.where(deviation > 0, deviation, 1.0)), data.y.shape[1])
 
     def scale(self, data: Data) -> Data:

@@ -206,7 +206,7 @@ def batches_of(data: Data, size: int) -> Iterator[Data]:
 # ------------------------------------------------------------------ rows to hold out
 
 
-def check_share(value: Any) -> float:
+def check_fraction(value: Any) -> float:
     """Return `validation_split` as a float in [0, 1)."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise DataTypeError(f"validation_split must be a number, got {value!r}")
@@ -215,11 +215,13 @@ def check_share(value: Any) -> float:
     return float(value)
 
 
-def split_rows(rows: int, share: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def split_rows(rows: int, fraction: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the rows to train on and those to hold out, drawn by the seed, each in order."""
-    count = max(1, round(rows * share))
+    count = max(1, round(rows * fraction))
     if count >= rows:
-        raise DataError(f"validation_split={share} leaves none of the {rows} samples to train on")
+        raise DataError(
+            f"validation_split={fraction} leaves none of the {rows} samples to train on"
+        )
     keys = _random.generator(seed, _random.SPLITTING).random_raw(rows)
     order = np.argsort(keys, kind="stable")
     return np.sort(order[count:]), np.sort(order[:count])

@@ -14,7 +14,7 @@ from pycnn import losses, optimizers
 from pycnn._checks import check_bool, check_size
 from pycnn._data.arrays import as_weights, check_measurable
 from pycnn._data.scaling import TargetScale, check_can_scale
-from pycnn._data.sources import check_share, select, split_rows
+from pycnn._data.sources import check_fraction, select, split_rows
 from pycnn._data.stream import BatchStream, is_stream, warn_lone_sample
 from pycnn._data.targets import check_missing
 from pycnn._scoring import Validation, check_metrics, measure
@@ -84,7 +84,7 @@ def check_request(**given: Any) -> Request:
         "missing_targets": check_missing(given["missing_targets"]),
         "diagnose": check_bool(given["diagnose"], "diagnose"),
         "scale_targets": check_bool(given["scale_targets"], "scale_targets"),
-        "validation_split": check_share(given["validation_split"]),
+        "validation_split": check_fraction(given["validation_split"]),
         "validation_every": check_size(given["validation_every"], "validation_every"),
     }
     request = Request(**checked)
