@@ -43,7 +43,17 @@ def trainings():
     import numpy as np
 
     import pycnn
-    from pycnn import BatchNorm, Dense, Dropout, LayerNorm, Network, callbacks, losses, schedules
+    from pycnn import (
+        BatchNorm,
+        Dense,
+        Dropout,
+        LayerNorm,
+        Network,
+        Residual,
+        callbacks,
+        losses,
+        schedules,
+    )
 
     X = np.sin(np.arange(36.0)).reshape(12, 3)
     index = np.arange(12) % 3
@@ -81,6 +91,9 @@ def trainings():
     layers = [Dense(4), BatchNorm("tanh"), Dropout(0.25), LayerNorm(), Dense(1, "sigmoid")]
     normal = Network(3, layers, seed=2**70, l1=0.1)
     yield "normal", *fit(normal, index > 0, optimizer=pycnn.Adam(schedules.StepDecay(0.02)))
+    block = Residual([Dense(4), BatchNorm("relu"), Dropout(0.1), Dense(2)], shortcut=Dense(2))
+    deep = Network(3, [block, Residual([Residual([Dense(2)])]), Dense(1)], seed=1)
+    yield "residual", *fit(deep, X[:, 0])
     huber = Network(3, [Dense(2, "gelu"), Dense(1)], loss=losses.Huber(0.5), seed=1)
     yield "huber", *fit(huber, X[:, 0], optimizer=pycnn.SGD(0.1, momentum=0.9))
     scaled = Network(3, [Dense(2)], seed=1)
@@ -133,7 +146,18 @@ VALUES = (
     *(0, 1, 2, 3, -1, 255, 2**31, 2**40, 2**53, 2**62, 2**63 - 1, 2**63, 2**64, 10**30, -(10**30)),
     *(0.0, -0.0, 0.5, 1.5, 1e308, 5e-324, -1e-300, True, False, None),
     *("", "x", "\ud800", "\x1b[31m", "\0", "nan", "inf", "1", "a" * 300, "dense", "dropout"),
-    *("batch_norm", "layer_norm", "relu", "softmax", "sigmoid", "linear", "mse", "custom", "hinge"),
+    *(
+        "batch_norm",
+        "layer_norm",
+        "residual",
+        "relu",
+        "softmax",
+        "sigmoid",
+        "linear",
+        "mse",
+        "custom",
+        "hinge",
+    ),
     *("adam", "lbfgs", "sgd", "fit", "partial_fit", "zeros", "constant", "__class__"),
     *("<f8", "<i8", "|b1", "<U3", "<U262144", "|S999999", "<M8[D]", "<M8[7ns]", "<M8", "O", "|V8"),
     *("i4,i4", "(2,3)i4", "<U3,", "F64", "F32", "I64", "BOOL", "U8", "BF16", "F8_E4M3"),

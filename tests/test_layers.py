@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import pycnn
-from pycnn import SGD, Adam, BatchNorm, Dense, Dropout, LayerNorm, Network
+from pycnn import SGD, Adam, BatchNorm, Dense, Dropout, LayerNorm, Network, Residual
 from pycnn._random import dropout_keys
 from pycnn.exceptions import DataError, DataTypeError, DataWarning, PycnnError, UnknownNameError
 
@@ -38,6 +38,25 @@ STACKS = {
         Dense(17, "relu"),
         BatchNorm(),
         Dense(3, "softmax"),
+    ],
+    "residual": lambda: [
+        Residual([Dense(9, "tanh"), Dense(6)]),
+        Residual([Dense(17, "sigmoid"), Dense(6)], activation="tanh"),
+        Dense(3, "softmax"),
+    ],
+    "residual with all": lambda: [
+        Residual(
+            [Dropout(0.2), Dense(9, max_norm=1.0, l1=0.001), BatchNorm("gelu"), Dense(7)],
+            shortcut=Dense(7, l2=0.01),
+            activation="silu",
+        ),
+        Residual([LayerNorm(), Dense(7, "tanh")], shortcut=Dropout(0.1)),
+        Dense(3, "softmax"),
+    ],
+    "residual in residual, last": lambda: [
+        Residual([Residual([Dense(6, "tanh"), Dropout(0.1)]), Dense(6)], shortcut=LayerNorm("elu")),
+        Residual([BatchNorm(), Residual([Dense(3)], shortcut=Dense(3))], shortcut=Dense(3)),
+        Residual([Dense(9, "tanh"), Dense(3)], activation="softmax"),
     ],
 }
 NAMES = list(STACKS)

@@ -50,9 +50,13 @@ class Residual(Layer):
 
     Examples
     --------
-    >>> from pycnn import Dense
-    >>> Residual([Dense(8, "relu"), Dense(8)], activation="relu")
-    Residual([Dense(8, 'relu'), Dense(8, 'linear')], activation='relu')
+    >>> from pycnn import Dense, Network
+    >>> block = Residual([Dense(8, "relu"), Dense(8)], activation="relu")
+    >>> net = Network(3, [Dense(8, "relu"), block, block, Dense(1)], seed=0)
+    >>> net.layers[1].inner[0].W.shape
+    (8, 8)
+    >>> "layers.2.inner.1.W" in net.tensors
+    True
     """
 
     kind = "residual"
