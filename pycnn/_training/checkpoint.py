@@ -335,7 +335,7 @@ class Checkpointer:
         """Tell the callbacks that do not know it yet that an epoch has ended."""
         history = self.network.history
         assert history is not None
-        logs = history.last()
+        logs = history.last() if self.pending else {}
         while self.pending:
             callback = self.pending.pop(0)  # one that saves the network has been told itself
             callback.on_epoch_end(self.network, history.epochs, logs)

@@ -38,27 +38,30 @@ def check_augment(augment: Any) -> list[Augment]:
 
 
 class Loader:
-    """What a training trains on: data as they lie, or in pieces."""
+    """What a training trains on: data as they lie, or in pieces.
+
+    Attributes
+    ----------
+    is_stream : bool
+        Whether mini-batches come from an iterable of the user's.
+    is_whole : bool
+        Whether a backend can read the data as they are.
+    first_epoch : int
+        The number, of all that the network was trained for, of the present block's first epoch.
+    sample : Data
+        What the data are like: of what is not in memory, what was read last.
+    """
 
     def __init__(
         self, network: Model, record: TrainingRecord, data: Any, augment: list[Augment]
     ) -> None:
-        self.network, self.data, self.augment = network, data, augment
-        self.record = record
+        self.network, self.record = network, record
+        self.data, self.augment = data, augment
+        self.is_stream = isinstance(data, BatchStream)
+        self.is_whole = not (self.is_stream or isinstance(data.x, LazyTable) or augment)
         self.rows: int = data.rows
-        self.weight = data.weight
-        self.first_epoch = network.epochs_trained  # of the block that is being trained
-        self.sample = data  # what it is like; of what is not in memory, what was read last
-
-    @property
-    def is_stream(self) -> bool:
-        """Whether mini-batches come from an iterable of the user's."""
-        return isinstance(self.data, BatchStream)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether a backend can read the data as they are."""
-        return not (self.is_stream or isinstance(self.data.x, LazyTable) or self.augment)
+        self.first_epoch = network.epochs_trained
+        self.sample = data
 
     @property
     def can_go_back(self) -> bool:

@@ -1,10 +1,10 @@
 """The training loop: what happens around a driver, from epoch to epoch.
 
-The way of a step: `fitting` checks what `Network.fit` is asked for and reads the samples; `run`
-makes a driver and asks it for epochs (`Steps.train`); the driver asks the loader for as many steps
-as take a moment (`Loader.train`); the loader hands samples, theta and the optimizer's state to the
-backend (``core.train``), which does the steps in place. On the way back the driver reports what it
-has done (`Reporter`).
+How a step comes about: `fitting` checks what `Network.fit` is asked for and reads the samples;
+`run` makes a driver and asks it for epochs (`Steps.train`); the driver asks the loader for as many
+steps as take a moment (`Loader.train`); the loader hands samples, theta and the optimizer's state
+to the backend (``core.train``), which does the steps in place. Then the driver reports what it has
+done (`Reporter`): finished epochs to the history, groups of mini-batches to bar and callbacks.
 """
 
 from __future__ import annotations

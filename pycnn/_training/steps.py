@@ -1,6 +1,9 @@
-"""The driver of mini-batch steps: blocks of epochs, in groups of about `PERIOD` seconds.
+"""The driver of mini-batch steps.
 
-Each group is one call into a backend, or as many as the loader has pieces for it.
+It trains blocks of epochs, in groups of mini-batches that take about `PERIOD` seconds: each group
+is one call into a backend, or as many as the loader has pieces for it. An interruption leaves a
+whole step or nothing. Python looks for signals in calls, so where several things must change
+together, nothing is called between them.
 """
 
 from __future__ import annotations
