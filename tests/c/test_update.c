@@ -346,59 +346,6 @@ static void test_sums_of_parts_add_up_to_the_gradient(void)
     free_problem(&p);
 }
 
-static void test_statistics_follow_mini_batches_of_training_alone(void)
-{
-    enum { ROWS = 8, UNITS = 3 };
-    static const uint64_t key = 7;
-    const pycnn_layer_spec layers[] = {BATCH_NORM(UNITS), DENSE(PYCNN_LINEAR, 1)};
-    problem p = make_problem(151, ROWS, UNITS, layers, 2, PYCNN_MSE);
-    pycnn_workspace *ws = workspace(p.net, ROWS, PYCNN_BACKWARD);
-    const double before[2 * UNITS] = {1, 2, 3, 4, 5, 6};
-    double statistics[2 * UNITS], *grad = doubles(p.parameters);
-    double *theta = doubles(p.parameters + 2 * UNITS);
-    memcpy(theta, p.theta, p.parameters * sizeof *theta);
-    memcpy(theta + p.parameters, before, sizeof before);
-    memcpy(statistics, before, sizeof before);
-    memset(grad, 0, p.parameters * sizeof *grad);
-    pycnn_totals totals = {0};
-    CHECK(pycnn_gradient_sums(&totals, grad, statistics, p.net, ws, theta, &p.data, NULL, 0) ==
-          PYCNN_OK);
-    CHECK(pycnn_gradient_sums(&totals, grad, NULL, p.net, ws, theta, &p.data, &key, 0) == PYCNN_OK);
-    memset(p.weight, 0, ROWS * sizeof *p.weight);
-    p.data.weight = p.weight;
-    CHECK(pycnn_gradient_sums(&totals, grad, statistics, p.net, ws, theta, &p.data, &key, 0) ==
-          PYCNN_OK);
-    CHECK(same_bits(statistics, before, 2 * UNITS) && totals.weight == 2 * ROWS);
-    p.data.weight = NULL;
-    CHECK(pycnn_gradient_sums(&totals, grad, statistics, p.net, ws, theta, &p.data, &key, 0) ==
-          PYCNN_OK);
-    CHECK(same_bits(theta + p.parameters, before, 2 * UNITS)); /* a copy moves, theta's stay */
-    for (size_t j = 0; j < UNITS; j++) {
-        double mean = 0, square = 0;
-        for (size_t i = 0; i < ROWS; i++) {
-            mean += p.x[i * UNITS + j] / ROWS;
-        }
-        for (size_t i = 0; i < ROWS; i++) {
-            square += (p.x[i * UNITS + j] - mean) * (p.x[i * UNITS + j] - mean) / (ROWS - 1);
-        }
-        CHECK(near(statistics[j], 0.9 * before[j] + 0.1 * mean, 1e-14));
-        CHECK(near(statistics[UNITS + j], 0.9 * before[UNITS + j] + 0.1 * square, 1e-14));
-    }
-
-    /* A loss that is not finite moves nothing either; more samples than fit have no mean. */
-    memcpy(statistics, before, sizeof before);
-    p.y[0] = INFINITY;
-    CHECK(pycnn_gradient_sums(&totals, grad, statistics, p.net, ws, theta, &p.data, &key, 0) ==
-          PYCNN_OK);
-    CHECK(!isfinite(totals.loss) && same_bits(statistics, before, 2 * UNITS));
-    pycnn_workspace *small = workspace(p.net, ROWS - 1, PYCNN_BACKWARD);
-    CHECK(pycnn_gradient_sums(&totals, grad, NULL, p.net, small, theta, &p.data, &key, 0) ==
-          PYCNN_ERROR_WORKSPACE);
-    free(grad), free(theta);
-    pycnn_workspace_destroy(ws), pycnn_workspace_destroy(small);
-    free_problem(&p);
-}
-
 static void test_updates_that_cannot_be(void)
 {
     enum { ROWS = 5 };
@@ -474,8 +421,6 @@ const test update_tests[] = {
     FOR_EACH_SET("pieces of a mini-batch end in the same bits",
                  test_pieces_of_a_mini_batch_end_in_the_same_bits),
     FOR_EACH_SET("sums of parts add up to the gradient", test_sums_of_parts_add_up_to_the_gradient),
-    FOR_EACH_SET("statistics follow mini-batches of training alone",
-                 test_statistics_follow_mini_batches_of_training_alone),
     FOR_EACH_SET("updates that cannot be", test_updates_that_cannot_be),
     {0},
 };
