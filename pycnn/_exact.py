@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from pycnn._typing import Array, NDArray
 
-    Array = NDArray[np.float64]
 
 __all__ = ["exp", "half_cosine", "integer_power", "log", "normal_quantile", "power"]
 

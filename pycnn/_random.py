@@ -14,9 +14,8 @@ from pycnn._exact import normal_quantile
 from pycnn.exceptions import DataError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from pycnn._typing import Array, Bits, Indices
 
-    Array = NDArray[np.float64]
 
 # One bit generator for each use, so that none disturbs another.
 INITIAL_PARAMETERS, SHUFFLING, SPLITTING, DROPPING, DIAGNOSING, AUGMENTING, SAMPLING = range(7)
@@ -51,7 +50,7 @@ def normal(bits: np.random.PCG64, size: int) -> Array:
     return normal_quantile(uniform(bits, size) + 2.0**-54)  # the middle of each step: never 0 or 1
 
 
-def permutations(seed: int, first: int, count: int, size: int) -> NDArray[np.intp]:
+def permutations(seed: int, first: int, count: int, size: int) -> Indices:
     """Return permutations number `first`, `first` + 1, ... of ``range(size)``, (count, size).
 
     The n-th permutation sorts the raw numbers n * size, ..., (n + 1) * size - 1 of the seed's
@@ -63,7 +62,7 @@ def permutations(seed: int, first: int, count: int, size: int) -> NDArray[np.int
     return np.argsort(keys, axis=1, kind="stable")
 
 
-def dropout_keys(seed: int, first: int, count: int) -> NDArray[np.uint64]:
+def dropout_keys(seed: int, first: int, count: int) -> Bits:
     """Return what dropout's random numbers follow from in epoch `first`, `first` + 1, ..."""
     bits = generator(seed, DROPPING)
     bits.advance(first)

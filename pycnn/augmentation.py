@@ -40,9 +40,8 @@ from pycnn.exceptions import DataError, DataTypeError, ShapeError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
+    from pycnn._typing import Array
 
-    Array = NDArray[np.float64]
     Augmenter = Callable[[Array, Array, np.random.Generator], tuple[Array, Array]]
 
 __all__ = ["Compose", "GaussianNoise", "ImageFlip", "ImageShift", "Mixup"]

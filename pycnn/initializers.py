@@ -32,9 +32,8 @@ from pycnn._public import names_of
 from pycnn.exceptions import DataError, DataTypeError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from pycnn._typing import Array
 
-    Array = NDArray[np.float64]
 
 __all__ = [
     "FanInUniform",

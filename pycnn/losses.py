@@ -48,9 +48,8 @@ from pycnn.exceptions import DataError, DataTypeError, PairingError, PycnnError,
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
+    from pycnn._typing import Array
 
-    Array = NDArray[np.float64]
     Function = Callable[[Any, Any], tuple[Any, Any]]  # see `Custom`
 
 __all__ = [

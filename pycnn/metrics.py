@@ -43,9 +43,8 @@ from pycnn._public import names_of
 from pycnn.exceptions import DataError, DataTypeError, LabelError, ShapeError
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from pycnn._typing import AnyArray, Array, ArrayLike, Flags, Indices
 
-    Array = NDArray[np.float64]
 
 __all__ = [
     "accuracy",
@@ -104,7 +103,7 @@ def confusion_matrix(
     *,
     labels: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
-) -> NDArray[Any]:
+) -> AnyArray:
     """Return how many samples of each class were taken for each class.
 
     Parameters
@@ -362,7 +361,7 @@ def roc_auc(
     return float(np.mean(areas))
 
 
-def _area(positive: NDArray[np.bool_], score: Array, weight: Array) -> float:
+def _area(positive: Flags, score: Array, weight: Array) -> float:
     """Return sum_s p(s) (n(below s) + n(s) / 2), with p, n the shares of positives, negatives."""
     _, step = np.unique(score, return_inverse=True)
     p = np.bincount(step, weight * positive)
@@ -557,18 +556,18 @@ def _squared_errors(y_true: Any, y_pred: Any, sample_weight: Any) -> Array:
 class _Pairs(NamedTuple):
     """Labels as positions among the classes."""
 
-    true: NDArray[np.intp]
-    pred: NDArray[np.intp]
-    classes: NDArray[Any]
+    true: Indices
+    pred: Indices
+    classes: AnyArray
     weight: Array | None
 
 
 class _Labelled(NamedTuple):
     """Labels as positions among the columns of scores (one column may stand for two classes)."""
 
-    true: NDArray[np.intp]
+    true: Indices
     score: Array
-    classes: NDArray[Any]
+    classes: AnyArray
     weight: Array | None
 
 
@@ -580,7 +579,7 @@ class _Counts(NamedTuple):
     actual: Array  # TP + FN
 
 
-def _label_row(value: Any, name: str) -> NDArray[Any]:
+def _label_row(value: Any, name: str) -> AnyArray:
     """Return labels of shape (m,)."""
     array = as_labels(value, name)
     if array.ndim == 2 and array.shape[1] == 1:
@@ -605,7 +604,7 @@ def _check_weight(value: Any, rows: int) -> Array | None:
     return weight
 
 
-def _check_comparable(labels: NDArray[Any], name: str, others: NDArray[Any], than: str) -> None:
+def _check_comparable(labels: AnyArray, name: str, others: AnyArray, than: str) -> None:
     """Refuse to compare text with numbers: NumPy would turn the numbers into text."""
     kinds = ["number" if a.dtype.kind in "biuf" else a.dtype.kind for a in (labels, others)]
     if kinds[0] != kinds[1]:
@@ -615,7 +614,7 @@ def _check_comparable(labels: NDArray[Any], name: str, others: NDArray[Any], tha
         )
 
 
-def _find(labels: NDArray[Any], classes: NDArray[Any], name: str) -> NDArray[np.intp]:
+def _find(labels: AnyArray, classes: AnyArray, name: str) -> Indices:
     """Return where each label stands among the classes, which are in any order."""
     _check_comparable(labels, name, classes, "the classes")
     order = np.argsort(classes, kind="stable")
@@ -629,7 +628,7 @@ def _find(labels: NDArray[Any], classes: NDArray[Any], name: str) -> NDArray[np.
     return index
 
 
-def _check_classes(labels: Any) -> NDArray[Any]:
+def _check_classes(labels: Any) -> AnyArray:
     classes = _label_row(labels, "labels")
     if len(np.unique(classes)) < len(classes):
         raise LabelError(f"labels must be distinct, got {show_labels(classes)}")
@@ -667,7 +666,7 @@ def _encode_scores(
     )
 
 
-def _column_labels(true: NDArray[Any], count: int) -> NDArray[Any]:
+def _column_labels(true: AnyArray, count: int) -> AnyArray:
     """Return the label of each column of scores, as a network that learned from `true` would."""
     distinct = np.unique(true)
     if true.dtype.kind in "biuf" and np.isin(distinct, np.arange(count)).all():
@@ -707,12 +706,12 @@ def _count(
     return counts
 
 
-def _sums(index: NDArray[np.intp], weight: Array, size: int) -> Array:
+def _sums(index: Indices, weight: Array, size: int) -> Array:
     sums: Any = np.bincount(index, weight, minlength=size)
     return sums
 
 
-def _positive(count: Array, classes: NDArray[Any], pos_label: Any) -> Array:
+def _positive(count: Array, classes: AnyArray, pos_label: Any) -> Array:
     """Return the count of the positive class; 0 where the only class is the negative one."""
     found = [i for i, label in enumerate(classes.tolist()) if label == pos_label]
     if found:
@@ -752,5 +751,5 @@ def _numbers(y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[Array, Array
     return y, pred, _check_weight(sample_weight, len(y))
 
 
-def _mean(values: NDArray[Any], weight: Array | None) -> float:
+def _mean(values: AnyArray, weight: Array | None) -> float:
     return float(np.average(values, weights=weight))

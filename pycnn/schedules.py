@@ -34,9 +34,8 @@ from pycnn._public import names_of
 from pycnn.exceptions import DataError, DataTypeError
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from pycnn._typing import Array, ArrayLike, NDArray
 
-    Array = NDArray[np.float64]
 
 __all__ = [
     "Constant",

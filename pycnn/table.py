@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pycnn._checks import check_choice, suggest
 from pycnn._public import names_of
@@ -33,11 +32,13 @@ from pycnn.exceptions import DataError, DataTypeError, LabelError, ModelFileErro
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pycnn._typing import AnyArray, Array, Flags, Indices
+
+    Labels = AnyArray
+
 __all__ = ["Table"]
 __dir__ = names_of(__name__)
 
-Array = NDArray[np.float64]
-Labels = NDArray[Any]
 Self = TypeVar("Self", bound="Table")
 
 TASKS = ("classification", "regression")
@@ -70,7 +71,7 @@ class Truth:
     """A target column that was read: labels or numbers, and in which rows there are any."""
 
     values: Any
-    observed: NDArray[np.bool_]
+    observed: Flags
     task: str
     text: bool
 
@@ -292,7 +293,7 @@ class Table:
     def _fit_column(
         self,
         column: pd.Series,
-        rows: NDArray[np.intp],
+        rows: Indices,
         form: str | None,
         scale: float | None,
         findings: Findings,
@@ -327,7 +328,7 @@ class Table:
         checked = (self._checked(*column, findings) for column in zip(plain, columns, strict=True))
         return dict(zip(plain, checked, strict=True))
 
-    def _fit_dates(self, column: pd.Series, rows: NDArray[np.intp], form: str) -> DateColumn | None:
+    def _fit_dates(self, column: pd.Series, rows: Indices, form: str) -> DateColumn | None:
         name = str(column.name)
         cells = None if column.dtype.kind == "M" else Cells(column, self.reading)
         if cells is not None and not form:
@@ -356,9 +357,7 @@ class Table:
             raise DataError(f"{named} has dates of two meanings, such as {texts[0]!r}: give {ways}")
         return forms[0]
 
-    def _fit_text(
-        self, cells: Cells, rows: NDArray[np.intp], findings: Findings
-    ) -> TextColumn | None:
+    def _fit_text(self, cells: Cells, rows: Indices, findings: Findings) -> TextColumn | None:
         codes = cells.codes[rows]
         known = codes[codes >= 0]
         if not len(known):

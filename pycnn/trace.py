@@ -11,9 +11,8 @@ from pycnn._public import names_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
+    from pycnn._typing import Array
 
-    Array = NDArray[np.float64]
 
 __all__ = ["Trace"]
 __dir__ = names_of(__name__)

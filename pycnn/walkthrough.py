@@ -7,10 +7,9 @@ comes out by hand, by the same recursion, from the rounded prediction.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pycnn._public import names_of
 from pycnn.layers import Dense
@@ -18,10 +17,12 @@ from pycnn.network import Network
 from pycnn.optimizers import SGD
 from pycnn.trace import Trace
 
+if TYPE_CHECKING:
+    from pycnn._typing import Array
+
 __all__ = ["build_network", "walkthrough"]
 __dir__ = names_of(__name__)
 
-Array = NDArray[np.float64]
 
 X = np.array([0.5, 1.0])
 Y = 1.0

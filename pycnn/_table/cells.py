@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pycnn.exceptions import DataError, DataTypeError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Array = NDArray[np.float64]
+    from pycnn._typing import Array, Flags
+
 
 # What R, SQL, pandas and spreadsheets write in a column of numbers where there is none.
 GAPS = {"NA", "N/A", "n/a", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None", "<NA>"}
@@ -138,7 +138,7 @@ class Cells:
         """Return the number of each row, NaN where there is none."""
         return np.append(self.values, np.nan)[self.codes]
 
-    def first(self, which: NDArray[np.bool_]) -> tuple[str, int]:
+    def first(self, which: Flags) -> tuple[str, int]:
         """Return the first cell that is one of the chosen distinct values, and its row from 1."""
         row = int(np.append(which, False)[self.codes].argmax())
         return self.texts[self.codes[row]], row + 1

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pycnn._table.cells import GAPS, Cells
 from pycnn.exceptions import DataError, DataTypeError
@@ -16,7 +15,7 @@ from pycnn.exceptions import DataError, DataTypeError
 if TYPE_CHECKING:
     import pandas as pd
 
-Array = NDArray[np.float64]
+    from pycnn._typing import Array
 
 
 @dataclass

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pycnn._table.cells import GAPS, Cells
 
-Array = NDArray[np.float64]
+if TYPE_CHECKING:
+    from pycnn._typing import Array
+
 
 # Fewer rows do not show that a column merely counts them, or what is far from the others.
 FEWEST_ROWS = 20

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 
 import pycnn
 from pycnn import activations, backend, losses
@@ -32,6 +31,7 @@ from pycnn.table import Table, Target, Truth, check_has
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pycnn._typing import Indices
     from pycnn.history import History
     from pycnn.optimizers import Optimizer
 
@@ -627,7 +627,7 @@ def _without(frame: pd.DataFrame, drop: Sequence[str], target: str) -> pd.DataFr
     return frame[[name for name in frame.columns if name not in unnamed and name not in drop]]
 
 
-def _rows_with_target(truth: Truth, target: str) -> NDArray[np.intp]:
+def _rows_with_target(truth: Truth, target: str) -> Indices:
     """Return the places of the rows that have a target."""
     observed = np.flatnonzero(truth.observed)
     lost = len(truth.observed) - len(observed)
@@ -636,7 +636,7 @@ def _rows_with_target(truth: Truth, target: str) -> NDArray[np.intp]:
     return observed
 
 
-def _class_indices(labels: Any, classes: Any, name: str) -> NDArray[np.intp]:
+def _class_indices(labels: Any, classes: Any, name: str) -> Indices:
     """Return where each label stands among the classes."""
     known = {label: index for index, label in enumerate(classes.tolist())}
     unknown = sorted({label for label in labels.tolist() if label not in known}, key=str)

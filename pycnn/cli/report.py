@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+if TYPE_CHECKING:
+    from pycnn._typing import Array, Indices, NDArray
+
 
 # From here on the confusion matrix is left out for a list of what is confused most.
 MOST_CLASSES = 25
@@ -17,9 +18,7 @@ WIDTH = 100
 LONGEST_LABEL = 16
 
 
-def classification_report(
-    true: NDArray[np.intp], predicted: NDArray[np.intp], labels: Sequence[Any]
-) -> str:
+def classification_report(true: Indices, predicted: Indices, labels: Sequence[Any]) -> str:
     """Return accuracy and confusion matrix of class indices."""
     right = int((true == predicted).sum())
     head = f"accuracy  {right / len(true):.4f}  ({right} of {len(true)} right)"
@@ -51,9 +50,7 @@ def confusion_table(counts: NDArray[np.int64], labels: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def confusion_list(
-    true: NDArray[np.intp], predicted: NDArray[np.intp], labels: Sequence[Any]
-) -> str:
+def confusion_list(true: Indices, predicted: Indices, labels: Sequence[Any]) -> str:
     """Return the ten pairs of classes that are confused most."""
     wrong = true != predicted
     pairs, counts = np.unique(true[wrong] * len(labels) + predicted[wrong], return_counts=True)

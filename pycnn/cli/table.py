@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 
 from pycnn import _random
 from pycnn.table import TASKS, Table, check_column
+
+if TYPE_CHECKING:
+    from pycnn._typing import Indices
 
 __all__ = ["TASKS", "FileTable", "check_column", "split"]
 
@@ -18,8 +22,8 @@ class FileTable(Table):
 
 
 def split(
-    rows: int, test_size: float, seed: int, classes: NDArray[np.intp] | None
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    rows: int, test_size: float, seed: int, classes: Indices | None
+) -> tuple[Indices, Indices]:
     """Return the training rows and the test rows, drawn by the seed.
 
     With `classes` each class has its share in the test part, and at least one row in the other.
