@@ -59,6 +59,19 @@ def test_a_place_that_says_another_version_is_named(problems, place, old, new, s
     assert f"says {said}, the tag '1.2.3'" in line
 
 
+def test_the_recipe_asks_for_what_the_package_depends_on():
+    recipe = ROOT / "packaging" / "conda" / "recipe.yaml"
+    if not recipe.exists():
+        pytest.skip("no source tree beside the tests")
+    run = recipe.read_text(encoding="utf-8").partition("  run:\n")[2].partition("\n\n")[0]
+    asked = dict(re.findall(r"- (\w+) >=([\d.]+)", run))
+    requires = importlib.metadata.requires("pycnn")
+    needed = dict(re.findall(r"^(\w+)>=([\d.]+)$", "\n".join(requires), re.M))
+    assert needed
+    assert {name: asked.pop(name, None) for name in needed} == needed
+    assert asked == {}
+
+
 def test_the_description_that_is_published_links_to_nothing_relative():
     description = importlib.metadata.metadata("pycnn").get_payload()
     description = description or importlib.metadata.metadata("pycnn")["Description"]
