@@ -80,6 +80,23 @@ def test_the_description_that_is_published_links_to_nothing_relative():
     assert [link for link in links if not link.startswith(("https://", "#"))] == []
 
 
+@pytest.mark.parametrize(
+    "page", ["CONTRIBUTING.md", "SECURITY.md", "fuzz/README.md", "packaging/README.md"]
+)
+def test_the_pages_for_contributors_link_to_files_that_are_there(page):
+    path = ROOT / page
+    if not path.exists():
+        pytest.skip("no source tree beside the tests")
+    text = path.read_text(encoding="utf-8")
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]*)\)", text)]
+    links += re.findall(r"`((?:scripts|fuzz|requirements)/[\w/.]+\.\w+)", text)
+    assert links
+    links = [link for link in links if not link.startswith("https://")]
+    assert [
+        link for link in links if not ((path.parent / link).exists() or (ROOT / link).exists())
+    ] == []
+
+
 def test_the_addresses_that_are_published_are_one_repositorys():
     urls = importlib.metadata.metadata("pycnn").get_all("Project-URL")
     addresses = dict(url.split(", ") for url in urls)
