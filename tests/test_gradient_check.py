@@ -83,7 +83,7 @@ def test_a_wrong_derivative_is_caught(monkeypatch, activation):
     assert pycnn.gradient_check(net, X, y) < 1e-7
     f, _ = TWINS[activation]
     monkeypatch.setitem(TWINS, activation, (f, WRONG[activation]))
-    assert pycnn.gradient_check(net, X, y) > 9e-4
+    assert pycnn.gradient_check(net, X, y, max_parameters=30, seed=0) > 9e-4
 
 
 @pytest.mark.parametrize(

@@ -216,7 +216,7 @@ def test_a_fit_interrupted_anywhere_leaves_a_whole_step(backend, monkeypatch, fi
     fit(small(backend), [record])
     assert len(record.thetas) == 1 + 3 * 5
     interrupted = 0
-    for number in places(41 if backend == "c" else 211):
+    for number in places(41 if backend == "c" else 397):
         net = small(backend)
         if not interrupted_at(number, lambda net=net: fit(net, [Record()])):
             break

@@ -203,7 +203,7 @@ def bits_by_thread_count():
     for count in COUNTS:
         pycnn.set_num_threads(count)
         net = make_network("c", seed=3)
-        net.fit(X, LABELS, epochs=2, batch_size=128, optimizer=SGD(0.1), validation_split=0.1)
+        net.fit(X, LABELS, epochs=1, batch_size=128, optimizer=SGD(0.1), validation_split=0.1)
         bits = net.parameters.tobytes() + net.predict(X).tobytes() + repr(net.history).encode()
         results.append(hashlib.sha256(bits).hexdigest())
     return results
@@ -416,7 +416,7 @@ results = []
 def work():
     layers = [Dense(300, "tanh"), Dropout(0.1), Dense(40), BatchNorm("gelu"), Dense(1)]
     net = Network(300, layers, seed=0)
-    net.fit(X, y, epochs=2, batch_size=300, optimizer="adam", validation_split=0.1)
+    net.fit(X, y, epochs=1, batch_size=300, optimizer="adam", validation_split=0.1)
     net.gradients(X, y)
     net.trace(X[:9], y[:9])
     results.append((net.parameters.tobytes(), net.predict(X).tobytes(), net.evaluate(X, y)))
