@@ -634,8 +634,10 @@ class Model:
 
         Raises
         ------
-        ShapeError, DataTypeError, DataError, LabelError
+        ShapeError, DataTypeError, DataError, LabelError, UnknownNameError
             If an argument is not valid.
+        BusyError
+            Where the statistics change, if the network is being trained.
         """
         training = check_bool(training, "training")
         check_choice(reduction, ("mean", "sum"), "reduction")
@@ -644,7 +646,7 @@ class Model:
             raise DataError('first_row needs reduction="sum": a mean is that of a whole mini-batch')
         data = self._read(X, y, sample_weight)
         if reduction == "sum":
-            return self._gradient_sums(data, training, first_row)
+            return self.sum_gradients(data, training, first_row)
         if training and data.rows == 1 and self.architecture.needs_batch:
             raise DataError("X must have at least 2 samples for BatchNorm: one has no variance")
         grad = np.empty_like(self._parameters)
@@ -652,9 +654,10 @@ class Model:
         totals = self.core.gradients(self.plan, self.theta, data, grad, keys)
         return totals.mean_loss(), grad
 
-    def _gradient_sums(
+    def sum_gradients(
         self, data: Data, training: bool, first_row: int
     ) -> tuple[float, Array, float]:
+        """Return sums over data that have been checked; in training the statistics change."""
         grad = np.empty_like(self._parameters)
         keys = _random.dropout_keys(self.seed, self.epochs_trained, 1) if training else None
         statistics = self._statistics if training else None

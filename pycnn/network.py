@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from pycnn.backend.interface import OptimizerSpec
+    from pycnn.backend.interface import Data, OptimizerSpec
     from pycnn.callbacks import Callback
 
     Array = NDArray[np.float64]
@@ -442,6 +442,18 @@ class Network(Model):
         True
         """
         return self._train_one(X, y, None, optimizer, None, sample_weight, False, log=False)
+
+    def sum_gradients(
+        self, data: Data, training: bool, first_row: int
+    ) -> tuple[float, Array, float]:
+        """Return sums over data that have been checked; in training the statistics change."""
+        me = object()
+        try:
+            if training and self.statistics.size:
+                self.training_record.get_in_line(me)
+            return super().sum_gradients(data, training, first_row)
+        finally:
+            self.training_record.line.pop(me, None)
 
     def take_step(
         self,

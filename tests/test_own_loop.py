@@ -19,6 +19,7 @@ from pycnn import (
     Dropout,
     LayerNorm,
     Network,
+    Residual,
     RMSprop,
     Rprop,
 )
@@ -48,6 +49,7 @@ def network(backend, **settings):
         Dense(7, "tanh", max_norm=0.9, l2=0.01),
         BatchNorm("relu"),
         Dropout(0.3),
+        Residual([Dense(5), BatchNorm("relu"), Dropout(0.2)], shortcut=Dense(5, l2=0.01)),
         Dense(6),
         LayerNorm("gelu"),
         Dense(2),
@@ -276,6 +278,9 @@ def test_a_network_that_is_being_trained_takes_no_step(backend):
             def meddle():
                 with pytest.raises(BusyError):
                     SGD().apply(net, gradient, weight=1)
+                with pytest.raises(BusyError):
+                    net.gradients(X, Y, training=True, reduction="sum")
+                net.gradients(X, Y, reduction="sum")
                 refused.append(True)
 
             thread = threading.Thread(target=meddle)
