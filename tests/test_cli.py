@@ -15,7 +15,7 @@ pd = pytest.importorskip("pandas")
 pytest.importorskip("matplotlib")
 
 import pycnn  # noqa: E402
-from pycnn.cli import commands, report, table  # noqa: E402
+from pycnn.cli import commands, report, table, training, using  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -230,7 +230,7 @@ def test_training_ends_by_a_part_of_the_training_rows_and_keeps_its_best(succeed
 
 def test_the_test_part_does_not_change_what_the_network_learns(succeed):
     frame = noise()
-    data = commands._Dataset(frame, table.FileTable(), "y", (), None, None)
+    data = training.Dataset(frame, table.FileTable(), "y", (), None, None)
     parts = [data.fit, data.validation, data.test]
     assert [len(part) for part in parts] == [192, 48, 60]
     assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(300))
@@ -271,12 +271,12 @@ def test_a_tiny_table_is_learned_as_a_whole_unless_it_is_told_to_stop(succeed, f
     assert "too few" in fail("train", "two.csv", "--target", "out", "--patience", 3)
 
 
-@pytest.mark.parametrize("name", commands.OPTIMIZERS)
+@pytest.mark.parametrize("name", training.OPTIMIZERS)
 def test_penalty_dropout_and_optimizer_are_chosen(succeed, name):
     flowers().to_csv("flowers.csv", index=False)
     options = ("--optimizer", name, "--l2", 0.01, "--dropout", 0.2, "--hidden", "16,8")
     out = succeed("train", "flowers.csv", "--target", "kind", "--no-plot", "--epochs", 40, *options)
-    rate = 0.1 if name == "sgd" else commands.OPTIMIZERS[name]().learning_rate
+    rate = 0.1 if name == "sgd" else training.OPTIMIZERS[name]().learning_rate
     assert f"{name}, learning rate {rate:g}, l2 0.01, dropout 0.2" in out
     network = pycnn.load("model.safetensors")
     assert network.l2 == 0.01
@@ -288,7 +288,7 @@ def test_penalty_dropout_and_optimizer_are_chosen(succeed, name):
 def test_the_loss_that_ends_the_training_is_free_of_the_penalty():
     X = np.random.default_rng(0).normal(size=(30, 2))
     network = pycnn.Network(2, [pycnn.Dense(8, "relu"), pycnn.Dense(1)], l2=0.3, seed=0)
-    stopping = commands._Stopping(patience=1)
+    stopping = training.Stopping(patience=1)
     data = (X, X[:, 0])
     network.fit(*data, epochs=1, validation_data=data, callbacks=[stopping], progress=False)
     wrong = network.predict(X)[:, 0] - X[:, 0]
@@ -319,7 +319,7 @@ def test_weights_of_the_classes_count_rows_as_often(succeed):
 
 def test_transform_is_fitted_on_the_training_part_alone():
     frame = pd.DataFrame({"x": np.arange(100.0), "y": [0, 1] * 50})
-    data = commands._Dataset(frame, table.FileTable(), "y", (), None, None)
+    data = training.Dataset(frame, table.FileTable(), "y", (), None, None)
     (column,) = data.table.columns
     assert column.mean == data.train.mean()  # the value is the row's number
     assert data.X[data.train].std() == pytest.approx(1)
@@ -676,7 +676,7 @@ def test_predict_ignores_other_columns_and_their_order(succeed, flowers_model):
 def test_predictions_in_pieces_are_the_same(succeed, flowers_model, monkeypatch):
     flowers(50, seed=3).to_csv("new.csv", index=False)
     out = succeed("predict", flowers_model, "new.csv")
-    monkeypatch.setattr(commands, "VALUES_PER_PIECE", 21)
+    monkeypatch.setattr(using, "VALUES_PER_PIECE", 21)
     assert succeed("predict", flowers_model, "new.csv") == out
     succeed("predict", flowers_model, "new.csv", "--out", "p.csv")
     assert Path("p.csv").read_text() == out

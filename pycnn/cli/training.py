@@ -1,0 +1,444 @@
+"""How a network is trained on a table: the split, the defaults, the fit, and the files."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+import numpy as np
+
+import pycnn
+from pycnn import activations
+from pycnn._checks import check_choice
+from pycnn._table.cells import Reading
+from pycnn._table.columns import mean_and_deviation
+from pycnn.callbacks import EarlyStopping
+from pycnn.cli import reading, report
+from pycnn.cli import table as tables
+from pycnn.cli.output import check_outputs, note, say
+from pycnn.cli.table import FileTable
+from pycnn.cli.using import class_indices, encode, rows_with_target, scores
+from pycnn.exceptions import DataError, DivergedError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pycnn.history import History
+    from pycnn.optimizers import Optimizer
+
+BATCH_SIZE = 32
+# A squared error's slope grows with the error, that of a cross-entropy does not: a regression needs
+# smaller steps, and more of them. So many are taken by default, in whole epochs.
+LEARNING_RATES = {"classification": 0.1, "regression": 0.03}  # of SGD; the others' are their own
+STEPS = {"classification": 3000, "regression": 6000}
+FEWEST_EPOCHS, MOST_EPOCHS = 10, 3000
+TEST_SIZE = 0.2
+# Smaller tables hold out no test part unless they are told to, and no part to stop early by: they
+# would decide nothing.
+FEWEST_ROWS_TO_SPLIT = 50
+OPTIMIZERS = {
+    "sgd": pycnn.SGD,
+    "adam": pycnn.Adam,
+    "adamw": pycnn.AdamW,
+    "rmsprop": pycnn.RMSprop,
+}
+# docs/defaults.md tells how these were chosen.
+PENALTY, MOST_PENALTY = 3, 0.1  # l2: this by the number of rows that are trained on, at most that
+VALIDATION_SIZE = 0.2  # of the training part
+PATIENCE_STEPS, LEAST_PATIENCE = 2000, 5
+
+
+class Request(NamedTuple):
+    """What ``pycnn train`` is asked for: its options, None where the table decides."""
+
+    path: Path | None
+    target: str | None
+    drop: tuple[str, ...]
+    task: str | None
+    hidden: str
+    activation: str
+    epochs: int | None
+    batch_size: int
+    learning_rate: float | None
+    optimizer: str
+    l2: float | None
+    dropout: float
+    patience: int | None
+    class_weight: tuple[str, ...]
+    test_size: float | None
+    seed: int
+    out: Path
+    plot: Path | None
+    no_plot: bool
+    quiet: bool
+    options: reading.Options
+    backend_name: str
+
+    @property
+    def units(self) -> list[int]:
+        """The hidden layers."""
+        return parse_hidden(self.hidden)
+
+    @property
+    def plot_path(self) -> Path | None:
+        """Where the learning curve is written."""
+        beside = Path(os.path.splitext(self.out)[0] + ".png")
+        return None if self.no_plot else self.plot or beside
+
+    @property
+    def say(self) -> Callable[[str], None]:
+        """Print, unless nothing is to be printed."""
+        return (lambda _: None) if self.quiet else say
+
+
+def train(request: Request) -> None:
+    """Train a network as it is asked for, and write it."""
+    _check(request)
+    data = _read(request)
+    request.say(data.describe())
+    weights = _class_weights(request.class_weight, data)
+    network = _build(request, data)
+    plan = _Plan.of(request, data)
+    request.say(_describe(request, data, network, plan))
+    started = time.perf_counter()
+    history = _fit(network, data, plan, weights, request)
+    seconds = time.perf_counter() - started
+    files = _write_files(request, network, history, plan)  # first: who reads our output may be gone
+    part = data.test if len(data.test) else data.train
+    name = "test part" if len(data.test) else "training part, for want of a test part"
+    request.say(
+        f"          {seconds:.1f} s, {_ending(history, plan.stopping)}\n\n"
+        f"score on the {name} ({len(part)} rows)\n\n"
+        f"{scores(network, data.goal, data.X[part], data.y[part])}\n\n{files}"
+    )
+
+
+def _check(request: Request) -> None:
+    """Refuse before the work what could not be done after it."""
+    units = request.units
+    activations.check(request.activation)
+    if request.dropout and not units:
+        raise DataError("--dropout needs a hidden layer; --hidden has none")
+    check_choice(request.optimizer, tuple(OPTIMIZERS), "--optimizer")
+    if request.learning_rate is not None:
+        OPTIMIZERS[request.optimizer](request.learning_rate)
+    check_outputs(request.path, request.out, request.plot_path)
+
+
+def _read(request: Request) -> Dataset:
+    """Read the table, or the built-in digits, and make it ready."""
+    options, target = request.options, request.target
+    how = options.over(Reading())
+    if request.path is None:
+        if options.given:
+            raise DataError(f"{options.given[0]} needs a file; the built-in digits need none")
+        frame, source = reading.read_digits(), reading.DIGITS
+        target = target or reading.DIGITS_TARGET
+    else:
+        text = {*options.text, *(name.partition("=")[0] for name in options.date), *options.date}
+        frame = reading.read(request.path, how, text=text, codes=target)
+        source = request.path.name
+    table = FileTable(
+        task=request.task,
+        text=options.text,
+        date=options.date,
+        common_scale=source == reading.DIGITS,
+    )
+    table.reading, table.source, table.seed = how, source, request.seed
+    return Dataset(frame, table, target, request.drop, request.test_size, request.patience)
+
+
+def _build(request: Request, data: Dataset) -> pycnn.Network:
+    """Return the network to be trained."""
+    classes = data.classes
+    output = pycnn.Dense(1, "linear")
+    if classes is not None:
+        several = len(classes) > 2
+        output = pycnn.Dense(len(classes), "softmax") if several else pycnn.Dense(1, "sigmoid")
+    layers: list[Any] = []
+    for count in request.units:
+        layers += [pycnn.Dense(count, request.activation)]
+        layers += [pycnn.Dropout(request.dropout)] if request.dropout else []
+    network = pycnn.Network(
+        data.X.shape[1],
+        [*layers, output],
+        l2=_penalty(request, data),
+        seed=request.seed,
+        backend=request.backend_name,
+    )
+    network.classes = classes
+    if data.unit is not None:  # predictions are in the column's own unit, in Python too
+        network.target_scale = [data.unit[0]], [data.unit[1]]
+    network.metadata["table"] = data.table.to_metadata()
+    return network
+
+
+def _penalty(request: Request, data: Dataset) -> float:
+    return min(PENALTY / len(data.fit), MOST_PENALTY) if request.l2 is None else request.l2
+
+
+class _Plan(NamedTuple):
+    """How long and by which steps a network is trained."""
+
+    optimizer: Optimizer
+    batches: int  # of an epoch
+    epochs: int
+    stopping: Stopping | None
+
+    @classmethod
+    def of(cls, request: Request, data: Dataset) -> _Plan:
+        """Return what is asked for; what is not, by the number of rows."""
+        rate = request.learning_rate
+        if rate is None and request.optimizer == "sgd":
+            rate = LEARNING_RATES[data.task]
+        method = OPTIMIZERS[request.optimizer]
+        optimizer = method() if rate is None else method(rate)
+        batches = -(-len(data.fit) // request.batch_size)
+        epochs = request.epochs
+        if epochs is None:
+            epochs = min(max(round(STEPS[data.task] / batches), FEWEST_EPOCHS), MOST_EPOCHS)
+        stopping = None
+        if len(data.validation):
+            patience = request.patience
+            if patience is None:
+                patience = max(round(PATIENCE_STEPS / batches), LEAST_PATIENCE)
+            stopping = Stopping(patience=patience)
+        return cls(optimizer, batches, epochs, stopping)
+
+
+def _describe(request: Request, data: Dataset, network: pycnn.Network, plan: _Plan) -> str:
+    """Return network and training in a few lines."""
+    units, output = request.units, network.layers[-1]
+    sizes = "-".join(str(n) for n in (network.inputs, *units, output.units))
+    text = (
+        f"network   {sizes}, {request.activation if units else 'no hidden layer'}, "
+        f"{output.activation} output, {network.parameters.size:,} parameters\n"
+        f"training  {plan.epochs} epochs of {plan.batches} "
+        f"{'batches' if plan.batches > 1 else 'batch'}, {request.optimizer}, "
+        f"learning rate {plan.optimizer.learning_rate:g}, l2 {network.l2:.3g}"
+        + (f", dropout {request.dropout:g}" if request.dropout else "")
+    )
+    if plan.stopping is None:
+        return text
+    return (
+        f"{text}\n          until {len(data.validation)} of the {len(data.train)} training rows, "
+        f"held out to tell when to stop, show no\n          better loss without the penalty for "
+        f"{plan.stopping.patience} epochs"
+    )
+
+
+def _fit(
+    network: pycnn.Network, data: Dataset, plan: _Plan, weights: Any, request: Request
+) -> History:
+    def examples(rows: Any) -> list[Any]:
+        """Return inputs, targets and, with weights by class, the rows' weights."""
+        parts = [data.X[rows], data.network_target(rows)]
+        return parts if weights is None else [*parts, weights[data.y[rows]]]
+
+    held_out = data.validation if plan.stopping else data.test
+    try:
+        X, y, *weight = examples(data.fit)
+        return network.fit(
+            X,
+            y,
+            epochs=plan.epochs,
+            batch_size=request.batch_size,
+            optimizer=plan.optimizer,
+            sample_weight=weight[0] if weight else None,
+            validation_data=examples(held_out) if len(held_out) else None,
+            callbacks=[plan.stopping] if plan.stopping else None,
+            progress=False if request.quiet else None,
+        )
+    except KeyboardInterrupt:
+        done = network.history.epochs if network.history else 0
+        raise click.Abort(
+            f"training was interrupted after {done} of {plan.epochs} epochs; no file was written"
+        ) from None
+    except DivergedError as error:
+        raise DivergedError(f"{error}; no file was written", error.epoch, error.batch) from None
+
+
+def _write_files(request: Request, network: pycnn.Network, history: History, plan: _Plan) -> str:
+    """Write the model and the learning curve; return where they are."""
+    network.save(request.out)
+    files = f"model           {request.out}"
+    if request.plot_path is not None:
+        from pycnn._plot import learning_curves
+
+        held_out = "validation" if plan.stopping else "test part"
+        learning_curves(history, request.plot_path, held_out=held_out)
+        files += f"\nlearning curve  {request.plot_path}"
+    return files
+
+
+def _ending(history: History, stopping: EarlyStopping | None) -> str:
+    """Return how the training ended, and what the network is left with."""
+    last = f"loss {history['loss'][-1]:.4g} at the end"
+    if stopping is None or stopping.best_epoch is None:
+        return last
+    return f"{last}, after {history.epochs} epochs; kept is the best, epoch {stopping.best_epoch}"
+
+
+def _class_weights(given: Sequence[str], data: Dataset) -> Any:
+    """Return the weight of each class that --class-weight asks for; None without it."""
+    if not given:
+        return None
+    if data.classes is None:
+        raise DataError("--class-weight needs a target of classes; this one is a number")
+    if tuple(given) == ("balanced",):
+        counts = np.bincount(data.y[data.fit], minlength=len(data.classes))
+        return len(data.fit) / (len(counts) * np.maximum(counts, 1))
+    index = {str(label): i for i, label in enumerate(data.classes.tolist())}
+    weights = np.ones(len(index))
+    for text in given:
+        label, _, number = text.rpartition("=")
+        check_choice(label or text, tuple(index), "--class-weight")
+        try:
+            weights[index[label]] = float(number)
+        except (KeyError, ValueError):
+            raise DataError(
+                f"--class-weight must be balanced or CLASS=WEIGHT, got {text!r}"
+            ) from None
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        raise DataError(f"--class-weight must be finite and at least 0, got {' '.join(given)}")
+    return weights
+
+
+def parse_hidden(text: str) -> list[int]:
+    """Return --hidden's numbers of units."""
+    if text.strip().lower() in ("", "none"):
+        return []
+    try:
+        units = [int(part) for part in text.split(",")]
+    except ValueError:
+        units = [0]
+    if min(units) < 1:
+        raise DataError(f"--hidden must be numbers of units such as 64,32, or 'none'; got {text!r}")
+    return units
+
+
+class Stopping(EarlyStopping):
+    """Watches the loss of the rows held out without the penalty on the weights.
+
+    The penalty of large initial weights falls for a long time: with it, the sum would still look
+    better when the network has long begun to overfit.
+    """
+
+    def on_epoch_end(self, network: pycnn.Network, epoch: int, logs: dict[str, float]) -> None:
+        """Note an improvement, or end the training after too many epochs without one."""
+        weights = [place for place in network.architecture.tensors if place.role == "weight"]
+        squares = sum(float((place.view(network.theta) ** 2).sum()) for place in weights)
+        loss = logs["val_loss"] - network.l2 / 2 * squares
+        super().on_epoch_end(network, epoch, {**logs, "val_loss": loss})
+
+
+class Dataset:
+    """A table made ready: encoded rows, the split, and the transform fitted on the training part.
+
+    `y` holds class indices, or the target's numbers in their own unit; `train` and `test` the
+    places of their rows, of which those without a target are none. `train` is parted into `fit`,
+    which the network learns, and `validation`, which tells it when to stop.
+    """
+
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        table: FileTable,
+        target: str | None,
+        drop: Sequence[str],
+        test_size: float | None,
+        patience: int | None,
+    ) -> None:
+        if target is None:
+            raise click.UsageError(
+                f"--target is missing: the columns are {report.listing(list(frame.columns), 20)}"
+            )
+        tables.check_column(frame, target, "--target")
+        for name in drop:
+            tables.check_column(frame, name, "--drop")
+        if target in drop:
+            raise DataError(f"--drop leaves out the target column {target!r}")
+        codes = frame.attrs.get("codes", {})
+        frame = _without(frame, drop, target)
+
+        truth = table.read_target(frame, target)
+        observed = rows_with_target(truth, target)
+        self.task, self.y = truth.task, truth.values
+        self.rows = len(observed)
+        self.classes = None
+        if self.task == "classification":
+            self.classes = table.check_classes(truth.values[observed], target)
+            self.y = np.full(len(frame), -1)
+            self.y[observed] = class_indices(truth.values[observed], self.classes, target)
+        share = test_size
+        if share is None:
+            share = TEST_SIZE if self.rows >= FEWEST_ROWS_TO_SPLIT else 0.0
+        if not 0 <= share < 1:
+            raise DataError(f"--test-size must be at least 0 and below 1, got {share}")
+        strata = self.y[observed] if self.task == "classification" else None
+        self.train, self.test = (
+            observed[part] for part in tables.split(self.rows, share, table.seed, strata)
+        )
+        if not len(self.train):
+            raise DataError(f"--test-size {share} leaves none of {self.rows} rows to train on")
+        if share and not len(self.test):
+            raise DataError(f"--test-size {share} of {self.rows} rows is not one row")
+        self.fit, self.validation = self.train, self.train[:0]
+        if patience or (patience is None and len(self.train) >= FEWEST_ROWS_TO_SPLIT):
+            strata = self.y[self.train] if self.task == "classification" else None
+            # Another seed: the places within the training part are not to follow the test's.
+            parts = tables.split(len(self.train), VALIDATION_SIZE, table.seed + 1, strata)
+            if not all(map(len, parts)):
+                raise DataError(
+                    f"--patience holds out a part of the rows to train on, and {len(self.train)} "
+                    "are too few for it"
+                )
+            self.fit, self.validation = (self.train[part] for part in parts)
+
+        table.fit_frame(frame, target, self.train, codes)
+        for told in table.notes:
+            note(f"Note: {told}")
+        table.test_size = share
+        assert table.target is not None
+        self.table, self.goal = table, table.target
+        self.unit: tuple[float, float] | None = None  # of the network's output: mean, deviation
+        if self.task == "regression":
+            self.unit = mean_and_deviation(self.y[self.train], target)
+        self.X = encode(table, frame, taken=False)
+
+    def network_target(self, rows: Any) -> Any:
+        """Return what the network is to learn: labels, or numbers in their own unit."""
+        return self.y[rows] if self.classes is None else self.classes[self.y[rows]]
+
+    def describe(self) -> str:
+        """Return the data in three lines."""
+        target = report.shown(self.goal.name)
+        if self.classes is None:
+            kind = f"{target}, a number"
+        else:
+            kind = f"{target}, {len(self.classes)} classes: {report.listing(self.classes.tolist())}"
+            numbers = self.classes.dtype.kind in "if" and len(self.classes) > 2
+            if numbers and self.table.task is None and self.table.source != reading.DIGITS:
+                kind += " (--task regression for a quantity)"
+        held = f"{len(self.test)} held out for the test" if len(self.test) else "no test part"
+        if not len(self.test) and self.rows < FEWEST_ROWS_TO_SPLIT:
+            held += f", as there are less than {FEWEST_ROWS_TO_SPLIT}"
+        return (
+            f"data      {self.table.source}: {self.rows} rows, {len(self.table.columns)} columns "
+            f"as {self.X.shape[1]} inputs; {held}\n"
+            f"target    {kind}"
+        )
+
+
+def _without(frame: pd.DataFrame, drop: Sequence[str], target: str) -> pd.DataFrame:
+    """Leave out the columns that the user names, and the row numbers that pandas writes."""
+    unnamed = {name for name in frame.columns if name.startswith("Unnamed: ")} - {target, *drop}
+    if unnamed:
+        note(f"Note: left out, as they have no name in the header: {len(unnamed)} column(s)")
+    if not unnamed and not drop:
+        return frame
+    return frame[[name for name in frame.columns if name not in unnamed and name not in drop]]
