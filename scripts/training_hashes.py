@@ -30,6 +30,7 @@ from pycnn import (
     Dropout,
     LayerNorm,
     Network,
+    Residual,
     RMSprop,
     Rprop,
     activations,
@@ -220,6 +221,9 @@ def trainings(backend):
             optimizer=Adam(0.01),
         ),
     )
+    inner = [dense(24), BatchNorm("relu"), Dropout(0.2), dense(16)]
+    block = Residual([Residual(inner, shortcut=dense(16)), LayerNorm()], shortcut=dense(16))
+    yield "layers residual", lambda: fit(classifier(backend, [block, Residual([dense(16)])]))
     yield (
         "penalties",
         lambda: fit(classifier(backend, [dense(24, "relu", l1=1e-3, max_norm=0.8)], l2=1e-2)),
