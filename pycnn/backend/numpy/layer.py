@@ -5,7 +5,6 @@ Inside, A^[l] is (n_l, m): a column a sample.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pycnn.backend.numpy.activation import ACTIVATIONS, FROM_Z
@@ -153,12 +152,3 @@ def update_statistics(layers: Sequence[Layer], theta: Array, saved: Sequence[Any
     for layer, own in zip(layers, saved, strict=True):
         if layer.ops.update_statistics is not None:
             layer.ops.update_statistics(layer, theta, own)
-
-
-def count(spec: LayerSpec, *, statistics: bool) -> int:
-    """Return how many numbers of a layer's own are parameters, or are statistics."""
-    return sum(
-        math.prod(tensor.shape)
-        for tensor in spec.tensors
-        if (tensor.role == "statistic") is statistics
-    )
