@@ -18,7 +18,7 @@
 #include "pycnn.h"
 
 #define MOST_UNITS 40
-#define MOST_ROWS 80
+#define MOST_ROWS 400 /* so many are divided among threads */
 #define MOST_DEPTH 5
 #define MOST_WITHIN 9 /* layers within others */
 #define MOST_EPOCHS 3
@@ -77,7 +77,7 @@ static double random_value(uint64_t *state)
 
 enum { X, Y, LABEL, WEIGHT, THETA, OUT, GRAD, Z, A, DELTA, SLOTS, ORDER, RATES, TOTALS, BUFFERS };
 
-#define ROOM (1u << 18)
+#define ROOM (1u << 20)
 
 static unsigned char *room[BUFFERS];
 static size_t page;
