@@ -272,6 +272,14 @@ static void test_a_loop_of_ones_own_ends_in_the_same_bits(void)
         layers[0].l1 = 0.01, layers[0].l2 = 0.1, layers[0].max_norm = 0.5;
         layers[3].max_norm = 0.4;
     }
+    const pycnn_layer_spec inner[] = {DENSE(PYCNN_TANH, 5), BATCH_NORM(5), DENSE(PYCNN_LINEAR, 5)};
+    const pycnn_layer_spec within[] = {
+        {.kind = PYCNN_RESIDUAL, .units = 5, .inner = inner, .inner_depth = 3},
+        DENSE(PYCNN_SOFTMAX, 3)};
+    problem p = make_problem(122, ROWS, 5, within, 2, PYCNN_CATEGORICAL_CROSSENTROPY);
+    check_own_loop(&p, NULL, false, BATCH, BATCH, 0);
+    check_own_loop(&p, &optimizers[4], true, BATCH, BATCH, 0);
+    free_problem(&p);
 }
 
 static void test_pieces_of_a_mini_batch_end_in_the_same_bits(void)
