@@ -235,7 +235,8 @@ class Model:
                 scale = self.reader.encoder.scale
                 return row if scale is None else scale.restore(row)
         check_columns(X, "X", self.reader.names)
-        return self.encoder.unscaled(self.outputs_of(as_table(X, "X", self.inputs, None)))
+        out = self.outputs_of(as_table(X, "X", self.inputs, None))
+        return self.reader.encoder.unscaled(out)
 
     def outputs_of(self, x: Array | LazyTable) -> Array:
         """Return the outputs for checked samples, in the network's own unit."""
@@ -522,10 +523,12 @@ class Model:
         ShapeError, DataTypeError, DataError, LabelError
             If an argument is not valid.
         """
-        from pycnn._scoring import check_metrics  # imported when used
-
         missing = check_missing(missing_targets)
-        measures = check_metrics(metrics)
+        measures: Sequence[Metric] = ()
+        if metrics is not None:
+            from pycnn._scoring import check_metrics  # imported when used
+
+            measures = check_metrics(metrics)
         if batch_size is not None:
             batch_size = check_size(batch_size, "batch_size")
         data, _ = self.reader.read(X, y, sample_weight, missing=missing)
@@ -544,8 +547,6 @@ class Model:
         self, data: Data, batch_size: int = 256, metrics: Sequence[Metric] = ()
     ) -> dict[str, float]:
         """Return what `evaluate` promises, of data that have been checked."""
-        from pycnn._scoring import measure
-
         totals = self._totals(data, batch_size)
         scores = {"loss": totals.mean_loss()}
         if self.encoder.shows_classes(data.y):
@@ -553,6 +554,8 @@ class Model:
         if losses.estimates_the_mean(self.loss):
             scores["r2"] = self._r2(data, totals)
         if metrics:
+            from pycnn._scoring import measure
+
             scores |= measure(metrics, self.encoder, data, self.outputs_of(data.x))
         return scores
 

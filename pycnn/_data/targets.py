@@ -90,8 +90,9 @@ class TargetEncoder:
 
     def shows_classes(self, y: AnyArray) -> bool:
         """Tell whether these targets are classes: by the loss, or because they are one-hot."""
-        one_hot = losses.may_be_one_hot(self.loss) and self.classes is not None and is_one_hot(y)
-        return one_hot or losses.is_classification(self.loss)
+        if losses.is_classification(self.loss):
+            return True
+        return losses.may_be_one_hot(self.loss) and self.classes is not None and is_one_hot(y)
 
     @property
     def is_multi_label(self) -> bool:
