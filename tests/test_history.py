@@ -32,6 +32,16 @@ def test_all_lists_are_as_long_as_there_are_epochs():
     np.testing.assert_array_equal(history["norm"], [math.nan, math.nan, 7.0])
 
 
+def test_a_history_is_truncated_to_its_first_epochs():
+    history = history_of({"loss": 3.0}, {"loss": 2.0}, {"loss": 1.0, "late": 5.0})
+    first = History.truncated(history, 2)
+    assert (first["loss"], list(first), first.epochs) == ([3.0, 2.0], ["loss", "late"], 2)
+    first.append({"loss": 0.5, "late": 4.0})  # it is another one
+    assert history.last() == {"loss": 1.0, "late": 5.0}
+    assert first.last() == {"loss": 0.5, "late": 4.0}
+    assert (History.truncated(history, 9).epochs, History().last()) == (3, {})
+
+
 def test_a_history_as_a_frame(backend):
     pytest.importorskip("pandas")
     history = trained(backend)
