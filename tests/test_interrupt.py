@@ -216,7 +216,7 @@ def test_a_fit_interrupted_anywhere_leaves_a_whole_step(backend, monkeypatch, fi
     fit(small(backend), [record])
     assert len(record.thetas) == 1 + 3 * 5
     interrupted = 0
-    for number in places(41 if backend == "c" else 397):
+    for number in places(41 if backend == "c" else 97):
         net = small(backend)
         if not interrupted_at(number, lambda net=net: fit(net, [Record()])):
             break
@@ -326,7 +326,7 @@ def test_epochs_that_are_trained_together_are_in_the_history_wherever_they_end(
     assert len(thetas) == 1 + count * 5
     monkeypatch.setattr(driver, "PERIOD", 1e9)  # a group is as many as there may be
     epochs = set()
-    for number in places(3 if backend == "c" else 1409):
+    for number in places(3 if backend == "c" else 997):
         net = small(backend)
         if not interrupted_at(number, lambda net=net: net.fit(X, Y, epochs=count, batch_size=8)):
             break
