@@ -142,7 +142,3 @@ def test_a_name_in_anothers_header_is_found(structure):
 def test_modules_that_import_each_other_are_found(structure):
     graph = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}
     assert structure.circles(graph) == [["a", "b", "c"]]
-
-
-def test_the_package_has_none_of_it(run_script):
-    run_script("structure.py")
