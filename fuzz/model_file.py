@@ -10,11 +10,15 @@ file gets past it.
 
 import contextlib
 import hashlib
+import json
 import os
+import random
 import re
+import runpy
 import sys
 import tempfile
 import warnings
+from pathlib import Path
 
 import atheris
 import numpy as np
@@ -59,6 +63,27 @@ def framed(header):
     return len(header).to_bytes(8, "little") + header + bytes(size)
 
 
+alter = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "fuzz_model_files.py"))["alter"]
+
+
+def mutate(data, most, seed):
+    """Change a header, or what it describes, as the JSON that it is; else, or now and then, bytes."""
+    rng = random.Random(seed)
+    if data[:1] == b"h" and rng.random() < 0.8:
+        with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            header = json.loads(data[1:])
+            if rng.random() < 0.3:
+                alter(rng, header)
+            else:
+                description = json.loads(header["__metadata__"]["pycnn"])
+                alter(rng, description)
+                header["__metadata__"]["pycnn"] = json.dumps(description)
+            altered = b"h" + json.dumps(header).encode()
+            if len(altered) <= most:
+                return altered
+    return atheris.Mutate(data, most)
+
+
 def read(data):
     """Load a file of these bytes, and use what it holds."""
     with open(path, "wb") as file:
@@ -77,5 +102,5 @@ def read(data):
 
 if __name__ == "__main__":
     pycnn.set_num_threads(1)
-    atheris.Setup(sys.argv, read)
+    atheris.Setup(sys.argv, read, custom_mutator=mutate)
     atheris.Fuzz()
