@@ -67,7 +67,7 @@ alter = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "fuzz_model_f
 
 
 def mutate(data, most, seed):
-    """Change a header, or what it describes, as the JSON that it is; else, or now and then, bytes."""
+    """Change a header, or what it describes, as JSON; else, or now and then, change bytes."""
     rng = random.Random(seed)
     if data[:1] == b"h" and rng.random() < 0.8:
         with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):
