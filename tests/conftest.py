@@ -141,7 +141,7 @@ PROGRAMS = ROOT / "tests/c"
 # One program tests the core: its suites, a file for each of the core's, and what they share.
 SUITES = [PROGRAMS / "check.c", *sorted(PROGRAMS.glob("test_*.c"))]
 EXAMPLES = sorted((ROOT / "examples/c").glob("*.c"))
-TEXTS = {path: path.read_text("utf-8") for path in SOURCES + SUITES if SOURCES}
+TEXTS = {path: path.read_text("utf-8") for path in SOURCES + SUITES}
 
 # Fused multiply-adds are written where they are meant: the bits that the tests compare are those of
 # the wheel, which is built so too.
@@ -152,9 +152,11 @@ SMALL_FRAMES = ["-Wframe-larger-than=4096"]
 # Unoptimized: the sanitizers make optimizing the kernels slow, and the tests are small.
 CHECKED = ["-DPYCNN_CHECKED", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 SANITIZE = ["-O0", "-g", *CHECKED, *STRICT]
-# Only what starts threads: the rest takes ten times as long as elsewhere, and finds nothing.
+# Only suites that start threads: the others take ten times as long as elsewhere, and find nothing.
 WATCH_THREADS = ["-O1", "-g1", "-fsanitize=thread", *STRICT]
-WITH_THREADS = ["threads", "dropout"]
+WITH_THREADS = [
+    path.stem.removeprefix("test_") for path in SUITES if "pycnn_threads_create(" in TEXTS[path]
+]
 FAILING_MALLOC = ["-include", str(PROGRAMS / "failing_malloc.h")]
 HOOKED = ("PYCNN_MALLOC(", "PYCNN_FAILING_MALLOC_H")  # what these options change
 
