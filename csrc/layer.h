@@ -111,9 +111,9 @@ struct layer_ops {
     void (*gradient)(const layer *self, double *out, gradient_use use, double step,
                      const layer_io *io, size_t slices, share part);
 
-    /* Where samples meet, or NULL: in training a part of what must be known of the whole mini-batch
-     * before `forward`, or before `backward` with delta = dL/dz. */
-    void (*meet)(const layer *self, const layer_io *io, size_t slices, share part, bool backward);
+    /* Of a layer that needs the batch, or NULL: in training a part of what is reduced over the
+     * whole mini-batch before `forward`, or before `backward` with delta = dL/dz. */
+    void (*reduce)(const layer *self, const layer_io *io, size_t slices, share part, bool backward);
     /* statistics: what there is to remember of the mini-batch that last passed; or NULL. */
     void (*remember)(const layer *self, double *statistics, const layer_io *io);
     /* Holds the weights of each unit to a norm of max_norm, in theta, after an update; or NULL. */

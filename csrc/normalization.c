@@ -102,8 +102,8 @@ static void measure(const layer *self, const layer_io *io, size_t slices, size_t
     }
 }
 
-static void batch_norm_meet(const layer *self, const layer_io *io, size_t slices, share part,
-                            bool backward)
+static void batch_norm_reduce(const layer *self, const layer_io *io, size_t slices, share part,
+                              bool backward)
 {
     size_t j;
     const size_t last = units_of_part(self, part, &j);
@@ -197,7 +197,7 @@ const layer_ops pycnn_batch_norm_ops = {
     .forward = batch_norm_forward,
     .backward = batch_norm_backward,
     .gradient = batch_norm_gradient,
-    .meet = batch_norm_meet,
+    .reduce = batch_norm_reduce,
     .remember = batch_norm_remember,
 };
 

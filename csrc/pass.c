@@ -1,10 +1,10 @@
 /* A mini-batch on its way through the network, on all threads.
  *
  * First each share of the samples goes through the network, forward and back, on a thread of its
- * own, all slices of it through one layer after the other: samples do not meet, but where a layer
- * says so, and there all shares wait for each other. Then the gradients, which sum over samples,
- * are shared out by rows of the weights, each summed by one thread over all samples in order. So no
- * sum is ever split. */
+ * own, all slices of it through one layer after the other: samples do not know of each other, but
+ * where a layer needs the whole batch, and there all shares wait for each other. Then the
+ * gradients, which sum over samples, are shared out by rows of the weights, each summed by one
+ * thread over all samples in order. So no sum is ever split. */
 #include "pass.h"
 
 #include <math.h>
@@ -225,25 +225,26 @@ typedef struct {
     const pycnn_workspace *ws;
     size_t l;
     bool backward;
-} meeting;
+} reduction;
 
-static void meeting_task(void *context, size_t part)
+static void reduction_task(void *context, size_t part)
 {
-    const meeting *here = context;
+    const reduction *here = context;
     const layer *self = &here->ws->net->layers[here->l];
-    self->ops->meet(self, io_of(here->ws, here->l, 0), here->ws->slice_count,
-                    (share){part, here->ws->share_count}, here->backward);
+    self->ops->reduce(self, io_of(here->ws, here->l, 0), here->ws->slice_count,
+                      (share){part, here->ws->share_count}, here->backward);
 }
 
-static int meet(pycnn_workspace *ws, size_t l, bool backward)
+/* What a layer needs to know of the batch, shared out by its units. */
+static int reduce(pycnn_workspace *ws, size_t l, bool backward)
 {
-    meeting here = {ws, l, backward};
-    return run_tasks(ws, ws->share_count, meeting_task, &here);
+    reduction here = {ws, l, backward};
+    return run_tasks(ws, ws->share_count, reduction_task, &here);
 }
 
-static bool meets_at(const pycnn_workspace *ws, size_t l)
+static bool reduces_at(const pycnn_workspace *ws, size_t l)
 {
-    return ws->pass.training && ws->net->layers[l].ops->meet != NULL;
+    return ws->pass.training && ws->net->layers[l].ops->reduce != NULL;
 }
 
 /* The loss that the caller has brought: rows of all samples, in one call. */
@@ -278,10 +279,10 @@ static int pass_up(stretch *way)
     pycnn_workspace *ws = way->ws;
     const size_t depth = ws->net->depth;
     for (size_t l = 0; l < depth; l++) {
-        if (meets_at(ws, l)) {
+        if (reduces_at(ws, l)) {
             way->to = l;
             TRY(run_stretch(way));
-            TRY(meet(ws, l, false));
+            TRY(reduce(ws, l, false));
             way->from = l;
         }
     }
@@ -299,11 +300,11 @@ static int pass_down(stretch *way)
 {
     pycnn_workspace *ws = way->ws;
     for (size_t l = way->top; l-- > 0;) {
-        if (meets_at(ws, l)) {
+        if (reduces_at(ws, l)) {
             way->bottom = l + 1;
             way->derive_below = true;
             TRY(run_stretch(way));
-            TRY(meet(ws, l, true));
+            TRY(reduce(ws, l, true));
             way->from = way->to;
             way->score = false;
             way->top = l + 1;
@@ -373,7 +374,7 @@ int pycnn_gradient_of(pycnn_totals *totals, double *grad, gradient_use use, pycn
                       const double *theta, const selection *samples)
 {
     const bool whole = samples->count <= ws->capacity;
-    RETURN_IF(ws->pass.training && ws->net->meets && !whole, PYCNN_ERROR_WORKSPACE);
+    RETURN_IF(ws->pass.training && ws->net->needs_batch && !whole, PYCNN_ERROR_WORKSPACE);
     for (size_t done = 0; done < samples->count; done += ws->capacity) {
         selection piece = *samples;
         piece.first += done;

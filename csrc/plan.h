@@ -11,7 +11,7 @@ struct pycnn_network {
     double loss_parameter;
     bool penalized;   /* some layer's weights are */
     bool constrained; /* some layer's weights are held to a norm */
-    bool meets;       /* some layer's samples do, in training */
+    bool needs_batch; /* some layer does, in training: something is reduced over its samples */
     bool chains;      /* some layer sums over samples in chains */
     size_t widest;    /* number of units, or of inputs */
     size_t work;      /* about as many multiply-adds as a sample's forward pass takes, not 0 */

@@ -32,7 +32,7 @@ typedef struct {
     const char *name;
     pycnn_layer_spec layers[MOST];
     size_t depth;
-    bool in_pieces; /* no samples meet */
+    bool in_pieces; /* no layer needs the batch */
 } stack;
 
 static const stack stacks[] = {
