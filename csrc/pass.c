@@ -103,7 +103,8 @@ void pycnn_score(const pycnn_workspace *ws, bool weighted, size_t s)
 
 /* ---------------------------------------------------------------- forward and back */
 
-/* A way that shares go without meeting: up from layer `from` to `to`, the loss, and down again. */
+/* What shares do without waiting for each other: from layer `from` forward to `to`, the loss, and
+ * back again. */
 typedef struct {
     pycnn_workspace *ws;
     const double *theta;
@@ -114,13 +115,13 @@ typedef struct {
     size_t top, bottom; /* layers top - 1 ... bottom, backward */
     bool derived;       /* ... of which the uppermost has its dL/dz */
     bool derive_below;  /* ... and dL/dz of layer bottom - 1 */
-} stretch;
+} segment;
 
-static void score_share(const stretch *way, size_t t)
+static void score_share(const segment *here, size_t t)
 {
-    const pycnn_workspace *ws = way->ws;
+    const pycnn_workspace *ws = here->ws;
     const size_t last = ws->net->depth - 1;
-    const bool weighted = way->samples->data->weight != NULL;
+    const bool weighted = here->samples->data->weight != NULL;
     for (size_t s = ws->shares[t]; s < ws->shares[t + 1]; s++) {
         if (ws->net->loss == PYCNN_CUSTOM) {
             weigh(&ws->slices[s], io_of(ws, last, s), ws->net->outputs, weighted);
@@ -138,35 +139,35 @@ static void derive(const pycnn_workspace *ws, size_t l, size_t t)
     }
 }
 
-static void stretch_task(void *context, size_t t)
+static void segment_task(void *context, size_t t)
 {
-    const stretch *way = context;
-    pycnn_workspace *ws = way->ws;
+    const segment *here = context;
+    pycnn_workspace *ws = here->ws;
     const size_t first = ws->shares[t], slices = ws->shares[t + 1] - first;
-    for (size_t s = first; s < first + slices && way->load; s++) {
+    for (size_t s = first; s < first + slices && here->load; s++) {
         slice *self = &ws->slices[s];
-        self->status = load(self, way->samples, ws);
+        self->status = load(self, here->samples, ws);
         if (self->status != PYCNN_OK) {
             return;
         }
     }
-    forward(ws, way->theta, t, way->from, way->to);
-    if (way->score) {
-        score_share(way, t);
+    forward(ws, here->theta, t, here->from, here->to);
+    if (here->score) {
+        score_share(here, t);
     }
     /* delta[l-1] = (W[l]^T delta[l]) * f'(Z[l-1]) */
-    for (size_t l = way->top; l-- > way->bottom;) {
+    for (size_t l = here->top; l-- > here->bottom;) {
         const layer *layer = &ws->net->layers[l];
-        if (!way->derived || l + 1 < way->top) {
+        if (!here->derived || l + 1 < here->top) {
             derive(ws, l, t);
         }
-        layer->ops->backward(layer, way->theta + layer->offset, io_of(ws, l, first), slices);
+        layer->ops->backward(layer, here->theta + layer->offset, io_of(ws, l, first), slices);
         for (size_t s = first; s < first + slices; s++) {
             pycnn_add_deltas(layer, io_of(ws, l, s));
         }
     }
-    if (way->derive_below) {
-        derive(ws, way->bottom - 1, t);
+    if (here->derive_below) {
+        derive(ws, here->bottom - 1, t);
     }
 }
 
@@ -214,10 +215,10 @@ static int run_shares(pycnn_workspace *ws, task_function *task, void *context)
     return PYCNN_OK;
 }
 
-static int run_stretch(stretch *way)
+static int run_segment(segment *here)
 {
-    TRY(run_shares(way->ws, stretch_task, way));
-    way->load = false;
+    TRY(run_shares(here->ws, segment_task, here));
+    here->load = false;
     return PYCNN_OK;
 }
 
@@ -274,46 +275,46 @@ static int call_loss(pycnn_workspace *ws)
     return PYCNN_OK;
 }
 
-static int pass_up(stretch *way)
+static int forward_segments(segment *here)
 {
-    pycnn_workspace *ws = way->ws;
+    pycnn_workspace *ws = here->ws;
     const size_t depth = ws->net->depth;
     for (size_t l = 0; l < depth; l++) {
         if (reduces_at(ws, l)) {
-            way->to = l;
-            TRY(run_stretch(way));
+            here->to = l;
+            TRY(run_segment(here));
             TRY(reduce(ws, l, false));
-            way->from = l;
+            here->from = l;
         }
     }
-    way->to = depth;
+    here->to = depth;
     if (ws->net->loss == PYCNN_CUSTOM) {
-        TRY(run_stretch(way));
+        TRY(run_segment(here));
         TRY(call_loss(ws));
-        way->from = depth;
+        here->from = depth;
     }
-    way->score = true;
+    here->score = true;
     return PYCNN_OK;
 }
 
-static int pass_down(stretch *way)
+static int backward_segments(segment *here)
 {
-    pycnn_workspace *ws = way->ws;
-    for (size_t l = way->top; l-- > 0;) {
+    pycnn_workspace *ws = here->ws;
+    for (size_t l = here->top; l-- > 0;) {
         if (reduces_at(ws, l)) {
-            way->bottom = l + 1;
-            way->derive_below = true;
-            TRY(run_stretch(way));
+            here->bottom = l + 1;
+            here->derive_below = true;
+            TRY(run_segment(here));
             TRY(reduce(ws, l, true));
-            way->from = way->to;
-            way->score = false;
-            way->top = l + 1;
-            way->derived = true;
+            here->from = here->to;
+            here->score = false;
+            here->top = l + 1;
+            here->derived = true;
         }
     }
-    way->bottom = 0;
-    way->derive_below = false;
-    return run_stretch(way);
+    here->bottom = 0;
+    here->derive_below = false;
+    return run_segment(here);
 }
 
 void pycnn_add_totals(pycnn_totals *totals, const pycnn_workspace *ws, size_t count)
@@ -328,10 +329,10 @@ int pycnn_pass(pycnn_totals *totals, pycnn_workspace *ws, const double *theta,
     pycnn_workspace_cut(ws, samples->count);
     ws->pass.count = samples->count;
     ws->pass.statistics = theta + ws->net->parameter_count;
-    stretch way = {.ws = ws, .theta = theta, .samples = samples, .load = true};
-    TRY(pass_up(&way));
-    way.top = backward ? ws->net->depth : 0;
-    TRY(pass_down(&way));
+    segment here = {.ws = ws, .theta = theta, .samples = samples, .load = true};
+    TRY(forward_segments(&here));
+    here.top = backward ? ws->net->depth : 0;
+    TRY(backward_segments(&here));
     pycnn_add_totals(totals, ws, samples->count);
     return PYCNN_OK;
 }
