@@ -21,10 +21,10 @@ static int dropout_create(layer *self, const pycnn_layer_spec *spec)
 static void forward_slice(const layer *self, const layer_io *io)
 {
     const size_t count = self->fan_out * io->stride;
-    if (io->pass->dropping) {
+    if (io->context->dropping) {
         self->kernels->normalization->draw_mask(
-            io->z, random_bits(io->pass->mask_key, self->number), io->pass->position + io->first,
-            self->rate, self->fan_out, io->stride);
+            io->z, random_bits(io->context->dropout_key, self->number),
+            io->context->position + io->first, self->rate, self->fan_out, io->stride);
         for (size_t i = 0; i < count; i++) {
             io->output[i] = io->input[i] * io->z[i];
         }
@@ -53,7 +53,7 @@ static void dropout_backward(const layer *self, const double *theta, const layer
     for (const layer_io *end = io + slices; io < end; io++) {
         const size_t count = self->fan_out * io->stride;
         for (size_t i = 0; i < count && io->delta_input != NULL; i++) {
-            io->delta_input[i] = io->pass->dropping ? io->delta[i] * io->z[i] : io->delta[i];
+            io->delta_input[i] = io->context->dropping ? io->delta[i] * io->z[i] : io->delta[i];
         }
     }
 }

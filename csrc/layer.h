@@ -43,15 +43,15 @@ typedef struct {
     double rate, momentum, epsilon;
 } layer;
 
-/* The mini-batch that passes, as all layers see it. */
+/* What all layers know of the mini-batch. */
 typedef struct {
     bool training;            /* normalize by this mini-batch's own moments */
     bool dropping;            /* drop units: in training, and where predictions are drawn */
-    uint64_t mask_key;        /* the random numbers that are drawn from */
+    uint64_t dropout_key;     /* the random numbers that are drawn from */
     size_t position;          /* ... and the first sample's place among them */
     size_t count;             /* samples, in all slices */
     const double *statistics; /* what training has counted */
-} passing;
+} batch_context;
 
 /* What a layer reads and writes for one slice of a mini-batch; the buffers belong to the workspace.
  *
@@ -64,7 +64,7 @@ typedef struct {
  *     many units as a register tile takes, each [all samples,panel], the panels `distance` apart.
  *     There is a 1 behind the last unit: the input of the bias. */
 typedef struct {
-    const passing *pass;
+    const batch_context *context;
     size_t first; /* sample of the mini-batch that the slice begins with */
     size_t batch, stride;
     const double *input;        /* [fan_in,batch] */

@@ -25,9 +25,9 @@ static int begin_prediction(const prediction *all, const pycnn_network *net, boo
     pycnn_workspace *ws = all->ws;
     TRY(take_workspace(net, ws, PYCNN_FORWARD));
     RETURN_IF(all->y == NULL || all->theta == NULL || all->x == NULL, PYCNN_ERROR_ARGUMENT);
-    ws->pass.training = false;
-    ws->pass.dropping = dropping;
-    ws->pass.statistics = all->theta + net->parameter_count;
+    ws->context.training = false;
+    ws->context.dropping = dropping;
+    ws->context.statistics = all->theta + net->parameter_count;
     return PYCNN_OK;
 }
 
@@ -62,7 +62,7 @@ int pycnn_predict_samples(double *y, const pycnn_network *net, pycnn_workspace *
         if (draw > 0) {
             TRY(pycnn_workspace_poll(ws));
         }
-        ws->pass.mask_key = dropout_keys[draw];
+        ws->context.dropout_key = dropout_keys[draw];
         TRY(pycnn_predict_rows(&work, rows, sample_offset));
         work.y += rows * net->outputs;
     }
@@ -76,7 +76,7 @@ int pycnn_evaluate(pycnn_totals *totals, const pycnn_network *net, pycnn_workspa
     TRY(check_data(theta, data));
     RETURN_IF(totals == NULL, PYCNN_ERROR_ARGUMENT);
     *totals = (pycnn_totals){0};
-    ws->pass.training = ws->pass.dropping = false;
+    ws->context.training = ws->context.dropping = false;
     for (size_t done = 0; done < data->rows; done += ws->capacity) {
         if (done > 0) {
             TRY(pycnn_workspace_poll(ws));
@@ -97,9 +97,9 @@ static int sum_gradients(pycnn_totals *totals, double *grad, gradient_use use,
     TRY(take_workspace(net, ws, PYCNN_BACKWARD));
     TRY(check_data(theta, data));
     RETURN_IF(totals == NULL || grad == NULL, PYCNN_ERROR_ARGUMENT);
-    ws->pass.training = ws->pass.dropping = dropout_key != NULL;
-    ws->pass.mask_key = dropout_key == NULL ? 0 : *dropout_key;
-    ws->pass.position = position;
+    ws->context.training = ws->context.dropping = dropout_key != NULL;
+    ws->context.dropout_key = dropout_key == NULL ? 0 : *dropout_key;
+    ws->context.position = position;
     return pycnn_gradient_of(totals, grad, use, ws, theta, &(selection){data, NULL, 0, data->rows});
 }
 

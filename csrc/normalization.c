@@ -84,7 +84,7 @@ static double *saved(const layer *self, const layer_io *io, int which)
 /* Mean and variance of unit j over all samples. */
 static void measure(const layer *self, const layer_io *io, size_t slices, size_t j)
 {
-    const double count = (double)io->pass->count;
+    const double count = (double)io->context->count;
     double sums[CHAINS] = {0}, squares[CHAINS] = {0};
     for (size_t s = 0; s < slices; s++) {
         self->kernels->normalization->add(sums, io[s].input + j * io[s].stride, io[s].batch);
@@ -125,8 +125,8 @@ static void batch_norm_forward_slice(const layer *self, const double *theta, con
 {
     const double *gamma = theta, *beta = theta + self->fan_out;
     double *mean = saved(self, io, MEAN), *inverse = saved(self, io, INVERSE);
-    if (!io->pass->training) {
-        const double *counted = io->pass->statistics + self->statistic_offset;
+    if (!io->context->training) {
+        const double *counted = io->context->statistics + self->statistic_offset;
         for (size_t j = 0; j < self->fan_out; j++) {
             mean[j] = counted[j];
             inverse[j] = 1 / sqrt(counted[self->fan_out + j] + self->epsilon);
@@ -148,7 +148,7 @@ static void batch_norm_forward(const layer *self, const double *theta, const lay
 static void batch_norm_backward_slice(const layer *self, const double *theta, const layer_io *io)
 {
     if (io->delta_input != NULL) {
-        const double share = io->pass->training ? 1 / (double)io->pass->count : 0;
+        const double share = io->context->training ? 1 / (double)io->context->count : 0;
         self->kernels->normalization->unit_deltas(
             io->delta_input, io->delta, io->input, saved(self, io, MEAN), saved(self, io, INVERSE),
             theta, saved(self, io, DELTA_SUM), saved(self, io, DELTA_PRODUCT), share, self->fan_out,
@@ -171,7 +171,7 @@ static void batch_norm_gradient(const layer *self, double *out, gradient_use use
     const size_t last = units_of_part(self, part, &j);
     for (; j < last; j++) {
         double sum = saved(self, io, DELTA_SUM)[j], product = saved(self, io, DELTA_PRODUCT)[j];
-        if (!io->pass->training) {
+        if (!io->context->training) {
             sum_deltas(self, io, slices, j, false, &sum, &product);
         }
         put(&out[j], use, step, product);
@@ -183,8 +183,8 @@ static void batch_norm_gradient(const layer *self, double *out, gradient_use use
  * estimate, which one sample does not give. */
 static void batch_norm_remember(const layer *self, double *statistics, const layer_io *io)
 {
-    const double count = (double)io->pass->count, m = self->momentum;
-    for (size_t j = 0; j < self->fan_out && io->pass->count > 1; j++) {
+    const double count = (double)io->context->count, m = self->momentum;
+    for (size_t j = 0; j < self->fan_out && io->context->count > 1; j++) {
         const double variance = saved(self, io, VARIANCE)[j] * (count / (count - 1));
         double *mean = &statistics[j], *spread = &statistics[self->fan_out + j];
         *mean = (1 - m) * *mean + m * saved(self, io, MEAN)[j];

@@ -245,13 +245,13 @@ static int reduce(pycnn_workspace *ws, size_t l, bool backward)
 
 static bool reduces_at(const pycnn_workspace *ws, size_t l)
 {
-    return ws->pass.training && ws->net->layers[l].ops->reduce != NULL;
+    return ws->context.training && ws->net->layers[l].ops->reduce != NULL;
 }
 
 /* The loss that the caller has brought: rows of all samples, in one call. */
 static int call_loss(pycnn_workspace *ws)
 {
-    const size_t units = ws->net->outputs, last = ws->net->depth - 1, count = ws->pass.count;
+    const size_t units = ws->net->outputs, last = ws->net->depth - 1, count = ws->context.count;
     const kernel_table *kernels = ws->net->kernels;
     double *outputs = ws->loss_rows, *targets = outputs + count * units;
     double *gradient = ws->mode == PYCNN_FORWARD ? NULL : targets + count * units;
@@ -327,8 +327,8 @@ int pycnn_pass(pycnn_totals *totals, pycnn_workspace *ws, const double *theta,
                const selection *samples, bool backward)
 {
     pycnn_workspace_cut(ws, samples->count);
-    ws->pass.count = samples->count;
-    ws->pass.statistics = theta + ws->net->parameter_count;
+    ws->context.count = samples->count;
+    ws->context.statistics = theta + ws->net->parameter_count;
     segment here = {.ws = ws, .theta = theta, .samples = samples, .load = true};
     TRY(forward_segments(&here));
     here.top = backward ? ws->net->depth : 0;
@@ -375,14 +375,14 @@ int pycnn_gradient_of(pycnn_totals *totals, double *grad, gradient_use use, pycn
                       const double *theta, const selection *samples)
 {
     const bool whole = samples->count <= ws->capacity;
-    RETURN_IF(ws->pass.training && ws->net->needs_batch && !whole, PYCNN_ERROR_WORKSPACE);
+    RETURN_IF(ws->context.training && ws->net->needs_batch && !whole, PYCNN_ERROR_WORKSPACE);
     for (size_t done = 0; done < samples->count; done += ws->capacity) {
         selection piece = *samples;
         piece.first += done;
         piece.count = MIN(ws->capacity, samples->count - done);
         if (done > 0) {
             TRY(pycnn_workspace_poll(ws));
-            ws->pass.position += ws->capacity;
+            ws->context.position += ws->capacity;
         }
         TRY(pycnn_pass(totals, ws, theta, &piece, true));
         TRY(pycnn_sum_gradients(ws, grad, done > 0 ? GRADIENT_ADD : use, 0));
@@ -436,7 +436,7 @@ int pycnn_predict_rows(const prediction *all, size_t rows, size_t position)
         if (done > 0) {
             TRY(pycnn_workspace_poll(ws));
         }
-        ws->pass.position = position + done;
+        ws->context.position = position + done;
         pycnn_workspace_cut(ws, MIN(ws->capacity, rows - done));
         prediction work = *all;
         work.x += done * ws->net->inputs;

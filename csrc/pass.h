@@ -28,7 +28,7 @@ void pycnn_score(const pycnn_workspace *ws, bool weighted, size_t s);
 /* Adds what was scored of `count` samples, whose slices lie behind each other. */
 void pycnn_add_totals(pycnn_totals *totals, const pycnn_workspace *ws, size_t count);
 
-/* Takes a mini-batch through the network and adds its loss and right answers to totals; ws->pass
+/* Takes a mini-batch through the network and adds its loss and right answers to totals; ws->context
  * says whether it is trained on. */
 int pycnn_pass(pycnn_totals *totals, pycnn_workspace *ws, const double *theta,
                const selection *samples, bool backward);

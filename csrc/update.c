@@ -160,7 +160,7 @@ enum { MANY = 4096 };
  * long ones over many samples are, so that they can be interrupted: what changes theta must not. */
 static int descend(pycnn_workspace *ws, double *theta, double step)
 {
-    if (!is_long(ws) || ws->pass.count < MANY) {
+    if (!is_long(ws) || ws->context.count < MANY) {
         return pycnn_sum_gradients(ws, theta, GRADIENT_DESCEND, step);
     }
     TRY(pycnn_sum_gradients(ws, ws->grad, GRADIENT_SET, 0));
@@ -195,9 +195,9 @@ int pycnn_step(pycnn_totals *totals, double *theta, const pycnn_training *state,
     const bool plain = pycnn_step_is_plain(net, state), whole = samples->count <= ws->capacity;
     const uint64_t *key = state->dropout_keys == NULL ? NULL : &state->dropout_keys[state->epoch];
     *totals = (pycnn_totals){0};
-    ws->pass.training = ws->pass.dropping = true;
-    ws->pass.mask_key = key == NULL ? 0 : *key;
-    ws->pass.position = state->sample_offset + state->position;
+    ws->context.training = ws->context.dropping = true;
+    ws->context.dropout_key = key == NULL ? 0 : *key;
+    ws->context.position = state->sample_offset + state->position;
     if (plain && whole) { /* the gradient need not be written down */
         TRY(pycnn_pass(totals, ws, theta, samples, true));
     } else {

@@ -366,7 +366,7 @@ static void place(pycnn_workspace *ws, size_t s, size_t share)
         const size_t at = first * here->fan_out;
         const size_t output_at = ws->shared_width == 0 ? at : first * ws->shared_width;
         layer_io *io = io_of(ws, l, s);
-        io->pass = &ws->pass;
+        io->context = &ws->context;
         io->first = first;
         io->batch = self->batch;
         io->stride = self->stride;

@@ -48,7 +48,7 @@ struct pycnn_workspace {
         size_t shared_until;        /* ... the last reader of the output that lies there */
     } *layers;                      /* [depth] whole buffers, from which the slices are cut */
     slice whole;
-    passing pass;
+    batch_context context;
     pycnn_loss_function *loss_function; /* or NULL */
     void *loss_context;
     double *loss_rows;         /* [3,batch,outputs] outputs, targets, gradient of such a loss */
