@@ -48,10 +48,10 @@ static void dense_backward(const layer *self, const double *theta, const layer_i
  * db[fan_out]        = sum over the batch of delta                             (lecture, 4)
  * without the 1/m, which is in the update's step. A part is some of the rows. */
 static void dense_gradient(const layer *self, double *out, gradient_use use, double step,
-                           const layer_io *io, size_t slices, share part)
+                           const layer_io *io, size_t slices, part which)
 {
-    const size_t height = round_up((self->fan_out + part.of - 1) / part.of, ROWS_TOGETHER);
-    const size_t first = part.part * height;
+    const size_t height = round_up((self->fan_out + which.of - 1) / which.of, ROWS_TOGETHER);
+    const size_t first = which.index * height;
     if (first >= self->fan_out) {
         return;
     }

@@ -28,8 +28,8 @@ typedef struct {
     size_t stride, batch;
 } gradient_terms;
 
-/* Shares of a mini-batch at most, for a thread each, and slices. */
-enum { MOST_SHARES = 64, MOST_SLICES = 256 };
+/* Chunks of a mini-batch at most, for a thread each, and slices. */
+enum { MOST_CHUNKS = 64, MOST_SLICES = 256 };
 
 typedef struct {
     const char *name;

@@ -86,13 +86,13 @@ typedef struct {
     /* The same as the kernels read it; those of a layer's slices lie behind each other. */
     const product_panel *forward, *backward; /* z and input; delta_input and delta */
     const gradient_terms *terms;             /* delta */
-    double *scratch;                         /* for a product; the slices of a share have one */
+    double *scratch;                         /* for a product; the slices of a chunk have one */
 } layer_io;
 
-/* One of `of` parts of a layer's units. */
+/* The index-th of `of` parts of a layer's units. */
 typedef struct {
-    size_t part, of;
-} share;
+    size_t index, of;
+} part;
 
 struct layer_ops {
     /* Of a layer that is made of layers, those of its spec's inner and shortcut; or NULL: appends
@@ -109,11 +109,11 @@ struct layer_ops {
      * io[slices], into `out`: this layer's part of a gradient or, with GRADIENT_DESCEND, of theta.
      * Where there are weights, that rounds as the kernels' `descend` does. */
     void (*gradient)(const layer *self, double *out, gradient_use use, double step,
-                     const layer_io *io, size_t slices, share part);
+                     const layer_io *io, size_t slices, part which);
 
     /* Of a layer that needs the batch, or NULL: in training a part of what is reduced over the
      * whole mini-batch before `forward`, or before `backward` with delta = dL/dz. */
-    void (*reduce)(const layer *self, const layer_io *io, size_t slices, share part, bool backward);
+    void (*reduce)(const layer *self, const layer_io *io, size_t slices, part which, bool backward);
     /* statistics: what there is to remember of the mini-batch that last passed; or NULL. */
     void (*remember)(const layer *self, double *statistics, const layer_io *io);
     /* Holds the weights of each unit to a norm of max_norm, in theta, after an update; or NULL. */

@@ -5,7 +5,7 @@
  * delta is a - y written without the cancellation: an error of 1e-20 comes out as 1e-20, not as 0.
  *
  * A target that is NaN has not been observed, where the loss is a sum over the outputs: its term
- * and its delta are 0, and right answers are a share of the others.
+ * and its delta are 0, and right answers are a fraction of the others.
  */
 #include "loss.h"
 
@@ -174,8 +174,8 @@ static void hinge(const loss_outputs *out, const loss_inputs *in)
     }
 }
 
-/* l = q (y - a) where a < y, else (1 - q) (a - y): least, on average, where a share q of the y lies
- * below a */
+/* l = q (y - a) where a < y, else (1 - q) (a - y): least, on average, where a fraction q of the y
+ * lies below a */
 
 static double quantile_term(double *slope, double a, double y, double q)
 {

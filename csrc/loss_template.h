@@ -4,8 +4,8 @@
 /* `x`, or 0 where the target has not been observed */
 ALWAYS_INLINE vector observed(vector y, vector x) { return choose(y == y, x, (vector){0}); }
 
-/* Right answers as a share of the targets that have been observed. */
-ALWAYS_INLINE vector share_of(vector correct, vector count, size_t units)
+/* Right answers as a fraction of the targets that have been observed. */
+ALWAYS_INLINE vector fraction_of(vector correct, vector count, size_t units)
 {
     return units == 1 ? correct : correct / choose(count > 0, count, BROADCAST(1.0));
 }
@@ -70,7 +70,7 @@ static void SUFFIX(binary)(const loss_outputs *out, const loss_inputs *in)
             }
         }
         STORE_COLUMN(out->loss + i, loss);
-        STORE_COLUMN(out->correct + i, share_of(correct, count, in->units));
+        STORE_COLUMN(out->correct + i, fraction_of(correct, count, in->units));
     }
 }
 
@@ -190,7 +190,7 @@ ALWAYS_INLINE void sum_terms(const loss_outputs *out, const loss_inputs *in, con
             }
         }
         STORE_COLUMN(out->loss + i, sum);
-        STORE_COLUMN(out->correct + i, share_of(correct, count, in->units));
+        STORE_COLUMN(out->correct + i, fraction_of(correct, count, in->units));
     }
 }
 

@@ -30,10 +30,10 @@ static double sum_of(const double chain[CHAINS])
 }
 
 /* The units of a part: *first ... the result - 1 */
-static size_t units_of_part(const layer *self, share part, size_t *first)
+static size_t units_of_part(const layer *self, part which, size_t *first)
 {
-    const size_t height = (self->fan_out + part.of - 1) / part.of;
-    *first = MIN(part.part * height, self->fan_out);
+    const size_t height = (self->fan_out + which.of - 1) / which.of;
+    *first = MIN(which.index * height, self->fan_out);
     return MIN(*first + height, self->fan_out);
 }
 
@@ -102,11 +102,11 @@ static void measure(const layer *self, const layer_io *io, size_t slices, size_t
     }
 }
 
-static void batch_norm_reduce(const layer *self, const layer_io *io, size_t slices, share part,
+static void batch_norm_reduce(const layer *self, const layer_io *io, size_t slices, part which,
                               bool backward)
 {
     size_t j;
-    const size_t last = units_of_part(self, part, &j);
+    const size_t last = units_of_part(self, which, &j);
     for (; j < last; j++) {
         if (!backward) {
             measure(self, io, slices, j);
@@ -148,11 +148,11 @@ static void batch_norm_forward(const layer *self, const double *theta, const lay
 static void batch_norm_backward_slice(const layer *self, const double *theta, const layer_io *io)
 {
     if (io->delta_input != NULL) {
-        const double share = io->context->training ? 1 / (double)io->context->count : 0;
+        const double fraction = io->context->training ? 1 / (double)io->context->count : 0;
         self->kernels->normalization->unit_deltas(
             io->delta_input, io->delta, io->input, saved(self, io, MEAN), saved(self, io, INVERSE),
-            theta, saved(self, io, DELTA_SUM), saved(self, io, DELTA_PRODUCT), share, self->fan_out,
-            io->batch, io->stride);
+            theta, saved(self, io, DELTA_SUM), saved(self, io, DELTA_PRODUCT), fraction,
+            self->fan_out, io->batch, io->stride);
     }
 }
 
@@ -165,10 +165,10 @@ static void batch_norm_backward(const layer *self, const double *theta, const la
 }
 
 static void batch_norm_gradient(const layer *self, double *out, gradient_use use, double step,
-                                const layer_io *io, size_t slices, share part)
+                                const layer_io *io, size_t slices, part which)
 {
     size_t j;
-    const size_t last = units_of_part(self, part, &j);
+    const size_t last = units_of_part(self, which, &j);
     for (; j < last; j++) {
         double sum = saved(self, io, DELTA_SUM)[j], product = saved(self, io, DELTA_PRODUCT)[j];
         if (!io->context->training) {
@@ -246,10 +246,10 @@ static void layer_norm_backward(const layer *self, const double *theta, const la
 }
 
 static void layer_norm_gradient(const layer *self, double *out, gradient_use use, double step,
-                                const layer_io *io, size_t slices, share part)
+                                const layer_io *io, size_t slices, part which)
 {
     size_t j;
-    const size_t last = units_of_part(self, part, &j);
+    const size_t last = units_of_part(self, which, &j);
     for (; j < last; j++) {
         double sum, product;
         sum_deltas(self, io, slices, j, true, &sum, &product);

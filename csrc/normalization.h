@@ -31,11 +31,12 @@ typedef struct {
     void (*sample_moments)(double *mean, double *inverse, const double *x, double epsilon,
                            size_t units, size_t stride);
 
-    /* delta_input = gamma inverse (delta - share sum - x^ share product), 0 in the padding; share
-     * is 1 / n where mean and inverse are those of the n samples, 0 where they are given. */
+    /* delta_input = gamma inverse (delta - fraction sum - x^ fraction product), 0 in the padding;
+     * fraction is 1 / n where mean and inverse are those of the n samples, 0 where they are given.
+     */
     void (*unit_deltas)(double *delta_input, const double *delta, const double *x,
                         const double *mean, const double *inverse, const double *gamma,
-                        const double *sum, const double *product, double share, size_t units,
+                        const double *sum, const double *product, double fraction, size_t units,
                         size_t batch, size_t stride);
     /* With g = gamma delta: delta_input = inverse (g - mean_j g - x^ mean_j (g x^)).
      * scratch[2,stride] */
@@ -43,8 +44,8 @@ typedef struct {
                           const double *mean, const double *inverse, const double *gamma,
                           double *scratch, size_t units, size_t stride);
 
-    /* mask = 0 for a share `rate` of all, drawn by counters, else 1 / (1 - rate). The samples are
-     * number `position` and those that follow of the stream `key`. */
+    /* mask = 0 for a fraction `rate` of all, drawn by counters, else 1 / (1 - rate). The samples
+     * are number `position` and those that follow of the stream `key`. */
     void (*draw_mask)(double *mask, uint64_t key, size_t position, double rate, size_t units,
                       size_t stride);
 } normalization_kernels;

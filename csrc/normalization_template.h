@@ -107,12 +107,12 @@ static void SUFFIX(sample_moments)(double *RESTRICT mean, double *RESTRICT inver
 
 static void SUFFIX(unit_deltas)(double *RESTRICT delta_input, const double *delta, const double *x,
                                 const double *mean, const double *inverse, const double *gamma,
-                                const double *sum, const double *product, double share,
+                                const double *sum, const double *product, double fraction,
                                 size_t units, size_t batch, size_t stride)
 {
     for (size_t j = 0; j < units; j++) {
         const double center = mean[j], scale = inverse[j], factor = gamma[j] * inverse[j];
-        const double level = share * sum[j], slope = share * product[j];
+        const double level = fraction * sum[j], slope = fraction * product[j];
         const size_t row = j * stride;
         for (size_t i = 0; i < batch; i++) {
             const double normalized = (x[row + i] - center) * scale;

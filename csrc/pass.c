@@ -1,8 +1,8 @@
 /* A mini-batch on its way through the network, on all threads.
  *
- * First each share of the samples goes through the network, forward and back, on a thread of its
+ * First each chunk of the samples goes through the network, forward and back, on a thread of its
  * own, all slices of it through one layer after the other: samples do not know of each other, but
- * where a layer needs the whole batch, and there all shares wait for each other. Then the
+ * where a layer needs the whole batch, and there all chunks wait for each other. Then the
  * gradients, which sum over samples, are shared out by rows of the weights, each summed by one
  * thread over all samples in order. So no sum is ever split. */
 #include "pass.h"
@@ -69,11 +69,11 @@ static int load(slice *self, const selection *samples, const pycnn_workspace *ws
     return pycnn_load_targets(self, samples, net);
 }
 
-/* A[l] = f(W[l] A[l-1] + b[l]) for the layers first ... last - 1 of a share's slices */
+/* A[l] = f(W[l] A[l-1] + b[l]) for the layers first ... last - 1 of a chunk's slices */
 static void forward(const pycnn_workspace *ws, const double *theta, size_t t, size_t first,
                     size_t last)
 {
-    const size_t s = ws->shares[t], slices = ws->shares[t + 1] - s;
+    const size_t s = ws->chunks[t], slices = ws->chunks[t + 1] - s;
     for (size_t l = first; l < last; l++) {
         const layer *self = &ws->net->layers[l];
         self->ops->forward(self, theta + self->offset, io_of(ws, l, s), slices);
@@ -103,7 +103,7 @@ void pycnn_score(const pycnn_workspace *ws, bool weighted, size_t s)
 
 /* ---------------------------------------------------------------- forward and back */
 
-/* What shares do without waiting for each other: from layer `from` forward to `to`, the loss, and
+/* What chunks do without waiting for each other: from layer `from` forward to `to`, the loss, and
  * back again. */
 typedef struct {
     pycnn_workspace *ws;
@@ -117,12 +117,12 @@ typedef struct {
     bool derive_below;  /* ... and dL/dz of layer bottom - 1 */
 } segment;
 
-static void score_share(const segment *here, size_t t)
+static void score_chunk(const segment *here, size_t t)
 {
     const pycnn_workspace *ws = here->ws;
     const size_t last = ws->net->depth - 1;
     const bool weighted = here->samples->data->weight != NULL;
-    for (size_t s = ws->shares[t]; s < ws->shares[t + 1]; s++) {
+    for (size_t s = ws->chunks[t]; s < ws->chunks[t + 1]; s++) {
         if (ws->net->loss == PYCNN_CUSTOM) {
             weigh(&ws->slices[s], io_of(ws, last, s), ws->net->outputs, weighted);
         } else {
@@ -134,7 +134,7 @@ static void score_share(const segment *here, size_t t)
 /* dL/da -> dL/dz of layer l */
 static void derive(const pycnn_workspace *ws, size_t l, size_t t)
 {
-    for (size_t s = ws->shares[t]; s < ws->shares[t + 1]; s++) {
+    for (size_t s = ws->chunks[t]; s < ws->chunks[t + 1]; s++) {
         pycnn_derive(&ws->net->layers[l], io_of(ws, l, s));
     }
 }
@@ -143,7 +143,7 @@ static void segment_task(void *context, size_t t)
 {
     const segment *here = context;
     pycnn_workspace *ws = here->ws;
-    const size_t first = ws->shares[t], slices = ws->shares[t + 1] - first;
+    const size_t first = ws->chunks[t], slices = ws->chunks[t + 1] - first;
     for (size_t s = first; s < first + slices && here->load; s++) {
         slice *self = &ws->slices[s];
         self->status = load(self, here->samples, ws);
@@ -153,7 +153,7 @@ static void segment_task(void *context, size_t t)
     }
     forward(ws, here->theta, t, here->from, here->to);
     if (here->score) {
-        score_share(here, t);
+        score_chunk(here, t);
     }
     /* delta[l-1] = (W[l]^T delta[l]) * f'(Z[l-1]) */
     for (size_t l = here->top; l-- > here->bottom;) {
@@ -201,14 +201,14 @@ static int run_tasks(pycnn_workspace *ws, size_t count, task_function *run, void
     return PYCNN_OK;
 }
 
-/* Runs a task on each share, and returns what a slice's status says then: that of the first one
+/* Runs a task on each chunk, and returns what a slice's status says then: that of the first one
  * that is not well. */
-static int run_shares(pycnn_workspace *ws, task_function *task, void *context)
+static int run_chunks(pycnn_workspace *ws, task_function *task, void *context)
 {
     for (size_t s = 0; s < ws->slice_count; s++) {
         ws->slices[s].status = PYCNN_OK;
     }
-    TRY(run_tasks(ws, ws->share_count, task, context));
+    TRY(run_tasks(ws, ws->chunk_count, task, context));
     for (size_t s = 0; s < ws->slice_count; s++) {
         TRY(ws->slices[s].status);
     }
@@ -217,7 +217,7 @@ static int run_shares(pycnn_workspace *ws, task_function *task, void *context)
 
 static int run_segment(segment *here)
 {
-    TRY(run_shares(here->ws, segment_task, here));
+    TRY(run_chunks(here->ws, segment_task, here));
     here->load = false;
     return PYCNN_OK;
 }
@@ -228,19 +228,19 @@ typedef struct {
     bool backward;
 } reduction;
 
-static void reduction_task(void *context, size_t part)
+static void reduction_task(void *context, size_t index)
 {
     const reduction *here = context;
     const layer *self = &here->ws->net->layers[here->l];
     self->ops->reduce(self, io_of(here->ws, here->l, 0), here->ws->slice_count,
-                      (share){part, here->ws->share_count}, here->backward);
+                      (part){index, here->ws->chunk_count}, here->backward);
 }
 
 /* What a layer needs to know of the batch, shared out by its units. */
 static int reduce(pycnn_workspace *ws, size_t l, bool backward)
 {
     reduction here = {ws, l, backward};
-    return run_tasks(ws, ws->share_count, reduction_task, &here);
+    return run_tasks(ws, ws->chunk_count, reduction_task, &here);
 }
 
 static bool reduces_at(const pycnn_workspace *ws, size_t l)
@@ -350,20 +350,20 @@ static void gradient_task(void *context, size_t task)
 {
     const gradient_work *work = context;
     const pycnn_workspace *ws = work->ws;
-    const size_t l = task / ws->share_count;
+    const size_t l = task / ws->chunk_count;
     const layer *self = &ws->net->layers[l];
     if (self->parameter_count == 0) {
         return;
     }
     self->ops->gradient(self, work->out + self->offset, work->use, work->step, io_of(ws, l, 0),
-                        ws->slice_count, (share){task % ws->share_count, ws->share_count});
+                        ws->slice_count, (part){task % ws->chunk_count, ws->chunk_count});
 }
 
-/* Each layer in as many parts as there are shares. */
+/* Each layer in as many parts as there are chunks. */
 int pycnn_sum_gradients(pycnn_workspace *ws, double *out, gradient_use use, double step)
 {
     gradient_work work = {ws, out, use, step};
-    const size_t tasks = ws->net->depth * ws->share_count;
+    const size_t tasks = ws->net->depth * ws->chunk_count;
     if (use == GRADIENT_DESCEND) {
         pycnn_threads_run(ws->together > 1 ? ws->threads : NULL, tasks, gradient_task, &work);
         return PYCNN_OK;
@@ -413,7 +413,7 @@ static void predict_task(void *context, size_t t)
     const prediction *work = context;
     pycnn_workspace *ws = work->ws;
     const pycnn_network *net = ws->net;
-    for (size_t s = ws->shares[t]; s < ws->shares[t + 1]; s++) {
+    for (size_t s = ws->chunks[t]; s < ws->chunks[t + 1]; s++) {
         slice *self = &ws->slices[s];
         self->status = load_rows(self, work);
         if (self->status != PYCNN_OK) {
@@ -421,7 +421,7 @@ static void predict_task(void *context, size_t t)
         }
     }
     forward(ws, work->theta, t, 0, net->depth);
-    for (size_t s = ws->shares[t]; s < ws->shares[t + 1]; s++) {
+    for (size_t s = ws->chunks[t]; s < ws->chunks[t + 1]; s++) {
         const slice *self = &ws->slices[s];
         net->kernels->transpose(work->y + self->first * net->outputs, net->outputs,
                                 io_of(ws, net->depth - 1, s)->output, self->stride, net->outputs,
@@ -441,7 +441,7 @@ int pycnn_predict_rows(const prediction *all, size_t rows, size_t position)
         prediction work = *all;
         work.x += done * ws->net->inputs;
         work.y += done * ws->net->outputs;
-        TRY(run_shares(ws, predict_task, &work));
+        TRY(run_chunks(ws, predict_task, &work));
     }
     return PYCNN_OK;
 }

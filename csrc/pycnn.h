@@ -106,7 +106,7 @@ typedef struct pycnn_layer_spec {
     double max_norm; /* dense: above 0: after each update no unit's weights have a larger norm */
     double rate;     /* dropout: 0 <= rate < 1 */
     double epsilon;  /* normalization: above 0, added to the variance */
-    double momentum; /* batch normalization: 0 ... 1, the share of the latest mini-batch in what
+    double momentum; /* batch normalization: 0 ... 1, the fraction of the latest mini-batch in what
                         training counts */
     const struct pycnn_layer_spec *inner;    /* residual: [inner_depth] on top of each other */
     size_t inner_depth;                      /* at least 1 */
@@ -265,7 +265,8 @@ int pycnn_predict_samples(double *y, const pycnn_network *net, pycnn_workspace *
 
 /* Sums loss, weight and right answers over the data. Right is: the largest output is that of the
  * largest target (categorical, KL divergence, mse of several outputs), or output and target are on
- * the same side of 1/2 (binary) or of 0 (hinge); with several outputs the share of them that are.
+ * the same side of 1/2 (binary) or of 0 (hinge); with several outputs the fraction of them that
+ * are.
  */
 int pycnn_evaluate(pycnn_totals *totals, const pycnn_network *net, pycnn_workspace *ws,
                    const double *theta, const pycnn_dataset *data);

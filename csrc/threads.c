@@ -181,7 +181,7 @@ int pycnn_threads_create(pycnn_threads **out, size_t count)
     RETURN_IF(out == NULL, PYCNN_ERROR_ARGUMENT);
     *out = NULL;
     RETURN_IF(count == 0, PYCNN_ERROR_SIZE);
-    count = MIN(count, MOST_SHARES); /* more could never work */
+    count = MIN(count, MOST_CHUNKS); /* more could never work */
     size_t bytes = 0;
     TRY(add_product(&bytes, count, sizeof(os_thread)));
     void *memory = PYCNN_MALLOC(sizeof(pycnn_threads) + ALIGNMENT);

@@ -3,7 +3,7 @@
 
 enum {
     ALIGNMENT = 64, /* buffers start on a cache line */
-    SHARE_UNIT = 8, /* samples: a multiple of every kernel's lanes, and of CHAINS */
+    CHUNK_UNIT = 8, /* samples: a multiple of every kernel's lanes, and of CHAINS */
     /* Numbers of a layer and a slice that are too few to need panels: half of the first-level
      * cache. */
     SMALL_SLICE = 1 << 11
@@ -12,7 +12,7 @@ enum {
 /* Multiply-adds of a forward pass below which one thread is as fast as several: about 10 us. */
 #define WORK_WORTH_SHARING ((size_t)1 << 18)
 
-/* The same for a share of the samples, about: 5 to 20 ms, and as much on the way back. Not for
+/* The same for a chunk of the samples, about: 5 to 20 ms, and as much on the way back. Not for
  * fewer samples, though: weights that lie in cache are used for so many. */
 #define WORK_AT_A_TIME ((size_t)1 << 27)
 enum { LEAST_AT_A_TIME = 192 };
@@ -20,8 +20,8 @@ enum { LEAST_AT_A_TIME = 192 };
 /* Milliseconds between two questions to the caller: what a call into Python costs does not show. */
 enum { POLL_PERIOD = 25 };
 
-_Static_assert(SHARE_UNIT % CHAINS == 0, "shares must begin where chains do");
-_Static_assert((size_t)MOST_SHARES <= MOST_SLICES, "a share needs a slice");
+_Static_assert(CHUNK_UNIT % CHAINS == 0, "chunks must begin where chains do");
+_Static_assert((size_t)MOST_CHUNKS <= MOST_SLICES, "a chunk needs a slice");
 
 #define MOST_ONLINE_PARAMETERS ((size_t)1 << 17)
 
@@ -122,7 +122,7 @@ static bool is_part(const pycnn_network *net, const layer *self, size_t k)
 static void hand_out(pycnn_workspace *ws, arena *memory)
 {
     const pycnn_network *net = ws->net;
-    const size_t m = round_up(ws->capacity, SHARE_UNIT);
+    const size_t m = round_up(ws->capacity, CHUNK_UNIT);
     const bool backward = ws->mode >= PYCNN_BACKWARD;
     bool narrow = true;
     ws->shared_count = 0;
@@ -194,9 +194,9 @@ static int allocate(void **block, size_t count, size_t size)
 static int allocate_scratch(pycnn_workspace *ws)
 {
     const size_t block = ws->net->kernels->block * sizeof(double);
-    ws->most_shares = MIN(MOST_SHARES, round_up(ws->capacity, SHARE_UNIT) / SHARE_UNIT);
+    ws->most_chunks = MIN(MOST_CHUNKS, round_up(ws->capacity, CHUNK_UNIT) / CHUNK_UNIT);
     if (ws->capacity > 1 && block > 0) {
-        ws->scratch = PYCNN_MALLOC(ws->most_shares * block + ALIGNMENT);
+        ws->scratch = PYCNN_MALLOC(ws->most_chunks * block + ALIGNMENT);
         RETURN_IF(ws->scratch == NULL, PYCNN_ERROR_MEMORY);
     }
     return PYCNN_OK;
@@ -296,32 +296,32 @@ void pycnn_workspace_set_threads(pycnn_workspace *ws, pycnn_threads *threads)
 
 /* ---------------------------------------------------------------- the slices */
 
-/* Shares that are worked on together, for a thread each. */
+/* Chunks that are worked on together, for a thread each. */
 static size_t count_together(const pycnn_workspace *ws, size_t batch)
 {
     const size_t threads = pycnn_threads_count(ws->threads);
     if (threads == 1 || batch < WORK_WORTH_SHARING / ws->net->work) {
         return 1;
     }
-    return MIN(MIN(threads, MOST_SHARES), round_up(batch, SHARE_UNIT) / SHARE_UNIT);
+    return MIN(MIN(threads, MOST_CHUNKS), round_up(batch, CHUNK_UNIT) / CHUNK_UNIT);
 }
 
-/* How many times so many shares there are. */
+/* How many times so many chunks there are. */
 static size_t count_rounds(const pycnn_workspace *ws, size_t batch)
 {
     const size_t samples = WORK_AT_A_TIME / ws->net->work;
-    const size_t share = batch / ws->together;
-    const size_t rounds = share / (samples > LEAST_AT_A_TIME ? samples : LEAST_AT_A_TIME);
+    const size_t chunk = batch / ws->together;
+    const size_t rounds = chunk / (samples > LEAST_AT_A_TIME ? samples : LEAST_AT_A_TIME);
     return rounds < 1 ? 1 : MIN(rounds, ws->most_slices / ws->together);
 }
 
-static double *scratch_of(const pycnn_workspace *ws, size_t share)
+static double *scratch_of(const pycnn_workspace *ws, size_t chunk)
 {
     if (ws->scratch == NULL) {
         return NULL;
     }
     const uintptr_t start = ((uintptr_t)ws->scratch + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    return (double *)start + share % ws->most_shares * ws->net->kernels->block;
+    return (double *)start + chunk % ws->most_chunks * ws->net->kernels->block;
 }
 
 /* Points a layer's io at those of the layers below. */
@@ -346,9 +346,9 @@ static void connect(pycnn_workspace *ws, size_t l, size_t s)
     }
 }
 
-/* Points a slice of a share at its part of each buffer. [units,batch] matrices of a slice lie
+/* Points a slice of a chunk at its part of each buffer. [units,batch] matrices of a slice lie
  * together: the slice that begins with sample i has the doubles from units * i on. */
-static void place(pycnn_workspace *ws, size_t s, size_t share)
+static void place(pycnn_workspace *ws, size_t s, size_t chunk)
 {
     const pycnn_network *net = ws->net;
     slice *self = &ws->slices[s];
@@ -384,7 +384,7 @@ static void place(pycnn_workspace *ws, size_t s, size_t share)
         io->saved_samples = buffers->saved_samples + first * here->saved_per_sample;
         io->delta_is_dz = l + 1 == net->depth && pycnn_loss_activation(net->loss) >= 0;
         connect(ws, l, s);
-        io->scratch = scratch_of(ws, share);
+        io->scratch = scratch_of(ws, chunk);
 
         product_panel *forward = &ws->products[l * ws->most_slices + s];
         product_panel *backward = forward + net->depth * ws->most_slices;
@@ -415,14 +415,14 @@ static size_t slice_width(const pycnn_network *net, size_t samples, size_t most,
     return width > needed ? width : needed;
 }
 
-/* Cuts a share, samples first ... last - 1, into at most `most` slices, the next ones; all but the
+/* Cuts a chunk, samples first ... last - 1, into at most `most` slices, the next ones; all but the
  * last slice of a mini-batch fill whole vectors. */
-static void cut_share(pycnn_workspace *ws, size_t share, size_t first, size_t last, size_t most)
+static void cut_chunk(pycnn_workspace *ws, size_t chunk, size_t first, size_t last, size_t most)
 {
     const pycnn_network *net = ws->net;
     const size_t lanes = net->kernels->lanes, unit = net->chains ? CHAINS : lanes;
     const size_t width = slice_width(net, last - first, most, unit);
-    assert(width % unit == 0 && SHARE_UNIT % lanes == 0);
+    assert(width % unit == 0 && CHUNK_UNIT % lanes == 0);
     const size_t units = (last - first + unit - 1) / unit,
                  count = (last - first + width - 1) / width;
     /* Nearly equal ones, unless that makes them other than whole panels. */
@@ -435,7 +435,7 @@ static void cut_share(pycnn_workspace *ws, size_t share, size_t first, size_t la
         self->first = first + begin;
         self->batch = MIN(first + end, last) - self->first;
         self->stride = ws->batch == 1 ? 1 : round_up(self->batch, lanes);
-        place(ws, ws->slice_count++, share);
+        place(ws, ws->slice_count++, chunk);
     }
 }
 
@@ -449,13 +449,13 @@ void pycnn_workspace_cut(pycnn_workspace *ws, size_t batch)
     ws->cut_for = threads;
     ws->slice_count = 0;
     ws->together = count_together(ws, batch);
-    ws->share_count = ws->together * count_rounds(ws, batch);
-    const size_t units = round_up(batch, SHARE_UNIT) / SHARE_UNIT;
-    for (size_t t = 0; t < ws->share_count; t++) {
-        ws->shares[t] = ws->slice_count;
-        cut_share(ws, t, part_begins(units, t, ws->share_count) * SHARE_UNIT,
-                  MIN(part_begins(units, t + 1, ws->share_count) * SHARE_UNIT, batch),
-                  ws->most_slices / ws->share_count);
+    ws->chunk_count = ws->together * count_rounds(ws, batch);
+    const size_t units = round_up(batch, CHUNK_UNIT) / CHUNK_UNIT;
+    for (size_t t = 0; t < ws->chunk_count; t++) {
+        ws->chunks[t] = ws->slice_count;
+        cut_chunk(ws, t, part_begins(units, t, ws->chunk_count) * CHUNK_UNIT,
+                  MIN(part_begins(units, t + 1, ws->chunk_count) * CHUNK_UNIT, batch),
+                  ws->most_slices / ws->chunk_count);
     }
-    ws->shares[ws->share_count] = ws->slice_count;
+    ws->chunks[ws->chunk_count] = ws->slice_count;
 }

@@ -31,14 +31,14 @@ struct pycnn_workspace {
     size_t cut_for;         /* threads that they are cut for */
     size_t slice_count, most_slices;
     slice *slices;                  /* [most_slices] */
-    size_t share_count;             /* parts of the work, a task each */
+    size_t chunk_count;             /* parts of the work, a task each */
     size_t together;                /* of them at a time; fewer than all: the work is long */
-    size_t shares[MOST_SLICES + 1]; /* slices shares[t] ... shares[t + 1] - 1 are the t-th */
+    size_t chunks[MOST_SLICES + 1]; /* slices chunks[t] ... chunks[t + 1] - 1 are the t-th */
     layer_io *io; /* [depth,most_slices] what each layer reads and writes of each slice */
     product_panel *products; /* [2,depth,most_slices] the same for products forward, backward */
     gradient_terms *terms;   /* [depth,most_slices] and for gradients */
-    size_t most_shares;      /* that are worked on at a time */
-    void *scratch;           /* [most_shares,kernels->block] and what aligns it */
+    size_t most_chunks;      /* that are worked on at a time */
+    void *scratch;           /* [most_chunks,kernels->block] and what aligns it */
     double *grad;            /* [parameter_count]; NULL in forward mode */
     void *memory;            /* where all buffers are */
     struct layer_buffers {
@@ -71,12 +71,12 @@ static inline size_t panel_distance(const pycnn_workspace *ws)
     return ws->batch * ws->net->kernels->panel;
 }
 
-/* Cuts a mini-batch into shares, one for each thread where the work is worth it and more where it
+/* Cuts a mini-batch into chunks, one for each thread where the work is worth it and more where it
  * is long, and those into slices. */
 void pycnn_workspace_cut(pycnn_workspace *ws, size_t batch);
 
 /* Whether the work on the mini-batch that is cut is so long that the caller is asked in between. */
-static inline bool is_long(const pycnn_workspace *ws) { return ws->share_count > ws->together; }
+static inline bool is_long(const pycnn_workspace *ws) { return ws->chunk_count > ws->together; }
 
 /* Asks the caller, if it is time, whether to go on. */
 int pycnn_workspace_poll(pycnn_workspace *ws);
