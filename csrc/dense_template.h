@@ -27,7 +27,7 @@ static void SUFFIX(transpose)(double *dst, size_t dst_stride, const double *src,
     }
 }
 
-static void SUFFIX(cut)(double *panels, size_t distance, const double *row, size_t count)
+static void SUFFIX(pack)(double *panels, size_t distance, const double *row, size_t count)
 {
     size_t k = 0;
     for (; k + PANEL <= count; k += PANEL, panels += distance) {

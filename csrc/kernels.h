@@ -63,8 +63,8 @@ typedef struct {
     void (*transpose)(double *dst, size_t dst_stride, const double *src, size_t src_stride,
                       size_t rows, size_t columns);
 
-    /* panels[.,panel], `distance` apart = row[count], cut into pieces */
-    void (*cut)(double *panels, size_t distance, const double *row, size_t count);
+    /* panels[.,panel], `distance` apart = row[count] */
+    void (*pack)(double *panels, size_t distance, const double *row, size_t count);
 
     const activation_ops *activations; /* [PYCNN_ACTIVATION_COUNT] */
     loss_function *const *losses;      /* [PYCNN_LOSS_COUNT] */

@@ -89,7 +89,7 @@ static void gradient_baseline(double *weight, double *bias, gradient_use use, do
     }
 }
 
-static void cut_baseline(double *panels, size_t distance, const double *row, size_t count)
+static void pack_baseline(double *panels, size_t distance, const double *row, size_t count)
 {
     for (size_t k = 0; k < count; k += TILE) {
         memcpy(panels + k / TILE * distance, row + k, MIN(TILE, count - k) * sizeof *row);
@@ -152,7 +152,7 @@ const kernel_table pycnn_kernels_baseline = {
     .gradient = gradient_baseline,
     .descend = descend_baseline,
     .transpose = transpose_baseline,
-    .cut = cut_baseline,
+    .pack = pack_baseline,
     .activations = pycnn_activations,
     .losses = pycnn_losses,
     .updates = pycnn_updates,

@@ -60,7 +60,7 @@ typedef struct {
  *   - [units,batch] matrices, a column a sample, are what W and W^T are multiplied with. A slice's
  *     rows are `stride` apart, a multiple of the kernels' lanes: what lies between batch and stride
  *     is computed along and never read for a result.
- *   - `rows`, a row a sample, are what delta is multiplied with. They are cut into panels of as
+ *   - `rows`, a row a sample, are what delta is multiplied with. They are packed into panels of as
  *     many units as a register tile takes, each [all samples,panel], the panels `distance` apart.
  *     There is a 1 behind the last unit: the input of the bias. */
 typedef struct {

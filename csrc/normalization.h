@@ -5,7 +5,7 @@
 #include "common.h"
 
 /* Chains of a sum over samples: sample i is in chain i % CHAINS. Slices of a mini-batch begin at
- * multiples of it, so a sum does not depend on how the mini-batch is cut. */
+ * multiples of it, so a sum does not depend on how the mini-batch is partitioned. */
 enum { CHAINS = 8 };
 
 /* Matrices are [units,stride], a column a sample; x^ = (x - mean) * inverse with

@@ -45,7 +45,7 @@ static int score(pycnn_workspace *ws, const selection *samples)
     const pycnn_network *net = ws->net;
     const online_layer *last = &ws->online[net->depth - 1];
     const layer *self = &net->layers[net->depth - 1];
-    pycnn_workspace_cut(ws, samples->count);
+    pycnn_workspace_partition(ws, samples->count);
     layer_io *io = io_of(ws, net->depth - 1, 0);
     TRY(pycnn_load_targets(&ws->slices[0], samples, net));
     double *const z = io->z, *const delta = io->delta;

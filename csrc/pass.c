@@ -57,7 +57,7 @@ static int load(slice *self, const selection *samples, const pycnn_workspace *ws
     for (size_t i = 0; i < self->batch; i++) {
         const size_t row = row_of(samples, self->first + i);
         RETURN_IF(row >= data->rows, PYCNN_ERROR_INDEX);
-        kernels->cut(self->rows + i * panel, distance, data->x + row * inputs, inputs);
+        kernels->pack(self->rows + i * panel, distance, data->x + row * inputs, inputs);
         ones[i * panel] = 1; /* the input of the bias */
     }
     for (size_t k = 0; k < inputs && self->rows != self->input; k += panel) {
@@ -326,7 +326,7 @@ void pycnn_add_totals(pycnn_totals *totals, const pycnn_workspace *ws, size_t co
 int pycnn_pass(pycnn_totals *totals, pycnn_workspace *ws, const double *theta,
                const selection *samples, bool backward)
 {
-    pycnn_workspace_cut(ws, samples->count);
+    pycnn_workspace_partition(ws, samples->count);
     ws->context.count = samples->count;
     ws->context.statistics = theta + ws->net->parameter_count;
     segment here = {.ws = ws, .theta = theta, .samples = samples, .load = true};
@@ -437,7 +437,7 @@ int pycnn_predict_rows(const prediction *all, size_t rows, size_t position)
             TRY(pycnn_workspace_poll(ws));
         }
         ws->context.position = position + done;
-        pycnn_workspace_cut(ws, MIN(ws->capacity, rows - done));
+        pycnn_workspace_partition(ws, MIN(ws->capacity, rows - done));
         prediction work = *all;
         work.x += done * ws->net->inputs;
         work.y += done * ws->net->outputs;

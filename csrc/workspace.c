@@ -1,4 +1,4 @@
-/* Scratch memory for mini-batches, and how a mini-batch is cut into slices. */
+/* Scratch memory for mini-batches, and how a mini-batch is partitioned into slices. */
 #include "workspace.h"
 
 enum {
@@ -415,9 +415,10 @@ static size_t slice_width(const pycnn_network *net, size_t samples, size_t most,
     return width > needed ? width : needed;
 }
 
-/* Cuts a chunk, samples first ... last - 1, into at most `most` slices, the next ones; all but the
- * last slice of a mini-batch fill whole vectors. */
-static void cut_chunk(pycnn_workspace *ws, size_t chunk, size_t first, size_t last, size_t most)
+/* Partitions a chunk, samples first ... last - 1, into at most `most` slices, the next ones; all
+ * but the last slice of a mini-batch fill whole vectors. */
+static void partition_chunk(pycnn_workspace *ws, size_t chunk, size_t first, size_t last,
+                            size_t most)
 {
     const pycnn_network *net = ws->net;
     const size_t lanes = net->kernels->lanes, unit = net->chains ? CHAINS : lanes;
@@ -439,23 +440,23 @@ static void cut_chunk(pycnn_workspace *ws, size_t chunk, size_t first, size_t la
     }
 }
 
-void pycnn_workspace_cut(pycnn_workspace *ws, size_t batch)
+void pycnn_workspace_partition(pycnn_workspace *ws, size_t batch)
 {
     const size_t threads = pycnn_threads_count(ws->threads);
-    if (ws->batch == batch && ws->cut_for == threads) {
+    if (ws->batch == batch && ws->threads_meant == threads) {
         return;
     }
     ws->batch = batch;
-    ws->cut_for = threads;
+    ws->threads_meant = threads;
     ws->slice_count = 0;
     ws->together = count_together(ws, batch);
     ws->chunk_count = ws->together * count_rounds(ws, batch);
     const size_t units = round_up(batch, CHUNK_UNIT) / CHUNK_UNIT;
     for (size_t t = 0; t < ws->chunk_count; t++) {
         ws->chunks[t] = ws->slice_count;
-        cut_chunk(ws, t, part_begins(units, t, ws->chunk_count) * CHUNK_UNIT,
-                  MIN(part_begins(units, t + 1, ws->chunk_count) * CHUNK_UNIT, batch),
-                  ws->most_slices / ws->chunk_count);
+        partition_chunk(ws, t, part_begins(units, t, ws->chunk_count) * CHUNK_UNIT,
+                        MIN(part_begins(units, t + 1, ws->chunk_count) * CHUNK_UNIT, batch),
+                        ws->most_slices / ws->chunk_count);
     }
     ws->chunks[ws->chunk_count] = ws->slice_count;
 }

@@ -1,4 +1,4 @@
-/* Scratch memory for mini-batches, and how a mini-batch is cut into slices. */
+/* Scratch memory for mini-batches, and how a mini-batch is partitioned into slices. */
 #ifndef PYCNN_WORKSPACE_H
 #define PYCNN_WORKSPACE_H
 
@@ -27,8 +27,8 @@ struct pycnn_workspace {
     int mode;               /* pycnn_mode */
     size_t shared_width;    /* units in the buffers that outputs share; 0: they do not */
     size_t shared_count;    /* of these buffers */
-    size_t batch;           /* samples that the slices are cut for; 0: not yet */
-    size_t cut_for;         /* threads that they are cut for */
+    size_t batch;           /* samples that the slices are made for; 0: not yet */
+    size_t threads_meant;   /* threads that they are made for */
     size_t slice_count, most_slices;
     slice *slices;                  /* [most_slices] */
     size_t chunk_count;             /* parts of the work, a task each */
@@ -46,7 +46,7 @@ struct pycnn_workspace {
         double *parts[MOST_INPUTS]; /* of the deltas below, or NULL: these themselves */
         double *shared;             /* [shared_width,batch] of the first shared_count of these: */
         size_t shared_until;        /* ... the last reader of the output that lies there */
-    } *layers;                      /* [depth] whole buffers, from which the slices are cut */
+    } *layers;                      /* [depth] whole buffers, from which the slices are taken */
     slice whole;
     batch_context context;
     pycnn_loss_function *loss_function; /* or NULL */
@@ -71,11 +71,11 @@ static inline size_t panel_distance(const pycnn_workspace *ws)
     return ws->batch * ws->net->kernels->panel;
 }
 
-/* Cuts a mini-batch into chunks, one for each thread where the work is worth it and more where it
- * is long, and those into slices. */
-void pycnn_workspace_cut(pycnn_workspace *ws, size_t batch);
+/* Partitions a mini-batch into chunks, one for each thread where the work is worth it and more
+ * where it is long, and those into slices. */
+void pycnn_workspace_partition(pycnn_workspace *ws, size_t batch);
 
-/* Whether the work on the mini-batch that is cut is so long that the caller is asked in between. */
+/* Whether the work on the mini-batch is so long that the caller is asked in between. */
 static inline bool is_long(const pycnn_workspace *ws) { return ws->chunk_count > ws->together; }
 
 /* Asks the caller, if it is time, whether to go on. */

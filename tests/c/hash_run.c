@@ -296,7 +296,7 @@ static void run_large_networks(pycnn_threads *threads)
          .loss = PYCNN_MSE,
          .batch = 128,
          .rows = 200},
-        /* Two that would be cut into more slices than there may be. */
+        /* Two that would be partitioned into more slices than there may be. */
         {.inputs = 3,
          .layers = {DENSE(PYCNN_TANH, 259), DENSE(PYCNN_SIGMOID, 2)},
          .depth = 2,

@@ -348,15 +348,15 @@ static const double *place_panels(slot *s, const kernel_table *kernels, const do
     const size_t rest = round_up(columns - whole * panel, kernels->lanes);
     double *panels = place_random(s, whole * panel * samples + (samples - 1) * panel + rest, -1, 1);
     for (size_t i = 0; i < samples; i++) {
-        kernels->cut(panels + i * panel, samples * panel, rows + i * columns, columns);
+        kernels->pack(panels + i * panel, samples * panel, rows + i * columns, columns);
     }
-    for (size_t i = 0; i < samples; i++) { /* what cut() has done, number by number */
+    for (size_t i = 0; i < samples; i++) { /* what pack() has done, number by number */
         bool same = true;
         for (size_t k = 0; k < columns; k++) {
             same &= same_bits(&panels[k / panel * panel * samples + i * panel + k % panel],
                               &rows[i * columns + k], 1);
         }
-        check(same && untouched_around(s), "rows cut into panels");
+        check(same && untouched_around(s), "rows packed into panels");
     }
     return panels;
 }

@@ -230,7 +230,7 @@ static void test_threads_and_pieces_give_the_same_bits(void)
     }
 }
 
-/* Wide enough to be worth sharing, and to be cut into many slices. */
+/* Wide enough to be worth sharing, and to be partitioned into many slices. */
 static void test_many_threads_share_large_layers(void)
 {
     enum { LARGE = 400, BATCH = 350 };
