@@ -2,7 +2,7 @@
  *
  * Residual (He et al. 2016): a = f(inner(x) + shortcut(x)), where inner is one or more layers on
  * top of each other and shortcut a layer or x itself. In the plan these come first; the layer
- * itself adds up where both ways end. */
+ * itself adds up where both paths end. */
 #include "plan.h"
 
 static int residual_compose(pycnn_network *net, const pycnn_layer_spec *spec,

@@ -70,7 +70,7 @@ typedef struct {
     loss_function *const *losses;      /* [PYCNN_LOSS_COUNT] */
     update_function *const *updates;   /* [PYCNN_OPTIMIZER_COUNT] */
 
-    void (*prepare)(double *grad, const double *theta, const preparation *how, size_t count);
+    void (*regularize)(double *grad, const double *theta, const regularization *how, size_t count);
 
     /* The sum of l1 |x| + l2/2 x^2 over x[count], in eight chains. */
     double (*penalty)(const double *x, double l1, double l2, size_t count);

@@ -121,8 +121,8 @@ static void transpose_baseline(double *RESTRICT dst, size_t dst_stride, const do
     }
 }
 
-static void prepare_baseline(double *RESTRICT grad, const double *RESTRICT theta,
-                             const preparation *how, size_t count)
+static void regularize_baseline(double *RESTRICT grad, const double *RESTRICT theta,
+                                const regularization *how, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         const double w = theta[i], sign = (w > 0) - (w < 0);
@@ -156,7 +156,7 @@ const kernel_table pycnn_kernels_baseline = {
     .activations = pycnn_activations,
     .losses = pycnn_losses,
     .updates = pycnn_updates,
-    .prepare = prepare_baseline,
+    .regularize = regularize_baseline,
     .penalty = penalty_baseline,
     .normalization = &normalization_baseline,
 };

@@ -114,8 +114,8 @@ struct layer_ops {
     /* Of a layer that needs the batch, or NULL: in training a part of what is reduced over the
      * whole mini-batch before `forward`, or before `backward` with delta = dL/dz. */
     void (*reduce)(const layer *self, const layer_io *io, size_t slices, part which, bool backward);
-    /* statistics: what there is to remember of the mini-batch that last passed; or NULL. */
-    void (*remember)(const layer *self, double *statistics, const layer_io *io);
+    /* statistics: what they become after the mini-batch that last passed; or NULL. */
+    void (*update_statistics)(const layer *self, double *statistics, const layer_io *io);
     /* Holds the weights of each unit to a norm of max_norm, in theta, after an update; or NULL. */
     void (*constrain)(const layer *self, double *theta);
 };

@@ -181,7 +181,7 @@ static void batch_norm_gradient(const layer *self, double *out, gradient_use use
 
 /* statistics = (1 - momentum) statistics + momentum (mean, variance): the variance is the unbiased
  * estimate, which one sample does not give. */
-static void batch_norm_remember(const layer *self, double *statistics, const layer_io *io)
+static void batch_norm_update_statistics(const layer *self, double *statistics, const layer_io *io)
 {
     const double count = (double)io->context->count, m = self->momentum;
     for (size_t j = 0; j < self->fan_out && io->context->count > 1; j++) {
@@ -198,7 +198,7 @@ const layer_ops pycnn_batch_norm_ops = {
     .backward = batch_norm_backward,
     .gradient = batch_norm_gradient,
     .reduce = batch_norm_reduce,
-    .remember = batch_norm_remember,
+    .update_statistics = batch_norm_update_statistics,
 };
 
 /* ---------------------------------------------------------------- by the sample */

@@ -26,7 +26,7 @@ typedef struct {
  * is scale * grad + l1 sign(theta) + l2 theta */
 typedef struct {
     double scale, l1, l2, limit;
-} preparation;
+} regularization;
 
 /* Updates theta[first ... last - 1]. */
 typedef void update_function(const update *self, size_t first, size_t last);

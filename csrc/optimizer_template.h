@@ -120,8 +120,8 @@ UPDATE(rprop)
 
 /* ---------------------------------------------------------------- what comes before an update */
 
-ALWAYS_INLINE void prepare_some(double *grad, const double *theta, const preparation *how, size_t i,
-                                size_t n)
+ALWAYS_INLINE void regularize_some(double *grad, const double *theta, const regularization *how,
+                                   size_t i, size_t n)
 {
     vector g = how->scale * load_some(grad + i, n);
     if (how->l1 != 0 || how->l2 != 0) {
@@ -136,14 +136,15 @@ ALWAYS_INLINE void prepare_some(double *grad, const double *theta, const prepara
     store_some(grad + i, g, n);
 }
 
-static void SUFFIX(prepare)(double *grad, const double *theta, const preparation *how, size_t count)
+static void SUFFIX(regularize)(double *grad, const double *theta, const regularization *how,
+                               size_t count)
 {
     size_t i = 0;
     for (; i + LANES <= count; i += LANES) {
-        prepare_some(grad, theta, how, i, LANES);
+        regularize_some(grad, theta, how, i, LANES);
     }
     if (i < count) {
-        prepare_some(grad, theta, how, i, count - i);
+        regularize_some(grad, theta, how, i, count - i);
     }
 }
 

@@ -34,7 +34,7 @@ static int add_up(pycnn_network *net, const layer *self)
     net->penalized = net->penalized || self->l1 > 0 || self->l2 > 0;
     net->constrained = net->constrained || self->max_norm > 0;
     net->needs_batch = net->needs_batch || self->ops->reduce != NULL;
-    net->chains = net->chains || self->sums_samples;
+    net->sums_samples = net->sums_samples || self->sums_samples;
     net->widest = self->fan_out > net->widest ? self->fan_out : net->widest;
     TRY(add_product(&net->work, self->work, 1));
     TRY(add_product(&net->parameter_count, self->parameter_count, 1));

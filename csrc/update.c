@@ -23,8 +23,8 @@ double pycnn_penalty(const pycnn_network *net, const double *theta)
 }
 
 /* grad[first ... last - 1], a sum over samples, becomes the penalized loss's, held to +-limit. */
-static void prepare(double *grad, const pycnn_network *net, const double *theta, double scale,
-                    double limit, size_t first, size_t last)
+static void regularize(double *grad, const pycnn_network *net, const double *theta, double scale,
+                       double limit, size_t first, size_t last)
 {
     for (size_t l = 0; l < net->depth; l++) {
         const layer *self = &net->layers[l];
@@ -37,9 +37,9 @@ static void prepare(double *grad, const pycnn_network *net, const double *theta,
         for (int p = 0; p < 2; p++) { /* weights, biases */
             const size_t from = first > parts[p].begin ? first : parts[p].begin;
             const size_t to = MIN(last, parts[p].end);
-            const preparation how = {scale, parts[p].l1, parts[p].l2, limit};
+            const regularization how = {scale, parts[p].l1, parts[p].l2, limit};
             if (from < to) {
-                net->kernels->prepare(grad + from, theta + from, &how, to - from);
+                net->kernels->regularize(grad + from, theta + from, &how, to - from);
             }
         }
     }
@@ -53,7 +53,7 @@ void pycnn_average(double *grad, pycnn_totals *totals, const pycnn_network *net,
     }
     if (net->penalized && totals->weight > 0) {
         totals->loss += totals->weight * pycnn_penalty(net, theta);
-        prepare(grad, net, theta, 1, 0, 0, net->parameter_count);
+        regularize(grad, net, theta, 1, 0, 0, net->parameter_count);
     }
 }
 
@@ -70,12 +70,12 @@ typedef struct {
     update_function *run;
 } update_work;
 
-static void prepare_task(void *context, size_t task)
+static void regularize_task(void *context, size_t task)
 {
     const update_work *work = context;
     const size_t first = task * UPDATE_CHUNK;
-    prepare(work->grad, work->net, work->how.theta, work->scale, work->limit, first,
-            MIN(first + UPDATE_CHUNK, work->net->parameter_count));
+    regularize(work->grad, work->net, work->how.theta, work->scale, work->limit, first,
+               MIN(first + UPDATE_CHUNK, work->net->parameter_count));
 }
 
 static void update_task(void *context, size_t task)
@@ -112,7 +112,7 @@ static void optimize(double *theta, double *grad, const pycnn_training *state, d
                         net->kernels->updates[optimizer == NULL ? PYCNN_SGD : optimizer->kind]};
     work.how.theta = theta;
     work.how.grad = grad;
-    pycnn_threads_run(ws->threads, tasks, prepare_task, &work);
+    pycnn_threads_run(ws->threads, tasks, regularize_task, &work);
     if (clip_norm > 0 || norm != NULL) {
         double shrunk;
         const double size = pycnn_norm(&shrunk, grad, net->kernels, count);
@@ -172,8 +172,9 @@ void pycnn_update_statistics(double *statistics, const pycnn_workspace *ws)
 {
     for (size_t l = 0; l < ws->net->depth && ws->net->statistic_count > 0; l++) {
         const layer *self = &ws->net->layers[l];
-        if (self->ops->remember != NULL) {
-            self->ops->remember(self, statistics + self->statistic_offset, io_of(ws, l, 0));
+        if (self->ops->update_statistics != NULL) {
+            self->ops->update_statistics(self, statistics + self->statistic_offset,
+                                         io_of(ws, l, 0));
         }
     }
 }

@@ -421,7 +421,7 @@ static void partition_chunk(pycnn_workspace *ws, size_t chunk, size_t first, siz
                             size_t most)
 {
     const pycnn_network *net = ws->net;
-    const size_t lanes = net->kernels->lanes, unit = net->chains ? CHAINS : lanes;
+    const size_t lanes = net->kernels->lanes, unit = net->sums_samples ? CHAINS : lanes;
     const size_t width = slice_width(net, last - first, most, unit);
     assert(width % unit == 0 && CHUNK_UNIT % lanes == 0);
     const size_t units = (last - first + unit - 1) / unit,

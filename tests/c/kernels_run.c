@@ -526,19 +526,19 @@ static void test_update(const kernel_table *kernels, const pycnn_optimizer *how,
           "nothing is written around theta and the slots");
 }
 
-static void test_prepare(const kernel_table *kernels, size_t count)
+static void test_regularize(const kernel_table *kernels, size_t count)
 {
     static slot slots[3];
-    AT("%s prepare %zu", kernels->name, count);
+    AT("%s regularize %zu", kernels->name, count);
     double *grad = place_random(&slots[0], count, -1, 1);
     const double *theta = place_random(&slots[1], count, -1, 1);
     double *plain = place_copy(&slots[2], grad, count);
-    const preparation how = {0.25, count % 2 ? 0.5 : 0, 0.125, count % 3 ? 0.3 : 0};
-    kernels->prepare(grad, theta, &how, count);
-    pycnn_kernels_baseline.prepare(plain, theta, &how, count);
+    const regularization how = {0.25, count % 2 ? 0.5 : 0, 0.125, count % 3 ? 0.3 : 0};
+    kernels->regularize(grad, theta, &how, count);
+    pycnn_kernels_baseline.regularize(plain, theta, &how, count);
     bool near_plain = true;
     for (size_t i = 0; i < count; i++) {
-        near_plain &= near_enough("prepare", grad[i], plain[i], 4 * ROUNDOFF);
+        near_plain &= near_enough("regularize", grad[i], plain[i], 4 * ROUNDOFF);
     }
     check(near_plain && untouched_around(&slots[0]), "near the plain kernel");
     const double sum = kernels->penalty(theta, 0.5, 2, count);
@@ -566,7 +566,7 @@ static void test_updates(const kernel_table *kernels)
         for (size_t i = 0; i < COUNT_OF(optimizers); i++) {
             test_update(kernels, &optimizers[i], count);
         }
-        test_prepare(kernels, count);
+        test_regularize(kernels, count);
     }
 }
 
