@@ -61,8 +61,13 @@ static void add(double *sum, const double *part, size_t count)
     }
 }
 
-void pycnn_add_deltas(const layer *self, const layer_io *io)
+void pycnn_add_deltas(const layer *self, const layer_io *io, size_t slices)
 {
-    add(io->added_to[0], io->delta_input, self->fan_in * io->stride);
-    add(io->added_to[1], io->delta_second_input, self->fan_in * io->stride);
+    if (io->added_to[0] == NULL && io->added_to[1] == NULL) { /* nor of any other slice */
+        return;
+    }
+    for (const layer_io *end = io + slices; io < end; io++) {
+        add(io->added_to[0], io->delta_input, self->fan_in * io->stride);
+        add(io->added_to[1], io->delta_second_input, self->fan_in * io->stride);
+    }
 }

@@ -137,7 +137,7 @@ void pycnn_derive(const layer *self, const layer_io *io);
 
 /* What backward has left as parts -> the deltas below. The parts of a delta are added up from the
  * last layer that reads the output to the first. */
-void pycnn_add_deltas(const layer *self, const layer_io *io);
+void pycnn_add_deltas(const layer *self, const layer_io *io, size_t slices);
 
 /* Sets the activation's code. */
 int pycnn_set_activation(layer *self, int activation);

@@ -162,9 +162,7 @@ static void segment_task(void *context, size_t t)
             derive(ws, l, t);
         }
         layer->ops->backward(layer, here->theta + layer->offset, io_of(ws, l, first), slices);
-        for (size_t s = first; s < first + slices; s++) {
-            pycnn_add_deltas(layer, io_of(ws, l, s));
-        }
+        pycnn_add_deltas(layer, io_of(ws, l, first), slices);
     }
     if (here->derive_below) {
         derive(ws, here->bottom - 1, t);
