@@ -95,8 +95,8 @@ static void make_targets(buffers *b, const run *r, uint64_t *state)
 {
     for (size_t i = 0; i < r->rows * b->outputs; i++) {
         const double number = random_number(state);
-        const bool share = r->loss == PYCNN_BINARY_CROSSENTROPY || r->loss == PYCNN_POISSON;
-        b->y[i] = share                    ? 0.5 + 0.5 * number
+        const bool fraction = r->loss == PYCNN_BINARY_CROSSENTROPY || r->loss == PYCNN_POISSON;
+        b->y[i] = fraction                 ? 0.5 + 0.5 * number
                   : r->loss == PYCNN_HINGE ? (number < 0 ? -1 : 1)
                                            : number;
     }

@@ -139,14 +139,14 @@ static void check_missing_targets(int loss, bool weighted)
     p.data.rows = 1;
     memset(expected, 0, p.parameters * sizeof *expected);
     for (size_t mask = 1; mask < 1 << UNITS; mask++) {
-        double loss_sum = 0, share = 0, count = 0;
+        double loss_sum = 0, fraction = 0, count = 0;
         for (size_t j = 0; j < UNITS; j++) {
             const double one[] = {j == 0 ? p.y[0] : NAN, j == 1 ? p.y[1] : NAN,
                                   j == 2 ? p.y[2] : NAN};
             p.data.y = one;
             CHECK(pycnn_evaluate(&part, p.net, ws, p.theta, &p.data) == PYCNN_OK);
             if (mask >> j & 1) {
-                loss_sum += part.loss, share += part.correct, count++;
+                loss_sum += part.loss, fraction += part.correct, count++;
             }
         }
         const double some[] = {mask & 1 ? p.y[0] : NAN, mask & 2 ? p.y[1] : NAN,
@@ -154,7 +154,7 @@ static void check_missing_targets(int loss, bool weighted)
         p.data.y = some;
         CHECK(pycnn_evaluate(&totals, p.net, ws, p.theta, &p.data) == PYCNN_OK);
         CHECK(totals.weight == (weighted ? p.weight[0] : 1));
-        CHECK(near(totals.loss, loss_sum, 1e-14) && near(totals.correct, share / count, 1e-14));
+        CHECK(near(totals.loss, loss_sum, 1e-14) && near(totals.correct, fraction / count, 1e-14));
     }
 
     /* Rows without any target are as if they were not there. */

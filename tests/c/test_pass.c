@@ -218,7 +218,7 @@ static void test_a_training_in_rounds_can_be_ended(void)
 }
 
 /* So much work at once that a thread alone does it in several rounds, where three do it in one: the
- * same bits, also where samples meet. */
+ * same bits, also where something is reduced over the batch. */
 static void test_long_work_gives_the_same_bits(void)
 {
     enum { ROWS = 4200 };

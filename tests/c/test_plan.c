@@ -39,14 +39,14 @@ static void test_networks_that_cannot_be(void)
             }
         }
     }
-    static const double no_delta[] = {0, -1, INFINITY, NAN}, no_share[] = {0, 1, -0.5, 2, NAN};
+    static const double no_delta[] = {0, -1, INFINITY, NAN}, no_fraction[] = {0, 1, -0.5, 2, NAN};
     pycnn_network *none;
     for (size_t i = 0; i < sizeof no_delta / sizeof *no_delta; i++) {
         CHECK(pycnn_network_create(&none, 2, fine, 2, PYCNN_HUBER, no_delta[i]) ==
               PYCNN_ERROR_ARGUMENT);
     }
-    for (size_t i = 0; i < sizeof no_share / sizeof *no_share; i++) {
-        CHECK(pycnn_network_create(&none, 2, fine, 2, PYCNN_QUANTILE, no_share[i]) ==
+    for (size_t i = 0; i < sizeof no_fraction / sizeof *no_fraction; i++) {
+        CHECK(pycnn_network_create(&none, 2, fine, 2, PYCNN_QUANTILE, no_fraction[i]) ==
               PYCNN_ERROR_ARGUMENT);
     }
     static const double no_smoothing[] = {-0.1, 1, NAN};
