@@ -139,7 +139,7 @@ SOURCES = sorted((ROOT / "csrc").glob("*.c"))  # none where only tests/ is
 INCLUDE = f"-I{ROOT / 'csrc'}"
 PROGRAMS = ROOT / "tests/c"
 # One program tests the core: its suites, a file for each of the core's, and what they share.
-SUITES = [PROGRAMS / "check.c", *sorted(PROGRAMS.glob("test_*.c"))]
+SUITES = [*PROGRAMS.glob("check.c"), *sorted(PROGRAMS.glob("test_*.c"))]
 EXAMPLES = sorted((ROOT / "examples/c").glob("*.c"))
 TEXTS = {path: path.read_text("utf-8") for path in SOURCES + SUITES}
 
