@@ -27,6 +27,7 @@ from pycnn.exceptions import DataError, DivergedError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pycnn._typing import Indices
     from pycnn.history import History
     from pycnn.optimizers import Optimizer
 
@@ -374,41 +375,47 @@ class Dataset:
             self.classes = table.check_classes(truth.values[observed], target)
             self.y = np.full(len(frame), -1)
             self.y[observed] = class_indices(truth.values[observed], self.classes, target)
-        share = test_size
-        if share is None:
-            share = TEST_SIZE if self.rows >= FEWEST_ROWS_TO_SPLIT else 0.0
-        if not 0 <= share < 1:
-            raise DataError(f"--test-size must be at least 0 and below 1, got {share}")
-        strata = self.y[observed] if self.task == "classification" else None
-        self.train, self.test = (
-            observed[part] for part in tables.split(self.rows, share, table.seed, strata)
-        )
-        if not len(self.train):
-            raise DataError(f"--test-size {share} leaves none of {self.rows} rows to train on")
-        if share and not len(self.test):
-            raise DataError(f"--test-size {share} of {self.rows} rows is not one row")
-        self.fit, self.validation = self.train, self.train[:0]
-        if patience or (patience is None and len(self.train) >= FEWEST_ROWS_TO_SPLIT):
-            strata = self.y[self.train] if self.task == "classification" else None
-            # Another seed: the places within the training part are not to follow the test's.
-            parts = tables.split(len(self.train), VALIDATION_SIZE, table.seed + 1, strata)
-            if not all(map(len, parts)):
-                raise DataError(
-                    f"--patience holds out a part of the rows to train on, and {len(self.train)} "
-                    "are too few for it"
-                )
-            self.fit, self.validation = (self.train[part] for part in parts)
+        table.test_size = _check_test_size(test_size, self.rows)
+        self.train, self.test = self._hold_out_test(observed, table.test_size, table.seed)
+        self.fit, self.validation = self._hold_out_validation(patience, table.seed)
 
         table.fit_frame(frame, target, self.train, codes)
         for told in table.notes:
             note(f"Note: {told}")
-        table.test_size = share
         assert table.target is not None
         self.table, self.goal = table, table.target
         self.unit: tuple[float, float] | None = None  # of the network's output: mean, deviation
         if self.task == "regression":
             self.unit = mean_and_deviation(self.y[self.train], target)
         self.X = encode(table, frame, taken=False)
+
+    def _split(self, rows: Indices, size: float, seed: int) -> tuple[Indices, Indices]:
+        """Return rows in two parts, each with its part of every class."""
+        strata = self.y[rows] if self.task == "classification" else None
+        rest, held_out = tables.split(len(rows), size, seed, strata)
+        return rows[rest], rows[held_out]
+
+    def _hold_out_test(self, rows: Indices, size: float, seed: int) -> tuple[Indices, Indices]:
+        """Return the rows to train on, and those of the test."""
+        train, test = self._split(rows, size, seed)
+        if not len(train):
+            raise DataError(f"--test-size {size} leaves none of {len(rows)} rows to train on")
+        if size and not len(test):
+            raise DataError(f"--test-size {size} of {len(rows)} rows is not one row")
+        return train, test
+
+    def _hold_out_validation(self, patience: int | None, seed: int) -> tuple[Indices, Indices]:
+        """Return the rows that the network learns, and those that tell it when to stop."""
+        if patience == 0 or (patience is None and len(self.train) < FEWEST_ROWS_TO_SPLIT):
+            return self.train, self.train[:0]
+        # Another seed: the places within the training part are not to follow the test's.
+        fit, validation = self._split(self.train, VALIDATION_SIZE, seed + 1)
+        if not len(fit) or not len(validation):
+            raise DataError(
+                f"--patience holds out a part of the rows to train on, and {len(self.train)} "
+                "are too few for it"
+            )
+        return fit, validation
 
     def network_target(self, rows: Any) -> Any:
         """Return what the network is to learn: labels, or numbers in their own unit."""
@@ -432,6 +439,15 @@ class Dataset:
             f"as {self.X.shape[1]} inputs; {held}\n"
             f"target    {kind}"
         )
+
+
+def _check_test_size(size: float | None, rows: int) -> float:
+    """Return the fraction of the rows that the test holds out."""
+    if size is None:
+        size = TEST_SIZE if rows >= FEWEST_ROWS_TO_SPLIT else 0.0
+    if not 0 <= size < 1:
+        raise DataError(f"--test-size must be at least 0 and below 1, got {size}")
+    return size
 
 
 def _without(frame: pd.DataFrame, drop: Sequence[str], target: str) -> pd.DataFrame:
