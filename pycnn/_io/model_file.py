@@ -36,9 +36,8 @@ from pycnn.exceptions import DataError, DataTypeError, ModelFileError, PycnnErro
 from pycnn.layers import check_layers, from_config
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from pycnn._model import Model
+    from pycnn._typing import AnyArray, Array
     from pycnn.layers import Layer
 
 FORMAT = 1
@@ -89,7 +88,7 @@ def _pack_classes(classes: Any, count: int) -> dict[str, Any]:
     return packed
 
 
-def _unpack_classes(packed: Any, count: int) -> NDArray[Any]:
+def _unpack_classes(packed: Any, count: int) -> AnyArray:
     """Return the labels that `_pack_classes` has packed."""
     name, values = packed["dtype"], packed["values"]
     if not _LABELS.fullmatch(name) or not isinstance(values, list) or len(values) != count:
@@ -116,7 +115,7 @@ def _unpack_classes(packed: Any, count: int) -> NDArray[Any]:
     return classes
 
 
-def _values(classes: NDArray[Any]) -> Any:
+def _values(classes: AnyArray) -> Any:
     if classes.dtype.kind == "M":
         return classes.astype(str).tolist()
     if classes.dtype.kind == "S":
@@ -129,8 +128,8 @@ def _values(classes: NDArray[Any]) -> Any:
 
 def _checksum(
     description: dict[str, Any],
-    parameters: NDArray[np.float64],
-    others: Mapping[str, NDArray[Any]] = MappingProxyType({}),
+    parameters: Array,
+    others: Mapping[str, AnyArray] = MappingProxyType({}),
 ) -> str:
     text = json.dumps(description, sort_keys=True, ensure_ascii=True)
     digest = hashlib.sha256(text.encode("ascii"))
@@ -167,7 +166,7 @@ def _to_bytes(network: Model, training_state: bool) -> bytes:
         description["feature_names"] = list(state["feature_names"])
     if state["target_scale"] is not None:
         description |= {"format": SCALED_FORMAT, "target_scale": state["target_scale"]}
-    of_training: dict[str, NDArray[Any]] = {}
+    of_training: dict[str, AnyArray] = {}
     if training_state:
         description["training"], of_training = pack(state["training"])
     for name, value in description.items():
@@ -211,7 +210,7 @@ def _shown(error: Exception) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short)
 
 
-def _read(file: IO[bytes], size: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def _read(file: IO[bytes], size: int) -> tuple[dict[str, Any], dict[str, AnyArray]]:
     """Return the description and the tensors of a model file of `size` bytes."""
     try:
         metadata, tensors = safetensors_file.read(file, size)
@@ -241,28 +240,16 @@ def _rebuilt(configs: Any) -> list[Layer]:
     return [rebuild(config) for config in configs]
 
 
-def _check_state(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> dict[str, Any]:
+def _check_state(description: dict[str, Any], tensors: dict[str, AnyArray]) -> dict[str, Any]:
     """Return the network's state, after checking every part of it."""
-    sealed = dict(description)
-    stated = sealed.pop("sha256")
     configs, metadata = description["layers"], description["metadata"]
     inputs = check_size(description["inputs"], "inputs")
     layers = check_layers(_rebuilt(configs))
     loss = losses.from_config(description["loss"], layers[-1].activation)
     architecture = Architecture((inputs,), layers, loss)
-    parts = [np.empty(0)]
-    for place in architecture.tensors:
-        tensor = tensors.pop(place.full_name)
-        if tensor.shape != place.shape or tensor.dtype != np.float64:
-            raise ValueError(f"{place.full_name} must be float64 of shape {place.shape}")
-        parts.append(tensor.ravel())
-    of_training = {
-        name: tensors.pop(name) for name in list(tensors) if name.startswith("training.")
-    }
-    if tensors:
-        raise ValueError(f"unexpected tensors: {', '.join(tensors)}")
-    parameters = np.concatenate(parts)
-    if _checksum(sealed, parameters, of_training) != stated:
+    parameters, of_training = _take_tensors(architecture, tensors)
+    sealed = {name: value for name, value in description.items() if name != "sha256"}
+    if _checksum(sealed, parameters, of_training) != description["sha256"]:
         raise ValueError("the checksum does not match")
     training = None
     if "training" in description:
@@ -274,14 +261,8 @@ def _check_state(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) 
         raise TypeError("metadata, version")
     if seed is None:  # which asks for a fresh one
         raise TypeError("seed must be an integer, got None")
-    outputs = architecture.outputs
-    classes, count = description["classes"], _class_count(losses.name_of(loss), outputs)
-    scale = description.get("target_scale")
-    if (scale is None) != (description["format"] == FORMAT):
-        raise ValueError("target_scale belongs to another format")
-    if scale is not None:
-        check_can_scale(layers[-1].activation, losses.name_of(loss))
-        scale = TargetScale.check(scale, outputs)
+    classes = description["classes"]
+    count = _class_count(losses.name_of(loss), architecture.outputs)
     names = description.get("feature_names")  # in a file of a network that has been fitted to them
     return {
         "inputs": inputs,
@@ -292,9 +273,38 @@ def _check_state(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) 
         "seed": check_seed(seed),
         "classes": None if classes is None else _unpack_classes(classes, count),
         "feature_names": None if names is None else as_names(names, inputs),
-        "target_scale": scale,
+        "target_scale": _check_scale(description, architecture),
         "epochs_trained": check_count(description["epochs_trained"], "epochs_trained"),
         "metadata": metadata,
         "parameters": parameters,
         "training": training,
     }
+
+
+def _take_tensors(
+    architecture: Architecture, tensors: dict[str, AnyArray]
+) -> tuple[Array, dict[str, AnyArray]]:
+    """Return a file's parameters as one buffer, and what else it has of the training's state."""
+    parts = [np.empty(0)]
+    for place in architecture.tensors:
+        tensor = tensors.pop(place.full_name)
+        if tensor.shape != place.shape or tensor.dtype != np.float64:
+            raise ValueError(f"{place.full_name} must be float64 of shape {place.shape}")
+        parts.append(tensor.ravel())
+    names = [name for name in tensors if name.startswith("training.")]
+    of_training = {name: tensors.pop(name) for name in names}
+    if tensors:
+        raise ValueError(f"unexpected tensors: {', '.join(tensors)}")
+    return np.concatenate(parts), of_training
+
+
+def _check_scale(description: dict[str, Any], architecture: Architecture) -> TargetScale | None:
+    """Return the unit of a file's targets, which some formats have."""
+    scale = description.get("target_scale")
+    if (scale is None) != (description["format"] == FORMAT):
+        raise ValueError("target_scale belongs to another format")
+    if scale is None:
+        return None
+    activation = architecture.layers[-1].activation
+    check_can_scale(activation, losses.name_of(architecture.loss))
+    return TargetScale.check(scale, architecture.outputs)
