@@ -34,6 +34,24 @@ __all__ = ["Network", "load"]
 __dir__ = names_of(__name__)
 
 
+# What other modules of the package use of a network: tab completion shows what is documented.
+_FOR_THE_PACKAGE = {
+    "architecture",
+    "core",
+    "encoder",
+    "from_state",
+    "outputs_of",
+    "plan",
+    "reader",
+    "score_data",
+    "sum_gradients",
+    "take_step",
+    "theta",
+    "trace_data",
+    "training_record",
+}
+
+
 class Network(Model):
     """A feed-forward neural network.
 
@@ -132,6 +150,9 @@ class Network(Model):
         self._own = {*vars(self), "_own"} - others  # the others are kept as they are, see below
 
     # -------------------------------------------------------------- showing it
+
+    def __dir__(self) -> list[str]:
+        return sorted(set(super().__dir__()) - _FOR_THE_PACKAGE)
 
     def __repr__(self) -> str:
         layers = ", ".join(map(repr, self.layers))

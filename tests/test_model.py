@@ -1,5 +1,6 @@
 """What is below the training: a `Model` computes what its `Network` does, and needs none."""
 
+import inspect
 import pickle
 
 import numpy as np
@@ -73,3 +74,14 @@ def test_an_encoder_brings_labels_there_and_back():
     assert (learned.labels(targets.y) == Y).all()
     assert (learned.labels(np.eye(3)[targets.y]) == Y).all()
     assert (learned.encode(Y, "y", len(Y)).y == targets.y).all()
+
+
+def test_tab_completion_shows_what_is_documented(backend):
+    net = Network(2, [Dense(1)], backend=backend)
+    shown = {name for name in dir(net) if not name.startswith("_")}
+    assert {"fit", "predict", "parameters", "layers", "classes", "history"} <= shown
+    documented = inspect.getdoc(Network)
+    for name in shown:
+        assert getattr(getattr(Network, name, None), "__doc__", None) or f"{name} : " in documented
+    hidden = {name for name in object.__dir__(net) if not name.startswith("_")} - shown
+    assert {"theta", "plan", "core", "reader", "training_record"} <= hidden
