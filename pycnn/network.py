@@ -6,8 +6,6 @@ import math
 import os
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pycnn import _random, losses, optimizers
 from pycnn._architecture import Architecture
 from pycnn._checks import check_bool, check_real, check_size
@@ -22,12 +20,10 @@ from pycnn.layers import Layer, check_layers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from numpy.typing import ArrayLike, NDArray
-
+    from pycnn._typing import Array, ArrayLike
     from pycnn.backend.interface import Data, OptimizerSpec
     from pycnn.callbacks import Callback
 
-    Array = NDArray[np.float64]
     Metrics = str | Callable[..., Any] | Sequence[str | Callable[..., Any]]
 
 __all__ = ["Network", "load"]

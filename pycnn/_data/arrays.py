@@ -12,11 +12,9 @@ from pycnn.exceptions import DataError, DataTypeError, ShapeError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from numpy.typing import NDArray
-
+    from pycnn._typing import AnyArray, Array
     from pycnn.backend.interface import Data
 
-    Array = NDArray[np.float64]
     Finder = Callable[[Array], int]
 
 _FLOAT64 = np.dtype(np.float64)
@@ -27,7 +25,7 @@ AT_A_TIME = 1 << 20
 LEAST_WEIGHT, MOST_WEIGHT = 1e-250, 1e250
 
 
-def as_array(value: Any, name: str) -> NDArray[Any]:
+def as_array(value: Any, name: str) -> AnyArray:
     """Return `value` as an array, what is masked as it lies there."""
     try:
         return np.asarray(value)
@@ -73,7 +71,7 @@ def as_numbers(value: Any, name: str) -> Array:
 NOT_REAL = (str, bytes, complex, np.datetime64, np.timedelta64, np.complexfloating)
 
 
-def real_values(array: NDArray[Any], name: str, columns: tuple[str, ...] | None) -> Array:
+def real_values(array: AnyArray, name: str, columns: tuple[str, ...] | None) -> Array:
     """Return Python objects as numbers; the first that is none is named with its place."""
     try:
         if not any(isinstance(item, NOT_REAL) for item in array.flat):

@@ -15,11 +15,8 @@ from pycnn._data.arrays import as_values, variation
 from pycnn.exceptions import DataError, DataTypeError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from pycnn._typing import AnyArray, Array
     from pycnn.backend.interface import Data
-
-    Array = NDArray[np.float64]
 
 
 def check_can_scale(activation: str, loss: str) -> None:
@@ -88,7 +85,7 @@ class TargetScale(NamedTuple):
         """Return data whose targets are in this unit."""
         return data._replace(y=self.scaled(data.y))
 
-    def scaled(self, y: NDArray[Any]) -> Array:
+    def scaled(self, y: AnyArray) -> Array:
         """Return targets (m, n_L) in this unit."""
         with np.errstate(over="ignore"):  # which the loss will be told by
             scaled: Array = (y - self.mean) / self.deviation

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     import mmap
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
+    from pycnn._typing import Array, Indices
 
-    Array = NDArray[np.float64]
 
 # A table that takes no more bytes than this as float64 is converted at once: that is faster.
 WHOLE = 64 << 20
@@ -37,7 +36,7 @@ SEGMENT = 16 << 20
 class LazyTable:
     """A table whose rows become float64 when they are asked for."""
 
-    def __init__(self, values: Any, name: str, index: NDArray[np.intp] | None = None) -> None:
+    def __init__(self, values: Any, name: str, index: Indices | None = None) -> None:
         self.values, self.name = values, name
         self.index = index  # of the rows that belong to it; None: all
 
@@ -54,7 +53,7 @@ class LazyTable:
         """Two."""
         return 2
 
-    def select(self, index: NDArray[np.intp]) -> LazyTable:
+    def select(self, index: Indices) -> LazyTable:
         """Return some of the rows, still unread."""
         return LazyTable(self.values, self.name, index if self.index is None else self.index[index])
 
@@ -92,7 +91,7 @@ class LazyTable:
             yield part, self[part]
 
 
-def _read_file(values: Any, index: NDArray[np.intp]) -> Array:
+def _read_file(values: Any, index: Indices) -> Array:
     """Return rows of a file as float64; its pages are let go every now and then.
 
     Where numbers of a column are neighbours (Fortran's order), each row has a page of its own in
@@ -183,7 +182,7 @@ def whole(data: Data) -> Data:
     return data._replace(x=data.x[:]) if isinstance(data.x, LazyTable) else data
 
 
-def select(data: Data, index: NDArray[np.intp]) -> Data:
+def select(data: Data, index: Indices) -> Data:
     """Return some rows, of a table that has not been read unread."""
     if not isinstance(data.x, LazyTable):
         return data.take(index)
@@ -215,7 +214,7 @@ def check_fraction(value: Any) -> float:
     return float(value)
 
 
-def split_rows(rows: int, fraction: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def split_rows(rows: int, fraction: float, seed: int) -> tuple[Indices, Indices]:
     """Return the rows to train on and those to hold out, drawn by the seed, each in order."""
     count = max(1, round(rows * fraction))
     if count >= rows:

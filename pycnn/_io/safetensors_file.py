@@ -14,7 +14,7 @@ import numpy as np
 from pycnn._plain import parse
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from pycnn._typing import AnyArray
 
 __all__ = ["read"]
 
@@ -28,7 +28,7 @@ _MOST_DIMENSIONS = 32  # of an array in NumPy 1
 _LARGEST = 1 << 40  # bytes of a file; also where a dimension takes none, in an empty array
 
 
-def read(file: IO[bytes], size: int) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
+def read(file: IO[bytes], size: int) -> tuple[dict[str, str], dict[str, AnyArray]]:
     """Return the metadata and the tensors of a file of `size` bytes.
 
     Raises

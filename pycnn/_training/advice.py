@@ -18,9 +18,8 @@ from pycnn.exceptions import DataWarning, LayerWarning, warn
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import NDArray
-
     from pycnn._model import Model
+    from pycnn._typing import AnyArray
     from pycnn.backend.interface import Data
 
 # The size of batches where `Network.fit` is not told one: nobody has asked for it.
@@ -158,7 +157,7 @@ def _some(rows: Any) -> Any:
     return rows[:: max(1, len(rows) // ROWS)]
 
 
-def _check_targets(network: Model, y: NDArray[Any]) -> None:
+def _check_targets(network: Model, y: AnyArray) -> None:
     activation, loss = network.layers[-1].activation, network.loss
     low, high = TABLE[activation].low, TABLE[activation].high  # targets on the border are meant
     # Other than min and max, these leave out NaN, which stands for a target that is not known.

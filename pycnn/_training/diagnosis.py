@@ -12,9 +12,8 @@ from pycnn.activations import TABLE
 from pycnn.callbacks import Callback
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from pycnn._model import Model
+    from pycnn._typing import Indices
     from pycnn.backend.interface import Data
 
 # Rows that are looked at: enough for a fraction in percent, few enough to cost less than an epoch.
@@ -23,7 +22,7 @@ ROWS = 256
 SATURATED = 0.01
 
 
-def sample_rows(rows: int, seed: int) -> NDArray[np.intp]:
+def sample_rows(rows: int, seed: int) -> Indices:
     """Return the rows to look at, in order: one from each of `ROWS` equal parts, by the seed."""
     if rows <= ROWS:
         return np.arange(rows)
