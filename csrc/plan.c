@@ -1,7 +1,7 @@
-/* Making the plan: each layer on top of the one before. */
+/* Making the plan: a list of layers, each of which reads what earlier ones give. */
 #include "plan.h"
 
-/* Layers within layers within ...: what each takes of the stack is small. */
+/* Layers within layers within ...: each takes a little of the stack. */
 enum { MOST_NESTED = 250 };
 
 /* Adds the number of layers, those that they are made of included. */
@@ -28,7 +28,7 @@ size_t pycnn_plan_width(const pycnn_network *net, size_t l)
     return l == THE_DATA ? net->inputs : net->layers[l].fan_out;
 }
 
-/* What the plan is when all its layers are. */
+/* Sums over the layers, and what holds of the network where it holds of one of them. */
 static int add_up(pycnn_network *net, const layer *self)
 {
     net->penalized = net->penalized || self->l1 > 0 || self->l2 > 0;

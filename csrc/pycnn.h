@@ -39,7 +39,7 @@ extern "C" {
 typedef enum {
     PYCNN_OK = 0,
     PYCNN_ERROR_MEMORY = 1,    /* an allocation failed */
-    PYCNN_ERROR_SIZE = 2,      /* a size is zero where it must not be, or overflows size_t */
+    PYCNN_ERROR_SIZE = 2,      /* a size is zero where it must not be, too large, or does not fit */
     PYCNN_ERROR_ARGUMENT = 3,  /* a pointer is NULL, or an enum value is unknown */
     PYCNN_ERROR_PAIRING = 4,   /* this loss does not go with this output activation */
     PYCNN_ERROR_WORKSPACE = 5, /* the workspace is of another network, another mode, or too small */
@@ -309,7 +309,7 @@ int pycnn_update(double *theta, pycnn_training *state, double *grad, const pycnn
 
 /* As pycnn_gradients without dropout_keys, and copies out what lies between: for each layer
  * [units,rows], one layer after the other, the pre-activations z, the activations a and the error
- * signals delta. */
+ * signals delta. Of a residual layer z is the sum; what it is made of is left out. */
 int pycnn_trace(pycnn_totals *totals, double *grad, double *z, double *a, double *delta,
                 const pycnn_network *net, pycnn_workspace *ws, const double *theta,
                 const pycnn_dataset *data);

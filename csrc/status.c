@@ -6,7 +6,7 @@ const char *pycnn_strerror(int status)
     switch (status) {
     case PYCNN_OK: return "no error";
     case PYCNN_ERROR_MEMORY: return "out of memory";
-    case PYCNN_ERROR_SIZE: return "a size is zero or too large";
+    case PYCNN_ERROR_SIZE: return "a size is zero, too large, or does not fit";
     case PYCNN_ERROR_ARGUMENT: return "a pointer is NULL or an enum value is unknown";
     case PYCNN_ERROR_PAIRING: return "this loss does not go with this output activation";
     case PYCNN_ERROR_WORKSPACE: return "the workspace does not fit the network or the call";
