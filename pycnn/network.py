@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pycnn._typing import Array, ArrayLike
-    from pycnn.backend.interface import Data, OptimizerSpec
+    from pycnn.backend.interface import Data, TrainingState
     from pycnn.callbacks import Callback
 
     Metrics = str | Callable[..., Any] | Sequence[str | Callable[..., Any]]
@@ -476,10 +476,7 @@ class Network(Model):
         self,
         gradient: ArrayLike,
         weight: float,
-        optimizer: OptimizerSpec,
-        slots: Array,
-        rate: float,
-        updates: int,
+        state: TrainingState,
     ) -> None:
         """Change the parameters by a gradient's sums: see `pycnn.optimizers.Optimizer.apply`."""
         sums = as_values(gradient, "gradient", self.parameters.shape)
@@ -487,9 +484,9 @@ class Network(Model):
         try:
             self.training_record.get_in_line(me)
             if weight > 0:
-                self.core.update(
-                    self.plan, self.theta, sums, weight, optimizer, slots, rate, updates
-                )
+                self.core.update(self.plan, self.theta, sums, weight, state)
+            else:
+                state.steps += 1
         finally:
             self.training_record.line.pop(me, None)
 

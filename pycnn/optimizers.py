@@ -13,7 +13,7 @@ import numpy as np
 from pycnn import schedules
 from pycnn._checks import LARGEST, Settings, check_bool, check_real, check_size, look_up
 from pycnn._public import names_of
-from pycnn.backend.interface import OptimizerSpec
+from pycnn.backend.interface import OptimizerSpec, TrainingState
 from pycnn.exceptions import DataError, DataTypeError
 
 if TYPE_CHECKING:
@@ -33,10 +33,7 @@ if TYPE_CHECKING:
             self,
             gradient: ArrayLike,
             weight: float,
-            optimizer: OptimizerSpec,
-            slots: Array,
-            rate: float,
-            updates: int,
+            state: TrainingState,
         ) -> None:
             """Change the parameters, and what the optimizer remembers."""
 
@@ -69,13 +66,22 @@ class OptimizerState:
         Those that changed the parameters.
     """
 
-    def __init__(self, optimizer: str, slots: Array) -> None:
-        self.steps = self.updates = 0
+    def __init__(self, optimizer: str, state: TrainingState) -> None:
         self._optimizer = optimizer
-        self._slots = slots
+        self._state = state  # which a step changes as a whole or not at all
+
+    @property
+    def steps(self) -> int:
+        """Calls of `Optimizer.apply` so far."""
+        return self._state.steps
+
+    @property
+    def updates(self) -> int:
+        """Changes of the parameters so far."""
+        return self._state.updates
 
     def __repr__(self) -> str:
-        slots, parameters = self._slots.shape
+        slots, parameters = self._state.slots.shape
         size = f"{slots} x {parameters} numbers"
         return f"<state of {self._optimizer} after {self.steps} steps: {size}>"
 
@@ -188,12 +194,13 @@ class Optimizer(Settings):
         spec = self.spec()
         weight = check_real(weight, "weight", at_least=0)
         if state is None:
-            state = OptimizerState(self.name, self.new_slots(net.parameters.size))
+            slots = self.new_slots(net.parameters.size)
+            state = OptimizerState(self.name, TrainingState(0, 1, 0.0, None, spec, slots))
         elif not isinstance(state, OptimizerState):
             raise DataTypeError(f"state must be what apply has returned, or None, got {state!r}")
-        elif state._optimizer != self.name or state._slots.shape[0] != spec.slots:
+        elif state._optimizer != self.name or state._state.slots.shape[0] != spec.slots:
             raise DataError(f"state must be that of {self!r}, got {state!r}")
-        elif state._slots.shape[1] != net.parameters.size:
+        elif state._state.slots.shape[1] != net.parameters.size:
             raise DataError(
                 f"state must be that of a network of {net.parameters.size} parameters, "
                 f"got {state!r}"
@@ -202,9 +209,8 @@ class Optimizer(Settings):
             rate = self._rate_of(state.steps)
         else:
             rate = check_real(learning_rate, "learning_rate", at_least=0)
-        net.take_step(gradient, weight, spec, state._slots, rate, state.updates)
-        state.steps += 1
-        state.updates += weight > 0
+        state._state.optimizer, state._state.learning_rate = spec, rate
+        net.take_step(gradient, weight, state._state)
         return state
 
     def _rate_of(self, step: int) -> float:

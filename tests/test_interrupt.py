@@ -370,6 +370,34 @@ def test_a_partial_fit_interrupted_anywhere_agrees_with_its_memory(backend, monk
     assert net.training_record.present(1.0).updates == 2 * steps
 
 
+def test_an_apply_interrupted_anywhere_makes_a_whole_step_or_none(backend):
+    adam, net = Adam(clip_norm=0.1), small(backend)
+    _, gradient, weight = net.gradients(X, Y, reduction="sum")
+    state = adam.apply(net, gradient, weight=weight)
+    thetas, slots, steps = [], [], set()
+    for changed in (False, True):
+        other, memory = copy.deepcopy((net, state))
+        if changed:
+            adam.apply(other, gradient, memory, weight=weight)
+        thetas.append(other.theta.tobytes())
+        slots.append(memory._state.slots.tobytes())
+    for number in itertools.count():
+        other, memory = copy.deepcopy((net, state))
+        came = interrupted_at(
+            number,
+            lambda: adam.apply(other, gradient, memory, weight=weight),  # noqa: B023
+        )
+        done = thetas.index(other.theta.tobytes())
+        assert (memory.steps, memory.updates) == (1 + done, 1 + done)
+        assert memory._state.slots.tobytes() == slots[done]
+        assert not other.training_record.line
+        steps.add(done)
+        if not came:
+            break
+    assert steps == {0, 1}
+    assert number > 10
+
+
 def test_a_save_interrupted_anywhere_leaves_one_whole_file(tmp_path):
     path = tmp_path / "model.safetensors"
     net = small("auto")

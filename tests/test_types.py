@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycnn._model import Model
 from pycnn.backend import load
-from pycnn.backend.interface import Data, OptimizerSpec, Plan, Totals, TrainingState
+from pycnn.backend.interface import Data, Plan, Totals, TrainingState
 from pycnn.backend.protocol import Backend
 
 
@@ -45,7 +45,7 @@ def calls(model: Model, data: Data, state: TrainingState, x: NDArray[np.float64]
     assert_type(core.evaluate(plan, theta, data), Totals)
     assert_type(core.gradients(plan, theta, data, x), Totals)
     assert_type(core.gradient_sums(plan, theta, data, x), Totals)
-    core.update(plan, theta, x, 1.0, OptimizerSpec("sgd"), x, 0.1, 0)
+    core.update(plan, theta, x, 1.0, state)
     assert_type(core.trace(plan, theta, data, x, x, x, x).loss, float)
     assert_type(core.train(plan, theta, data, state, 1), int)
 """

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
         Data,
         LayerSpec,
         LossFunction,
-        OptimizerSpec,
         Predictor,
         RowPredictor,
     )
@@ -493,27 +492,27 @@ def update(
     theta: Array,
     grad: Array,
     weight: float,
-    optimizer: OptimizerSpec,
-    slots: Array,
-    rate: float,
-    updates: int,
+    state: TrainingState,
 ) -> None:
-    """Change theta and the slots as a step of training does, behind so many updates.
+    """Change theta and the state as a step of training does.
 
     `grad` has the gradient's sums over samples of that weight, without the penalty.
     """
     workspace = plan.take(1, lib.PYCNN_FORWARD, _pool.get())
-    training = ffi.new("pycnn_training *", {"learning_rate": rate, "updates": updates})
-    _alive = _lend_optimizer(training, TrainingState(0, 1, rate, None, optimizer, slots, updates))
-    sums = grad.copy()  # the core uses it up
-    status = lib.pycnn_update(
-        _from_buffer(_DOUBLES, theta),
-        training,
-        _from_buffer(_DOUBLES, sums),
-        ffi.new("pycnn_totals *", {"weight": weight}),
-        plan.network,
-        workspace.pointer,
+    training = ffi.new(
+        "pycnn_training *", {"learning_rate": state.learning_rate, "updates": state.updates}
     )
+    _alive = _lend_optimizer(training, state)
+    sums = _from_buffer(_DOUBLES, grad.copy())  # the core uses it up
+    totals = ffi.new("pycnn_totals *", {"weight": weight})
+    try:
+        status = lib.pycnn_update(
+            _from_buffer(_DOUBLES, theta), training, sums, totals, plan.network, workspace.pointer
+        )
+    finally:
+        # As in `train`: nothing is called here.
+        state.steps += training.updates - state.updates
+        state.updates = training.updates
     workspace.check(status)
     plan.give_back(workspace)
 

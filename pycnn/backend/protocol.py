@@ -14,7 +14,6 @@ if TYPE_CHECKING:
         Data,
         LayerSpec,
         LossFunction,
-        OptimizerSpec,
         Predictor,
         RowPredictor,
         Totals,
@@ -114,12 +113,9 @@ class BackendOf(Protocol[PlanT]):
         theta: Array,
         grad: Array,
         weight: float,
-        optimizer: OptimizerSpec,
-        slots: Array,
-        rate: float,
-        updates: int,
+        state: TrainingState,
     ) -> None:
-        """Change theta and the slots as a step of training does, by a gradient's sums."""
+        """Change theta and the state as a step of training does, by a gradient's sums."""
 
     def trace(
         self,

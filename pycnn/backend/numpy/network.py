@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pycnn._typing import Array, Bits
     from pycnn.backend.interface import (
         Data,
-        OptimizerSpec,
         Predictor,
         RowPredictor,
         Totals,
@@ -169,18 +168,19 @@ def update(
     theta: Array,
     grad: Array,
     weight: float,
-    optimizer: OptimizerSpec,
-    slots: Array,
-    rate: float,
-    updates: int,
+    state: TrainingState,
 ) -> None:
-    """Change theta and the slots as a step of training does, behind so many updates.
+    """Change theta and the state as a step of training does.
 
     `grad` has the gradient's sums over samples of that weight, without the penalty.
     """
-    after, changed = theta.copy(), slots.copy()
-    step(plan, after, grad.copy(), weight, optimizer, changed, rate, updates + 1)
-    theta[:], slots[:] = after, changed  # nothing is called in between: all of it or nothing
+    assert state.optimizer is not None
+    after, changed, updates = theta.copy(), state.slots.copy(), state.updates + 1
+    step(plan, after, grad.copy(), weight, state.optimizer, changed, state.learning_rate, updates)
+    # Nothing is called in between: all of it or nothing.
+    theta[:], state.slots[:] = after, changed
+    state.updates = updates
+    state.steps += 1
 
 
 @np.errstate(all="ignore")
