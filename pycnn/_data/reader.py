@@ -85,5 +85,7 @@ class Reader:
 
     def after(self, X: Any, targets: Targets) -> Reader:
         """Return the reader of a network that has learned from such samples."""
-        learned = self.encoding(targets.classes, self.encoder.scale)
-        return learned.naming(self.names or column_names(X))
+        names = self.names or column_names(X)
+        if targets.classes is self.encoder.classes and names is self.names:
+            return self  # nothing new
+        return self.encoding(targets.classes, self.encoder.scale).naming(names)
