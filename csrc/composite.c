@@ -6,8 +6,9 @@
 #include "plan.h"
 
 static int residual_compose(pycnn_network *net, const pycnn_layer_spec *spec,
-                            size_t inputs[MOST_INPUTS])
+                            size_t inputs[MOST_INPUTS], size_t *count)
 {
+    *count = 2;
     inputs[1] = inputs[0];
     for (size_t i = 0; i < spec->inner_depth; i++) {
         TRY(pycnn_plan_append(net, &spec->inner[i], &inputs[0]));

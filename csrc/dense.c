@@ -8,8 +8,10 @@ enum { ROWS_TOGETHER = 8 };
 static int dense_create(layer *self, const pycnn_layer_spec *spec)
 {
     RETURN_IF(spec->units == 0, PYCNN_ERROR_SIZE);
-    RETURN_IF(!(spec->max_norm >= 0), PYCNN_ERROR_ARGUMENT);
+    RETURN_IF(!(spec->max_norm >= 0 && spec->l1 >= 0 && spec->l2 >= 0), PYCNN_ERROR_ARGUMENT);
     TRY(pycnn_set_activation(self, spec->activation));
+    self->l1 = spec->l1;
+    self->l2 = spec->l2;
     self->max_norm = spec->max_norm;
     self->fan_out = spec->units;
     self->reads_rows = self->trains_online = true;

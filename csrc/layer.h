@@ -96,9 +96,10 @@ typedef struct {
 
 struct layer_ops {
     /* Of a layer that is made of layers, those of its spec's inner and shortcut; or NULL: appends
-     * them to the plan. inputs[0] is what the layer is put on, and both become what its own other
-     * operations, which come behind, read. */
-    int (*compose)(pycnn_network *net, const pycnn_layer_spec *spec, size_t inputs[MOST_INPUTS]);
+     * them to the plan. inputs[0] is what the layer is put on, and inputs[*count] become what its
+     * own other operations, which come behind, read. */
+    int (*compose)(pycnn_network *net, const pycnn_layer_spec *spec, size_t inputs[MOST_INPUTS],
+                   size_t *count);
     /* Says all that there is to say of the layer, whose fan_in is set. */
     int (*create)(layer *self, const pycnn_layer_spec *spec);
     /* input -> z, output (and output_rows) of io[slices]. theta is this layer's own part. */

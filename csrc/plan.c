@@ -1,18 +1,19 @@
 /* Making the plan: a list of layers, each of which reads what earlier ones give. */
 #include "plan.h"
 
-/* Layers within layers within ...: each takes a little of the stack. */
-enum { MOST_NESTED = 250 };
+/* Layers within layers within ...: each takes a little of the stack. And in all: specs may share
+ * those within them, so that a few make up any number. */
+enum { MOST_NESTED = 250, MOST_LAYERS = 1 << 20 };
 
 /* Adds the number of layers, those that they are made of included. */
 static int count_layers(size_t *count, const pycnn_layer_spec *specs, size_t depth, size_t level)
 {
     RETURN_IF(specs == NULL, PYCNN_ERROR_ARGUMENT);
-    RETURN_IF(depth == 0 || level > MOST_NESTED, PYCNN_ERROR_SIZE);
+    RETURN_IF(depth == 0 || depth > MOST_LAYERS || level > MOST_NESTED, PYCNN_ERROR_SIZE);
     for (const pycnn_layer_spec *spec = specs; spec < specs + depth; spec++) {
         const layer_ops *ops = pycnn_layer_ops(spec->kind);
         RETURN_IF(ops == NULL, PYCNN_ERROR_ARGUMENT);
-        TRY(add_product(count, 1, 1));
+        RETURN_IF(++*count > MOST_LAYERS, PYCNN_ERROR_SIZE);
         if (ops->compose != NULL) {
             TRY(count_layers(count, spec->inner, spec->inner_depth, level + 1));
         }
@@ -58,12 +59,11 @@ static void connect(pycnn_network *net, layer *self, const size_t inputs[MOST_IN
 
 int pycnn_plan_append(pycnn_network *net, const pycnn_layer_spec *spec, size_t *top)
 {
-    size_t inputs[MOST_INPUTS] = {*top};
+    size_t inputs[MOST_INPUTS] = {*top}, input_count = 1;
     const layer_ops *ops = pycnn_layer_ops(spec->kind);
     if (ops->compose != NULL) {
-        TRY(ops->compose(net, spec, inputs));
+        TRY(ops->compose(net, spec, inputs, &input_count));
     }
-    RETURN_IF(!(spec->l1 >= 0 && spec->l2 >= 0), PYCNN_ERROR_ARGUMENT);
     *top = net->depth++;
     layer *self = &net->layers[*top];
     self->ops = ops;
@@ -71,11 +71,9 @@ int pycnn_plan_append(pycnn_network *net, const pycnn_layer_spec *spec, size_t *
     self->fan_in = pycnn_plan_width(net, inputs[0]);
     self->offset = net->parameter_count;
     self->statistic_offset = net->statistic_count;
-    self->l1 = spec->l1;
-    self->l2 = spec->l2;
     TRY(ops->create(self, spec));
     assert(self->fan_out > 0 && self->weight_count <= self->parameter_count);
-    connect(net, self, inputs, ops->compose == NULL ? 1 : MOST_INPUTS);
+    connect(net, self, inputs, input_count);
     return add_up(net, self);
 }
 

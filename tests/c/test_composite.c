@@ -359,6 +359,23 @@ static void test_layers_that_do_not_fit(void)
     expect_no_network(PYCNN_ERROR_SIZE, &nested[MANY - 1]);
 }
 
+static void test_specs_that_share_layers_are_counted_in_time(void)
+{
+    enum { LEVELS = 40 }; /* 2^40 dense layers */
+    pycnn_layer_spec nested[LEVELS + 1] = {D(RELU, 6)};
+    for (size_t i = 1; i <= LEVELS; i++) {
+        nested[i] = (pycnn_layer_spec){.kind = PYCNN_RESIDUAL,
+                                       .inner = &nested[i - 1],
+                                       .inner_depth = 1,
+                                       .shortcut = &nested[i - 1]};
+    }
+    expect_no_network(PYCNN_ERROR_SIZE, &nested[LEVELS]);
+    pycnn_network *net = NULL;
+    CHECK(pycnn_network_create(&net, INPUTS, &nested[3], 1, PYCNN_MSE, 0) == PYCNN_OK);
+    CHECK(pycnn_network_parameter_count(net) == 8 * (6 * 6 + 6));
+    pycnn_network_destroy(net);
+}
+
 const test composite_tests[] = {
     FOR_EACH_SET("gradients of layers within layers meet central differences",
                  test_gradients_meet_central_differences),
@@ -371,5 +388,7 @@ const test composite_tests[] = {
 #endif
     ONCE("weights inside are held to their norm", test_weights_inside_are_held_to_their_norm),
     ONCE("layers that do not fit", test_layers_that_do_not_fit),
+    ONCE("specs that share layers are counted in time",
+         test_specs_that_share_layers_are_counted_in_time),
     {0},
 };

@@ -113,10 +113,57 @@ static void test_statistics_follow_mini_batches_of_training_alone(void)
     free_problem(&p);
 }
 
+/* By its own samples: in the sums of all pieces so far a little weight, or a finite loss, is lost.
+ */
+static void test_statistics_take_in_each_piece_by_its_own_weight(void)
+{
+    const pycnn_layer_spec layers[] = {
+        {.kind = PYCNN_BATCH_NORM, .epsilon = 1e-5, .momentum = 0.5},
+        {.kind = PYCNN_DENSE, .units = 1},
+    };
+    const struct {
+        double weight, loss;
+        bool counts;
+    } cases[] = {{1, 0, true}, {1e-250, 0, true}, {0, 0, false}, {1, INFINITY, true}};
+    const double x[] = {1, 3}, y[] = {0, 0};
+    const uint64_t key = 1;
+    pycnn_network *net = NULL;
+    pycnn_workspace *ws = NULL;
+    CHECK(pycnn_network_create(&net, 1, layers, 2, PYCNN_MSE, 0) == PYCNN_OK);
+    CHECK(pycnn_workspace_create(&ws, net, 2, PYCNN_BACKWARD) == PYCNN_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const double theta[] = {1, 0, 1, 0, 0, 1}; /* gamma, beta, W, b, mean, variance */
+        double grad[4] = {0}, statistics[] = {0, 1};
+        const double weight[] = {cases[i].weight, cases[i].weight};
+        const pycnn_dataset data = {.rows = 2, .x = x, .y = y, .weight = weight};
+        pycnn_totals totals = {.loss = cases[i].loss, .weight = 1};
+        CHECK(pycnn_gradient_sums(&totals, grad, statistics, net, ws, theta, &data, &key, 0) ==
+              PYCNN_OK);
+        CHECK(statistics[0] == (cases[i].counts ? 1 : 0)); /* half of the mean, 2 */
+    }
+    pycnn_workspace_destroy(ws);
+    pycnn_network_destroy(net);
+}
+
+/* What a kind does not name is not read. */
+static void test_settings_of_other_kinds_are_not_read(void)
+{
+    const pycnn_layer_spec layers[] = {
+        {.kind = PYCNN_LAYER_NORM, .epsilon = 1e-5, .l1 = NAN, .l2 = -1, .max_norm = NAN},
+        {.kind = PYCNN_DENSE, .units = 1, .rate = 7, .epsilon = NAN},
+    };
+    pycnn_network *net = NULL;
+    CHECK(pycnn_network_create(&net, 3, layers, 2, PYCNN_MSE, 0) == PYCNN_OK);
+    pycnn_network_destroy(net);
+}
+
 const test normalization_tests[] = {
     FOR_EACH_SET("gradients of normalization meet central differences",
                  test_gradients_meet_central_differences),
     FOR_EACH_SET("statistics follow mini-batches of training alone",
                  test_statistics_follow_mini_batches_of_training_alone),
+    FOR_EACH_SET("statistics take in each piece by its own weight",
+                 test_statistics_take_in_each_piece_by_its_own_weight),
+    ONCE("settings of other kinds are not read", test_settings_of_other_kinds_are_not_read),
     {0},
 };
