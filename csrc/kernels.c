@@ -59,3 +59,22 @@ void pycnn_hold_norm(double *x, double most, const kernel_table *kernels, size_t
         x[k] *= scale;
     }
 }
+
+size_t pycnn_find_not_finite(const double *x, size_t count)
+{
+    enum { BLOCK = 64 };
+    size_t i = 0;
+    for (; i + BLOCK <= count; i += BLOCK) {
+        double zero[8] = {0}; /* x * 0 is NaN just for infinity and NaN */
+        for (size_t j = 0; j < BLOCK; j++) {
+            zero[j % 8] += x[i + j] * 0;
+        }
+        if (zero[0] + zero[1] + zero[2] + zero[3] + zero[4] + zero[5] + zero[6] + zero[7] != 0) {
+            break;
+        }
+    }
+    while (i < count && isfinite(x[i])) {
+        i++;
+    }
+    return i;
+}

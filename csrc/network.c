@@ -84,7 +84,7 @@ int pycnn_evaluate(pycnn_totals *totals, const pycnn_network *net, pycnn_workspa
         const selection piece = {data, NULL, done, MIN(ws->capacity, data->rows - done)};
         TRY(pycnn_pass(totals, ws, theta, &piece, false));
     }
-    totals->loss += totals->weight * pycnn_penalty(net, theta);
+    pycnn_penalize(totals, net, theta);
     return PYCNN_OK;
 }
 
@@ -120,11 +120,9 @@ int pycnn_gradient_sums(pycnn_totals *totals, double *grad, double *statistics,
                         const pycnn_dataset *data, const uint64_t *dropout_key,
                         size_t sample_offset)
 {
-    const double before = totals == NULL ? 0 : totals->weight;
     TRY(sum_gradients(totals, grad, GRADIENT_ADD, net, ws, theta, data, dropout_key,
                       sample_offset));
-    if (statistics != NULL && dropout_key != NULL && totals->weight > before &&
-        isfinite(totals->loss)) {
+    if (statistics != NULL && dropout_key != NULL) {
         pycnn_update_statistics(statistics, ws);
     }
     return PYCNN_OK;
@@ -166,8 +164,9 @@ int pycnn_update(double *theta, pycnn_training *state, double *grad, const pycnn
     RETURN_IF(theta == NULL || state == NULL || grad == NULL || totals == NULL,
               PYCNN_ERROR_ARGUMENT);
     TRY(check_optimizer(state));
-    const double loss = totals->loss + totals->weight * pycnn_penalty(net, theta);
-    RETURN_IF(!isfinite(loss), PYCNN_ERROR_DIVERGED);
+    pycnn_totals penalized = *totals;
+    pycnn_penalize(&penalized, net, theta);
+    RETURN_IF(!isfinite(penalized.loss), PYCNN_ERROR_DIVERGED);
     if (totals->weight > 0) {
         pycnn_apply(theta, grad, state, rate_of(state, 0), ws, totals->weight);
         state->updates++;
@@ -186,16 +185,7 @@ static int run_steps(size_t *steps, double *theta, pycnn_training *state, pycnn_
         pycnn_totals sums;
         TRY(online ? pycnn_online_step(&sums, ws, &batch, rate)
                    : pycnn_step(&sums, theta, state, rate, ws, &batch));
-        state->updates += sums.weight > 0;
-        pycnn_totals *epoch = &state->totals[state->epoch];
-        epoch->loss += sums.loss;
-        epoch->weight += sums.weight;
-        epoch->correct += sums.correct;
-        state->position += batch.count;
-        if (state->position == data->rows) {
-            state->position = 0;
-            state->epoch++;
-        }
+        pycnn_advance(state, &sums, batch.count, data->rows);
         ++*steps;
     }
     return PYCNN_OK;

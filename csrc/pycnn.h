@@ -286,8 +286,8 @@ int pycnn_gradients(pycnn_totals *totals, double *grad, const pycnn_network *net
  * them. dropout_key as in pycnn_gradients; the first sample is number sample_offset of its epoch:
  * dropout drops from the pieces what it would from the whole. In training, and unless they are
  * NULL, `statistics` (those behind theta's parameters, or a copy of them) take in the data as one
- * mini-batch, as pycnn_train's would; not when all weigh 0, or the loss is not finite. After an
- * error none of these is to be used. */
+ * mini-batch, as pycnn_train's would; not when its samples all weigh 0, or their loss is not
+ * finite. Where a later piece may diverge, hand in a copy. After an error none is to be used. */
 int pycnn_gradient_sums(pycnn_totals *totals, double *grad, double *statistics,
                         const pycnn_network *net, pycnn_workspace *ws, const double *theta,
                         const pycnn_dataset *data, const uint64_t *dropout_key,

@@ -22,6 +22,11 @@ double pycnn_penalty(const pycnn_network *net, const double *theta)
     return sum;
 }
 
+void pycnn_penalize(pycnn_totals *totals, const pycnn_network *net, const double *theta)
+{
+    totals->loss += totals->weight * pycnn_penalty(net, theta);
+}
+
 /* grad[first ... last - 1], a sum over samples, becomes the penalized loss's, held to +-limit. */
 static void regularize(double *grad, const pycnn_network *net, const double *theta, double scale,
                        double limit, size_t first, size_t last)
@@ -52,7 +57,7 @@ void pycnn_average(double *grad, pycnn_totals *totals, const pycnn_network *net,
         grad[i] = totals->weight == 0 ? 0 : grad[i] / totals->weight;
     }
     if (net->penalized && totals->weight > 0) {
-        totals->loss += totals->weight * pycnn_penalty(net, theta);
+        pycnn_penalize(totals, net, theta);
         regularize(grad, net, theta, 1, 0, 0, net->parameter_count);
     }
 }
@@ -170,12 +175,31 @@ static int descend(pycnn_workspace *ws, double *theta, double step)
 
 void pycnn_update_statistics(double *statistics, const pycnn_workspace *ws)
 {
-    for (size_t l = 0; l < ws->net->depth && ws->net->statistic_count > 0; l++) {
+    if (ws->net->statistic_count == 0) {
+        return;
+    }
+    pycnn_totals own = {0}; /* of this mini-batch alone: in a longer sum a little weight is lost */
+    pycnn_add_totals(&own, ws, ws->context.count);
+    for (size_t l = 0; l < ws->net->depth && own.weight > 0 && isfinite(own.loss); l++) {
         const layer *self = &ws->net->layers[l];
         if (self->ops->update_statistics != NULL) {
             self->ops->update_statistics(self, statistics + self->statistic_offset,
                                          io_of(ws, l, 0));
         }
+    }
+}
+
+void pycnn_advance(pycnn_training *state, const pycnn_totals *sums, size_t count, size_t rows)
+{
+    pycnn_totals *epoch = &state->totals[state->epoch];
+    epoch->loss += sums->loss;
+    epoch->weight += sums->weight;
+    epoch->correct += sums->correct;
+    state->updates += sums->weight > 0;
+    state->position += count;
+    if (state->position == rows) {
+        state->position = 0;
+        state->epoch++;
     }
 }
 
@@ -203,7 +227,7 @@ int pycnn_step(pycnn_totals *totals, double *theta, const pycnn_training *state,
         TRY(pycnn_pass(totals, ws, theta, samples, true));
     } else {
         TRY(pycnn_gradient_of(totals, ws->grad, GRADIENT_SET, ws, theta, samples));
-        totals->loss += totals->weight * pycnn_penalty(net, theta);
+        pycnn_penalize(totals, net, theta);
     }
     RETURN_IF(!isfinite(totals->loss), PYCNN_ERROR_DIVERGED);
     if (!(totals->weight > 0)) {
