@@ -192,6 +192,8 @@ class Optimizer(Settings):
         [1.0, 3.0]
         """
         spec = self.spec()
+        if not hasattr(net, "take_step"):
+            raise DataTypeError(f"net must be a Network, got {net!r:.80}")
         weight = check_real(weight, "weight", at_least=0)
         if state is None:
             slots = self.new_slots(net.parameters.size)

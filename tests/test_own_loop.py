@@ -254,6 +254,8 @@ def test_wrong_arguments_change_nothing(backend):
     refused(DataError, "learning_rate must be finite and at least 0", rate=-0.1)
     refused(DataError, "learning_rate must be given: CosineDecay", SGD(CosineDecay(0.1)))
     refused(DataError, "LBFGS takes the whole data", LBFGS())
+    with pytest.raises(DataTypeError, match="net must be a Network, got 'net'"):
+        SGD().apply("net", gradient, weight=1)
     assert np.array_equal(net.theta, before)
     assert adam.steps == of_other.steps == 1
 
