@@ -96,12 +96,13 @@ def spreads(net, X, y):
 def gradient_norms(net, X, y):
     """Return the norm of the loss's gradient by each layer's weights W."""
     _, gradient = net.gradients(X, y, training=True)
-    norms, at, fan_in = [], 0, net.inputs
+    norms, at, shape = [], 0, (net.inputs,)
     for layer in net.layers:
         if isinstance(layer, Dense):
             norms.append(float(np.linalg.norm(gradient[at : at + layer.W.size])))
-        at += sum(math.prod(shape) for shape in layer.shapes(fan_in).values())
-        fan_in = layer.units
+        tensors = layer.tensor_specs(shape)
+        at += sum(math.prod(tensor.shape) for tensor in tensors if tensor.role != "statistic")
+        shape = layer.output_shape(shape)
     return norms
 
 
