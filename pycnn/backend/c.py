@@ -218,7 +218,7 @@ class Plan(interface.Plan):
     def __init__(self, network: Any, loss_function: LossFunction | None, needs_batch: bool) -> None:
         self.network = network
         self.loss_function = loss_function
-        self.needs_batch = needs_batch  # the samples of a mini-batch meet, in training
+        self.needs_batch = needs_batch  # a layer does, in training
         self._idle: list[Workspace] = []
 
     def room(self, rows: int, training: bool) -> int:

@@ -42,7 +42,7 @@ class LayerSpec(NamedTuple):
     tensors: tuple[TensorSpec, ...]  # as in theta and in the files; the statistics come last
     activation: str = "linear"
     settings: Mapping[str, float] = _NO_SETTINGS  # by their names in ``pycnn_layer_spec``
-    needs_batch: bool = False  # the samples of a mini-batch meet in it, in training
+    needs_batch: bool = False  # in training an output depends on the whole mini-batch
     is_random: bool = False  # it draws random numbers in training
     inner: tuple[LayerSpec, ...] = ()  # a composite layer's layers, one after the other ...
     shortcut: LayerSpec | None = None  # ... and the one beside them; None: the identity

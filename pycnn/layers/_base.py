@@ -29,7 +29,7 @@ class Layer:
 
     kind = ""
     is_random = False  # draws random numbers in training
-    needs_batch = False  # the samples of a mini-batch meet in it, in training
+    needs_batch = False  # in training an output depends on the whole mini-batch
     normalizes_inputs = False  # they may come in any unit
     can_be_last = True  # the layers before it learn from all of its outputs
 
