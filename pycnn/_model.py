@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from pycnn._scoring import Metric
     from pycnn._typing import AnyArray, Array, ArrayLike
-    from pycnn.backend.interface import Data, RowPredictor
+    from pycnn.backend.interface import Data, Plan, RowPredictor
+    from pycnn.backend.protocol import Backend
     from pycnn.history import History
 
     Metrics = str | Callable[..., Any] | Sequence[str | Callable[..., Any]]
@@ -76,7 +77,7 @@ class Model:
 
     def _set_up(self, architecture: Architecture, seed: int, backend_name: str) -> None:
         """Give the object its attributes, with all parameters zero."""
-        self.architecture = architecture
+        self._architecture = architecture
         self.seed = seed
         self.epochs_trained = 0
         self.history: History | None = None
@@ -84,19 +85,52 @@ class Model:
         self.learning_rate_factor = 1.0
         self.metadata: dict[str, Any] = {}
         self._backend_name = backend_name
-        self.core = backend.load(backend_name)
+        self._core = backend.load(backend_name)
         loss, count = architecture.loss, architecture.parameter_count
         function = loss if isinstance(loss, losses.Custom) else None
-        self.plan = self.core.create_plan(
+        self._plan = self._core.create_plan(
             architecture.specs, self.loss, self.loss_parameter or 0.0, function
         )
-        self.theta = _aligned_zeros(count + architecture.statistic_count)
-        self._parameters, self._statistics = self.theta[:count], self.theta[count:]
-        self._layers = architecture.bound(self.theta)
+        self._theta = _aligned_zeros(count + architecture.statistic_count)
+        self._parameters, self._statistics = self._theta[:count], self._theta[count:]
+        self._layers = architecture.bound(self._theta)
         encoder = TargetEncoder(self.loss, self.outputs)
-        self.reader = Reader(self.inputs, self.core.find_not_finite, None, encoder)
+        self._reader = Reader(self.inputs, self._core.find_not_finite, None, encoder)
         self._row_predictors: list[RowPredictor] = []  # idle ones
         self._row_shape = (1, self.inputs)
+
+    # -------------------------------------------------------------- what it is made of
+    #
+    # The plan and the layers' views have been made for these: nobody can put others in their place.
+
+    @property
+    def architecture(self) -> Architecture:
+        """The plan of the layers, with the table of tensors."""
+        return self._architecture
+
+    @property
+    def core(self) -> Backend:
+        """The backend that computes."""
+        return self._core
+
+    @property
+    def plan(self) -> Plan:
+        """What the core has made of the architecture."""
+        return self._plan
+
+    @property
+    def theta(self) -> Array:
+        """All parameters, and behind them the statistics; the live buffer."""
+        return self._theta
+
+    @property
+    def reader(self) -> Reader:
+        """How it reads what users hand in: the columns' names, labels, and the targets' unit."""
+        return self._reader
+
+    def learn(self, reader: Reader) -> None:
+        """Read as this one does from now on: all that was learned from data, or nothing of it."""
+        self._reader = reader
 
     # -------------------------------------------------------------- what it is
 
@@ -144,7 +178,7 @@ class Model:
     @feature_names.setter
     def feature_names(self, value: Iterable[str] | None) -> None:
         names = None if value is None else as_names(value, self.inputs)
-        self.reader = self.reader.naming(names)
+        self._reader = self.reader.naming(names)
 
     @property
     def encoder(self) -> TargetEncoder:
@@ -158,7 +192,7 @@ class Model:
 
     @classes.setter
     def classes(self, value: AnyArray | None) -> None:
-        self.reader = self.reader.encoding(value, self.encoder.scale)
+        self._reader = self.reader.encoding(value, self.encoder.scale)
 
     @property
     def target_scale(self) -> tuple[Array, Array] | None:
@@ -168,12 +202,12 @@ class Model:
     @target_scale.setter
     def target_scale(self, value: Sequence[Any] | None) -> None:
         if value is None:
-            self.reader = self.reader.encoding(self.classes, None)
+            self._reader = self.reader.encoding(self.classes, None)
             return
         check_can_scale(self.layers[-1].activation, self.loss)
         scale = TargetScale.check(value, self.outputs)
         # Classes were those of one-hot targets: numbers with a unit are none.
-        self.reader = self.reader.encoding(None, scale)
+        self._reader = self.reader.encoding(None, scale)
 
     @property
     def backend(self) -> str:
@@ -232,11 +266,11 @@ class Model:
         if type(X) is np.ndarray and X.shape == self._row_shape and X.dtype == _FLOAT64:
             row = self._predict_row(X)
             if row is not None:
-                scale = self.reader.encoder.scale
+                scale = self._reader.encoder.scale
                 return row if scale is None else scale.restore(row)
-        check_columns(X, "X", self.reader.names)
+        check_columns(X, "X", self._reader.names)
         out = self.outputs_of(as_table(X, "X", self.inputs, None))
-        return self.reader.encoder.unscaled(out)
+        return self._reader.encoder.unscaled(out)
 
     def outputs_of(self, x: Array | LazyTable) -> Array:
         """Return the outputs for checked samples, in the network's own unit."""
@@ -622,7 +656,8 @@ class Model:
         reduction : {"mean", "sum"}, default "mean"
             With ``"sum"`` loss and gradient are sums over the samples, w_i L_i, without the
             penalty; and in training `BatchNorm` counts the samples into its statistics, as `fit`
-            does. The next epoch's numbers are drawn once `epochs_trained` is 1 more.
+            does, at least two at a time. The next epoch's numbers are drawn once `epochs_trained`
+            is 1 more.
         first_row : int, default 0
             With ``"sum"``: the samples of the epoch that came before these, so that `Dropout` drops
             what it would drop in a whole epoch, or mini-batch, of which these are a piece.

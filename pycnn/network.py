@@ -13,7 +13,7 @@ from pycnn._data.arrays import as_values
 from pycnn._model import Model
 from pycnn._public import names_of
 from pycnn._training.checkpoint import Checkpoint, TrainingRecord
-from pycnn.exceptions import DataError, PycnnError
+from pycnn.exceptions import DataError, DataWarning, DivergedError, PycnnError, warn
 from pycnn.history import History
 from pycnn.layers import Layer, check_layers
 
@@ -36,6 +36,7 @@ _FOR_THE_PACKAGE = {
     "core",
     "encoder",
     "from_state",
+    "learn",
     "outputs_of",
     "plan",
     "reader",
@@ -142,10 +143,15 @@ class Network(Model):
     def _set_up(self, architecture: Architecture, seed: int, backend_name: str) -> None:
         others = set(vars(self)) - getattr(self, "_own", set())  # a subclass's own
         super()._set_up(architecture, seed, backend_name)
-        self.training_record = TrainingRecord()
+        self._training_record = TrainingRecord()
         self._own = {*vars(self), "_own"} - others  # the others are kept as they are, see below
 
     # -------------------------------------------------------------- showing it
+
+    @property
+    def training_record(self) -> TrainingRecord:
+        """Who trains it, and from where a training can go on."""
+        return self._training_record
 
     def __dir__(self) -> list[str]:
         return sorted(set(super().__dir__()) - _FOR_THE_PACKAGE)
@@ -466,9 +472,24 @@ class Network(Model):
         """Return sums over data that have been checked; in training the statistics change."""
         me = object()
         try:
-            if training and self.statistics.size:
+            counts = training and self.statistics.size > 0
+            if counts:
                 self.training_record.get_in_line(me)
-            return super().sum_gradients(data, training, first_row)
+            before = self.statistics.copy() if counts else self.statistics
+            sums = super().sum_gradients(data, training, first_row)
+            if counts and self.core.find_not_finite(self.statistics) < before.size:
+                self.statistics[:] = before
+                raise DataError(
+                    "X is too large for BatchNorm: its mean or variance would be infinite; divide "
+                    "each column by its standard deviation"
+                )
+            if counts and data.rows == 1:
+                warn(
+                    "X has one sample, which has no variance: BatchNorm neither counts it nor lets "
+                    "the layers before it learn from it; take at least 2 at a time",
+                    DataWarning,
+                )
+            return sums
         finally:
             self.training_record.line.pop(me, None)
 
@@ -484,7 +505,14 @@ class Network(Model):
         try:
             self.training_record.get_in_line(me)
             if weight > 0:
+                before = state.snapshot(self.theta)
                 self.core.update(self.plan, self.theta, sums, weight, state)
+                if self.core.find_not_finite(self.theta) < self.theta.size:
+                    state.restore(self.theta, before)
+                    raise DivergedError(
+                        "a parameter would be NaN or infinite after this step, which has not been "
+                        "made: the learning rate is too high, or the gradient too large"
+                    )
             else:
                 state.steps += 1
         finally:
@@ -513,7 +541,7 @@ class Network(Model):
             data, learned = fitting.read_one(self, X, y, sample_weight, classes)
             loop.check_without_end(chosen)
             batch_size = fitting.check_one(self, data, batch_size)
-            self.reader = learned
+            self.learn(learned)
             return loop.run_one(
                 self,
                 self.training_record,
@@ -598,7 +626,7 @@ class Network(Model):
         super().__setstate__(state)
         if state.get("training") is not None:
             last = Checkpoint.from_plain(state["training"], self.theta)
-            self.training_record = TrainingRecord(last)
+            self._training_record = TrainingRecord(last)
             if "learning_rate_factor" not in state:  # as files do not have it
                 self.learning_rate_factor = last.learning_rate_factor
         vars(self).update(state.get("attributes", {}))

@@ -12,6 +12,7 @@ import numpy as np
 
 from pycnn import schedules
 from pycnn._checks import LARGEST, Settings, check_bool, check_real, check_size, look_up
+from pycnn._data.arrays import LEAST_WEIGHT, MOST_WEIGHT
 from pycnn._public import names_of
 from pycnn.backend.interface import OptimizerSpec, TrainingState
 from pycnn.exceptions import DataError, DataTypeError
@@ -55,8 +56,8 @@ __dir__ = names_of(__name__)
 class OptimizerState:
     """What an optimizer remembers from step to step; `Optimizer.apply` returns and changes it.
 
-    It can be pickled and copied: together with the parameters it is all that a loop of one's own
-    needs to go on later.
+    It can be pickled and deep-copied: together with the parameters it is all that a loop of one's
+    own needs to go on later.
 
     Attributes
     ----------
@@ -174,11 +175,14 @@ class Optimizer(Settings):
         Raises
         ------
         ShapeError, DataTypeError, DataError
-            If an argument is not valid, the gradient not finite, the state that of another
-            optimizer or network; if the schedule depends on the length of the training, or the
-            optimizer is `LBFGS`, which has no single steps. Nothing has changed then.
+            If an argument is not valid, the gradient not finite, the state that of another kind of
+            optimizer or of another number of parameters; if the schedule depends on the length of
+            the training, or the optimizer is `LBFGS`, which has no single steps. Nothing has
+            changed then.
         BusyError
             If the network is being trained.
+        DivergedError
+            If a parameter would not be finite; nothing has changed then.
 
         Examples
         --------
@@ -192,9 +196,13 @@ class Optimizer(Settings):
         [1.0, 3.0]
         """
         spec = self.spec()
-        if not hasattr(net, "take_step"):
+        if isinstance(net, type) or not hasattr(net, "take_step"):
             raise DataTypeError(f"net must be a Network, got {net!r:.80}")
         weight = check_real(weight, "weight", at_least=0)
+        if 0 < weight < LEAST_WEIGHT or weight > MOST_WEIGHT:
+            raise DataError(
+                f"weight must be 0, or {LEAST_WEIGHT:g} to {MOST_WEIGHT:g}, got {weight:g}"
+            )
         if state is None:
             slots = self.new_slots(net.parameters.size)
             state = OptimizerState(self.name, TrainingState(0, 1, 0.0, None, spec, slots))

@@ -207,7 +207,7 @@ def test_other_than_names_are_refused(names, trained):
 
 @pytest.mark.parametrize("names", [["a", "b"], ["a", "b", 3], [["a"], "b", "c"]])
 def test_a_file_with_other_than_names_is_refused(names, trained, tmp_path, monkeypatch):
-    trained.reader = trained.reader.naming(names)
+    trained.learn(trained.reader.naming(names))
     with pytest.raises(DataError, match=r"a file cannot keep .* feature_names must be"):
         trained.save(tmp_path / "model")
     with monkeypatch.context() as patch:

@@ -105,5 +105,5 @@ def test_a_corrupted_gradient_is_caught(backend, part, factor):
         grad[part] *= factor
         return totals
 
-    net.core = types.SimpleNamespace(**vars(right) | {"gradients": gradients})
+    net._core = types.SimpleNamespace(**vars(right) | {"gradients": gradients})
     assert pycnn.gradient_check(net, X, y) > 9e-4

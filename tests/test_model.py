@@ -31,7 +31,7 @@ def model(network, backend):
     model = Model(Architecture((4,), written.layers, written.loss), network.seed, backend)
     assert not model.theta.any()
     model.theta[:] = network.theta
-    model.reader = network.reader  # all that was learned of the data, at once
+    model.learn(network.reader)  # all that was learned of the data, at once
     return model
 
 
@@ -85,3 +85,14 @@ def test_tab_completion_shows_what_is_documented(backend):
         assert getattr(getattr(Network, name, None), "__doc__", None) or f"{name} : " in documented
     hidden = {name for name in object.__dir__(net) if not name.startswith("_")} - shown
     assert {"theta", "plan", "core", "reader", "training_record"} <= hidden
+
+
+@pytest.mark.parametrize("name", ["theta", "plan", "core", "reader", "architecture"])
+def test_what_the_core_works_on_cannot_be_replaced(name, network):
+    before = network.predict(X)
+    with pytest.raises(AttributeError, match="has no setter"):
+        setattr(network, name, np.zeros(2))
+    state = network.__getstate__()
+    state["attributes"] = {name: "of a user's, from a version that had no such name"}
+    copied = Network.from_state(state)
+    assert (copied.predict(X) == before).all()

@@ -23,7 +23,15 @@ from pycnn import (
     RMSprop,
     Rprop,
 )
-from pycnn.exceptions import BusyError, DataError, DataTypeError, ShapeError, UnknownNameError
+from pycnn.exceptions import (
+    BusyError,
+    DataError,
+    DataTypeError,
+    DataWarning,
+    DivergedError,
+    ShapeError,
+    UnknownNameError,
+)
 from pycnn.schedules import CosineDecay, ExponentialDecay
 
 rng = np.random.default_rng(0)
@@ -293,3 +301,30 @@ def test_a_network_that_is_being_trained_takes_no_step(backend):
     net.fit(X, Y, epochs=1, callbacks=[Meddler()])
     assert refused == [True]
     SGD().apply(net, gradient, weight=1)
+
+
+def test_what_would_not_be_finite_is_not_kept(backend):
+    X, y = rng.normal(size=(8, 3)), rng.normal(size=(8, 1))
+    net = Network(3, [Dense(4), BatchNorm("relu"), Dense(1)], seed=0, backend=backend)
+    before = net.theta.copy()
+    with pytest.raises(DataError, match="X is too large for BatchNorm"):
+        net.gradients(1e200 * X, y, reduction="sum", training=True)
+    assert np.array_equal(net.theta, before)
+    optimizer = SGD(0.1, momentum=0.5)
+    _, gradient, weight = net.gradients(X, y, reduction="sum")
+    state = optimizer.apply(net, gradient, weight=weight)
+    twin, its_state = copy.deepcopy((net, state))
+    with pytest.raises(DivergedError, match="a parameter would be NaN or infinite"):
+        optimizer.apply(net, 1e9 * gradient, state, weight=weight, learning_rate=1e308)
+    assert state.steps == 1
+    optimizer.apply(net, gradient, state, weight=weight)
+    optimizer.apply(twin, gradient, its_state, weight=weight)
+    assert np.array_equal(net.theta, twin.theta)
+    with pytest.raises(DataError, match="weight must be 0, or 1e-250 to 1e\\+250, got 1e-310"):
+        optimizer.apply(net, gradient, state, weight=1e-310)
+
+
+def test_one_sample_alone_says_that_batch_norm_learns_nothing_from_it(backend):
+    net = Network(3, [Dense(4), BatchNorm("relu"), Dense(1)], seed=0, backend=backend)
+    with pytest.warns(DataWarning, match="X has one sample, which has no variance"):
+        net.gradients([[1, 2, 3]], [1], reduction="sum", training=True)

@@ -56,7 +56,7 @@ def run(
     record.in_step, record.running = True, checkpointer
     try:
         with Bar(request.epochs, request.progress) as bar:
-            network.reader = prepared.learned
+            network.learn(prepared.learned)
             history = checkpointer.begin(checkpoint)
             reporter = Reporter(network, record, history, bar, checkpointer, prepared.validation)
             _train(driver, request.epochs, reporter)
