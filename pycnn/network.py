@@ -361,14 +361,14 @@ class Network(Model):
         )
         me = object()
         try:
-            self.training_record.get_in_line(me)
-            checkpoint = self.training_record.to_resume() if request.resume else None
+            self._training_record.get_in_line(me)
+            checkpoint = self._training_record.to_resume() if request.resume else None
             prepared = fitting.prepare(self, X, y, request)
-            loop.run(self, self.training_record, prepared, request, checkpoint)
+            loop.run(self, self._training_record, prepared, request, checkpoint)
             assert self.history is not None
             return self.history
         finally:
-            self.training_record.line.pop(me, None)
+            self._training_record.line.pop(me, None)
 
     def partial_fit(
         self,
@@ -474,7 +474,7 @@ class Network(Model):
         try:
             counts = training and self.statistics.size > 0
             if counts:
-                self.training_record.get_in_line(me)
+                self._training_record.get_in_line(me)
             before = self.statistics.copy() if counts else self.statistics
             sums = super().sum_gradients(data, training, first_row)
             if counts and self.core.find_not_finite(self.statistics) < before.size:
@@ -491,7 +491,7 @@ class Network(Model):
                 )
             return sums
         finally:
-            self.training_record.line.pop(me, None)
+            self._training_record.line.pop(me, None)
 
     def take_step(
         self,
@@ -503,7 +503,7 @@ class Network(Model):
         sums = as_values(gradient, "gradient", self.parameters.shape)
         me = object()
         try:
-            self.training_record.get_in_line(me)
+            self._training_record.get_in_line(me)
             if weight > 0:
                 before = state.snapshot(self.theta)
                 self.core.update(self.plan, self.theta, sums, weight, state)
@@ -516,7 +516,7 @@ class Network(Model):
             else:
                 state.steps += 1
         finally:
-            self.training_record.line.pop(me, None)
+            self._training_record.line.pop(me, None)
 
     def _train_one(
         self,
@@ -536,7 +536,7 @@ class Network(Model):
         shuffle = check_bool(shuffle, "shuffle")
         me = object()
         try:
-            self.training_record.get_in_line(me)
+            self._training_record.get_in_line(me)
             chosen = self._last_optimizer() if optimizer is None else optimizers.get(optimizer)
             data, learned = fitting.read_one(self, X, y, sample_weight, classes)
             loop.check_without_end(chosen)
@@ -544,7 +544,7 @@ class Network(Model):
             self.learn(learned)
             return loop.run_one(
                 self,
-                self.training_record,
+                self._training_record,
                 data,
                 batch_size=batch_size,
                 optimizer=chosen,
@@ -552,11 +552,11 @@ class Network(Model):
                 log=log,
             )
         finally:
-            self.training_record.line.pop(me, None)
+            self._training_record.line.pop(me, None)
 
     def _last_optimizer(self) -> optimizers.Optimizer:
         """Return the optimizer of the `partial_fit` before, or the default."""
-        last = self.training_record.last
+        last = self._training_record.last
         if last is None or last.settings["by"] != "partial_fit":
             return optimizers.get(None)
         try:
@@ -616,7 +616,7 @@ class Network(Model):
         save(self, path, check_bool(training_state, "training_state"))
 
     def __getstate__(self) -> dict[str, Any]:
-        training = self.training_record.present(self.learning_rate_factor)
+        training = self._training_record.present(self.learning_rate_factor)
         return super().__getstate__() | {
             "training": None if training is None else training.plain(self.theta),
             "attributes": {k: v for k, v in vars(self).items() if k not in self._own},
