@@ -6,6 +6,8 @@ import math
 import os
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pycnn import _random, losses, optimizers
 from pycnn._architecture import Architecture
 from pycnn._checks import check_bool, check_real, check_size
@@ -470,20 +472,20 @@ class Network(Model):
         self, data: Data, training: bool, first_row: int
     ) -> tuple[float, Array, float]:
         """Return sums over data that have been checked; in training the statistics change."""
+        if not (training and self.statistics.size):
+            return super().sum_gradients(data, training, first_row)
         me = object()
         try:
-            counts = training and self.statistics.size > 0
-            if counts:
-                self._training_record.get_in_line(me)
-            before = self.statistics.copy() if counts else self.statistics
+            self._training_record.get_in_line(me)
+            before = self.statistics.copy()
             sums = super().sum_gradients(data, training, first_row)
-            if counts and self.core.find_not_finite(self.statistics) < before.size:
+            if not np.isfinite(self.statistics).all():
                 self.statistics[:] = before
                 raise DataError(
                     "X is too large for BatchNorm: its mean or variance would be infinite; divide "
                     "each column by its standard deviation"
                 )
-            if counts and data.rows == 1:
+            if data.rows == 1:
                 warn(
                     "X has one sample, which has no variance: BatchNorm neither counts it nor lets "
                     "the layers before it learn from it; take at least 2 at a time",
@@ -505,10 +507,12 @@ class Network(Model):
         try:
             self._training_record.get_in_line(me)
             if weight > 0:
-                before = state.snapshot(self.theta)
+                theta, slots = state.keep(self.theta)
+                steps, updates = state.steps, state.updates
                 self.core.update(self.plan, self.theta, sums, weight, state)
-                if self.core.find_not_finite(self.theta) < self.theta.size:
-                    state.restore(self.theta, before)
+                if not np.isfinite(self.theta).all():
+                    self.theta[:], state.slots[:] = theta, slots
+                    state.steps, state.updates = steps, updates
                     raise DivergedError(
                         "a parameter would be NaN or infinite after this step, which has not been "
                         "made: the learning rate is too high, or the gradient too large"

@@ -328,3 +328,19 @@ def test_one_sample_alone_says_that_batch_norm_learns_nothing_from_it(backend):
     net = Network(3, [Dense(4), BatchNorm("relu"), Dense(1)], seed=0, backend=backend)
     with pytest.warns(DataWarning, match="X has one sample, which has no variance"):
         net.gradients([[1, 2, 3]], [1], reduction="sum", training=True)
+
+
+def test_a_loss_that_is_not_finite_leaves_the_statistics_alone(backend):
+    net = Network(3, [Dense(4), BatchNorm("relu"), Dense(1)], seed=0, backend=backend)
+    before = net.theta.copy()
+    X, y = rng.normal(size=(8, 3)), np.full(8, 1e200)
+    loss, _, weight = net.gradients(X, y, reduction="sum", training=True)
+    assert (loss, weight) == (np.inf, 8)
+    assert np.array_equal(net.theta, before)
+
+
+def test_a_state_is_pickled_without_what_undoes_its_last_step(backend):
+    net = Network(3, [Dense(400), Dense(1)], seed=0, backend=backend)
+    _, gradient, weight = net.gradients(np.ones((2, 3)), [0, 1], reduction="sum")
+    state = SGD().apply(net, gradient, weight=weight)
+    assert len(pickle.dumps(state)) < net.theta.nbytes

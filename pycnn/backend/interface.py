@@ -143,6 +143,20 @@ class TrainingState:
         clips = optimizer is not None and optimizer.clip_norm > 0
         self.norms: Array | None = np.zeros(epochs) if clips else None
         self.steps = 0  # mini-batches done
+        self._kept: tuple[Array, Array] | None = None  # of `keep`
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_kept": None}
+
+    def keep(self, theta: Array) -> tuple[Array, Array]:
+        """Return copies of theta and the slots, in buffers that the next call overwrites.
+
+        New ones for each step would take longer than the step: their pages come from the system.
+        """
+        if self._kept is None or self._kept[0].shape != theta.shape:
+            self._kept = np.empty_like(theta), np.empty_like(self.slots)
+        self._kept[0][:], self._kept[1][:] = theta, self.slots
+        return self._kept
 
     def snapshot(self, theta: Array) -> tuple[Any, ...]:
         """Return what a training step changes, `theta` too, to be put back by `restore`."""

@@ -155,7 +155,7 @@ def gradient_sums(
     if dropout_keys is not None:
         context = BatchContext(True, True, int(dropout_keys[0]), sample_offset)
     totals, activations, _ = backward(plan, theta, data, context, grad)
-    if statistics is not None and totals.weight > 0:
+    if statistics is not None and totals.weight > 0 and np.isfinite(totals.loss):
         after = theta.copy()
         update_statistics(plan.layers, after, activations.saved)
         statistics[:] = after[plan.parameter_count :]
