@@ -38,7 +38,7 @@ compile_args += os.environ.get("PYCNN_CFLAGS", "").split()
 link_args += os.environ.get("PYCNN_LDFLAGS", "").split()
 
 ffi = FFI()
-ffi.cdef(declarations.group(1))
+ffi.cdef(re.sub(r"PYCNN_API\s+", "", declarations.group(1)))
 # What the core calls in Python: pycnn/backend/c.py defines pycnn_call_loss, pycnn_call_poll.
 for name in ("loss", "poll"):
     kind = re.search(rf"typedef int pycnn_{name}_function(\(.*?\);)", declarations.group(1), re.S)

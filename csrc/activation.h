@@ -27,6 +27,6 @@ typedef struct {
 #define GELU_CUBIC 0.071354816272600248777
 
 /* The plain activations, by pycnn_activation. */
-extern const activation_ops pycnn_activations[PYCNN_ACTIVATION_COUNT];
+extern PYCNN_PRIVATE const activation_ops pycnn_activations[PYCNN_ACTIVATION_COUNT];
 
 #endif

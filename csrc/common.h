@@ -13,7 +13,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PYCNN_BUILDING
 #include "pycnn.h"
+
+/* In front of what several files of the core share, and nobody else sees. */
+#if defined(__GNUC__) && !defined(_WIN32) && !defined(__CYGWIN__)
+#define PYCNN_PRIVATE __attribute__((visibility("hidden")))
+#else
+#define PYCNN_PRIVATE
+#endif
 
 #if defined(_MSC_VER)
 #define RESTRICT __restrict

@@ -8,6 +8,6 @@
 enum { CPU_AVX2 = 1, CPU_AVX512 = 2, CPU_NEON = 4 };
 
 /* The sets that processor and operating system both support. */
-unsigned pycnn_cpu_features(void);
+PYCNN_PRIVATE unsigned pycnn_cpu_features(void);
 
 #endif

@@ -79,25 +79,27 @@ typedef struct {
     const online_kernels *online; /* [2] any network's, narrow ones'; NULL: there are none */
 } kernel_table;
 
-extern const kernel_table pycnn_kernels_baseline;
-extern const kernel_table pycnn_kernels_avx2;
-extern const kernel_table pycnn_kernels_avx512;
-extern const kernel_table pycnn_kernels_neon;
+extern PYCNN_PRIVATE const kernel_table pycnn_kernels_baseline;
+extern PYCNN_PRIVATE const kernel_table pycnn_kernels_avx2;
+extern PYCNN_PRIVATE const kernel_table pycnn_kernels_avx512;
+extern PYCNN_PRIVATE const kernel_table pycnn_kernels_neon;
 
 /* The best table that may run here for a network whose widest layer has `width` units; the
  * environment variable PYCNN_ISA names another one. NULL when what it names is unknown or may not
  * run here. */
-const kernel_table *pycnn_kernels_find(size_t width);
+PYCNN_PRIVATE const kernel_table *pycnn_kernels_find(size_t width);
 
 /* The Euclidean norm of x[count]. Where its square overflows, x is divided by a power of two first,
  * by which the norm is smaller too: *shrunk is the factor, else 1. */
-double pycnn_norm(double *shrunk, double *x, const kernel_table *kernels, size_t count);
+PYCNN_PRIVATE double pycnn_norm(double *shrunk, double *x, const kernel_table *kernels,
+                                size_t count);
 
 /* What holds a vector to a norm of `most` at most, from what pycnn_norm() has found. */
-double pycnn_norm_scale(double most, double norm, double shrunk);
+PYCNN_PRIVATE double pycnn_norm_scale(double most, double norm, double shrunk);
 
 /* Scales x[count] down to a norm of `most`, where it has a larger one. */
-void pycnn_hold_norm(double *x, double most, const kernel_table *kernels, size_t count);
+PYCNN_PRIVATE void pycnn_hold_norm(double *x, double most, const kernel_table *kernels,
+                                   size_t count);
 
 static inline size_t round_up(size_t value, size_t multiple)
 {

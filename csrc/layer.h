@@ -121,26 +121,26 @@ struct layer_ops {
     void (*constrain)(const layer *self, double *theta);
 };
 
-extern const layer_ops pycnn_dense_ops, pycnn_dropout_ops, pycnn_batch_norm_ops,
+extern PYCNN_PRIVATE const layer_ops pycnn_dense_ops, pycnn_dropout_ops, pycnn_batch_norm_ops,
     pycnn_layer_norm_ops, pycnn_residual_ops;
 
 /* By pycnn_layer_kind; NULL: there is no such kind. */
-const layer_ops *pycnn_layer_ops(int kind);
+PYCNN_PRIVATE const layer_ops *pycnn_layer_ops(int kind);
 
 /* z -> output, output_rows */
-void pycnn_activate(const layer *self, const layer_io *io);
+PYCNN_PRIVATE void pycnn_activate(const layer *self, const layer_io *io);
 
 /* output -> output_rows, where they are wanted */
-void pycnn_rows(const layer *self, const layer_io *io);
+PYCNN_PRIVATE void pycnn_rows(const layer *self, const layer_io *io);
 
 /* delta = dL/doutput -> dL/dz */
-void pycnn_derive(const layer *self, const layer_io *io);
+PYCNN_PRIVATE void pycnn_derive(const layer *self, const layer_io *io);
 
 /* What backward has left as parts -> the deltas below. The parts of a delta are added up from the
  * last layer that reads the output to the first. */
-void pycnn_add_deltas(const layer *self, const layer_io *io, size_t slices);
+PYCNN_PRIVATE void pycnn_add_deltas(const layer *self, const layer_io *io, size_t slices);
 
 /* Sets the activation's code. */
-int pycnn_set_activation(layer *self, int activation);
+PYCNN_PRIVATE int pycnn_set_activation(layer *self, int activation);
 
 #endif

@@ -25,34 +25,35 @@ typedef void loss_function(const loss_outputs *out, const loss_inputs *in);
 #define LEAST_FOR_LOG 0x1p-960
 
 /* The plain losses, by pycnn_loss. */
-extern loss_function *const pycnn_losses[PYCNN_LOSS_COUNT];
+extern PYCNN_PRIVATE loss_function *const pycnn_losses[PYCNN_LOSS_COUNT];
 
 /* The one output activation that a loss goes with, whose derivative is in its delta; -1: its delta
  * is dL/da. */
-int pycnn_loss_activation(int loss);
+PYCNN_PRIVATE int pycnn_loss_activation(int loss);
 
 /* Whether a loss reads a: the binary cross-entropy has all it needs in z. */
 static inline bool loss_reads_output(int loss) { return loss != PYCNN_BINARY_CROSSENTROPY; }
 
 /* Whether an output activation has the range that a loss asks for. */
-bool pycnn_loss_accepts(int loss, int activation);
+PYCNN_PRIVATE bool pycnn_loss_accepts(int loss, int activation);
 
 /* Whether targets may be NaN: not observed. */
-bool pycnn_loss_allows_missing(int loss);
+PYCNN_PRIVATE bool pycnn_loss_allows_missing(int loss);
 
 /* Label smoothing (Szegedy et al. 2016) of y[outputs,stride]: targets become (1 - e) y + e / c,
  * where e is the parameter of a cross-entropy and c the number of classes. */
-void pycnn_loss_smooth(double *y, int loss, double parameter, size_t outputs, size_t stride);
+PYCNN_PRIVATE void pycnn_loss_smooth(double *y, int loss, double parameter, size_t outputs,
+                                     size_t stride);
 
 /* delta[units,stride] *= weight[batch], 0 in the padding; weight NULL: all are 1 */
-void pycnn_loss_weigh(double *delta, const double *weight, size_t units, size_t batch,
-                      size_t stride);
+PYCNN_PRIVATE void pycnn_loss_weigh(double *delta, const double *weight, size_t units, size_t batch,
+                                    size_t stride);
 
 /* Adds weighted losses and right answers of `count` samples. */
-void pycnn_loss_sum(pycnn_totals *totals, const double *loss, const double *correct,
-                    const double *weight, size_t count);
+PYCNN_PRIVATE void pycnn_loss_sum(pycnn_totals *totals, const double *loss, const double *correct,
+                                  const double *weight, size_t count);
 
 /* Whether a parameter is one that the loss can have. */
-bool pycnn_loss_takes(int loss, double parameter);
+PYCNN_PRIVATE bool pycnn_loss_takes(int loss, double parameter);
 
 #endif

@@ -42,12 +42,12 @@ struct selection;
 /* Whether mini-batches of `batch` samples train in the layout above: between a
  * pycnn_online_begin, which brings theta into it, and a pycnn_online_end, which brings theta back.
  */
-bool pycnn_online_serves(const pycnn_workspace *ws, size_t batch);
-void pycnn_online_begin(pycnn_workspace *ws, const double *theta);
-void pycnn_online_end(const pycnn_workspace *ws, double *theta);
+PYCNN_PRIVATE bool pycnn_online_serves(const pycnn_workspace *ws, size_t batch);
+PYCNN_PRIVATE void pycnn_online_begin(pycnn_workspace *ws, const double *theta);
+PYCNN_PRIVATE void pycnn_online_end(const pycnn_workspace *ws, double *theta);
 
 /* One step of gradient descent on a mini-batch of FEW samples at most. */
-int pycnn_online_step(pycnn_totals *totals, pycnn_workspace *ws, const struct selection *samples,
-                      double learning_rate);
+PYCNN_PRIVATE int pycnn_online_step(pycnn_totals *totals, pycnn_workspace *ws,
+                                    const struct selection *samples, double learning_rate);
 
 #endif

@@ -32,14 +32,14 @@ typedef struct {
 typedef void update_function(const update *self, size_t first, size_t last);
 
 /* The plain ones, by pycnn_optimizer_kind. */
-extern update_function *const pycnn_updates[PYCNN_OPTIMIZER_COUNT];
+extern PYCNN_PRIVATE update_function *const pycnn_updates[PYCNN_OPTIMIZER_COUNT];
 
 /* Fills in what depends on the optimizer and on how many updates there have been; theta, grad and
  * scale are the caller's. `slots` are [slots,parameters]. */
-update pycnn_update_of(const pycnn_optimizer *optimizer, double rate, size_t updates, double *slots,
-                       size_t parameters);
+PYCNN_PRIVATE update pycnn_update_of(const pycnn_optimizer *optimizer, double rate, size_t updates,
+                                     double *slots, size_t parameters);
 
 /* Whether theta -= rate * gradient is all that it does. */
-bool pycnn_optimizer_is_plain(const pycnn_optimizer *optimizer);
+PYCNN_PRIVATE bool pycnn_optimizer_is_plain(const pycnn_optimizer *optimizer);
 
 #endif

@@ -19,28 +19,31 @@ static inline size_t row_of(const selection *samples, size_t i)
 }
 
 /* Brings targets and weights in: y[outputs,batch], weight[batch]. */
-int pycnn_load_targets(slice *self, const selection *samples, const pycnn_network *net);
+PYCNN_PRIVATE int pycnn_load_targets(slice *self, const selection *samples,
+                                     const pycnn_network *net);
 
 /* The loss of each sample of a slice and, where there is room for it, delta[L], weighted by its
  * sample. */
-void pycnn_score(const pycnn_workspace *ws, bool weighted, size_t s);
+PYCNN_PRIVATE void pycnn_score(const pycnn_workspace *ws, bool weighted, size_t s);
 
 /* Adds what was scored of `count` samples, whose slices lie behind each other. */
-void pycnn_add_totals(pycnn_totals *totals, const pycnn_workspace *ws, size_t count);
+PYCNN_PRIVATE void pycnn_add_totals(pycnn_totals *totals, const pycnn_workspace *ws, size_t count);
 
 /* Takes a mini-batch through the network and adds its loss and right answers to totals; ws->context
  * says whether it is trained on. */
-int pycnn_pass(pycnn_totals *totals, pycnn_workspace *ws, const double *theta,
-               const selection *samples, bool backward);
+PYCNN_PRIVATE int pycnn_pass(pycnn_totals *totals, pycnn_workspace *ws, const double *theta,
+                             const selection *samples, bool backward);
 
 /* The gradients of the mini-batch that last passed, as sums over its samples. With GRADIENT_DESCEND
  * `out` is theta, and the caller is not asked in between: what changes theta is not ended early. */
-int pycnn_sum_gradients(pycnn_workspace *ws, double *out, gradient_use use, double step);
+PYCNN_PRIVATE int pycnn_sum_gradients(pycnn_workspace *ws, double *out, gradient_use use,
+                                      double step);
 
 /* Gradient of a selection's loss, as a sum over its samples, into `grad` or, with GRADIENT_ADD,
  * onto it; a selection larger than the workspace is worked through piece by piece. */
-int pycnn_gradient_of(pycnn_totals *totals, double *grad, gradient_use use, pycnn_workspace *ws,
-                      const double *theta, const selection *samples);
+PYCNN_PRIVATE int pycnn_gradient_of(pycnn_totals *totals, double *grad, gradient_use use,
+                                    pycnn_workspace *ws, const double *theta,
+                                    const selection *samples);
 
 /* Rows whose outputs are wanted. */
 typedef struct {
@@ -52,10 +55,11 @@ typedef struct {
 } prediction;
 
 /* Works through all rows, of which the first has this place among dropout's random numbers. */
-int pycnn_predict_rows(const prediction *all, size_t rows, size_t position);
+PYCNN_PRIVATE int pycnn_predict_rows(const prediction *all, size_t rows, size_t position);
 
 /* What the mini-batch that last passed has left in each layer: [units,rows] matrices, one layer
  * after the other, without those that layers are made of. */
-void pycnn_copy_trace(double *z, double *a, double *delta, const pycnn_workspace *ws, size_t rows);
+PYCNN_PRIVATE void pycnn_copy_trace(double *z, double *a, double *delta, const pycnn_workspace *ws,
+                                    size_t rows);
 
 #endif

@@ -22,9 +22,9 @@ struct pycnn_network {
 
 /* Appends a layer, and in front of it those that it is made of, on top of layer *top, or THE_DATA;
  * *top becomes the layer itself. */
-int pycnn_plan_append(pycnn_network *net, const pycnn_layer_spec *spec, size_t *top);
+PYCNN_PRIVATE int pycnn_plan_append(pycnn_network *net, const pycnn_layer_spec *spec, size_t *top);
 
 /* Numbers that come from layer l, or THE_DATA. */
-size_t pycnn_plan_width(const pycnn_network *net, size_t l);
+PYCNN_PRIVATE size_t pycnn_plan_width(const pycnn_network *net, size_t l);
 
 #endif

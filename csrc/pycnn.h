@@ -29,6 +29,25 @@
 
 #define PYCNN_VERSION "0.2.0"
 
+/* In front of every call. What is compiled into a program, or into somebody's plugin, serves that
+ * one alone. A shared library of its own exports the calls: it is built with PYCNN_SHARED, and so
+ * is on Windows what uses it. */
+#if defined(_WIN32) || defined(__CYGWIN__)
+#if !defined(PYCNN_SHARED)
+#define PYCNN_API
+#elif defined(PYCNN_BUILDING) /* as the core's own files are */
+#define PYCNN_API __declspec(dllexport)
+#else
+#define PYCNN_API __declspec(dllimport)
+#endif
+#elif !defined(PYCNN_BUILDING) || !defined(__GNUC__)
+#define PYCNN_API
+#elif defined(PYCNN_SHARED)
+#define PYCNN_API __attribute__((visibility("default")))
+#else
+#define PYCNN_API __attribute__((visibility("hidden")))
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -168,7 +187,7 @@ typedef struct {
 } pycnn_optimizer;
 
 /* Buffers of theta's size that an optimizer remembers. */
-size_t pycnn_optimizer_slots(const pycnn_optimizer *optimizer);
+PYCNN_API size_t pycnn_optimizer_slots(const pycnn_optimizer *optimizer);
 
 /* Everything that decides the next training step, beside theta: plain data, which the caller may
  * save between any two calls and put back. */
@@ -189,43 +208,45 @@ typedef struct {
     double *norms; /* [epochs] sums of the gradients' norms before clipping, added to; or NULL */
 } pycnn_training;
 
-const char *pycnn_strerror(int status);
-const char *pycnn_version(void);
-const char *pycnn_isa(void); /* instruction set of new networks' kernels, or NULL */
-const char *pycnn_compiler(void);
+PYCNN_API const char *pycnn_strerror(int status);
+PYCNN_API const char *pycnn_version(void);
+PYCNN_API const char *pycnn_isa(void); /* instruction set of new networks' kernels, or NULL */
+PYCNN_API const char *pycnn_compiler(void);
 
 /* Makes a plan of `depth` layers, and those that they are made of, on top of `inputs` features.
  * loss_parameter: huber's delta (above 0), quantile's q (between 0 and 1), the label smoothing of
  * the binary and the categorical cross-entropy (0: none; below 1); the other losses do not read it.
  */
-int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_spec *layers,
-                         size_t depth, int loss, double loss_parameter);
-void pycnn_network_destroy(pycnn_network *net);
-size_t pycnn_network_parameter_count(const pycnn_network *net);
+PYCNN_API int pycnn_network_create(pycnn_network **out, size_t inputs,
+                                   const pycnn_layer_spec *layers, size_t depth, int loss,
+                                   double loss_parameter);
+PYCNN_API void pycnn_network_destroy(pycnn_network *net);
+PYCNN_API size_t pycnn_network_parameter_count(const pycnn_network *net);
 
 /* Numbers that training counts beside: `theta` has so many more behind the parameters, those of
  * each batch normalization mean[units] and variance[units], which begin as 0 and 1. */
-size_t pycnn_network_statistic_count(const pycnn_network *net);
+PYCNN_API size_t pycnn_network_statistic_count(const pycnn_network *net);
 
 /* What the loss of a mini-batch, of data and of a gradient includes for the size of the weights. */
-double pycnn_penalty(const pycnn_network *net, const double *theta);
+PYCNN_API double pycnn_penalty(const pycnn_network *net, const double *theta);
 
 /* Makes scratch memory for mini-batches of up to `batch` samples. pycnn_trace needs all rows at
  * once; the others work through larger data, and larger mini-batches, piece by piece. */
-int pycnn_workspace_create(pycnn_workspace **out, const pycnn_network *net, size_t batch, int mode);
-void pycnn_workspace_destroy(pycnn_workspace *ws);
+PYCNN_API int pycnn_workspace_create(pycnn_workspace **out, const pycnn_network *net, size_t batch,
+                                     int mode);
+PYCNN_API void pycnn_workspace_destroy(pycnn_workspace *ws);
 
 /* A pool of `count` threads (64 at most), the calling one included; they start when first needed,
  * and sleep when there is nothing to do. Any number of workspaces may share a pool: while it works
  * for one, the others work on their own threads. In a forked child a pool of the parent's runs
  * nothing, and the caller does the work. Destroy it, from the process that made it, when no call
  * uses it any more. */
-int pycnn_threads_create(pycnn_threads **out, size_t count);
-void pycnn_threads_destroy(pycnn_threads *threads);
+PYCNN_API int pycnn_threads_create(pycnn_threads **out, size_t count);
+PYCNN_API void pycnn_threads_destroy(pycnn_threads *threads);
 
 /* Lets calls with this workspace use a pool, or NULL: the calling thread only, as at first. The
  * results do not depend on it, to the bit. */
-void pycnn_workspace_set_threads(pycnn_workspace *ws, pycnn_threads *threads);
+PYCNN_API void pycnn_workspace_set_threads(pycnn_workspace *ws, pycnn_threads *threads);
 
 /* The loss of a network that was made with PYCNN_CUSTOM: of outputs[rows,units] and targets it puts
  * each sample's loss into losses[rows] and its derivative by the outputs into gradient[rows,units],
@@ -234,7 +255,8 @@ void pycnn_workspace_set_threads(pycnn_workspace *ws, pycnn_threads *threads);
 typedef int pycnn_loss_function(void *context, double *losses, double *gradient,
                                 const double *outputs, const double *targets, size_t rows,
                                 size_t units);
-void pycnn_workspace_set_loss(pycnn_workspace *ws, pycnn_loss_function *function, void *context);
+PYCNN_API void pycnn_workspace_set_loss(pycnn_workspace *ws, pycnn_loss_function *function,
+                                        void *context);
 
 /* Lets a long call be ended. About every 25 ms, between two pieces of its work, the core calls
  * `function` (NULL, as at first: nothing) on the thread that called the core. It returns 0, or
@@ -243,42 +265,44 @@ void pycnn_workspace_set_loss(pycnn_workspace *ws, pycnn_loss_function *function
  * least some 200 samples, through all layers; what changes theta is one piece. A call of one piece
  * never asks: nor does pycnn_train between steps, whose number the caller chooses. */
 typedef int pycnn_poll_function(void *context);
-void pycnn_workspace_set_poll(pycnn_workspace *ws, pycnn_poll_function *function, void *context);
+PYCNN_API void pycnn_workspace_set_poll(pycnn_workspace *ws, pycnn_poll_function *function,
+                                        void *context);
 
 /* y[rows,outputs] = the network's output for x[rows,inputs]. The bits of a row do not depend on
  * the rows beside it. */
-int pycnn_predict(double *y, const pycnn_network *net, pycnn_workspace *ws, const double *theta,
-                  const double *x, size_t rows);
+PYCNN_API int pycnn_predict(double *y, const pycnn_network *net, pycnn_workspace *ws,
+                            const double *theta, const double *x, size_t rows);
 
 /* The same, but PYCNN_ERROR_NOT_FINITE where x holds an infinity or a NaN: then y is not to be
  * used. pycnn_find_not_finite() says where. */
-int pycnn_predict_finite(double *y, const pycnn_network *net, pycnn_workspace *ws,
-                         const double *theta, const double *x, size_t rows);
+PYCNN_API int pycnn_predict_finite(double *y, const pycnn_network *net, pycnn_workspace *ws,
+                                   const double *theta, const double *x, size_t rows);
 
 /* y[draws,rows,outputs] = the output with dropout left on, drawn by each of dropout_keys[draws]:
  * their spread tells what the network does not know. All else is as in prediction. Which units drop
  * out follows from the key, the layer, the sample's number (that of the first is sample_offset) and
  * the unit. */
-int pycnn_predict_samples(double *y, const pycnn_network *net, pycnn_workspace *ws,
-                          const double *theta, const double *x, size_t rows,
-                          const uint64_t *dropout_keys, size_t draws, size_t sample_offset);
+PYCNN_API int pycnn_predict_samples(double *y, const pycnn_network *net, pycnn_workspace *ws,
+                                    const double *theta, const double *x, size_t rows,
+                                    const uint64_t *dropout_keys, size_t draws,
+                                    size_t sample_offset);
 
 /* Sums loss, weight and right answers over the data. Right is: the largest output is that of the
  * largest target (categorical, KL divergence, mse of several outputs), or output and target are on
  * the same side of 1/2 (binary) or of 0 (hinge); with several outputs the fraction of them that
  * are.
  */
-int pycnn_evaluate(pycnn_totals *totals, const pycnn_network *net, pycnn_workspace *ws,
-                   const double *theta, const pycnn_dataset *data);
+PYCNN_API int pycnn_evaluate(pycnn_totals *totals, const pycnn_network *net, pycnn_workspace *ws,
+                             const double *theta, const pycnn_dataset *data);
 
 /* Mean loss over the data (into totals, as sums) and its gradient, laid out like the parameters.
  * When all weights are zero the gradient is zero. A loss that is not finite is no error here.
  * dropout_keys: NULL for the network as it predicts, or as pycnn_training's for one epoch: dropout
  * drops, and batch normalization takes the data, which must fit the workspace, for one mini-batch.
  */
-int pycnn_gradients(pycnn_totals *totals, double *grad, const pycnn_network *net,
-                    pycnn_workspace *ws, const double *theta, const pycnn_dataset *data,
-                    const uint64_t *dropout_keys);
+PYCNN_API int pycnn_gradients(pycnn_totals *totals, double *grad, const pycnn_network *net,
+                              pycnn_workspace *ws, const double *theta, const pycnn_dataset *data,
+                              const uint64_t *dropout_keys);
 
 /* Sums over the samples, each by its weight, for training loops of one's own: the loss without its
  * penalty, the weight and the right answers are added to totals, and the gradient to grad, so that
@@ -288,10 +312,10 @@ int pycnn_gradients(pycnn_totals *totals, double *grad, const pycnn_network *net
  * NULL, `statistics` (those behind theta's parameters, or a copy of them) take in the data as one
  * mini-batch, as pycnn_train's would; not when its samples all weigh 0, or their loss is not
  * finite. Where a later piece may diverge, hand in a copy. After an error none is to be used. */
-int pycnn_gradient_sums(pycnn_totals *totals, double *grad, double *statistics,
-                        const pycnn_network *net, pycnn_workspace *ws, const double *theta,
-                        const pycnn_dataset *data, const uint64_t *dropout_key,
-                        size_t sample_offset);
+PYCNN_API int pycnn_gradient_sums(pycnn_totals *totals, double *grad, double *statistics,
+                                  const pycnn_network *net, pycnn_workspace *ws,
+                                  const double *theta, const pycnn_dataset *data,
+                                  const uint64_t *dropout_key, size_t sample_offset);
 
 /* One step from such sums, whose mean is that of all samples in `totals`: with the penalty,
  * clipped, by the optimizer, with its decay, and held to max_norm, as in pycnn_train. Of `state` it
@@ -304,26 +328,28 @@ int pycnn_gradient_sums(pycnn_totals *totals, double *grad, double *statistics,
  * without normalization also where they come in several. But plain descent (no optimizer that
  * remembers, no penalty, clip, max_norm or norms) on one sample rounds otherwise: there pycnn_train
  * multiplies learning_rate into delta first. */
-int pycnn_update(double *theta, pycnn_training *state, double *grad, const pycnn_totals *totals,
-                 const pycnn_network *net, pycnn_workspace *ws);
+PYCNN_API int pycnn_update(double *theta, pycnn_training *state, double *grad,
+                           const pycnn_totals *totals, const pycnn_network *net,
+                           pycnn_workspace *ws);
 
 /* As pycnn_gradients without dropout_keys, and copies out what lies between: for each layer
  * [units,rows], one layer after the other, the pre-activations z, the activations a and the error
  * signals delta. Of a residual layer z is the sum; what it is made of is left out. */
-int pycnn_trace(pycnn_totals *totals, double *grad, double *z, double *a, double *delta,
-                const pycnn_network *net, pycnn_workspace *ws, const double *theta,
-                const pycnn_dataset *data);
+PYCNN_API int pycnn_trace(pycnn_totals *totals, double *grad, double *z, double *a, double *delta,
+                          const pycnn_network *net, pycnn_workspace *ws, const double *theta,
+                          const pycnn_dataset *data);
 
 /* Up to max_steps steps of training, by default of gradient descent, theta -= learning_rate *
  * gradient, from where `state` stands. A mini-batch's gradient is the weighted mean over its own
  * samples; one whose weights are all zero changes nothing. Stops before the update when a
  * mini-batch's loss is not finite (PYCNN_ERROR_DIVERGED): theta and state are those of the last
  * finished step. */
-int pycnn_train(size_t *steps, double *theta, pycnn_training *state, const pycnn_network *net,
-                pycnn_workspace *ws, const pycnn_dataset *data, size_t max_steps);
+PYCNN_API int pycnn_train(size_t *steps, double *theta, pycnn_training *state,
+                          const pycnn_network *net, pycnn_workspace *ws, const pycnn_dataset *data,
+                          size_t max_steps);
 
 /* Where the first infinity or NaN of x[count] stands; count when there is none. */
-size_t pycnn_find_not_finite(const double *x, size_t count);
+PYCNN_API size_t pycnn_find_not_finite(const double *x, size_t count);
 
 /* cdef: end */
 

@@ -7,15 +7,16 @@
 typedef void task_function(void *context, size_t task);
 
 /* Threads that may work together, the caller included; 1 without a pool. */
-size_t pycnn_threads_count(const pycnn_threads *pool);
+PYCNN_PRIVATE size_t pycnn_threads_count(const pycnn_threads *pool);
 
 /* Calls run(context, task) once for each task below `tasks`, on the pool's threads and this one, in
  * no order; returns when all are done. Where there is no pool, or it is busy with another caller's
  * tasks, or belongs to the parent of this process, or tasks are 2^20 or more, this thread does all.
  */
-void pycnn_threads_run(pycnn_threads *pool, size_t tasks, task_function *run, void *context);
+PYCNN_PRIVATE void pycnn_threads_run(pycnn_threads *pool, size_t tasks, task_function *run,
+                                     void *context);
 
 /* A clock that never goes back. */
-uint64_t pycnn_milliseconds(void);
+PYCNN_PRIVATE uint64_t pycnn_milliseconds(void);
 
 #endif

@@ -73,12 +73,12 @@ static inline size_t panel_distance(const pycnn_workspace *ws)
 
 /* Partitions a mini-batch into chunks, one for each thread where the work is worth it and more
  * where it is long, and those into slices. */
-void pycnn_workspace_partition(pycnn_workspace *ws, size_t batch);
+PYCNN_PRIVATE void pycnn_workspace_partition(pycnn_workspace *ws, size_t batch);
 
 /* Whether the work on the mini-batch is so long that the caller is asked in between. */
 static inline bool is_long(const pycnn_workspace *ws) { return ws->chunk_count > ws->together; }
 
 /* Asks the caller, if it is time, whether to go on. */
-int pycnn_workspace_poll(pycnn_workspace *ws);
+PYCNN_PRIVATE int pycnn_workspace_poll(pycnn_workspace *ws);
 
 #endif

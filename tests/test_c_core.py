@@ -88,3 +88,26 @@ def test_the_header_is_also_a_cpp_header(programs, tmp_path):
     options = ["-Wall", "-Wextra", "-Werror", "-fsyntax-only", f"-I{ROOT / 'csrc'}"]
     done = programs.execute(compiler, *options, source)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_call_of_the_header_says_that_it_is_one():
+    header = ROOT / "csrc" / "pycnn.h"
+    if not header.exists():
+        pytest.skip("no source tree beside the tests")
+    declared = header.read_text("utf-8").split("/* cdef: begin */")[1].split("/* cdef: end */")[0]
+    declared = re.sub(r"/\*.*?\*/", "", declared, flags=re.S)
+    calls = [
+        line for line in re.findall(r"[^;{}]+\(.*?\);", declared, re.S) if "typedef" not in line
+    ]
+    assert calls
+    assert [line for line in calls if not line.lstrip().startswith("PYCNN_API ")] == []
+
+
+def test_what_is_compiled_into_a_plugin_is_its_own(programs, compiler):
+    if sys.platform != "linux" or shutil.which("readelf") is None:
+        pytest.skip("there is no readelf")
+    done = programs.execute("readelf", "--wide", "--symbols", *programs.core_objects(compiler))
+    found = re.findall(r" GLOBAL +(\w+) +(\w+) +(\S+)$", done.stdout, re.M)
+    seen = {(name, visibility) for visibility, where, name in found if where != "UND"}
+    assert ("pycnn_train", "HIDDEN") in seen
+    assert {visibility for _, visibility in seen} == {"HIDDEN"}
