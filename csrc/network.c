@@ -4,27 +4,30 @@
 #include "online.h"
 #include "update.h"
 
-static int take_workspace(const pycnn_network *net, pycnn_workspace *ws, int mode)
+static int begin(const pycnn_network *net, pycnn_workspace *ws, int mode, const double *theta,
+                 size_t theta_size)
 {
-    RETURN_IF(net == NULL || ws == NULL, PYCNN_ERROR_ARGUMENT);
+    RETURN_IF(net == NULL || ws == NULL || theta == NULL, PYCNN_ERROR_ARGUMENT);
+    RETURN_IF(theta_size != theta_size_of(net), PYCNN_ERROR_SIZE);
     RETURN_IF(ws->net != net || ws->mode < mode, PYCNN_ERROR_WORKSPACE);
     ws->polled = 0;
     return PYCNN_OK;
 }
 
-static int check_data(const double *theta, const pycnn_dataset *data)
+static int check_data(const pycnn_dataset *data)
 {
-    RETURN_IF(theta == NULL || data == NULL, PYCNN_ERROR_ARGUMENT);
-    RETURN_IF(data->x == NULL || (data->y == NULL && data->label == NULL), PYCNN_ERROR_ARGUMENT);
+    RETURN_IF(data == NULL || data->x == NULL || (data->y == NULL && data->label == NULL),
+              PYCNN_ERROR_ARGUMENT);
     RETURN_IF(data->rows == 0, PYCNN_ERROR_SIZE);
     return PYCNN_OK;
 }
 
-static int begin_prediction(const prediction *all, const pycnn_network *net, bool dropping)
+static int begin_prediction(const prediction *all, const pycnn_network *net, size_t theta_size,
+                            bool dropping)
 {
     pycnn_workspace *ws = all->ws;
-    TRY(take_workspace(net, ws, PYCNN_FORWARD));
-    RETURN_IF(all->y == NULL || all->theta == NULL || all->x == NULL, PYCNN_ERROR_ARGUMENT);
+    TRY(begin(net, ws, PYCNN_FORWARD, all->theta, theta_size));
+    RETURN_IF(all->y == NULL || all->x == NULL, PYCNN_ERROR_ARGUMENT);
     ws->context.training = false;
     ws->context.dropping = dropping;
     ws->context.statistics = all->theta + net->parameter_count;
@@ -32,31 +35,31 @@ static int begin_prediction(const prediction *all, const pycnn_network *net, boo
 }
 
 static int predict(double *y, const pycnn_network *net, pycnn_workspace *ws, const double *theta,
-                   const double *x, size_t rows, bool finite)
+                   size_t theta_size, const double *x, size_t rows, bool finite)
 {
     const prediction work = {ws, theta, x, y, finite};
-    TRY(begin_prediction(&work, net, false));
+    TRY(begin_prediction(&work, net, theta_size, false));
     return pycnn_predict_rows(&work, rows, 0);
 }
 
 int pycnn_predict(double *y, const pycnn_network *net, pycnn_workspace *ws, const double *theta,
-                  const double *x, size_t rows)
+                  size_t theta_size, const double *x, size_t rows)
 {
-    return predict(y, net, ws, theta, x, rows, false);
+    return predict(y, net, ws, theta, theta_size, x, rows, false);
 }
 
 int pycnn_predict_finite(double *y, const pycnn_network *net, pycnn_workspace *ws,
-                         const double *theta, const double *x, size_t rows)
+                         const double *theta, size_t theta_size, const double *x, size_t rows)
 {
-    return predict(y, net, ws, theta, x, rows, true);
+    return predict(y, net, ws, theta, theta_size, x, rows, true);
 }
 
 int pycnn_predict_samples(double *y, const pycnn_network *net, pycnn_workspace *ws,
-                          const double *theta, const double *x, size_t rows,
+                          const double *theta, size_t theta_size, const double *x, size_t rows,
                           const uint64_t *dropout_keys, size_t draws, size_t sample_offset)
 {
     prediction work = {ws, theta, x, y, false};
-    TRY(begin_prediction(&work, net, true));
+    TRY(begin_prediction(&work, net, theta_size, true));
     RETURN_IF(dropout_keys == NULL, PYCNN_ERROR_ARGUMENT);
     for (size_t draw = 0; draw < draws; draw++) {
         if (draw > 0) {
@@ -70,10 +73,10 @@ int pycnn_predict_samples(double *y, const pycnn_network *net, pycnn_workspace *
 }
 
 int pycnn_evaluate(pycnn_totals *totals, const pycnn_network *net, pycnn_workspace *ws,
-                   const double *theta, const pycnn_dataset *data)
+                   const double *theta, size_t theta_size, const pycnn_dataset *data)
 {
-    TRY(take_workspace(net, ws, PYCNN_FORWARD));
-    TRY(check_data(theta, data));
+    TRY(begin(net, ws, PYCNN_FORWARD, theta, theta_size));
+    TRY(check_data(data));
     RETURN_IF(totals == NULL, PYCNN_ERROR_ARGUMENT);
     *totals = (pycnn_totals){0};
     ws->context.training = ws->context.dropping = false;
@@ -92,10 +95,11 @@ int pycnn_evaluate(pycnn_totals *totals, const pycnn_network *net, pycnn_workspa
  * numbers; without as in prediction. */
 static int sum_gradients(pycnn_totals *totals, double *grad, gradient_use use,
                          const pycnn_network *net, pycnn_workspace *ws, const double *theta,
-                         const pycnn_dataset *data, const uint64_t *dropout_key, size_t position)
+                         size_t theta_size, const pycnn_dataset *data, const uint64_t *dropout_key,
+                         size_t position)
 {
-    TRY(take_workspace(net, ws, PYCNN_BACKWARD));
-    TRY(check_data(theta, data));
+    TRY(begin(net, ws, PYCNN_BACKWARD, theta, theta_size));
+    TRY(check_data(data));
     RETURN_IF(totals == NULL || grad == NULL, PYCNN_ERROR_ARGUMENT);
     ws->context.training = ws->context.dropping = dropout_key != NULL;
     ws->context.dropout_key = dropout_key == NULL ? 0 : *dropout_key;
@@ -104,12 +108,13 @@ static int sum_gradients(pycnn_totals *totals, double *grad, gradient_use use,
 }
 
 int pycnn_gradients(pycnn_totals *totals, double *grad, const pycnn_network *net,
-                    pycnn_workspace *ws, const double *theta, const pycnn_dataset *data,
-                    const uint64_t *dropout_keys)
+                    pycnn_workspace *ws, const double *theta, size_t theta_size,
+                    const pycnn_dataset *data, const uint64_t *dropout_keys)
 {
     pycnn_totals sums = {0};
     RETURN_IF(totals == NULL, PYCNN_ERROR_ARGUMENT);
-    TRY(sum_gradients(&sums, grad, GRADIENT_SET, net, ws, theta, data, dropout_keys, 0));
+    TRY(sum_gradients(&sums, grad, GRADIENT_SET, net, ws, theta, theta_size, data, dropout_keys,
+                      0));
     pycnn_average(grad, &sums, net, theta);
     *totals = sums;
     return PYCNN_OK;
@@ -117,10 +122,10 @@ int pycnn_gradients(pycnn_totals *totals, double *grad, const pycnn_network *net
 
 int pycnn_gradient_sums(pycnn_totals *totals, double *grad, double *statistics,
                         const pycnn_network *net, pycnn_workspace *ws, const double *theta,
-                        const pycnn_dataset *data, const uint64_t *dropout_key,
+                        size_t theta_size, const pycnn_dataset *data, const uint64_t *dropout_key,
                         size_t sample_offset)
 {
-    TRY(sum_gradients(totals, grad, GRADIENT_ADD, net, ws, theta, data, dropout_key,
+    TRY(sum_gradients(totals, grad, GRADIENT_ADD, net, ws, theta, theta_size, data, dropout_key,
                       sample_offset));
     if (statistics != NULL && dropout_key != NULL) {
         pycnn_update_statistics(statistics, ws);
@@ -130,13 +135,13 @@ int pycnn_gradient_sums(pycnn_totals *totals, double *grad, double *statistics,
 
 int pycnn_trace(pycnn_totals *totals, double *grad, double *z, double *a, double *delta,
                 const pycnn_network *net, pycnn_workspace *ws, const double *theta,
-                const pycnn_dataset *data)
+                size_t theta_size, const pycnn_dataset *data)
 {
-    TRY(take_workspace(net, ws, PYCNN_TRACE));
+    TRY(begin(net, ws, PYCNN_TRACE, theta, theta_size));
     RETURN_IF(z == NULL || a == NULL || delta == NULL, PYCNN_ERROR_ARGUMENT);
-    TRY(check_data(theta, data));
+    TRY(check_data(data));
     RETURN_IF(ws->capacity < data->rows, PYCNN_ERROR_WORKSPACE);
-    TRY(pycnn_gradients(totals, grad, net, ws, theta, data, NULL));
+    TRY(pycnn_gradients(totals, grad, net, ws, theta, theta_size, data, NULL));
     pycnn_copy_trace(z, a, delta, ws, data->rows);
     return PYCNN_OK;
 }
@@ -157,12 +162,11 @@ static double rate_of(const pycnn_training *state, size_t i)
     return state->learning_rates == NULL ? state->learning_rate : state->learning_rates[i];
 }
 
-int pycnn_update(double *theta, pycnn_training *state, double *grad, const pycnn_totals *totals,
-                 const pycnn_network *net, pycnn_workspace *ws)
+int pycnn_update(double *theta, size_t theta_size, pycnn_training *state, double *grad,
+                 const pycnn_totals *totals, const pycnn_network *net, pycnn_workspace *ws)
 {
-    TRY(take_workspace(net, ws, PYCNN_FORWARD));
-    RETURN_IF(theta == NULL || state == NULL || grad == NULL || totals == NULL,
-              PYCNN_ERROR_ARGUMENT);
+    TRY(begin(net, ws, PYCNN_FORWARD, theta, theta_size));
+    RETURN_IF(state == NULL || grad == NULL || totals == NULL, PYCNN_ERROR_ARGUMENT);
     TRY(check_optimizer(state));
     pycnn_totals penalized = *totals;
     pycnn_penalize(&penalized, net, theta);
@@ -191,13 +195,14 @@ static int run_steps(size_t *steps, double *theta, pycnn_training *state, pycnn_
     return PYCNN_OK;
 }
 
-int pycnn_train(size_t *steps, double *theta, pycnn_training *state, const pycnn_network *net,
-                pycnn_workspace *ws, const pycnn_dataset *data, size_t max_steps)
+int pycnn_train(size_t *steps, double *theta, size_t theta_size, pycnn_training *state,
+                const pycnn_network *net, pycnn_workspace *ws, const pycnn_dataset *data,
+                size_t max_steps)
 {
     RETURN_IF(steps == NULL, PYCNN_ERROR_ARGUMENT);
     *steps = 0;
-    TRY(take_workspace(net, ws, PYCNN_BACKWARD));
-    TRY(check_data(theta, data));
+    TRY(begin(net, ws, PYCNN_BACKWARD, theta, theta_size));
+    TRY(check_data(data));
     RETURN_IF(state == NULL || state->totals == NULL, PYCNN_ERROR_ARGUMENT);
     RETURN_IF(state->batch_size == 0 || state->position >= data->rows, PYCNN_ERROR_SIZE);
     TRY(check_optimizer(state));

@@ -158,3 +158,8 @@ size_t pycnn_network_statistic_count(const pycnn_network *net)
 {
     return net == NULL ? 0 : net->statistic_count;
 }
+
+size_t pycnn_network_theta_size(const pycnn_network *net)
+{
+    return net == NULL ? 0 : theta_size_of(net);
+}

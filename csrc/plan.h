@@ -24,6 +24,12 @@ struct pycnn_network {
  * *top becomes the layer itself. */
 PYCNN_PRIVATE int pycnn_plan_append(pycnn_network *net, const pycnn_layer_spec *spec, size_t *top);
 
+/* Numbers in theta. */
+static inline size_t theta_size_of(const pycnn_network *net)
+{
+    return net->parameter_count + net->statistic_count;
+}
+
 /* Numbers that come from layer l, or THE_DATA. */
 PYCNN_PRIVATE size_t pycnn_plan_width(const pycnn_network *net, size_t l);
 

@@ -20,6 +20,9 @@
  * and may be shared by any number of threads. A pycnn_workspace is scratch memory: one call at a
  * time may use it. No function but the *_create ones allocates, and the first call that needs a
  * pool's threads, which starts them.
+ *
+ * Theta comes with its size, the number of doubles behind the pointer: a call refuses what is not
+ * pycnn_network_theta_size() of its network with PYCNN_ERROR_SIZE, and reads nothing of it.
  */
 #ifndef PYCNN_H
 #define PYCNN_H
@@ -227,8 +230,12 @@ PYCNN_API size_t pycnn_network_parameter_count(const pycnn_network *net);
  * each batch normalization mean[units] and variance[units], which begin as 0 and 1. */
 PYCNN_API size_t pycnn_network_statistic_count(const pycnn_network *net);
 
-/* What the loss of a mini-batch, of data and of a gradient includes for the size of the weights. */
-PYCNN_API double pycnn_penalty(const pycnn_network *net, const double *theta);
+/* Numbers in theta: parameters and statistics together. */
+PYCNN_API size_t pycnn_network_theta_size(const pycnn_network *net);
+
+/* What the loss of a mini-batch, of data and of a gradient includes for the size of the weights;
+ * NaN where an argument is NULL or theta of another size. */
+PYCNN_API double pycnn_penalty(const pycnn_network *net, const double *theta, size_t theta_size);
 
 /* Makes scratch memory for mini-batches of up to `batch` samples. pycnn_trace needs all rows at
  * once; the others work through larger data, and larger mini-batches, piece by piece. */
@@ -271,20 +278,21 @@ PYCNN_API void pycnn_workspace_set_poll(pycnn_workspace *ws, pycnn_poll_function
 /* y[rows,outputs] = the network's output for x[rows,inputs]. The bits of a row do not depend on
  * the rows beside it. */
 PYCNN_API int pycnn_predict(double *y, const pycnn_network *net, pycnn_workspace *ws,
-                            const double *theta, const double *x, size_t rows);
+                            const double *theta, size_t theta_size, const double *x, size_t rows);
 
 /* The same, but PYCNN_ERROR_NOT_FINITE where x holds an infinity or a NaN: then y is not to be
  * used. pycnn_find_not_finite() says where. */
 PYCNN_API int pycnn_predict_finite(double *y, const pycnn_network *net, pycnn_workspace *ws,
-                                   const double *theta, const double *x, size_t rows);
+                                   const double *theta, size_t theta_size, const double *x,
+                                   size_t rows);
 
 /* y[draws,rows,outputs] = the output with dropout left on, drawn by each of dropout_keys[draws]:
  * their spread tells what the network does not know. All else is as in prediction. Which units drop
  * out follows from the key, the layer, the sample's number (that of the first is sample_offset) and
  * the unit. */
 PYCNN_API int pycnn_predict_samples(double *y, const pycnn_network *net, pycnn_workspace *ws,
-                                    const double *theta, const double *x, size_t rows,
-                                    const uint64_t *dropout_keys, size_t draws,
+                                    const double *theta, size_t theta_size, const double *x,
+                                    size_t rows, const uint64_t *dropout_keys, size_t draws,
                                     size_t sample_offset);
 
 /* Sums loss, weight and right answers over the data. Right is: the largest output is that of the
@@ -293,7 +301,7 @@ PYCNN_API int pycnn_predict_samples(double *y, const pycnn_network *net, pycnn_w
  * are.
  */
 PYCNN_API int pycnn_evaluate(pycnn_totals *totals, const pycnn_network *net, pycnn_workspace *ws,
-                             const double *theta, const pycnn_dataset *data);
+                             const double *theta, size_t theta_size, const pycnn_dataset *data);
 
 /* Mean loss over the data (into totals, as sums) and its gradient, laid out like the parameters.
  * When all weights are zero the gradient is zero. A loss that is not finite is no error here.
@@ -301,8 +309,8 @@ PYCNN_API int pycnn_evaluate(pycnn_totals *totals, const pycnn_network *net, pyc
  * drops, and batch normalization takes the data, which must fit the workspace, for one mini-batch.
  */
 PYCNN_API int pycnn_gradients(pycnn_totals *totals, double *grad, const pycnn_network *net,
-                              pycnn_workspace *ws, const double *theta, const pycnn_dataset *data,
-                              const uint64_t *dropout_keys);
+                              pycnn_workspace *ws, const double *theta, size_t theta_size,
+                              const pycnn_dataset *data, const uint64_t *dropout_keys);
 
 /* Sums over the samples, each by its weight, for training loops of one's own: the loss without its
  * penalty, the weight and the right answers are added to totals, and the gradient to grad, so that
@@ -314,7 +322,7 @@ PYCNN_API int pycnn_gradients(pycnn_totals *totals, double *grad, const pycnn_ne
  * finite. Where a later piece may diverge, hand in a copy. After an error none is to be used. */
 PYCNN_API int pycnn_gradient_sums(pycnn_totals *totals, double *grad, double *statistics,
                                   const pycnn_network *net, pycnn_workspace *ws,
-                                  const double *theta, const pycnn_dataset *data,
+                                  const double *theta, size_t theta_size, const pycnn_dataset *data,
                                   const uint64_t *dropout_key, size_t sample_offset);
 
 /* One step from such sums, whose mean is that of all samples in `totals`: with the penalty,
@@ -328,7 +336,7 @@ PYCNN_API int pycnn_gradient_sums(pycnn_totals *totals, double *grad, double *st
  * without normalization also where they come in several. But plain descent (no optimizer that
  * remembers, no penalty, clip, max_norm or norms) on one sample rounds otherwise: there pycnn_train
  * multiplies learning_rate into delta first. */
-PYCNN_API int pycnn_update(double *theta, pycnn_training *state, double *grad,
+PYCNN_API int pycnn_update(double *theta, size_t theta_size, pycnn_training *state, double *grad,
                            const pycnn_totals *totals, const pycnn_network *net,
                            pycnn_workspace *ws);
 
@@ -337,14 +345,14 @@ PYCNN_API int pycnn_update(double *theta, pycnn_training *state, double *grad,
  * signals delta. Of a residual layer z is the sum; what it is made of is left out. */
 PYCNN_API int pycnn_trace(pycnn_totals *totals, double *grad, double *z, double *a, double *delta,
                           const pycnn_network *net, pycnn_workspace *ws, const double *theta,
-                          const pycnn_dataset *data);
+                          size_t theta_size, const pycnn_dataset *data);
 
 /* Up to max_steps steps of training, by default of gradient descent, theta -= learning_rate *
  * gradient, from where `state` stands. A mini-batch's gradient is the weighted mean over its own
  * samples; one whose weights are all zero changes nothing. Stops before the update when a
  * mini-batch's loss is not finite (PYCNN_ERROR_DIVERGED): theta and state are those of the last
  * finished step. */
-PYCNN_API int pycnn_train(size_t *steps, double *theta, pycnn_training *state,
+PYCNN_API int pycnn_train(size_t *steps, double *theta, size_t theta_size, pycnn_training *state,
                           const pycnn_network *net, pycnn_workspace *ws, const pycnn_dataset *data,
                           size_t max_steps);
 

@@ -6,11 +6,8 @@
 
 /* ---------------------------------------------------------------- penalties */
 
-double pycnn_penalty(const pycnn_network *net, const double *theta)
+static double penalty_of(const pycnn_network *net, const double *theta)
 {
-    if (net == NULL || theta == NULL) {
-        return 0;
-    }
     double sum = 0;
     for (size_t l = 0; l < net->depth && net->penalized; l++) {
         const layer *self = &net->layers[l];
@@ -22,9 +19,15 @@ double pycnn_penalty(const pycnn_network *net, const double *theta)
     return sum;
 }
 
+double pycnn_penalty(const pycnn_network *net, const double *theta, size_t theta_size)
+{
+    const bool good = net != NULL && theta != NULL && theta_size == theta_size_of(net);
+    return good ? penalty_of(net, theta) : NAN;
+}
+
 void pycnn_penalize(pycnn_totals *totals, const pycnn_network *net, const double *theta)
 {
-    totals->loss += totals->weight * pycnn_penalty(net, theta);
+    totals->loss += totals->weight * penalty_of(net, theta);
 }
 
 /* grad[first ... last - 1], a sum over samples, becomes the penalized loss's, held to +-limit. */

@@ -456,18 +456,18 @@ static void train(const program *p, const pycnn_network *net, pycnn_workspace *w
         .dropout_keys = p->keys,
         .sample_offset = p->sample_offset,
     };
-    size_t steps = 0, all = n->parameters + n->statistics;
-    int status = pycnn_train(&steps, n->theta, &state, net, ws, &n->data, p->steps);
+    size_t steps = 0, all = pycnn_network_theta_size(net);
+    int status = pycnn_train(&steps, n->theta, all, &state, net, ws, &n->data, p->steps);
     if (steps > p->steps || state.epoch > state.epochs) {
         abort();
     }
     bool good = note(found, status, n->theta, all);
     double *grad = place(GRAD, n->parameters * sizeof *grad, p->first);
     pycnn_totals sums = {0};
-    status = pycnn_gradient_sums(&sums, grad, n->theta + n->parameters, net, ws, n->theta, &n->data,
-                                 p->keys, p->sample_offset);
+    status = pycnn_gradient_sums(&sums, grad, n->theta + n->parameters, net, ws, n->theta, all,
+                                 &n->data, p->keys, p->sample_offset);
     if (note(found, status, grad, n->parameters) && good) {
-        status = pycnn_update(n->theta, &state, grad, &sums, net, ws);
+        status = pycnn_update(n->theta, all, &state, grad, &sums, net, ws);
         note(found, status, n->theta, all);
     }
 }
@@ -488,20 +488,21 @@ static void execute(const program *p, const char *isa, pycnn_threads *threads, o
         pycnn_workspace_set_threads(ws, threads);
         pycnn_workspace_set_loss(ws, squares, (void *)(uintptr_t)&p->fails);
         numbers n = make_numbers(p, net);
-        size_t of_y = p->rows * n.outputs;
+        size_t of_y = p->rows * n.outputs, theta_size = pycnn_network_theta_size(net);
         double *out = place(OUT, p->draws * of_y * sizeof *out, p->first);
         pycnn_totals totals = {0};
-        double penalty = pycnn_penalty(net, n.theta);
+        double penalty = pycnn_penalty(net, n.theta, theta_size);
         note(found, PYCNN_OK, &penalty, 1);
-        note(found, pycnn_predict(out, net, ws, n.theta, n.data.x, p->rows), out, of_y);
-        note(found, pycnn_predict_finite(out, net, ws, n.theta, n.data.x, p->rows), out, of_y);
-        status = pycnn_predict_samples(out, net, ws, n.theta, n.data.x, p->rows, p->keys, p->draws,
-                                       p->sample_offset);
+        note(found, pycnn_predict(out, net, ws, n.theta, theta_size, n.data.x, p->rows), out, of_y);
+        note(found, pycnn_predict_finite(out, net, ws, n.theta, theta_size, n.data.x, p->rows), out,
+             of_y);
+        status = pycnn_predict_samples(out, net, ws, n.theta, theta_size, n.data.x, p->rows,
+                                       p->keys, p->draws, p->sample_offset);
         note(found, status, out, p->draws * of_y);
-        note_totals(found, pycnn_evaluate(&totals, net, ws, n.theta, &n.data), &totals);
+        note_totals(found, pycnn_evaluate(&totals, net, ws, n.theta, theta_size, &n.data), &totals);
         double *grad = place(GRAD, n.parameters * sizeof *grad, p->first);
         for (int dropping = 0; dropping < 2; dropping++) {
-            status = pycnn_gradients(&totals, grad, net, ws, n.theta, &n.data,
+            status = pycnn_gradients(&totals, grad, net, ws, n.theta, theta_size, &n.data,
                                      dropping ? p->keys : NULL);
             note_totals(found, status, &totals);
             note(found, PYCNN_OK, grad, status == PYCNN_OK ? n.parameters : 0);
@@ -510,7 +511,7 @@ static void execute(const program *p, const char *isa, pycnn_threads *threads, o
         double *z = place(Z, of_z * sizeof *z, p->first);
         double *a = place(A, of_z * sizeof *a, p->first);
         double *delta = place(DELTA, of_z * sizeof *delta, p->first);
-        status = pycnn_trace(&totals, grad, z, a, delta, net, ws, n.theta, &n.data);
+        status = pycnn_trace(&totals, grad, z, a, delta, net, ws, n.theta, theta_size, &n.data);
         note(found, status, delta, of_z);
         train(p, net, ws, &n, found);
     }

@@ -46,23 +46,24 @@ static int take_step(double *theta, pycnn_training *state, const pycnn_network *
                      pycnn_workspace *workspace, size_t first)
 {
     static double grad[PARAMETERS_AT_MOST];
+    const size_t theta_size = pycnn_network_theta_size(net);
     pycnn_totals sums = {0};
     memset(grad, 0, sizeof grad);
     for (size_t at = first; at < first + BATCH; at += PIECE) {
         const pycnn_dataset piece = {.rows = PIECE, .x = x + at * INPUTS, .y = y + at};
         /* `at` is the piece's place in the epoch, from which dropout's random numbers follow. The
          * NULL would be theta + parameters if there were batch normalization. */
-        const int status = pycnn_gradient_sums(&sums, grad, NULL, net, workspace, theta, &piece,
-                                               &dropout_keys[state->epoch], at);
+        const int status = pycnn_gradient_sums(&sums, grad, NULL, net, workspace, theta, theta_size,
+                                               &piece, &dropout_keys[state->epoch], at);
         if (status != PYCNN_OK) {
             return status;
         }
     }
     /* Several machines would add up their sums and grad here. */
     pycnn_totals *epoch = &state->totals[state->epoch];
-    epoch->loss += sums.loss + sums.weight * pycnn_penalty(net, theta);
+    epoch->loss += sums.loss + sums.weight * pycnn_penalty(net, theta, theta_size);
     epoch->weight += sums.weight;
-    return pycnn_update(theta, state, grad, &sums, net, workspace);
+    return pycnn_update(theta, theta_size, state, grad, &sums, net, workspace);
 }
 
 int main(void)
@@ -94,8 +95,8 @@ int main(void)
         !succeeded(pycnn_workspace_create(&small, net, PIECE, PYCNN_BACKWARD))) {
         goto out;
     }
-    const size_t parameters = pycnn_network_parameter_count(net);
-    for (size_t i = 0; i < parameters; i++) {
+    const size_t theta_size = pycnn_network_theta_size(net); /* no statistics: the parameters */
+    for (size_t i = 0; i < theta_size; i++) {
         theta[0][i] = theta[1][i] = 0.5 * random_value(&seed);
     }
     for (int i = 0; i < 2; i++) {
@@ -110,7 +111,8 @@ int main(void)
 
     const pycnn_dataset data = {.rows = ROWS, .x = x, .y = y};
     size_t steps = 0;
-    if (!succeeded(pycnn_train(&steps, theta[0], &state[0], net, whole, &data, SIZE_MAX))) {
+    if (!succeeded(
+            pycnn_train(&steps, theta[0], theta_size, &state[0], net, whole, &data, SIZE_MAX))) {
         goto out;
     }
     for (; state[1].epoch < EPOCHS; state[1].epoch++) {
@@ -125,10 +127,10 @@ int main(void)
                totals[1][epoch].loss / totals[1][epoch].weight);
     }
     pycnn_totals score;
-    if (!succeeded(pycnn_evaluate(&score, net, whole, theta[1], &data))) {
+    if (!succeeded(pycnn_evaluate(&score, net, whole, theta[1], theta_size, &data))) {
         goto out;
     }
-    const int same = memcmp(theta[0], theta[1], parameters * sizeof **theta) == 0;
+    const int same = memcmp(theta[0], theta[1], theta_size * sizeof **theta) == 0;
     printf("%zu updates, accuracy %.3f; pycnn_train's %zu steps end in %s\n", state[1].updates,
            score.correct / score.weight, steps, same ? "the same bits" : "other bits");
     result = same ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -49,15 +49,15 @@ int main(void)
         !succeeded(pycnn_workspace_create(&workspace, net, ROWS, PYCNN_BACKWARD))) {
         goto out;
     }
-    const size_t parameters = pycnn_network_parameter_count(net);
-    theta = malloc(parameters * sizeof *theta);
+    const size_t theta_size = pycnn_network_theta_size(net);
+    theta = malloc(theta_size * sizeof *theta);
     totals = calloc(EPOCHS, sizeof *totals);
     if (theta == NULL || totals == NULL) {
         succeeded(PYCNN_ERROR_MEMORY);
         goto out;
     }
     uint64_t seed = 1;
-    for (size_t i = 0; i < parameters; i++) {
+    for (size_t i = 0; i < theta_size; i++) {
         theta[i] = 2 * uniform(&seed) - 1;
     }
 
@@ -66,7 +66,8 @@ int main(void)
     pycnn_training state = {
         .epochs = EPOCHS, .batch_size = ROWS, .learning_rate = 1.0, .totals = totals};
     size_t steps = 0;
-    if (!succeeded(pycnn_train(&steps, theta, &state, net, workspace, &data, SIZE_MAX))) {
+    if (!succeeded(
+            pycnn_train(&steps, theta, theta_size, &state, net, workspace, &data, SIZE_MAX))) {
         goto out;
     }
     for (size_t epoch = 0; epoch < EPOCHS; epoch += EPOCHS / 5) {
@@ -75,8 +76,8 @@ int main(void)
 
     double output[ROWS];
     pycnn_totals score;
-    if (!succeeded(pycnn_predict(output, net, workspace, theta, x, ROWS)) ||
-        !succeeded(pycnn_evaluate(&score, net, workspace, theta, &data))) {
+    if (!succeeded(pycnn_predict(output, net, workspace, theta, theta_size, x, ROWS)) ||
+        !succeeded(pycnn_evaluate(&score, net, workspace, theta, theta_size, &data))) {
         goto out;
     }
     for (int i = 0; i < ROWS; i++) {

@@ -332,6 +332,7 @@ def predict(plan: Plan, theta: Array, x: Array, out: Array) -> bool:
         plan.network,
         workspace.pointer,
         _from_buffer(_DOUBLES, theta),
+        theta.size,
         _from_buffer(_DOUBLES, x),
         rows,
     )
@@ -354,6 +355,7 @@ def predict_samples(plan: Plan, theta: Array, x: Array, keys: Bits, first: int, 
         plan.network,
         workspace.pointer,
         _from_buffer(_DOUBLES, theta),
+        theta.size,
         _from_buffer(_DOUBLES, x),
         rows,
         _from_buffer(_KEYS, keys),
@@ -373,10 +375,10 @@ def predictor(plan: Plan, theta: Array, batch: int, outputs: int) -> Predictor:
     result = np.zeros((batch, outputs))
     lent_result, lent_theta = _from_buffer(_DOUBLES, result), _from_buffer(_DOUBLES, theta)
     run, network, lend, doubles = lib.pycnn_predict, plan.network, _from_buffer, _DOUBLES
-    pointer = workspace.pointer
+    pointer, size = workspace.pointer, theta.size
 
     def predict_bound(x: Array) -> Array:
-        status = run(lent_result, network, pointer, lent_theta, lend(doubles, x), batch)
+        status = run(lent_result, network, pointer, lent_theta, size, lend(doubles, x), batch)
         if status:
             workspace.check(status)
         return result
@@ -390,7 +392,7 @@ def row_predictor(plan: Plan, theta: Array, outputs: int) -> RowPredictor:
     result = np.zeros((1, outputs))
     lent_result, lent_theta = _from_buffer(_DOUBLES, result), _from_buffer(_DOUBLES, theta)
     run, network, lend, doubles = lib.pycnn_predict_finite, plan.network, _from_buffer, _DOUBLES
-    copy = result.copy
+    copy, size = result.copy, theta.size
 
     def predict_row(x: Array) -> Array | None:
         try:
@@ -398,7 +400,7 @@ def row_predictor(plan: Plan, theta: Array, outputs: int) -> RowPredictor:
         except ValueError:
             return None
         # By its workspace, which so lives as long.
-        if run(lent_result, network, workspace.pointer, lent_theta, lent, 1):
+        if run(lent_result, network, workspace.pointer, lent_theta, size, lent, 1):
             return None
         return copy()
 
@@ -407,7 +409,7 @@ def row_predictor(plan: Plan, theta: Array, outputs: int) -> RowPredictor:
 
 def penalty(plan: Plan, theta: Array) -> float:
     """Return what the loss includes for the size of the weights."""
-    return float(lib.pycnn_penalty(plan.network, _from_buffer(_DOUBLES, theta)))
+    return float(lib.pycnn_penalty(plan.network, _from_buffer(_DOUBLES, theta), theta.size))
 
 
 def evaluate(plan: Plan, theta: Array, data: Data) -> Totals:
@@ -417,7 +419,7 @@ def evaluate(plan: Plan, theta: Array, data: Data) -> Totals:
     totals = ffi.new("pycnn_totals *")
     dataset, _alive = _lend(data)
     status = lib.pycnn_evaluate(
-        totals, plan.network, workspace.pointer, _from_buffer(_DOUBLES, theta), dataset
+        totals, plan.network, workspace.pointer, _from_buffer(_DOUBLES, theta), theta.size, dataset
     )
     workspace.check(status)
     plan.give_back(workspace)
@@ -442,6 +444,7 @@ def gradients(
         plan.network,
         workspace.pointer,
         _from_buffer(_DOUBLES, theta),
+        theta.size,
         dataset,
         ffi.NULL if dropout_keys is None else _from_buffer(_KEYS, dropout_keys),
     )
@@ -478,6 +481,7 @@ def gradient_sums(
         plan.network,
         workspace.pointer,
         _from_buffer(_DOUBLES, theta),
+        theta.size,
         dataset,
         ffi.NULL if dropout_keys is None else _from_buffer(_KEYS, dropout_keys),
         sample_offset,
@@ -507,7 +511,13 @@ def update(
     totals = ffi.new("pycnn_totals *", {"weight": weight})
     try:
         status = lib.pycnn_update(
-            _from_buffer(_DOUBLES, theta), training, sums, totals, plan.network, workspace.pointer
+            _from_buffer(_DOUBLES, theta),
+            theta.size,
+            training,
+            sums,
+            totals,
+            plan.network,
+            workspace.pointer,
         )
     finally:
         # As in `train`: nothing is called here.
@@ -525,8 +535,8 @@ def trace(
     totals = ffi.new("pycnn_totals *")
     dataset, _alive = _lend(data)
     outputs = [_from_buffer(_DOUBLES, array) for array in (grad, z, a, delta)]
-    lent = _from_buffer(_DOUBLES, theta)
-    status = lib.pycnn_trace(totals, *outputs, plan.network, workspace.pointer, lent, dataset)
+    lent = _from_buffer(_DOUBLES, theta), theta.size
+    status = lib.pycnn_trace(totals, *outputs, plan.network, workspace.pointer, *lent, dataset)
     workspace.check(status)  # one for a trace is as large as the data: it is not kept
     return _read(totals)
 
@@ -582,6 +592,7 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
         status = lib.pycnn_train(
             steps,
             _from_buffer(_DOUBLES, theta),
+            theta.size,
             training,
             plan.network,
             workspace.pointer,

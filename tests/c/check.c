@@ -139,6 +139,7 @@ problem make_problem(uint64_t seed, size_t rows, size_t inputs, const pycnn_laye
     problem p = {.inputs = inputs, .outputs = layers[depth - 1].units};
     p.net = create(inputs, layers, depth, loss);
     p.parameters = pycnn_network_parameter_count(p.net);
+    p.theta_size = pycnn_network_theta_size(p.net);
     for (size_t l = 0; l < depth; l++) {
         p.units += layers[l].units;
     }
@@ -173,7 +174,8 @@ double *trained(const problem *p, pycnn_workspace *ws, pycnn_training state, pyc
     memset(totals, 0, state.epochs * sizeof *totals);
     state.totals = totals;
     size_t steps = 0;
-    CHECK(pycnn_train(&steps, theta, &state, p->net, ws, &p->data, SIZE_MAX) == PYCNN_OK);
+    CHECK(pycnn_train(&steps, theta, p->theta_size, &state, p->net, ws, &p->data, SIZE_MAX) ==
+          PYCNN_OK);
     CHECK(state.epoch == state.epochs && state.position == 0);
     const size_t rows = p->data.rows, size = state.batch_size;
     CHECK(steps == state.epochs * (rows / size + (rows % size != 0)));
@@ -197,12 +199,13 @@ double *compute_everything(size_t rows, size_t *count, pycnn_threads *threads)
     pycnn_totals totals, epochs[3];
     const pycnn_training plan = {.epochs = 3, .batch_size = 70, .learning_rate = 0.5};
     CHECK(pycnn_trace(&totals, at, at + p.parameters, at + p.parameters + traced,
-                      at + p.parameters + 2 * traced, p.net, ws, p.theta, &p.data) == PYCNN_OK);
+                      at + p.parameters + 2 * traced, p.net, ws, p.theta, p.theta_size,
+                      &p.data) == PYCNN_OK);
     at += p.parameters + 3 * traced;
     double *theta = trained(&p, ws, plan, epochs);
     memcpy(at, theta, p.parameters * sizeof *at);
     at += p.parameters;
-    CHECK(pycnn_predict(at, p.net, ws, theta, p.x, rows) == PYCNN_OK);
+    CHECK(pycnn_predict(at, p.net, ws, theta, p.theta_size, p.x, rows) == PYCNN_OK);
     free(theta);
     pycnn_workspace_destroy(ws);
     free_problem(&p);

@@ -74,7 +74,7 @@ pycnn_workspace *workspace(const pycnn_network *net, size_t batch, int mode);
 
 /* A network, its parameters and labelled samples. */
 typedef struct {
-    size_t inputs, outputs, parameters, units; /* units: of all layers together */
+    size_t inputs, outputs, parameters, theta_size, units; /* units: of all layers together */
     pycnn_network *net;
     double *theta, *x, *y, *weight;
     size_t *label;

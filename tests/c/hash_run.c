@@ -86,7 +86,7 @@ typedef struct {
     double *theta, *grad, *prediction, *slots;
     double *x, *y, *weight;
     size_t *label, *order;
-    size_t parameters, statistics, outputs;
+    size_t parameters, statistics, theta_size, outputs;
     pycnn_dataset data;
 } buffers;
 
@@ -117,7 +117,8 @@ static void make_buffers(buffers *b, const run *r, const pycnn_network *net, uin
     b->parameters = pycnn_network_parameter_count(net);
     b->outputs = r->layers[r->depth - 1].units;
     b->statistics = pycnn_network_statistic_count(net);
-    b->theta = allocate(b->parameters + b->statistics, sizeof(double));
+    b->theta_size = pycnn_network_theta_size(net);
+    b->theta = allocate(b->theta_size, sizeof(double));
     b->slots = allocate(pycnn_optimizer_slots(&r->optimizer) * b->parameters + 1, sizeof(double));
     memset(b->slots, 0, pycnn_optimizer_slots(&r->optimizer) * b->parameters * sizeof(double));
     b->grad = allocate(b->parameters, sizeof(double));
@@ -159,7 +160,7 @@ static void check_rows_alone(const buffers *b, const run *r, const pycnn_network
 {
     double *alone = allocate(b->outputs, sizeof(double));
     for (size_t i = 0; i < r->rows; i += 7) {
-        succeed(pycnn_predict(alone, net, ws, b->theta, b->x + i * r->inputs, 1));
+        succeed(pycnn_predict(alone, net, ws, b->theta, b->theta_size, b->x + i * r->inputs, 1));
         if (memcmp(alone, b->prediction + i * b->outputs, b->outputs * sizeof(double)) != 0) {
             stop("a row's prediction depends on the rows beside it");
         }
@@ -182,7 +183,8 @@ static uint64_t train(const run *r, pycnn_threads *threads, uint64_t seed)
     pycnn_workspace_set_threads(ws, threads);
 
     uint64_t hash = HASH_START;
-    succeed(pycnn_gradients(&sums, b.grad, net, ws, b.theta, &b.data, NULL)); /* piece by piece */
+    succeed(pycnn_gradients(&sums, b.grad, net, ws, b.theta, b.theta_size, &b.data,
+                            NULL)); /* piece by piece */
     hash = hash_of(hash, b.grad, b.parameters);
     hash = hash_of(hash, &sums.loss, 1);
 
@@ -193,16 +195,16 @@ static uint64_t train(const run *r, pycnn_threads *threads, uint64_t seed)
     state.optimizer = &r->optimizer;
     state.slots = b.slots;
     size_t steps;
-    succeed(pycnn_train(&steps, b.theta, &state, net, ws, &b.data, SIZE_MAX));
-    hash = hash_of(hash, b.theta, b.parameters + b.statistics);
+    succeed(pycnn_train(&steps, b.theta, b.theta_size, &state, net, ws, &b.data, SIZE_MAX));
+    hash = hash_of(hash, b.theta, b.theta_size);
     for (size_t e = 0; e < EPOCHS; e++) {
         hash = hash_of(hash, &totals[e].loss, 1);
         hash = hash_of(hash, &totals[e].correct, 1);
     }
 
-    succeed(pycnn_predict(b.prediction, net, ws, b.theta, b.x, r->rows));
+    succeed(pycnn_predict(b.prediction, net, ws, b.theta, b.theta_size, b.x, r->rows));
     hash = hash_of(hash, b.prediction, r->rows * b.outputs);
-    succeed(pycnn_evaluate(&sums, net, ws, b.theta, &b.data));
+    succeed(pycnn_evaluate(&sums, net, ws, b.theta, b.theta_size, &b.data));
     hash = hash_of(hash, &sums.loss, 1);
     check_rows_alone(&b, r, net, ws);
 

@@ -9,7 +9,7 @@ static void check_activation(int activation, const double *x, const double *expe
     pycnn_workspace *ws = workspace(net, 64, PYCNN_FORWARD);
     const double theta[2] = {1, 0};
     double *a = doubles(count);
-    CHECK(pycnn_predict(a, net, ws, theta, x, count) == PYCNN_OK);
+    CHECK(pycnn_predict(a, net, ws, theta, pycnn_network_theta_size(net), x, count) == PYCNN_OK);
     for (size_t i = 0; i < count; i++) {
         /* 4 ulp, of the smallest number there is too; the plain kernels of three activations round
          * an exponent of up to 750 */

@@ -95,7 +95,8 @@ static problem make(const stack *s, uint64_t seed)
 static double loss_of(const problem *p, pycnn_workspace *ws, double *grad, const uint64_t *key)
 {
     pycnn_totals totals;
-    CHECK(pycnn_gradients(&totals, grad, p->net, ws, p->theta, &p->data, key) == PYCNN_OK);
+    CHECK(pycnn_gradients(&totals, grad, p->net, ws, p->theta, p->theta_size, &p->data, key) ==
+          PYCNN_OK);
     return totals.loss / totals.weight;
 }
 
@@ -147,10 +148,12 @@ static void test_the_output_is_the_sum_of_both_ways(void)
     double *grad = doubles(p.parameters);
     pycnn_totals totals;
     CHECK(p.parameters == q.parameters + r.parameters); /* in this order */
-    CHECK(pycnn_predict(output, p.net, ws, p.theta, p.x, ROWS) == PYCNN_OK);
-    CHECK(pycnn_predict(one, q.net, ws_q, p.theta, p.x, ROWS) == PYCNN_OK);
-    CHECK(pycnn_predict(other, r.net, ws_r, p.theta + q.parameters, p.x, ROWS) == PYCNN_OK);
-    CHECK(pycnn_trace(&totals, grad, z, a, delta, p.net, ws, p.theta, &p.data) == PYCNN_OK);
+    CHECK(pycnn_predict(output, p.net, ws, p.theta, p.theta_size, p.x, ROWS) == PYCNN_OK);
+    CHECK(pycnn_predict(one, q.net, ws_q, p.theta, q.theta_size, p.x, ROWS) == PYCNN_OK);
+    CHECK(pycnn_predict(other, r.net, ws_r, p.theta + q.parameters, r.theta_size, p.x, ROWS) ==
+          PYCNN_OK);
+    CHECK(pycnn_trace(&totals, grad, z, a, delta, p.net, ws, p.theta, p.theta_size, &p.data) ==
+          PYCNN_OK);
     for (size_t i = 0; i < ROWS; i++) { /* the trace is that of the whole layer alone */
         for (size_t j = 0; j < 5; j++) {
             const size_t at = 5 * i + j, traced = j * ROWS + i;
@@ -184,7 +187,8 @@ static double *results(const stack *s, size_t capacity, size_t batch, size_t thr
     double *slots = doubles(2 * p.parameters);
     memset(slots, 0, 2 * p.parameters * sizeof *slots);
     pycnn_totals totals, epochs[2] = {{0}};
-    CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, &p.data, NULL) == PYCNN_OK);
+    CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, p.theta_size, &p.data, NULL) ==
+          PYCNN_OK);
     size_t steps = 0;
     pycnn_training state = {.epochs = 2,
                             .batch_size = batch,
@@ -193,12 +197,14 @@ static double *results(const stack *s, size_t capacity, size_t batch, size_t thr
                             .optimizer = batch % 2 == 0 ? &adam : NULL,
                             .slots = slots,
                             .dropout_keys = keys};
-    CHECK(pycnn_train(&steps, p.theta, &state, p.net, ws, &p.data, SIZE_MAX) == PYCNN_OK);
+    CHECK(pycnn_train(&steps, p.theta, p.theta_size, &state, p.net, ws, &p.data, SIZE_MAX) ==
+          PYCNN_OK);
     memcpy(result, p.theta, all * sizeof *result);
-    CHECK(pycnn_predict(output, p.net, forward, p.theta, p.x, ROWS) == PYCNN_OK);
+    CHECK(pycnn_predict(output, p.net, forward, p.theta, p.theta_size, p.x, ROWS) == PYCNN_OK);
     double *row = doubles(p.outputs); /* whose bits do not depend on those beside it */
     for (size_t i = 0; i < ROWS; i += 5) {
-        CHECK(pycnn_predict(row, p.net, forward, p.theta, p.x + i * INPUTS, 1) == PYCNN_OK);
+        CHECK(pycnn_predict(row, p.net, forward, p.theta, p.theta_size, p.x + i * INPUTS, 1) ==
+              PYCNN_OK);
         CHECK(same_bits(row, output + i * p.outputs, p.outputs));
     }
     free(row), free(slots);
@@ -254,7 +260,8 @@ static void test_many_threads_share_large_layers(void)
         pycnn_training state = {
             .epochs = 1, .batch_size = BATCH, .learning_rate = 0.1, .totals = &totals};
         size_t steps = 0;
-        CHECK(pycnn_train(&steps, theta[threads], &state, p.net, ws, &p.data, 9) == PYCNN_OK);
+        CHECK(pycnn_train(&steps, theta[threads], p.theta_size, &state, p.net, ws, &p.data, 9) ==
+              PYCNN_OK);
         CHECK(steps == 2 && same_bits(theta[threads], theta[1], count));
         pycnn_workspace_destroy(ws);
         pycnn_threads_destroy(pool);

@@ -34,14 +34,16 @@ static void check_size(size_t rows, size_t inputs, size_t units)
     linear_reference(expected, expected_grad, &p);
     output[count] = grad[p.parameters] = 12345; /* must not be written to */
     pycnn_totals totals;
-    CHECK(pycnn_predict(output, p.net, ws, p.theta, p.x, rows) == PYCNN_OK);
-    CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, &p.data, NULL) == PYCNN_OK);
+    CHECK(pycnn_predict(output, p.net, ws, p.theta, p.theta_size, p.x, rows) == PYCNN_OK);
+    CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, p.theta_size, &p.data, NULL) ==
+          PYCNN_OK);
     CHECK(agree(output, expected, count, 1e-14));
     CHECK(agree(grad, expected_grad, p.parameters, 1e-13));
     CHECK(output[count] == 12345 && grad[p.parameters] == 12345);
     bool alike = true; /* a row's bits do not depend on the rows beside it */
     for (size_t i = 0; i < rows; i++) {
-        CHECK(pycnn_predict(row, p.net, ws, p.theta, p.x + i * inputs, 1) == PYCNN_OK);
+        CHECK(pycnn_predict(row, p.net, ws, p.theta, p.theta_size, p.x + i * inputs, 1) ==
+              PYCNN_OK);
         alike = alike && same_bits(row, output + i * units, units);
     }
     CHECK(alike);

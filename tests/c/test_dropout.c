@@ -15,26 +15,28 @@ static void test_predictions_can_be_drawn(void)
     pycnn_workspace_set_threads(large, threads);
     const size_t one = ROWS * p.outputs;
     double *all = doubles(DRAWS * one), *part = doubles(one), *plain = doubles(one);
-    CHECK(pycnn_predict_samples(all, p.net, large, p.theta, p.x, ROWS, keys, DRAWS, 0) == PYCNN_OK);
+    CHECK(pycnn_predict_samples(all, p.net, large, p.theta, p.theta_size, p.x, ROWS, keys, DRAWS,
+                                0) == PYCNN_OK);
     CHECK(!same_bits(all, all + one, one) && !same_bits(all, all + 2 * one, one));
     for (size_t d = 0; d < DRAWS; d++) { /* each by itself, and in two parts */
         double *rest = part + PART * p.outputs;
-        CHECK(pycnn_predict_samples(part, p.net, small, p.theta, p.x, PART, keys + d, 1, 0) ==
-              PYCNN_OK);
-        CHECK(pycnn_predict_samples(rest, p.net, small, p.theta, p.x + PART * p.inputs, ROWS - PART,
-                                    keys + d, 1, PART) == PYCNN_OK);
+        CHECK(pycnn_predict_samples(part, p.net, small, p.theta, p.theta_size, p.x, PART, keys + d,
+                                    1, 0) == PYCNN_OK);
+        CHECK(pycnn_predict_samples(rest, p.net, small, p.theta, p.theta_size,
+                                    p.x + PART * p.inputs, ROWS - PART, keys + d, 1,
+                                    PART) == PYCNN_OK);
         CHECK(same_bits(part, all + d * one, one));
     }
-    CHECK(pycnn_predict(plain, p.net, large, p.theta, p.x, ROWS) == PYCNN_OK);
-    CHECK(pycnn_predict(part, p.net, small, p.theta, p.x, ROWS) == PYCNN_OK);
+    CHECK(pycnn_predict(plain, p.net, large, p.theta, p.theta_size, p.x, ROWS) == PYCNN_OK);
+    CHECK(pycnn_predict(part, p.net, small, p.theta, p.theta_size, p.x, ROWS) == PYCNN_OK);
     CHECK(same_bits(plain, part, one) && !same_bits(plain, all, one));
-    CHECK(pycnn_predict_samples(all, p.net, large, p.theta, p.x, ROWS, NULL, 1, 0) ==
+    CHECK(pycnn_predict_samples(all, p.net, large, p.theta, p.theta_size, p.x, ROWS, NULL, 1, 0) ==
           PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_predict_samples(NULL, p.net, large, p.theta, p.x, ROWS, keys, 1, 0) ==
+    CHECK(pycnn_predict_samples(NULL, p.net, large, p.theta, p.theta_size, p.x, ROWS, keys, 1, 0) ==
           PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_predict_samples(all, NULL, large, p.theta, p.x, ROWS, keys, 1, 0) ==
+    CHECK(pycnn_predict_samples(all, NULL, large, p.theta, p.theta_size, p.x, ROWS, keys, 1, 0) ==
           PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_predict_samples(all, p.net, NULL, p.theta, p.x, ROWS, keys, 1, 0) ==
+    CHECK(pycnn_predict_samples(all, p.net, NULL, p.theta, p.theta_size, p.x, ROWS, keys, 1, 0) ==
           PYCNN_ERROR_ARGUMENT);
     free(all), free(part), free(plain);
     pycnn_workspace_destroy(large), pycnn_workspace_destroy(small);

@@ -94,7 +94,8 @@ static problem make_scaling_problem(void)
 static double loss_of(const problem *p, pycnn_workspace *ws, double *grad)
 {
     pycnn_totals totals;
-    CHECK(pycnn_gradients(&totals, grad, p->net, ws, p->theta, &p->data, NULL) == PYCNN_OK);
+    CHECK(pycnn_gradients(&totals, grad, p->net, ws, p->theta, p->theta_size, &p->data, NULL) ==
+          PYCNN_OK);
     return totals.loss / totals.weight;
 }
 
@@ -160,7 +161,8 @@ static void test_layers_without_parameters_may_stand_anywhere(void)
             theta[t] = trained(
                 &p, ws, (pycnn_training){.epochs = 1, .batch_size = 200, .learning_rate = 0.1},
                 &totals[t]);
-            CHECK(pycnn_predict(output[t], p.net, ws, theta[t], p.x, ROWS) == PYCNN_OK);
+            CHECK(pycnn_predict(output[t], p.net, ws, theta[t], p.theta_size, p.x, ROWS) ==
+                  PYCNN_OK);
             CHECK(same_bits(theta[t], theta[0], p.parameters));
             CHECK(same_bits(output[t], output[0], p.outputs * ROWS));
             CHECK(same_bits(&totals[t], &totals[0], 3));

@@ -14,7 +14,8 @@ static void test_logarithms_meet_the_c_library(void)
         const double e = exp(-fabs(z)), expected = fmax(z, 0) + log1p(e);
         const pycnn_dataset data = {.rows = 1, .x = &z, .y = &y};
         pycnn_totals totals;
-        CHECK(pycnn_evaluate(&totals, net, ws, theta, &data) == PYCNN_OK);
+        CHECK(pycnn_evaluate(&totals, net, ws, theta, pycnn_network_theta_size(net), &data) ==
+              PYCNN_OK);
         CHECK(near(totals.loss, expected, 6 * DBL_EPSILON));
     }
     pycnn_workspace_destroy(ws);
@@ -33,7 +34,8 @@ static void check_logits(const double *bias, size_t units, int output, int loss,
     const double x = 1;
     const pycnn_dataset data = {.rows = 1, .x = &x, .y = y};
     pycnn_totals totals;
-    CHECK(pycnn_gradients(&totals, grad, net, ws, theta, &data, NULL) == PYCNN_OK);
+    CHECK(pycnn_gradients(&totals, grad, net, ws, theta, pycnn_network_theta_size(net), &data,
+                          NULL) == PYCNN_OK);
     CHECK(near(totals.loss, expected_loss, 1e-14));
     for (size_t j = 0; j < units; j++) {
         CHECK(near(grad[units + j], expected_delta[j], 1e-14));
@@ -70,10 +72,12 @@ static void test_labels_and_one_hot_rows_give_the_same_bits(void)
     pycnn_totals totals[2][EPOCHS], sums[2];
     double *one_hot_grad = doubles(p.parameters), *label_grad = doubles(p.parameters);
     double *one_hot = trained(&p, ws, plan, totals[0]);
-    CHECK(pycnn_gradients(&sums[0], one_hot_grad, p.net, ws, p.theta, &p.data, NULL) == PYCNN_OK);
+    CHECK(pycnn_gradients(&sums[0], one_hot_grad, p.net, ws, p.theta, p.theta_size, &p.data,
+                          NULL) == PYCNN_OK);
     p.data.y = NULL, p.data.label = p.label;
     double *labels = trained(&p, ws, plan, totals[1]);
-    CHECK(pycnn_gradients(&sums[1], label_grad, p.net, ws, p.theta, &p.data, NULL) == PYCNN_OK);
+    CHECK(pycnn_gradients(&sums[1], label_grad, p.net, ws, p.theta, p.theta_size, &p.data, NULL) ==
+          PYCNN_OK);
     CHECK(same_bits(one_hot, labels, p.parameters));
     CHECK(same_bits(one_hot_grad, label_grad, p.parameters));
     CHECK(same_bits(totals[0], totals[1], 3 * EPOCHS));
@@ -144,7 +148,7 @@ static void check_missing_targets(int loss, bool weighted)
             const double one[] = {j == 0 ? p.y[0] : NAN, j == 1 ? p.y[1] : NAN,
                                   j == 2 ? p.y[2] : NAN};
             p.data.y = one;
-            CHECK(pycnn_evaluate(&part, p.net, ws, p.theta, &p.data) == PYCNN_OK);
+            CHECK(pycnn_evaluate(&part, p.net, ws, p.theta, p.theta_size, &p.data) == PYCNN_OK);
             if (mask >> j & 1) {
                 loss_sum += part.loss, fraction += part.correct, count++;
             }
@@ -152,7 +156,7 @@ static void check_missing_targets(int loss, bool weighted)
         const double some[] = {mask & 1 ? p.y[0] : NAN, mask & 2 ? p.y[1] : NAN,
                                mask & 4 ? p.y[2] : NAN};
         p.data.y = some;
-        CHECK(pycnn_evaluate(&totals, p.net, ws, p.theta, &p.data) == PYCNN_OK);
+        CHECK(pycnn_evaluate(&totals, p.net, ws, p.theta, p.theta_size, &p.data) == PYCNN_OK);
         CHECK(totals.weight == (weighted ? p.weight[0] : 1));
         CHECK(near(totals.loss, loss_sum, 1e-14) && near(totals.correct, fraction / count, 1e-14));
     }
@@ -173,9 +177,11 @@ static void check_missing_targets(int loss, bool weighted)
         }
     }
     p.data.y = y;
-    CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, &p.data, NULL) == PYCNN_OK);
+    CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, p.theta_size, &p.data, NULL) ==
+          PYCNN_OK);
     const pycnn_dataset rest = {kept, kept_x, kept_y, NULL, weighted ? kept_weight : NULL};
-    CHECK(pycnn_gradients(&sum, expected, p.net, ws, p.theta, &rest, NULL) == PYCNN_OK);
+    CHECK(pycnn_gradients(&sum, expected, p.net, ws, p.theta, p.theta_size, &rest, NULL) ==
+          PYCNN_OK);
     CHECK(same_bits(grad, expected, p.parameters) && same_bits(&totals, &sum, 3));
 
     /* A mini-batch of such rows changes nothing; others train, few samples at a time or many. */
@@ -216,7 +222,7 @@ static void test_targets_may_be_missing(void)
     pycnn_workspace *ws = workspace(p.net, 4, PYCNN_FORWARD);
     pycnn_totals totals;
     p.y[3] = p.y[4] = p.y[5] = NAN;
-    CHECK(pycnn_evaluate(&totals, p.net, ws, p.theta, &p.data) == PYCNN_OK);
+    CHECK(pycnn_evaluate(&totals, p.net, ws, p.theta, p.theta_size, &p.data) == PYCNN_OK);
     CHECK(isnan(totals.loss));
     pycnn_workspace_destroy(ws);
     free_problem(&p);

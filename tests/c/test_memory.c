@@ -81,18 +81,22 @@ static void test_no_call_reads_or_writes_past_a_buffer(void)
                                     .order = labelled ? orders.block : NULL,
                                     .totals = epochs.block};
             const double *read = constant_theta.block;
-            CHECK(pycnn_predict(output.block, p.net, ws, read, x.block, rows) == PYCNN_OK);
-            CHECK(pycnn_evaluate(&totals, p.net, ws, read, &data) == PYCNN_OK);
-            CHECK(pycnn_gradients(&totals, grad.block, p.net, ws, read, &data, NULL) == PYCNN_OK);
+            CHECK(pycnn_predict(output.block, p.net, ws, read, p.theta_size, x.block, rows) ==
+                  PYCNN_OK);
+            CHECK(pycnn_evaluate(&totals, p.net, ws, read, p.theta_size, &data) == PYCNN_OK);
+            CHECK(pycnn_gradients(&totals, grad.block, p.net, ws, read, p.theta_size, &data,
+                                  NULL) == PYCNN_OK);
             CHECK(pycnn_trace(&totals, grad.block, z.block, a.block, delta.block, p.net, trace,
-                              read, &data) == PYCNN_OK);
-            CHECK(pycnn_train(&steps, theta.block, &state, p.net, ws, &data, SIZE_MAX) == PYCNN_OK);
+                              read, p.theta_size, &data) == PYCNN_OK);
+            CHECK(pycnn_train(&steps, theta.block, p.theta_size, &state, p.net, ws, &data,
+                              SIZE_MAX) == PYCNN_OK);
             pycnn_training own = {.learning_rate = 0.1};
             memset(grad.block, 0, p.parameters * one);
             totals = (pycnn_totals){0};
-            CHECK(pycnn_gradient_sums(&totals, grad.block, NULL, p.net, ws, theta.block, &data,
-                                      NULL, 0) == PYCNN_OK);
-            CHECK(pycnn_update(theta.block, &own, grad.block, &totals, p.net, ws) == PYCNN_OK);
+            CHECK(pycnn_gradient_sums(&totals, grad.block, NULL, p.net, ws, theta.block,
+                                      p.theta_size, &data, NULL, 0) == PYCNN_OK);
+            CHECK(pycnn_update(theta.block, p.theta_size, &own, grad.block, &totals, p.net, ws) ==
+                  PYCNN_OK);
         }
         guarded all[] = {x,    y,      weight, label, orders, constant_theta, theta,
                          grad, output, z,      a,     delta,  epochs};
@@ -166,14 +170,15 @@ static void test_every_allocation_may_fail(void)
     double output[6 * 3], *grad = doubles(p.parameters);
     pycnn_totals totals;
     allocations = 0;
-    CHECK(pycnn_predict(output, p.net, ws, p.theta, p.x, 6) == PYCNN_OK);
-    CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, &p.data, NULL) == PYCNN_OK);
+    CHECK(pycnn_predict(output, p.net, ws, p.theta, p.theta_size, p.x, 6) == PYCNN_OK);
+    CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, p.theta_size, &p.data, NULL) ==
+          PYCNN_OK);
     free(trained(&p, ws, (pycnn_training){.epochs = 1, .batch_size = 2, .learning_rate = 0.1},
                  &totals));
-    CHECK(pycnn_gradient_sums(&totals, grad, NULL, p.net, ws, p.theta, &p.data, NULL, 0) ==
-          PYCNN_OK);
-    CHECK(pycnn_update(p.theta, &(pycnn_training){.learning_rate = 0.1}, grad, &totals, p.net,
-                       ws) == PYCNN_OK);
+    CHECK(pycnn_gradient_sums(&totals, grad, NULL, p.net, ws, p.theta, p.theta_size, &p.data, NULL,
+                              0) == PYCNN_OK);
+    CHECK(pycnn_update(p.theta, p.theta_size, &(pycnn_training){.learning_rate = 0.1}, grad,
+                       &totals, p.net, ws) == PYCNN_OK);
     CHECK(allocations == 0);
     free(grad);
     pycnn_workspace_destroy(ws);

@@ -43,13 +43,14 @@ static void test_lecture_example(void)
     }
 
     pycnn_network *net = create(2, layers, 3, PYCNN_BINARY_CROSSENTROPY);
-    CHECK(pycnn_network_parameter_count(net) == 15);
+    const size_t theta_size = pycnn_network_theta_size(net);
+    CHECK(theta_size == 15 && pycnn_network_parameter_count(net) == 15);
     pycnn_workspace *ws = workspace(net, 1, PYCNN_TRACE);
     const pycnn_dataset data = {.rows = 1, .x = x, .y = y};
     double z_core[5], a_core[5], delta_core[5], grad_core[15], output;
     pycnn_totals totals;
-    CHECK(pycnn_trace(&totals, grad_core, z_core, a_core, delta_core, net, ws, theta, &data) ==
-          PYCNN_OK);
+    CHECK(pycnn_trace(&totals, grad_core, z_core, a_core, delta_core, net, ws, theta, theta_size,
+                      &data) == PYCNN_OK);
     for (int i = 0; i < 5; i++) {
         CHECK(near(z_core[i], z[i], 1e-12));
         CHECK(near(a_core[i], a[i], 1e-12));
@@ -60,7 +61,7 @@ static void test_lecture_example(void)
     }
     CHECK(near(totals.loss, -log(a[4]), 1e-12));
     CHECK(totals.weight == 1 && totals.correct == 1);
-    CHECK(pycnn_predict(&output, net, ws, theta, x, 1) == PYCNN_OK);
+    CHECK(pycnn_predict(&output, net, ws, theta, theta_size, x, 1) == PYCNN_OK);
     CHECK(same_bits(&output, &a_core[4], 1));
 
     /* The figures it prints, for what they are worth. */
@@ -72,14 +73,14 @@ static void test_lecture_example(void)
     pycnn_totals epoch = {0};
     pycnn_training state = {.epochs = 1, .batch_size = 1, .learning_rate = 0.1, .totals = &epoch};
     size_t steps = 0;
-    CHECK(pycnn_train(&steps, theta, &state, net, ws, &data, 10) == PYCNN_OK);
+    CHECK(pycnn_train(&steps, theta, theta_size, &state, net, ws, &data, 10) == PYCNN_OK);
     CHECK(steps == 1 && state.epoch == 1 && state.position == 0);
     CHECK(same_bits(&epoch, &totals, 3));
     for (int i = 0; i < 15; i++) {
         CHECK(near(theta[i], updated[i], 1e-12));
     }
     CHECK(fabs(theta[0] - 0.110580) < 1e-4 && fabs(theta[12] - 0.911224) < 1e-4);
-    CHECK(pycnn_evaluate(&totals, net, ws, theta, &data) == PYCNN_OK);
+    CHECK(pycnn_evaluate(&totals, net, ws, theta, theta_size, &data) == PYCNN_OK);
     CHECK(totals.loss < epoch.loss); /* the second iteration's loss is the lower one */
     pycnn_workspace_destroy(ws);
     pycnn_network_destroy(net);
@@ -90,7 +91,7 @@ static void test_lecture_example(void)
 static double mean_loss(const problem *p, pycnn_workspace *ws)
 {
     pycnn_totals totals;
-    CHECK(pycnn_evaluate(&totals, p->net, ws, p->theta, &p->data) == PYCNN_OK);
+    CHECK(pycnn_evaluate(&totals, p->net, ws, p->theta, p->theta_size, &p->data) == PYCNN_OK);
     return totals.loss / totals.weight;
 }
 
@@ -104,7 +105,8 @@ static bool far_from_kinks(const problem *p, pycnn_workspace *ws)
     double *z = doubles(count), *a = doubles(count), *delta = doubles(count);
     double *grad = doubles(p->parameters);
     pycnn_totals totals;
-    CHECK(pycnn_trace(&totals, grad, z, a, delta, p->net, ws, p->theta, &p->data) == PYCNN_OK);
+    CHECK(pycnn_trace(&totals, grad, z, a, delta, p->net, ws, p->theta, p->theta_size, &p->data) ==
+          PYCNN_OK);
     bool far = true;
     for (size_t i = 0; i < count; i++) {
         far = far && is_far(z[i], 0) && is_far(fabs(z[i]), 1) && is_far(fabs(z[i]), 3);
@@ -149,7 +151,8 @@ static void check_gradient(int hidden, int output, int loss, bool weighted)
     p.data.weight = weighted ? p.weight : NULL;
     double *grad = doubles(p.parameters), *numeric = doubles(p.parameters);
     pycnn_totals totals;
-    CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, &p.data, NULL) == PYCNN_OK);
+    CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, p.theta_size, &p.data, NULL) ==
+          PYCNN_OK);
     CHECK(near(totals.loss / totals.weight, mean_loss(&p, ws), 1e-15));
     CHECK(largest(grad, p.parameters) > 1e-2);
     const double h = 1e-5; /* errors: h^2 f''' = 1e-10 and eps / h = 1e-11 */
@@ -219,54 +222,64 @@ static void test_calls_that_cannot_be(void)
     const pycnn_network *net = p.net;
     const double *theta = p.theta;
 
-    CHECK(pycnn_predict(NULL, net, forward, theta, p.x, ROWS) == PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_predict(out, NULL, forward, theta, p.x, ROWS) == PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_predict(out, net, NULL, theta, p.x, ROWS) == PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_predict(out, net, forward, NULL, p.x, ROWS) == PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_predict(out, net, forward, theta, NULL, ROWS) == PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_predict(out, net, foreign, theta, p.x, ROWS) == PYCNN_ERROR_WORKSPACE);
-    CHECK(pycnn_predict(out, net, forward, theta, p.x, 0) == PYCNN_OK);
+    CHECK(pycnn_predict(NULL, net, forward, theta, p.theta_size, p.x, ROWS) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_predict(out, NULL, forward, theta, p.theta_size, p.x, ROWS) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_predict(out, net, NULL, theta, p.theta_size, p.x, ROWS) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_predict(out, net, forward, NULL, p.theta_size, p.x, ROWS) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_predict(out, net, forward, theta, p.theta_size, NULL, ROWS) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_predict(out, net, foreign, theta, p.theta_size, p.x, ROWS) ==
+          PYCNN_ERROR_WORKSPACE);
+    CHECK(pycnn_predict(out, net, forward, theta, p.theta_size, p.x, 0) == PYCNN_OK);
 
     const pycnn_dataset good = p.data, no_rows = {.x = p.x, .y = p.y};
     const pycnn_dataset no_x = {.rows = ROWS, .y = p.y}, no_y = {.rows = ROWS, .x = p.x};
-    CHECK(pycnn_evaluate(NULL, net, forward, theta, &good) == PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_evaluate(&totals, NULL, forward, theta, &good) == PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_evaluate(&totals, net, NULL, theta, &good) == PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_evaluate(&totals, net, forward, NULL, &good) == PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_evaluate(&totals, net, forward, theta, NULL) == PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_evaluate(&totals, net, forward, theta, &no_x) == PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_evaluate(&totals, net, forward, theta, &no_y) == PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_evaluate(&totals, net, forward, theta, &no_rows) == PYCNN_ERROR_SIZE);
-    CHECK(pycnn_evaluate(&totals, net, foreign, theta, &good) == PYCNN_ERROR_WORKSPACE);
-
-    CHECK(pycnn_gradients(NULL, grad, net, backward, theta, &good, NULL) == PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_gradients(&totals, NULL, net, backward, theta, &good, NULL) ==
+    CHECK(pycnn_evaluate(NULL, net, forward, theta, p.theta_size, &good) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_evaluate(&totals, NULL, forward, theta, p.theta_size, &good) ==
           PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_gradients(&totals, grad, net, backward, theta, &no_x, NULL) ==
+    CHECK(pycnn_evaluate(&totals, net, NULL, theta, p.theta_size, &good) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_evaluate(&totals, net, forward, NULL, p.theta_size, &good) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_evaluate(&totals, net, forward, theta, p.theta_size, NULL) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_evaluate(&totals, net, forward, theta, p.theta_size, &no_x) ==
           PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_gradients(&totals, grad, net, forward, theta, &good, NULL) ==
-          PYCNN_ERROR_WORKSPACE);
-    CHECK(pycnn_gradients(&totals, grad, net, foreign, theta, &good, NULL) ==
+    CHECK(pycnn_evaluate(&totals, net, forward, theta, p.theta_size, &no_y) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_evaluate(&totals, net, forward, theta, p.theta_size, &no_rows) == PYCNN_ERROR_SIZE);
+    CHECK(pycnn_evaluate(&totals, net, foreign, theta, p.theta_size, &good) ==
           PYCNN_ERROR_WORKSPACE);
 
-    CHECK(pycnn_trace(NULL, grad, out, out, out, net, trace, theta, &good) == PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_trace(&totals, NULL, out, out, out, net, trace, theta, &good) ==
+    CHECK(pycnn_gradients(NULL, grad, net, backward, theta, p.theta_size, &good, NULL) ==
           PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_trace(&totals, grad, NULL, out, out, net, trace, theta, &good) ==
+    CHECK(pycnn_gradients(&totals, NULL, net, backward, theta, p.theta_size, &good, NULL) ==
           PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_trace(&totals, grad, out, NULL, out, net, trace, theta, &good) ==
+    CHECK(pycnn_gradients(&totals, grad, net, backward, theta, p.theta_size, &no_x, NULL) ==
           PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_trace(&totals, grad, out, out, NULL, net, trace, theta, &good) ==
+    CHECK(pycnn_gradients(&totals, grad, net, forward, theta, p.theta_size, &good, NULL) ==
+          PYCNN_ERROR_WORKSPACE);
+    CHECK(pycnn_gradients(&totals, grad, net, foreign, theta, p.theta_size, &good, NULL) ==
+          PYCNN_ERROR_WORKSPACE);
+
+    CHECK(pycnn_trace(NULL, grad, out, out, out, net, trace, theta, p.theta_size, &good) ==
           PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_trace(&totals, grad, out, out, out, net, trace, theta, NULL) ==
+    CHECK(pycnn_trace(&totals, NULL, out, out, out, net, trace, theta, p.theta_size, &good) ==
           PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_trace(&totals, grad, out, out, out, net, trace, theta, &no_rows) ==
+    CHECK(pycnn_trace(&totals, grad, NULL, out, out, net, trace, theta, p.theta_size, &good) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_trace(&totals, grad, out, NULL, out, net, trace, theta, p.theta_size, &good) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_trace(&totals, grad, out, out, NULL, net, trace, theta, p.theta_size, &good) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_trace(&totals, grad, out, out, out, net, trace, theta, p.theta_size, NULL) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_trace(&totals, grad, out, out, out, net, trace, theta, p.theta_size, &no_rows) ==
           PYCNN_ERROR_SIZE);
-    CHECK(pycnn_trace(&totals, grad, out, out, out, net, backward, theta, &good) ==
+    CHECK(pycnn_trace(&totals, grad, out, out, out, net, backward, theta, p.theta_size, &good) ==
           PYCNN_ERROR_WORKSPACE);
-    CHECK(pycnn_trace(&totals, grad, out, out, out, net, small, theta, &good) ==
+    CHECK(pycnn_trace(&totals, grad, out, out, out, net, small, theta, p.theta_size, &good) ==
           PYCNN_ERROR_WORKSPACE);
-    CHECK(pycnn_trace(&totals, grad, out, out, out, net, foreign, theta, &good) ==
+    CHECK(pycnn_trace(&totals, grad, out, out, out, net, foreign, theta, p.theta_size, &good) ==
           PYCNN_ERROR_WORKSPACE);
 
     free(out), free(grad);
@@ -276,11 +289,55 @@ static void test_calls_that_cannot_be(void)
     free_problem(&p), free_problem(&other);
 }
 
+static void test_theta_of_another_size(void)
+{
+    enum { ROWS = 4, UNITS = 3 };
+    const pycnn_layer_spec layers[] = {DENSE(PYCNN_TANH, UNITS),
+                                       {.kind = PYCNN_BATCH_NORM, .epsilon = 1e-5, .momentum = 0.1},
+                                       DENSE(PYCNN_LINEAR, 1)};
+    problem p = make_problem(5, ROWS, 2, layers, 3, PYCNN_MSE);
+    pycnn_workspace *ws = workspace(p.net, ROWS, PYCNN_TRACE);
+    CHECK(p.theta_size == p.parameters + 2 * UNITS && pycnn_network_theta_size(NULL) == 0);
+    double *theta = doubles(p.theta_size), *grad = doubles(p.parameters);
+    double *out = doubles(3 * ROWS * (2 * UNITS + 1)), *untouched = random_doubles(1, p.theta_size);
+    memcpy(theta, untouched, p.theta_size * sizeof *theta);
+    /* Without its statistics, as one may think that it is, too, and where it may be long enough. */
+    const size_t sizes[] = {p.parameters, 0, p.theta_size - 1, p.theta_size + 1, SIZE_MAX};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        const size_t size = sizes[i];
+        const uint64_t key = 1;
+        pycnn_totals totals = {0}, sums = {.loss = 1, .weight = 1};
+        pycnn_training state = {
+            .epochs = 1, .batch_size = ROWS, .learning_rate = 0.1, .totals = &totals};
+        size_t steps = 1;
+        const int found[] = {
+            pycnn_predict(out, p.net, ws, theta, size, p.x, ROWS),
+            pycnn_predict_finite(out, p.net, ws, theta, size, p.x, ROWS),
+            pycnn_predict_samples(out, p.net, ws, theta, size, p.x, ROWS, &key, 1, 0),
+            pycnn_evaluate(&totals, p.net, ws, theta, size, &p.data),
+            pycnn_gradients(&totals, grad, p.net, ws, theta, size, &p.data, NULL),
+            pycnn_gradient_sums(&totals, grad, NULL, p.net, ws, theta, size, &p.data, &key, 0),
+            pycnn_trace(&totals, grad, out, out, out, p.net, ws, theta, size, &p.data),
+            pycnn_update(theta, size, &state, grad, &sums, p.net, ws),
+            pycnn_train(&steps, theta, size, &state, p.net, ws, &p.data, SIZE_MAX)};
+        for (size_t k = 0; k < sizeof found / sizeof *found; k++) {
+            CHECK(found[k] == PYCNN_ERROR_SIZE);
+        }
+        CHECK(steps == 0 && state.updates == 0 && state.epoch == 0 && totals.weight == 0);
+        CHECK(isnan(pycnn_penalty(p.net, theta, size)));
+        CHECK(same_bits(theta, untouched, p.theta_size));
+    }
+    free(theta), free(grad), free(out), free(untouched);
+    pycnn_workspace_destroy(ws);
+    free_problem(&p);
+}
+
 const test network_tests[] = {
     FOR_EACH_SET("the lecture's worked example", test_lecture_example),
     FOR_EACH_SET("gradients meet central differences", test_gradients_meet_central_differences),
     FOR_EACH_SET("the first number that is not finite is found",
                  test_the_first_number_that_is_not_finite_is_found),
     FOR_EACH_SET("calls that cannot be", test_calls_that_cannot_be),
+    ONCE("theta of another size", test_theta_of_another_size),
     {0},
 };

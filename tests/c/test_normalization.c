@@ -11,7 +11,8 @@ static double loss_and_gradient(double *grad, const problem *p, pycnn_workspace 
                                 const double *theta, const uint64_t *key)
 {
     pycnn_totals totals;
-    CHECK(pycnn_gradients(&totals, grad, p->net, ws, theta, &p->data, key) == PYCNN_OK);
+    CHECK(pycnn_gradients(&totals, grad, p->net, ws, theta, p->theta_size, &p->data, key) ==
+          PYCNN_OK);
     return totals.loss / totals.weight;
 }
 
@@ -75,17 +76,18 @@ static void test_statistics_follow_mini_batches_of_training_alone(void)
     memcpy(statistics, before, sizeof before);
     memset(grad, 0, p.parameters * sizeof *grad);
     pycnn_totals totals = {0};
-    CHECK(pycnn_gradient_sums(&totals, grad, statistics, p.net, ws, theta, &p.data, NULL, 0) ==
-          PYCNN_OK);
-    CHECK(pycnn_gradient_sums(&totals, grad, NULL, p.net, ws, theta, &p.data, &key, 0) == PYCNN_OK);
+    CHECK(pycnn_gradient_sums(&totals, grad, statistics, p.net, ws, theta, p.theta_size, &p.data,
+                              NULL, 0) == PYCNN_OK);
+    CHECK(pycnn_gradient_sums(&totals, grad, NULL, p.net, ws, theta, p.theta_size, &p.data, &key,
+                              0) == PYCNN_OK);
     memset(p.weight, 0, ROWS * sizeof *p.weight);
     p.data.weight = p.weight;
-    CHECK(pycnn_gradient_sums(&totals, grad, statistics, p.net, ws, theta, &p.data, &key, 0) ==
-          PYCNN_OK);
+    CHECK(pycnn_gradient_sums(&totals, grad, statistics, p.net, ws, theta, p.theta_size, &p.data,
+                              &key, 0) == PYCNN_OK);
     CHECK(same_bits(statistics, before, 2 * UNITS) && totals.weight == 2 * ROWS);
     p.data.weight = NULL;
-    CHECK(pycnn_gradient_sums(&totals, grad, statistics, p.net, ws, theta, &p.data, &key, 0) ==
-          PYCNN_OK);
+    CHECK(pycnn_gradient_sums(&totals, grad, statistics, p.net, ws, theta, p.theta_size, &p.data,
+                              &key, 0) == PYCNN_OK);
     CHECK(same_bits(theta + p.parameters, before, 2 * UNITS)); /* a copy moves, theta's stay */
     for (size_t j = 0; j < UNITS; j++) {
         double mean = 0, square = 0;
@@ -102,12 +104,12 @@ static void test_statistics_follow_mini_batches_of_training_alone(void)
     /* A loss that is not finite moves nothing either; more samples than fit have no mean. */
     memcpy(statistics, before, sizeof before);
     p.y[0] = INFINITY;
-    CHECK(pycnn_gradient_sums(&totals, grad, statistics, p.net, ws, theta, &p.data, &key, 0) ==
-          PYCNN_OK);
+    CHECK(pycnn_gradient_sums(&totals, grad, statistics, p.net, ws, theta, p.theta_size, &p.data,
+                              &key, 0) == PYCNN_OK);
     CHECK(!isfinite(totals.loss) && same_bits(statistics, before, 2 * UNITS));
     pycnn_workspace *small = workspace(p.net, ROWS - 1, PYCNN_BACKWARD);
-    CHECK(pycnn_gradient_sums(&totals, grad, NULL, p.net, small, theta, &p.data, &key, 0) ==
-          PYCNN_ERROR_WORKSPACE);
+    CHECK(pycnn_gradient_sums(&totals, grad, NULL, p.net, small, theta, p.theta_size, &p.data, &key,
+                              0) == PYCNN_ERROR_WORKSPACE);
     free(grad), free(theta);
     pycnn_workspace_destroy(ws), pycnn_workspace_destroy(small);
     free_problem(&p);
@@ -137,8 +139,8 @@ static void test_statistics_take_in_each_piece_by_its_own_weight(void)
         const double weight[] = {cases[i].weight, cases[i].weight};
         const pycnn_dataset data = {.rows = 2, .x = x, .y = y, .weight = weight};
         pycnn_totals totals = {.loss = cases[i].loss, .weight = 1};
-        CHECK(pycnn_gradient_sums(&totals, grad, statistics, net, ws, theta, &data, &key, 0) ==
-              PYCNN_OK);
+        CHECK(pycnn_gradient_sums(&totals, grad, statistics, net, ws, theta,
+                                  pycnn_network_theta_size(net), &data, &key, 0) == PYCNN_OK);
         CHECK(statistics[0] == (cases[i].counts ? 1 : 0)); /* half of the mean, 2 */
     }
     pycnn_workspace_destroy(ws);

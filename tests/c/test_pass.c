@@ -55,14 +55,16 @@ static void test_weights_count_samples(void)
     pycnn_workspace *ws = workspace(p.net, 2 * ROWS, PYCNN_BACKWARD);
     double *plain = doubles(p.parameters), *grad = doubles(p.parameters);
     pycnn_totals plain_totals, totals;
-    CHECK(pycnn_gradients(&plain_totals, plain, p.net, ws, p.theta, &p.data, NULL) == PYCNN_OK);
+    CHECK(pycnn_gradients(&plain_totals, plain, p.net, ws, p.theta, p.theta_size, &p.data, NULL) ==
+          PYCNN_OK);
     p.data.weight = p.weight;
 
     /* All 1 is the same as none. */
     for (size_t i = 0; i < ROWS; i++) {
         p.weight[i] = 1;
     }
-    CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, &p.data, NULL) == PYCNN_OK);
+    CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, p.theta_size, &p.data, NULL) ==
+          PYCNN_OK);
     CHECK(same_bits(plain, grad, p.parameters) && same_bits(&plain_totals, &totals, 3));
 
     /* A weight of 2 is a sample that is there twice, a weight of 0 one that is not there. */
@@ -71,16 +73,18 @@ static void test_weights_count_samples(void)
     memcpy(twice.y, p.y + p.outputs, p.outputs * sizeof *p.y);
     p.weight[0] = 0, p.weight[1] = 2;
     pycnn_workspace *twice_ws = workspace(twice.net, ROWS, PYCNN_BACKWARD);
-    CHECK(pycnn_gradients(&plain_totals, plain, twice.net, twice_ws, twice.theta, &twice.data,
-                          NULL) == PYCNN_OK);
-    CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, &p.data, NULL) == PYCNN_OK);
+    CHECK(pycnn_gradients(&plain_totals, plain, twice.net, twice_ws, twice.theta, twice.theta_size,
+                          &twice.data, NULL) == PYCNN_OK);
+    CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, p.theta_size, &p.data, NULL) ==
+          PYCNN_OK);
     CHECK(agree(grad, plain, p.parameters, 1e-14));
     CHECK(near(totals.loss, plain_totals.loss, 1e-14) && totals.weight == ROWS);
     CHECK(totals.correct == plain_totals.correct);
 
     /* Weights of all zero: no gradient, and a mini-batch that changes nothing. */
     memset(p.weight, 0, ROWS * sizeof *p.weight);
-    CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, &p.data, NULL) == PYCNN_OK);
+    CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, p.theta_size, &p.data, NULL) ==
+          PYCNN_OK);
     CHECK(totals.weight == 0 && totals.loss == 0 && largest(grad, p.parameters) == 0);
     const pycnn_training plan = {.epochs = 1, .batch_size = 4, .learning_rate = 0.5};
     double *theta = trained(&p, ws, plan, &totals);
@@ -92,7 +96,7 @@ static void test_weights_count_samples(void)
     double *far = copy_doubles(p.x, ROWS * p.inputs);
     far[p.inputs] = INFINITY;
     p.data.x = far;
-    CHECK(pycnn_evaluate(&totals, p.net, ws, p.theta, &p.data) == PYCNN_OK);
+    CHECK(pycnn_evaluate(&totals, p.net, ws, p.theta, p.theta_size, &p.data) == PYCNN_OK);
     CHECK(isfinite(totals.loss) && totals.loss > 0 && totals.weight == 1);
     free(far), free(plain), free(grad);
     pycnn_workspace_destroy(ws), pycnn_workspace_destroy(twice_ws);
@@ -134,7 +138,7 @@ static void check_interrupted_training(const problem *p, size_t capacity,
                                     .slots = slots[i]};
         pycnn_workspace *ws = workspace(p->net, capacity, PYCNN_BACKWARD);
         pycnn_workspace_set_poll(ws, i == 0 ? count_down : NULL, &left);
-        CHECK(pycnn_train(&steps, theta[i], &state[i], p->net, ws, &p->data,
+        CHECK(pycnn_train(&steps, theta[i], p->theta_size, &state[i], p->net, ws, &p->data,
                           i == 0 ? EPOCHS : stopped) ==
               (i == 0 ? PYCNN_ERROR_INTERRUPTED : PYCNN_OK));
         stopped = steps;
@@ -171,23 +175,26 @@ static void test_a_long_look_at_data_can_be_ended(void)
     pycnn_totals totals;
     size_t left = 1;
     pycnn_workspace_set_poll(ws, count_down, &left);
-    CHECK(pycnn_predict(y, p.net, ws, p.theta, p.x, ROWS) == PYCNN_ERROR_INTERRUPTED && left == 0);
+    CHECK(pycnn_predict(y, p.net, ws, p.theta, p.theta_size, p.x, ROWS) ==
+              PYCNN_ERROR_INTERRUPTED &&
+          left == 0);
     left = 1;
-    CHECK(pycnn_evaluate(&totals, p.net, ws, p.theta, &p.data) == PYCNN_ERROR_INTERRUPTED);
+    CHECK(pycnn_evaluate(&totals, p.net, ws, p.theta, p.theta_size, &p.data) ==
+          PYCNN_ERROR_INTERRUPTED);
     CHECK(left == 0);
     left = 1;
-    CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, &p.data, NULL) ==
+    CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, p.theta_size, &p.data, NULL) ==
           PYCNN_ERROR_INTERRUPTED);
     CHECK(left == 0);
     const uint64_t keys[2] = {1, 2};
     double *drawn = doubles(2 * ROWS);
     left = 1;
-    CHECK(pycnn_predict_samples(drawn, p.net, ws, p.theta, p.x, ROWS, keys, 2, 0) ==
+    CHECK(pycnn_predict_samples(drawn, p.net, ws, p.theta, p.theta_size, p.x, ROWS, keys, 2, 0) ==
           PYCNN_ERROR_INTERRUPTED);
     CHECK(left == 0);
     free(drawn);
     left = 1; /* what is short asks nothing */
-    CHECK(pycnn_predict(y, p.net, ws, p.theta, p.x, 256) == PYCNN_OK && left == 1);
+    CHECK(pycnn_predict(y, p.net, ws, p.theta, p.theta_size, p.x, 256) == PYCNN_OK && left == 1);
     pycnn_workspace_set_poll(NULL, count_down, &left);
     free(y), free(grad);
     pycnn_workspace_destroy(ws);
@@ -253,7 +260,8 @@ static void test_long_work_gives_the_same_bits(void)
             theta[i][j] = doubles(count);
             memset(theta[i][j], 0, count * sizeof *slots);
             memcpy(theta[i][j], p.theta, p.parameters * sizeof *slots);
-            CHECK(pycnn_train(&steps, theta[i][j], &state, p.net, ws, &p.data, 1) == PYCNN_OK);
+            CHECK(pycnn_train(&steps, theta[i][j], p.theta_size, &state, p.net, ws, &p.data, 1) ==
+                  PYCNN_OK);
             free(slots);
         }
         pycnn_workspace_destroy(ws);

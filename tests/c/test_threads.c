@@ -48,23 +48,27 @@ static void test_errors_reach_the_caller_from_other_threads(void)
     for (size_t at = 0; at < ROWS; at += 133) { /* the first, the last, and some between */
         const size_t label = p.label[at];
         p.label[at] = p.outputs;
-        CHECK(pycnn_train(&steps, theta, &state, p.net, ws, &p.data, 1) == PYCNN_ERROR_LABEL);
+        CHECK(pycnn_train(&steps, theta, p.theta_size, &state, p.net, ws, &p.data, 1) ==
+              PYCNN_ERROR_LABEL);
         p.label[at] = label, order[at] = ROWS;
-        CHECK(pycnn_train(&steps, theta, &state, p.net, ws, &p.data, 1) == PYCNN_ERROR_INDEX);
+        CHECK(pycnn_train(&steps, theta, p.theta_size, &state, p.net, ws, &p.data, 1) ==
+              PYCNN_ERROR_INDEX);
         order[at] = at;
         const double x = p.x[at * 60 + 59];
         p.x[at * 60 + 59] = at % 2 ? NAN : -INFINITY;
-        CHECK(pycnn_predict_finite(y[0], p.net, ws, theta, p.x, ROWS) == PYCNN_ERROR_NOT_FINITE);
-        CHECK(pycnn_predict_finite(y[0], p.net, ws, theta, p.x + at * 60, 1) ==
+        CHECK(pycnn_predict_finite(y[0], p.net, ws, theta, p.theta_size, p.x, ROWS) ==
+              PYCNN_ERROR_NOT_FINITE);
+        CHECK(pycnn_predict_finite(y[0], p.net, ws, theta, p.theta_size, p.x + at * 60, 1) ==
               PYCNN_ERROR_NOT_FINITE);
         p.x[at * 60 + 59] = x;
         CHECK(steps == 0 && state.position == 0 && totals.weight == 0);
         CHECK(same_bits(theta, p.theta, p.parameters));
     }
-    CHECK(pycnn_predict_finite(y[0], p.net, ws, theta, p.x, ROWS) == PYCNN_OK);
-    CHECK(pycnn_predict(y[1], p.net, ws, theta, p.x, ROWS) == PYCNN_OK);
+    CHECK(pycnn_predict_finite(y[0], p.net, ws, theta, p.theta_size, p.x, ROWS) == PYCNN_OK);
+    CHECK(pycnn_predict(y[1], p.net, ws, theta, p.theta_size, p.x, ROWS) == PYCNN_OK);
     CHECK(same_bits(y[0], y[1], ROWS * p.outputs));
-    CHECK(pycnn_train(&steps, theta, &state, p.net, ws, &p.data, 1) == PYCNN_OK && steps == 1);
+    CHECK(pycnn_train(&steps, theta, p.theta_size, &state, p.net, ws, &p.data, 1) == PYCNN_OK &&
+          steps == 1);
     free(theta), free(y[0]), free(y[1]);
     pycnn_workspace_destroy(ws);
     pycnn_threads_destroy(threads);

@@ -18,7 +18,8 @@ static void test_training_step_by_step_gives_the_same_bits(void)
             size_t steps = 1, done = 0;
             while (state.epoch < EPOCHS && steps > 0) {
                 pycnn_training saved = state; /* plain data: put back, it goes on from there */
-                CHECK(pycnn_train(&steps, theta, &saved, p.net, ws, &p.data, stride) == PYCNN_OK);
+                CHECK(pycnn_train(&steps, theta, p.theta_size, &saved, p.net, ws, &p.data,
+                                  stride) == PYCNN_OK);
                 state = saved;
                 done += steps;
             }
@@ -26,7 +27,8 @@ static void test_training_step_by_step_gives_the_same_bits(void)
             CHECK(done == EPOCHS * ((ROWS + batch - 1) / batch));
             CHECK(same_bits(theta, whole, p.parameters));
             CHECK(same_bits(totals, whole_totals, 3 * EPOCHS));
-            CHECK(pycnn_train(&steps, theta, &state, p.net, ws, &p.data, stride) == PYCNN_OK);
+            CHECK(pycnn_train(&steps, theta, p.theta_size, &state, p.net, ws, &p.data, stride) ==
+                  PYCNN_OK);
             CHECK(steps == 0 && same_bits(theta, whole, p.parameters)); /* it is over */
             free(theta);
         }
@@ -44,7 +46,8 @@ static void test_a_step_is_the_gradient_times_the_learning_rate(void)
     pycnn_workspace *ws = workspace(p.net, ROWS, PYCNN_BACKWARD);
     double *grad = doubles(p.parameters);
     pycnn_totals totals, epoch;
-    CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, &p.data, NULL) == PYCNN_OK);
+    CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, p.theta_size, &p.data, NULL) ==
+          PYCNN_OK);
     const pycnn_training plan = {.epochs = 1, .batch_size = ROWS, .learning_rate = 0.25};
     double *theta = trained(&p, ws, plan, &epoch);
     for (size_t i = 0; i < p.parameters; i++) {
@@ -71,15 +74,18 @@ static void test_divergence_leaves_the_last_finished_step(void)
     pycnn_training state_again = state;
     state_again.totals = totals[1];
     size_t steps = 0, steps_again = 0;
-    CHECK(pycnn_train(&steps, theta, &state, p.net, ws, &p.data, SIZE_MAX) == PYCNN_ERROR_DIVERGED);
+    CHECK(pycnn_train(&steps, theta, p.theta_size, &state, p.net, ws, &p.data, SIZE_MAX) ==
+          PYCNN_ERROR_DIVERGED);
     CHECK(steps > 0 && state.epoch < EPOCHS && steps == 2 * state.epoch + (state.position > 0));
-    CHECK(pycnn_train(&steps_again, again, &state_again, p.net, ws, &p.data, steps) == PYCNN_OK);
+    CHECK(pycnn_train(&steps_again, again, p.theta_size, &state_again, p.net, ws, &p.data, steps) ==
+          PYCNN_OK);
     CHECK(steps_again == steps && same_bits(theta, again, p.parameters));
     CHECK(state_again.epoch == state.epoch && state_again.position == state.position);
     CHECK(same_bits(totals[0], totals[1], 3 * EPOCHS));
 
     /* Called again it says so again, and changes nothing. */
-    CHECK(pycnn_train(&steps, theta, &state, p.net, ws, &p.data, 1) == PYCNN_ERROR_DIVERGED);
+    CHECK(pycnn_train(&steps, theta, p.theta_size, &state, p.net, ws, &p.data, 1) ==
+          PYCNN_ERROR_DIVERGED);
     CHECK(steps == 0 && same_bits(theta, again, p.parameters));
     CHECK(same_bits(totals[0], totals[1], 3 * EPOCHS));
 
@@ -88,7 +94,8 @@ static void test_divergence_leaves_the_last_finished_step(void)
     p.x[ROWS * 3 - 1] = NAN;
     state = (pycnn_training){
         .epochs = 1, .batch_size = ROWS, .learning_rate = 0.1, .totals = totals[0]};
-    CHECK(pycnn_train(&steps, theta, &state, p.net, ws, &p.data, 1) == PYCNN_ERROR_DIVERGED);
+    CHECK(pycnn_train(&steps, theta, p.theta_size, &state, p.net, ws, &p.data, 1) ==
+          PYCNN_ERROR_DIVERGED);
     CHECK(steps == 0 && same_bits(theta, p.theta, p.parameters));
     free(theta), free(again);
     pycnn_workspace_destroy(ws);
@@ -107,38 +114,54 @@ static void test_trainings_that_cannot_be(void)
     const pycnn_training good = {
         .epochs = 1, .batch_size = 2, .learning_rate = 0.1, .totals = &totals};
     pycnn_training state = good;
-    CHECK(pycnn_train(NULL, theta, &state, p.net, ws, &p.data, 9) == PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_train(&steps, NULL, &state, p.net, ws, &p.data, 9) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_train(NULL, theta, p.theta_size, &state, p.net, ws, &p.data, 9) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_train(&steps, NULL, p.theta_size, &state, p.net, ws, &p.data, 9) ==
+          PYCNN_ERROR_ARGUMENT);
     CHECK(steps == 0);
-    CHECK(pycnn_train(&steps, theta, NULL, p.net, ws, &p.data, 9) == PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_train(&steps, theta, &state, NULL, ws, &p.data, 9) == PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_train(&steps, theta, &state, p.net, NULL, &p.data, 9) == PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_train(&steps, theta, &state, p.net, ws, NULL, 9) == PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_train(&steps, theta, &state, p.net, forward, &p.data, 9) == PYCNN_ERROR_WORKSPACE);
+    CHECK(pycnn_train(&steps, theta, p.theta_size, NULL, p.net, ws, &p.data, 9) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_train(&steps, theta, p.theta_size, &state, NULL, ws, &p.data, 9) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_train(&steps, theta, p.theta_size, &state, p.net, NULL, &p.data, 9) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_train(&steps, theta, p.theta_size, &state, p.net, ws, NULL, 9) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_train(&steps, theta, p.theta_size, &state, p.net, forward, &p.data, 9) ==
+          PYCNN_ERROR_WORKSPACE);
     state.totals = NULL;
-    CHECK(pycnn_train(&steps, theta, &state, p.net, ws, &p.data, 9) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_train(&steps, theta, p.theta_size, &state, p.net, ws, &p.data, 9) ==
+          PYCNN_ERROR_ARGUMENT);
     state = good, state.batch_size = 0;
-    CHECK(pycnn_train(&steps, theta, &state, p.net, ws, &p.data, 9) == PYCNN_ERROR_SIZE);
+    CHECK(pycnn_train(&steps, theta, p.theta_size, &state, p.net, ws, &p.data, 9) ==
+          PYCNN_ERROR_SIZE);
     state = good, state.position = ROWS;
-    CHECK(pycnn_train(&steps, theta, &state, p.net, ws, &p.data, 9) == PYCNN_ERROR_SIZE);
+    CHECK(pycnn_train(&steps, theta, p.theta_size, &state, p.net, ws, &p.data, 9) ==
+          PYCNN_ERROR_SIZE);
     state = good, state.position = SIZE_MAX;
-    CHECK(pycnn_train(&steps, theta, &state, p.net, ws, &p.data, 9) == PYCNN_ERROR_SIZE);
+    CHECK(pycnn_train(&steps, theta, p.theta_size, &state, p.net, ws, &p.data, 9) ==
+          PYCNN_ERROR_SIZE);
     state = good;
-    CHECK(pycnn_train(&steps, theta, &state, p.net, ws, &p.data, 0) == PYCNN_OK && steps == 0);
+    CHECK(pycnn_train(&steps, theta, p.theta_size, &state, p.net, ws, &p.data, 0) == PYCNN_OK &&
+          steps == 0);
     state.epochs = 0;
-    CHECK(pycnn_train(&steps, theta, &state, p.net, ws, &p.data, 9) == PYCNN_OK && steps == 0);
+    CHECK(pycnn_train(&steps, theta, p.theta_size, &state, p.net, ws, &p.data, 9) == PYCNN_OK &&
+          steps == 0);
     CHECK(same_bits(theta, p.theta, p.parameters));
 
     /* The mini-batch that meets a bad entry changes nothing; those before it count. */
     size_t order[ROWS] = {4, 3, 2, 1, ROWS};
     state = good, state.order = order, state.batch_size = ROWS;
-    CHECK(pycnn_train(&steps, theta, &state, p.net, ws, &p.data, 9) == PYCNN_ERROR_INDEX);
+    CHECK(pycnn_train(&steps, theta, p.theta_size, &state, p.net, ws, &p.data, 9) ==
+          PYCNN_ERROR_INDEX);
     CHECK(steps == 0 && state.position == 0 && same_bits(theta, p.theta, p.parameters));
     order[4] = SIZE_MAX;
-    CHECK(pycnn_train(&steps, theta, &state, p.net, ws, &p.data, 9) == PYCNN_ERROR_INDEX);
+    CHECK(pycnn_train(&steps, theta, p.theta_size, &state, p.net, ws, &p.data, 9) ==
+          PYCNN_ERROR_INDEX);
     CHECK(steps == 0 && totals.weight == 0 && same_bits(theta, p.theta, p.parameters));
     state.batch_size = 2;
-    CHECK(pycnn_train(&steps, theta, &state, p.net, ws, &p.data, 9) == PYCNN_ERROR_INDEX);
+    CHECK(pycnn_train(&steps, theta, p.theta_size, &state, p.net, ws, &p.data, 9) ==
+          PYCNN_ERROR_INDEX);
     CHECK(steps == 2 && state.position == 4 && totals.weight == 4);
 
     memcpy(theta, p.theta, p.parameters * sizeof *theta);
@@ -146,11 +169,14 @@ static void test_trainings_that_cannot_be(void)
     for (size_t bad = 3; bad != 0; bad = bad == 3 ? SIZE_MAX : 0) {
         p.label[1] = bad;
         state = good;
-        CHECK(pycnn_train(&steps, theta, &state, p.net, ws, &p.data, 9) == PYCNN_ERROR_LABEL);
+        CHECK(pycnn_train(&steps, theta, p.theta_size, &state, p.net, ws, &p.data, 9) ==
+              PYCNN_ERROR_LABEL);
         CHECK(steps == 0 && same_bits(theta, p.theta, p.parameters));
         double *grad = doubles(p.parameters);
-        CHECK(pycnn_gradients(&totals, grad, p.net, ws, theta, &p.data, NULL) == PYCNN_ERROR_LABEL);
-        CHECK(pycnn_evaluate(&totals, p.net, forward, theta, &p.data) == PYCNN_ERROR_LABEL);
+        CHECK(pycnn_gradients(&totals, grad, p.net, ws, theta, p.theta_size, &p.data, NULL) ==
+              PYCNN_ERROR_LABEL);
+        CHECK(pycnn_evaluate(&totals, p.net, forward, theta, p.theta_size, &p.data) ==
+              PYCNN_ERROR_LABEL);
         free(grad);
     }
     free(theta);
@@ -201,7 +227,8 @@ static void check_own_loop(const problem *p, const pycnn_optimizer *how, bool wi
     pycnn_workspace *ws = workspace(p->net, batch, PYCNN_BACKWARD);
     size_t steps = 0, taken = 0;
     state[0].learning_rates = rates;
-    CHECK(pycnn_train(&steps, theta[0], &state[0], p->net, ws, &p->data, SIZE_MAX) == PYCNN_OK);
+    CHECK(pycnn_train(&steps, theta[0], p->theta_size, &state[0], p->net, ws, &p->data, SIZE_MAX) ==
+          PYCNN_OK);
 
     double *grad = doubles(p->parameters), *statistics = theta[1] + p->parameters;
     for (size_t epoch = 0; epoch < EPOCHS; epoch++) {
@@ -211,14 +238,16 @@ static void check_own_loop(const problem *p, const pycnn_optimizer *how, bool wi
             memset(grad, 0, p->parameters * sizeof *grad);
             for (size_t at = first; at < end; at += piece) {
                 const pycnn_dataset part = rows_of(p, at, at + piece < end ? piece : end - at);
-                CHECK(pycnn_gradient_sums(&sums, grad, statistics, p->net, ws, theta[1], &part,
-                                          &keys[epoch], at) == PYCNN_OK);
+                CHECK(pycnn_gradient_sums(&sums, grad, statistics, p->net, ws, theta[1],
+                                          p->theta_size, &part, &keys[epoch], at) == PYCNN_OK);
             }
-            totals[1][epoch].loss += sums.loss + sums.weight * pycnn_penalty(p->net, theta[1]);
+            totals[1][epoch].loss +=
+                sums.loss + sums.weight * pycnn_penalty(p->net, theta[1], p->theta_size);
             totals[1][epoch].weight += sums.weight;
             totals[1][epoch].correct += sums.correct;
             state[1].epoch = epoch, state[1].learning_rate = rates[taken++];
-            CHECK(pycnn_update(theta[1], &state[1], grad, &sums, p->net, ws) == PYCNN_OK);
+            CHECK(pycnn_update(theta[1], p->theta_size, &state[1], grad, &sums, p->net, ws) ==
+                  PYCNN_OK);
         }
     }
     CHECK(taken == steps && state[1].updates == state[0].updates);
@@ -324,14 +353,15 @@ static void test_sums_of_parts_add_up_to_the_gradient(void)
         pycnn_totals totals = {0};
         const pycnn_dataset data = rows_of(&p, i * PART, PART);
         memset(part, 0, p.parameters * sizeof *part);
-        CHECK(pycnn_gradient_sums(&totals, part, NULL, p.net, ws, p.theta, &data, &key, i * PART) ==
-              PYCNN_OK);
+        CHECK(pycnn_gradient_sums(&totals, part, NULL, p.net, ws, p.theta, p.theta_size, &data,
+                                  &key, i * PART) == PYCNN_OK);
         all.loss += totals.loss, all.weight += totals.weight, all.correct += totals.correct;
         for (size_t j = 0; j < p.parameters; j++) {
             sum[j] += part[j];
         }
     }
-    CHECK(pycnn_gradients(&mean, whole, p.net, ws, p.theta, &p.data, &key) == PYCNN_OK);
+    CHECK(pycnn_gradients(&mean, whole, p.net, ws, p.theta, p.theta_size, &p.data, &key) ==
+          PYCNN_OK);
     for (size_t j = 0; j < p.parameters; j++) {
         sum[j] /= all.weight;
     }
@@ -342,9 +372,10 @@ static void test_sums_of_parts_add_up_to_the_gradient(void)
     /* Without a key: the network as it predicts. */
     pycnn_totals totals = {0};
     memset(sum, 0, p.parameters * sizeof *sum);
-    CHECK(pycnn_gradient_sums(&totals, sum, NULL, p.net, ws, p.theta, &p.data, NULL, 5) ==
+    CHECK(pycnn_gradient_sums(&totals, sum, NULL, p.net, ws, p.theta, p.theta_size, &p.data, NULL,
+                              5) == PYCNN_OK);
+    CHECK(pycnn_gradients(&mean, whole, p.net, ws, p.theta, p.theta_size, &p.data, NULL) ==
           PYCNN_OK);
-    CHECK(pycnn_gradients(&mean, whole, p.net, ws, p.theta, &p.data, NULL) == PYCNN_OK);
     for (size_t j = 0; j < p.parameters; j++) {
         sum[j] /= totals.weight;
     }
@@ -366,49 +397,57 @@ static void test_updates_that_cannot_be(void)
     const pycnn_dataset *data = &p.data, none = {.x = p.x, .y = p.y};
     pycnn_totals totals = {0};
     memset(grad, 0, p.parameters * sizeof *grad);
-    CHECK(pycnn_gradient_sums(NULL, grad, NULL, net, ws, theta, data, NULL, 0) ==
+    CHECK(pycnn_gradient_sums(NULL, grad, NULL, net, ws, theta, p.theta_size, data, NULL, 0) ==
           PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_gradient_sums(&totals, NULL, NULL, net, ws, theta, data, NULL, 0) ==
+    CHECK(pycnn_gradient_sums(&totals, NULL, NULL, net, ws, theta, p.theta_size, data, NULL, 0) ==
           PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_gradient_sums(&totals, grad, NULL, NULL, ws, theta, data, NULL, 0) ==
+    CHECK(pycnn_gradient_sums(&totals, grad, NULL, NULL, ws, theta, p.theta_size, data, NULL, 0) ==
           PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_gradient_sums(&totals, grad, NULL, net, NULL, theta, data, NULL, 0) ==
+    CHECK(pycnn_gradient_sums(&totals, grad, NULL, net, NULL, theta, p.theta_size, data, NULL, 0) ==
           PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_gradient_sums(&totals, grad, NULL, net, ws, NULL, data, NULL, 0) ==
+    CHECK(pycnn_gradient_sums(&totals, grad, NULL, net, ws, NULL, p.theta_size, data, NULL, 0) ==
           PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_gradient_sums(&totals, grad, NULL, net, ws, theta, NULL, NULL, 0) ==
+    CHECK(pycnn_gradient_sums(&totals, grad, NULL, net, ws, theta, p.theta_size, NULL, NULL, 0) ==
           PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_gradient_sums(&totals, grad, NULL, net, ws, theta, &none, NULL, 0) ==
+    CHECK(pycnn_gradient_sums(&totals, grad, NULL, net, ws, theta, p.theta_size, &none, NULL, 0) ==
           PYCNN_ERROR_SIZE);
-    CHECK(pycnn_gradient_sums(&totals, grad, NULL, net, forward, theta, data, NULL, 0) ==
-          PYCNN_ERROR_WORKSPACE);
-    CHECK(pycnn_gradient_sums(&totals, grad, NULL, net, foreign, theta, data, NULL, 0) ==
-          PYCNN_ERROR_WORKSPACE);
+    CHECK(pycnn_gradient_sums(&totals, grad, NULL, net, forward, theta, p.theta_size, data, NULL,
+                              0) == PYCNN_ERROR_WORKSPACE);
+    CHECK(pycnn_gradient_sums(&totals, grad, NULL, net, foreign, theta, p.theta_size, data, NULL,
+                              0) == PYCNN_ERROR_WORKSPACE);
     CHECK(totals.weight == 0 && totals.loss == 0 && largest(grad, p.parameters) == 0);
-    CHECK(pycnn_gradient_sums(&totals, grad, NULL, net, ws, theta, data, NULL, 0) == PYCNN_OK);
+    CHECK(pycnn_gradient_sums(&totals, grad, NULL, net, ws, theta, p.theta_size, data, NULL, 0) ==
+          PYCNN_OK);
 
     const pycnn_optimizer unknown = {.kind = PYCNN_OPTIMIZER_COUNT}, adam = {.kind = PYCNN_ADAM};
     const pycnn_training good = {.learning_rate = 0.1};
     pycnn_training state = good;
-    CHECK(pycnn_update(NULL, &state, grad, &totals, net, ws) == PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_update(theta, NULL, grad, &totals, net, ws) == PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_update(theta, &state, NULL, &totals, net, ws) == PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_update(theta, &state, grad, NULL, net, ws) == PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_update(theta, &state, grad, &totals, NULL, ws) == PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_update(theta, &state, grad, &totals, net, NULL) == PYCNN_ERROR_ARGUMENT);
-    CHECK(pycnn_update(theta, &state, grad, &totals, net, foreign) == PYCNN_ERROR_WORKSPACE);
+    CHECK(pycnn_update(NULL, p.theta_size, &state, grad, &totals, net, ws) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_update(theta, p.theta_size, NULL, grad, &totals, net, ws) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_update(theta, p.theta_size, &state, NULL, &totals, net, ws) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_update(theta, p.theta_size, &state, grad, NULL, net, ws) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_update(theta, p.theta_size, &state, grad, &totals, NULL, ws) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_update(theta, p.theta_size, &state, grad, &totals, net, NULL) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_update(theta, p.theta_size, &state, grad, &totals, net, foreign) ==
+          PYCNN_ERROR_WORKSPACE);
     state.optimizer = &unknown;
-    CHECK(pycnn_update(theta, &state, grad, &totals, net, ws) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_update(theta, p.theta_size, &state, grad, &totals, net, ws) ==
+          PYCNN_ERROR_ARGUMENT);
     state.optimizer = &adam;
-    CHECK(pycnn_update(theta, &state, grad, &totals, net, ws) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_update(theta, p.theta_size, &state, grad, &totals, net, ws) ==
+          PYCNN_ERROR_ARGUMENT);
     state = good;
     pycnn_totals bad = totals;
     bad.loss = NAN;
-    CHECK(pycnn_update(theta, &state, grad, &bad, net, ws) == PYCNN_ERROR_DIVERGED);
+    CHECK(pycnn_update(theta, p.theta_size, &state, grad, &bad, net, ws) == PYCNN_ERROR_DIVERGED);
     bad = (pycnn_totals){0};
-    CHECK(pycnn_update(theta, &state, grad, &bad, net, ws) == PYCNN_OK); /* nothing to learn from */
+    CHECK(pycnn_update(theta, p.theta_size, &state, grad, &bad, net, ws) ==
+          PYCNN_OK); /* nothing to learn from */
     CHECK(state.updates == 0 && same_bits(theta, p.theta, p.parameters));
-    CHECK(pycnn_update(theta, &state, grad, &totals, net, forward) == PYCNN_OK);
+    CHECK(pycnn_update(theta, p.theta_size, &state, grad, &totals, net, forward) == PYCNN_OK);
     CHECK(state.updates == 1 && !same_bits(theta, p.theta, p.parameters));
     free(theta), free(grad);
     pycnn_workspace_destroy(forward), pycnn_workspace_destroy(ws);

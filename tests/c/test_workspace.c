@@ -14,10 +14,10 @@ static void test_a_small_workspace_gives_the_same_bits(void)
         const int i = capacity != ROWS; /* 0: the whole data at once, which the rest must equal */
         pycnn_workspace *ws = workspace(p.net, capacity, PYCNN_BACKWARD);
         grad[i] = doubles(p.parameters);
-        CHECK(pycnn_predict(output[i], p.net, ws, p.theta, p.x, ROWS) == PYCNN_OK);
-        CHECK(pycnn_evaluate(&totals[i][0], p.net, ws, p.theta, &p.data) == PYCNN_OK);
-        CHECK(pycnn_gradients(&totals[i][1], grad[i], p.net, ws, p.theta, &p.data, NULL) ==
-              PYCNN_OK);
+        CHECK(pycnn_predict(output[i], p.net, ws, p.theta, p.theta_size, p.x, ROWS) == PYCNN_OK);
+        CHECK(pycnn_evaluate(&totals[i][0], p.net, ws, p.theta, p.theta_size, &p.data) == PYCNN_OK);
+        CHECK(pycnn_gradients(&totals[i][1], grad[i], p.net, ws, p.theta, p.theta_size, &p.data,
+                              NULL) == PYCNN_OK);
         theta[i] = trained(&p, ws, plan, epochs[i]);
         if (i == 1) {
             CHECK(same_bits(output[0], output[1], ROWS * OUTPUTS));
