@@ -11,10 +11,10 @@ static int residual_compose(pycnn_network *net, const pycnn_layer_spec *spec,
     *count = 2;
     inputs[1] = inputs[0];
     for (size_t i = 0; i < spec->inner_depth; i++) {
-        TRY(pycnn_plan_append(net, &spec->inner[i], &inputs[0]));
+        TRY(pycnn_plan_append(net, &spec->inner[i], &inputs[0], i + 1));
     }
     if (spec->shortcut != NULL) {
-        TRY(pycnn_plan_append(net, spec->shortcut, &inputs[1]));
+        TRY(pycnn_plan_append(net, spec->shortcut, &inputs[1], 0));
     }
     const bool fits = pycnn_plan_width(net, inputs[0]) == pycnn_plan_width(net, inputs[1]);
     return fits ? PYCNN_OK : PYCNN_ERROR_SIZE;

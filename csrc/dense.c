@@ -15,9 +15,8 @@ static int dense_create(layer *self, const pycnn_layer_spec *spec)
     self->max_norm = spec->max_norm;
     self->fan_out = spec->units;
     self->reads_rows = self->trains_online = true;
-    TRY(add_product(&self->weight_count, self->fan_out, self->fan_in)); /* W */
-    self->parameter_count = self->weight_count;
-    TRY(add_product(&self->parameter_count, self->fan_out, 1)); /* b */
+    TRY(pycnn_add_tensor(self, "W", PYCNN_WEIGHT, 2, (size_t[]){self->fan_out, self->fan_in}));
+    TRY(pycnn_add_tensor(self, "b", PYCNN_BIAS, 1, &self->fan_out));
     self->work = self->parameter_count;
     return PYCNN_OK;
 }

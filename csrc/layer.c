@@ -13,6 +13,26 @@ const layer_ops *pycnn_layer_ops(int kind)
     return kind < 0 || kind >= count ? NULL : table[kind];
 }
 
+int pycnn_add_tensor(layer *self, const char *name, int role, size_t dims, const size_t *shape)
+{
+    const bool counted = role == PYCNN_STATISTIC;
+    assert(self->tensor_count + self->statistic_tensor_count < MOST_TENSORS);
+    assert(counted || self->statistic_tensor_count == 0);
+    layer_tensor *tensor = &self->tensors[self->tensor_count + self->statistic_tensor_count];
+    *tensor = (layer_tensor){.name = name, .role = role, .dims = dims, .size = 1};
+    for (size_t d = 0; d < PYCNN_MOST_DIMS; d++) {
+        tensor->shape[d] = d < dims ? shape[d] : 1;
+        size_t size = 0;
+        TRY(add_product(&size, tensor->size, tensor->shape[d]));
+        tensor->size = size;
+    }
+    *(counted ? &self->statistic_tensor_count : &self->tensor_count) += 1;
+    if (role == PYCNN_WEIGHT) {
+        TRY(add_product(&self->weight_count, tensor->size, 1));
+    }
+    return add_product(counted ? &self->statistic_count : &self->parameter_count, tensor->size, 1);
+}
+
 int pycnn_set_activation(layer *self, int activation)
 {
     RETURN_IF(activation < 0 || activation >= PYCNN_ACTIVATION_COUNT, PYCNN_ERROR_ARGUMENT);

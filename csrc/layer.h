@@ -10,6 +10,18 @@ typedef struct layer_ops layer_ops;
 enum { MOST_INPUTS = 2 };
 #define THE_DATA SIZE_MAX
 
+/* An array of the layer's own in theta, as pycnn_tensor says of it. */
+enum { MOST_TENSORS = 4 };
+typedef struct {
+    const char *name;
+    int role; /* pycnn_role */
+    size_t dims, size;
+    size_t shape[PYCNN_MOST_DIMS];
+} layer_tensor;
+
+/* What a layer that is not part of another has for its parent. */
+#define NO_LAYER SIZE_MAX
+
 typedef struct {
     const layer_ops *ops;
     size_t fan_in; /* of each of its inputs */
@@ -24,9 +36,16 @@ typedef struct {
     size_t statistic_offset; /* of its statistics, behind the parameters */
     uint64_t number;         /* of the layer: a dropout's own random numbers */
     bool rows_wanted;        /* by a layer that reads its output */
+    size_t parent;           /* the layer that it is part of, or NO_LAYER */
+    size_t place;            /* in there or in the network, from 1; 0: its shortcut */
+    size_t first_tensor;     /* how many of the parameters' are in front of its own ... */
+    size_t first_statistic;  /* ... and of the statistics' */
     /* What create() says. */
     size_t fan_out;
-    int f; /* pycnn_activation */
+    int f;                              /* pycnn_activation */
+    layer_tensor tensors[MOST_TENSORS]; /* as pycnn_add_tensor has added them, and up: */
+    size_t tensor_count;                /* of the parameters' */
+    size_t statistic_tensor_count;      /* of the statistics', behind them */
     size_t parameter_count;
     size_t weight_count;     /* of these, in front, are weights: the ones that are penalized */
     size_t statistic_count;  /* numbers that training counts */
@@ -126,6 +145,11 @@ extern PYCNN_PRIVATE const layer_ops pycnn_dense_ops, pycnn_dropout_ops, pycnn_b
 
 /* By pycnn_layer_kind; NULL: there is no such kind. */
 PYCNN_PRIVATE const layer_ops *pycnn_layer_ops(int kind);
+
+/* Adds an array [shape[0],...,shape[dims - 1]] to those that a layer has: weights first, statistics
+ * last. */
+PYCNN_PRIVATE int pycnn_add_tensor(layer *self, const char *name, int role, size_t dims,
+                                   const size_t *shape);
 
 /* z -> output, output_rows */
 PYCNN_PRIVATE void pycnn_activate(const layer *self, const layer_io *io);

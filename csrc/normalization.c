@@ -20,7 +20,8 @@ static int normalization_create(layer *self, const pycnn_layer_spec *spec)
     self->fan_out = self->fan_in;
     self->sums_samples = true;
     TRY(add_product(&self->work, PASSES, self->fan_out));
-    return add_product(&self->parameter_count, 2, self->fan_out);
+    TRY(pycnn_add_tensor(self, "gamma", PYCNN_SCALE, 1, &self->fan_out));
+    return pycnn_add_tensor(self, "beta", PYCNN_BIAS, 1, &self->fan_out);
 }
 
 static double sum_of(const double chain[CHAINS])
@@ -72,7 +73,8 @@ static int batch_norm_create(layer *self, const pycnn_layer_spec *spec)
     RETURN_IF(!(spec->momentum >= 0 && spec->momentum <= 1), PYCNN_ERROR_ARGUMENT);
     self->momentum = spec->momentum;
     TRY(normalization_create(self, spec));
-    self->statistic_count = self->parameter_count;
+    TRY(pycnn_add_tensor(self, "mean", PYCNN_STATISTIC, 1, &self->fan_out));
+    TRY(pycnn_add_tensor(self, "variance", PYCNN_STATISTIC, 1, &self->fan_out));
     return add_product(&self->saved_per_slice, SAVED_PER_UNIT, self->fan_out);
 }
 

@@ -37,6 +37,8 @@ static int add_up(pycnn_network *net, const layer *self)
     net->needs_batch = net->needs_batch || self->ops->reduce != NULL;
     net->sums_samples = net->sums_samples || self->sums_samples;
     net->widest = self->fan_out > net->widest ? self->fan_out : net->widest;
+    net->tensor_count += self->tensor_count;
+    net->statistic_tensor_count += self->statistic_tensor_count;
     TRY(add_product(&net->work, self->work, 1));
     TRY(add_product(&net->parameter_count, self->parameter_count, 1));
     return add_product(&net->statistic_count, self->statistic_count, 1);
@@ -57,16 +59,24 @@ static void connect(pycnn_network *net, layer *self, const size_t inputs[MOST_IN
     }
 }
 
-int pycnn_plan_append(pycnn_network *net, const pycnn_layer_spec *spec, size_t *top)
+int pycnn_plan_append(pycnn_network *net, const pycnn_layer_spec *spec, size_t *top, size_t place)
 {
-    size_t inputs[MOST_INPUTS] = {*top}, input_count = 1;
+    size_t inputs[MOST_INPUTS] = {*top}, input_count = 1, part = net->depth;
     const layer_ops *ops = pycnn_layer_ops(spec->kind);
     if (ops->compose != NULL) {
         TRY(ops->compose(net, spec, inputs, &input_count));
     }
     *top = net->depth++;
+    for (; part < *top; part++) { /* those that have no nearer one */
+        layer *within = &net->layers[part];
+        within->parent = within->parent == NO_LAYER ? *top : within->parent;
+    }
     layer *self = &net->layers[*top];
     self->ops = ops;
+    self->parent = NO_LAYER;
+    self->place = place;
+    self->first_tensor = net->tensor_count;
+    self->first_statistic = net->statistic_tensor_count;
     self->number = *top;
     self->fan_in = pycnn_plan_width(net, inputs[0]);
     self->offset = net->parameter_count;
@@ -81,7 +91,7 @@ static int create_layers(pycnn_network *net, const pycnn_layer_spec *specs, size
 {
     size_t top = THE_DATA;
     for (size_t l = 0; l < depth; l++) {
-        TRY(pycnn_plan_append(net, &specs[l], &top));
+        TRY(pycnn_plan_append(net, &specs[l], &top, l + 1));
         net->layers[top].traced = true;
     }
     net->outputs = pycnn_plan_width(net, top);
@@ -163,3 +173,7 @@ size_t pycnn_network_theta_size(const pycnn_network *net)
 {
     return net == NULL ? 0 : theta_size_of(net);
 }
+
+size_t pycnn_network_inputs(const pycnn_network *net) { return net == NULL ? 0 : net->inputs; }
+
+size_t pycnn_network_outputs(const pycnn_network *net) { return net == NULL ? 0 : net->outputs; }

@@ -16,13 +16,17 @@ struct pycnn_network {
     size_t widest;     /* number of units, or of inputs */
     size_t work;       /* about as many multiply-adds as a sample's forward pass takes, not 0 */
     size_t statistic_count;
+    size_t tensor_count, statistic_tensor_count;
     const kernel_table *kernels;
     layer layers[]; /* [depth] in such an order that each reads what those before it give */
 };
 
 /* Appends a layer, and in front of it those that it is made of, on top of layer *top, or THE_DATA;
- * *top becomes the layer itself. */
-PYCNN_PRIVATE int pycnn_plan_append(pycnn_network *net, const pycnn_layer_spec *spec, size_t *top);
+ * *top becomes the layer itself. Its place is that in the network, or in a layer that it is part
+ * of.
+ */
+PYCNN_PRIVATE int pycnn_plan_append(pycnn_network *net, const pycnn_layer_spec *spec, size_t *top,
+                                    size_t place);
 
 /* Numbers in theta. */
 static inline size_t theta_size_of(const pycnn_network *net)

@@ -135,6 +135,23 @@ typedef struct pycnn_layer_spec {
     const struct pycnn_layer_spec *shortcut; /* beside them, as wide; or NULL: their input itself */
 } pycnn_layer_spec;
 
+/* What an array of a layer is: penalties and max_norm mean the weights, and what training counts is
+ * behind the parameters. */
+typedef enum { PYCNN_WEIGHT = 0, PYCNN_BIAS = 1, PYCNN_SCALE = 2, PYCNN_STATISTIC = 3 } pycnn_role;
+
+enum { PYCNN_MOST_DIMS = 4 };
+
+/* An array in theta, row-major. */
+typedef struct {
+    const char *name; /* in its layer: W, b, gamma, beta, mean, variance; see also
+                         pycnn_network_tensor_name */
+    int role;         /* pycnn_role */
+    size_t dims;
+    size_t shape[PYCNN_MOST_DIMS]; /* [dims], then ones */
+    size_t size;                   /* of all of it */
+    size_t offset;                 /* in theta */
+} pycnn_tensor;
+
 typedef struct pycnn_network pycnn_network;
 typedef struct pycnn_workspace pycnn_workspace;
 typedef struct pycnn_threads pycnn_threads;
@@ -232,6 +249,22 @@ PYCNN_API size_t pycnn_network_statistic_count(const pycnn_network *net);
 
 /* Numbers in theta: parameters and statistics together. */
 PYCNN_API size_t pycnn_network_theta_size(const pycnn_network *net);
+
+PYCNN_API size_t pycnn_network_inputs(const pycnn_network *net);
+PYCNN_API size_t pycnn_network_outputs(const pycnn_network *net);
+
+/* The arrays that theta is made of, in its order and without gaps: number 0 ... count - 1, and
+ * PYCNN_ERROR_INDEX where there is no such one. */
+PYCNN_API size_t pycnn_network_tensor_count(const pycnn_network *net);
+PYCNN_API int pycnn_network_tensor(const pycnn_network *net, size_t number, pycnn_tensor *tensor);
+
+/* Writes the name of an array among those of the whole network, which is that of model files and of
+ * Python's Network.tensors: "layers.1.W", in a residual layer "layers.2.inner.1.W" or
+ * "layers.2.shortcut.W"; as much of it as `size` has room for, with a 0 behind. Returns its length
+ * without the 0, however much there is room for: less than `size` where all is well; 0 where there
+ * is no such array. */
+PYCNN_API size_t pycnn_network_tensor_name(const pycnn_network *net, size_t number, char *name,
+                                           size_t size);
 
 /* What the loss of a mini-batch, of data and of a gradient includes for the size of the weights;
  * NaN where an argument is NULL or theta of another size. */
