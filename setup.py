@@ -1,7 +1,7 @@
 """Only what pyproject.toml cannot say.
 
-The cffi module, the wheel's ABI tag, the compiler; an sdist whose bytes follow from its files; the
-README with links that work outside of the repository.
+The cffi module, the wheel's ABI tag, the compiler; the core's source beside the package; an sdist
+whose bytes follow from its files; the README with links that work outside of the repository.
 """
 
 import gzip
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_ext import build_ext as _build_ext
+from setuptools.command.build_py import build_py as _build_py
 from setuptools.command.sdist import sdist as _sdist
 
 PURE = os.environ.get("PYCNN_NO_EXTENSION", "") not in ("", "0")
@@ -81,6 +82,16 @@ class build_ext(_build_ext):
             raise SystemExit(NO_COMPILER.format(error=error)) from error
 
 
+class build_py(_build_py):
+    """Puts the core, as one file and its header, where pycnn.get_include() says."""
+
+    def run(self):
+        folder = Path("pycnn/include")
+        folder.mkdir(exist_ok=True)
+        runpy.run_path("scripts/amalgamate.py")["write"](folder)
+        super().run()
+
+
 class sdist(_sdist):
     """Writes an archive that depends on nothing but the files, and on SOURCE_DATE_EPOCH."""
 
@@ -116,7 +127,7 @@ def readme():
 
 
 settings = {
-    "cmdclass": {"sdist": sdist},
+    "cmdclass": {"build_py": build_py, "sdist": sdist},
     "long_description": readme(),
     "long_description_content_type": "text/markdown",
 }

@@ -17,7 +17,8 @@
 #include "pycnn.h"
 
 /* In front of what several files of the core share, and nobody else sees. */
-#if defined(__GNUC__) && !defined(_WIN32) && !defined(__CYGWIN__)
+#if defined(PYCNN_PRIVATE) /* static, where all files are one: scripts/amalgamate.py */
+#elif defined(__GNUC__) && !defined(_WIN32) && !defined(__CYGWIN__)
 #define PYCNN_PRIVATE __attribute__((visibility("hidden")))
 #else
 #define PYCNN_PRIVATE

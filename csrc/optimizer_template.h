@@ -93,22 +93,22 @@ ALWAYS_INLINE void rprop_some(const update *u, size_t i, size_t n)
     store_some(u->theta + i, load_some(u->theta + i, n) - move, n);
 }
 
-#define UPDATE(name)                                                     \
+#define UPDATE(name, some)                                               \
     static void SUFFIX(name)(const update *u, size_t first, size_t last) \
     {                                                                    \
         size_t i = first;                                                \
         for (; i + LANES <= last; i += LANES) {                          \
-            name##_some(u, i, LANES);                                    \
+            some(u, i, LANES);                                           \
         }                                                                \
         if (i < last) {                                                  \
-            name##_some(u, i, last - i);                                 \
+            some(u, i, last - i);                                        \
         }                                                                \
     }
-UPDATE(sgd)
-UPDATE(adam)
-UPDATE(rmsprop)
-UPDATE(adagrad)
-UPDATE(rprop)
+UPDATE(sgd, sgd_some)
+UPDATE(adam, adam_some)
+UPDATE(rmsprop, rmsprop_some)
+UPDATE(adagrad, adagrad_some)
+UPDATE(rprop, rprop_some)
 #undef UPDATE
 
 #define UPDATES                                                               \

@@ -48,13 +48,6 @@
 #define UNROLL PRAGMA(GCC unroll 32)
 #endif
 
-/* Lanes of two vectors by number, those of the second after those of the first. */
-#if defined(__clang__)
-#define SHUFFLE(a, b, ...) ((vector)__builtin_shufflevector(a, b, __VA_ARGS__))
-#else
-#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (integers){__VA_ARGS__})
-#endif
-
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 #endif

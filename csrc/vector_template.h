@@ -28,6 +28,13 @@ typedef uint64_t words __attribute__((vector_size(LANES * 8)));
 /* x - 0 is x, -0 included, so nothing is computed; 0 + x would turn -0 into 0. */
 #define BROADCAST(x) ((x) - (vector){0})
 
+/* Lanes of two vectors by number, those of the second after those of the first. */
+#if defined(__clang__)
+#define SHUFFLE(a, b, ...) ((vector)__builtin_shufflevector(a, b, __VA_ARGS__))
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (integers){__VA_ARGS__})
+#endif
+
 /* Makes a sum stay in its register, where a tile takes all that there are; costs nothing. Clang 19
  * moves the sums around from one register to the next otherwise, and through memory. */
 #if LANES == 4

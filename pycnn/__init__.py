@@ -18,7 +18,7 @@ from pycnn import (
     optimizers,
     schedules,
 )
-from pycnn._config import config, show_config
+from pycnn._config import config, get_include, show_config
 from pycnn._public import names_of as _names_of
 from pycnn._threads import get_num_threads, set_num_threads
 from pycnn._version import __version__
@@ -61,6 +61,7 @@ __all__ = [
     "config",
     "datasets",
     "exceptions",
+    "get_include",
     "get_num_threads",
     "gradient_check",
     "initializers",

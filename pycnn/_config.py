@@ -1,7 +1,8 @@
-"""Nothing is hidden: which core runs, and how."""
+"""Nothing is hidden: which core runs, and how; and where its source lies."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pycnn import backend
@@ -29,3 +30,17 @@ def show_config() -> None:
     """Print `config`."""
     for key, value in config().items():
         print(f"{key:<10}{value}")
+
+
+def get_include() -> str:
+    """Return the folder of ``pycnn.h``, for what is compiled against the core without Python.
+
+    Beside it lies ``pycnn.c``, the whole core as one file: an extension module that lists both its
+    own source and this one has a core of its own, which it shares with nobody.
+
+    Examples
+    --------
+    >>> sorted(path.name for path in Path(get_include()).iterdir())
+    ['pycnn.c', 'pycnn.h']
+    """
+    return str(Path(__file__).parent / "include")

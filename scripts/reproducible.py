@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LEFT_OUT = (".ci/", ".github/", ".clang-format", ".gitignore")
 # What builds, tests and tools leave behind; nothing with a dot in front belongs into the sdist.
 BUILT = re.compile(
-    r"^(build|dist|venv)/|\.egg-info/|__pycache__|\.(so|pyd|o)$|^pycnn/_native\.c$|(^|/)\."
+    r"^(build|dist|venv)/|\.egg-info/|__pycache__|\.(so|pyd|o)$|^pycnn/_native\.c$|^pycnn/include/|(^|/)\."
 )
 BACKEND = "import sys; from setuptools import build_meta; print(build_meta.{}(sys.argv[1]))"
 

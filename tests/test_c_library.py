@@ -1,0 +1,158 @@
+"""The core as others compile it: one file and its header, as they lie in the installed package."""
+
+import ctypes
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pycnn
+
+SOURCE = Path(pycnn.get_include(), "pycnn.c")
+HASH_RUN = Path(__file__).parent / "c" / "hash_run.c"
+PLUGIN = '#include "pycnn.h"\nconst char *version_of_{0}(void) {{ return pycnn_version(); }}\n'
+BOTH = """
+#include <stdio.h>
+const char *version_of_first(void), *version_of_second(void);
+int main(void) { printf("%s %s\\n", version_of_first(), version_of_second()); }
+"""
+CPP = """
+#include <pycnn.h>
+#include <cstdio>
+int main() { std::puts(pycnn_version()); }
+"""
+
+# With PYCNN_EVERY_COMPILER, as in .ci/run, the others too.
+EVERY = os.environ.get("PYCNN_EVERY_COMPILER", "") not in ("", "0")
+COMPILERS = ["cc", *(name for name in ("gcc", "clang") if EVERY and shutil.which(name))]
+
+pytestmark = pytest.mark.skipif(
+    os.name == "nt" or not shutil.which("cc"), reason="there is no cc, gcc or clang"
+)
+
+
+def run(*command, **environment):
+    done = subprocess.run(
+        list(map(str, command)),
+        env={k: v for k, v in os.environ.items() if not k.startswith("PYCNN_")} | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def compile_core(result, *options, compiler="cc", source=SOURCE):
+    run(
+        compiler,
+        "-ffp-contract=off",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        *options,
+        "-c",
+        source,
+        "-o",
+        result,
+    )
+    return result
+
+
+def exports(library):
+    if shutil.which("nm") is None:
+        pytest.skip("there is no nm")
+    listed = run(
+        "nm", *(["-gU"] if sys.platform == "darwin" else ["-D", "--defined-only"]), library
+    )
+    names = re.findall(r" [A-Z] _?(\w+)$", listed, re.M)
+    return {name for name in names if name not in ("_init", "_fini")}
+
+
+def calls():
+    """Return the names of the header's functions."""
+    text = re.sub(r"/\*.*?\*/", "", SOURCE.with_suffix(".h").read_text("utf-8"), flags=re.S)
+    return set(re.findall(r"^PYCNN_API[^(;]*?(pycnn_\w+)\(", text, re.M))
+
+
+@pytest.fixture(scope="module")
+def core(tmp_path_factory):
+    """The core, compiled as one does by hand."""
+    return compile_core(tmp_path_factory.mktemp("core") / "pycnn.o", "-O2", "-fPIC")
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """Compile a core of another version, which calls itself "other"."""
+    folder = tmp_path_factory.mktemp("other")
+    for name in ("pycnn.c", "pycnn.h"):
+        text = SOURCE.with_name(name).read_text("utf-8")
+        text = text.replace(f'PYCNN_VERSION "{pycnn.__version__}"', 'PYCNN_VERSION "other"')
+        (folder / name).write_text(text, encoding="utf-8")
+
+    def compile_with(*options):
+        source = folder / "pycnn.c"
+        return compile_core(folder / f"{options}.o", "-O0", "-fPIC", *options, source=source)
+
+    return compile_with
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_the_core_as_one_file_computes_the_same_bits(core, compiler, tmp_path):
+    if compiler != "cc":
+        core = compile_core(tmp_path / "pycnn.o", "-O2", compiler=compiler)
+    command = ["cc", "-O2", f"-I{SOURCE.parent}", HASH_RUN, core]
+    run(*command, "-o", tmp_path / "hash_run", "-pthread", "-lm")
+    isa, found = run(tmp_path / "hash_run").splitlines()[-1].split()
+    if isa == "baseline":
+        pytest.skip("this processor has no instruction set with kernels of its own")
+    text = (HASH_RUN.parents[1] / "test_kernels.py").read_text("utf-8")
+    assert found == re.search(r'^HASH = "(\w+)"$', text, re.M)[1]
+
+
+def test_a_shared_library_exports_its_calls_and_a_plugin_beside_it_has_a_core_of_its_own(
+    core, other, tmp_path
+):
+    library, plugin = tmp_path / "libpycnn.so", tmp_path / "plugin.so"
+    run("cc", "-shared", other("-DPYCNN_SHARED"), "-o", library, "-pthread", "-lm")
+    assert "pycnn_train" in calls()
+    assert exports(library) == calls()
+    (tmp_path / "plugin.c").write_text(PLUGIN.format("plugin"), encoding="utf-8")
+    command = ["cc", "-shared", "-fPIC", f"-I{SOURCE.parent}", tmp_path / "plugin.c", core]
+    run(*command, "-o", plugin, "-pthread", "-lm")
+    assert exports(plugin) == {"version_of_plugin"}
+    found = []
+    for path, name in ((library, "pycnn_version"), (plugin, "version_of_plugin")):
+        version = getattr(ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL), name)
+        version.restype = ctypes.c_char_p
+        found.append(version().decode())
+    assert found == ["other", pycnn.__version__]
+
+
+def test_a_program_can_be_linked_with_two_cores(core, other, tmp_path):
+    prefix = "-DPYCNN_PREFIX=another_"
+    files = [core, other(prefix), tmp_path / "both.c"]
+    files[-1].write_text(BOTH, encoding="utf-8")
+    for name, options in (("first", []), ("second", [prefix])):
+        (tmp_path / f"{name}.c").write_text(PLUGIN.format(name), encoding="utf-8")
+        files.append(tmp_path / f"{name}.o")
+        command = ["cc", *options, f"-I{SOURCE.parent}", "-c", tmp_path / f"{name}.c"]
+        run(*command, "-o", files[-1])
+    run("cc", *files, "-o", tmp_path / "both", "-pthread", "-lm")
+    assert run(tmp_path / "both").split() == [pycnn.__version__, "other"]
+
+
+def test_a_program_in_cpp_is_compiled_against_the_header(core, tmp_path):
+    if shutil.which("c++") is None:
+        pytest.skip("there is no C++ compiler")
+    (tmp_path / "program.cpp").write_text(CPP, encoding="utf-8")
+    options = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{SOURCE.parent}"]
+    command = ["c++", *options, tmp_path / "program.cpp", core, "-o", tmp_path / "program"]
+    run(*command, "-pthread", "-lm")
+    assert run(tmp_path / "program").strip() == pycnn.__version__
