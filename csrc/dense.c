@@ -1,5 +1,7 @@
 /* The dense layer: a = f(W @ input + b), its delta and its gradients. The sums are in the kernels.
  */
+#include <math.h>
+
 #include "layer.h"
 
 /* Rows of a gradient that a part has at least: a multiple of every kernel's tile but one. */
@@ -62,6 +64,45 @@ static void dense_gradient(const layer *self, double *out, gradient_use use, dou
                             io->distance, first, MIN(height, self->fan_out - first), self->fan_in);
 }
 
+/* From U(-limit, limit). */
+static void draw_uniform(double *values, size_t count, double limit, random_stream *stream)
+{
+    for (size_t i = 0; i < count; i++) {
+        values[i] = -limit + (limit - -limit) * pycnn_stream_uniform(stream);
+    }
+}
+
+/* W: He's normal distribution (2015) for relu and what is shaped like it, else Glorot's uniform one
+ * (2010). b: U(-r, r) with r = 1 / sqrt(fan_in), so that units bend at different places; 0 for
+ * outputs that do not bend. */
+static void dense_initialize(const layer *self, double *theta, double *statistics,
+                             random_stream *stream)
+{
+    (void)statistics;
+    const double fan_in = (double)self->fan_in, both = (double)(self->fan_in + self->fan_out);
+    double *bias = theta + self->weight_count;
+    switch (self->f) {
+    case PYCNN_RELU:
+    case PYCNN_LEAKY_RELU:
+    case PYCNN_ELU:
+    case PYCNN_GELU:
+    case PYCNN_GELU_TANH:
+    case PYCNN_SILU: {
+        const double deviation = sqrt(2 / fan_in);
+        for (size_t i = 0; i < self->weight_count; i++) {
+            theta[i] = deviation * pycnn_stream_normal(stream);
+        }
+        break;
+    }
+    default: draw_uniform(theta, self->weight_count, sqrt(6 / both), stream);
+    }
+    if (self->f == PYCNN_LINEAR || self->f == PYCNN_SOFTMAX) {
+        memset(bias, 0, self->fan_out * sizeof *bias);
+    } else {
+        draw_uniform(bias, self->fan_out, 1 / sqrt(fan_in), stream);
+    }
+}
+
 /* Scales the weights of each unit down to max_norm (Srivastava et al. 2014). */
 static void dense_constrain(const layer *self, double *theta)
 {
@@ -75,5 +116,6 @@ const layer_ops pycnn_dense_ops = {
     .forward = dense_forward,
     .backward = dense_backward,
     .gradient = dense_gradient,
+    .initialize = dense_initialize,
     .constrain = dense_constrain,
 };

@@ -3,6 +3,7 @@
 #define PYCNN_LAYER_H
 
 #include "kernels.h"
+#include "random.h"
 
 typedef struct layer_ops layer_ops;
 
@@ -136,6 +137,8 @@ struct layer_ops {
     void (*reduce)(const layer *self, const layer_io *io, size_t slices, part which, bool backward);
     /* statistics: what they become after the mini-batch that last passed; or NULL. */
     void (*update_statistics)(const layer *self, double *statistics, const layer_io *io);
+    /* Of a layer with parameters: where they start, and its statistics. */
+    void (*initialize)(const layer *self, double *theta, double *statistics, random_stream *stream);
     /* Holds the weights of each unit to a norm of max_norm, in theta, after an update; or NULL. */
     void (*constrain)(const layer *self, double *theta);
 };

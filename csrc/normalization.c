@@ -66,6 +66,20 @@ static void put(double *out, gradient_use use, double step, double sum)
     *out = use == GRADIENT_SET ? sum : use == GRADIENT_ADD ? *out + sum : *out - step * sum;
 }
 
+/* The layer normalizes and does nothing else; what is counted begins as mean 0 and variance 1. */
+static void normalization_initialize(const layer *self, double *theta, double *statistics,
+                                     random_stream *stream)
+{
+    (void)stream;
+    for (size_t j = 0; j < self->fan_out; j++) {
+        theta[j] = 1;
+        theta[self->fan_out + j] = 0;
+    }
+    for (size_t j = 0; j < self->statistic_count; j++) {
+        statistics[j] = j < self->fan_out ? 0 : 1;
+    }
+}
+
 /* ---------------------------------------------------------------- by the mini-batch */
 
 static int batch_norm_create(layer *self, const pycnn_layer_spec *spec)
@@ -199,6 +213,7 @@ const layer_ops pycnn_batch_norm_ops = {
     .forward = batch_norm_forward,
     .backward = batch_norm_backward,
     .gradient = batch_norm_gradient,
+    .initialize = normalization_initialize,
     .reduce = batch_norm_reduce,
     .update_statistics = batch_norm_update_statistics,
 };
@@ -265,4 +280,5 @@ const layer_ops pycnn_layer_norm_ops = {
     .forward = layer_norm_forward,
     .backward = layer_norm_backward,
     .gradient = layer_norm_gradient,
+    .initialize = normalization_initialize,
 };

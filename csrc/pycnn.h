@@ -266,6 +266,20 @@ PYCNN_API int pycnn_network_tensor(const pycnn_network *net, size_t number, pycn
 PYCNN_API size_t pycnn_network_tensor_name(const pycnn_network *net, size_t number, char *name,
                                            size_t size);
 
+/* Where training starts: theta, and the statistics in it, as Python's Network(..., seed=seed) has
+ * them, to the bit, where its layers have their default initializers. */
+PYCNN_API int pycnn_initialize(double *theta, size_t theta_size, const pycnn_network *net,
+                               uint64_t seed);
+
+/* The order of the samples in an epoch, order[rows], as Python's Network.fit of a network with that
+ * seed has it, to the bit: epochs count from 0, through all fits. */
+PYCNN_API int pycnn_permutation(size_t *order, size_t rows, uint64_t seed, size_t epoch);
+
+/* And what dropout's random numbers follow from in that epoch: one of pycnn_training's
+ * dropout_keys.
+ */
+PYCNN_API uint64_t pycnn_dropout_key(uint64_t seed, size_t epoch);
+
 /* What the loss of a mini-batch, of data and of a gradient includes for the size of the weights;
  * NaN where an argument is NULL or theta of another size. */
 PYCNN_API double pycnn_penalty(const pycnn_network *net, const double *theta, size_t theta_size);

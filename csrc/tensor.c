@@ -1,4 +1,5 @@
-/* The arrays that theta is made of: what a layer has says create(), where it lies the plan. */
+/* The arrays that theta is made of: what a layer has says create(), where it lies the plan. Their
+ * names, and where they start. */
 #include "plan.h"
 
 size_t pycnn_network_tensor_count(const pycnn_network *net)
@@ -105,4 +106,21 @@ size_t pycnn_network_tensor_name(const pycnn_network *net, size_t number, char *
         name[MIN(out.length, out.room - 1)] = 0;
     }
     return out.length;
+}
+
+/* ---------------------------------------------------------------- where they start */
+
+int pycnn_initialize(double *theta, size_t theta_size, const pycnn_network *net, uint64_t seed)
+{
+    RETURN_IF(theta == NULL || net == NULL, PYCNN_ERROR_ARGUMENT);
+    RETURN_IF(theta_size != theta_size_of(net), PYCNN_ERROR_SIZE);
+    random_stream stream = pycnn_stream(seed, FOR_PARAMETERS);
+    double *statistics = theta + net->parameter_count;
+    for (const layer *self = net->layers; self < net->layers + net->depth; self++) {
+        if (self->ops->initialize != NULL) {
+            self->ops->initialize(self, theta + self->offset, statistics + self->statistic_offset,
+                                  &stream);
+        }
+    }
+    return PYCNN_OK;
 }

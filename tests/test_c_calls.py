@@ -1,8 +1,10 @@
 """Calls of the core that Python itself does not need, held to what Python has."""
 
+import numpy as np
 import pytest
 
-from pycnn import BatchNorm, Dense, Dropout, LayerNorm, Network, Residual
+from pycnn import BatchNorm, Dense, Dropout, LayerNorm, Network, Residual, _random
+from pycnn.activations import ACTIVATIONS
 
 pytestmark = pytest.mark.usefixtures("core")
 
@@ -45,3 +47,54 @@ def test_tensors_have_the_names_and_places_that_python_gives_them(native):
     assert lib.pycnn_network_theta_size(plan) == net.theta.size
     assert lib.pycnn_network_inputs(plan) == 3
     assert lib.pycnn_network_outputs(plan) == 2
+
+
+SEEDS = [0, 1, 2**32 - 1, 2**32, 2**64 - 1, 12345678901234567890]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_networks_start_where_pythons_start(native, seed):
+    ffi, lib = native
+    dense = [Dense(units, f) for units, f in zip(range(1, 99), ACTIVATIONS, strict=False)]
+    net = Network(3, [*LAYERS, *dense, Dense(2, "softmax")], seed=seed, backend="c")
+    theta = np.full(net.theta.size, np.nan)
+    lent = ffi.from_buffer("double[]", theta)
+    assert lib.pycnn_initialize(lent, theta.size, net.plan.network, seed) == lib.PYCNN_OK
+    assert theta.tobytes() == net.theta.tobytes()
+    assert lib.pycnn_initialize(lent, theta.size - 1, net.plan.network, 0) == lib.PYCNN_ERROR_SIZE
+    assert lib.pycnn_initialize(ffi.NULL, theta.size, net.plan.network, 0) != lib.PYCNN_OK
+    assert lib.pycnn_initialize(lent, theta.size, ffi.NULL, 0) == lib.PYCNN_ERROR_ARGUMENT
+    assert theta.tobytes() == net.theta.tobytes()
+
+
+def permutation(native, rows, seed, epoch):
+    ffi, lib = native
+    order = np.empty(rows, np.intp)
+    assert lib.pycnn_permutation(ffi.from_buffer("size_t[]", order), rows, seed, epoch) == 0
+    return order
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_epochs_have_the_order_and_the_dropout_that_python_gives_them(native, seed):
+    _, lib = native
+    for rows, epoch in [(1, 0), (2, 3), (16, 1), (17, 10**6), (1000, 10**9), (65537, 7)]:
+        expected = _random.permutations(seed, epoch, 1, rows)[0]
+        assert (permutation(native, rows, seed, epoch) == expected).all()
+        assert lib.pycnn_dropout_key(seed, epoch) == _random.dropout_keys(seed, epoch, 1)[0]
+
+
+def test_rows_whose_random_numbers_begin_alike_are_in_order(native):
+    seed, epoch, rows = 99, 0, 2**20  # found by trying
+    keys = _random.generator(seed, _random.SHUFFLING).random_raw(rows)
+    expected = _random.permutations(seed, epoch, 1, rows)[0]
+    alike = keys[expected[1:]] >> np.uint64(20) == keys[expected[:-1]] >> np.uint64(20)
+    assert (alike & (expected[1:] < expected[:-1])).any()
+    assert (permutation(native, rows, seed, epoch) == expected).all()
+
+
+def test_an_order_that_cannot_be_is_refused(native):
+    ffi, lib = native
+    order = ffi.new("size_t[]", 1)
+    assert lib.pycnn_permutation(ffi.NULL, 1, 0, 0) == lib.PYCNN_ERROR_ARGUMENT
+    assert lib.pycnn_permutation(order, 0, 0, 0) == lib.PYCNN_ERROR_SIZE
+    assert lib.pycnn_permutation(order, np.iinfo(np.uintp).max, 0, 0) == lib.PYCNN_ERROR_SIZE
