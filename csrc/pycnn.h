@@ -70,8 +70,10 @@ typedef enum {
     PYCNN_ERROR_DIVERGED = 8,  /* the loss is infinite or not a number */
     PYCNN_ERROR_ISA = 9,       /* PYCNN_ISA names no instruction set that can run here */
     PYCNN_ERROR_LOSS = 10,     /* the caller's loss function failed */
-    PYCNN_ERROR_NOT_FINITE = 11, /* the samples hold an infinity or a NaN */
-    PYCNN_ERROR_INTERRUPTED = 12 /* the caller's poll function asked for it */
+    PYCNN_ERROR_NOT_FINITE = 11,  /* the samples hold an infinity or a NaN */
+    PYCNN_ERROR_INTERRUPTED = 12, /* the caller's poll function asked for it */
+    PYCNN_ERROR_FILE = 14,        /* pycnn_file.h: not an intact model file */
+    PYCNN_ERROR_IO = 15           /* the same: a file could not be read or written */
 } pycnn_status;
 
 typedef enum {

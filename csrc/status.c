@@ -17,6 +17,8 @@ const char *pycnn_strerror(int status)
     case PYCNN_ERROR_LOSS: return "the loss function failed";
     case PYCNN_ERROR_NOT_FINITE: return "the samples hold an infinity or a NaN";
     case PYCNN_ERROR_INTERRUPTED: return "the call was interrupted";
+    case PYCNN_ERROR_FILE: return "this is not an intact model file";
+    case PYCNN_ERROR_IO: return "the file could not be read or written";
     default: return "unknown status";
     }
 }
