@@ -1,6 +1,25 @@
-/* Private to the core: error handling, checked sizes, aligned memory. */
+/* Private to the core: arithmetic as it is written, error handling, checked sizes. Every file
+ * includes it before all others. */
 #ifndef PYCNN_COMMON_H
 #define PYCNN_COMMON_H
+
+/* Results have the same bits everywhere, so a multiply-add is fused where it is written, and
+ * nothing is reordered, whatever the compiler's options are. */
+#if defined(__FAST_MATH__) || defined(_M_FP_FAST) || defined(__ASSOCIATIVE_MATH__) || \
+    defined(__RECIPROCAL_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#error "pycnn needs arithmetic as it is written: compile it without -ffast-math, -Ofast etc."
+#endif
+#if defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ != 0 && __FLT_EVAL_METHOD__ != 1 && \
+    __FLT_EVAL_METHOD__ != 16 /* 1 and 16 concern what is shorter than a double */
+#error "pycnn needs doubles that are rounded to doubles: on 32-bit x86 add -msse2 -mfpmath=sse"
+#endif
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__) /* does not know the standard's pragma */
+#pragma GCC optimize("fp-contract=off")
+#elif defined(_MSC_VER)
+#pragma fp_contract(off)
+#endif
 
 /* Assertions are for builds with PYCNN_CHECKED, as the tests': the core never ends a program. */
 #if !defined(PYCNN_CHECKED) && !defined(NDEBUG)

@@ -1,7 +1,8 @@
 /* The kernels for AVX2 with FMA: 16 registers of 4 doubles. */
+#include "cpu.h"
+
 #include <math.h>
 
-#include "cpu.h"
 #include "kernels.h"
 #include "simd.h"
 

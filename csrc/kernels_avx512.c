@@ -1,7 +1,8 @@
 /* The kernels for AVX-512: 32 registers of 8 doubles. */
+#include "cpu.h"
+
 #include <math.h>
 
-#include "cpu.h"
 #include "kernels.h"
 #include "simd.h"
 

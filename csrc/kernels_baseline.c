@@ -1,9 +1,9 @@
 /* The plain kernels: portable C, no vector types, no fused multiply-add. The others are tested
  * against these. Every sum runs in one chain in index order, so a sample's result depends neither
  * on the samples beside it nor on how the compiler vectorises. */
-#include <math.h>
-
 #include "kernels.h"
+
+#include <math.h>
 
 #define SUFFIX(name) name##_baseline
 #include "normalization_template.h"

@@ -1,7 +1,8 @@
 /* The kernels for NEON on 64-bit ARM: 32 registers of 2 doubles. */
+#include "cpu.h"
+
 #include <math.h>
 
-#include "cpu.h"
 #include "kernels.h"
 #include "simd.h"
 

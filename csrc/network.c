@@ -1,7 +1,8 @@
 /* The calls of pycnn.h on a network: what they ask for is checked, and done by others. */
+#include "online.h"
+
 #include <math.h>
 
-#include "online.h"
 #include "update.h"
 
 static int begin(const pycnn_network *net, pycnn_workspace *ws, int mode, const double *theta,

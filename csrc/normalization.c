@@ -5,9 +5,9 @@
  * in training, and what training has counted of them in prediction; its statistics are mean[units],
  * variance[units]. Layer normalization (Ba, Kiros and Hinton 2016) takes a sample's over its units,
  * always. */
-#include <math.h>
-
 #include "layer.h"
+
+#include <math.h>
 
 /* Over the numbers: a mean, a variance, and what is normalized by them. */
 enum { PASSES = 4 };
