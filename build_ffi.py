@@ -5,7 +5,10 @@ The declarations come from the marked part of ``csrc/pycnn.h``: there is no seco
 
 import os
 import re
+import shlex
+import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from cffi import FFI
@@ -17,23 +20,50 @@ declarations = re.search(r"/\* cdef: begin \*/(.*?)/\* cdef: end \*/", header, r
 if declarations is None:
     raise SystemExit("csrc/pycnn.h has lost its 'cdef: begin' and 'cdef: end' marks")
 
+
+def predefined_macros():
+    """Return what the compiler says of the machine and its options, or nothing without one."""
+    compiler = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
+    command = [*shlex.split(compiler), *shlex.split(os.environ.get("CFLAGS", ""))]
+    try:
+        done = subprocess.run(
+            [*command, "-dM", "-E", "-xc", os.devnull], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return ""
+    return done.stdout
+
+
+def options(platform, macros=""):
+    """Return the compiler's options and the linker's: for gcc and clang, and on Windows clang-cl.
+
+    A multiply-add is fused where it is written, and nothing is reordered: these options come behind
+    those of CFLAGS, and are said to the linker too, which -Ofast and -funsafe-math-optimizations
+    have add code that rounds small numbers to zero in all of the process.
+    """
+    exact = ["-ffp-contract=off", "-fno-fast-math", "-fno-unsafe-math-optimizations"]
+    if platform == "win32":
+        return ["/O2", "/std:c11", *(f"/clang:{option}" for option in exact)], []
+    compile_args = ["-std=gnu11", "-O3", *exact, "-fvisibility=hidden"]
+    compile_args.append("-Werror=incompatible-pointer-types")
+    if " __i386__ " in macros and " __SSE2_MATH__ " not in macros:  # x87 rounds to 64 bits
+        compile_args += ["-msse2", "-mfpmath=sse"]
+    if platform == "emscripten":  # no threads
+        return compile_args, ["-lm"]
+    link_args = ["-O3", *exact, "-pthread", "-lm"]
+    if macros and not all(f"_COMPARE_AND_SWAP_{size} " in macros for size in (1, 8)):
+        link_args.append("-latomic")
+    return compile_args, link_args
+
+
 pyodide = sys.platform == "emscripten" or "PYODIDE" in os.environ
-if sys.platform == "win32":
-    compile_args, link_args = ["/O2", "/std:c11"], []
-else:
-    # Fused multiply-adds are written where they are meant, never made by the compiler.
-    compile_args = [
-        "-std=gnu11",
-        "-O3",
-        "-fvisibility=hidden",
-        "-ffp-contract=off",
-        "-Werror=incompatible-pointer-types",
-    ]
-    link_args = ["-pthread", "-lm"]
-    if "PYCNN_CFLAGS" not in os.environ:  # who debugs, or looks for mistakes, wants the symbols
-        link_args.append("-Wl,-x" if sys.platform == "darwin" else "-Wl,-s")
-if pyodide:  # no threads; its linker strips by itself
-    link_args = ["-lm"]
+compile_args, link_args = options(
+    "emscripten" if pyodide else sys.platform,
+    "" if sys.platform == "win32" else predefined_macros(),
+)
+if sys.platform != "win32" and not pyodide and "PYCNN_CFLAGS" not in os.environ:
+    # Who debugs, or looks for mistakes, wants the symbols; Pyodide's linker strips by itself.
+    link_args.append("-Wl,-x" if sys.platform == "darwin" else "-Wl,-s")
 compile_args += os.environ.get("PYCNN_CFLAGS", "").split()
 link_args += os.environ.get("PYCNN_LDFLAGS", "").split()
 

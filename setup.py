@@ -56,11 +56,15 @@ class build_ext(_build_ext):
     TARGETS = {"win-amd64": "x86_64-pc-windows-msvc", "win-arm64": "aarch64-pc-windows-msvc"}
 
     def build_extensions(self):
-        if self.compiler.compiler_type == "msvc" and os.environ.get("PYCNN_USE_CL") != "1":
-            self.use_clang_cl()
+        if self.compiler.compiler_type == "msvc" and not self.use_clang_cl():
+            for extension in self.extensions:
+                for_cl = [o for o in extension.extra_compile_args if not o.startswith("/clang:")]
+                extension.extra_compile_args = for_cl
         super().build_extensions()
 
     def use_clang_cl(self):
+        if os.environ.get("PYCNN_USE_CL") == "1":
+            return False
         compiler = self.compiler
         if not compiler.initialized:
             compiler.initialize(self.plat_name)
@@ -68,12 +72,13 @@ class build_ext(_build_ext):
         if not os.path.exists(clang_cl) or self.plat_name not in self.TARGETS:
             if os.environ.get("PYCNN_REQUIRE_CLANG_CL", "") not in ("", "0"):
                 raise RuntimeError(f"no clang-cl for {self.plat_name}: the kernels need it")
-            return
+            return False
         compiler.cc = clang_cl
         compiler.compile_options = [o for o in compiler.compile_options if o != "/GL"]
         compiler.compile_options.append("--target=" + self.TARGETS[self.plat_name])
         for flags in compiler._ldflags.values():
             flags[:] = [f for f in flags if f != "/LTCG"]
+        return True
 
     def run(self):
         try:

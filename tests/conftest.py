@@ -143,9 +143,7 @@ SUITES = [*PROGRAMS.glob("check.c"), *sorted(PROGRAMS.glob("test_*.c"))]
 EXAMPLES = sorted((ROOT / "examples/c").glob("*.c"))
 TEXTS = {path: path.read_text("utf-8") for path in SOURCES + SUITES}
 
-# Fused multiply-adds are written where they are meant: the bits that the tests compare are those of
-# the wheel, which is built so too.
-STRICT = ["-Wall", "-Wextra", "-Werror", "-ffp-contract=off"]
+STRICT = ["-Wall", "-Wextra", "-Werror"]
 OPTIMIZE = ["-O2", *STRICT]
 # Threads with stacks of 64 kB, as embedders and some systems make them, must be able to call it.
 SMALL_FRAMES = ["-Wframe-larger-than=4096"]

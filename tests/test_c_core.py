@@ -60,6 +60,29 @@ def symbols(programs, compiler, *options):
     return [(kind, name.removeprefix(prefix)) for kind, name in found]
 
 
+def includes(path):
+    return re.findall(r'^#include [<"](.+)[>"]', path.read_text("utf-8"), re.M)
+
+
+def test_every_file_reads_first_what_the_compiler_may_do_with_its_arithmetic(programs):
+    for source in (ROOT / "csrc").glob("*.c"):
+        first = source
+        while first.name != "common.h":
+            first = ROOT / "csrc" / includes(first)[0]
+            assert first.exists(), f"{source.name} includes {first.name} before common.h"
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["-ffast-math", "-Ofast", "-ffinite-math-only", "-D__FLT_EVAL_METHOD__=2"],
+)
+def test_options_that_change_the_arithmetic_are_refused(programs, compiler, option):
+    file = ROOT / "csrc" / "optimizer.c"
+    done = programs.execute(compiler, option, "-w", "-fsyntax-only", file)
+    assert done.returncode != 0
+    assert re.search(r"#?error:?.*pycnn needs (arithmetic as it is written|doubles)", done.stderr)
+
+
 def test_every_global_symbol_has_the_prefix(programs, compiler):
     found = symbols(programs, compiler, "-g")
     defined = {name for kind, name in found if kind != "U"}
