@@ -16,8 +16,11 @@ static int residual_compose(pycnn_network *net, const pycnn_layer_spec *spec,
     if (spec->shortcut != NULL) {
         TRY(pycnn_plan_append(net, spec->shortcut, &inputs[1], 0));
     }
-    const bool fits = pycnn_plan_width(net, inputs[0]) == pycnn_plan_width(net, inputs[1]);
-    return fits ? PYCNN_OK : PYCNN_ERROR_SIZE;
+    REQUIRE(pycnn_plan_width(net, inputs[0]) == pycnn_plan_width(net, inputs[1]), net,
+            PYCNN_ERROR_SIZE,
+            "the inner layers must end in as many units as the shortcut, or as their input without "
+            "one");
+    return PYCNN_OK;
 }
 
 static int residual_create(layer *self, const pycnn_layer_spec *spec)

@@ -9,8 +9,13 @@ enum { ROWS_TOGETHER = 8 };
 
 static int dense_create(layer *self, const pycnn_layer_spec *spec)
 {
-    RETURN_IF(spec->units == 0, PYCNN_ERROR_SIZE);
-    RETURN_IF(!(spec->max_norm >= 0 && spec->l1 >= 0 && spec->l2 >= 0), PYCNN_ERROR_ARGUMENT);
+    REQUIRE(spec->units > 0, self, PYCNN_ERROR_SIZE, "units must be at least 1");
+    REQUIRE(spec->l1 >= 0 && isfinite(spec->l1), self, PYCNN_ERROR_RANGE,
+            "l1 must be finite and at least 0");
+    REQUIRE(spec->l2 >= 0 && isfinite(spec->l2), self, PYCNN_ERROR_RANGE,
+            "l2 must be finite and at least 0");
+    REQUIRE(spec->max_norm >= 0 && isfinite(spec->max_norm), self, PYCNN_ERROR_RANGE,
+            "max_norm must be finite and above 0, or 0 for none");
     TRY(pycnn_set_activation(self, spec->activation));
     self->l1 = spec->l1;
     self->l2 = spec->l2;

@@ -9,7 +9,8 @@ enum { DRAW_WORK = 8 };
 
 static int dropout_create(layer *self, const pycnn_layer_spec *spec)
 {
-    RETURN_IF(!(spec->rate >= 0 && spec->rate < 1), PYCNN_ERROR_ARGUMENT);
+    REQUIRE(spec->rate >= 0 && spec->rate < 1, self, PYCNN_ERROR_RANGE,
+            "rate must be at least 0 and below 1");
     self->rate = spec->rate;
     self->fan_out = self->fan_in;
     self->writes_z = true;

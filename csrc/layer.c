@@ -35,7 +35,8 @@ int pycnn_add_tensor(layer *self, const char *name, int role, size_t dims, const
 
 int pycnn_set_activation(layer *self, int activation)
 {
-    RETURN_IF(activation < 0 || activation >= PYCNN_ACTIVATION_COUNT, PYCNN_ERROR_ARGUMENT);
+    REQUIRE(activation >= 0 && activation < PYCNN_ACTIVATION_COUNT, self, PYCNN_ERROR_ARGUMENT,
+            "activation is no pycnn_activation");
     self->f = activation;
     return PYCNN_OK;
 }

@@ -58,6 +58,7 @@ typedef struct {
     bool writes_z;           /* something of its own: z is not `output`, nor for a loss to read */
     bool sums_samples;       /* in CHAINS chains: slices must begin at multiples of these */
     bool trains_online;      /* in the layout of online.h */
+    const char *refusal;     /* why it cannot be, where it cannot */
     double l1, l2;
     double max_norm; /* above 0: constrain() does something */
     double rate, momentum, epsilon;
@@ -148,6 +149,15 @@ extern PYCNN_PRIVATE const layer_ops pycnn_dense_ops, pycnn_dropout_ops, pycnn_b
 
 /* By pycnn_layer_kind; NULL: there is no such kind. */
 PYCNN_PRIVATE const layer_ops *pycnn_layer_ops(int kind);
+
+/* Returns the status, unless the condition holds, and says why in words that users read. */
+#define REQUIRE(condition, self, status, why) \
+    do {                                      \
+        if (!(condition)) {                   \
+            (self)->refusal = (why);          \
+            return (status);                  \
+        }                                     \
+    } while (0)
 
 /* Adds an array [shape[0],...,shape[dims - 1]] to those that a layer has: weights first, statistics
  * last. */

@@ -147,20 +147,24 @@ int pycnn_trace(pycnn_totals *totals, double *grad, double *z, double *a, double
     return PYCNN_OK;
 }
 
-static int check_optimizer(const pycnn_training *state)
-{
-    const pycnn_optimizer *optimizer = state->optimizer;
-    RETURN_IF(optimizer != NULL &&
-                  (optimizer->kind < 0 || optimizer->kind >= PYCNN_OPTIMIZER_COUNT),
-              PYCNN_ERROR_ARGUMENT);
-    RETURN_IF(pycnn_optimizer_slots(optimizer) > 0 && state->slots == NULL, PYCNN_ERROR_ARGUMENT);
-    return PYCNN_OK;
-}
-
 /* That of the i-th of the next steps. */
 static double rate_of(const pycnn_training *state, size_t i)
 {
     return state->learning_rates == NULL ? state->learning_rate : state->learning_rates[i];
+}
+
+/* What the next steps go by. */
+static int check_state(const pycnn_training *state, size_t rates)
+{
+    TRY(pycnn_optimizer_check(state->optimizer));
+    RETURN_IF(pycnn_optimizer_slots(state->optimizer) > 0 && state->slots == NULL,
+              PYCNN_ERROR_ARGUMENT);
+    RETURN_IF(state->updates == SIZE_MAX, PYCNN_ERROR_RANGE); /* they are counted */
+    for (size_t i = 0; i < rates; i++) {
+        const double rate = rate_of(state, i);
+        RETURN_IF(!(rate >= 0 && isfinite(rate)), PYCNN_ERROR_RANGE);
+    }
+    return PYCNN_OK;
 }
 
 int pycnn_update(double *theta, size_t theta_size, pycnn_training *state, double *grad,
@@ -168,15 +172,32 @@ int pycnn_update(double *theta, size_t theta_size, pycnn_training *state, double
 {
     TRY(begin(net, ws, PYCNN_FORWARD, theta, theta_size));
     RETURN_IF(state == NULL || grad == NULL || totals == NULL, PYCNN_ERROR_ARGUMENT);
-    TRY(check_optimizer(state));
+    TRY(check_state(state, 1));
+    RETURN_IF(pycnn_find_not_finite(grad, net->parameter_count) < net->parameter_count,
+              PYCNN_ERROR_NOT_FINITE);
     pycnn_totals penalized = *totals;
     pycnn_penalize(&penalized, net, theta);
     RETURN_IF(!isfinite(penalized.loss), PYCNN_ERROR_DIVERGED);
+    RETURN_IF(!weight_divides(totals->weight), PYCNN_ERROR_RANGE);
     if (totals->weight > 0) {
         pycnn_apply(theta, grad, state, rate_of(state, 0), ws, totals->weight);
         state->updates++;
     }
     return PYCNN_OK;
+}
+
+/* How many learning rates the next max_steps have, up to the end of the last epoch. */
+static size_t count_rates(const pycnn_training *state, size_t rows, size_t max_steps)
+{
+    size_t steps = 0;
+    if (state->learning_rates == NULL) {
+        return 1;
+    }
+    for (size_t epoch = state->epoch; epoch < state->epochs && steps < max_steps; epoch++) {
+        const size_t left = epoch == state->epoch ? rows - state->position : rows;
+        steps += left / state->batch_size + (left % state->batch_size != 0);
+    }
+    return MIN(steps, max_steps);
 }
 
 static int run_steps(size_t *steps, double *theta, pycnn_training *state, pycnn_workspace *ws,
@@ -204,9 +225,9 @@ int pycnn_train(size_t *steps, double *theta, size_t theta_size, pycnn_training 
     *steps = 0;
     TRY(begin(net, ws, PYCNN_BACKWARD, theta, theta_size));
     TRY(check_data(data));
-    RETURN_IF(state == NULL || state->totals == NULL, PYCNN_ERROR_ARGUMENT);
+    RETURN_IF(state == NULL, PYCNN_ERROR_ARGUMENT);
     RETURN_IF(state->batch_size == 0 || state->position >= data->rows, PYCNN_ERROR_SIZE);
-    TRY(check_optimizer(state));
+    TRY(check_state(state, count_rates(state, data->rows, max_steps)));
     const bool online =
         pycnn_online_serves(ws, state->batch_size) && pycnn_step_is_plain(net, state);
     if (online) {

@@ -14,7 +14,8 @@ enum { PASSES = 4 };
 
 static int normalization_create(layer *self, const pycnn_layer_spec *spec)
 {
-    RETURN_IF(!(spec->epsilon > 0 && isfinite(spec->epsilon)), PYCNN_ERROR_ARGUMENT);
+    REQUIRE(spec->epsilon > 0 && isfinite(spec->epsilon), self, PYCNN_ERROR_RANGE,
+            "epsilon must be finite and above 0");
     TRY(pycnn_set_activation(self, spec->activation));
     self->epsilon = spec->epsilon;
     self->fan_out = self->fan_in;
@@ -84,7 +85,8 @@ static void normalization_initialize(const layer *self, double *theta, double *s
 
 static int batch_norm_create(layer *self, const pycnn_layer_spec *spec)
 {
-    RETURN_IF(!(spec->momentum >= 0 && spec->momentum <= 1), PYCNN_ERROR_ARGUMENT);
+    REQUIRE(spec->momentum >= 0 && spec->momentum <= 1, self, PYCNN_ERROR_RANGE,
+            "momentum must be at least 0 and at most 1");
     self->momentum = spec->momentum;
     TRY(normalization_create(self, spec));
     TRY(pycnn_add_tensor(self, "mean", PYCNN_STATISTIC, 1, &self->fan_out));

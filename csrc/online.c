@@ -86,6 +86,7 @@ int pycnn_online_step(pycnn_totals *totals, pycnn_workspace *ws, const selection
     *totals = (pycnn_totals){0};
     pycnn_add_totals(totals, ws, samples->count);
     RETURN_IF(!isfinite(totals->loss), PYCNN_ERROR_DIVERGED);
+    RETURN_IF(!weight_divides(totals->weight), PYCNN_ERROR_RANGE);
     kernels->backward(ws->online, net->depth, samples->count);
     if (totals->weight > 0) {
         kernels->descend(ws->online, net->depth, x, samples->count, learning_rate / totals->weight);

@@ -98,6 +98,81 @@ update_function *const pycnn_updates[PYCNN_OPTIMIZER_COUNT] = {
     [PYCNN_ADAGRAD] = adagrad, [PYCNN_RPROP] = rprop,
 };
 
+/* As in Python, whose AdamW has another weight_decay. */
+void pycnn_optimizer_init(pycnn_optimizer *optimizer, int kind)
+{
+    static const pycnn_optimizer defaults[PYCNN_OPTIMIZER_COUNT] = {
+        [PYCNN_SGD] = {.kind = PYCNN_SGD},
+        [PYCNN_ADAM] = {.kind = PYCNN_ADAM, .beta_1 = 0.9, .beta_2 = 0.999, .epsilon = 1e-8},
+        [PYCNN_RMSPROP] = {.kind = PYCNN_RMSPROP, .beta_2 = 0.99, .epsilon = 1e-8},
+        [PYCNN_ADAGRAD] = {.kind = PYCNN_ADAGRAD, .epsilon = 1e-10},
+        [PYCNN_RPROP] = {.kind = PYCNN_RPROP,
+                         .increase = 1.2,
+                         .decrease = 0.5,
+                         .min_step = 1e-6,
+                         .max_step = 50},
+    };
+    const bool known = kind >= 0 && kind < PYCNN_OPTIMIZER_COUNT;
+    if (optimizer != NULL) { /* an unknown kind is refused where it is used */
+        *optimizer = known ? defaults[kind] : (pycnn_optimizer){.kind = kind};
+    }
+}
+
+double pycnn_optimizer_learning_rate(int kind)
+{
+    static const double rates[PYCNN_OPTIMIZER_COUNT] = {[PYCNN_SGD] = 0.1,
+                                                        [PYCNN_ADAM] = 0.001,
+                                                        [PYCNN_RMSPROP] = 0.01,
+                                                        [PYCNN_ADAGRAD] = 0.01,
+                                                        [PYCNN_RPROP] = 0.01};
+    return kind >= 0 && kind < PYCNN_OPTIMIZER_COUNT ? rates[kind] : NAN;
+}
+
+static bool is_fraction(double value) { return value >= 0 && value < 1; }
+static bool is_positive(double value) { return value > 0 && isfinite(value); }
+static bool is_at_least(double least, double value) { return value >= least && isfinite(value); }
+
+static double or_default(double value, double otherwise) { return value == 0 ? otherwise : value; }
+
+/* RPROP's: 0 stands for Riedmiller and Braun's. */
+static void set_steps(update *u, const pycnn_optimizer *optimizer)
+{
+    u->increase = or_default(optimizer->increase, 1.2);
+    u->decrease = or_default(optimizer->decrease, 0.5);
+    u->min_step = or_default(optimizer->min_step, 1e-6);
+    u->max_step = or_default(optimizer->max_step, 50);
+}
+
+static bool has_good_steps(const pycnn_optimizer *optimizer)
+{
+    update u;
+    set_steps(&u, optimizer);
+    return is_at_least(1, u.increase) && u.decrease > 0 && u.decrease < 1 &&
+           is_positive(u.min_step) && is_at_least(u.min_step, u.max_step);
+}
+
+int pycnn_optimizer_check(const pycnn_optimizer *optimizer)
+{
+    RETURN_IF(optimizer == NULL, PYCNN_OK);
+    const pycnn_optimizer *o = optimizer;
+    bool good = is_at_least(0, o->clip_value) && is_at_least(0, o->clip_norm);
+    switch (o->kind) {
+    case PYCNN_SGD: good = good && is_fraction(o->momentum); break;
+    case PYCNN_ADAM:
+        good = good && is_fraction(o->beta_1) && is_fraction(o->beta_2) &&
+               is_positive(o->epsilon) && is_at_least(0, o->weight_decay);
+        break;
+    case PYCNN_RMSPROP:
+        good =
+            good && is_fraction(o->beta_2) && is_positive(o->epsilon) && is_fraction(o->momentum);
+        break;
+    case PYCNN_ADAGRAD: good = good && is_positive(o->epsilon); break;
+    case PYCNN_RPROP: good = good && has_good_steps(o); break;
+    default: return PYCNN_ERROR_ARGUMENT;
+    }
+    return good ? PYCNN_OK : PYCNN_ERROR_RANGE;
+}
+
 bool pycnn_optimizer_is_plain(const pycnn_optimizer *optimizer)
 {
     return optimizer == NULL || (optimizer->kind == PYCNN_SGD && optimizer->momentum == 0 &&
@@ -130,8 +205,6 @@ static double power(double base, size_t n)
     return result;
 }
 
-static double or_default(double value, double otherwise) { return value > 0 ? value : otherwise; }
-
 update pycnn_update_of(const pycnn_optimizer *optimizer, double rate, size_t updates, double *slots,
                        size_t parameters)
 {
@@ -153,15 +226,19 @@ update pycnn_update_of(const pycnn_optimizer *optimizer, double rate, size_t upd
         u.correction_1 = 1 / (1 - power(u.beta_1, updates + 1));
         u.correction_2 = 1 / sqrt(1 - power(u.beta_2, updates + 1));
     }
-    if (optimizer->kind == PYCNN_RPROP) { /* the defaults are Riedmiller and Braun's */
-        u.increase = or_default(optimizer->increase, 1.2);
-        u.decrease = or_default(optimizer->decrease, 0.5);
-        u.min_step = or_default(optimizer->min_step, 1e-6);
-        u.max_step = or_default(optimizer->max_step, 50);
+    if (optimizer->kind == PYCNN_RPROP) {
+        set_steps(&u, optimizer);
     }
     if (optimizer->kind == PYCNN_RMSPROP && !u.centered) { /* the velocity has a place of its own */
         u.slot[2] = u.slot[1];
         u.slot[1] = NULL;
     }
     return u;
+}
+
+void pycnn_training_init(pycnn_training *training)
+{
+    if (training != NULL) {
+        *training = (pycnn_training){.epochs = 10, .batch_size = 32, .learning_rate = 0.1};
+    }
 }

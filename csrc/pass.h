@@ -62,4 +62,7 @@ PYCNN_PRIVATE int pycnn_predict_rows(const prediction *all, size_t rows, size_t 
 PYCNN_PRIVATE void pycnn_copy_trace(double *z, double *a, double *delta, const pycnn_workspace *ws,
                                     size_t rows);
 
+/* Whether a sum of samples' weights is 0 or can be divided by. */
+static inline bool weight_divides(double weight) { return !(weight > 0 && weight < 1e-250); }
+
 #endif

@@ -5,20 +5,48 @@
  * those within them, so that a few make up any number. */
 enum { MOST_NESTED = 250, MOST_LAYERS = 1 << 20 };
 
-/* Adds the number of layers, those that they are made of included. */
-static int count_layers(size_t *count, const pycnn_layer_spec *specs, size_t depth, size_t level)
+/* What is wrong with a network that cannot be, and with which of its layers, in the order in which
+ * they are written: a composite one, its inner layers, its shortcut, the next. */
+typedef struct {
+    const char *why;
+    size_t layer; /* or NO_LAYER */
+} refusal;
+
+static int refuse(refusal *found, int status, size_t layer, const char *why)
 {
-    RETURN_IF(specs == NULL, PYCNN_ERROR_ARGUMENT);
-    RETURN_IF(depth == 0 || depth > MOST_LAYERS || level > MOST_NESTED, PYCNN_ERROR_SIZE);
+    *found = (refusal){why, layer};
+    return status;
+}
+
+/* Adds the number of layers, those that they are made of included. Those counted are in front; what
+ * `specs` are a part of is the last one. */
+static int count_layers(size_t *count, refusal *found, const pycnn_layer_spec *specs, size_t depth,
+                        size_t level)
+{
+    const size_t whole = level == 0 ? NO_LAYER : *count - 1;
+    if (specs == NULL) {
+        return refuse(found, PYCNN_ERROR_ARGUMENT, whole, "there is no list of layers: it is NULL");
+    }
+    if (depth == 0) {
+        return refuse(found, PYCNN_ERROR_SIZE, whole, "the list of layers is empty");
+    }
+    if (level > MOST_NESTED) {
+        return refuse(found, PYCNN_ERROR_SIZE, whole, "layers are nested too deeply");
+    }
     for (const pycnn_layer_spec *spec = specs; spec < specs + depth; spec++) {
         const layer_ops *ops = pycnn_layer_ops(spec->kind);
-        RETURN_IF(ops == NULL, PYCNN_ERROR_ARGUMENT);
-        RETURN_IF(++*count > MOST_LAYERS, PYCNN_ERROR_SIZE);
+        if (*count == MOST_LAYERS) {
+            return refuse(found, PYCNN_ERROR_SIZE, *count, "there are too many layers");
+        }
+        if (ops == NULL) {
+            return refuse(found, PYCNN_ERROR_ARGUMENT, *count, "kind is no pycnn_layer_kind");
+        }
+        ++*count;
         if (ops->compose != NULL) {
-            TRY(count_layers(count, spec->inner, spec->inner_depth, level + 1));
+            TRY(count_layers(count, found, spec->inner, spec->inner_depth, level + 1));
         }
         if (ops->compose != NULL && spec->shortcut != NULL) {
-            TRY(count_layers(count, spec->shortcut, 1, level + 1));
+            TRY(count_layers(count, found, spec->shortcut, 1, level + 1));
         }
     }
     return PYCNN_OK;
@@ -59,38 +87,54 @@ static void connect(pycnn_network *net, layer *self, const size_t inputs[MOST_IN
     }
 }
 
-int pycnn_plan_append(pycnn_network *net, const pycnn_layer_spec *spec, size_t *top, size_t place)
+/* Appends a layer itself, on top of `inputs`. */
+static int append_alone(pycnn_network *net, const pycnn_layer_spec *spec, layer *self,
+                        const size_t inputs[MOST_INPUTS], size_t input_count)
 {
-    size_t inputs[MOST_INPUTS] = {*top}, input_count = 1, part = net->depth;
-    const layer_ops *ops = pycnn_layer_ops(spec->kind);
-    if (ops->compose != NULL) {
-        TRY(ops->compose(net, spec, inputs, &input_count));
-    }
-    *top = net->depth++;
-    for (; part < *top; part++) { /* those that have no nearer one */
-        layer *within = &net->layers[part];
-        within->parent = within->parent == NO_LAYER ? *top : within->parent;
-    }
-    layer *self = &net->layers[*top];
-    self->ops = ops;
-    self->parent = NO_LAYER;
-    self->place = place;
-    self->first_tensor = net->tensor_count;
-    self->first_statistic = net->statistic_tensor_count;
-    self->number = *top;
+    self->ops = pycnn_layer_ops(spec->kind);
+    self->number = net->depth++;
     self->fan_in = pycnn_plan_width(net, inputs[0]);
     self->offset = net->parameter_count;
     self->statistic_offset = net->statistic_count;
-    TRY(ops->create(self, spec));
+    self->parent = NO_LAYER;
+    self->first_tensor = net->tensor_count;
+    self->first_statistic = net->statistic_tensor_count;
+    const int status = self->ops->create(self, spec);
+    net->refusal = self->refusal;
+    TRY(status);
     assert(self->fan_out > 0 && self->weight_count <= self->parameter_count);
     connect(net, self, inputs, input_count);
     return add_up(net, self);
 }
 
-static int create_layers(pycnn_network *net, const pycnn_layer_spec *specs, size_t depth)
+int pycnn_plan_append(pycnn_network *net, const pycnn_layer_spec *spec, size_t *top, size_t place)
+{
+    size_t inputs[MOST_INPUTS] = {*top}, input_count = 1, part = net->depth;
+    const layer_ops *ops = pycnn_layer_ops(spec->kind);
+    const size_t met = net->met++;
+    int status = ops->compose == NULL ? PYCNN_OK : ops->compose(net, spec, inputs, &input_count);
+    if (status == PYCNN_OK) {
+        *top = net->depth;
+        for (; part < *top; part++) { /* those that have no nearer one */
+            layer *within = &net->layers[part];
+            within->parent = within->parent == NO_LAYER ? *top : within->parent;
+        }
+        net->layers[*top].place = place;
+        status = append_alone(net, spec, &net->layers[*top], inputs, input_count);
+    }
+    if (status != PYCNN_OK && net->refused == NO_LAYER) { /* else it is one within */
+        net->refused = met;
+    }
+    return status;
+}
+
+/* *last: the last layer's place in the order in which they are written */
+static int create_layers(pycnn_network *net, const pycnn_layer_spec *specs, size_t depth,
+                         size_t *last)
 {
     size_t top = THE_DATA;
     for (size_t l = 0; l < depth; l++) {
+        *last = net->met;
         TRY(pycnn_plan_append(net, &specs[l], &top, l + 1));
         net->layers[top].traced = true;
     }
@@ -102,11 +146,15 @@ static int create_layers(pycnn_network *net, const pycnn_layer_spec *specs, size
 }
 
 /* A loss reads z and f(z) of the last layer. */
-static int check_loss(const pycnn_network *net)
+static int check_loss(pycnn_network *net, size_t written)
 {
     const layer *last = &net->layers[net->depth - 1];
-    RETURN_IF(last->writes_z, PYCNN_ERROR_ARGUMENT);
-    RETURN_IF(!pycnn_loss_accepts(net->loss, last->f), PYCNN_ERROR_PAIRING);
+    net->refused = written;
+    REQUIRE(!last->writes_z, net, PYCNN_ERROR_ARGUMENT,
+            "the last layer must not be one that drops");
+    REQUIRE(pycnn_loss_accepts(net->loss, last->f), net, PYCNN_ERROR_PAIRING,
+            "this output activation does not go with the loss");
+    net->refused = NO_LAYER;
     return PYCNN_OK;
 }
 
@@ -125,22 +173,35 @@ static int choose_kernels(pycnn_network *net)
 
 static int make_plan(pycnn_network *net, const pycnn_layer_spec *layers, size_t depth)
 {
-    TRY(create_layers(net, layers, depth));
-    TRY(check_loss(net));
+    size_t last = NO_LAYER;
+    TRY(create_layers(net, layers, depth, &last));
+    TRY(check_loss(net, last));
     return choose_kernels(net);
 }
 
-int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_spec *layers,
-                         size_t depth, int loss, double loss_parameter)
+static int check_arguments(refusal *found, size_t inputs, int loss, double loss_parameter)
 {
-    RETURN_IF(out == NULL, PYCNN_ERROR_ARGUMENT);
+    if (inputs == 0) {
+        return refuse(found, PYCNN_ERROR_SIZE, NO_LAYER, "inputs must be at least 1");
+    }
+    if (loss < 0 || (loss >= PYCNN_LOSS_COUNT && loss != PYCNN_CUSTOM)) {
+        return refuse(found, PYCNN_ERROR_ARGUMENT, NO_LAYER, "loss is no pycnn_loss");
+    }
+    if (!pycnn_loss_takes(loss, loss_parameter)) {
+        return refuse(found, PYCNN_ERROR_RANGE, NO_LAYER,
+                      "loss_parameter is none that the loss can have");
+    }
+    return PYCNN_OK;
+}
+
+static int create_network(pycnn_network **out, refusal *found, size_t inputs,
+                          const pycnn_layer_spec *layers, size_t depth, int loss,
+                          double loss_parameter)
+{
     *out = NULL;
-    RETURN_IF(layers == NULL, PYCNN_ERROR_ARGUMENT);
-    RETURN_IF(inputs == 0 || depth == 0, PYCNN_ERROR_SIZE);
-    RETURN_IF(loss < 0 || (loss >= PYCNN_LOSS_COUNT && loss != PYCNN_CUSTOM), PYCNN_ERROR_ARGUMENT);
-    RETURN_IF(!pycnn_loss_takes(loss, loss_parameter), PYCNN_ERROR_ARGUMENT);
     size_t bytes = sizeof(pycnn_network), count = 0;
-    TRY(count_layers(&count, layers, depth, 0));
+    TRY(check_arguments(found, inputs, loss, loss_parameter));
+    TRY(count_layers(&count, found, layers, depth, 0));
     TRY(add_product(&bytes, count, sizeof(layer)));
     pycnn_network *net = PYCNN_MALLOC(bytes);
     RETURN_IF(net == NULL, PYCNN_ERROR_MEMORY);
@@ -148,13 +209,36 @@ int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_s
     net->inputs = net->widest = net->work = inputs; /* to bring a sample in is work too */
     net->loss = loss;
     net->loss_parameter = loss_parameter;
+    net->refused = NO_LAYER;
     const int status = make_plan(net, layers, depth);
     if (status != PYCNN_OK) {
+        *found = (refusal){net->refusal, net->refused};
         PYCNN_FREE(net);
         return status;
     }
     *out = net;
     return PYCNN_OK;
+}
+
+int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_spec *layers,
+                         size_t depth, int loss, double loss_parameter)
+{
+    refusal ignored;
+    RETURN_IF(out == NULL, PYCNN_ERROR_ARGUMENT);
+    return create_network(out, &ignored, inputs, layers, depth, loss, loss_parameter);
+}
+
+const char *pycnn_network_check(size_t inputs, const pycnn_layer_spec *layers, size_t depth,
+                                int loss, double loss_parameter, size_t *layer)
+{
+    refusal found = {NULL, NO_LAYER};
+    pycnn_network *net;
+    const int status = create_network(&net, &found, inputs, layers, depth, loss, loss_parameter);
+    pycnn_network_destroy(net);
+    if (layer != NULL) {
+        *layer = found.layer;
+    }
+    return status == PYCNN_OK ? NULL : found.why != NULL ? found.why : pycnn_strerror(status);
 }
 
 void pycnn_network_destroy(pycnn_network *net) { PYCNN_FREE(net); }

@@ -18,6 +18,10 @@ struct pycnn_network {
     size_t statistic_count;
     size_t tensor_count, statistic_tensor_count;
     const kernel_table *kernels;
+    /* While it is being made: */
+    size_t met;          /* layers, in the order in which they are written */
+    const char *refusal; /* why it cannot be, and for which of them, or NO_LAYER */
+    size_t refused;
     layer layers[]; /* [depth] in such an order that each reads what those before it give */
 };
 

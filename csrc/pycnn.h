@@ -18,8 +18,8 @@
  * Ownership: theta, grad and the data belong to the caller and are lent for the length of a call.
  * A pycnn_network is a plan (shapes and offsets, no parameters): it never changes after creation
  * and may be shared by any number of threads. A pycnn_workspace is scratch memory: one call at a
- * time may use it. No function but the *_create ones allocates, and the first call that needs a
- * pool's threads, which starts them.
+ * time may use it. No function allocates but the *_create ones, pycnn_network_check, and the first
+ * call that needs a pool's threads, which starts them.
  *
  * Theta comes with its size, the number of doubles behind the pointer: a call refuses what is not
  * pycnn_network_theta_size() of its network with PYCNN_ERROR_SIZE, and reads nothing of it.
@@ -70,10 +70,12 @@ typedef enum {
     PYCNN_ERROR_DIVERGED = 8,  /* the loss is infinite or not a number */
     PYCNN_ERROR_ISA = 9,       /* PYCNN_ISA names no instruction set that can run here */
     PYCNN_ERROR_LOSS = 10,     /* the caller's loss function failed */
-    PYCNN_ERROR_NOT_FINITE = 11,  /* the samples hold an infinity or a NaN */
+    PYCNN_ERROR_NOT_FINITE = 11,  /* the samples, or a gradient, hold an infinity or a NaN */
     PYCNN_ERROR_INTERRUPTED = 12, /* the caller's poll function asked for it */
-    PYCNN_ERROR_FILE = 14,        /* pycnn_file.h: not an intact model file */
-    PYCNN_ERROR_IO = 15           /* the same: a file could not be read or written */
+    PYCNN_ERROR_RANGE = 13, /* a number of a layer, a loss, an optimizer or a training is out of
+                               its range, or a NaN */
+    PYCNN_ERROR_FILE = 14,  /* pycnn_file.h: not an intact model file */
+    PYCNN_ERROR_IO = 15     /* the same: a file could not be read or written */
 } pycnn_status;
 
 typedef enum {
@@ -190,23 +192,30 @@ typedef enum {
     PYCNN_OPTIMIZER_COUNT = 5
 } pycnn_optimizer_kind;
 
-/* How a gradient changes the parameters: optimizer.c has the formulas. */
+/* How a gradient changes the parameters: optimizer.c has the formulas. What its kind does not name
+ * is not read; what it names is finite and in its range, or the optimizer is refused where it is
+ * used (PYCNN_ERROR_RANGE). pycnn_optimizer_init() fills in what is usual. */
 typedef struct {
     int kind;            /* pycnn_optimizer_kind */
     int nesterov;        /* SGD with momentum: not 0 looks ahead */
     int centered;        /* RMSprop: not 0 divides by the standard deviation */
-    double momentum;     /* SGD, RMSprop */
-    double beta_1;       /* Adam: decay of the mean of gradients */
-    double beta_2;       /* Adam, RMSprop (its rho): decay of the mean of their squares */
-    double epsilon;      /* Adam, RMSprop, Adagrad */
-    double weight_decay; /* Adam */
+    double momentum;     /* SGD, RMSprop: 0 <= momentum < 1 */
+    double beta_1;       /* Adam: 0 <= beta_1 < 1, decay of the mean of gradients */
+    double beta_2;       /* Adam, RMSprop (its rho): the same for the mean of their squares */
+    double epsilon;      /* Adam, RMSprop, Adagrad: above 0 */
+    double weight_decay; /* Adam: >= 0 */
     double clip_value;   /* above 0: components of the gradient are held to +- this, then ... */
     double clip_norm;    /* above 0: a gradient of a larger norm is scaled down to this one */
-    double increase;     /* RPROP: how a step grows; 0 stands for 1.2 */
-    double decrease;     /* RPROP: how it shrinks; 0 stands for 0.5 */
-    double min_step;     /* RPROP: the least step; 0 stands for 1e-6 */
-    double max_step;     /* RPROP: the largest; 0 stands for 50 */
+    double increase;     /* RPROP: >= 1, how a step grows; 0 stands for 1.2 */
+    double decrease;     /* RPROP: between 0 and 1, how it shrinks; 0 stands for 0.5 */
+    double min_step;     /* RPROP: above 0, the least step; 0 stands for 1e-6 */
+    double max_step;     /* RPROP: >= min_step, the largest; 0 stands for 50 */
 } pycnn_optimizer;
+
+/* The settings that Python's optimizer of this kind has by default; and its learning rate, which is
+ * a training's (NaN where there is no such kind). */
+PYCNN_API void pycnn_optimizer_init(pycnn_optimizer *optimizer, int kind);
+PYCNN_API double pycnn_optimizer_learning_rate(int kind);
 
 /* Buffers of theta's size that an optimizer remembers. */
 PYCNN_API size_t pycnn_optimizer_slots(const pycnn_optimizer *optimizer);
@@ -214,13 +223,14 @@ PYCNN_API size_t pycnn_optimizer_slots(const pycnn_optimizer *optimizer);
 /* Everything that decides the next training step, beside theta: plain data, which the caller may
  * save between any two calls and put back. */
 typedef struct {
-    size_t epochs;     /* epochs to run; the entries of `order` and `totals` count from 0 */
-    size_t epoch;      /* epochs finished so far */
-    size_t position;   /* samples of this epoch already used */
-    size_t batch_size; /* the last batch of an epoch may be smaller */
-    double learning_rate;
+    size_t epochs;        /* epochs to run; the entries of `order` and `totals` count from 0 */
+    size_t epoch;         /* epochs finished so far */
+    size_t position;      /* samples of this epoch already used */
+    size_t batch_size;    /* the last batch of an epoch may be smaller */
+    double learning_rate; /* >= 0 */
     const size_t *order;  /* [epochs,rows] the order of the samples, or NULL: as they lie */
-    pycnn_totals *totals; /* [epochs] sums over each epoch, added to; zero them at the start */
+    pycnn_totals *totals; /* [epochs] sums over each epoch, added to: zero them at the start; or
+                             NULL */
     const pycnn_optimizer *optimizer; /* or NULL: gradient descent */
     double *slots;                /* [pycnn_optimizer_slots(),parameters], zero them at the start */
     size_t updates;               /* of theta so far */
@@ -229,6 +239,10 @@ typedef struct {
     size_t sample_offset; /* samples of the epoch that came before this data: dropout counts on */
     double *norms; /* [epochs] sums of the gradients' norms before clipping, added to; or NULL */
 } pycnn_training;
+
+/* What Python's Network.fit does by default: 10 epochs of mini-batches of 32 samples by gradient
+ * descent with a learning rate of 0.1; all else is 0 or NULL. */
+PYCNN_API void pycnn_training_init(pycnn_training *training);
 
 PYCNN_API const char *pycnn_strerror(int status);
 PYCNN_API const char *pycnn_version(void);
@@ -242,6 +256,15 @@ PYCNN_API const char *pycnn_compiler(void);
 PYCNN_API int pycnn_network_create(pycnn_network **out, size_t inputs,
                                    const pycnn_layer_spec *layers, size_t depth, int loss,
                                    double loss_parameter);
+
+/* NULL where pycnn_network_create would return PYCNN_OK, or else what is wrong, in words that stay
+ * where they are. Then *layer (which may be NULL) becomes the number of the layer that it is about,
+ * from 0, all layers counted in the order in which they are written: a residual one, its inner
+ * layers, its shortcut, the one behind it; or SIZE_MAX, where it is about none. It makes the plan,
+ * so it allocates. */
+PYCNN_API const char *pycnn_network_check(size_t inputs, const pycnn_layer_spec *layers,
+                                          size_t depth, int loss, double loss_parameter,
+                                          size_t *layer);
 PYCNN_API void pycnn_network_destroy(pycnn_network *net);
 PYCNN_API size_t pycnn_network_parameter_count(const pycnn_network *net);
 
@@ -379,7 +402,8 @@ PYCNN_API int pycnn_gradient_sums(pycnn_totals *totals, double *grad, double *st
  * reads learning_rate (or learning_rates[0]) and the optimizer with its slots and updates, which it
  * counts; and it adds to norms[epoch] where there are norms. grad is used up; a workspace of any
  * mode will do. A weight of 0 changes nothing, nor does a loss that is not finite
- * (PYCNN_ERROR_DIVERGED).
+ * (PYCNN_ERROR_DIVERGED), a gradient that is not (PYCNN_ERROR_NOT_FINITE), or a number out of range
+ * (PYCNN_ERROR_RANGE).
  *
  * The bits are pycnn_train's where mini-batches fit the workspace and come in one call each;
  * without normalization also where they come in several. But plain descent (no optimizer that
@@ -399,8 +423,10 @@ PYCNN_API int pycnn_trace(pycnn_totals *totals, double *grad, double *z, double 
 /* Up to max_steps steps of training, by default of gradient descent, theta -= learning_rate *
  * gradient, from where `state` stands. A mini-batch's gradient is the weighted mean over its own
  * samples; one whose weights are all zero changes nothing. Stops before the update when a
- * mini-batch's loss is not finite (PYCNN_ERROR_DIVERGED): theta and state are those of the last
- * finished step. */
+ * mini-batch's loss is not finite (PYCNN_ERROR_DIVERGED), or its weight too small to divide by
+ * (PYCNN_ERROR_RANGE): theta and state are those of the last finished step. Settings out of range,
+ * of the optimizer and all learning rates, are found before the first one (PYCNN_ERROR_RANGE). A
+ * step that is much too large can still overflow theta: the next one's loss shows it. */
 PYCNN_API int pycnn_train(size_t *steps, double *theta, size_t theta_size, pycnn_training *state,
                           const pycnn_network *net, pycnn_workspace *ws, const pycnn_dataset *data,
                           size_t max_steps);

@@ -15,8 +15,10 @@ const char *pycnn_strerror(int status)
     case PYCNN_ERROR_DIVERGED: return "the loss is infinite or not a number";
     case PYCNN_ERROR_ISA: return "PYCNN_ISA must name an instruction set that can run here";
     case PYCNN_ERROR_LOSS: return "the loss function failed";
-    case PYCNN_ERROR_NOT_FINITE: return "the samples hold an infinity or a NaN";
+    case PYCNN_ERROR_NOT_FINITE: return "the samples, or a gradient, hold an infinity or a NaN";
     case PYCNN_ERROR_INTERRUPTED: return "the call was interrupted";
+    case PYCNN_ERROR_RANGE:
+        return "a number of a layer, a loss, an optimizer or a training is out of range";
     case PYCNN_ERROR_FILE: return "this is not an intact model file";
     case PYCNN_ERROR_IO: return "the file could not be read or written";
     default: return "unknown status";

@@ -194,10 +194,12 @@ void pycnn_update_statistics(double *statistics, const pycnn_workspace *ws)
 
 void pycnn_advance(pycnn_training *state, const pycnn_totals *sums, size_t count, size_t rows)
 {
-    pycnn_totals *epoch = &state->totals[state->epoch];
-    epoch->loss += sums->loss;
-    epoch->weight += sums->weight;
-    epoch->correct += sums->correct;
+    if (state->totals != NULL) {
+        pycnn_totals *epoch = &state->totals[state->epoch];
+        epoch->loss += sums->loss;
+        epoch->weight += sums->weight;
+        epoch->correct += sums->correct;
+    }
     state->updates += sums->weight > 0;
     state->position += count;
     if (state->position == rows) {
@@ -233,6 +235,7 @@ int pycnn_step(pycnn_totals *totals, double *theta, const pycnn_training *state,
         pycnn_penalize(totals, net, theta);
     }
     RETURN_IF(!isfinite(totals->loss), PYCNN_ERROR_DIVERGED);
+    RETURN_IF(!weight_divides(totals->weight), PYCNN_ERROR_RANGE);
     if (!(totals->weight > 0)) {
         return PYCNN_OK;
     }

@@ -1,10 +1,27 @@
 """Calls of the core that Python itself does not need, held to what Python has."""
 
+import inspect
+
 import numpy as np
 import pytest
 
-from pycnn import BatchNorm, Dense, Dropout, LayerNorm, Network, Residual, _random
+from pycnn import (
+    SGD,
+    Adagrad,
+    Adam,
+    BatchNorm,
+    Dense,
+    Dropout,
+    LayerNorm,
+    Network,
+    Residual,
+    RMSprop,
+    Rprop,
+    _random,
+)
 from pycnn.activations import ACTIVATIONS
+from pycnn.backend.interface import Data, TrainingState
+from pycnn.exceptions import DataError
 
 pytestmark = pytest.mark.usefixtures("core")
 
@@ -98,3 +115,37 @@ def test_an_order_that_cannot_be_is_refused(native):
     assert lib.pycnn_permutation(ffi.NULL, 1, 0, 0) == lib.PYCNN_ERROR_ARGUMENT
     assert lib.pycnn_permutation(order, 0, 0, 0) == lib.PYCNN_ERROR_SIZE
     assert lib.pycnn_permutation(order, np.iinfo(np.uintp).max, 0, 0) == lib.PYCNN_ERROR_SIZE
+
+
+@pytest.mark.parametrize("kind", [SGD, Adam, RMSprop, Adagrad, Rprop])
+def test_optimizers_begin_with_pythons_settings(native, kind):
+    ffi, lib = native
+    expected = kind().spec()
+    code = getattr(lib, f"PYCNN_{expected.kind.upper()}")
+    optimizer = ffi.new("pycnn_optimizer *")
+    ffi.buffer(optimizer)[:] = b"\xff" * ffi.sizeof("pycnn_optimizer")
+    lib.pycnn_optimizer_init(optimizer, code)
+    settings = expected._replace(kind=code)._asdict()
+    assert lib.pycnn_optimizer_slots(optimizer) == settings.pop("slots")
+    assert {name: getattr(optimizer, name) for name in settings} == settings
+    assert lib.pycnn_optimizer_learning_rate(code) == kind().learning_rate
+
+
+def test_a_training_begins_with_the_settings_of_fit(native):
+    ffi, lib = native
+    training = ffi.new("pycnn_training *")
+    lib.pycnn_training_init(training)
+    default = {name: p.default for name, p in inspect.signature(Network.fit).parameters.items()}
+    assert default["optimizer"] is None  # which stands for SGD()
+    assert training.epochs == default["epochs"]
+    assert training.batch_size == default["batch_size"]
+    assert training.learning_rate == SGD().learning_rate
+
+
+def test_a_number_out_of_range_is_a_data_error_if_python_has_not_found_it(native):
+    from pycnn.backend import c
+
+    net = Network(3, [Dense(1)], seed=0, backend="c")
+    state = TrainingState(1, 1, float("nan"), None)
+    with pytest.raises(DataError, match="out of range"):
+        c.train(net.plan, net.theta, Data(np.ones((1, 3)), np.ones((1, 1)), None), state, 1)

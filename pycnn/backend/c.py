@@ -15,7 +15,7 @@ from pycnn._native import ffi, lib
 from pycnn._threads import get_num_threads
 from pycnn.backend import interface
 from pycnn.backend.interface import NotFiniteError, Totals, TrainingState
-from pycnn.exceptions import BackendError, LabelError, PycnnError, ShapeError
+from pycnn.exceptions import BackendError, DataError, LabelError, PycnnError, ShapeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,6 +90,8 @@ def _check(status: int) -> None:
         raise MemoryError(message)
     if status == lib.PYCNN_ERROR_SIZE:
         raise ShapeError(message)
+    if status == lib.PYCNN_ERROR_RANGE:
+        raise DataError(message)
     if status == lib.PYCNN_ERROR_LABEL:
         raise LabelError(message)
     if status == lib.PYCNN_ERROR_ISA:
