@@ -615,7 +615,7 @@ class Network(Model):
             what JSON can hold, nested less than a hundred deep. In all these cases a file that was
             there before stays as it was.
         """
-        from pycnn._io.model_file import save  # safetensors, json: imported when used
+        from pycnn._io.model_file import save  # json: imported when used
 
         save(self, path, check_bool(training_state, "training_state"))
 
@@ -665,6 +665,6 @@ def load(
         If it is not an intact pycnn model: truncated, altered, or of another kind. Nothing in the
         file is ever run as code.
     """
-    from pycnn._io.model_file import read_state  # safetensors, json: imported when used
+    from pycnn._io.model_file import read_state  # json: imported when used
 
     return Network.from_state(read_state(path) | {"backend": backend, "loss_function": loss})
