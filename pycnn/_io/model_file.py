@@ -23,7 +23,7 @@ import numpy as np
 
 from pycnn import _plain, losses
 from pycnn._architecture import Architecture
-from pycnn._checks import check_real, check_size
+from pycnn._checks import check_real, check_shape
 from pycnn._data.arrays import as_names
 from pycnn._data.scaling import TargetScale, check_can_scale
 from pycnn._files import write_whole
@@ -267,10 +267,12 @@ def _check_state(
 ) -> dict[str, Any]:
     """Return the network's state, after checking every part of it, and if need be the checksum."""
     configs, metadata = description["layers"], description["metadata"]
-    inputs = check_size(description["inputs"], "inputs")
+    shape = check_shape(description["inputs"], "inputs")
+    if description["inputs"] != (shape[0] if len(shape) == 1 else list(shape)):
+        raise ValueError("inputs: one number, or a list of more")
     layers = check_layers(_rebuilt(configs))
     loss = losses.from_config(description["loss"], layers[-1].activation)
-    architecture = Architecture((inputs,), layers, loss)
+    architecture = Architecture(shape, layers, loss)
     parameters, of_training = _take_tensors(architecture, tensors)
     others = {name: value for name, value in description.items() if name != "sha256"}
     if not sealed and _checksum(others, parameters, of_training) != description["sha256"]:
@@ -289,14 +291,14 @@ def _check_state(
     count = _class_count(losses.name_of(loss), architecture.outputs)
     names = description.get("feature_names")  # in a file of a network that has been fitted to them
     return {
-        "inputs": inputs,
+        "inputs": description["inputs"],
         "layers": configs,
         "loss": losses.to_config(loss),
         "l1": check_real(description.get("l1", 0.0), "l1", at_least=0),
         "l2": check_real(description.get("l2", 0.0), "l2", at_least=0),
         "seed": check_seed(seed),
         "classes": None if classes is None else _unpack_classes(classes, count),
-        "feature_names": None if names is None else as_names(names, inputs),
+        "feature_names": None if names is None else as_names(names, architecture.inputs),
         "target_scale": _check_scale(description, architecture),
         "epochs_trained": check_count(description["epochs_trained"], "epochs_trained"),
         "metadata": metadata,
