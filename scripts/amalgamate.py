@@ -121,27 +121,32 @@ def with_prefix(header):
 
 
 def amalgamate():
-    """Return the texts of both files by their names."""
+    """Return the texts of the files by their names."""
     files = {path.name: path.read_text("utf-8") for path in sorted(CSRC.glob("*.[ch]"))}
     sources = {name: text for name, text in files.items() if name.endswith(".c")}
     templates = {name: text for name, text in files.items() if name.endswith("_template.h")}
     headers = {
         name: re.sub(r"^#ifndef \w+_H\n#define \w+_H\n|^#endif\n\Z", "", text, flags=re.M)
         for name, text in files.items()
-        if name.endswith(".h") and name not in templates and name != "pycnn.h"
+        if name.endswith(".h") and name not in templates and not name.startswith("pycnn")
+    }
+    public = {
+        n: files[n]
+        for n in files
+        if n == "pycnn.h" or n in ("pycnn_file.h",) and "pycnn_file.c" in files
     }
     core = "#define PYCNN_PRIVATE static\n\n" + one_source(sources, headers, templates)
     licence = (ROOT / "LICENSE").read_text("utf-8").strip().replace("\n", "\n * ")
     banner = f"/* {{}}, made by pycnn's scripts/amalgamate.py.\n *\n * {licence}\n */\n"
     banner = re.sub(r" +$", "", banner, flags=re.M)
-    return {
-        "pycnn.c": banner.format("The core as one file") + core,
-        "pycnn.h": banner.format("The header of pycnn.c") + with_prefix(files["pycnn.h"]),
+    made = {
+        name: banner.format("A header of pycnn.c") + with_prefix(public[name]) for name in public
     }
+    return made | {"pycnn.c": banner.format("The core as one file") + core}
 
 
 def write(folder):
-    """Write both files."""
+    """Write them."""
     for name, text in amalgamate().items():
         Path(folder, name).write_text(text, encoding="utf-8", newline="\n")
 

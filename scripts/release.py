@@ -2,7 +2,7 @@
 
     python scripts/release.py v0.2.0
 
-The package, the C header, the changelog's newest heading (a version, and maybe a date: no longer
+The package, the C header, Meson's file, the changelog's newest heading (a version, and maybe a date: no longer
 "unreleased") and the conda recipe have to agree with the tag. Prints what does not, with status 1.
 """
 
@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PLACES = {
     "pycnn/_version.py": r'^__version__ = "(.*)"$',
     "csrc/pycnn.h": r'^#define PYCNN_VERSION "(.*)"$',
+    "meson.build": r"^  version: '(.*)',$",
     "CHANGELOG.md": r"^## (.*?)(?: \(\d{4}-\d\d-\d\d\))?$",
     "packaging/conda/recipe.yaml": r'^  version: "(.*)"$',
 }

@@ -94,13 +94,14 @@ def test_the_binding_is_declared_by_the_header_alone(core):
     assert "cdef: begin" in source
     assert "double *" not in source  # no second copy of a prototype
     assert f'PYCNN_VERSION "{pycnn.__version__}"' in text
+    assert f"version: '{pycnn.__version__}'," in (ROOT / "meson.build").read_text("utf-8")
 
 
 def test_import_loads_nothing_heavy(run_python):
     report = run_python("import pycnn", "-X", "importtime")
     loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in report.splitlines()}
     assert "pycnn" in loaded
-    heavy = {"pandas", "matplotlib", "tqdm", "sklearn", "click", "scipy"}
+    heavy = {"pandas", "matplotlib", "tqdm", "sklearn", "click", "safetensors", "scipy"}
     assert not loaded & (heavy | {"threadpoolctl"})
 
 

@@ -12,6 +12,7 @@ SCRIPT = ROOT / "scripts" / "release.py"
 TREE = {
     "pycnn/_version.py": '"""The version."""\n\n__version__ = "1.2.3"\n',
     "csrc/pycnn.h": '#define PYCNN_H\n#define PYCNN_VERSION "1.2.3"\n',
+    "meson.build": "project(\n  version: '1.2.3',\n",
     "CHANGELOG.md": "# Changelog\n\n## 1.2.3 (2026-11-25)\n\n### Added\n\n## 1.2.2\n",
     "packaging/conda/recipe.yaml": 'context:\n  version: "1.2.3"\n',
 }
@@ -48,6 +49,7 @@ def test_a_tag_of_another_form_is_none(problems, tag):
     [
         ("_version", "1.2.3", "1.2.4", "'1.2.4'"),
         ("pycnn", "1.2.3", "1.2.30", "'1.2.30'"),
+        ("meson", "1.2.3", "1.2", "'1.2'"),
         ("CHANGELOG", "2026-11-25", "unreleased", "'1.2.3 (unreleased)'"),
         ("CHANGELOG", "## 1.2.3 (2026-11-25)", "## 1.3.0\n\n## 1.2.3", "'1.3.0'"),
         ("recipe", "version", "name", "None"),

@@ -6,22 +6,21 @@ a time, with the same results, to the bit, as if all lay in memory.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pycnn import _random
 from pycnn._checks import find_not_finite
-from pycnn._data.arrays import as_matrix, check_samples, place_of
+from pycnn._data.arrays import as_matrix
 from pycnn.backend.interface import Data
-from pycnn.exceptions import DataError, DataTypeError
+from pycnn.exceptions import DataError, DataTypeError, ShapeError
 
 if TYPE_CHECKING:
     import mmap
     from collections.abc import Iterator
 
-    from pycnn._typing import Array, Indices, Shape
+    from pycnn._typing import Array, Indices
 
 
 # A table that takes no more bytes than this as float64 is converted at once: that is faster.
@@ -35,10 +34,7 @@ SEGMENT = 16 << 20
 
 
 class LazyTable:
-    """A table whose rows become float64 when they are asked for.
-
-    Where `values` have more axes than two, a row is what stands behind the first.
-    """
+    """A table whose rows become float64 when they are asked for."""
 
     def __init__(self, values: Any, name: str, index: Indices | None = None) -> None:
         self.values, self.name = values, name
@@ -50,7 +46,7 @@ class LazyTable:
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
-        return len(self), math.prod(self.values.shape[1:])
+        return len(self), int(self.values.shape[1])
 
     @property
     def ndim(self) -> int:
@@ -75,16 +71,16 @@ class LazyTable:
             if hasattr(part, "toarray"):  # sparse
                 part = part.toarray()
             with np.errstate(over="ignore"):
-                block = np.array(part, dtype=np.float64, order="C").reshape(len(part), -1)
+                block = np.array(part, dtype=np.float64, order="C")
         if self.values.dtype.kind not in "biu":
             place = find_not_finite(block)
             if place != block.size:
                 row, column = divmod(place, block.shape[1])
                 number = np.arange(self.values.shape[0])[index][row]
                 what = "NaN" if np.isnan(block[row, column]) else "infinite"
-                inner = np.unravel_index(column, self.values.shape[1:])
-                where = place_of([int(number), *map(int, inner)])
-                raise DataError(f"{self.name} must be finite, but is {what}{where}")
+                raise DataError(
+                    f"{self.name} must be finite, but is {what} at row {number}, column {column}"
+                )
         return block
 
     def pieces(self) -> Iterator[tuple[slice, Array]]:
@@ -103,14 +99,12 @@ def _read_file(values: Any, index: Indices) -> Array:
     is wanted twice.
     """
     table = np.asarray(values)
-    if table.ndim > 2 and table[:1].flags.c_contiguous:
-        table = table.reshape(len(table), -1)  # a view
-    by_row, by_column = abs(table.strides[0]), max(map(abs, table.strides[1:]))
-    if table.ndim > 2 or by_row >= by_column:
-        block = np.empty((len(index), math.prod(table.shape[1:])))
+    by_row, by_column = map(abs, table.strides)
+    if by_row >= by_column:
+        block = np.empty((len(index), table.shape[1]))
         for first in range(0, len(index), TOGETHER):
             some = slice(first, first + TOGETHER)
-            block[some] = table[index[some]].reshape(-1, block.shape[1])
+            block[some] = table[index[some]]
             _let_go(values)
         return block
     order = np.argsort(index, kind="stable")
@@ -154,7 +148,7 @@ def _let_go(values: Any) -> None:
             file.madvise(mmap.MADV_DONTNEED)
 
 
-def as_table(value: Any, name: str, shape: Shape, find: Any) -> Array | LazyTable:
+def as_table(value: Any, name: str, columns: int, find: Any) -> Array | LazyTable:
     """Return a table as the core reads it or, where that would take much memory, unread.
 
     Raises
@@ -174,10 +168,13 @@ def as_table(value: Any, name: str, shape: Shape, find: Any) -> Array | LazyTabl
         and (isinstance(value, np.memmap) or value.dtype != np.float64)
         and value.size * 8 > WHOLE
     ):
-        return as_matrix(value, name, shape, find)
-    check_samples(value.shape, name, shape)
+        return as_matrix(value, name, columns, find)
+    if value.ndim != 2 or value.shape[1] != columns:
+        raise ShapeError(f"{name} must have shape (samples, {columns}), got {value.shape}")
+    if not value.shape[0]:
+        raise DataError(f"{name} must have at least one sample, got shape {value.shape}")
     rows = LazyTable(value, name)
-    return rows[:] if sparse and math.prod(rows.shape) * 8 <= WHOLE else rows
+    return rows[:] if sparse and rows.shape[0] * columns * 8 <= WHOLE else rows
 
 
 def whole(data: Data) -> Data:
