@@ -62,6 +62,7 @@ typedef struct {
     double l1, l2;
     double max_norm; /* above 0: constrain() does something */
     double rate, momentum, epsilon;
+    double scale, shift;
 } layer;
 
 /* What all layers know of the mini-batch. */
@@ -145,7 +146,7 @@ struct layer_ops {
 };
 
 extern PYCNN_PRIVATE const layer_ops pycnn_dense_ops, pycnn_dropout_ops, pycnn_batch_norm_ops,
-    pycnn_layer_norm_ops, pycnn_residual_ops;
+    pycnn_layer_norm_ops, pycnn_residual_ops, pycnn_reshape_ops, pycnn_rescale_ops;
 
 /* By pycnn_layer_kind; NULL: there is no such kind. */
 PYCNN_PRIVATE const layer_ops *pycnn_layer_ops(int kind);

@@ -83,8 +83,10 @@ typedef enum {
     PYCNN_DROPOUT = 1,    /* these have as many units as inputs */
     PYCNN_BATCH_NORM = 2, /* parameters: gamma[units], beta[units] */
     PYCNN_LAYER_NORM = 3, /* the same */
-    PYCNN_RESIDUAL = 4    /* f(inner layers + shortcut): parameters and statistics of the inner
+    PYCNN_RESIDUAL = 4,   /* f(inner layers + shortcut): parameters and statistics of the inner
                              layers, then the shortcut's */
+    PYCNN_RESHAPE = 5,    /* the numbers as they are: shapes are how they are seen */
+    PYCNN_RESCALE = 6     /* scale x + offset */
 } pycnn_layer_kind;
 
 typedef enum {
@@ -137,6 +139,7 @@ typedef struct pycnn_layer_spec {
     const struct pycnn_layer_spec *inner;    /* residual: [inner_depth] on top of each other */
     size_t inner_depth;                      /* at least 1 */
     const struct pycnn_layer_spec *shortcut; /* beside them, as wide; or NULL: their input itself */
+    double scale, offset;                    /* rescale: a factor that is not 0, and a summand */
 } pycnn_layer_spec;
 
 /* What an array of a layer is: penalties and max_norm mean the weights, and what training counts is

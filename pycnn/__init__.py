@@ -25,7 +25,16 @@ from pycnn._version import __version__
 from pycnn.callbacks import Callback
 from pycnn.exceptions import PycnnError
 from pycnn.history import History
-from pycnn.layers import BatchNorm, Dense, Dropout, LayerNorm, Residual
+from pycnn.layers import (
+    BatchNorm,
+    Dense,
+    Dropout,
+    Flatten,
+    LayerNorm,
+    Rescale,
+    Reshape,
+    Residual,
+)
 from pycnn.network import Network, load
 from pycnn.optimizers import LBFGS, SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from pycnn.trace import Trace
@@ -45,11 +54,14 @@ __all__ = [
     "Callback",
     "Dense",
     "Dropout",
+    "Flatten",
     "History",
     "LayerNorm",
     "Network",
     "PycnnError",
     "RMSprop",
+    "Rescale",
+    "Reshape",
     "Residual",
     "Rprop",
     "Table",

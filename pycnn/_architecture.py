@@ -10,6 +10,7 @@ import math
 from typing import TYPE_CHECKING
 
 from pycnn._checks import check_fits
+from pycnn.exceptions import ShapeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -99,7 +100,8 @@ class Architecture:
     Raises
     ------
     ShapeError
-        If a layer does not fit the one before it, or all of them not into memory.
+        If a layer does not fit the one before it, or all of them not into memory, or if a sample
+        has more than one axis at the end.
     """
 
     def __init__(
@@ -118,6 +120,11 @@ class Architecture:
         for layer in layers:
             specs.append(_penalized(layer.spec(shapes[-1]), *penalty))
             shapes.append(specs[-1].output_shape)
+        if len(shapes[-1]) != 1:
+            raise ShapeError(
+                f"the last layer must give samples that are one row, but they have shape "
+                f"{shapes[-1]}: Flatten() behind it makes them so"
+            )
         self.shapes, self.specs = tuple(shapes), tuple(specs)
         self.inputs, self.outputs = math.prod(shapes[0]), math.prod(shapes[-1])
         # Lists: an interrupt is lost that comes while a generator is closed before its end.

@@ -22,6 +22,7 @@ __all__ = [
     "check_choice",
     "check_fits",
     "check_real",
+    "check_shape",
     "check_size",
     "find_not_finite",
     "look_up",
@@ -32,6 +33,8 @@ T = TypeVar("T")
 
 # What an index can be: no count of things that are there is larger.
 LARGEST = sys.maxsize
+# Of a sample: the rows, columns and channels of an image.
+MOST_DIMENSIONS = 3
 # Numbers that are looked at together: what marks them is as long.
 LOOKED_AT = 1 << 20
 
@@ -56,6 +59,28 @@ def check_size(value: Any, name: str, at_least: int = 1) -> int:
         bound = f"at least {at_least}" if size < at_least else f"at most {LARGEST}"
         raise DataError(f"{name} must be {bound}, got {_shown(size)}")
     return size
+
+
+def check_shape(value: Any, name: str, *, may_follow: bool = False) -> tuple[int, ...]:
+    """Return a sample's shape as a tuple: that of `value` or, for an integer n, ``(n,)``.
+
+    With `may_follow` one of the sizes may be -1.
+
+    Raises
+    ------
+    DataTypeError, DataError
+        If it is neither, has more than three sizes or none, or one of them is out of bounds.
+    """
+    sizes = (value,) if hasattr(value, "__index__") else value
+    if not isinstance(sizes, (tuple, list)):
+        raise DataTypeError(f"{name} must be an integer or a tuple of integers, got {value!r:.80}")
+    if not 1 <= len(sizes) <= MOST_DIMENSIONS:
+        raise DataError(f"{name} must have 1 to {MOST_DIMENSIONS} sizes, got {value!r:.80}")
+    if may_follow and [size for size in sizes if type(size) is int and size == -1] == [-1]:
+        return tuple(-1 if size == -1 else check_size(size, name) for size in sizes)
+    shape = tuple(check_size(size, name) for size in sizes)
+    check_fits(math.prod(shape), f"{name}: a sample of shape {shape}")
+    return shape
 
 
 def _shown(value: Any) -> str:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["write_whole"]
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write beside `path`, sync, rename: a crash leaves the old file or the new one."""
+def write_whole(path: Path, pieces: Iterable[Any]) -> None:
+    """Write bytes beside `path`, sync, rename: a crash leaves the old file or the new one."""
     if path.exists() and not path.is_file():  # a device or a pipe holds nothing to keep
         with open(path, "wb") as file:
-            file.write(content)
+            file.writelines(pieces)
         return
     target = path.resolve()  # through a link: the file behind it is replaced, not the link
     temporary = os.fspath(
@@ -21,7 +25,7 @@ def write_whole(path: Path, content: bytes) -> None:
     try:
         # 0o666 less the umask, as any new file; a file that is replaced keeps its permissions.
         with open(temporary, "xb") as file:
-            file.write(content)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         if target.exists():

@@ -12,7 +12,7 @@ import numpy as np
 
 from pycnn import _random, backend, losses
 from pycnn._architecture import Architecture
-from pycnn._checks import check_bool, check_choice, check_fits, check_size
+from pycnn._checks import check_bool, check_choice, check_fits, check_shape, check_size
 from pycnn._data.arrays import as_names, as_values, check_columns, check_finite
 from pycnn._data.reader import Reader
 from pycnn._data.scaling import TargetScale, check_can_scale
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from pycnn._scoring import Metric
-    from pycnn._typing import AnyArray, Array, ArrayLike
+    from pycnn._typing import AnyArray, Array, ArrayLike, Shape
     from pycnn.backend.interface import Data, Plan, RowPredictor
     from pycnn.backend.protocol import Backend
     from pycnn.history import History
@@ -95,9 +95,9 @@ class Model:
         self._parameters, self._statistics = self._theta[:count], self._theta[count:]
         self._layers = architecture.bound(self._theta)
         encoder = TargetEncoder(self.loss, self.outputs)
-        self._reader = Reader(self.inputs, self._core.find_not_finite, None, encoder)
+        self._reader = Reader(self.input_shape, self._core.find_not_finite, None, encoder)
         self._row_predictors: list[RowPredictor] = []  # idle ones
-        self._row_shape = (1, self.inputs)
+        self._row_shape = (1, *self.input_shape)
 
     # -------------------------------------------------------------- what it is made of
     #
@@ -136,8 +136,13 @@ class Model:
 
     @property
     def inputs(self) -> int:
-        """Number of features, n_0."""
+        """Number of features, n_0: of all numbers that a sample has."""
         return self.architecture.inputs
+
+    @property
+    def input_shape(self) -> Shape:
+        """Shape of a sample, ``(n_0,)`` or such as (rows, columns, channels)."""
+        return self.architecture.input_shape
 
     @property
     def outputs(self) -> int:
@@ -250,8 +255,9 @@ class Model:
 
         Parameters
         ----------
-        X : array-like of shape (m, n_0)
-            A row a sample; any real dtype, any strides; also a memory map or a sparse matrix.
+        X : array-like of shape (m, n_0) or (m, *input_shape)
+            A row a sample, or an array a sample where the network's inputs have a shape; any real
+            dtype, any strides; also a memory map or a sparse matrix.
 
         Returns
         -------
@@ -269,7 +275,7 @@ class Model:
                 scale = self._reader.encoder.scale
                 return row if scale is None else scale.restore(row)
         check_columns(X, "X", self._reader.names)
-        out = self.outputs_of(as_table(X, "X", self.inputs, None))
+        out = self.outputs_of(as_table(X, "X", self.input_shape, None))
         return self._reader.encoder.unscaled(out)
 
     def outputs_of(self, x: Array | LazyTable) -> Array:
@@ -277,7 +283,7 @@ class Model:
         out = np.empty((len(x), self.outputs))
         for part, piece in x.pieces() if isinstance(x, LazyTable) else [(slice(None), x)]:
             if not self.core.predict(self.plan, self.theta, piece, out[part]):
-                check_finite(piece, "X")
+                check_finite(piece.reshape(-1, *self.input_shape), "X")
         return out
 
     def _predict_row(self, x: Array) -> Array | None:
@@ -387,9 +393,9 @@ class Model:
         numbers = self.inputs + sum(layer.units for layer in self.layers)
         check_fits(batch * numbers, f"a batch of {batch} rows")
         run = self.core.predictor(self.plan, self.theta, batch, self.outputs)
-        shapes: tuple[tuple[int, ...], ...] = ((batch, self.inputs),)
+        shapes: tuple[Shape, ...] = ((batch, *self.input_shape), (batch, self.inputs))
         if batch == 1:
-            shapes += ((self.inputs,),)
+            shapes += (self.input_shape, (self.inputs,))
         alone = batch == 1
 
         def predict_bound(x: Array) -> Array:
@@ -775,7 +781,7 @@ class Model:
         """Return all of it as plain data and arrays, which pickle and files keep."""
         loss, scale = self.architecture.loss, self.encoder.scale
         return {
-            "inputs": self.inputs,
+            "inputs": self.inputs if len(self.input_shape) == 1 else list(self.input_shape),
             "layers": [layer.config() for layer in self.layers],
             "loss": losses.to_config(loss),
             "loss_function": loss.function if isinstance(loss, losses.Custom) else None,
@@ -802,7 +808,8 @@ class Model:
         if isinstance(loss, losses.Custom):
             loss = losses.Custom(state.get("loss_function"))
         penalty = state.get("l1", 0.0), state.get("l2", 0.0)  # files of 0.1 have none
-        architecture = Architecture((state["inputs"],), layers, loss, penalty)
+        shape = check_shape(state["inputs"], "inputs")
+        architecture = Architecture(shape, layers, loss, penalty)
         self._set_up(architecture, state["seed"], state["backend"])
         self.theta[:] = state["parameters"]
         self.classes = state["classes"]

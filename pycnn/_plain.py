@@ -60,9 +60,16 @@ def parse(text: str, size: int) -> Any:
     if cost > FREE + PER_BYTE * size:
         raise ValueError(f"JSON that would take {cost:,} bytes of memory, of a file of {size:,}")
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_unique)
     except RecursionError:
         raise ValueError("JSON that is nested too deep") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("JSON with a key that is there twice")
+    return found
 
 
 def _check_depth(value: Any) -> None:

@@ -97,7 +97,7 @@ def learning_curves(
     if path is not None:
         picture = io.BytesIO()
         figure.savefig(picture, format=_format(path))
-        write_whole(Path(path), picture.getvalue())
+        write_whole(Path(path), [picture.getvalue()])
     return figure
 
 

@@ -121,7 +121,8 @@ class Mixup(Settings):
         bits = _bits(rng)
         other = np.argsort(bits.random_raw(len(x)), kind="stable")
         share = _symmetric_beta(bits, self.alpha, len(x))[:, np.newaxis]
-        return share * x + (1 - share) * x[other], share * y + (1 - share) * y[other]
+        in_x = share.reshape(-1, *[1] * (x.ndim - 1))
+        return in_x * x + (1 - in_x) * x[other], share * y + (1 - share) * y[other]
 
 
 def _symmetric_beta(bits: np.random.PCG64, alpha: float, size: int) -> Array:
@@ -145,7 +146,7 @@ class ImageShift(Settings):
     Parameters
     ----------
     shape : (height, width) or (height, width, channels)
-        How a row of `x` is an image, flattened in this order.
+        Of an image; where the samples of `x` are rows, one is flattened in this order.
     pixels : int, default 1
         At least 1, and below height and width.
     fill : float, default 0
@@ -154,7 +155,7 @@ class ImageShift(Settings):
     Raises
     ------
     ShapeError, DataError, DataTypeError
-        If an argument is not valid; by the call, if the rows of `x` are not of this shape.
+        If an argument is not valid; by the call, if the samples of `x` are not of this shape.
     """
 
     shape: tuple[int, ...]
@@ -194,7 +195,7 @@ class ImageFlip(Settings):
     Parameters
     ----------
     shape : (height, width) or (height, width, channels)
-        How a row of `x` is an image, flattened in this order.
+        Of an image; where the samples of `x` are rows, one is flattened in this order.
     horizontal : bool, default True
         Whether left and right are exchanged.
     vertical : bool, default False
@@ -205,7 +206,7 @@ class ImageFlip(Settings):
     Raises
     ------
     ShapeError, DataError, DataTypeError
-        If an argument is not valid; by the call, if the rows of `x` are not of this shape.
+        If an argument is not valid; by the call, if the samples of `x` are not of this shape.
     """
 
     shape: tuple[int, ...]
@@ -293,8 +294,11 @@ def _check_shape(shape: Any) -> tuple[int, ...]:
 
 
 def _as_images(x: Array, shape: tuple[int, ...], user: str) -> Array:
-    """Return the rows of x as images, (m, height, width, channels)."""
-    size = math.prod(shape)
-    if x.ndim != 2 or x.shape[1] != size:
-        raise ShapeError(f"{user} of images {shape} needs x of shape (m, {size}), got {x.shape}")
-    return x.reshape(len(x), shape[0], shape[1], -1)
+    """Return the samples of x, images or rows, as images, (m, height, width, channels)."""
+    image, size = (*shape, 1)[:3], math.prod(shape)
+    if x.shape[1:] not in (image, image[:2] if image[2] == 1 else image, (size,)):
+        raise ShapeError(
+            f"{user} of images {shape} needs x of shape (m, {size}) or (m, "
+            f"{', '.join(map(str, shape))}), got {x.shape}"
+        )
+    return x.reshape(len(x), *image)

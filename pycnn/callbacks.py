@@ -909,7 +909,7 @@ class CSVLogger(_Stateful):
             from pycnn._files import write_whole
 
             text = "".join(lines[:kept])
-            write_whole(Path(self.path), (text if text.endswith("\n") else text + "\n").encode())
+            write_whole(Path(self.path), [(text if text.endswith("\n") else text + "\n").encode()])
         return columns
 
 

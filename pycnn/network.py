@@ -10,7 +10,7 @@ import numpy as np
 
 from pycnn import _random, losses, optimizers
 from pycnn._architecture import Architecture
-from pycnn._checks import check_bool, check_real, check_size
+from pycnn._checks import check_bool, check_real, check_shape, check_size
 from pycnn._data.arrays import as_values
 from pycnn._model import Model
 from pycnn._public import names_of
@@ -22,7 +22,7 @@ from pycnn.layers import Layer, check_layers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from pycnn._typing import Array, ArrayLike
+    from pycnn._typing import Array, ArrayLike, Shape
     from pycnn.backend.interface import Data, TrainingState
     from pycnn.callbacks import Callback
 
@@ -51,14 +51,20 @@ _FOR_THE_PACKAGE = {
 }
 
 
+def _shape(shape: Shape) -> str:
+    """Return a sample's shape as users write it: 64 or (28, 28, 1)."""
+    return str(shape[0] if len(shape) == 1 else shape)
+
+
 class Network(Model):
     """A feed-forward neural network.
 
     Parameters
     ----------
-    inputs : int
-        Number of features, n_0.
-    layers : sequence of Dense
+    inputs : int or tuple of int
+        Number of features, n_0, or a sample's shape, features last: ``(28, 28, 1)``, rows, columns
+        and channels, for grey images.
+    layers : sequence of Layer
         The layers 1 ... L; the last is the output layer.
     loss : str or Loss, optional
         One of `pycnn.losses.LOSSES`, one with a setting (``pycnn.losses.Huber(delta)``,
@@ -123,7 +129,7 @@ class Network(Model):
 
     def __init__(
         self,
-        inputs: int,
+        inputs: int | Sequence[int],
         layers: Sequence[Layer],
         loss: str | losses.Loss | losses.Function | None = None,
         seed: int | None = None,
@@ -133,10 +139,10 @@ class Network(Model):
         l2: float = 0.0,
     ) -> None:
         specs = check_layers(layers)
-        inputs = check_size(inputs, "inputs")
+        shape = check_shape(inputs, "inputs")
         checked = losses.check(loss, specs[-1].activation)
         penalty = check_real(l1, "l1", at_least=0), check_real(l2, "l2", at_least=0)
-        architecture = Architecture((inputs,), specs, checked, penalty)
+        architecture = Architecture(shape, specs, checked, penalty)
         super().__init__(architecture, _random.check_seed(seed), backend)
         bits = _random.generator(self.seed, _random.INITIAL_PARAMETERS)
         for layer in self.layers:
@@ -164,12 +170,12 @@ class Network(Model):
         penalty = f", l1={self.l1!r}" if self.l1 else ""
         penalty += f", l2={self.l2!r}" if self.l2 else ""
         settings = f"loss={self.architecture.loss!r}, seed={self.seed}{backend}{penalty}"
-        return f"Network({self.inputs}, [{layers}], {settings})"
+        return f"Network({_shape(self.input_shape)}, [{layers}], {settings})"
 
     def _repr_html_(self) -> str:
         from pycnn._html import table
 
-        caption = f"Network, {self.inputs} inputs, {self.outputs} outputs"
+        caption = f"Network, {_shape(self.input_shape)} inputs, {self.outputs} outputs"
         return table(caption, self._summary_rows(), words=(0, 1, 3), footer=self._summary_totals())
 
     def _summary_rows(self) -> list[tuple[str, ...]]:
@@ -179,7 +185,7 @@ class Network(Model):
                 (
                     f"{'  ' * part.depth}{part.name} {part.spec.kind}",
                     part.spec.activation,
-                    f"{math.prod(part.spec.output_shape)}",
+                    _shape(part.spec.output_shape),
                     ", ".join(f"{name} {shape}" for name, shape, _ in part.parameters),
                     f"{sum(math.prod(shape) for _, shape, _ in part.parameters):,}",
                 )
@@ -201,7 +207,9 @@ class Network(Model):
             print(left[: -widths[4]] + row[4].rjust(widths[4]))
             if number == 0:
                 print("-" * len(left))
-        print(f"\n{self.inputs} inputs, {self.outputs} outputs, {self._summary_totals()}")
+        print(
+            f"\n{_shape(self.input_shape)} inputs, {self.outputs} outputs, {self._summary_totals()}"
+        )
 
     # -------------------------------------------------------------- training it
 
@@ -232,13 +240,14 @@ class Network(Model):
 
         Parameters
         ----------
-        X : array-like of shape (m, n_0), or iterable of mini-batches
-            A row a sample; any real dtype, any strides. A large array of another dtype than
-            float64, a memory map (`numpy.memmap`) or a sparse matrix of SciPy's is read a few
-            megabytes at a time, in the shuffled order, and never copied as a whole. An iterable
-            yields ``(x, y)`` or ``(x, y, sample_weight)``, each a mini-batch in its own order, and
-            is gone through anew in each epoch, to its end, whatever its ``len()`` says; a function
-            that returns an iterator will do as well.
+        X : array-like of shape (m, n_0) or (m, *input_shape), or iterable of mini-batches
+            A row a sample, or an array a sample where the network's inputs have a shape: of
+            (28, 28, 1) also (m, 28, 28). Any real dtype, any strides. A large array of another
+            dtype than float64, a memory map (`numpy.memmap`) or a sparse matrix of SciPy's is read
+            a few megabytes at a time, in the shuffled order, and never copied as a whole. An
+            iterable yields ``(x, y)`` or ``(x, y, sample_weight)``, each a mini-batch in its own
+            order, and is gone through anew in each epoch, to its end, whatever its ``len()`` says;
+            a function that returns an iterator will do as well.
             Integer labels are best then: others must all occur in the first mini-batch.
         y : array-like of shape (m,) or (m, n_L)
             Not for an iterable. Targets. For softmax: labels of any dtype (their sorted values
@@ -283,9 +292,9 @@ class Network(Model):
             callbacks that only watch may come and go.
         augment : callable or list of callables, optional
             ``augment(x, y, rng) -> (x, y)`` changes each mini-batch before it is trained on, such
-            as those in `pycnn.augmentation`; `x` (b, n_0) and `y` (b, n_L), one-hot for classes,
-            are copies, and `rng` a `numpy.random.Generator` that follows from the network's seed,
-            the epoch and the mini-batch.
+            as those in `pycnn.augmentation`; `x` (b, *input_shape) and `y` (b, n_L), one-hot for
+            classes, are copies, and `rng` a `numpy.random.Generator` that follows from the
+            network's seed, the epoch and the mini-batch.
         missing_targets : {"error", "mask"}, default "error"
             What a gap in `y` is (NaN, None, NaT, pandas' NA, a masked value): a mistake, or a
             target that has not been observed. The latter adds nothing to the loss or the classes,
@@ -615,7 +624,7 @@ class Network(Model):
             what JSON can hold, nested less than a hundred deep. In all these cases a file that was
             there before stays as it was.
         """
-        from pycnn._io.model_file import save  # safetensors, json: imported when used
+        from pycnn._io.model_file import save  # json: imported when used
 
         save(self, path, check_bool(training_state, "training_state"))
 
@@ -665,6 +674,6 @@ def load(
         If it is not an intact pycnn model: truncated, altered, or of another kind. Nothing in the
         file is ever run as code.
     """
-    from pycnn._io.model_file import read_state  # safetensors, json: imported when used
+    from pycnn._io.model_file import read_state  # json: imported when used
 
     return Network.from_state(read_state(path) | {"backend": backend, "loss_function": loss})

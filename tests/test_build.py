@@ -101,7 +101,7 @@ def test_import_loads_nothing_heavy(run_python):
     report = run_python("import pycnn", "-X", "importtime")
     loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in report.splitlines()}
     assert "pycnn" in loaded
-    heavy = {"pandas", "matplotlib", "tqdm", "sklearn", "click", "safetensors", "scipy"}
+    heavy = {"pandas", "matplotlib", "tqdm", "sklearn", "click", "scipy"}
     assert not loaded & (heavy | {"threadpoolctl"})
 
 

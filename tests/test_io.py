@@ -1,6 +1,7 @@
 """Model files: what goes in comes out; damaged or hostile ones are errors; none is half written."""
 
 import copy
+import io
 import json
 import os
 import pickle
@@ -16,11 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as extra
-from safetensors.numpy import save as to_bytes
 
 import pycnn
 from pycnn import BatchNorm, Dense, Dropout, LayerNorm, Network, initializers
-from pycnn._io import model_file
+from pycnn._io import model_file, safetensors_file
 from pycnn.callbacks import EarlyStopping
 from pycnn.exceptions import (
     DataError,
@@ -37,6 +37,25 @@ INDEX = np.arange(12) % 3
 def make_network(backend="auto"):
     layers = [Dense(4, "relu", weight_initializer="he_uniform"), Dense(3, "softmax")]
     return Network(3, layers, seed=7, backend=backend)
+
+
+def to_bytes(tensors, metadata=None):
+    """Return a safetensors file."""
+    return b"".join(safetensors_file.write(tensors, metadata or {}))
+
+
+def read(content):
+    """Return a safetensors file's metadata and tensors."""
+    return safetensors_file.read(io.BytesIO(content), len(content))[:2]
+
+
+def with_header(header, size=0):
+    content = json.dumps(header).encode()
+    return len(content).to_bytes(8, "little") + content + bytes(size)
+
+
+def described(text):
+    return with_header({"__metadata__": {"pycnn": text}})
 
 
 @pytest.fixture
@@ -439,7 +458,7 @@ def test_bytes_too_many_are_noticed(model, path):
         to_bytes({"w": np.ones(3)}, {"pycnn": "[]"}),
         to_bytes({"w": np.ones(3)}, {"pycnn": "null"}),
         to_bytes({"w": np.ones(3)}, {"pycnn": "{}"}),
-        to_bytes({"w": np.ones(3)}, {"pycnn": "[" * 10**6}),
+        described("[" * 10**6),
         to_bytes({"w": np.ones(3)}, {"pycnn": '{"format":' + "9" * 10**5 + "}"}),
     ],
     ids=range(19),
@@ -482,16 +501,131 @@ def test_a_wrong_argument_of_load_is_not_blamed_on_the_file(model, path):
         pycnn.load(0)
 
 
+# ------------------------------------------------------------------ safetensors, beside the library
+
+ANY_DTYPE = "? u1 i1 u2 i2 f2 u4 i4 f4 u8 i8 f8 >i2 >f4 >u8 >f8".split()  # noqa: SIM905
+SHAPES = extra.array_shapes(min_dims=0, min_side=0)
+TENSORS = st.dictionaries(
+    st.text(max_size=4).filter(lambda name: name != "__metadata__"),
+    st.sampled_from(ANY_DTYPE).flatmap(lambda dtype: extra.arrays(dtype, SHAPES)),
+    max_size=5,
+)
+
+
+TEXTS = st.text(max_size=3)
+
+
+@given(TENSORS, st.tuples(TEXTS, TEXTS))  # the library has no order for several
+def test_what_is_written_are_the_bytes_of_the_library(tensors, entry):
+    library = pytest.importorskip("safetensors.numpy")
+    native = {n: np.asarray(t, t.dtype.newbyteorder("="), order="C") for n, t in tensors.items()}
+    assert to_bytes(tensors, dict([entry])) == library.save(native, dict([entry]))
+
+
+@given(TENSORS, st.dictionaries(TEXTS, TEXTS, max_size=3))
+def test_the_library_reads_what_is_written_and_the_other_way_round(path, tensors, metadata):
+    library, numpy = (pytest.importorskip(f"safetensors{part}") for part in ("", ".numpy"))
+    path.write_bytes(to_bytes(tensors, metadata))
+    with library.safe_open(path, "numpy") as file:
+        assert (file.metadata() or {}) == metadata
+    there = numpy.load_file(path)
+    back = read(numpy.save(there, metadata or None))
+    for found in (there, back[1]):
+        assert found.keys() == tensors.keys()
+        for name, tensor in tensors.items():
+            assert found[name].shape == tensor.shape
+            assert found[name].dtype == tensor.dtype.newbyteorder("=")
+            assert found[name].tobytes() == tensor.astype(found[name].dtype).tobytes()
+    assert back[0] == metadata
+
+
+def test_tensors_of_other_programs_need_not_be_aligned_or_in_order():
+    entries = {"b": ("F64", [1], 3), "a": ("U8", [3], 0), "c": ("I16", [], 11)}
+    header = {
+        name: {"dtype": dtype, "shape": shape, "data_offsets": [at, at + size]}
+        for (name, (dtype, shape, at)), size in zip(entries.items(), (8, 3, 2), strict=True)
+    }
+    content = with_header(header)[: 8 + len(json.dumps(header))]
+    content += bytes([1, 2, 3]) + np.array(0.1, "<f8").tobytes() + np.array(-2, "<i2").tobytes()
+    assert len(content) % 8
+    _, tensors = read(content)
+    assert [tensors[name].tolist() for name in "abc"] == [[1, 2, 3], [0.1], -2]
+    assert pytest.importorskip("safetensors.numpy").load(content)["b"] == [0.1]
+
+
+def placed(*places, dtype="U8"):
+    """Return the entries of a header: tensors of so many numbers from `begin` to `end`."""
+    return {
+        f"t{number}": {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+        for number, (begin, end, shape) in enumerate(places)
+    }
+
+
+def header_of(text, size=0):
+    return len(text).to_bytes(8, "little") + text + bytes(size)
+
+
+TWICE = b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},'
+# The library's own cases of files that are none.
+NO_FILES = {
+    "too short for a length": b"\x01\0\0\0\0\0\0",
+    "longer than it can be": (100_000_001).to_bytes(8, "little") + b"{}",
+    "a length beyond all": b"<" + 7 * b"\xff" + b"{}",
+    "shorter than its header": (70).to_bytes(8, "little") + b"{}",
+    "no header": bytes(8),
+    "no UTF-8": header_of(b'{"\xff": 1}'),
+    "no JSON": header_of(b"{]      "),
+    "no object": header_of(b"[1]"),
+    "a space before": header_of(b' {"__metadata__":{}}'),
+    "overlapping": with_header(placed((0, 4, [4]), (2, 6, [4])), 6),
+    "the same place twice": with_header(placed((0, 4, [4]), (0, 4, [4])), 4),
+    "a hole": with_header(placed((0, 4, [4]), (5, 9, [4])), 9),
+    "a hole in front": with_header(placed((1, 5, [4])), 5),
+    "bytes behind": with_header(placed((0, 4, [4])), 5),
+    "bytes missing": with_header(placed((0, 4, [4])), 3),
+    "bytes and no tensor": with_header({}, 1),
+    "ends before it begins": with_header(placed((4, 0, [4])), 4),
+    "another size than its shape": with_header(placed((0, 4, [2, 1])), 4),
+    "half a number": with_header(placed((0, 4, [1]), dtype="F64"), 4),
+    "a shape beyond all": with_header(placed((0, 0, [2**40, 2**40, 2**40])), 0),
+    "a negative shape": with_header(placed((0, 1, [-1, -1])), 1),
+    "an offset that is none": with_header(placed((0, 1.5, [1])), 1),
+    "three offsets": header_of(TWICE[:-3] + b",2]}}", 1),
+    "a dtype of nobody": with_header(placed((0, 1, [1]), dtype="F7"), 1),
+    "a tensor twice": header_of(TWICE + TWICE[1:-1].replace(b"[0,1]", b"[1,2]") + b"}", 2),
+    "no offsets": with_header({"a": {"dtype": "U8", "shape": [0]}}),
+    "metadata that are no texts": with_header({"__metadata__": {"a": 1}}),
+}
+
+
+@pytest.mark.parametrize("name", NO_FILES)
+def test_no_file_of_the_formats_is_read(name):
+    with pytest.raises(ValueError, match=r".*"):
+        read(NO_FILES[name])
+
+
+@pytest.mark.parametrize("name", sorted(NO_FILES.keys() - {"a space before", "a tensor twice"}))
+def test_the_library_reads_none_of_them_but_two(name):
+    library = pytest.importorskip("safetensors")
+    with pytest.raises(library.SafetensorError):
+        library.deserialize(NO_FILES[name])
+
+
+def test_what_the_format_has_no_name_for_is_not_written():
+    for dtype in ("c16", "U3", "M8[s]", object):
+        with pytest.raises(ValueError, match="the tensor a has the dtype"):
+            to_bytes({"a": np.zeros(2, dtype)})
+    with pytest.raises(ValueError, match="longer than 100,000,000 bytes"):
+        to_bytes({}, {"a": "b" * 100_000_000})
+
+
 # ------------------------------------------------------------------ files made to do harm
 
 
 def forged(model, path, change):
     """Return a model file whose description and tensors are changed, its checksum made to fit."""
-    safetensors = pytest.importorskip("safetensors")
-    path.write_bytes(model)
-    with safetensors.safe_open(path, framework="numpy") as file:
-        description = json.loads(file.metadata()["pycnn"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    metadata, tensors = read(model)
+    description = json.loads(metadata["pycnn"])
     del description["sha256"]
     change(description, tensors)
     parts = [tensors[name].ravel() for name in sorted(tensors)]
@@ -652,7 +786,7 @@ def test_a_forged_file_is_refused(model, path, change):
 def test_deep_nesting_is_refused(model, path, depth):
     nested = '{"x": ' + "[" * depth + "]" * depth + "}"
     refuses(path, rewritten(model, '"note": "', f'"more": {nested}, "note": "'))
-    refuses(path, to_bytes({"w": np.ones(3)}, {"pycnn": nested}))
+    refuses(path, described(nested))
 
 
 def rewritten(model, old, new):
@@ -667,7 +801,7 @@ def rewritten(model, old, new):
         text = text.replace(stated, model_file._checksum(description, parameters))
     except (ValueError, RecursionError):
         pass  # it cannot be read at all
-    header["__metadata__"]["pycnn"] = text
+    header["__metadata__"] = {"pycnn": text}
     content = json.dumps(header).encode()
     content += b" " * (-len(content) % 8)
     return len(content).to_bytes(8, "little") + content + model[end:]
@@ -726,15 +860,6 @@ def test_what_a_file_says_of_itself_reaches_nobody_unquoted(model, path):
 # ------------------------------------------------------------------ small files, much memory
 
 
-def safetensors_file(header, size=0):
-    content = json.dumps(header).encode()
-    return len(content).to_bytes(8, "little") + content + bytes(size)
-
-
-def described(text):
-    return safetensors_file({"__metadata__": {"pycnn": text}})
-
-
 MANY = 700_000
 GREEDY = {
     "an empty tensor of many rows": lambda model, path: forged(
@@ -768,14 +893,14 @@ GREEDY = {
     "escaped lists": lambda model, path: described("[" + "[]," * MANY + "[]]").replace(
         b"[],", b"\\u005b\\u005d\\u002c"
     ),
-    "a shape of many dimensions": lambda model, path: safetensors_file(
+    "a shape of many dimensions": lambda model, path: with_header(
         {"w": {"dtype": "F64", "shape": [1] * (MANY // 3), "data_offsets": [0, 8]}}, 8
     ),
-    "many tensors": lambda model, path: safetensors_file(
+    "many tensors": lambda model, path: with_header(
         {f"{i}": {"dtype": "F64", "shape": [0], "data_offsets": [0, 0]} for i in range(9_999)}
     ),
     "a huge header that is not there": lambda model, path: (10**12).to_bytes(8, "little") + b"{}",
-    "a huge tensor that is not there": lambda model, path: safetensors_file(
+    "a huge tensor that is not there": lambda model, path: with_header(
         {"w": {"dtype": "F64", "shape": [10**12], "data_offsets": [0, 8 * 10**12]}}, 8
     ),
 }

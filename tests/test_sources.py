@@ -95,7 +95,7 @@ def test_small_batches_in_pieces(batch_size, backend, monkeypatch):
 @pytest.mark.parametrize("dtype", ["u1", "i2", "f2", "f4", ">f4", "?"])
 def test_any_dtype_is_read_in_pieces(in_pieces, dtype):
     x = (X % 2 if dtype == "?" else X % 100).astype(dtype)
-    assert isinstance(sources.as_table(x, "X", COLUMNS, None), sources.LazyTable)
+    assert isinstance(sources.as_table(x, "X", (COLUMNS,), None), sources.LazyTable)
     net, other = network(), network()
     net.fit(x, Y, epochs=2)
     other.fit(x.astype(float), Y, epochs=2)
@@ -137,7 +137,7 @@ def test_a_map_in_any_order_gives_the_same_bits(view, order, dtype, in_pieces, t
     np.save(tmp_path / "x.npy", np.asarray(x, order=order))
     mapped = VIEWS[view][1](np.load(tmp_path / "x.npy", mmap_mode="r"))
     expected = x[VIEWS[view][0]].astype(float)
-    rows = sources.as_table(mapped, "X", expected.shape[1], None)
+    rows = sources.as_table(mapped, "X", expected.shape[1:], None)
     assert isinstance(rows, sources.LazyTable)
     index = rng.permutation(len(expected))
     assert rows[index].tobytes() == expected[index].tobytes()

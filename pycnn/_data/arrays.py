@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from pycnn.exceptions import DataError, DataTypeError, ShapeError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pycnn._typing import AnyArray, Array
+    from pycnn._typing import AnyArray, Array, Shape
     from pycnn.backend.interface import Data
 
     Finder = Callable[[Array], int]
@@ -110,7 +111,9 @@ def is_gap(item: Any) -> bool:
 
 
 def place_of(where: Sequence[int], columns: tuple[str, ...] | None = None) -> str:
-    """Return " at row 3, column 1 ('age')" for an index of an array."""
+    """Return " at row 3, column 1 ('age')" for an index of an array; of images all of it."""
+    if len(where) > 2:
+        return f" at index ({', '.join(str(int(i)) for i in where)})"
     words = (" at row ", ", column ")
     place = "".join(f"{word}{int(i)}" for word, i in zip(words, where, strict=False))
     if columns is None or len(where) != 2:
@@ -140,25 +143,61 @@ def as_values(value: Any, name: str, shape: tuple[int, ...]) -> Array:
     return array
 
 
-def as_matrix(value: Any, name: str, columns: int, find: Finder | None = find_not_finite) -> Array:
-    """Return `value` as finite numbers of shape (at least 1, columns).
+def as_matrix(value: Any, name: str, shape: Shape, find: Finder | None = find_not_finite) -> Array:
+    """Return samples of this shape as finite numbers, (at least 1, n_0): a row a sample.
 
     ``find=None`` leaves it to the caller to see that they are finite.
     """
     array = as_numbers(value, name)
-    if array.ndim != 2 or array.shape[1] != columns:
-        hint = ""
-        if array.shape == (columns,):
-            hint = f"; a single sample is {name}.reshape(1, -1)"
-        elif array.ndim == 1 and columns == 1:
-            hint = f"; a single feature is {name}.reshape(-1, 1)"
-        raise ShapeError(f"{name} must have shape (samples, {columns}), got {array.shape}{hint}")
-    if not len(array):
-        raise DataError(f"{name} must have at least one sample, got shape {array.shape}")
+    check_samples(array.shape, name, shape)
     names = column_names(value)
     if find is not None or names is not None:  # a frame's is told by the column's name
         check_finite(array, name, find or find_not_finite, names)
-    return array
+    return array.reshape(len(array), -1)
+
+
+def check_samples(given: Shape, name: str, shape: Shape) -> None:
+    """Raise where an array of the shape `given` does not hold samples of this shape.
+
+    They may also lie in rows, and without the axis of a single channel.
+
+    Raises
+    ------
+    ShapeError
+        If there are other numbers in a sample, or they lie in another order.
+    DataError
+        If there is no sample.
+    """
+    columns = math.prod(shape)
+    accepted = [shape, (columns,)] + ([shape[:-1]] if len(shape) > 1 and shape[-1] == 1 else [])
+    if given[1:] not in accepted:
+        wanted = dict.fromkeys("(samples, " + ", ".join(map(str, s)) + ")" for s in accepted)
+        hint = _shape_hint(given, name, shape)
+        raise ShapeError(f"{name} must have shape {' or '.join(wanted)}, got {given}{hint}")
+    if not given[0]:
+        raise DataError(f"{name} must have at least one sample, got shape {given}")
+
+
+def _shape_hint(given: Shape, name: str, shape: Shape) -> str:
+    """Return what makes the samples fit, where that is plain from their shape."""
+    if len(shape) == 1:
+        if given == shape:
+            return f"; a single sample is {name}.reshape(1, -1)"
+        if len(given) == 1 and shape == (1,):
+            return f"; a single feature is {name}.reshape(-1, 1)"
+        if len(given) > 2 and math.prod(given[1:]) == shape[0]:
+            return (
+                f"; {name}.reshape(len({name}), -1) has a row for each sample, and a network of "
+                f"{given[1:]} inputs takes them as they are"
+            )
+        return ""
+    if given in (shape, shape[:-1]):
+        return f"; a single sample is {name}[np.newaxis]"
+    if given[1:] == (shape[-1], *shape[:-1]):
+        return f"; channels come last: np.moveaxis({name}, 1, -1)"
+    if given[:-1] == shape:
+        return f"; samples come first: np.moveaxis({name}, -1, 0)"
+    return ""
 
 
 def as_weights(value: Any, name: str, rows: int) -> Array | None:

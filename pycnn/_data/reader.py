@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pycnn._data.arrays import Finder
     from pycnn._data.scaling import TargetScale
     from pycnn._data.targets import Targets
-    from pycnn._typing import AnyArray, Array
+    from pycnn._typing import AnyArray, Array, Shape
 
 
 class Reader:
@@ -23,24 +23,24 @@ class Reader:
 
     Parameters
     ----------
-    columns : int
-        n_0.
+    shape : tuple of int
+        Of a sample.
     find_not_finite : callable
     names : tuple of str or None
         Those of the columns, once learned.
     encoder : TargetEncoder
     """
 
-    __slots__ = ("columns", "encoder", "find_not_finite", "names")
+    __slots__ = ("encoder", "find_not_finite", "names", "shape")
 
     def __init__(
         self,
-        columns: int,
+        shape: Shape,
         find_not_finite: Finder,
         names: tuple[str, ...] | None,
         encoder: TargetEncoder,
     ) -> None:
-        self.columns, self.find_not_finite = columns, find_not_finite
+        self.shape, self.find_not_finite = shape, find_not_finite
         self.names, self.encoder = names, encoder
 
     def rows(self, X: Any, name: str) -> Array | LazyTable:
@@ -49,7 +49,7 @@ class Reader:
         A data frame's columns must have the names that are known.
         """
         check_columns(X, name, self.names)
-        return as_table(X, name, self.columns, self.find_not_finite)
+        return as_table(X, name, self.shape, self.find_not_finite)
 
     def read(
         self,
@@ -77,11 +77,11 @@ class Reader:
     def encoding(self, classes: AnyArray | None, scale: TargetScale | None) -> Reader:
         """Return a reader whose encoder has these classes, and this scale."""
         encoder = TargetEncoder(self.encoder.loss, self.encoder.units, classes, scale)
-        return Reader(self.columns, self.find_not_finite, self.names, encoder)
+        return Reader(self.shape, self.find_not_finite, self.names, encoder)
 
     def naming(self, names: tuple[str, ...] | None) -> Reader:
         """Return a reader of columns with these names."""
-        return Reader(self.columns, self.find_not_finite, names, self.encoder)
+        return Reader(self.shape, self.find_not_finite, names, self.encoder)
 
     def after(self, X: Any, targets: Targets) -> Reader:
         """Return the reader of a network that has learned from such samples."""

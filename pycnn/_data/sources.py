@@ -6,21 +6,22 @@ a time, with the same results, to the bit, as if all lay in memory.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pycnn import _random
 from pycnn._checks import find_not_finite
-from pycnn._data.arrays import as_matrix
+from pycnn._data.arrays import as_matrix, check_samples, place_of
 from pycnn.backend.interface import Data
-from pycnn.exceptions import DataError, DataTypeError, ShapeError
+from pycnn.exceptions import DataError, DataTypeError
 
 if TYPE_CHECKING:
     import mmap
     from collections.abc import Iterator
 
-    from pycnn._typing import Array, Indices
+    from pycnn._typing import Array, Indices, Shape
 
 
 # A table that takes no more bytes than this as float64 is converted at once: that is faster.
@@ -34,7 +35,10 @@ SEGMENT = 16 << 20
 
 
 class LazyTable:
-    """A table whose rows become float64 when they are asked for."""
+    """A table whose rows become float64 when they are asked for.
+
+    Where `values` have more axes than two, a row is what stands behind the first.
+    """
 
     def __init__(self, values: Any, name: str, index: Indices | None = None) -> None:
         self.values, self.name = values, name
@@ -46,7 +50,7 @@ class LazyTable:
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
-        return len(self), int(self.values.shape[1])
+        return len(self), math.prod(self.values.shape[1:])
 
     @property
     def ndim(self) -> int:
@@ -71,16 +75,16 @@ class LazyTable:
             if hasattr(part, "toarray"):  # sparse
                 part = part.toarray()
             with np.errstate(over="ignore"):
-                block = np.array(part, dtype=np.float64, order="C")
+                block = np.array(part, dtype=np.float64, order="C").reshape(len(part), -1)
         if self.values.dtype.kind not in "biu":
             place = find_not_finite(block)
             if place != block.size:
                 row, column = divmod(place, block.shape[1])
                 number = np.arange(self.values.shape[0])[index][row]
                 what = "NaN" if np.isnan(block[row, column]) else "infinite"
-                raise DataError(
-                    f"{self.name} must be finite, but is {what} at row {number}, column {column}"
-                )
+                inner = np.unravel_index(column, self.values.shape[1:])
+                where = place_of([int(number), *map(int, inner)])
+                raise DataError(f"{self.name} must be finite, but is {what}{where}")
         return block
 
     def pieces(self) -> Iterator[tuple[slice, Array]]:
@@ -99,12 +103,14 @@ def _read_file(values: Any, index: Indices) -> Array:
     is wanted twice.
     """
     table = np.asarray(values)
-    by_row, by_column = map(abs, table.strides)
-    if by_row >= by_column:
-        block = np.empty((len(index), table.shape[1]))
+    if table.ndim > 2 and table[:1].flags.c_contiguous:
+        table = table.reshape(len(table), -1)  # a view
+    by_row, by_column = abs(table.strides[0]), max(map(abs, table.strides[1:]))
+    if table.ndim > 2 or by_row >= by_column:
+        block = np.empty((len(index), math.prod(table.shape[1:])))
         for first in range(0, len(index), TOGETHER):
             some = slice(first, first + TOGETHER)
-            block[some] = table[index[some]]
+            block[some] = table[index[some]].reshape(-1, block.shape[1])
             _let_go(values)
         return block
     order = np.argsort(index, kind="stable")
@@ -148,7 +154,7 @@ def _let_go(values: Any) -> None:
             file.madvise(mmap.MADV_DONTNEED)
 
 
-def as_table(value: Any, name: str, columns: int, find: Any) -> Array | LazyTable:
+def as_table(value: Any, name: str, shape: Shape, find: Any) -> Array | LazyTable:
     """Return a table as the core reads it or, where that would take much memory, unread.
 
     Raises
@@ -168,13 +174,10 @@ def as_table(value: Any, name: str, columns: int, find: Any) -> Array | LazyTabl
         and (isinstance(value, np.memmap) or value.dtype != np.float64)
         and value.size * 8 > WHOLE
     ):
-        return as_matrix(value, name, columns, find)
-    if value.ndim != 2 or value.shape[1] != columns:
-        raise ShapeError(f"{name} must have shape (samples, {columns}), got {value.shape}")
-    if not value.shape[0]:
-        raise DataError(f"{name} must have at least one sample, got shape {value.shape}")
+        return as_matrix(value, name, shape, find)
+    check_samples(value.shape, name, shape)
     rows = LazyTable(value, name)
-    return rows[:] if sparse and rows.shape[0] * columns * 8 <= WHOLE else rows
+    return rows[:] if sparse and math.prod(rows.shape) * 8 <= WHOLE else rows
 
 
 def whole(data: Data) -> Data:

@@ -1,8 +1,8 @@
 """Model files: safetensors, data only.
 
 Tensors ``layers.1.W``, ``layers.1.b``, ... (of the normalizations ``gamma``, ``beta``, and what
-training has counted); all else is JSON in the file's metadata, with a
-checksum over both.
+training has counted); all else is JSON in the file's metadata, under ``pycnn``, and beside it,
+under ``sha256``, a checksum of the whole file. docs/model_files.md tells it to other programs.
 
 What a model file is, `_check_state` says alone: `save` asks it before anything is written.
 """
@@ -10,12 +10,11 @@ What a model file is, `_check_state` says alone: `save` asks it before anything 
 from __future__ import annotations
 
 import hashlib
-import io
 import itertools
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ import numpy as np
 
 from pycnn import _plain, losses
 from pycnn._architecture import Architecture
-from pycnn._checks import check_real, check_size
+from pycnn._checks import check_real, check_shape
 from pycnn._data.arrays import as_names
 from pycnn._data.scaling import TargetScale, check_can_scale
 from pycnn._files import write_whole
@@ -43,6 +42,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 # Of files with a "target_scale": who does not know it would give outputs in another unit.
 SCALED_FORMAT = 2
+# What the digits of a file's checksum are while it is computed, and what stands before them: within
+# a text of the header a quote has a backslash before it, so this is there once.
+_ZEROS, _MARK = b"0" * 64, b'"sha256":"'
 # What stands in a file as it does in `Network.__getstate__`.
 _PLAIN = ("inputs", "layers", "loss", "l1", "l2", "seed", "epochs_trained", "metadata")
 # Layers of a file: far more than anybody trains, and few enough to be made in a moment.
@@ -126,17 +128,32 @@ def _values(classes: AnyArray) -> Any:
 # ------------------------------------------------------------------ writing
 
 
+def _seal(tensors: Mapping[str, AnyArray], text: str) -> list[Any]:
+    """Return the bytes of a file with this description and its checksum."""
+    header, *content = safetensors_file.write(tensors, {"pycnn": text, "sha256": _ZEROS.decode()})
+    return [header.replace(_MARK + _ZEROS, _MARK + _digest([header, *content])), *content]
+
+
+def _digest(pieces: Iterable[Any]) -> bytes:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest().encode()
+
+
 def _checksum(
     description: dict[str, Any],
     parameters: Array,
     others: Mapping[str, AnyArray] = MappingProxyType({}),
 ) -> str:
+    """Return the checksum that pycnn 0.1 reads, within the description, and wrote alone."""
     text = json.dumps(description, sort_keys=True, ensure_ascii=True)
     digest = hashlib.sha256(text.encode("ascii"))
     digest.update(parameters.astype("<f8").tobytes())
     for name, tensor in sorted(others.items()):
-        digest.update(f"{name} {tensor.dtype.str} {tensor.shape}".encode())
-        digest.update(tensor.tobytes())
+        little = tensor.astype(tensor.dtype.newbyteorder("<"), copy=False)
+        digest.update(f"{name} {little.dtype.str} {tensor.shape}".encode())
+        digest.update(little.tobytes())
     return digest.hexdigest()
 
 
@@ -146,13 +163,11 @@ def _class_count(loss: str, outputs: int) -> int:
 
 def save(network: Model, path: str | os.PathLike[str], training_state: bool) -> None:
     """Write a network to `path`, as a whole or not at all."""
-    write_whole(Path(path), _to_bytes(network, training_state))
+    write_whole(Path(path), _to_pieces(network, training_state))
 
 
-def _to_bytes(network: Model, training_state: bool) -> bytes:
-    """Return the content of a model file that `read_state` will read."""
-    from safetensors.numpy import save as to_bytes
-
+def _to_pieces(network: Model, training_state: bool) -> list[Any]:
+    """Return the bytes of a model file that `read_state` will read."""
     state = network.__getstate__()
     if training_state and state["training"] is None:
         raise DataError("training_state=True needs a network that has been trained")
@@ -180,12 +195,13 @@ def _to_bytes(network: Model, training_state: bool) -> bytes:
     description["sha256"] = _checksum(description, parameters, of_training)
     tensors = dict(of_training)
     tensors |= {t.full_name: t.view(parameters) for t in network.architecture.tensors}
+    text = json.dumps(description, sort_keys=True)
     try:
-        content = to_bytes(tensors, {"pycnn": json.dumps(description, sort_keys=True)})
-        _check_state(*_read(io.BytesIO(content), len(content)))
+        pieces = _seal(tensors, text)
+        _check_state(_plain.from_text(text, sum(map(len, pieces))), tensors, True)
     except _FAULTS as error:
         raise DataError(f"a file cannot keep this network; load would say: {error}") from None
-    return content
+    return pieces
 
 
 # ------------------------------------------------------------------ reading
@@ -196,8 +212,7 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Any]:
     path = os.fsdecode(path)
     with open(path, "rb") as file:
         try:
-            description, tensors = _read(file, os.fstat(file.fileno()).st_size)
-            return _check_state(description, tensors)
+            return _check_state(*_read(file, os.fstat(file.fileno()).st_size))
         except _FAULTS as error:
             raise ModelFileError(f"{path} {_shown(error)}") from None
 
@@ -210,20 +225,27 @@ def _shown(error: Exception) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short)
 
 
-def _read(file: IO[bytes], size: int) -> tuple[dict[str, Any], dict[str, AnyArray]]:
-    """Return the description and the tensors of a model file of `size` bytes."""
+def _read(file: IO[bytes], size: int) -> tuple[dict[str, Any], dict[str, AnyArray], bool]:
+    """Return description and tensors of a file of `size` bytes; whether their checksum is right."""
     try:
-        metadata, tensors = safetensors_file.read(file, size)
+        metadata, tensors, (header, content) = safetensors_file.read(file, size)
     except ValueError as error:
         raise ModelFileError(f"is not an intact safetensors file: {error}") from None
     if "pycnn" not in metadata:
         raise ModelFileError("is a safetensors file, but not a pycnn model")
+    if not metadata.keys() <= {"pycnn", "sha256"}:
+        raise ValueError("unexpected metadata")
+    stated = metadata.get("sha256", "").encode()
+    if "sha256" in metadata and (
+        len(stated) != len(_ZEROS) or _digest([header.replace(stated, _ZEROS), content]) != stated
+    ):
+        raise ValueError("the checksum does not match")
     description = _plain.from_text(metadata["pycnn"], size)
     found = description["format"]
     if found not in (FORMAT, SCALED_FORMAT):
         reads = f"this pycnn {__version__} reads formats {FORMAT} and {SCALED_FORMAT}"
         raise ModelFileError(f"has format {found!r}; {reads}")
-    return description, tensors
+    return description, tensors, "sha256" in metadata
 
 
 def _rebuilt(configs: Any) -> list[Layer]:
@@ -240,16 +262,20 @@ def _rebuilt(configs: Any) -> list[Layer]:
     return [rebuild(config) for config in configs]
 
 
-def _check_state(description: dict[str, Any], tensors: dict[str, AnyArray]) -> dict[str, Any]:
-    """Return the network's state, after checking every part of it."""
+def _check_state(
+    description: dict[str, Any], tensors: dict[str, AnyArray], sealed: bool
+) -> dict[str, Any]:
+    """Return the network's state, after checking every part of it, and if need be the checksum."""
     configs, metadata = description["layers"], description["metadata"]
-    inputs = check_size(description["inputs"], "inputs")
+    shape = check_shape(description["inputs"], "inputs")
+    if description["inputs"] != (shape[0] if len(shape) == 1 else list(shape)):
+        raise ValueError("inputs: one number, or a list of more")
     layers = check_layers(_rebuilt(configs))
     loss = losses.from_config(description["loss"], layers[-1].activation)
-    architecture = Architecture((inputs,), layers, loss)
+    architecture = Architecture(shape, layers, loss)
     parameters, of_training = _take_tensors(architecture, tensors)
-    sealed = {name: value for name, value in description.items() if name != "sha256"}
-    if _checksum(sealed, parameters, of_training) != description["sha256"]:
+    others = {name: value for name, value in description.items() if name != "sha256"}
+    if not sealed and _checksum(others, parameters, of_training) != description["sha256"]:
         raise ValueError("the checksum does not match")
     training = None
     if "training" in description:
@@ -265,14 +291,14 @@ def _check_state(description: dict[str, Any], tensors: dict[str, AnyArray]) -> d
     count = _class_count(losses.name_of(loss), architecture.outputs)
     names = description.get("feature_names")  # in a file of a network that has been fitted to them
     return {
-        "inputs": inputs,
+        "inputs": description["inputs"],
         "layers": configs,
         "loss": losses.to_config(loss),
         "l1": check_real(description.get("l1", 0.0), "l1", at_least=0),
         "l2": check_real(description.get("l2", 0.0), "l2", at_least=0),
         "seed": check_seed(seed),
         "classes": None if classes is None else _unpack_classes(classes, count),
-        "feature_names": None if names is None else as_names(names, inputs),
+        "feature_names": None if names is None else as_names(names, architecture.inputs),
         "target_scale": _check_scale(description, architecture),
         "epochs_trained": check_count(description["epochs_trained"], "epochs_trained"),
         "metadata": metadata,

@@ -1,11 +1,13 @@
-"""Reading safetensors files, with every size checked before any memory is asked for.
+"""Safetensors files: reading, with every size checked before any memory is asked for; writing.
 
 The format: eight bytes with the header's length, the header as JSON, and the tensors' bytes, one
-after the other without gaps. Writing is left to the library of that name.
+after the other without gaps; all numbers little-endian. What is written are the very bytes that the
+library of that name writes.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from typing import IO, TYPE_CHECKING, Any
 
@@ -14,32 +16,93 @@ import numpy as np
 from pycnn._plain import parse
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pycnn._typing import AnyArray
 
-__all__ = ["read"]
+__all__ = ["read", "write"]
 
+# In the order of the tensors in a file: each begins where its numbers are aligned.
 _DTYPES = {
-    "BOOL": np.dtype("?"),
-    **{f"I{8 * size}": np.dtype(f"<i{size}") for size in (1, 2, 4, 8)},
-    **{f"U{8 * size}": np.dtype(f"<u{size}") for size in (1, 2, 4, 8)},
-    **{f"F{8 * size}": np.dtype(f"<f{size}") for size in (2, 4, 8)},
+    name: np.dtype(f"<{code}")
+    for name, code in (
+        *(("U64", "u8"), ("I64", "i8"), ("F64", "f8")),
+        *(("F32", "f4"), ("U32", "u4"), ("I32", "i4")),
+        *(("F16", "f2"), ("U16", "u2"), ("I16", "i2")),
+        *(("I8", "i1"), ("U8", "u1"), ("BOOL", "?")),
+    )
 }
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_RANKS = {name: rank for rank, name in enumerate(_DTYPES)}
+_LONGEST_HEADER = 100_000_000  # bytes that the library reads
 _MOST_DIMENSIONS = 32  # of an array in NumPy 1
 _LARGEST = 1 << 40  # bytes of a file; also where a dimension takes none, in an empty array
 
 
-def read(file: IO[bytes], size: int) -> tuple[dict[str, str], dict[str, AnyArray]]:
-    """Return the metadata and the tensors of a file of `size` bytes.
+def write(tensors: Mapping[str, AnyArray], metadata: Mapping[str, str]) -> list[Any]:
+    """Return the bytes of a file: those of its header, and what each tensor lends, by its order.
+
+    Raises
+    ------
+    ValueError
+        If no such file could be read.
+    """
+    little = {
+        name: np.asarray(tensor, tensor.dtype.newbyteorder("<"), order="C")
+        for name, tensor in tensors.items()
+    }
+    unknown = [name for name, tensor in little.items() if tensor.dtype not in _NAMES]
+    if unknown:
+        raise ValueError(f"the tensor {unknown[0]} has the dtype {little[unknown[0]].dtype}")
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    content, at = [], 0
+    for name in sorted(little, key=lambda name: (_RANKS[_NAMES[little[name].dtype]], name)):
+        tensor = little[name]
+        header[name] = {
+            "dtype": _NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [at, at + tensor.nbytes],
+        }
+        at += tensor.nbytes
+        content.append(tensor.reshape(-1).view(np.uint8))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    _read_header(text, 8 + len(text) + at)
+    return [len(text).to_bytes(8, "little") + text, *content]
+
+
+def read(file: IO[bytes], size: int) -> tuple[dict[str, str], dict[str, AnyArray], list[Any]]:
+    """Return the metadata and the tensors of a file of `size` bytes, and its bytes as they lie.
 
     Raises
     ------
     ValueError
         If it is not an intact safetensors file.
     """
-    start = 8 + int.from_bytes(file.read(8), "little")
+    length = file.read(8)
+    start = 8 + int.from_bytes(length, "little")
     if not 8 < start <= size:
         raise ValueError("it is too short for its header")
-    header = file.read(start - 8)
+    header = file.read(min(start - 8, _LONGEST_HEADER + 1))
+    metadata, places = _read_header(header, size)
+    content = bytearray(size - start)
+    if file.readinto(content) != len(content):  # type: ignore[attr-defined]
+        raise ValueError("it became shorter while it was read")
+    tensors = {
+        name: np.frombuffer(content, dtype, math.prod(shape), begin)
+        .reshape(shape)
+        .astype(dtype.newbyteorder("="), copy=False)
+        for name, (begin, _, dtype, shape) in places.items()
+    }
+    return metadata, tensors, [length + header, content]
+
+
+def _read_header(
+    header: bytes, size: int
+) -> tuple[dict[str, str], dict[str, tuple[int, int, np.dtype[Any], list[int]]]]:
+    """Return the metadata, and the places of the tensors, of a file of `size` bytes."""
+    if len(header) > _LONGEST_HEADER:
+        raise ValueError(f"its header is longer than {_LONGEST_HEADER:,} bytes")
     if not header.startswith(b"{"):
         raise ValueError("its header is no JSON object")
     entries = parse(header.decode("utf-8"), size)
@@ -52,16 +115,9 @@ def read(file: IO[bytes], size: int) -> tuple[dict[str, str], dict[str, AnyArray
         if begin != at:
             raise ValueError("its tensors do not lie one behind the other")
         at = end
-    if at != size - start:
+    if at != size - 8 - len(header):
         raise ValueError("it has more or fewer bytes than its tensors")
-    content = bytearray(size - start)
-    if file.readinto(content) != len(content):  # type: ignore[attr-defined]
-        raise ValueError("it became shorter while it was read")
-    tensors = {
-        name: np.frombuffer(content, dtype, math.prod(shape), begin).reshape(shape)
-        for name, (begin, _, dtype, shape) in places.items()
-    }
-    return metadata, tensors
+    return metadata, places
 
 
 def _place(name: str, entry: Any) -> tuple[int, int, np.dtype[Any], list[int]]:

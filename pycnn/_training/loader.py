@@ -161,7 +161,8 @@ class Loader:
 
 def _augmented(network: Model, augment: list[Augment], data: Data, epoch: int, batch: int) -> Data:
     """Return a mini-batch as the augmenters change it, by random numbers of its own."""
-    x, y = data.x.copy(), data.one_hot(network.outputs).copy()
+    shape = (data.rows, *network.input_shape)
+    x, y = data.x.reshape(shape).copy(), data.one_hot(network.outputs).copy()
     scale = network.encoder.scale
     if scale is not None:
         scale.restore(y)
@@ -182,4 +183,4 @@ def _augmented(network: Model, augment: list[Augment], data: Data, epoch: int, b
             )
         x, y = new_x, new_y
         check_finite(x, f"augment: x of {name}")
-    return Data(x, y if scale is None else scale.scaled(y), data.weight)
+    return Data(x.reshape(len(x), -1), y if scale is None else scale.scaled(y), data.weight)

@@ -277,7 +277,7 @@ def predict(
     else:
         from pycnn._files import write_whole
 
-        write_whole(out, "".join(lines).encode())
+        write_whole(out, ["".join(lines).encode()])
 
 
 @cli.command()

@@ -12,15 +12,28 @@ from pycnn.layers._composite import Residual
 from pycnn.layers._dense import Dense
 from pycnn.layers._dropout import Dropout
 from pycnn.layers._normalization import BatchNorm, LayerNorm
+from pycnn.layers._rescale import Rescale
+from pycnn.layers._shape import Flatten, Reshape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["BatchNorm", "Dense", "Dropout", "Layer", "LayerNorm", "Residual"]
+__all__ = [
+    "BatchNorm",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "Layer",
+    "LayerNorm",
+    "Rescale",
+    "Reshape",
+    "Residual",
+]
 __dir__ = names_of(__name__)
 
 _KINDS: dict[str, type[Layer]] = {
-    layer.kind: layer for layer in (Dense, Dropout, BatchNorm, LayerNorm, Residual)
+    layer.kind: layer
+    for layer in (Dense, Dropout, BatchNorm, LayerNorm, Residual, Flatten, Reshape, Rescale)
 }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pycnn import activations
 from pycnn._data.arrays import as_values
 from pycnn.backend.interface import LayerSpec
-from pycnn.exceptions import DataError, DataTypeError, PycnnError
+from pycnn.exceptions import DataError, DataTypeError, PycnnError, ShapeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -121,6 +121,16 @@ class Layer:
     def _set(self, name: str, value: ArrayLike) -> None:
         view = self._get(name)
         view[:] = as_values(value, name, view.shape)
+
+
+def check_flat(layer: Layer, input_shape: Shape) -> int:
+    """Return how many numbers a sample has, or raise `ShapeError` where it is no single row."""
+    if len(input_shape) != 1:
+        raise ShapeError(
+            f"{layer!r} takes samples that are one row, but they have shape {input_shape}: "
+            "Flatten() in front of it makes them so"
+        )
+    return input_shape[0]
 
 
 def check_list(layers: Any, least: str) -> list[Layer]:

@@ -9,7 +9,7 @@ import numpy as np
 from pycnn import activations, initializers
 from pycnn._checks import check_real, check_size
 from pycnn.backend.interface import TensorSpec
-from pycnn.layers._base import Layer
+from pycnn.layers._base import Layer, check_flat
 
 if TYPE_CHECKING:
     from pycnn._typing import Array, ArrayLike, Shape
@@ -114,7 +114,7 @@ class Dense(Layer):
 
     def tensor_specs(self, input_shape: Shape) -> tuple[TensorSpec, ...]:
         """Return what arrays the layer has: W, which penalties and `max_norm` mean, and b."""
-        (fan_in,) = input_shape
+        fan_in = check_flat(self, input_shape)
         return (
             TensorSpec("W", (self.units, fan_in), "weight"),
             TensorSpec("b", (self.units,), "bias"),

@@ -8,7 +8,7 @@ import numpy as np
 
 from pycnn._checks import check_real
 from pycnn.backend.interface import TensorSpec
-from pycnn.layers._base import Layer
+from pycnn.layers._base import Layer, check_flat
 
 if TYPE_CHECKING:
     from pycnn._typing import Array, ArrayLike, Shape
@@ -30,10 +30,8 @@ class _Normalization(Layer):
 
     def tensor_specs(self, input_shape: Shape) -> tuple[TensorSpec, ...]:
         """Return what arrays the layer has, one number a unit."""
-        return (
-            TensorSpec("gamma", input_shape, "scale"),
-            TensorSpec("beta", input_shape, "bias"),
-        )
+        units = check_flat(self, input_shape)
+        return (TensorSpec("gamma", (units,), "scale"), TensorSpec("beta", (units,), "bias"))
 
     def _settings(self) -> dict[str, float]:
         return {"epsilon": self.epsilon}

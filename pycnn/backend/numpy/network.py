@@ -103,7 +103,11 @@ def row_predictor(plan: Plan, theta: Array, outputs: int) -> RowPredictor:
 
     def predict_row(x: Array) -> Array | None:
         result = np.empty((1, outputs))
-        return result if x.flags.c_contiguous and predict(plan, theta, x, result) else None
+        return (
+            result
+            if x.flags.c_contiguous and predict(plan, theta, x.reshape(1, -1), result)
+            else None
+        )
 
     return predict_row
 

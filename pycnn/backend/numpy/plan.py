@@ -11,6 +11,8 @@ from pycnn.backend.numpy.dense import DENSE
 from pycnn.backend.numpy.dropout import DROPOUT
 from pycnn.backend.numpy.layer import Layer
 from pycnn.backend.numpy.normalization import BATCH_NORM, LAYER_NORM
+from pycnn.backend.numpy.rescale import RESCALE
+from pycnn.backend.numpy.reshape import RESHAPE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,6 +25,8 @@ LAYERS = {
     "batch_norm": BATCH_NORM,
     "layer_norm": LAYER_NORM,
     "residual": RESIDUAL,
+    "reshape": RESHAPE,
+    "rescale": RESCALE,
 }
 
 
