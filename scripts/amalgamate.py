@@ -130,17 +130,15 @@ def amalgamate():
         for name, text in files.items()
         if name.endswith(".h") and name not in templates and not name.startswith("pycnn")
     }
-    public = {
-        n: files[n]
-        for n in files
-        if n == "pycnn.h" or n in ("pycnn_file.h",) and "pycnn_file.c" in files
-    }
+    public = [
+        n for n in files if n == "pycnn.h" or (n == "pycnn_file.h" and "pycnn_file.c" in files)
+    ]
     core = "#define PYCNN_PRIVATE static\n\n" + one_source(sources, headers, templates)
     licence = (ROOT / "LICENSE").read_text("utf-8").strip().replace("\n", "\n * ")
     banner = f"/* {{}}, made by pycnn's scripts/amalgamate.py.\n *\n * {licence}\n */\n"
     banner = re.sub(r" +$", "", banner, flags=re.M)
     made = {
-        name: banner.format("A header of pycnn.c") + with_prefix(public[name]) for name in public
+        name: banner.format("A header of pycnn.c") + with_prefix(files[name]) for name in public
     }
     return made | {"pycnn.c": banner.format("The core as one file") + core}
 

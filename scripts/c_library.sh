@@ -6,7 +6,7 @@ set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-export PATH=$PATH:$(python3 -c 'import sysconfig; print(sysconfig.get_path("scripts"))')
+PATH=$PATH:$(python3 -c 'import sysconfig; print(sysconfig.get_path("scripts"))')
 
 quietly() { "$@" >"$work/log" 2>&1 || { cat "$work/log" && echo "FAILED: $*" && exit 1; }; }
 works() {

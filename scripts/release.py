@@ -2,8 +2,9 @@
 
     python scripts/release.py v0.2.0
 
-The package, the C header, Meson's file, the changelog's newest heading (a version, and maybe a date: no longer
-"unreleased") and the conda recipe have to agree with the tag. Prints what does not, with status 1.
+The package, the C header, Meson's file, the changelog's newest heading (a version, and maybe a
+date: no longer "unreleased") and the conda recipe have to agree with the tag. Prints what does not,
+with status 1.
 """
 
 import re
