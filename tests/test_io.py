@@ -644,7 +644,23 @@ for _ in range(500):
     NESTED = [NESTED]
 
 HOSTILE = {
-    "inputs": [0, -1, 4, 2**62, 10**30, 3.0, "3", None, True, [3], {}],
+    "inputs": [
+        0,
+        -1,
+        4,
+        2**62,
+        10**30,
+        3.0,
+        "3",
+        None,
+        True,
+        [3],
+        {},
+        [1, 3],
+        [3, 1, 1, 1],
+        [3, 0],
+        [True, 3],
+    ],
     "layers": [[], {}, None, 5, "relu", [[]], [None], ["relu"], [{}], NESTED],
     "loss": ["msee", "mse ", 5, [], {}, "binary_crossentropy", NESTED],
     "seed": [-1, 1.5, "x", None, [], True, float("inf"), float("nan")],

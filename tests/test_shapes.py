@@ -257,6 +257,7 @@ def test_networks_of_shapes_are_saved_pickled_and_folded(tmp_path, backend):
     net.fit(IMAGES, LABELS, epochs=2)
     expected = net.predict(IMAGES)
     net.save(tmp_path / "net.safetensors", training_state=True)
+    assert rb"\"format\": 2" in (tmp_path / "net.safetensors").read_bytes()  # 0.1 says so
     loaded = pycnn.load(tmp_path / "net.safetensors", backend=backend)
     for other in (loaded, pickle.loads(pickle.dumps(net)), copy.deepcopy(net)):
         assert other.input_shape == (6, 5, 1)

@@ -40,8 +40,10 @@ if TYPE_CHECKING:
     from pycnn.layers import Layer
 
 FORMAT = 1
-# Of files with a "target_scale": who does not know it would give outputs in another unit.
-SCALED_FORMAT = 2
+# Of files with what 0.1 does not know: a target_scale, without which outputs would be in another
+# unit; samples with a shape; other layers than these.
+NEWER_FORMAT = 2
+_KINDS_OF_0_1 = {"dense", "dropout", "batch_norm", "layer_norm"}
 # What the digits of a file's checksum are while it is computed, and what stands before them: within
 # a text of the header a quote has a backslash before it, so this is there once.
 _ZEROS, _MARK = b"0" * 64, b'"sha256":"'
@@ -180,7 +182,10 @@ def _to_pieces(network: Model, training_state: bool) -> list[Any]:
     if state["feature_names"] is not None:
         description["feature_names"] = list(state["feature_names"])
     if state["target_scale"] is not None:
-        description |= {"format": SCALED_FORMAT, "target_scale": state["target_scale"]}
+        description["target_scale"] = state["target_scale"]
+    kinds = {layer["kind"] for layer in state["layers"]}
+    if "target_scale" in description or len(network.input_shape) > 1 or kinds - _KINDS_OF_0_1:
+        description["format"] = NEWER_FORMAT
     of_training: dict[str, AnyArray] = {}
     if training_state:
         description["training"], of_training = pack(state["training"])
@@ -242,8 +247,8 @@ def _read(file: IO[bytes], size: int) -> tuple[dict[str, Any], dict[str, AnyArra
         raise ValueError("the checksum does not match")
     description = _plain.from_text(metadata["pycnn"], size)
     found = description["format"]
-    if found not in (FORMAT, SCALED_FORMAT):
-        reads = f"this pycnn {__version__} reads formats {FORMAT} and {SCALED_FORMAT}"
+    if found not in (FORMAT, NEWER_FORMAT):
+        reads = f"this pycnn {__version__} reads formats {FORMAT} and {NEWER_FORMAT}"
         raise ModelFileError(f"has format {found!r}; {reads}")
     return description, tensors, "sha256" in metadata
 
@@ -327,10 +332,10 @@ def _take_tensors(
 def _check_scale(description: dict[str, Any], architecture: Architecture) -> TargetScale | None:
     """Return the unit of a file's targets, which some formats have."""
     scale = description.get("target_scale")
-    if (scale is None) != (description["format"] == FORMAT):
-        raise ValueError("target_scale belongs to another format")
     if scale is None:
         return None
+    if description["format"] == FORMAT:
+        raise ValueError("target_scale belongs to another format")
     activation = architecture.layers[-1].activation
     check_can_scale(activation, losses.name_of(architecture.loss))
     return TargetScale.check(scale, architecture.outputs)
