@@ -70,6 +70,19 @@
 #define PYCNN_FREE free
 #endif
 
+/* Whether what a struct reserves is as this version wants it. */
+static inline bool is_zero(const uint64_t *reserved, size_t count)
+{
+    uint64_t any = 0;
+    for (size_t i = 0; i < count; i++) {
+        any |= reserved[i];
+    }
+    return any == 0;
+}
+
+#define IS_RESERVED(object) \
+    is_zero((object)->reserved, sizeof(object)->reserved / sizeof *(object)->reserved)
+
 /* *total += a * b, or an error when that does not fit. No object is larger than PTRDIFF_MAX. */
 static inline int add_product(size_t *total, size_t a, size_t b)
 {

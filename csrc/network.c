@@ -19,6 +19,7 @@ static int check_data(const pycnn_dataset *data)
 {
     RETURN_IF(data == NULL || data->x == NULL || (data->y == NULL && data->label == NULL),
               PYCNN_ERROR_ARGUMENT);
+    RETURN_IF(!IS_RESERVED(data), PYCNN_ERROR_ARGUMENT);
     RETURN_IF(data->rows == 0, PYCNN_ERROR_SIZE);
     return PYCNN_OK;
 }
@@ -156,6 +157,7 @@ static double rate_of(const pycnn_training *state, size_t i)
 /* What the next steps go by. */
 static int check_state(const pycnn_training *state, size_t rates)
 {
+    RETURN_IF(!IS_RESERVED(state), PYCNN_ERROR_ARGUMENT);
     TRY(pycnn_optimizer_check(state->optimizer));
     RETURN_IF(pycnn_optimizer_slots(state->optimizer) > 0 && state->slots == NULL,
               PYCNN_ERROR_ARGUMENT);

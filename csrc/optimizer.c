@@ -154,6 +154,7 @@ static bool has_good_steps(const pycnn_optimizer *optimizer)
 int pycnn_optimizer_check(const pycnn_optimizer *optimizer)
 {
     RETURN_IF(optimizer == NULL, PYCNN_OK);
+    RETURN_IF(!IS_RESERVED(optimizer), PYCNN_ERROR_ARGUMENT);
     const pycnn_optimizer *o = optimizer;
     bool good = is_at_least(0, o->clip_value) && is_at_least(0, o->clip_norm);
     switch (o->kind) {

@@ -41,6 +41,9 @@ static int count_layers(size_t *count, refusal *found, const pycnn_layer_spec *s
         if (ops == NULL) {
             return refuse(found, PYCNN_ERROR_ARGUMENT, *count, "kind is no pycnn_layer_kind");
         }
+        if (!IS_RESERVED(spec)) {
+            return refuse(found, PYCNN_ERROR_ARGUMENT, *count, "reserved must be 0");
+        }
         ++*count;
         if (ops->compose != NULL) {
             TRY(count_layers(count, found, spec->inner, spec->inner_depth, level + 1));

@@ -23,6 +23,14 @@
  *
  * Theta comes with its size, the number of doubles behind the pointer: a call refuses what is not
  * pycnn_network_theta_size() of its network with PYCNN_ERROR_SIZE, and reads nothing of it.
+ *
+ * Versions: what a later version adds to a struct takes the place of its `reserved` numbers, where
+ * zeros mean "as before". So a program that was compiled with an older header goes on as it did,
+ * and one that asks an older library for something new is refused (PYCNN_ERROR_ARGUMENT) and never
+ * misread. Zero the structs first, as initializers and the *_init calls do. Any other change of
+ * this header's structs, numbers or calls is another PYCNN_ABI: who loads the library at run time,
+ * or has written the structs down in another language, compares pycnn_abi() with the number that
+ * this was done for.
  */
 #ifndef PYCNN_H
 #define PYCNN_H
@@ -31,6 +39,7 @@
 #include <stdint.h>
 
 #define PYCNN_VERSION "0.2.0"
+#define PYCNN_ABI 1
 
 /* In front of every call. What is compiled into a program, or into somebody's plugin, serves that
  * one alone. A shared library of its own exports the calls: it is built with PYCNN_SHARED, and so
@@ -62,7 +71,8 @@ typedef enum {
     PYCNN_OK = 0,
     PYCNN_ERROR_MEMORY = 1,    /* an allocation failed */
     PYCNN_ERROR_SIZE = 2,      /* a size is zero where it must not be, too large, or does not fit */
-    PYCNN_ERROR_ARGUMENT = 3,  /* a pointer is NULL, or an enum value is unknown */
+    PYCNN_ERROR_ARGUMENT = 3,  /* a pointer is NULL, an enum value is unknown, or what a struct
+                                     reserves is not 0 */
     PYCNN_ERROR_PAIRING = 4,   /* this loss does not go with this output activation */
     PYCNN_ERROR_WORKSPACE = 5, /* the workspace is of another network, another mode, or too small */
     PYCNN_ERROR_INDEX = 6,     /* an entry of `order` is not a row of the data */
@@ -140,6 +150,7 @@ typedef struct pycnn_layer_spec {
     size_t inner_depth;                      /* at least 1 */
     const struct pycnn_layer_spec *shortcut; /* beside them, as wide; or NULL: their input itself */
     double scale, offset;                    /* rescale: a factor that is not 0, and a summand */
+    uint64_t reserved[8];                    /* 0 */
 } pycnn_layer_spec;
 
 /* What an array of a layer is: penalties and max_norm mean the weights, and what training counts is
@@ -157,6 +168,7 @@ typedef struct {
     size_t shape[PYCNN_MOST_DIMS]; /* [dims], then ones */
     size_t size;                   /* of all of it */
     size_t offset;                 /* in theta */
+    uint64_t reserved[4];
 } pycnn_tensor;
 
 typedef struct pycnn_network pycnn_network;
@@ -177,6 +189,7 @@ typedef struct {
     const double *y;      /* [rows,outputs] row-major, or NULL: then label counts */
     const size_t *label;  /* [rows] class indices, one for each output; only read when y is NULL */
     const double *weight; /* [rows] 0 or, to be divided by, 1e-250 ... 1e250; or NULL: all are 1 */
+    uint64_t reserved[4]; /* 0 */
 } pycnn_dataset;
 
 /* Weighted sums over samples: the mean loss is loss / weight, the accuracy correct / weight. */
@@ -199,20 +212,21 @@ typedef enum {
  * is not read; what it names is finite and in its range, or the optimizer is refused where it is
  * used (PYCNN_ERROR_RANGE). pycnn_optimizer_init() fills in what is usual. */
 typedef struct {
-    int kind;            /* pycnn_optimizer_kind */
-    int nesterov;        /* SGD with momentum: not 0 looks ahead */
-    int centered;        /* RMSprop: not 0 divides by the standard deviation */
-    double momentum;     /* SGD, RMSprop: 0 <= momentum < 1 */
-    double beta_1;       /* Adam: 0 <= beta_1 < 1, decay of the mean of gradients */
-    double beta_2;       /* Adam, RMSprop (its rho): the same for the mean of their squares */
-    double epsilon;      /* Adam, RMSprop, Adagrad: above 0 */
-    double weight_decay; /* Adam: >= 0 */
-    double clip_value;   /* above 0: components of the gradient are held to +- this, then ... */
-    double clip_norm;    /* above 0: a gradient of a larger norm is scaled down to this one */
-    double increase;     /* RPROP: >= 1, how a step grows; 0 stands for 1.2 */
-    double decrease;     /* RPROP: between 0 and 1, how it shrinks; 0 stands for 0.5 */
-    double min_step;     /* RPROP: above 0, the least step; 0 stands for 1e-6 */
-    double max_step;     /* RPROP: >= min_step, the largest; 0 stands for 50 */
+    int kind;             /* pycnn_optimizer_kind */
+    int nesterov;         /* SGD with momentum: not 0 looks ahead */
+    int centered;         /* RMSprop: not 0 divides by the standard deviation */
+    double momentum;      /* SGD, RMSprop: 0 <= momentum < 1 */
+    double beta_1;        /* Adam: 0 <= beta_1 < 1, decay of the mean of gradients */
+    double beta_2;        /* Adam, RMSprop (its rho): the same for the mean of their squares */
+    double epsilon;       /* Adam, RMSprop, Adagrad: above 0 */
+    double weight_decay;  /* Adam: >= 0 */
+    double clip_value;    /* above 0: components of the gradient are held to +- this, then ... */
+    double clip_norm;     /* above 0: a gradient of a larger norm is scaled down to this one */
+    double increase;      /* RPROP: >= 1, how a step grows; 0 stands for 1.2 */
+    double decrease;      /* RPROP: between 0 and 1, how it shrinks; 0 stands for 0.5 */
+    double min_step;      /* RPROP: above 0, the least step; 0 stands for 1e-6 */
+    double max_step;      /* RPROP: >= min_step, the largest; 0 stands for 50 */
+    uint64_t reserved[4]; /* 0 */
 } pycnn_optimizer;
 
 /* The settings that Python's optimizer of this kind has by default; and its learning rate, which is
@@ -241,6 +255,7 @@ typedef struct {
     const uint64_t *dropout_keys; /* [epochs] seeds of dropout's random numbers; NULL: zeros */
     size_t sample_offset; /* samples of the epoch that came before this data: dropout counts on */
     double *norms; /* [epochs] sums of the gradients' norms before clipping, added to; or NULL */
+    uint64_t reserved[4]; /* 0 */
 } pycnn_training;
 
 /* What Python's Network.fit does by default: 10 epochs of mini-batches of 32 samples by gradient
@@ -249,6 +264,7 @@ PYCNN_API void pycnn_training_init(pycnn_training *training);
 
 PYCNN_API const char *pycnn_strerror(int status);
 PYCNN_API const char *pycnn_version(void);
+PYCNN_API int pycnn_abi(void);         /* PYCNN_ABI of the library */
 PYCNN_API const char *pycnn_isa(void); /* instruction set of new networks' kernels, or NULL */
 PYCNN_API const char *pycnn_compiler(void);
 

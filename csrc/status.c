@@ -7,7 +7,8 @@ const char *pycnn_strerror(int status)
     case PYCNN_OK: return "no error";
     case PYCNN_ERROR_MEMORY: return "out of memory";
     case PYCNN_ERROR_SIZE: return "a size is zero, too large, or does not fit";
-    case PYCNN_ERROR_ARGUMENT: return "a pointer is NULL or an enum value is unknown";
+    case PYCNN_ERROR_ARGUMENT:
+        return "a pointer is NULL, an enum value is unknown, or a reserved number is not 0";
     case PYCNN_ERROR_PAIRING: return "this loss does not go with this output activation";
     case PYCNN_ERROR_WORKSPACE: return "the workspace does not fit the network or the call";
     case PYCNN_ERROR_INDEX: return "an entry of the sample order is not a row of the data";
@@ -26,6 +27,8 @@ const char *pycnn_strerror(int status)
 }
 
 const char *pycnn_version(void) { return PYCNN_VERSION; }
+
+int pycnn_abi(void) { return PYCNN_ABI; }
 
 const char *pycnn_isa(void)
 {

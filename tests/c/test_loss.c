@@ -179,7 +179,8 @@ static void check_missing_targets(int loss, bool weighted)
     p.data.y = y;
     CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, p.theta_size, &p.data, NULL) ==
           PYCNN_OK);
-    const pycnn_dataset rest = {kept, kept_x, kept_y, NULL, weighted ? kept_weight : NULL};
+    const pycnn_dataset rest = {
+        .rows = kept, .x = kept_x, .y = kept_y, .weight = weighted ? kept_weight : NULL};
     CHECK(pycnn_gradients(&sum, expected, p.net, ws, p.theta, p.theta_size, &rest, NULL) ==
           PYCNN_OK);
     CHECK(same_bits(grad, expected, p.parameters) && same_bits(&totals, &sum, 3));

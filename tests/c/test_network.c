@@ -332,7 +332,38 @@ static void test_theta_of_another_size(void)
     free_problem(&p);
 }
 
+static void test_data_of_a_later_version(void)
+{
+    enum { ROWS = 4 };
+    problem p = classifier(3, ROWS);
+    pycnn_workspace *ws = workspace(p.net, ROWS, PYCNN_TRACE);
+    double *theta = copy_doubles(p.theta, p.theta_size), *grad = doubles(p.parameters);
+    double *out = doubles(p.units * ROWS);
+    for (int i = 0; i < 4; i++) {
+        pycnn_totals totals = {0};
+        pycnn_training state = {.epochs = 1, .batch_size = ROWS, .learning_rate = 0.1};
+        size_t steps = 1;
+        pycnn_dataset data = p.data;
+        data.reserved[i] = (uint64_t)1 << 63;
+        const int found[] = {
+            pycnn_evaluate(&totals, p.net, ws, theta, p.theta_size, &data),
+            pycnn_gradients(&totals, grad, p.net, ws, theta, p.theta_size, &data, NULL),
+            pycnn_gradient_sums(&totals, grad, NULL, p.net, ws, theta, p.theta_size, &data, NULL,
+                                0),
+            pycnn_trace(&totals, grad, out, out, out, p.net, ws, theta, p.theta_size, &data),
+            pycnn_train(&steps, theta, p.theta_size, &state, p.net, ws, &data, SIZE_MAX)};
+        for (size_t k = 0; k < sizeof found / sizeof *found; k++) {
+            CHECK(found[k] == PYCNN_ERROR_ARGUMENT);
+        }
+        CHECK(steps == 0 && same_bits(theta, p.theta, p.theta_size));
+    }
+    free(theta), free(grad), free(out);
+    pycnn_workspace_destroy(ws);
+    free_problem(&p);
+}
+
 const test network_tests[] = {
+    ONCE("data of a later version", test_data_of_a_later_version),
     FOR_EACH_SET("the lecture's worked example", test_lecture_example),
     FOR_EACH_SET("gradients meet central differences", test_gradients_meet_central_differences),
     FOR_EACH_SET("the first number that is not finite is found",

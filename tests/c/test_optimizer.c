@@ -91,6 +91,14 @@ static void test_settings_out_of_range_change_nothing(void)
     expect_refusal(PYCNN_ERROR_RANGE, &p, state);
     state.updates = 0, state.slots = NULL;
     expect_refusal(PYCNN_ERROR_ARGUMENT, &p, state);
+    state.slots = slots;
+    for (int i = 0; i < 4; i++) { /* fields of a later version */
+        state.reserved[i] = 1;
+        expect_refusal(PYCNN_ERROR_ARGUMENT, &p, state);
+        state.reserved[i] = 0, adam.reserved[i] = 1;
+        expect_refusal(PYCNN_ERROR_ARGUMENT, &p, state);
+        adam.reserved[i] = 0;
+    }
     free(slots);
     free_problem(&p);
 }

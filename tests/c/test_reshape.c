@@ -14,7 +14,7 @@ static void test_a_shape_changes_no_bit(void)
     problem p = make_problem(5, ROWS, 4, plain, 2, PYCNN_MSE);
     problem q = make_problem(5, ROWS, 4, shaped, 6, PYCNN_MSE);
     CHECK(p.parameters == q.parameters && p.theta_size == q.theta_size);
-    const pycnn_dataset data = {ROWS, p.x, p.y, NULL, NULL};
+    const pycnn_dataset data = {.rows = ROWS, .x = p.x, .y = p.y};
     for (size_t batch = 1; batch <= ROWS; batch += 30) {
         pycnn_workspace *one = workspace(p.net, batch, PYCNN_BACKWARD);
         pycnn_workspace *two = workspace(q.net, batch, PYCNN_BACKWARD);
