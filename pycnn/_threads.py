@@ -82,7 +82,8 @@ def get_num_threads() -> int:
     Unless `set_num_threads` said otherwise: PYCNN_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs
     that affinity and control group grant.
     """
-    return _limit if _limit is not None else _default()
+    limit = _limit  # read once: another thread may set it
+    return _default() if limit is None else limit
 
 
 def set_num_threads(n: int) -> None:

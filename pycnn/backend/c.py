@@ -100,7 +100,12 @@ def _check(status: int) -> None:
 
 
 class _Pool:
-    """The pool of threads of this process, made anew when its size or the process changes."""
+    """The pool of threads of this process, made anew when its size or the process changes.
+
+    What is made and what for are one tuple, read and replaced as a whole: no lock, which a fork
+    could leave locked. Where two callers make a pool at once, one of them has its own for a call;
+    the threads of a pool start when it is first used.
+    """
 
     def __init__(self) -> None:
         self.close()
@@ -108,20 +113,20 @@ class _Pool:
 
     def close(self) -> None:
         """Let go of the pool: its threads are joined once no call uses it, which holds it too."""
-        self.made_for = (1, 0)
-        self.handle = ffi.NULL
+        self.made = (1, 0), ffi.NULL
 
     def get(self) -> Any:
         """Return as many threads as are wanted now; NULL for one."""
+        made_for, handle = self.made
         wanted = get_num_threads(), os.getpid()
-        if wanted != self.made_for:
+        if wanted != made_for:
             handle = ffi.NULL
             if wanted[0] > 1:
                 out = ffi.new("pycnn_threads **")
                 _check(lib.pycnn_threads_create(out, wanted[0]))
                 handle = ffi.gc(out[0], lib.pycnn_threads_destroy)
-            self.made_for, self.handle = wanted, handle
-        return self.handle
+            self.made = wanted, handle
+        return handle
 
 
 _pool = _Pool()
@@ -147,7 +152,7 @@ class Workspace:
     as to raise `KeyboardInterrupt`, and calls the plan's own loss function, if it has one.
     """
 
-    __slots__ = ("_context", "_handle", "batch", "mode", "pointer")
+    __slots__ = ("_context", "_handle", "batch", "mode", "pointer", "threads")
 
     def __init__(
         self, network: Any, batch: int, mode: int, loss_function: LossFunction | None
@@ -156,6 +161,7 @@ class Workspace:
         _check(lib.pycnn_workspace_create(out, network, batch, mode))
         self.pointer = ffi.gc(out[0], lib.pycnn_workspace_destroy)
         self.batch, self.mode = batch, mode
+        self.threads = ffi.NULL  # whoever computes in it holds the pool, which may be replaced
         self._context = _Context(loss_function)
         self._handle = ffi.new_handle(self._context)
         lib.pycnn_workspace_set_poll(self.pointer, lib.pycnn_call_poll, self._handle)
@@ -212,7 +218,7 @@ class Plan(interface.Plan):
     """A ``pycnn_network`` and the workspaces that are idle between calls.
 
     Each call takes a workspace of its own, so any number of threads may use one plan; one that
-    fails does not give it back. `list.pop` and `list.append` are atomic.
+    fails does not give it back. `list.pop` and `list.append` are atomic, with a GIL and without.
     """
 
     __slots__ = ("_idle", "loss_function", "needs_batch", "network")
@@ -247,10 +253,12 @@ class Plan(interface.Plan):
                 batch, mode = max(batch, workspace.batch), max(mode, workspace.mode)
             workspace = self.new_workspace(batch, mode)
         lib.pycnn_workspace_set_threads(workspace.pointer, threads)
+        workspace.threads = threads
         return workspace
 
     def give_back(self, workspace: Workspace) -> None:
-        """Keep a workspace for a later call."""
+        """Keep a workspace for a later call, but not the threads, which may be idle for long."""
+        workspace.threads = ffi.NULL
         if len(self._idle) < KEPT:
             self._idle.append(workspace)
 
