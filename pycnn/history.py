@@ -56,6 +56,10 @@ class History(Mapping[str, list[float]]):
         history._values = {key: list(v[:epochs]) for key, v in series.items() if v[:epochs]}
         return history
 
+    def __getstate__(self) -> dict[str, object]:
+        """Return the epochs that are finished now: a training may write down more meanwhile."""
+        return vars(self) | vars(History.truncated(self, self.epochs))
+
     def append(self, logs: Mapping[str, float]) -> None:
         """Add an epoch."""
         self.write({key: [value] for key, value in logs.items()}, 1)
@@ -95,7 +99,8 @@ class History(Mapping[str, list[float]]):
         return values
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values if self.epochs else ())
+        # Those of now: a training in another thread may add one.
+        return iter(list(self._values) if self.epochs else ())
 
     def __len__(self) -> int:
         return len(self._values) if self.epochs else 0
@@ -126,8 +131,9 @@ class History(Mapping[str, list[float]]):
             import pandas
         except ImportError:
             raise ImportError("to_frame needs pandas: pip install pandas") from None
-        index = pandas.RangeIndex(1, self.epochs + 1, name="epoch")
-        return pandas.DataFrame(dict(self), index=index, dtype=float)
+        finished = History.truncated(self, self.epochs)  # a training may write down more meanwhile
+        index = pandas.RangeIndex(1, finished.epochs + 1, name="epoch")
+        return pandas.DataFrame(dict(finished), index=index, dtype=float)
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Draw the learning curves; needs the ``plot`` extra (Matplotlib).

@@ -1,6 +1,8 @@
 """What training has measured: as lists, as a data frame, in a notebook."""
 
+import copy
 import math
+import pickle
 import sys
 from xml.etree import ElementTree
 
@@ -40,6 +42,24 @@ def test_a_history_is_truncated_to_its_first_epochs():
     assert history.last() == {"loss": 1.0, "late": 5.0}
     assert first.last() == {"loss": 0.5, "late": 4.0}
     assert (History.truncated(history, 9).epochs, History().last()) == (3, {})
+
+
+def test_a_copy_has_the_finished_epochs_alone():
+    history = history_of({"loss": 3.0}, {"loss": 2.0})
+    history.write({"loss": [1.0], "late": [5.0]}, 1)  # as a training does, before they count
+    for other in (pickle.loads(pickle.dumps(history)), copy.deepcopy(history)):
+        other.epochs += 1
+        assert len(other["loss"]) == 3
+        assert math.isnan(other["loss"][2])
+        assert list(other) == ["loss", "late"]
+        assert np.isnan(other["late"]).all()
+
+
+def test_a_series_that_joins_does_not_disturb_who_goes_over_them():
+    history = history_of({"loss": 3.0})
+    names = iter(history)
+    history.add({"late": 5.0})
+    assert list(names) == ["loss"]
 
 
 def test_a_history_as_a_frame(backend):
