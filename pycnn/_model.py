@@ -5,8 +5,10 @@ All that is below the training knows a network as this, and whatever it needs ha
 
 from __future__ import annotations
 
+import os
+from _thread import get_ident  # threading takes longer to import
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
 
@@ -28,12 +30,14 @@ if TYPE_CHECKING:
     from typing import Self
 
     from pycnn._scoring import Metric
-    from pycnn._typing import AnyArray, Array, ArrayLike, Shape
+    from pycnn._typing import AnyArray, Array, ArrayLike, Bits, Shape
     from pycnn.backend.interface import Data, Plan, RowPredictor
     from pycnn.backend.protocol import Backend
     from pycnn.history import History
 
     Metrics = str | Callable[..., Any] | Sequence[str | Callable[..., Any]]
+
+_Result = TypeVar("_Result")
 
 # Vectors of the kernels and cache lines are at most this long.
 ALIGNMENT = 64
@@ -45,6 +49,22 @@ def _aligned_zeros(count: int) -> Array:
     block = np.zeros(count + spare)
     start = -block.ctypes.data % ALIGNMENT // 8
     return block[start : start + count]
+
+
+NOBODY = 0  # what no thread is called
+
+
+class Loan(NamedTuple):
+    """What threads compute with that do not train the network themselves.
+
+    A `fit` lends what it has kept last while it changes the network's own parameters. Who finds
+    another loan behind a computation than before it has met the beginning of a fit.
+    """
+
+    theta: Array
+    kept: Any = None  # the checkpoint that `theta` is from
+    thread: int = NOBODY  # that trains
+    process: int = 0
 
 
 class Model:
@@ -68,6 +88,8 @@ class Model:
         What the core has made of the architecture.
     reader : Reader
         How it reads what users hand in: the columns' names, labels, and the targets' unit.
+    loan : Loan
+        What others compute with while a thread trains it.
     seed, epochs_trained, history, stop_training, learning_rate_factor, metadata
         As `Network` has them.
     """
@@ -94,6 +116,7 @@ class Model:
         self._theta = _aligned_zeros(count + architecture.statistic_count)
         self._parameters, self._statistics = self._theta[:count], self._theta[count:]
         self._layers = architecture.bound(self._theta)
+        self.loan = Loan(self._theta)
         encoder = TargetEncoder(self.loss, self.outputs)
         self._reader = Reader(self.input_shape, self._core.find_not_finite, None, encoder)
         self._row_predictors: list[RowPredictor] = []  # idle ones
@@ -131,6 +154,25 @@ class Model:
     def learn(self, reader: Reader) -> None:
         """Read as this one does from now on: all that was learned from data, or nothing of it."""
         self._reader = reader
+
+    # -------------------------------------------------------------- while a thread trains it
+
+    def lent(self) -> Loan | None:
+        """Return what this thread is to compute with; None: the network's own parameters."""
+        loan = self.loan
+        # After a fork there is but the thread that forked.
+        others = loan.thread not in (NOBODY, get_ident()) and loan.process == os.getpid()
+        return loan if others else None
+
+    def with_theta(self, compute: Callable[[Array], _Result]) -> _Result:
+        """Return what is computed with parameters that no `fit` in another thread changes."""
+        while True:
+            loan, lent = self.loan, self.lent()
+            if lent is not None:
+                return compute(lent.theta)
+            result = compute(self._theta)
+            if self.loan is loan:  # else a fit has begun meanwhile
+                return result
 
     # -------------------------------------------------------------- what it is
 
@@ -280,24 +322,30 @@ class Model:
 
     def outputs_of(self, x: Array | LazyTable) -> Array:
         """Return the outputs for checked samples, in the network's own unit."""
+        return self.with_theta(lambda theta: self._outputs(theta, x))
+
+    def _outputs(self, theta: Array, x: Array | LazyTable) -> Array:
         out = np.empty((len(x), self.outputs))
         for part, piece in x.pieces() if isinstance(x, LazyTable) else [(slice(None), x)]:
-            if not self.core.predict(self.plan, self.theta, piece, out[part]):
+            if not self.core.predict(self.plan, theta, piece, out[part]):
                 check_finite(piece.reshape(-1, *self.input_shape), "X")
         return out
 
     def _predict_row(self, x: Array) -> Array | None:
         """Predict one row, in a workspace that is kept for the next one.
 
-        None: not contiguous or not finite, which takes another way.
+        None: not contiguous, not finite, or trained meanwhile, which takes another way.
         """
+        loan = self.loan
+        if loan.thread:
+            return None
         try:
             run = self._row_predictors.pop()
         except IndexError:
             run = self.core.row_predictor(self.plan, self.theta, self.outputs)
         out = run(x)
         self._row_predictors.append(run)
-        return out
+        return out if self.loan is loan else None
 
     def predict_samples(self, X: Any, count: int, seed: int | None = None) -> Array:
         """Return predictions with dropout left on: how far they lie apart tells how unsure it is.
@@ -346,17 +394,20 @@ class Model:
         keys = _random.generator(_random.check_seed(seed), _random.SAMPLING)
         x = self.reader.rows(X, "X")
         check_fits(count * len(x) * self.outputs, f"{count} draws of {len(x)} rows")
-        out = np.empty((count, len(x), self.outputs))
         drawn = keys.random_raw(count)
+        return self.encoder.unscaled(self.with_theta(lambda theta: self._samples(theta, x, drawn)))
+
+    def _samples(self, theta: Array, x: Array | LazyTable, keys: Bits) -> Array:
+        out = np.empty((len(keys), len(x), self.outputs))
         run = self.core.predict_samples
         if not isinstance(x, LazyTable):
-            run(self.plan, self.theta, x, drawn, 0, out)
-        else:
-            for part, piece in x.pieces():
-                samples = np.empty((count, len(piece), self.outputs))
-                run(self.plan, self.theta, piece, drawn, part.start, samples)
-                out[:, part] = samples
-        return self.encoder.unscaled(out)
+            run(self.plan, theta, x, keys, 0, out)
+            return out
+        for part, piece in x.pieces():
+            samples = np.empty((len(keys), len(piece), self.outputs))
+            run(self.plan, theta, piece, keys, part.start, samples)
+            out[:, part] = samples
+        return out
 
     def predictor(self, batch: int = 1) -> Callable[[Array], Array]:
         """Return a callable that predicts with the least delay, for one shape of input.
@@ -509,7 +560,7 @@ class Model:
         data, _ = self.reader.read(X, y, sample_weight, missing=missing)
         scores = self.score_data(data)
         score = scores.get("accuracy", scores.get("r2"))
-        return self._r2(data) if score is None else score
+        return self.with_theta(lambda theta: self._r2(theta, data)) if score is None else score
 
     def _predict_numbers(self, X: Any) -> Array:
         """Predict; refuse NaN, of which an argmax would make the first class."""
@@ -574,41 +625,46 @@ class Model:
         data, _ = self.reader.read(X, y, sample_weight, missing=missing)
         return self.score_data(data, batch_size or data.rows, measures)
 
-    def _totals(self, data: Data, batch_size: int) -> Totals:
+    def _totals(self, theta: Array, data: Data, batch_size: int) -> Totals:
         # One of the user's own may be more than a sum over samples.
         if isinstance(self.architecture.loss, losses.Custom):
             pieces = batches_of(data, batch_size)
         else:
             pieces = pieces_of(data) if isinstance(data.x, LazyTable) else iter([data])
-        sums = [self.core.evaluate(self.plan, self.theta, piece) for piece in pieces]
+        sums = [self.core.evaluate(self.plan, theta, piece) for piece in pieces]
         return Totals(*map(sum, zip(*sums, strict=True)))
 
     def score_data(
         self, data: Data, batch_size: int = 256, metrics: Sequence[Metric] = ()
     ) -> dict[str, float]:
         """Return what `evaluate` promises, of data that have been checked."""
-        totals = self._totals(data, batch_size)
+        return self.with_theta(lambda theta: self._scores(theta, data, batch_size, metrics))
+
+    def _scores(
+        self, theta: Array, data: Data, batch_size: int, metrics: Sequence[Metric]
+    ) -> dict[str, float]:
+        totals = self._totals(theta, data, batch_size)
         scores = {"loss": totals.mean_loss()}
         if self.encoder.shows_classes(data.y):
             scores["accuracy"] = totals.accuracy()
         if losses.estimates_the_mean(self.loss):
-            scores["r2"] = self._r2(data, totals)
+            scores["r2"] = self._r2(theta, data, totals)
         if metrics:
             from pycnn._scoring import measure
 
-            scores |= measure(metrics, self.encoder, data, self.outputs_of(data.x))
+            scores |= measure(metrics, self.encoder, data, self._outputs(theta, data.x))
         return scores
 
-    def _r2(self, data: Data, totals: Totals | None = None) -> float:
+    def _r2(self, theta: Array, data: Data, totals: Totals | None = None) -> float:
         """Return R^2, with mse from its totals: they are half the sum of the errors' squares."""
         from pycnn._scoring import r2, sum_squares
 
         encoder = self.encoder
         if totals is not None and self.loss == "mse" and encoder.scale is None:
-            penalty = self.core.penalty(self.plan, self.theta) * totals.weight
+            penalty = self.core.penalty(self.plan, theta) * totals.weight
             squares = 2 * float(np.maximum(totals.loss - penalty, 0.0))  # NaN stays
         else:
-            squares = sum_squares(encoder, data, self.outputs_of(data.x))
+            squares = sum_squares(encoder, data, self._outputs(theta, data.x))
         return r2(encoder, data, squares)
 
     @overload
@@ -695,7 +751,9 @@ class Model:
             raise DataError("X must have at least 2 samples for BatchNorm: one has no variance")
         grad = np.empty_like(self._parameters)
         keys = _random.dropout_keys(self.seed, self.epochs_trained, 1) if training else None
-        totals = self.core.gradients(self.plan, self.theta, data, grad, keys)
+        totals = self.with_theta(
+            lambda theta: self.core.gradients(self.plan, theta, data, grad, keys)
+        )
         return totals.mean_loss(), grad
 
     def sum_gradients(
@@ -705,8 +763,10 @@ class Model:
         grad = np.empty_like(self._parameters)
         keys = _random.dropout_keys(self.seed, self.epochs_trained, 1) if training else None
         statistics = self._statistics if training else None
-        totals = self.core.gradient_sums(
-            self.plan, self.theta, data, grad, keys, first_row, statistics
+        totals = self.with_theta(
+            lambda theta: self.core.gradient_sums(
+                self.plan, theta, data, grad, keys, first_row, statistics
+            )
         )
         return totals.loss, grad, totals.weight
 
@@ -730,10 +790,11 @@ class Model:
         ShapeError, DataTypeError, DataError, LabelError
             If an argument is not valid.
         """
-        trace = self.trace_data(self._read(X, y))
+        theta = self.with_theta(np.copy)
+        trace = self.trace_data(self._read(X, y), theta)
         return trace._replace(
-            W=self._by_layer("W", self.theta.copy()),
-            b=self._by_layer("b", self.theta.copy()),
+            W=self._by_layer("W", theta),
+            b=self._by_layer("b", theta.copy()),
             slope=[
                 None,
                 *(
@@ -747,14 +808,14 @@ class Model:
         """Return checked samples, all in memory."""
         return whole(self.reader.read(X, y, sample_weight)[0])
 
-    def trace_data(self, data: Data) -> Trace:
+    def trace_data(self, data: Data, theta: Array) -> Trace:
         """Return the quantities of a pass over data that have been checked."""
         m = data.rows
         units = [layer.units for layer in self.layers]
         ends = np.cumsum(units) * m
         z, a, delta = (np.empty(int(ends[-1])) for _ in range(3))
         grad = np.empty_like(self._parameters)
-        totals = self.core.trace(self.plan, self.theta, data, grad, z, a, delta)
+        totals = self.core.trace(self.plan, theta, data, grad, z, a, delta)
 
         def by_layer(flat: Array) -> list[Array]:
             parts = np.split(flat, ends[:-1])
@@ -794,7 +855,7 @@ class Model:
             "target_scale": None if scale is None else scale.config(),
             "epochs_trained": self.epochs_trained,
             "metadata": self.metadata,
-            "parameters": self.theta,
+            "parameters": self.with_theta(np.copy),
             "history": self.history,
             "stop_training": self.stop_training,
             "learning_rate_factor": self.learning_rate_factor,

@@ -39,6 +39,8 @@ _FOR_THE_PACKAGE = {
     "encoder",
     "from_state",
     "learn",
+    "lent",
+    "loan",
     "outputs_of",
     "plan",
     "reader",
@@ -48,6 +50,7 @@ _FOR_THE_PACKAGE = {
     "theta",
     "trace_data",
     "training_record",
+    "with_theta",
 }
 
 
@@ -629,10 +632,19 @@ class Network(Model):
         save(self, path, check_bool(training_state, "training_state"))
 
     def __getstate__(self) -> dict[str, Any]:
+        state, lent = super().__getstate__(), self.lent()
+        if lent is not None:  # another thread trains: what it has kept last, as a whole
+            kept = lent.kept
+            state |= {
+                "parameters": lent.theta,
+                "epochs_trained": kept.epochs_trained,
+                "learning_rate_factor": kept.learning_rate_factor,
+                "history": History.truncated(kept.history, kept.epoch),
+            }
         training = self._training_record.present(self.learning_rate_factor)
-        return super().__getstate__() | {
-            "training": None if training is None else training.plain(self.theta),
-            "attributes": {k: v for k, v in vars(self).items() if k not in self._own},
+        return state | {
+            "training": None if training is None else training.plain(state["parameters"]),
+            "attributes": {k: v for k, v in dict(vars(self)).items() if k not in self._own},
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ trap 'rm -rf "$work"' EXIT
 c_tests=(csrc/*.c tests/c/check.c tests/c/test_*.c)
 c_flags=(-g -ffp-contract=off -Icsrc)
 # What reaches the core, but not what measures time, memory or stack, or runs compilers.
-core_tests=(agreement custom_loss determinism fit lbfgs layers losses metrics optimizers partial_fit
+core_tests=(agreement concurrency custom_loss determinism fit lbfgs layers losses metrics optimizers partial_fit
     predict_samples resume smoothing sources training_matrix)
 core_tests=("${core_tests[@]/#/tests/test_}")
 core_tests=("${core_tests[@]/%/.py}")

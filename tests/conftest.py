@@ -37,6 +37,7 @@ UNAVOIDABLE = [
     "no such processor",
     "this processor has no instruction set with kernels of its own",
     "needs AVX-512, which is not what runs here",
+    "this interpreter has a GIL",
     "there is but one to compare",  # compiler and instruction set
     "ThreadSanitizer does not bear this system's address randomization",
     "PyTorch divides by zero where the rise ends at step 0",

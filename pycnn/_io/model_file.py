@@ -196,7 +196,7 @@ def _to_pieces(network: Model, training_state: bool) -> list[Any]:
             raise DataTypeError(
                 f"{name} must hold plain data that JSON can keep: {error}"
             ) from None
-    parameters = state["parameters"].copy()  # once: another thread may be training them
+    parameters = state["parameters"]
     description["sha256"] = _checksum(description, parameters, of_training)
     tensors = dict(of_training)
     tensors |= {t.full_name: t.view(parameters) for t in network.architecture.tensors}

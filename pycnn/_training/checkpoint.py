@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from pycnn import callbacks as _callbacks
+from pycnn._model import Loan
 from pycnn.backend.interface import Totals
 from pycnn.exceptions import BusyError, DataError
 from pycnn.history import History
@@ -142,7 +143,7 @@ class TrainingRecord:
         for who, where in list(self.line.items()):
             if where != process:  # a fork has left it behind
                 self.line.pop(who, None)
-        first, *_ = tuple(self.line)  # others may come at any time
+        first, *_ = list(self.line)  # at once, without a GIL too: others may come at any time
         if first is not me:
             raise BusyError("this network is being trained already; train a copy instead")
 
@@ -241,9 +242,17 @@ class Checkpointer:
         )
 
     def keep(self) -> None:
-        """Let the network have the training as it stands, to be resumed after an interruption."""
-        self.record.last = self.capture()
+        """Let the network have the training as it stands, to be resumed after an interruption.
+
+        Other threads compute with its parameters, until there is a later one.
+        """
+        self.record.last = kept = self.capture()
+        self._lend(kept)
         self.kept_at = time.perf_counter()
+
+    def _lend(self, kept: Checkpoint) -> None:
+        assert kept.theta is not None
+        self.network.loan = Loan(kept.theta, kept, self.thread, os.getpid())
 
     def keep_between_epochs(self) -> None:
         """Keep the training as it stands, unless that takes long and was done a moment ago."""
@@ -264,6 +273,7 @@ class Checkpointer:
             network.history = history = History()
         else:
             network.history = history = History.truncated(checkpoint.history, checkpoint.epoch)
+            self._lend(checkpoint)
             self.driver.take_up(checkpoint._replace(slots=checkpoint.slots.copy()))
             self._put_back(checkpoint)
         # Until all is put back, the training would go on from the same checkpoint.

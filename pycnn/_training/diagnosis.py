@@ -34,7 +34,7 @@ def sample_rows(rows: int, seed: int) -> Indices:
 @np.errstate(all="ignore")
 def measure(network: Model, data: Data) -> dict[str, float]:
     """Return what there is to know of each layer; the keys end with its number."""
-    trace = network.trace_data(data)
+    trace = network.trace_data(data, network.theta)
     values = {}
     for number, layer in enumerate(network.layers, start=1):
         a, dW, db = trace.A[number], trace.dW[number], trace.db[number]

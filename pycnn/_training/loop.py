@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pycnn._data.stream import BatchStream
+from pycnn._model import Loan
 from pycnn._training.checkpoint import Checkpoint, Checkpointer, Reporter, as_plain
 from pycnn._training.lbfgs import Iterations
 from pycnn._training.loader import Loader
@@ -53,6 +54,7 @@ def run(
     checkpointer = Checkpointer(network, record, driver, prepared.callbacks, settings)
     if checkpoint is not None:
         checkpointer.check(checkpoint, loader.is_stream)
+    own = Loan(network.theta)
     record.in_step, record.running = True, checkpointer
     try:
         with Bar(request.epochs, request.progress) as bar:
@@ -63,8 +65,8 @@ def run(
             record.running = None  # what they do at the end is not a part of the training
             for callback in prepared.callbacks:
                 callback.on_train_end(network)
-    finally:
-        record.running = None
+    finally:  # nothing is called first: Python looks for signals in calls
+        record.running, network.loan = None, own
         forget_states(prepared.callbacks)
 
 
