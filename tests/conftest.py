@@ -269,7 +269,7 @@ class Programs:
 
     def make_kernels(self, compiler):
         options = [*OPTIMIZE, "-static"] if compiler in EMULATOR else OPTIMIZE
-        for name in ("kernels_run", "hash_run"):
+        for name in ("kernels_run", "hash_run", "train_run"):
             plain = self.core(compiler, options)
             self.link(compiler, name, options, plain, PROGRAMS / (name + ".c"))
         for isa in MATH.get(compiler, []):

@@ -1,6 +1,8 @@
 """Calls of the core that Python itself does not need, held to what Python has."""
 
+import hashlib
 import inspect
+import pickle
 
 import numpy as np
 import pytest
@@ -149,3 +151,53 @@ def test_a_number_out_of_range_is_a_data_error_if_python_has_not_found_it(native
     state = TrainingState(1, 1, float("nan"), None)
     with pytest.raises(DataError, match="out of range"):
         c.train(net.plan, net.theta, Data(np.ones((1, 3)), np.ones((1, 1)), None), state, 1)
+
+
+# ------------------------------------------------------------------ a training in C and in Python
+
+
+def samples():
+    rng = np.random.default_rng(11)
+    x = rng.normal(size=(101, 6))
+    return x, np.argmax(x[:, :3] + x[:, 3:] ** 2, axis=1)
+
+
+def train(stop=None):
+    """Return theta and each epoch's mean loss; `stop`: the epoch after which it is interrupted."""
+    inner = [Dense(9, "tanh", max_norm=2), Dense(16)]
+    layers = [
+        Dense(16, "relu", l2=1e-3),
+        BatchNorm(),
+        Dropout(0.25),
+        Residual(inner, activation="silu"),
+        LayerNorm(),
+        Dense(3, "softmax"),
+    ]
+    net = Network(6, layers, seed=2026, backend="c")
+    options = {"epochs": 5, "batch_size": 32, "optimizer": Adam()}
+    if stop is not None:
+        net.fit(
+            *samples(),
+            **options,
+            callbacks=lambda net, epoch, logs: setattr(net, "stop_training", epoch == stop),
+        )
+        assert net.epochs_trained == stop
+        net = pickle.loads(pickle.dumps(net))
+    history = net.fit(*samples(), **options, resume=stop is not None)
+    return hashlib.sha256(net.theta.tobytes()).hexdigest(), history["loss"]
+
+
+def test_a_training_in_c_ends_in_the_bits_of_the_same_training_in_python(
+    native, programs, compiler
+):
+    ffi, lib = native
+    x, y = samples()
+    expected = train()
+    data, isa = np.column_stack([x, y]).tobytes(), ffi.string(lib.pycnn_isa()).decode()
+    for stop in [(), (0,), (7,), (12,)]:  # of 20 steps, 4 an epoch
+        done = programs.run(compiler, "train_run", len(x), *stop, data=data, PYCNN_ISA=isa)
+        assert done.returncode == 0, done.stderr
+        totals = np.frombuffer(done.stdout[-5 * 24 :]).reshape(5, 3)
+        found = hashlib.sha256(done.stdout[: -5 * 24]).hexdigest()
+        assert (found, [loss / weight for loss, weight, _ in totals]) == expected
+    assert train(stop=3) == expected
