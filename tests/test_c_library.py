@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import pycnn
@@ -20,11 +21,7 @@ BOTH = """
 const char *version_of_first(void), *version_of_second(void);
 int main(void) { printf("%s %s\\n", version_of_first(), version_of_second()); }
 """
-CPP = """
-#include <pycnn.h>
-#include <cstdio>
-int main() { std::puts(pycnn_version()); }
-"""
+EXAMPLE = Path(__file__).parents[1] / "examples" / "c" / "digits.cpp"
 
 # With PYCNN_EVERY_COMPILER, as in .ci/run, the others too.
 EVERY = os.environ.get("PYCNN_EVERY_COMPILER", "") not in ("", "0")
@@ -148,11 +145,12 @@ def test_a_program_can_be_linked_with_two_cores(core, other, tmp_path):
     assert run(tmp_path / "both").split() == [pycnn.__version__, "other"]
 
 
-def test_a_program_in_cpp_is_compiled_against_the_header(core, tmp_path):
-    if shutil.which("c++") is None:
-        pytest.skip("there is no C++ compiler")
-    (tmp_path / "program.cpp").write_text(CPP, encoding="utf-8")
-    options = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{SOURCE.parent}"]
-    command = ["c++", *options, tmp_path / "program.cpp", core, "-o", tmp_path / "program"]
+def test_a_program_in_cpp_learns(core, tmp_path):
+    if shutil.which("c++") is None or not EXAMPLE.exists():
+        pytest.skip("there is no C++ compiler, or no examples")
+    options = ["-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{SOURCE.parent}"]
+    command = ["c++", *options, EXAMPLE, core, "-o", tmp_path / "digits"]
     run(*command, "-pthread", "-lm")
-    assert run(tmp_path / "program").strip() == pycnn.__version__
+    samples = np.c_[pycnn.datasets.load_digits()]
+    np.savetxt(tmp_path / "digits.txt", samples, "%d")
+    assert run(tmp_path / "digits", tmp_path / "digits.txt").endswith(": learned\n")
