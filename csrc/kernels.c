@@ -19,7 +19,11 @@ const kernel_table *pycnn_kernels_find(size_t width)
 #endif
         &pycnn_kernels_baseline,
     };
+#if defined(PYCNN_NO_GETENV)
+    const char *asked = NULL;
+#else
     const char *asked = getenv("PYCNN_ISA");
+#endif
     const bool any = asked == NULL || *asked == '\0';
     const unsigned features = pycnn_cpu_features();
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {

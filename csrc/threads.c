@@ -8,7 +8,12 @@
 #include "kernels.h"
 #include "threads.h"
 
-#if defined(_WIN32)
+/* Without a system's threads, on purpose or because the compiler has no atomics, this needs nothing
+ * but the C library. */
+#if defined(PYCNN_NO_THREADS) || defined(__STDC_NO_ATOMICS__)
+#define ONE_THREAD 1
+#include <time.h>
+#elif defined(_WIN32)
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
 typedef HANDLE os_thread;
@@ -47,7 +52,9 @@ typedef pid_t os_pid;
 
 uint64_t pycnn_milliseconds(void)
 {
-#if defined(_WIN32)
+#if defined(ONE_THREAD)
+    return (uint64_t)((double)clock() * 1000 / CLOCKS_PER_SEC);
+#elif defined(_WIN32)
     return GetTickCount64();
 #else
     struct timespec now;
@@ -56,7 +63,7 @@ uint64_t pycnn_milliseconds(void)
 #endif
 }
 
-#if !defined(__STDC_NO_ATOMICS__)
+#if !defined(ONE_THREAD)
 #include <stdatomic.h>
 
 enum {
@@ -281,7 +288,7 @@ void pycnn_threads_run(pycnn_threads *pool, size_t tasks, task_function *run, vo
     atomic_flag_clear(&pool->busy);
 }
 
-#else /* a compiler without atomics: every task runs on the caller's thread */
+#else /* every task runs on the caller's thread */
 
 int pycnn_threads_create(pycnn_threads **out, size_t count)
 {

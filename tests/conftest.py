@@ -141,6 +141,7 @@ INCLUDE = f"-I{ROOT / 'csrc'}"
 PROGRAMS = ROOT / "tests/c"
 # One program tests the core: its suites, a file for each of the core's, and what they share.
 SUITES = [*PROGRAMS.glob("check.c"), *sorted(PROGRAMS.glob("test_*.c"))]
+HASH_RUN = PROGRAMS / "hash_run.c"
 EXAMPLES = sorted((ROOT / "examples/c").glob("*.c"))
 TEXTS = {path: path.read_text("utf-8") for path in SOURCES + SUITES}
 
@@ -272,6 +273,7 @@ class Programs:
         for name in ("kernels_run", "hash_run", "train_run"):
             plain = self.core(compiler, options)
             self.link(compiler, name, options, plain, PROGRAMS / (name + ".c"))
+        self.link(compiler, "alone", options, self.alone(compiler, options), HASH_RUN)
         for isa in MATH.get(compiler, []):
             chosen = [*options, f"-DKERNELS_{isa.upper()}"]
             self.link(compiler, f"math_{isa}", chosen, {}, PROGRAMS / "math_run.c")
@@ -281,8 +283,18 @@ class Programs:
         """Return futures of the core's object files by their sources."""
         return {source: self.compile(compiler, options, source) for source in SOURCES}
 
+    def alone(self, compiler, options):
+        """The same for hosts without threads and environment, which two of the files know."""
+        chosen = [*options, "-DPYCNN_NO_THREADS", "-DPYCNN_NO_GETENV"]
+        other = [source for source in SOURCES if source.name in ("threads.c", "kernels.c")]
+        changed = {source: self.compile(compiler, chosen, source) for source in other}
+        return self.core(compiler, options) | changed
+
     def core_objects(self, compiler):
         return [future.result() for future in self.core(compiler, OPTIMIZE).values()]
+
+    def alone_objects(self, compiler):
+        return [future.result() for future in self.alone(compiler, OPTIMIZE).values()]
 
     def compile(self, compiler, options, source):
         if source in SOURCES and "-O2" in options:

@@ -83,6 +83,15 @@ def test_options_that_change_the_arithmetic_are_refused(programs, compiler, opti
     assert re.search(r"#?error:?.*pycnn needs (arithmetic as it is written|doubles)", done.stderr)
 
 
+def test_a_host_needs_no_threads_and_no_environment(programs, compiler):
+    done = programs.run(compiler, "alone", 3, PYCNN_ISA="z80")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == programs.run(compiler, "hash_run", 1).stdout
+    done = programs.execute("nm", "-u", *programs.alone_objects(compiler))
+    assert "malloc" in done.stdout
+    assert not re.search("pthread|getenv|sched|signal|clock_gettime", done.stdout)
+
+
 def test_every_global_symbol_has_the_prefix(programs, compiler):
     found = symbols(programs, compiler, "-g")
     defined = {name for kind, name in found if kind != "U"}
