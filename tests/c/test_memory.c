@@ -2,8 +2,21 @@
 #include "check.h"
 
 #ifdef HAVE_POSIX
+#include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#endif
+
+/* Frames are as large as they are where a compiler optimizes and adds nothing of its own. */
+#if defined(__has_feature)
+#define HAVE_FEATURE(name) __has_feature(name)
+#else
+#define HAVE_FEATURE(name) 0
+#endif
+#if defined(HAVE_POSIX) && defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__) && !HAVE_FEATURE(address_sanitizer) &&              \
+    !HAVE_FEATURE(thread_sanitizer)
+#define HAVE_PLAIN_STACK 1
 #endif
 
 #ifdef HAVE_POSIX
@@ -109,6 +122,105 @@ static void test_no_call_reads_or_writes_past_a_buffer(void)
 }
 #endif
 
+#ifdef HAVE_PLAIN_STACK
+enum { STACK = 1 << 20, PAINT = 0x5a };
+
+/* Bytes of stack that a thread takes for a function, and for what the system does itself. */
+static size_t stack_of(void *(*run)(void *), void *argument)
+{
+    unsigned char *stack =
+        mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    pthread_attr_t how;
+    pthread_t thread;
+    if (!CHECK(stack != MAP_FAILED)) {
+        return 0;
+    }
+    memset(stack, PAINT, STACK);
+    pthread_attr_init(&how);
+    CHECK(pthread_attr_setstack(&how, stack, STACK) == 0);
+    CHECK(pthread_create(&thread, &how, run, argument) == 0);
+    pthread_join(thread, NULL);
+    size_t untouched = 0;
+    while (untouched < STACK && stack[untouched] == PAINT) {
+        untouched++;
+    }
+    pthread_attr_destroy(&how);
+    munmap(stack, STACK);
+    return STACK - untouched;
+}
+
+static void *do_nothing(void *argument) { return argument; }
+
+enum { STACK_ROWS = 70 };
+
+/* What a call takes of the stack follows from the kernels, not from sizes: every kind of layer, and
+ * mini-batches that take each of the ways there are. */
+static void *make_every_call(void *argument)
+{
+    const problem *p = argument;
+    const size_t size = p->theta_size, rows = STACK_ROWS;
+    const uint64_t key = 1;
+    size_t order[STACK_ROWS], steps;
+    for (int mode = PYCNN_FORWARD; mode <= PYCNN_TRACE; mode++) {
+        pycnn_workspace_destroy(workspace(p->net, 9, mode));
+    }
+    pycnn_workspace *ws = workspace(p->net, rows, PYCNN_TRACE);
+    double *theta = copy_doubles(p->theta, size), *grad = doubles(p->parameters);
+    double *slots = doubles(3 * p->parameters), *out = doubles(100 * rows);
+    double *trace = doubles(3 * rows * p->units);
+    CHECK(pycnn_initialize(theta, size, p->net, 3) == PYCNN_OK);
+    CHECK(pycnn_permutation(order, rows, 3, 4) == PYCNN_OK);
+    for (int kind = 0; kind < PYCNN_OPTIMIZER_COUNT; kind++) {
+        for (size_t batch = 1; batch <= rows; batch += 23) {
+            pycnn_training state;
+            pycnn_optimizer optimizer;
+            pycnn_totals totals = {0};
+            pycnn_training_init(&state), pycnn_optimizer_init(&optimizer, kind);
+            memset(slots, 0, 3 * p->parameters * sizeof *slots);
+            state.epochs = 1, state.batch_size = batch, state.slots = slots, state.order = order;
+            state.optimizer = batch == 24 ? NULL : &optimizer;
+            CHECK(pycnn_train(&steps, theta, size, &state, p->net, ws, &p->data, 9) == PYCNN_OK);
+            memset(grad, 0, p->parameters * sizeof *grad);
+            CHECK(pycnn_gradient_sums(&totals, grad, NULL, p->net, ws, theta, size, &p->data, &key,
+                                      0) == PYCNN_OK);
+            CHECK(pycnn_update(theta, size, &state, grad, &totals, p->net, ws) == PYCNN_OK);
+        }
+    }
+    pycnn_totals totals;
+    CHECK(pycnn_predict_samples(out, p->net, ws, theta, size, p->x, rows, &key, 1, 0) == PYCNN_OK);
+    for (size_t count = 1; count <= rows; count += 23) {
+        CHECK(pycnn_predict_finite(out, p->net, ws, theta, size, p->x, count) == PYCNN_OK);
+    }
+    CHECK(pycnn_evaluate(&totals, p->net, ws, theta, size, &p->data) == PYCNN_OK);
+    CHECK(pycnn_trace(&totals, grad, trace, trace + rows * p->units, trace + 2 * rows * p->units,
+                      p->net, ws, theta, size, &p->data) == PYCNN_OK);
+    pycnn_workspace_destroy(ws);
+    free(theta), free(grad), free(slots), free(out), free(trace);
+    return NULL;
+}
+
+static void test_every_call_takes_less_than_16_kB_of_stack(void)
+{
+    enum { UNITS = 67 };
+    const pycnn_layer_spec inner[] = {DENSE(PYCNN_GELU, 9), DENSE(PYCNN_SOFTPLUS, UNITS)};
+    const pycnn_layer_spec layers[] = {
+        {.units = UNITS, .activation = PYCNN_TANH, .l1 = 1e-3, .l2 = 1e-3, .max_norm = 1},
+        {.kind = PYCNN_BATCH_NORM, .units = UNITS, .epsilon = 1, .activation = PYCNN_SOFTMAX},
+        {.kind = PYCNN_DROPOUT, .units = UNITS, .rate = 0.5},
+        {.kind = PYCNN_RESIDUAL, .units = UNITS, .inner = inner, .inner_depth = 2},
+        {.kind = PYCNN_LAYER_NORM, .units = UNITS, .epsilon = 1, .activation = PYCNN_SELU},
+        DENSE(PYCNN_SOFTMAX, 5)};
+    problem p = make_problem(9, STACK_ROWS, 31, layers, 6, PYCNN_CATEGORICAL_CROSSENTROPY);
+    problem plain = classifier(9, STACK_ROWS);
+    free(p.theta);
+    p.theta = random_doubles(9, p.theta_size);
+    const size_t system = stack_of(do_nothing, NULL);
+    const size_t all = stack_of(make_every_call, &p), dense = stack_of(make_every_call, &plain);
+    CHECK(all > system && all - system < 16 << 10 && dense - system < 16 << 10);
+    free_problem(&p), free_problem(&plain);
+}
+#endif
+
 #ifdef PYCNN_FAILING_MALLOC_H
 static size_t allocations, blocks_alive, fail_at = SIZE_MAX;
 
@@ -188,6 +300,10 @@ static void test_every_allocation_may_fail(void)
 #endif
 
 const test memory_tests[] = {
+#ifdef HAVE_PLAIN_STACK
+    FOR_EACH_SET("every call takes less than 16 kB of stack",
+                 test_every_call_takes_less_than_16_kB_of_stack),
+#endif
 #ifdef HAVE_POSIX
     FOR_EACH_SET("no call reads or writes past a buffer",
                  test_no_call_reads_or_writes_past_a_buffer),
