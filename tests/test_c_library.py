@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 import sys
+from fnmatch import filter as matching
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,8 @@ BOTH = """
 const char *version_of_first(void), *version_of_second(void);
 int main(void) { printf("%s %s\\n", version_of_first(), version_of_second()); }
 """
-EXAMPLE = Path(__file__).parents[1] / "examples" / "c" / "digits.cpp"
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLE = ROOT / "examples" / "c" / "digits.cpp"
 
 # With PYCNN_EVERY_COMPILER, as in .ci/run, the others too.
 EVERY = os.environ.get("PYCNN_EVERY_COMPILER", "") not in ("", "0")
@@ -154,3 +157,41 @@ def test_a_program_in_cpp_learns(core, tmp_path):
     samples = np.c_[pycnn.datasets.load_digits()]
     np.savetxt(tmp_path / "digits.txt", samples, "%d")
     assert run(tmp_path / "digits", tmp_path / "digits.txt").endswith(": learned\n")
+
+
+def blocks(page, language):
+    path = ROOT / "docs" / page
+    if not path.exists():
+        pytest.skip("the tests are away from the source tree")
+    return re.findall(rf"^```{language}\n(.*?)^```$", path.read_text("utf-8"), re.S | re.M)
+
+
+def test_the_program_of_the_manual_runs(core, tmp_path):
+    head, *body = blocks("c.md", "c")
+    program = f"{head}\nint main(void)\n{{\n{''.join(body)}}}\n"
+    (tmp_path / "page.c").write_text(program, encoding="utf-8")
+    options = ["-Wall", "-Wextra", "-Werror", f"-I{SOURCE.parent}"]
+    command = ["cc", *options, tmp_path / "page.c", core, "-o", tmp_path / "page"]
+    run(*command, "-pthread", "-lm")
+    assert run(tmp_path / "page").endswith("\n3.000 -1.000 1.000\n")
+
+
+def test_the_manual_names_every_call():
+    path = ROOT / "docs" / "c.md"
+    if not path.exists():
+        pytest.skip("the tests are away from the source tree")
+    table = path.read_text("utf-8").partition("## All calls")[2].partition("## ")[0]
+    names = re.findall(r"`(pycnn_[\w*]+)`", table)
+    assert [call for call in calls() if not any(fnmatch(call, name) for name in names)] == []
+    assert [name for name in names if not matching(calls(), name)] == []
+
+
+def test_the_program_in_rust_runs(core, tmp_path):
+    if shutil.which("rustc") is None:
+        pytest.skip("there is no rustc")
+    (program,) = blocks("ffi.md", "rust")
+    (tmp_path / "xor.rs").write_text(program, encoding="utf-8")
+    run("ar", "rcs", tmp_path / "libpycnn.a", core)
+    libraries = ["-L", f"native={tmp_path}", "-l", "static=pycnn", "-l", "m"]
+    run("rustc", "-O", tmp_path / "xor.rs", *libraries, "-o", tmp_path / "xor")
+    assert run(tmp_path / "xor").startswith("3000 steps")

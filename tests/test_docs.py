@@ -48,7 +48,10 @@ def test_the_examples_of_the_docstrings_hold(name):
     assert doctest.testmod(module).failed == 0
 
 
-@pytest.mark.parametrize("page", [*PAGES, "docs/defaults.md", "docs/extending.md", "CHANGELOG.md"])
+@pytest.mark.parametrize(
+    "page",
+    [*PAGES, "docs/defaults.md", "docs/extending.md", "docs/c.md", "docs/ffi.md", "CHANGELOG.md"],
+)
 def test_links_lead_somewhere(page):
     text = read(page)
     headings = {
