@@ -10,7 +10,8 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p fuzz/found "$work"/{core,model_file,table}
 
 sane=(-O1 -g "-fsanitize=fuzzer,address,undefined" -fno-sanitize-recover=undefined -ffp-contract=off)
-"${CC:-clang}" "${sane[@]}" -DPYCNN_CHECKED -Icsrc csrc/*.c fuzz/core.c -o "$work/fuzz_core" -pthread -lm
+"${CC:-clang}" "${sane[@]}" -DPYCNN_CHECKED -Icsrc csrc/*.c fuzz/core.c -o "$work/fuzz_core" \
+    -Wl,--wrap=pycnn_milliseconds -pthread -lm
 
 found=0
 run() { # run NAME COMMAND ...: new inputs go into the first folder
