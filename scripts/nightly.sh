@@ -87,6 +87,7 @@ everything)
     PYCNN_EVERY_COMPILER=1 PYCNN_NO_SKIPS=1 "$work/venv/bin/pytest" -q
     "$work/venv/bin/python" scripts/interrupt.py --count 2000
     "$work/venv/bin/python" scripts/kill_and_resume.py --kills 200
+    "$work/venv/bin/python" scripts/against_baseline.py --count 10000
     "$work/venv/bin/python" scripts/memory_map.py --folder "$work"
     "$work/venv/bin/python" scripts/fuzz_model_files.py --count 200000 --processes 2
     ;;
