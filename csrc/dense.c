@@ -7,6 +7,9 @@
 /* Rows of a gradient that a part has at least: a multiple of every kernel's tile but one. */
 enum { ROWS_TOGETHER = 8 };
 
+/* Units whose weights lie together for a single sample: as many as a kernel sums side by side. */
+enum { UNITS_TOGETHER = 32 };
+
 static int dense_create(layer *self, const pycnn_layer_spec *spec)
 {
     REQUIRE(spec->units > 0, self, PYCNN_ERROR_SIZE, "units must be at least 1");
@@ -25,6 +28,7 @@ static int dense_create(layer *self, const pycnn_layer_spec *spec)
     TRY(pycnn_add_tensor(self, "W", PYCNN_WEIGHT, 2, (size_t[]){self->fan_out, self->fan_in}));
     TRY(pycnn_add_tensor(self, "b", PYCNN_BIAS, 1, &self->fan_out));
     self->work = self->parameter_count;
+    self->packed_rows = self->fan_in + 1;
     return PYCNN_OK;
 }
 
@@ -38,6 +42,30 @@ static void dense_forward(const layer *self, const double *theta, const layer_io
     for (size_t s = 0; s < slices; s++) {
         pycnn_activate(self, &io[s]);
     }
+}
+
+/* Columns of some units at a time, one such matrix behind the other. */
+static void dense_pack(const layer *self, double *packed, const double *theta,
+                       const double *statistics)
+{
+    const double *weight = theta, *bias = theta + self->fan_out * self->fan_in;
+    (void)statistics;
+    for (size_t j = 0; j < self->fan_out; j += UNITS_TOGETHER) {
+        const size_t units = MIN(UNITS_TOGETHER, self->fan_out - j);
+        pycnn_make_columns(packed + j * self->packed_rows, round_up(units, self->kernels->lanes),
+                           weight + j * self->fan_in, bias + j, self->kernels, units, self->fan_in);
+    }
+}
+
+/* z = W input + b, a = f(z) for one sample */
+static void dense_forward_packed(const layer *self, const double *packed, const layer_io *io)
+{
+    for (size_t j = 0; j < self->fan_out; j += UNITS_TOGETHER) {
+        const size_t units = MIN(UNITS_TOGETHER, self->fan_out - j);
+        self->kernels->combine(io->z + j, packed + j * self->packed_rows,
+                               round_up(units, self->kernels->lanes), io->input, self->fan_in);
+    }
+    pycnn_activate(self, io);
 }
 
 /* delta_input[fan_in,batch] = W^T @ delta */
@@ -119,6 +147,8 @@ static void dense_constrain(const layer *self, double *theta)
 const layer_ops pycnn_dense_ops = {
     .create = dense_create,
     .forward = dense_forward,
+    .pack = dense_pack,
+    .forward_packed = dense_forward_packed,
     .backward = dense_backward,
     .gradient = dense_gradient,
     .initialize = dense_initialize,

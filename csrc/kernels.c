@@ -36,6 +36,13 @@ const kernel_table *pycnn_kernels_find(size_t width)
     return NULL;
 }
 
+void pycnn_make_columns(double *columns, size_t stride, const double *weight, const double *bias,
+                        const kernel_table *kernels, size_t units, size_t fan_in)
+{
+    kernels->transpose(columns, stride, weight, fan_in, units, fan_in);
+    memcpy(columns + fan_in * stride, bias, units * sizeof *bias);
+}
+
 double pycnn_norm(double *shrunk, double *x, const kernel_table *kernels, size_t count)
 {
     double square = kernels->penalty(x, 0, 2, count); /* sum x^2 */

@@ -48,6 +48,11 @@ typedef struct {
                     size_t row_stride, size_t column_stride, const double *bias, size_t rows,
                     size_t depth, double *scratch);
 
+    /* out[stride] = in[depth] @ columns[depth,stride] + columns[depth]: one sample, its units along
+     * vectors, in the same chains as a product's. The stride is a multiple of lanes. */
+    void (*combine)(double *out, const double *columns, size_t stride, const double *in,
+                    size_t depth);
+
     /* sum[rows,fan_in+1] = delta[rows,batch] @ inputs[batch,fan_in+1], each sum one chain over the
      * samples of terms[0], then those of terms[1], ... The rows are those of delta from `first` on.
      * `inputs` are panels, `distance` apart, each [batch,panel]. The last column, which holds ones,
@@ -76,7 +81,7 @@ typedef struct {
     double (*penalty)(const double *x, double l1, double l2, size_t count);
 
     const normalization_kernels *normalization;
-    const online_kernels *online; /* [2] any network's, narrow ones'; NULL: there are none */
+    const online_kernels *online; /* [ONLINE_KINDS]; NULL: there are none */
 } kernel_table;
 
 extern PYCNN_PRIVATE const kernel_table pycnn_kernels_baseline;
@@ -88,6 +93,12 @@ extern PYCNN_PRIVATE const kernel_table pycnn_kernels_neon;
  * environment variable PYCNN_ISA names another one. NULL when what it names is unknown or may not
  * run here. */
 PYCNN_PRIVATE const kernel_table *pycnn_kernels_find(size_t width);
+
+/* What `combine` reads: columns[fan_in+1,stride] = W^T, and b behind it, of weight[units,fan_in]
+ * and bias[units]. What lies between units and stride stays as it is. */
+PYCNN_PRIVATE void pycnn_make_columns(double *columns, size_t stride, const double *weight,
+                                      const double *bias, const kernel_table *kernels, size_t units,
+                                      size_t fan_in);
 
 /* The Euclidean norm of x[count]. Where its square overflows, x is divided by a power of two first,
  * by which the norm is smaller too: *shrunk is the factor, else 1. */

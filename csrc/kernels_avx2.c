@@ -39,7 +39,7 @@ END_TARGET
 static const activation_ops activations_avx2[PYCNN_ACTIVATION_COUNT] = ACTIVATIONS;
 static loss_function *const losses_avx2[PYCNN_LOSS_COUNT] = LOSSES;
 static update_function *const updates_avx2[PYCNN_OPTIMIZER_COUNT] = UPDATES;
-static const online_kernels online_avx2[] = ONLINE;
+static const online_kernels online_avx2[ONLINE_KINDS] = ONLINE;
 
 const kernel_table pycnn_kernels_avx2 = {
     .name = "avx2",
@@ -48,6 +48,7 @@ const kernel_table pycnn_kernels_avx2 = {
     .panel = PANEL,
     .block = BLOCK_DEPTH * BLOCK_ROWS,
     .product = product_avx2,
+    .combine = combine_avx2,
     .gradient = gradient_avx2,
     .descend = descend_avx2,
     .transpose = transpose_avx2,

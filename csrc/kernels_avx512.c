@@ -40,7 +40,7 @@ END_TARGET
 static const activation_ops activations_avx512[PYCNN_ACTIVATION_COUNT] = ACTIVATIONS;
 static loss_function *const losses_avx512[PYCNN_LOSS_COUNT] = LOSSES;
 static update_function *const updates_avx512[PYCNN_OPTIMIZER_COUNT] = UPDATES;
-static const online_kernels online_avx512[] = ONLINE;
+static const online_kernels online_avx512[ONLINE_KINDS] = ONLINE;
 
 /* least_width: where a vector of 4 holds a layer, one of 8 only takes longer. */
 const kernel_table pycnn_kernels_avx512 = {
@@ -51,6 +51,7 @@ const kernel_table pycnn_kernels_avx512 = {
     .least_width = 5,
     .block = BLOCK_DEPTH * BLOCK_ROWS,
     .product = product_avx512,
+    .combine = combine_avx512,
     .gradient = gradient_avx512,
     .descend = descend_avx512,
     .transpose = transpose_avx512,

@@ -50,6 +50,36 @@ static void product_baseline(const product_panel *panels, size_t count, const do
     }
 }
 
+/* Some units, whose sums stay in registers. */
+static inline void combine_some(double *RESTRICT out, const double *RESTRICT columns, size_t stride,
+                                const double *RESTRICT in, size_t depth, const size_t units)
+{
+    double sum[TILE] = {0};
+    for (size_t k = 0; k < depth; k++, columns += stride) {
+        for (size_t j = 0; j < units; j++) {
+            sum[j] += columns[j] * in[k];
+        }
+    }
+    for (size_t j = 0; j < units; j++) {
+        out[j] = sum[j] + columns[j];
+    }
+}
+
+static void combine_baseline(double *out, const double *columns, size_t stride, const double *in,
+                             size_t depth)
+{
+    size_t j = 0;
+    for (; j + TILE <= stride; j += TILE) {
+        combine_some(out + j, columns + j, stride, in, depth, TILE);
+    }
+    for (; j + 4 <= stride; j += 4) {
+        combine_some(out + j, columns + j, stride, in, depth, 4);
+    }
+    for (; j < stride; j++) {
+        combine_some(out + j, columns + j, stride, in, depth, 1);
+    }
+}
+
 /* sum[k] (+)= sum over the batch of delta[i] * inputs[i,k], for one unit */
 static void add_gradient(double *RESTRICT sum, const double *RESTRICT delta,
                          const double *RESTRICT inputs, size_t columns, size_t batch)
@@ -149,6 +179,7 @@ const kernel_table pycnn_kernels_baseline = {
     .lanes = 1,
     .panel = TILE,
     .product = product_baseline,
+    .combine = combine_baseline,
     .gradient = gradient_baseline,
     .descend = descend_baseline,
     .transpose = transpose_baseline,

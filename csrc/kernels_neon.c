@@ -35,7 +35,7 @@
 static const activation_ops activations_neon[PYCNN_ACTIVATION_COUNT] = ACTIVATIONS;
 static loss_function *const losses_neon[PYCNN_LOSS_COUNT] = LOSSES;
 static update_function *const updates_neon[PYCNN_OPTIMIZER_COUNT] = UPDATES;
-static const online_kernels online_neon[] = ONLINE;
+static const online_kernels online_neon[ONLINE_KINDS] = ONLINE;
 
 const kernel_table pycnn_kernels_neon = {
     .name = "neon",
@@ -44,6 +44,7 @@ const kernel_table pycnn_kernels_neon = {
     .panel = PANEL,
     .block = BLOCK_DEPTH * BLOCK_ROWS,
     .product = product_neon,
+    .combine = combine_neon,
     .gradient = gradient_neon,
     .descend = descend_neon,
     .transpose = transpose_neon,

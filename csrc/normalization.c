@@ -83,11 +83,15 @@ static void normalization_initialize(const layer *self, double *theta, double *s
 
 /* ---------------------------------------------------------------- by the mini-batch */
 
+/* Rows of what batch normalization packs. */
+enum { PACKED_MEAN, PACKED_INVERSE, PACKED_GAMMA, PACKED_BETA, PACKED_ROWS };
+
 static int batch_norm_create(layer *self, const pycnn_layer_spec *spec)
 {
     REQUIRE(spec->momentum >= 0 && spec->momentum <= 1, self, PYCNN_ERROR_RANGE,
             "momentum must be at least 0 and at most 1");
     self->momentum = spec->momentum;
+    self->packed_rows = PACKED_ROWS;
     TRY(normalization_create(self, spec));
     TRY(pycnn_add_tensor(self, "mean", PYCNN_STATISTIC, 1, &self->fan_out));
     TRY(pycnn_add_tensor(self, "variance", PYCNN_STATISTIC, 1, &self->fan_out));
@@ -139,16 +143,22 @@ static void batch_norm_reduce(const layer *self, const layer_io *io, size_t slic
     }
 }
 
+/* The mean and the inverse deviation that each unit is normalized by in prediction. */
+static void counted_moments(const layer *self, double *mean, double *inverse,
+                            const double *statistics)
+{
+    for (size_t j = 0; j < self->fan_out; j++) {
+        mean[j] = statistics[j];
+        inverse[j] = 1 / sqrt(statistics[self->fan_out + j] + self->epsilon);
+    }
+}
+
 static void batch_norm_forward_slice(const layer *self, const double *theta, const layer_io *io)
 {
     const double *gamma = theta, *beta = theta + self->fan_out;
     double *mean = saved(self, io, MEAN), *inverse = saved(self, io, INVERSE);
     if (!io->context->training) {
-        const double *counted = io->context->statistics + self->statistic_offset;
-        for (size_t j = 0; j < self->fan_out; j++) {
-            mean[j] = counted[j];
-            inverse[j] = 1 / sqrt(counted[self->fan_out + j] + self->epsilon);
-        }
+        counted_moments(self, mean, inverse, io->context->statistics + self->statistic_offset);
     }
     self->kernels->normalization->normalize_units(io->z, io->input, mean, inverse, gamma, beta,
                                                   self->fan_out, io->stride);
@@ -161,6 +171,24 @@ static void batch_norm_forward(const layer *self, const double *theta, const lay
     for (size_t s = 0; s < slices; s++) {
         batch_norm_forward_slice(self, theta, &io[s]);
     }
+}
+
+static void batch_norm_pack(const layer *self, double *packed, const double *theta,
+                            const double *statistics)
+{
+    const size_t units = self->fan_out;
+    counted_moments(self, packed + PACKED_MEAN * units, packed + PACKED_INVERSE * units,
+                    statistics);
+    memcpy(packed + PACKED_GAMMA * units, theta, 2 * units * sizeof *packed); /* and beta */
+}
+
+static void batch_norm_forward_packed(const layer *self, const double *packed, const layer_io *io)
+{
+    const size_t units = self->fan_out;
+    self->kernels->normalization->normalize_units(
+        io->z, io->input, packed + PACKED_MEAN * units, packed + PACKED_INVERSE * units,
+        packed + PACKED_GAMMA * units, packed + PACKED_BETA * units, units, io->stride);
+    pycnn_activate(self, io);
 }
 
 static void batch_norm_backward_slice(const layer *self, const double *theta, const layer_io *io)
@@ -213,6 +241,8 @@ static void batch_norm_update_statistics(const layer *self, double *statistics, 
 const layer_ops pycnn_batch_norm_ops = {
     .create = batch_norm_create,
     .forward = batch_norm_forward,
+    .pack = batch_norm_pack,
+    .forward_packed = batch_norm_forward_packed,
     .backward = batch_norm_backward,
     .gradient = batch_norm_gradient,
     .initialize = normalization_initialize,

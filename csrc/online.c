@@ -15,10 +15,9 @@ void pycnn_online_begin(pycnn_workspace *ws, const double *theta)
     for (size_t l = 0; l < ws->net->depth; l++) {
         const online_layer *self = &ws->online[l];
         const double *weight = theta + ws->net->layers[l].offset;
-        ws->net->kernels->transpose(self->columns, self->out_stride, weight, self->fan_in,
-                                    self->fan_out, self->fan_in);
-        memcpy(self->columns + self->fan_in * self->out_stride,
-               weight + self->fan_out * self->fan_in, self->fan_out * sizeof *theta);
+        pycnn_make_columns(self->columns, self->out_stride, weight,
+                           weight + self->fan_out * self->fan_in, ws->net->kernels, self->fan_out,
+                           self->fan_in);
         for (size_t j = 0; j < self->fan_out && self->rows != NULL; j++) {
             memcpy(self->rows + j * self->in_stride, weight + j * self->fan_in,
                    self->fan_in * sizeof *theta);

@@ -37,6 +37,10 @@ typedef struct {
                     double step);
 } online_kernels;
 
+/* Which of a table's are meant: those for any network, or for one none of whose layers fills more
+ * than a vector. */
+enum { ONLINE_ANY, ONLINE_NARROW, ONLINE_KINDS };
+
 struct selection;
 
 /* Whether mini-batches of `batch` samples train in the layout above: between a

@@ -43,12 +43,18 @@ ALWAYS_INLINE void combine_group(double *out, const double *matrix, size_t strid
     }
 }
 
-ALWAYS_INLINE void combine(double *out, const double *matrix, size_t stride, const double *in,
-                           size_t depth, bool has_bias)
+ALWAYS_INLINE void combine_all(double *out, const double *matrix, size_t stride, const double *in,
+                               size_t depth, bool has_bias)
 {
 #define COMBINE(n, at) combine_group(out + (at), matrix + (at), stride, in, depth, has_bias, n)
     IN_GROUPS(GROUP, stride / LANES, COMBINE);
 #undef COMBINE
+}
+
+static void SUFFIX(combine)(double *out, const double *columns, size_t stride, const double *in,
+                            size_t depth)
+{
+    combine_all(out, columns, stride, in, depth, true);
 }
 
 /* f of count samples' units, where it must be called */
@@ -82,7 +88,7 @@ static void SUFFIX(online_forward)(const online_layer *layers, size_t depth, con
         const size_t stride = self->out_stride;
         for (size_t i = 0; i < count; i++) {
             const double *in = self == layers ? x[i] : self[-1].output + i * self->in_stride;
-            combine(self->z + i * stride, self->columns, stride, in, self->fan_in, true);
+            combine_all(self->z + i * stride, self->columns, stride, in, self->fan_in, true);
         }
         if (self->output != NULL) {
             activate_all(self, count);
@@ -97,8 +103,8 @@ static void SUFFIX(online_backward)(const online_layer *layers, size_t depth, si
         const online_layer *below = self - 1;
         const size_t stride = self->in_stride;
         for (size_t i = 0; i < count; i++) {
-            combine(below->delta + i * stride, self->rows, stride,
-                    self->delta + i * self->out_stride, self->fan_out, false);
+            combine_all(below->delta + i * stride, self->rows, stride,
+                        self->delta + i * self->out_stride, self->fan_out, false);
         }
         derive_all(below, count);
     }
@@ -265,4 +271,8 @@ static void SUFFIX(narrow_descend)(const online_layer *layers, size_t depth, con
         .descend = SUFFIX(width##_descend),   \
     }
 
-#define ONLINE {ONLINE_KERNELS(online), ONLINE_KERNELS(narrow)}
+#define ONLINE                                    \
+    {                                             \
+        [ONLINE_ANY] = ONLINE_KERNELS(online),    \
+        [ONLINE_NARROW] = ONLINE_KERNELS(narrow), \
+    }

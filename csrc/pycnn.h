@@ -174,6 +174,7 @@ typedef struct {
 typedef struct pycnn_network pycnn_network;
 typedef struct pycnn_workspace pycnn_workspace;
 typedef struct pycnn_threads pycnn_threads;
+typedef struct pycnn_predictor pycnn_predictor;
 
 /* What a workspace has room for: each mode can also do what the ones before it do. */
 typedef enum {
@@ -385,6 +386,20 @@ PYCNN_API int pycnn_predict_samples(double *y, const pycnn_network *net, pycnn_w
                                     const double *theta, size_t theta_size, const double *x,
                                     size_t rows, const uint64_t *dropout_keys, size_t draws,
                                     size_t sample_offset);
+
+/* Predicts one row at a time with the least delay: a predictor has a copy of theta, laid out for
+ * it, and its own scratch memory. One call at a time may use it, so each thread has its own; the
+ * network must outlast it. */
+PYCNN_API int pycnn_predictor_create(pycnn_predictor **out, const pycnn_network *net,
+                                     const double *theta, size_t theta_size);
+PYCNN_API void pycnn_predictor_destroy(pycnn_predictor *predictor);
+
+/* Copies theta anew: what it has become does not reach a predictor by itself. */
+PYCNN_API int pycnn_predictor_update(pycnn_predictor *predictor, const double *theta,
+                                     size_t theta_size);
+
+/* y[outputs] = the network's output for x[inputs], to the bits of pycnn_predict. */
+PYCNN_API int pycnn_predictor_run(pycnn_predictor *predictor, double *y, const double *x);
 
 /* Sums loss, weight and right answers over the data. Right is: the largest output is that of the
  * largest target (categorical, KL divergence, mse of several outputs), or output and target are on

@@ -159,7 +159,8 @@ static void hand_out(pycnn_workspace *ws, arena *memory)
         hand_out_online(ws, memory, l);
         narrow = narrow && ws->online[l].out_stride == net->kernels->lanes;
     }
-    ws->online_kernels = ws->online == NULL ? NULL : &net->kernels->online[narrow];
+    const int kind = narrow ? ONLINE_NARROW : ONLINE_ANY;
+    ws->online_kernels = ws->online == NULL ? NULL : &net->kernels->online[kind];
 }
 
 static int allocate_buffers(pycnn_workspace *ws)

@@ -154,17 +154,25 @@ static void free_buffers(buffers *b)
     free(b->weight), free(b->label), free(b->order);
 }
 
-/* A row's prediction does not depend on the rows beside it. */
+/* A row's prediction does not depend on the rows beside it, nor on who predicts. */
 static void check_rows_alone(const buffers *b, const run *r, const pycnn_network *net,
                              pycnn_workspace *ws)
 {
     double *alone = allocate(b->outputs, sizeof(double));
+    pycnn_predictor *predictor;
+    succeed(pycnn_predictor_create(&predictor, net, b->theta, b->theta_size));
     for (size_t i = 0; i < r->rows; i += 7) {
-        succeed(pycnn_predict(alone, net, ws, b->theta, b->theta_size, b->x + i * r->inputs, 1));
-        if (memcmp(alone, b->prediction + i * b->outputs, b->outputs * sizeof(double)) != 0) {
+        const double *x = b->x + i * r->inputs, *expected = b->prediction + i * b->outputs;
+        succeed(pycnn_predict(alone, net, ws, b->theta, b->theta_size, x, 1));
+        if (memcmp(alone, expected, b->outputs * sizeof(double)) != 0) {
             stop("a row's prediction depends on the rows beside it");
         }
+        succeed(pycnn_predictor_run(predictor, alone, x));
+        if (memcmp(alone, expected, b->outputs * sizeof(double)) != 0) {
+            stop("a predictor's row has bits of its own");
+        }
     }
+    pycnn_predictor_destroy(predictor);
     free(alone);
 }
 

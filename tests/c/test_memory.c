@@ -96,6 +96,12 @@ static void test_no_call_reads_or_writes_past_a_buffer(void)
             const double *read = constant_theta.block;
             CHECK(pycnn_predict(output.block, p.net, ws, read, p.theta_size, x.block, rows) ==
                   PYCNN_OK);
+            pycnn_predictor *predictor;
+            const double *last = (const double *)x.block + (rows - 1) * p.inputs;
+            double *put = (double *)output.block + (rows - 1) * p.outputs;
+            CHECK(pycnn_predictor_create(&predictor, p.net, read, p.theta_size) == PYCNN_OK);
+            CHECK(pycnn_predictor_run(predictor, put, last) == PYCNN_OK);
+            pycnn_predictor_destroy(predictor);
             CHECK(pycnn_evaluate(&totals, p.net, ws, read, p.theta_size, &data) == PYCNN_OK);
             CHECK(pycnn_gradients(&totals, grad.block, p.net, ws, read, p.theta_size, &data,
                                   NULL) == PYCNN_OK);
@@ -243,11 +249,10 @@ void pycnn_test_free(void *block)
     free(block);
 }
 
-static void test_every_allocation_may_fail(void)
+/* Makes one of each, where every allocation fails in turn. */
+static void fail_in_turn(const pycnn_layer_spec *layers, size_t depth)
 {
-    const pycnn_layer_spec inner[] = {DENSE(PYCNN_TANH, 3), DENSE(PYCNN_RELU, 2)};
-    const pycnn_layer_spec residual = {.kind = PYCNN_RESIDUAL, .inner = inner, .inner_depth = 2};
-    const pycnn_layer_spec layers[] = {residual, DENSE(PYCNN_RELU, 2)};
+    static const double theta[100];
     CHECK(blocks_alive == 0); /* what came before has given everything back */
     bool failed_once = true;
     size_t n = 0;
@@ -256,7 +261,8 @@ static void test_every_allocation_may_fail(void)
         pycnn_network *net = NULL;
         pycnn_workspace *ws = NULL;
         pycnn_threads *threads = NULL;
-        int status = pycnn_network_create(&net, 2, layers, 2, PYCNN_MSE, 0);
+        pycnn_predictor *predictor = NULL;
+        int status = pycnn_network_create(&net, 2, layers, depth, PYCNN_MSE, 0);
         CHECK((status == PYCNN_OK) == (net != NULL));
         if (status == PYCNN_OK) {
             status = pycnn_workspace_create(&ws, net, 4, PYCNN_TRACE);
@@ -266,8 +272,13 @@ static void test_every_allocation_may_fail(void)
             status = pycnn_threads_create(&threads, 3);
             CHECK((status == PYCNN_OK) == (threads != NULL));
         }
+        if (status == PYCNN_OK) {
+            status = pycnn_predictor_create(&predictor, net, theta, pycnn_network_theta_size(net));
+            CHECK((status == PYCNN_OK) == (predictor != NULL));
+        }
         failed_once = allocations > n;
         CHECK(status == (failed_once ? PYCNN_ERROR_MEMORY : PYCNN_OK));
+        pycnn_predictor_destroy(predictor);
         pycnn_threads_destroy(threads);
         pycnn_workspace_destroy(ws);
         pycnn_network_destroy(net);
@@ -275,13 +286,26 @@ static void test_every_allocation_may_fail(void)
     }
     CHECK(n > 2 && n < 100);
     fail_at = SIZE_MAX;
+}
+
+static void test_every_allocation_may_fail(void)
+{
+    const pycnn_layer_spec inner[] = {DENSE(PYCNN_TANH, 3), DENSE(PYCNN_RELU, 2)};
+    const pycnn_layer_spec residual = {.kind = PYCNN_RESIDUAL, .inner = inner, .inner_depth = 2};
+    const pycnn_layer_spec layers[] = {residual, DENSE(PYCNN_RELU, 2)};
+    fail_in_turn(layers, 2);
+    fail_in_turn(layers + 1, 1);
 
     /* No other call allocates. */
     problem p = classifier(3, 6);
     pycnn_workspace *ws = workspace(p.net, 6, PYCNN_BACKWARD);
     double output[6 * 3], *grad = doubles(p.parameters);
     pycnn_totals totals;
+    pycnn_predictor *predictor;
+    CHECK(pycnn_predictor_create(&predictor, p.net, p.theta, p.theta_size) == PYCNN_OK);
     allocations = 0;
+    CHECK(pycnn_predictor_run(predictor, output, p.x) == PYCNN_OK);
+    CHECK(pycnn_predictor_update(predictor, p.theta, p.theta_size) == PYCNN_OK);
     CHECK(pycnn_predict(output, p.net, ws, p.theta, p.theta_size, p.x, 6) == PYCNN_OK);
     CHECK(pycnn_gradients(&totals, grad, p.net, ws, p.theta, p.theta_size, &p.data, NULL) ==
           PYCNN_OK);
@@ -292,6 +316,7 @@ static void test_every_allocation_may_fail(void)
     CHECK(pycnn_update(p.theta, p.theta_size, &(pycnn_training){.learning_rate = 0.1}, grad,
                        &totals, p.net, ws) == PYCNN_OK);
     CHECK(allocations == 0);
+    pycnn_predictor_destroy(predictor);
     free(grad);
     pycnn_workspace_destroy(ws);
     free_problem(&p);
