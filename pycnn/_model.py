@@ -409,26 +409,30 @@ class Model:
             out[:, part] = samples
         return out
 
-    def predictor(self, batch: int = 1) -> Callable[[Array], Array]:
+    def predictor(self, batch: int = 1, *, frozen: bool = False) -> Callable[[Array], Array]:
         """Return a callable that predicts with the least delay, for one shape of input.
 
         Parameters
         ----------
         batch : int, default 1
             Rows of each call.
+        frozen : bool, default False
+            Keep a copy of the parameters, and of the targets' unit, as they are now: for one row it
+            is laid out so that a call computes in a half to a tenth of the time, with the same
+            bits. What the network learns later, or is given, is then for another predictor.
 
         Returns
         -------
         callable
             ``p(x)`` takes a contiguous float64 array of shape (batch, n_0) (for one row also
             (n_0,)) and returns an array of shape (batch, n_L): always the same one, overwritten by
-            the next call. It reads the network's present parameters; NaN in gives NaN out. One
-            thread at a time may call it; make one for each thread.
+            the next call. It reads the network's present parameters, unless it is frozen; NaN in
+            gives NaN out. One thread at a time may call it; make one for each thread.
 
         Raises
         ------
         DataError, DataTypeError
-            If `batch` is not an integer of at least 1.
+            If `batch` is not an integer of at least 1, or `frozen` not a bool.
         ShapeError
             By the callable: if `x` is not such an array.
 
@@ -440,10 +444,15 @@ class Model:
         >>> bool((p(np.zeros(2)) == net.predict([[0, 0]])).all())
         True
         """
-        batch = check_size(batch, "batch")
+        batch, frozen = check_size(batch, "batch"), check_bool(frozen, "frozen")
         numbers = self.inputs + sum(layer.units for layer in self.layers)
         check_fits(batch * numbers, f"a batch of {batch} rows")
-        run = self.core.predictor(self.plan, self.theta, batch, self.outputs)
+        core, plan, outputs = self.core, self.plan, self.outputs
+        if frozen:
+            run = self.with_theta(lambda theta: core.predictor(plan, theta, batch, outputs, True))
+        else:
+            run = core.predictor(plan, self.theta, batch, outputs)
+        kept = self.reader.encoder.scale
         shapes: tuple[Shape, ...] = ((batch, *self.input_shape), (batch, self.inputs))
         if batch == 1:
             shapes += (self.input_shape, (self.inputs,))
@@ -460,7 +469,7 @@ class Model:
                     out = run(x)
                 except ValueError:
                     raise ShapeError("x must be contiguous; np.ascontiguousarray(x) is") from None
-                scale = self.reader.encoder.scale
+                scale = kept if frozen else self.reader.encoder.scale
                 return out if scale is None else scale.restore(out)
             got = f"{x.dtype} of shape {x.shape}" if isinstance(x, np.ndarray) else repr(x)
             raise ShapeError(f"x must be a float64 array of shape {shapes[0]}, got {got}")

@@ -376,11 +376,16 @@ def predict_samples(plan: Plan, theta: Array, x: Array, keys: Bits, first: int, 
     plan.give_back(workspace)
 
 
-def predictor(plan: Plan, theta: Array, batch: int, outputs: int) -> Predictor:
+def predictor(
+    plan: Plan, theta: Array, batch: int, outputs: int, frozen: bool = False
+) -> Predictor:
     """Return a callable that predicts `batch` rows with the least delay.
 
-    It raises ValueError where they are not contiguous.
+    It raises ValueError where they are not contiguous. A frozen one has a copy of theta.
     """
+    if frozen and batch == 1:
+        return _frozen_row_predictor(plan, theta, outputs)
+    theta = theta.copy() if frozen else theta
     workspace = plan.new_workspace(batch, lib.PYCNN_FORWARD)
     result = np.zeros((batch, outputs))
     lent_result, lent_theta = _from_buffer(_DOUBLES, result), _from_buffer(_DOUBLES, theta)
@@ -391,6 +396,27 @@ def predictor(plan: Plan, theta: Array, batch: int, outputs: int) -> Predictor:
         status = run(lent_result, network, pointer, lent_theta, size, lend(doubles, x), batch)
         if status:
             workspace.check(status)
+        return result
+
+    return predict_bound
+
+
+def _frozen_row_predictor(plan: Plan, theta: Array, outputs: int) -> Predictor:
+    """Return a callable that predicts one row by a copy of theta, laid out for it."""
+    network, out = plan.network, ffi.new("pycnn_predictor **")
+    status = lib.pycnn_predictor_create(out, network, _from_buffer(_DOUBLES, theta), theta.size)
+    _check(status)
+
+    def destroy(pointer: Any, _network: Any = network) -> None:  # which so lives as long
+        lib.pycnn_predictor_destroy(pointer)
+
+    pointer = ffi.gc(out[0], destroy)
+    result = np.zeros((1, outputs))
+    lent_result = _from_buffer(_DOUBLES, result)
+    run, lend, doubles = lib.pycnn_predictor_run, _from_buffer, _DOUBLES
+
+    def predict_bound(x: Array) -> Array:
+        run(pointer, lent_result, lend(doubles, x))
         return result
 
     return predict_bound

@@ -67,7 +67,9 @@ class BackendOf(Protocol[PlanT]):
     ) -> None:
         """Put the outputs with dropout left on into `out`, (draws, rows, n_L), by a key a draw."""
 
-    def predictor(self, plan: PlanT, theta: Array, batch: int, outputs: int) -> Predictor:
+    def predictor(
+        self, plan: PlanT, theta: Array, batch: int, outputs: int, frozen: bool = False
+    ) -> Predictor:
         """Return a callable that predicts `batch` rows with the least delay."""
         ...
 

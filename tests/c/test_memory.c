@@ -176,6 +176,10 @@ static void *make_every_call(void *argument)
     double *trace = doubles(3 * rows * p->units);
     CHECK(pycnn_initialize(theta, size, p->net, 3) == PYCNN_OK);
     CHECK(pycnn_permutation(order, rows, 3, 4) == PYCNN_OK);
+    pycnn_predictor *predictor;
+    CHECK(pycnn_predictor_create(&predictor, p->net, theta, size) == PYCNN_OK);
+    CHECK(pycnn_predictor_run(predictor, out, p->x) == PYCNN_OK);
+    pycnn_predictor_destroy(predictor);
     for (int kind = 0; kind < PYCNN_OPTIMIZER_COUNT; kind++) {
         for (size_t batch = 1; batch <= rows; batch += 23) {
             pycnn_training state;

@@ -82,12 +82,15 @@ def _predict(plan: Plan, theta: Array, x: Array, out: Array, context: BatchConte
         out[some] = last.T
 
 
-def predictor(plan: Plan, theta: Array, batch: int, outputs: int) -> Predictor:
+def predictor(
+    plan: Plan, theta: Array, batch: int, outputs: int, frozen: bool = False
+) -> Predictor:
     """Return a callable that predicts `batch` rows with the least delay.
 
-    It raises ValueError where they are not contiguous.
+    It raises ValueError where they are not contiguous. A frozen one has a copy of theta.
     """
     result = np.zeros((batch, outputs))
+    theta = theta.copy() if frozen else theta
 
     def predict_bound(x: Array) -> Array:
         if not x.flags.c_contiguous:
