@@ -199,16 +199,19 @@ static int check_arguments(refusal *found, size_t inputs, int loss, double loss_
 
 static int create_network(pycnn_network **out, refusal *found, size_t inputs,
                           const pycnn_layer_spec *layers, size_t depth, int loss,
-                          double loss_parameter)
+                          double loss_parameter, const pycnn_allocator *allocator)
 {
+    pycnn_allocator kept;
     *out = NULL;
+    TRY(pycnn_keep_allocator(&kept, allocator));
     size_t bytes = sizeof(pycnn_network), count = 0;
     TRY(check_arguments(found, inputs, loss, loss_parameter));
     TRY(count_layers(&count, found, layers, depth, 0));
     TRY(add_product(&bytes, count, sizeof(layer)));
-    pycnn_network *net = PYCNN_MALLOC(bytes);
+    pycnn_network *net = pycnn_allocate(&kept, bytes);
     RETURN_IF(net == NULL, PYCNN_ERROR_MEMORY);
     memset(net, 0, bytes);
+    net->allocator = kept;
     net->inputs = net->widest = net->work = inputs; /* to bring a sample in is work too */
     net->loss = loss;
     net->loss_parameter = loss_parameter;
@@ -216,7 +219,7 @@ static int create_network(pycnn_network **out, refusal *found, size_t inputs,
     const int status = make_plan(net, layers, depth);
     if (status != PYCNN_OK) {
         *found = (refusal){net->refusal, net->refused};
-        PYCNN_FREE(net);
+        pycnn_release(&kept, net);
         return status;
     }
     *out = net;
@@ -226,9 +229,16 @@ static int create_network(pycnn_network **out, refusal *found, size_t inputs,
 int pycnn_network_create(pycnn_network **out, size_t inputs, const pycnn_layer_spec *layers,
                          size_t depth, int loss, double loss_parameter)
 {
+    return pycnn_network_create_with(out, inputs, layers, depth, loss, loss_parameter, NULL);
+}
+
+int pycnn_network_create_with(pycnn_network **out, size_t inputs, const pycnn_layer_spec *layers,
+                              size_t depth, int loss, double loss_parameter,
+                              const pycnn_allocator *allocator)
+{
     refusal ignored;
     RETURN_IF(out == NULL, PYCNN_ERROR_ARGUMENT);
-    return create_network(out, &ignored, inputs, layers, depth, loss, loss_parameter);
+    return create_network(out, &ignored, inputs, layers, depth, loss, loss_parameter, allocator);
 }
 
 const char *pycnn_network_check(size_t inputs, const pycnn_layer_spec *layers, size_t depth,
@@ -236,7 +246,8 @@ const char *pycnn_network_check(size_t inputs, const pycnn_layer_spec *layers, s
 {
     refusal found = {NULL, NO_LAYER};
     pycnn_network *net;
-    const int status = create_network(&net, &found, inputs, layers, depth, loss, loss_parameter);
+    const int status =
+        create_network(&net, &found, inputs, layers, depth, loss, loss_parameter, NULL);
     pycnn_network_destroy(net);
     if (layer != NULL) {
         *layer = found.layer;
@@ -244,7 +255,12 @@ const char *pycnn_network_check(size_t inputs, const pycnn_layer_spec *layers, s
     return status == PYCNN_OK ? NULL : found.why != NULL ? found.why : pycnn_strerror(status);
 }
 
-void pycnn_network_destroy(pycnn_network *net) { PYCNN_FREE(net); }
+void pycnn_network_destroy(pycnn_network *net)
+{
+    if (net != NULL) {
+        pycnn_release(&net->allocator, net);
+    }
+}
 
 size_t pycnn_network_parameter_count(const pycnn_network *net)
 {

@@ -4,8 +4,10 @@
 #define PYCNN_PLAN_H
 
 #include "layer.h"
+#include "memory.h"
 
 struct pycnn_network {
+    pycnn_allocator allocator; /* of this and of what is made of it */
     size_t inputs, outputs, depth, parameter_count;
     int loss; /* pycnn_loss */
     double loss_parameter;

@@ -18,8 +18,8 @@
  * Ownership: theta, grad and the data belong to the caller and are lent for the length of a call.
  * A pycnn_network is a plan (shapes and offsets, no parameters): it never changes after creation
  * and may be shared by any number of threads. A pycnn_workspace is scratch memory: one call at a
- * time may use it. No function allocates but the *_create ones, pycnn_network_check, and the first
- * call that needs a pool's threads, which starts them.
+ * time may use it. No function allocates but those that create, check or measure one of these
+ * objects, and the first call that needs a pool's threads, which starts them.
  *
  * Theta comes with its size, the number of doubles behind the pointer: a call refuses what is not
  * pycnn_network_theta_size() of its network with PYCNN_ERROR_SIZE, and reads nothing of it.
@@ -176,6 +176,14 @@ typedef struct pycnn_workspace pycnn_workspace;
 typedef struct pycnn_threads pycnn_threads;
 typedef struct pycnn_predictor pycnn_predictor;
 
+/* Where an object's memory comes from, and goes back to: both functions are called by the thread
+ * that makes or destroys it. */
+typedef struct {
+    void *(*allocate)(void *context, size_t bytes); /* aligned as malloc's, or NULL */
+    void (*release)(void *context, void *block);    /* of what allocate has returned */
+    void *context;
+} pycnn_allocator;
+
 /* What a workspace has room for: each mode can also do what the ones before it do. */
 typedef enum {
     PYCNN_FORWARD = 0,  /* pycnn_predict, pycnn_evaluate */
@@ -277,6 +285,12 @@ PYCNN_API int pycnn_network_create(pycnn_network **out, size_t inputs,
                                    const pycnn_layer_spec *layers, size_t depth, int loss,
                                    double loss_parameter);
 
+/* The same with memory from an allocator (NULL: malloc and free), for the network and all that is
+ * made of it. */
+PYCNN_API int pycnn_network_create_with(pycnn_network **out, size_t inputs,
+                                        const pycnn_layer_spec *layers, size_t depth, int loss,
+                                        double loss_parameter, const pycnn_allocator *allocator);
+
 /* NULL where pycnn_network_create would return PYCNN_OK, or else what is wrong, in words that stay
  * where they are. Then *layer (which may be NULL) becomes the number of the layer that it is about,
  * from 0, all layers counted in the order in which they are written: a residual one, its inner
@@ -333,6 +347,9 @@ PYCNN_API double pycnn_penalty(const pycnn_network *net, const double *theta, si
  * once; the others work through larger data, and larger mini-batches, piece by piece. */
 PYCNN_API int pycnn_workspace_create(pycnn_workspace **out, const pycnn_network *net, size_t batch,
                                      int mode);
+/* The bytes that pycnn_workspace_create would allocate, in a few blocks. It makes the small ones,
+ * and frees them again. */
+PYCNN_API int pycnn_workspace_size(size_t *bytes, const pycnn_network *net, size_t batch, int mode);
 PYCNN_API void pycnn_workspace_destroy(pycnn_workspace *ws);
 
 /* A pool of `count` threads (64 at most), the calling one included; they start when first needed,
@@ -341,6 +358,8 @@ PYCNN_API void pycnn_workspace_destroy(pycnn_workspace *ws);
  * nothing, and the caller does the work. Destroy it, from the process that made it, when no call
  * uses it any more. */
 PYCNN_API int pycnn_threads_create(pycnn_threads **out, size_t count);
+PYCNN_API int pycnn_threads_create_with(pycnn_threads **out, size_t count,
+                                        const pycnn_allocator *allocator);
 PYCNN_API void pycnn_threads_destroy(pycnn_threads *threads);
 
 /* Lets calls with this workspace use a pool, or NULL: the calling thread only, as at first. The

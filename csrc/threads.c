@@ -6,6 +6,7 @@
  * and not for the workers: one that oversleeps holds nobody up.
  */
 #include "kernels.h"
+#include "memory.h"
 #include "threads.h"
 
 /* Without a system's threads, on purpose or because the compiler has no atomics, this needs nothing
@@ -80,6 +81,7 @@ enum {
 enum { ALIGNMENT = 64 }; /* a cache line: what threads contend for lies apart */
 
 struct pycnn_threads {
+    pycnn_allocator allocator;
     void *memory;      /* that this lies in: malloc aligns to less than a cache line */
     size_t wanted;     /* threads in all, the caller included */
     size_t workers;    /* threads started */
@@ -183,24 +185,27 @@ static void start(pycnn_threads *pool)
 #endif
 }
 
-int pycnn_threads_create(pycnn_threads **out, size_t count)
+int pycnn_threads_create_with(pycnn_threads **out, size_t count, const pycnn_allocator *allocator)
 {
+    pycnn_allocator kept;
     RETURN_IF(out == NULL, PYCNN_ERROR_ARGUMENT);
     *out = NULL;
+    TRY(pycnn_keep_allocator(&kept, allocator));
     RETURN_IF(count == 0, PYCNN_ERROR_SIZE);
     count = MIN(count, MOST_CHUNKS); /* more could never work */
     size_t bytes = 0;
     TRY(add_product(&bytes, count, sizeof(os_thread)));
-    void *memory = PYCNN_MALLOC(sizeof(pycnn_threads) + ALIGNMENT);
-    os_thread *worker = PYCNN_MALLOC(bytes);
+    void *memory = pycnn_allocate(&kept, sizeof(pycnn_threads) + ALIGNMENT);
+    os_thread *worker = pycnn_allocate(&kept, bytes);
     if (memory == NULL || worker == NULL) {
-        PYCNN_FREE(memory);
-        PYCNN_FREE(worker);
+        pycnn_release(&kept, memory);
+        pycnn_release(&kept, worker);
         return PYCNN_ERROR_MEMORY;
     }
     const uintptr_t start = ((uintptr_t)memory + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     pycnn_threads *pool = (pycnn_threads *)start;
     memset(pool, 0, sizeof *pool);
+    pool->allocator = kept;
     pool->memory = memory;
     pool->wanted = count;
     pool->worker = worker;
@@ -237,8 +242,9 @@ void pycnn_threads_destroy(pycnn_threads *pool)
         pthread_cond_destroy(&pool->wake);
 #endif
     }
-    PYCNN_FREE(pool->worker);
-    PYCNN_FREE(pool->memory);
+    const pycnn_allocator allocator = pool->allocator;
+    pycnn_release(&allocator, pool->worker);
+    pycnn_release(&allocator, pool->memory);
 }
 
 size_t pycnn_threads_count(const pycnn_threads *pool) { return pool == NULL ? 1 : pool->wanted; }
@@ -290,10 +296,12 @@ void pycnn_threads_run(pycnn_threads *pool, size_t tasks, task_function *run, vo
 
 #else /* every task runs on the caller's thread */
 
-int pycnn_threads_create(pycnn_threads **out, size_t count)
+int pycnn_threads_create_with(pycnn_threads **out, size_t count, const pycnn_allocator *allocator)
 {
+    pycnn_allocator unused;
     RETURN_IF(out == NULL, PYCNN_ERROR_ARGUMENT);
     *out = NULL;
+    TRY(pycnn_keep_allocator(&unused, allocator));
     RETURN_IF(count == 0, PYCNN_ERROR_SIZE);
     return PYCNN_OK;
 }
@@ -315,3 +323,8 @@ void pycnn_threads_run(pycnn_threads *pool, size_t tasks, task_function *run, vo
 }
 
 #endif
+
+int pycnn_threads_create(pycnn_threads **out, size_t count)
+{
+    return pycnn_threads_create_with(out, count, NULL);
+}

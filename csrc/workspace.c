@@ -163,6 +163,14 @@ static void hand_out(pycnn_workspace *ws, arena *memory)
     ws->online_kernels = ws->online == NULL ? NULL : &net->kernels->online[kind];
 }
 
+/* *block = so many bytes; NULL where they are only counted */
+static int allocate_large(pycnn_workspace *ws, void **block, size_t bytes)
+{
+    TRY(add_product(&ws->bytes, bytes, 1));
+    *block = ws->measured ? NULL : pycnn_allocate(&ws->allocator, bytes);
+    return *block == NULL && !ws->measured ? PYCNN_ERROR_MEMORY : PYCNN_OK;
+}
+
 static int allocate_buffers(pycnn_workspace *ws)
 {
     arena memory = {0};
@@ -170,21 +178,23 @@ static int allocate_buffers(pycnn_workspace *ws)
     size_t bytes = ALIGNMENT;
     RETURN_IF(memory.overflow, PYCNN_ERROR_SIZE);
     TRY(add_product(&bytes, memory.used, sizeof(double)));
-    ws->memory = PYCNN_MALLOC(bytes);
-    RETURN_IF(ws->memory == NULL, PYCNN_ERROR_MEMORY);
-    memset(ws->memory, 0, bytes); /* padding is computed along */
-    const uintptr_t start = ((uintptr_t)ws->memory + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    memory = (arena){.base = (double *)start};
-    hand_out(ws, &memory);
+    TRY(allocate_large(ws, &ws->memory, bytes));
+    if (ws->memory != NULL) {
+        memset(ws->memory, 0, bytes); /* padding is computed along */
+        const uintptr_t start = ((uintptr_t)ws->memory + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+        memory = (arena){.base = (double *)start};
+        hand_out(ws, &memory);
+    }
     return PYCNN_OK;
 }
 
 /* *block = count zeroed elements */
-static int allocate(void **block, size_t count, size_t size)
+static int allocate(pycnn_workspace *ws, void **block, size_t count, size_t size)
 {
     size_t bytes = 0;
     TRY(add_product(&bytes, count, size));
-    *block = PYCNN_MALLOC(bytes);
+    TRY(add_product(&ws->bytes, bytes, 1));
+    *block = pycnn_allocate(&ws->allocator, bytes);
     RETURN_IF(*block == NULL, PYCNN_ERROR_MEMORY);
     memset(*block, 0, bytes);
     return PYCNN_OK;
@@ -197,42 +207,45 @@ static int allocate_scratch(pycnn_workspace *ws)
     const size_t block = ws->net->kernels->block * sizeof(double);
     ws->most_chunks = MIN(MOST_CHUNKS, round_up(ws->capacity, CHUNK_UNIT) / CHUNK_UNIT);
     if (ws->capacity > 1 && block > 0) {
-        ws->scratch = PYCNN_MALLOC(ws->most_chunks * block + ALIGNMENT);
-        RETURN_IF(ws->scratch == NULL, PYCNN_ERROR_MEMORY);
+        return allocate_large(ws, &ws->scratch, ws->most_chunks * block + ALIGNMENT);
     }
     return PYCNN_OK;
 }
 
 static int allocate_all(pycnn_workspace *ws)
 {
+    const size_t depth = ws->net->depth, slices = ws->most_slices;
     void *block;
-    TRY(allocate(&block, ws->most_slices, sizeof *ws->slices));
+    TRY(allocate(ws, &block, slices, sizeof *ws->slices));
     ws->slices = block;
-    TRY(allocate(&block, ws->most_slices * ws->net->depth, sizeof *ws->io));
+    TRY(allocate(ws, &block, slices * depth, sizeof *ws->io));
     ws->io = block;
-    TRY(allocate(&block, 2 * ws->most_slices * ws->net->depth, sizeof *ws->products));
+    TRY(allocate(ws, &block, 2 * slices * depth, sizeof *ws->products));
     ws->products = block;
-    TRY(allocate(&block, ws->most_slices * ws->net->depth, sizeof *ws->terms));
+    TRY(allocate(ws, &block, slices * depth, sizeof *ws->terms));
     ws->terms = block;
     TRY(allocate_scratch(ws));
-    TRY(allocate(&block, ws->net->depth, sizeof *ws->layers));
+    TRY(allocate(ws, &block, depth, sizeof *ws->layers));
     ws->layers = block;
     if (wants_online(ws->net, ws->mode)) {
-        TRY(allocate(&block, ws->net->depth, sizeof *ws->online));
+        TRY(allocate(ws, &block, depth, sizeof *ws->online));
         ws->online = block;
     }
     return allocate_buffers(ws);
 }
 
-int pycnn_workspace_create(pycnn_workspace **out, const pycnn_network *net, size_t batch, int mode)
+static int create_workspace(pycnn_workspace **out, const pycnn_network *net, size_t batch, int mode,
+                            bool measured)
 {
-    RETURN_IF(out == NULL, PYCNN_ERROR_ARGUMENT);
     *out = NULL;
     RETURN_IF(net == NULL || mode < PYCNN_FORWARD || mode > PYCNN_TRACE, PYCNN_ERROR_ARGUMENT);
     RETURN_IF(batch == 0 || batch > (size_t)PTRDIFF_MAX / 2, PYCNN_ERROR_SIZE);
-    void *block;
-    TRY(allocate(&block, 1, sizeof(pycnn_workspace)));
-    pycnn_workspace *ws = block;
+    pycnn_workspace *ws = pycnn_allocate(&net->allocator, sizeof *ws);
+    RETURN_IF(ws == NULL, PYCNN_ERROR_MEMORY);
+    memset(ws, 0, sizeof *ws);
+    ws->allocator = net->allocator;
+    ws->bytes = sizeof *ws;
+    ws->measured = measured;
     ws->net = net;
     ws->capacity = batch;
     ws->mode = mode;
@@ -247,18 +260,33 @@ int pycnn_workspace_create(pycnn_workspace **out, const pycnn_network *net, size
     return PYCNN_OK;
 }
 
+int pycnn_workspace_create(pycnn_workspace **out, const pycnn_network *net, size_t batch, int mode)
+{
+    RETURN_IF(out == NULL, PYCNN_ERROR_ARGUMENT);
+    return create_workspace(out, net, batch, mode, false);
+}
+
+int pycnn_workspace_size(size_t *bytes, const pycnn_network *net, size_t batch, int mode)
+{
+    pycnn_workspace *ws;
+    RETURN_IF(bytes == NULL, PYCNN_ERROR_ARGUMENT);
+    *bytes = 0;
+    TRY(create_workspace(&ws, net, batch, mode, true));
+    *bytes = ws->bytes;
+    pycnn_workspace_destroy(ws);
+    return PYCNN_OK;
+}
+
 void pycnn_workspace_destroy(pycnn_workspace *ws)
 {
-    if (ws != NULL) {
-        PYCNN_FREE(ws->memory);
-        PYCNN_FREE(ws->online);
-        PYCNN_FREE(ws->layers);
-        PYCNN_FREE(ws->scratch);
-        PYCNN_FREE(ws->terms);
-        PYCNN_FREE(ws->products);
-        PYCNN_FREE(ws->io);
-        PYCNN_FREE(ws->slices);
-        PYCNN_FREE(ws);
+    if (ws == NULL) {
+        return;
+    }
+    void *blocks[] = {ws->memory,   ws->online, ws->layers, ws->scratch, ws->terms,
+                      ws->products, ws->io,     ws->slices, ws};
+    const pycnn_allocator allocator = ws->allocator;
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
+        pycnn_release(&allocator, blocks[i]);
     }
 }
 

@@ -21,6 +21,9 @@ typedef struct {
 } slice;
 
 struct pycnn_workspace {
+    pycnn_allocator allocator; /* the network's, which may be gone before */
+    size_t bytes;              /* that this takes, in all */
+    bool measured;             /* only that is wanted: large buffers are not made */
     const pycnn_network *net;
     pycnn_threads *threads; /* or NULL */
     size_t capacity;        /* samples that fit */

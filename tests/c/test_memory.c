@@ -128,6 +128,94 @@ static void test_no_call_reads_or_writes_past_a_buffer(void)
 }
 #endif
 
+/* ---------------------------------------------------------------- an allocator of the caller's */
+
+typedef struct {
+    size_t blocks, bytes; /* that are alive; that were asked for */
+    size_t left;          /* allocations that still succeed */
+} heap;
+
+static void *heap_allocate(void *context, size_t bytes)
+{
+    heap *self = context;
+    if (self->left == 0) {
+        return NULL;
+    }
+    self->left--, self->blocks++;
+    self->bytes += bytes;
+    return memset(checked_malloc(bytes), 0xa5, bytes); /* nothing may count on zeroed memory */
+}
+
+static void heap_release(void *context, void *block)
+{
+    CHECK(block != NULL && ((heap *)context)->blocks-- > 0);
+    free(block);
+}
+
+static void test_memory_comes_from_the_callers_allocator(void)
+{
+    const pycnn_layer_spec layers[] = {DENSE(PYCNN_TANH, 7), DENSE(PYCNN_LINEAR, 2)};
+    heap own = {.left = SIZE_MAX};
+    const pycnn_allocator allocator = {heap_allocate, heap_release, &own};
+    pycnn_network *net;
+    pycnn_workspace *ws;
+    pycnn_threads *threads;
+    CHECK(pycnn_network_create_with(&net, 3, layers, 2, PYCNN_MSE, 0, &allocator) == PYCNN_OK);
+    CHECK(own.blocks == 1);
+    static const size_t batches[] = {1, 3, 8, 100, 1000};
+    for (int mode = PYCNN_FORWARD; mode <= PYCNN_TRACE; mode++) {
+        for (size_t i = 0; i < sizeof batches / sizeof *batches; i++) {
+            size_t bytes, before = own.bytes;
+            CHECK(pycnn_workspace_size(&bytes, net, batches[i], mode) == PYCNN_OK);
+            CHECK(own.blocks == 1 && own.bytes - before <= bytes);
+            before = own.bytes;
+            CHECK(pycnn_workspace_create(&ws, net, batches[i], mode) == PYCNN_OK);
+            CHECK(own.bytes - before == bytes && own.blocks > 2);
+            pycnn_workspace_destroy(ws);
+            CHECK(own.blocks == 1);
+        }
+    }
+    size_t bytes = 1;
+    CHECK(pycnn_workspace_size(NULL, net, 1, PYCNN_FORWARD) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_workspace_size(&bytes, NULL, 1, PYCNN_FORWARD) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_workspace_size(&bytes, net, 0, PYCNN_FORWARD) == PYCNN_ERROR_SIZE && bytes == 0);
+    CHECK(pycnn_workspace_create(&ws, net, 9, PYCNN_BACKWARD) == PYCNN_OK);
+    pycnn_network_destroy(net); /* the network may go first */
+    pycnn_workspace_destroy(ws);
+    CHECK(own.blocks == 0);
+    CHECK(pycnn_threads_create_with(&threads, 2, &allocator) == PYCNN_OK);
+    pycnn_threads_destroy(threads);
+    CHECK(own.blocks == 0);
+
+    /* Each allocation fails in turn. */
+    bool failed = true;
+    for (size_t n = 0; failed && n < 100; n++) {
+        own.left = n;
+        int status = pycnn_network_create_with(&net, 3, layers, 2, PYCNN_MSE, 0, &allocator);
+        ws = NULL, threads = NULL;
+        if (status == PYCNN_OK) {
+            status = pycnn_workspace_create(&ws, net, 4, PYCNN_TRACE);
+        }
+        if (status == PYCNN_OK) {
+            status = pycnn_threads_create_with(&threads, 3, &allocator);
+        }
+        failed = status != PYCNN_OK;
+        CHECK(!failed || status == PYCNN_ERROR_MEMORY);
+        pycnn_network_destroy(net), pycnn_workspace_destroy(ws), pycnn_threads_destroy(threads);
+        CHECK(own.blocks == 0);
+    }
+    CHECK(!failed);
+    for (int i = 0; i < 2; i++) {
+        pycnn_allocator half = allocator;
+        half.allocate = i == 0 ? NULL : half.allocate;
+        half.release = i == 0 ? half.release : NULL;
+        CHECK(pycnn_network_create_with(&net, 3, layers, 2, PYCNN_MSE, 0, &half) ==
+              PYCNN_ERROR_ARGUMENT);
+        CHECK(pycnn_threads_create_with(&threads, 2, &half) == PYCNN_ERROR_ARGUMENT);
+        CHECK(net == NULL && threads == NULL);
+    }
+}
+
 #ifdef HAVE_PLAIN_STACK
 enum { STACK = 1 << 20, PAINT = 0x5a };
 
@@ -329,6 +417,8 @@ static void test_every_allocation_may_fail(void)
 #endif
 
 const test memory_tests[] = {
+    FOR_EACH_SET("memory comes from the caller's allocator",
+                 test_memory_comes_from_the_callers_allocator),
 #ifdef HAVE_PLAIN_STACK
     FOR_EACH_SET("every call takes less than 16 kB of stack",
                  test_every_call_takes_less_than_16_kB_of_stack),
