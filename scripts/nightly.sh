@@ -5,6 +5,7 @@
 #     scripts/nightly.sh threads                 data races, with two threads
 #     scripts/nightly.sh valgrind                the C tests and the C example
 #     scripts/nightly.sh fuzz [SECONDS]          each fuzzer for so long; by default an hour
+#     scripts/nightly.sh frozen                  a program by PyInstaller and by Nuitka
 #     scripts/nightly.sh newest                  the tests with the newest releases, and what comes
 #     scripts/nightly.sh everything              the tests with nothing skipped, signals, kills
 #
@@ -72,6 +73,20 @@ fuzz)
     "$work/venv/bin/pip" install -q --require-hashes -r requirements/fuzz.txt
     "$work/venv/bin/pip" install -q ".[cli]"
     fuzz/run.sh "$work/venv/bin/python" "$seconds"
+    ;;
+frozen)
+    "$python" -m venv "$work/venv"
+    "$work/venv/bin/pip" install -q . pyinstaller nuitka
+    cp tests/whole_program.py "$work/program.py"
+    cd "$work"
+    venv/bin/python program.py >expected
+    cat expected
+    venv/bin/pyinstaller --onefile --log-level WARN program.py
+    env -i PATH=/usr/bin:/bin dist/program | diff expected -
+    echo "PyInstaller: the same"
+    venv/bin/python -m nuitka --standalone --quiet --include-package-data=pycnn.datasets program.py
+    env -i PATH=/usr/bin:/bin program.dist/program.bin | diff expected -
+    echo "Nuitka: the same"
     ;;
 newest)
     "$python" -m venv "$work/venv"

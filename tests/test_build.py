@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from importlib.resources import files
 from pathlib import Path
 
@@ -139,6 +140,27 @@ assert not hasattr(again(), "Tabel")
 
 def test_what_is_imported_when_it_is_asked_for_is_there(run_python):
     run_python(LATE)
+
+
+PROGRAM = (Path(__file__).parent / "whole_program.py").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("options", ["-OO -W error", "-I -W error"])
+def test_a_program_does_the_same_under_pythons_options(run_python, options):
+    folder = os.fspath(Path(pycnn.__file__).parents[1])  # -I looks at no variable
+    code = f"import sys; sys.path.insert(0, {folder!r})\n{PROGRAM}"
+    assert run_python(code, *options.split()) == run_python(PROGRAM)
+
+
+def test_a_zip_of_the_package_does_what_python_alone_can(run_python, tmp_path):
+    package = Path(pycnn.__file__).parent
+    with zipfile.ZipFile(tmp_path / "app.pyz", "w") as archive:
+        for path in package.rglob("*"):
+            if path.suffix in (".py", ".npz", ".txt"):
+                archive.write(path, path.relative_to(package.parent))
+    code = "import sys; sys.path.insert(0, 'app.pyz'); sys.modules['pycnn._native'] = None\n"
+    _, in_python = run_python(PROGRAM).splitlines()
+    assert run_python(code + PROGRAM).splitlines() == ["c is not there", in_python]
 
 
 def test_import_starts_no_thread_and_leaves_numpys_random_state_alone(run_python):
