@@ -652,6 +652,38 @@ static void train(const program *p, const pycnn_network *net, pycnn_workspace *w
     }
 }
 
+static bool same(double a, double b)
+{
+    return memcmp(&a, &b, sizeof a) == 0 || (isnan(a) && isnan(b));
+}
+
+/* Row by row, from before a page or from behind one, the outputs are those of all rows. */
+static void check_predictor(const double *out, const program *p, const pycnn_network *net,
+                            const numbers *n)
+{
+    pycnn_predictor *predictor = NULL;
+    if (pycnn_predictor_create(&predictor, net, n->theta, n->theta_size) != PYCNN_OK ||
+        pycnn_predictor_update(predictor, n->theta, n->theta_size) != PYCNN_OK) {
+        abort();
+    }
+    double *x = place(A, p->inputs * sizeof *x, p->first);
+    double *y = place(Z, n->outputs * sizeof *y, p->first);
+    for (size_t i = p->seed % 3; i < p->rows; i += 1 + p->rows / 8) {
+        memcpy(x, n->data.x + i * p->inputs, p->inputs * sizeof *x);
+        if (pycnn_predictor_run(predictor, y, x) != PYCNN_OK) {
+            abort();
+        }
+        for (size_t j = 0; j < n->outputs; j++) {
+            if (!same(y[j], out[i * n->outputs + j])) {
+                fprintf(stderr, "row %zu, output %zu: %.17g and %.17g\n", i, j, y[j],
+                        out[i * n->outputs + j]);
+                abort();
+            }
+        }
+    }
+    pycnn_predictor_destroy(predictor);
+}
+
 /* The outputs for all rows; or for two parts, one after the other. */
 static int predict(double *out, const program *p, const pycnn_network *net, pycnn_workspace *ws,
                    const numbers *n, bool whole)
@@ -735,7 +767,9 @@ static void execute(const program *p, const char *isa, pycnn_threads *threads, b
         note(found, PYCNN_OK, &penalty, 1);
         status = y == NULL || x == NULL ? pycnn_predict(y, net, ws, theta, n.theta_size, x, p->rows)
                                         : predict(y, p, net, ws, &n, whole);
-        note(found, status, out, of_y);
+        if (note(found, status, out, of_y)) {
+            check_predictor(out, p, net, &n);
+        }
         status = pycnn_predict_finite(y, net, ws, theta, n.theta_size, x, p->rows);
         note(found, status, out, of_y);
         status = pycnn_predict_samples(y, net, ws, theta, n.theta_size, x, p->rows, keys, p->draws,
@@ -778,11 +812,6 @@ static void fail(const char *isa, const char *what, size_t where, double a, doub
 {
     fprintf(stderr, "%s and %s: %s %zu: %.17g and %.17g\n", sets[0], isa, what, where, a, b);
     abort();
-}
-
-static bool same(double a, double b)
-{
-    return memcmp(&a, &b, sizeof a) == 0 || (isnan(a) && isnan(b));
 }
 
 static void compare(const outcome *a, const outcome *b, const char *isa, double tolerance)
