@@ -5,6 +5,7 @@
 enum { CACHE_LINE = 64 }; /* on which begins what a layer packs */
 
 struct pycnn_predictor {
+    pycnn_allocator allocator; /* the network's */
     pycnn_workspace *ws;
     online_layer *narrow; /* [depth] as the kernels for narrow networks read it; NULL: it is not */
     double *packed[];     /* [depth] what a layer packs, or a copy of its parameters */
@@ -31,9 +32,10 @@ static int allocate_predictor(pycnn_predictor **out, const pycnn_network *net)
     }
     TRY(add_product(&bytes, count, sizeof(double)));
     TRY(add_product(&bytes, CACHE_LINE, 1));
-    pycnn_predictor *self = PYCNN_MALLOC(bytes);
+    pycnn_predictor *self = pycnn_allocate(&net->allocator, bytes);
     RETURN_IF(self == NULL, PYCNN_ERROR_MEMORY);
     memset(self, 0, bytes);
+    self->allocator = net->allocator;
     const uintptr_t behind = (uintptr_t)self + head + CACHE_LINE - 1;
     double *first = (double *)(behind / CACHE_LINE * CACHE_LINE);
     count = 0;
@@ -61,7 +63,7 @@ static bool is_narrow(const pycnn_network *net)
 static int make_narrow(pycnn_predictor *self)
 {
     const pycnn_network *net = self->ws->net;
-    self->narrow = PYCNN_MALLOC(net->depth * sizeof *self->narrow);
+    self->narrow = pycnn_allocate(&self->allocator, net->depth * sizeof *self->narrow);
     RETURN_IF(self->narrow == NULL, PYCNN_ERROR_MEMORY);
     for (size_t l = 0; l < net->depth; l++) {
         const layer *here = &net->layers[l];
@@ -121,9 +123,9 @@ int pycnn_predictor_create(pycnn_predictor **out, const pycnn_network *net, cons
 void pycnn_predictor_destroy(pycnn_predictor *self)
 {
     if (self != NULL) {
-        PYCNN_FREE(self->narrow);
+        pycnn_release(&self->allocator, self->narrow);
         pycnn_workspace_destroy(self->ws);
-        PYCNN_FREE(self);
+        pycnn_release(&self->allocator, self);
     }
 }
 

@@ -24,6 +24,17 @@
  * Theta comes with its size, the number of doubles behind the pointer: a call refuses what is not
  * pycnn_network_theta_size() of its network with PYCNN_ERROR_SIZE, and reads nothing of it.
  *
+ * Hosts: a call takes less than 16 kB of stack (that makes a network, 200 bytes more for each level
+ * of layers within layers). Built with PYCNN_NO_THREADS the core needs no threads of the system's:
+ * there are no pools, and every call works on its own thread; with PYCNN_NO_GETENV it reads no
+ * environment. What it calls of the caller's, a loss or a poll function, may leave by longjmp() or,
+ * where C has been compiled so that a C++ exception passes through it (-fexceptions; on 64-bit
+ * Linux and macOS it always has), by an exception: that is as if it had returned 1, but nobody sees
+ * the status. An allocator must not. Arithmetic is meant to round to nearest, with subnormal
+ * numbers: after fesetround() and the like results are others, of threads that had been started
+ * before perhaps not. After fork() a child may use what it has inherited; pools are said below. No
+ * call may be made in a signal handler.
+ *
  * Versions: what a later version adds to a struct takes the place of its `reserved` numbers, where
  * zeros mean "as before". So a program that was compiled with an older header goes on as it did,
  * and one that asks an older library for something new is refused (PYCNN_ERROR_ARGUMENT) and never

@@ -1,6 +1,8 @@
 /* Losses: their values, extreme logits, and what targets may be. */
 #include "check.h"
 
+#include <setjmp.h>
+
 /* The binary cross-entropy of logit z and target 0: log(1 + e^z). */
 static void test_logarithms_meet_the_c_library(void)
 {
@@ -229,7 +231,66 @@ static void test_targets_may_be_missing(void)
     free_problem(&p);
 }
 
+static jmp_buf outside;
+static int calls_before_leaving;
+
+static int leave(void *context, double *losses, double *gradient, const double *outputs,
+                 const double *targets, size_t rows, size_t units)
+{
+    if (calls_before_leaving-- == 0) {
+        longjmp(outside, 1);
+    }
+    memset(losses, 0, rows * sizeof *losses);
+    for (size_t i = 0; i < rows * units; i++) {
+        const double error = outputs[i] - targets[i];
+        losses[i / units] += error * error / 2;
+        if (gradient != NULL) {
+            gradient[i] = error;
+        }
+    }
+    (void)context;
+    return 0;
+}
+
+static void test_a_loss_function_may_leave_by_longjmp(void)
+{
+    enum { ROWS = 1000, BATCH = 250, STEPS = ROWS / BATCH };
+    const pycnn_layer_spec layers[] = {DENSE(PYCNN_TANH, 200), DENSE(PYCNN_LINEAR, 2)};
+    problem p = make_problem(5, ROWS, 9, layers, 2, PYCNN_CUSTOM);
+    double *whole = NULL;
+    for (int threads = 1; threads <= 3; threads += 2) {
+        pycnn_threads *pool;
+        CHECK(pycnn_threads_create(&pool, (size_t)threads) == PYCNN_OK);
+        for (volatile int before = STEPS; before >= 0; before--) {
+            pycnn_workspace *ws = workspace(p.net, BATCH, PYCNN_BACKWARD);
+            pycnn_workspace_set_threads(ws, pool);
+            pycnn_workspace_set_loss(ws, leave, NULL);
+            double *theta = copy_doubles(p.theta, p.theta_size);
+            pycnn_training state = {.epochs = 1, .batch_size = BATCH, .learning_rate = 1e-3};
+            size_t steps = 99;
+            calls_before_leaving = before;
+            if (setjmp(outside) == 0) {
+                CHECK(pycnn_train(&steps, theta, p.theta_size, &state, p.net, ws, &p.data, 99) ==
+                          PYCNN_OK &&
+                      before == STEPS);
+            } else { /* it stands where the last step has ended, and goes on from there */
+                CHECK(steps == (size_t)before && state.position == (size_t)before * BATCH);
+                CHECK(pycnn_train(&steps, theta, p.theta_size, &state, p.net, ws, &p.data, 99) ==
+                      PYCNN_OK);
+            }
+            whole = whole == NULL ? copy_doubles(theta, p.theta_size) : whole;
+            CHECK(same_bits(theta, whole, p.theta_size));
+            free(theta);
+            pycnn_workspace_destroy(ws);
+        }
+        pycnn_threads_destroy(pool);
+    }
+    free(whole);
+    free_problem(&p);
+}
+
 const test loss_tests[] = {
+    ONCE("a loss function may leave by longjmp", test_a_loss_function_may_leave_by_longjmp),
     FOR_EACH_SET("logarithms meet the C library", test_logarithms_meet_the_c_library),
     FOR_EACH_SET("cross-entropies of extreme logits", test_cross_entropies_of_extreme_logits),
     FOR_EACH_SET("labels and one-hot rows give the same bits",

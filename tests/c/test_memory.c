@@ -160,6 +160,9 @@ static void test_memory_comes_from_the_callers_allocator(void)
     pycnn_network *net;
     pycnn_workspace *ws;
     pycnn_threads *threads;
+    pycnn_predictor *predictor;
+    enum { SIZE = 7 * 4 + 2 * 8 };
+    const double theta[SIZE] = {0};
     CHECK(pycnn_network_create_with(&net, 3, layers, 2, PYCNN_MSE, 0, &allocator) == PYCNN_OK);
     CHECK(own.blocks == 1);
     static const size_t batches[] = {1, 3, 8, 100, 1000};
@@ -192,16 +195,20 @@ static void test_memory_comes_from_the_callers_allocator(void)
     for (size_t n = 0; failed && n < 100; n++) {
         own.left = n;
         int status = pycnn_network_create_with(&net, 3, layers, 2, PYCNN_MSE, 0, &allocator);
-        ws = NULL, threads = NULL;
+        ws = NULL, threads = NULL, predictor = NULL;
         if (status == PYCNN_OK) {
             status = pycnn_workspace_create(&ws, net, 4, PYCNN_TRACE);
+        }
+        if (status == PYCNN_OK) {
+            status = pycnn_predictor_create(&predictor, net, theta, SIZE);
         }
         if (status == PYCNN_OK) {
             status = pycnn_threads_create_with(&threads, 3, &allocator);
         }
         failed = status != PYCNN_OK;
         CHECK(!failed || status == PYCNN_ERROR_MEMORY);
-        pycnn_network_destroy(net), pycnn_workspace_destroy(ws), pycnn_threads_destroy(threads);
+        pycnn_predictor_destroy(predictor), pycnn_network_destroy(net);
+        pycnn_workspace_destroy(ws), pycnn_threads_destroy(threads);
         CHECK(own.blocks == 0);
     }
     CHECK(!failed);
