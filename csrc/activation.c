@@ -7,6 +7,17 @@
 
 #include <math.h>
 
+#include "scalar_template.h"
+
+#include "math_template.h"
+
+/* e^x - 1 for x <= 0 */
+static double expm1_below(double x)
+{
+    double excess;
+    return exponential_minus_one(x, &excess);
+}
+
 /* f(z) = z, f' = 1 */
 
 static void linear_forward(double *a, const double *z, size_t units, size_t stride)
@@ -26,8 +37,7 @@ static void linear_backward(double *delta, const double *a, size_t units, size_t
 static void sigmoid_forward(double *a, const double *z, size_t units, size_t stride)
 {
     for (size_t i = 0; i < units * stride; i++) {
-        const double e = exp(-fabs(z[i]));
-        a[i] = (z[i] >= 0 ? 1 : e) / (1 + e);
+        a[i] = logistic(z[i]);
     }
 }
 
@@ -59,7 +69,7 @@ static void relu_backward(double *delta, const double *a, size_t units, size_t s
 static void tanh_forward(double *a, const double *z, size_t units, size_t stride)
 {
     for (size_t i = 0; i < units * stride; i++) {
-        a[i] = tanh(z[i]);
+        a[i] = hyperbolic_tangent(z[i]);
     }
 }
 
@@ -80,14 +90,19 @@ static void softmax_forward(double *a, const double *z, size_t units, size_t str
         for (size_t j = 1; j < units; j++) {
             largest = z[j * stride + i] > largest ? z[j * stride + i] : largest;
         }
-        double sum = 0;
+        double sum = 0, sum_excess = 0;
         for (size_t j = 0; j < units; j++) {
-            const double e = exp(z[j * stride + i] - largest);
+            /* The difference's rounding would be many times that of the power. */
+            const double zj = z[j * stride + i], difference = zj - largest;
+            const double excess = excess_of_any_sum(difference, zj, -largest);
+            const double e = exponential_of_difference(difference, excess);
+            const double next = sum + e;
             a[j * stride + i] = e;
-            sum += e;
+            sum_excess += excess_of_any_sum(next, sum, e);
+            sum = next;
         }
         for (size_t j = 0; j < units; j++) {
-            a[j * stride + i] /= sum;
+            a[j * stride + i] = quotient(a[j * stride + i], 0, sum, sum_excess, 1 / sum);
         }
     }
 }
@@ -126,7 +141,7 @@ static void leaky_relu_backward(double *delta, const double *a, size_t units, si
 static void elu_forward(double *a, const double *z, size_t units, size_t stride)
 {
     for (size_t i = 0; i < units * stride; i++) {
-        a[i] = z[i] >= 0 ? z[i] : expm1(z[i]);
+        a[i] = z[i] >= 0 ? z[i] : expm1_below(z[i]);
     }
 }
 
@@ -143,7 +158,7 @@ static void elu_backward(double *delta, const double *a, size_t units, size_t st
 static void selu_forward(double *a, const double *z, size_t units, size_t stride)
 {
     for (size_t i = 0; i < units * stride; i++) {
-        a[i] = z[i] >= 0 ? SELU_SCALE * z[i] : SELU_SCALE_ALPHA * expm1(z[i]);
+        a[i] = z[i] >= 0 ? SELU_SCALE * z[i] : SELU_SCALE_ALPHA * expm1_below(z[i]);
     }
 }
 
@@ -155,28 +170,24 @@ static void selu_backward(double *delta, const double *a, size_t units, size_t s
 }
 
 /* f(z) = z Phi(z) with Phi(z) = 1/2 erfc(-z / sqrt 2), the standard normal distribution, and
- * f' = Phi(z) + z phi(z) with phi(z) = e^{-z^2/2} / sqrt(2 pi). Beyond 40 phi is 0, and z is held
- * there: -infinity times 0 is not the limit. */
+ * f' = Phi(z) + z phi(z) with phi(z) = e^{-z^2/2} / sqrt(2 pi). */
 
 static double held(double z, double bound) /* NaN stays */
 {
     return z < -bound ? -bound : z > bound ? bound : z;
 }
 
-static double normal_distribution(double z) { return 0.5 * erfc(-0.70710678118654752440 * z); }
-
 static void gelu_forward(double *a, const double *z, size_t units, size_t stride)
 {
     for (size_t i = 0; i < units * stride; i++) {
-        a[i] = (z[i] < -40 ? -40 : z[i]) * normal_distribution(z[i]);
+        a[i] = gaussian_unit(z[i]);
     }
 }
 
 static void gelu_backward(double *delta, const double *z, size_t units, size_t stride)
 {
     for (size_t i = 0; i < units * stride; i++) {
-        const double x = held(z[i], 40), density = 0.39894228040143267794 * exp(-0.5 * x * x);
-        delta[i] *= normal_distribution(x) + x * density;
+        delta[i] *= gaussian_unit_slope(z[i]);
     }
 }
 
@@ -188,8 +199,9 @@ static double positive_part(double e, double u) { return (u >= 0 ? 1 : e) / (1 +
 static void gelu_tanh_forward(double *a, const double *z, size_t units, size_t stride)
 {
     for (size_t i = 0; i < units * stride; i++) {
-        const double x = held(z[i], 40), u = x * (GELU_LINEAR + GELU_CUBIC * x * x);
-        a[i] = (z[i] < -40 ? -40 : z[i]) * positive_part(exp(-fabs(u)), u);
+        double excess;
+        const double u = gelu_exponent(held(z[i], 40), &excess);
+        a[i] = logistic_unit(z[i], u, excess);
     }
 }
 
@@ -197,7 +209,8 @@ static void gelu_tanh_backward(double *delta, const double *z, size_t units, siz
 {
     for (size_t i = 0; i < units * stride; i++) {
         const double x = held(z[i], 40), u = x * (GELU_LINEAR + GELU_CUBIC * x * x);
-        const double e = exp(-fabs(u)), s = positive_part(e, u), not_s = positive_part(e, -u);
+        const double e = exponential(-fabs(u)), s = positive_part(e, u),
+                     not_s = positive_part(e, -u);
         delta[i] *= s + x * s * not_s * (GELU_LINEAR + 3 * GELU_CUBIC * x * x);
     }
 }
@@ -207,14 +220,14 @@ static void gelu_tanh_backward(double *delta, const double *z, size_t units, siz
 static void silu_forward(double *a, const double *z, size_t units, size_t stride)
 {
     for (size_t i = 0; i < units * stride; i++) {
-        a[i] = (z[i] < -800 ? -800 : z[i]) * positive_part(exp(-fabs(z[i])), z[i]);
+        a[i] = logistic_unit(z[i], z[i], 0);
     }
 }
 
 static void silu_backward(double *delta, const double *z, size_t units, size_t stride)
 {
     for (size_t i = 0; i < units * stride; i++) {
-        const double x = held(z[i], 800), e = exp(-fabs(x));
+        const double x = held(z[i], 800), e = exponential(-fabs(x));
         const double s = positive_part(e, x), not_s = positive_part(e, -x);
         delta[i] *= s + x * s * not_s;
     }
@@ -225,14 +238,15 @@ static void silu_backward(double *delta, const double *z, size_t units, size_t s
 static void softplus_forward(double *a, const double *z, size_t units, size_t stride)
 {
     for (size_t i = 0; i < units * stride; i++) {
-        a[i] = (z[i] > 0 ? z[i] : 0) + log1p(exp(-fabs(z[i])));
+        const double e = exponential(-fabs(z[i]));
+        a[i] = (z[i] > 0 ? z[i] : 0) + log_one_plus(e, 1 / (1 + e));
     }
 }
 
 static void softplus_backward(double *delta, const double *a, size_t units, size_t stride)
 {
     for (size_t i = 0; i < units * stride; i++) {
-        delta[i] *= -expm1(-a[i]);
+        delta[i] *= -expm1_below(-a[i]);
     }
 }
 

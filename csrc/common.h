@@ -49,6 +49,21 @@
 #define RESTRICT restrict
 #endif
 
+#define PRAGMA_(text) _Pragma(#text)
+#define PRAGMA(text) PRAGMA_(text)
+#if defined(__clang__)
+#define UNROLL PRAGMA(clang loop unroll(full))
+#elif defined(__GNUC__)
+#define UNROLL PRAGMA(GCC unroll 32)
+#else
+#define UNROLL
+#endif
+#if defined(__GNUC__) || defined(__clang__)
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#else
+#define ALWAYS_INLINE static inline
+#endif
+
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 
 #define RETURN_IF(condition, status) \

@@ -11,6 +11,11 @@
 
 #include <math.h>
 
+#include "activation.h"
+#include "scalar_template.h"
+
+#include "math_template.h"
+
 static bool observed(double y) { return !isnan(y); }
 
 static size_t argmax(const double *column, size_t units, size_t stride)
@@ -70,9 +75,9 @@ static void binary(const loss_outputs *out, const loss_inputs *in)
                 continue;
             }
             count++;
-            const double z = in->z[ji], y = in->y[ji], e = exp(-fabs(z));
+            const double z = in->z[ji], y = in->y[ji], e = exponential(-fabs(z));
             /* z - z*y would overflow to inf - inf; z*(1-y) cannot. */
-            out->loss[i] += (z > 0 ? z * (1 - y) : -z * y) + log1p(e);
+            out->loss[i] += (z > 0 ? z * (1 - y) : -z * y) + log_one_plus(e, 1 / (1 + e));
             const double large = 1 / (1 + e), small = e / (1 + e);
             out->correct[i] += ((z >= 0 ? large : small) > 0.5) == (y > 0.5);
             if (out->delta != NULL) {
@@ -141,7 +146,7 @@ static double poisson_term(double *slope, double a, double y, double unused)
     (void)unused;
     const double mean = a < LEAST_FOR_LOG ? LEAST_FOR_LOG : a;
     *slope = 1 - y / mean;
-    return a - y * log(mean);
+    return a - y * logarithm(mean);
 }
 
 static void poisson(const loss_outputs *out, const loss_inputs *in)
@@ -207,7 +212,7 @@ static void categorical(const loss_outputs *out, const loss_inputs *in)
             y_sum += y[j * stride];
         }
         rest /= a[top * stride];
-        const double log_sum = log1p(rest);
+        const double log_sum = log_one_plus(rest, 1 / (1 + rest));
         for (size_t j = 0; j < units; j++) {
             const double aj = a[j * stride], yj = y[j * stride];
             if (yj != 0) { /* 0 * inf is not what the limit says */
@@ -232,7 +237,7 @@ static void kl_divergence(const loss_outputs *out, const loss_inputs *in)
     for (size_t i = 0; i < in->stride; i++) {
         for (size_t j = 0; j < in->units; j++) {
             const double y = in->y[j * in->stride + i];
-            out->loss[i] += y < LEAST_FOR_LOG ? 0 : y * log(y);
+            out->loss[i] += y < LEAST_FOR_LOG ? 0 : y * logarithm(y);
         }
     }
 }

@@ -1,6 +1,6 @@
 /* exp, tanh, sigmoid, log and log(1 + x), and what the activations make of them, over vectors, for
  * one instruction set: 2 ulp from the exact value over the whole range at most, gelu 4, and the
- * same bits wherever FMA is fused.
+ * same bits wherever FMA is fused, as well as wherever it is not.
  *
  * Where a rounding would show in the result it is carried along, as an excess: what is meant is
  * x - excess. (Minus, since the compiler may leave x - 0 out, but not x + 0.) */
@@ -44,7 +44,7 @@ ALWAYS_INLINE vector reduce(vector x, vector excess, vector *expm1_r)
 ALWAYS_INLINE vector power_of_two(vector k)
 {
     /* The sum's low bits are k + 1023: the exponent field. */
-    return (vector)((integers)(k + BROADCAST(0x1.8p52 + 1023)) << 52);
+    return of_bits(bits_of(k + BROADCAST(0x1.8p52 + 1023)) << 52);
 }
 
 ALWAYS_INLINE vector clamp(vector x, double low, double high)
@@ -56,7 +56,7 @@ ALWAYS_INLINE vector clamp(vector x, double low, double high)
 /* The size of x with the sign of z. */
 ALWAYS_INLINE vector with_sign_of(vector x, vector z)
 {
-    return (vector)((integers)absolute(x) | ((integers)z & INT64_MIN));
+    return of_bits(bits_of(absolute(x)) | (bits_of(z) & (uint64_t)INT64_MIN));
 }
 
 /* factor * e^(x - excess), |factor| <= 800, rounded to a subnormal only at the end. Where e^x is 0
@@ -94,7 +94,7 @@ ALWAYS_INLINE vector exponential_minus_one(vector x, vector *excess)
 ALWAYS_INLINE vector quotient(vector a, vector a_excess, vector b, vector b_excess, vector inverse)
 {
     const vector first = a * inverse;
-    const vector remainder = FMA(first, b_excess, FMA(-first, b, a) - a_excess);
+    const vector remainder = FMA(first, b_excess, remainder_of_quotient(a, b, first) - a_excess);
     return FMA(remainder, inverse, first);
 }
 
@@ -151,9 +151,9 @@ ALWAYS_INLINE vector log_one_plus(vector x, vector inverse)
     const vector u = 1 + x;
     const vector c = choose(x < 1, x - (u - 1), 1 - (u - x));
     /* Less the bits of sqrt(1/2): 1 + f lies between sqrt(1/2) and sqrt(2). u >= 1, so k >= 0. */
-    const words k = ((words)u - 0x3fe6a09e00000000) >> 52;
-    const vector f = (vector)((words)u - (k << 52)) - 1;
-    const vector kd = (vector)(k + (words)BROADCAST(0x1p52)) - 0x1p52;
+    const words k = (bits_of(u) - 0x3fe6a09e00000000) >> 52;
+    const vector f = of_bits(bits_of(u) - (k << 52)) - 1;
+    const vector kd = of_bits(k + bits_of(BROADCAST(0x1p52))) - 0x1p52;
     const vector log = log_of_parts(kd, f, c * inverse);
     return choose(x == BROADCAST((double)INFINITY), x, log);
 }
@@ -162,9 +162,9 @@ ALWAYS_INLINE vector log_one_plus(vector x, vector inverse)
 ALWAYS_INLINE vector logarithm(vector u)
 {
     /* As above, but k, which may be negative, is 1024 too large until it is a double. */
-    const words k = ((words)u + (0x4000000000000000 - 0x3fe6a09e00000000)) >> 52;
-    const vector f = (vector)((words)u - (k << 52) + 0x4000000000000000) - 1;
-    const vector kd = (vector)(k + (words)BROADCAST(0x1p52)) - (0x1p52 + 1024);
+    const words k = (bits_of(u) + (0x4000000000000000 - 0x3fe6a09e00000000)) >> 52;
+    const vector f = of_bits(bits_of(u) - (k << 52) + 0x4000000000000000) - 1;
+    const vector kd = of_bits(k + bits_of(BROADCAST(0x1p52))) - (0x1p52 + 1024);
     return log_of_parts(kd, f, (vector){0});
 }
 
@@ -188,13 +188,14 @@ ALWAYS_INLINE vector gelu_exponent(vector z, vector *excess)
     /* What is missing in the two constants. */
     const double linear_low = -0x1.cbc0d30ebfd15p-54, cubic_low = -0x1.6c843a29d1c70p-61;
     const vector linear = BROADCAST(GELU_LINEAR), cubic = BROADCAST(GELU_CUBIC);
-    const vector square = z * z, square_low = FMA(z, z, -square);
+    const vector square = z * z, square_low = rest_of_product(square, z, z);
     const vector term = cubic * square;
-    const vector term_low = FMA(cubic, square, -term) + FMA(cubic, square_low, cubic_low * square);
+    const vector term_low =
+        rest_of_product(term, cubic, square) + FMA(cubic, square_low, cubic_low * square);
     const vector sum = linear + term;
     const vector low = (term_low + linear_low) - excess_of_any_sum(sum, linear, term);
     const vector u = z * sum;
-    *excess = -FMA(z, low, FMA(z, sum, -u));
+    *excess = -FMA(z, low, rest_of_product(u, z, sum));
     return u;
 }
 
@@ -236,7 +237,8 @@ ALWAYS_INLINE vector scaled_normal_tail(vector factor, vector x)
 ALWAYS_INLINE vector gaussian_unit(vector z)
 {
     const vector near = clamp(z, -40, 40), x = absolute(near), square = x * x;
-    const vector excess = 0.5 * FMA(x, x, -square); /* an error of x^2/2 is a relative one of Q */
+    const vector excess =
+        0.5 * rest_of_product(square, x, x); /* an error of x^2/2 is a relative one of Q */
     const vector tail = times_exponential(scaled_normal_tail(x, x), -0.5 * square, excess);
     return choose(z < 0, -tail, z - tail);
 }

@@ -7,6 +7,8 @@
 #ifndef PYCNN_SIMD_H
 #define PYCNN_SIMD_H
 
+#include "common.h"
+
 #if defined(__GNUC__) || defined(__clang__)
 #define HAVE_VECTORS 1
 #else
@@ -34,20 +36,14 @@
 #define HAVE_NEON 0
 #endif
 
-#define PRAGMA_(text) _Pragma(#text)
-#define PRAGMA(text) PRAGMA_(text)
 #if defined(__clang__)
 #define BEGIN_TARGET(features, width)                                                    \
     PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function)) \
     PRAGMA(clang attribute push(__attribute__((min_vector_width(width))), apply_to = function))
 #define END_TARGET PRAGMA(clang attribute pop) PRAGMA(clang attribute pop)
-#define UNROLL PRAGMA(clang loop unroll(full))
 #elif defined(__GNUC__)
 #define BEGIN_TARGET(features, width) PRAGMA(GCC push_options) PRAGMA(GCC target(features))
 #define END_TARGET PRAGMA(GCC pop_options)
-#define UNROLL PRAGMA(GCC unroll 32)
 #endif
-
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 #endif

@@ -49,7 +49,23 @@ ALWAYS_INLINE vector choose(integers mask, vector yes, vector no)
     return (vector)((mask & (integers)yes) | (~mask & (integers)no));
 }
 
+ALWAYS_INLINE words bits_of(vector x) { return (words)x; }
+
+ALWAYS_INLINE vector of_bits(words bits) { return (vector)bits; }
+
 ALWAYS_INLINE vector absolute(vector x) { return (vector)((integers)x & INT64_MAX); }
+
+/* a * b - product, where product = a * b is rounded */
+ALWAYS_INLINE vector rest_of_product(vector product, vector a, vector b)
+{
+    return FMA(a, b, -product);
+}
+
+/* a - quotient * b, where quotient is near a / b */
+ALWAYS_INLINE vector remainder_of_quotient(vector a, vector b, vector quotient)
+{
+    return FMA(-quotient, b, a);
+}
 
 /* m[j][i] = row[i][j]: LANES rows of memory, transposed. Where half vectors can be loaded side by
  * side that is the transpose's last step. */

@@ -189,11 +189,12 @@ EXAMPLE_RUNS = [
 ARM = platform.machine().lower() in ("arm64", "aarch64")
 # The instruction sets that each compiler's kernels may run with, and what runs a foreign program:
 # scripts/cross_check.sh sets PYCNN_CROSS for 64-bit ARM in an emulator.
-ISAS = {compiler: ["neon"] if ARM else ["avx512", "avx2"] for compiler in COMPILERS}
+FUSED = ["neon"] if ARM else ["avx512", "avx2"]
+ISAS = {compiler: [*FUSED, "baseline"] for compiler in COMPILERS}
 MATH = {compiler: ISAS[compiler] for compiler in THOROUGH}
 EMULATOR = {}
 if CROSS := os.environ.get("PYCNN_CROSS"):
-    ISAS[CROSS] = MATH[CROSS] = ["neon"]
+    ISAS[CROSS] = MATH[CROSS] = ["neon", "baseline"]
     EMULATOR[CROSS] = [shutil.which("qemu-aarch64") or "qemu-aarch64-static"]
 
 

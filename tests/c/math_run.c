@@ -3,8 +3,9 @@
  *     math_run exp|log|log1p|tanh|gelu|... < doubles > doubles
  *     math_run softmax UNITS               < doubles > doubles      columns of UNITS values each
  *
- * It is compiled once for each instruction set, with -DKERNELS_AVX512, -DKERNELS_AVX2 or
- * -DKERNELS_NEON: it includes that set's kernels, since exp and log1p have no name outside them.
+ * It is compiled once for each instruction set, with -DKERNELS_AVX512, -DKERNELS_AVX2,
+ * -DKERNELS_NEON or -DKERNELS_BASELINE: it includes that set's functions, since exp and log1p have
+ * no name outside.
  */
 #if defined(KERNELS_AVX512)
 #include "kernels_avx512.c"
@@ -17,6 +18,15 @@
 #define TARGET
 #undef END_TARGET
 #define END_TARGET
+#elif defined(KERNELS_BASELINE)
+#include "activation.c"
+#define TARGET
+#define END_TARGET
+#define LANES 1
+#define SUFFIX(name) name
+#define LOAD(p) (*(p))
+#define STORE(p, v) (*(p) = (v))
+#define EACH(i, count) for (size_t i = 0; i < (count); i++)
 #endif
 
 #include <stdio.h>
@@ -79,7 +89,7 @@ int main(int argc, char **argv)
             functions[i].forward(a + j * units, z + j * units, units, 1);
         }
         if (!columns) {
-            functions[i].forward(a, z, 1, round_up(count, LANES));
+            functions[i].forward(a, z, 1, (count + LANES - 1) / LANES * LANES);
         }
         return fwrite(a, sizeof *a, count, stdout) != count;
     }
