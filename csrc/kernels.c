@@ -43,6 +43,41 @@ void pycnn_make_columns(double *columns, size_t stride, const double *weight, co
     memcpy(columns + fan_in * stride, bias, units * sizeof *bias);
 }
 
+static uint64_t hash_of(uint64_t hash, const double *x, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint64_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        hash = (hash ^ bits) * 0x100000001b3;
+    }
+    return hash;
+}
+
+bool pycnn_kernels_exact(const kernel_table *kernels)
+{
+    enum { UNITS = 2, SAMPLES = 8, COUNT = UNITS * SAMPLES };
+    const uint64_t expected = kernels->feature == 0 ? 0x619b892a097f6f3c : 0x1f4fd18de0ad8937;
+    double z[COUNT], a[COUNT], y[COUNT], delta[COUNT], loss[SAMPLES], correct[SAMPLES];
+    for (size_t i = 0; i < COUNT; i++) {
+        z[i] = 0.7 * ((double)i - 9.3);
+    }
+    uint64_t hash = 0xcbf29ce484222325;
+    for (size_t f = 0; f < PYCNN_ACTIVATION_COUNT; f++) {
+        kernels->activations[f].forward(a, z, UNITS, SAMPLES);
+        hash = hash_of(hash, a, COUNT);
+    }
+    kernels->activations[PYCNN_SIGMOID].forward(a, z, UNITS, SAMPLES);
+    kernels->activations[PYCNN_SOFTMAX].forward(y, z, UNITS, SAMPLES);
+    const loss_inputs in = {
+        .z = z, .a = a, .y = y, .units = UNITS, .stride = SAMPLES, .parameter = 0.3};
+    const loss_outputs out = {.loss = loss, .correct = correct, .delta = delta};
+    for (size_t l = 0; l < PYCNN_LOSS_COUNT; l++) {
+        kernels->losses[l](&out, &in);
+        hash = hash_of(hash_of(hash, loss, SAMPLES), delta, COUNT);
+    }
+    return hash == expected;
+}
+
 double pycnn_norm(double *shrunk, double *x, const kernel_table *kernels, size_t count)
 {
     double square = kernels->penalty(x, 0, 2, count); /* sum x^2 */

@@ -100,6 +100,10 @@ PYCNN_PRIVATE void pycnn_make_columns(double *columns, size_t stride, const doub
                                       const double *bias, const kernel_table *kernels, size_t units,
                                       size_t fan_in);
 
+/* Whether they compute what is written, to the bit: where options of the compiler that no macro
+ * tells of have fused or reordered it, the functions' values are others. */
+PYCNN_PRIVATE bool pycnn_kernels_exact(const kernel_table *kernels);
+
 /* The Euclidean norm of x[count]. Where its square overflows, x is divided by a power of two first,
  * by which the norm is smaller too: *shrunk is the factor, else 1. */
 PYCNN_PRIVATE double pycnn_norm(double *shrunk, double *x, const kernel_table *kernels,

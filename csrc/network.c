@@ -1,4 +1,5 @@
 /* The calls of pycnn.h on a network: what they ask for is checked, and done by others. */
+#include "mode.h"
 #include "online.h"
 
 #include <math.h>
@@ -39,6 +40,7 @@ static int begin_prediction(const prediction *all, const pycnn_network *net, siz
 static int predict(double *y, const pycnn_network *net, pycnn_workspace *ws, const double *theta,
                    size_t theta_size, const double *x, size_t rows, bool finite)
 {
+    KEEP_MODE;
     const prediction work = {ws, theta, x, y, finite};
     TRY(begin_prediction(&work, net, theta_size, false));
     return pycnn_predict_rows(&work, rows, 0);
@@ -60,6 +62,7 @@ int pycnn_predict_samples(double *y, const pycnn_network *net, pycnn_workspace *
                           const double *theta, size_t theta_size, const double *x, size_t rows,
                           const uint64_t *dropout_keys, size_t draws, size_t sample_offset)
 {
+    KEEP_MODE;
     prediction work = {ws, theta, x, y, false};
     TRY(begin_prediction(&work, net, theta_size, true));
     RETURN_IF(dropout_keys == NULL, PYCNN_ERROR_ARGUMENT);
@@ -77,6 +80,7 @@ int pycnn_predict_samples(double *y, const pycnn_network *net, pycnn_workspace *
 int pycnn_evaluate(pycnn_totals *totals, const pycnn_network *net, pycnn_workspace *ws,
                    const double *theta, size_t theta_size, const pycnn_dataset *data)
 {
+    KEEP_MODE;
     TRY(begin(net, ws, PYCNN_FORWARD, theta, theta_size));
     TRY(check_data(data));
     RETURN_IF(totals == NULL, PYCNN_ERROR_ARGUMENT);
@@ -113,6 +117,7 @@ int pycnn_gradients(pycnn_totals *totals, double *grad, const pycnn_network *net
                     pycnn_workspace *ws, const double *theta, size_t theta_size,
                     const pycnn_dataset *data, const uint64_t *dropout_keys)
 {
+    KEEP_MODE;
     pycnn_totals sums = {0};
     RETURN_IF(totals == NULL, PYCNN_ERROR_ARGUMENT);
     TRY(sum_gradients(&sums, grad, GRADIENT_SET, net, ws, theta, theta_size, data, dropout_keys,
@@ -127,6 +132,7 @@ int pycnn_gradient_sums(pycnn_totals *totals, double *grad, double *statistics,
                         size_t theta_size, const pycnn_dataset *data, const uint64_t *dropout_key,
                         size_t sample_offset)
 {
+    KEEP_MODE;
     TRY(sum_gradients(totals, grad, GRADIENT_ADD, net, ws, theta, theta_size, data, dropout_key,
                       sample_offset));
     if (statistics != NULL && dropout_key != NULL) {
@@ -172,6 +178,7 @@ static int check_state(const pycnn_training *state, size_t rates)
 int pycnn_update(double *theta, size_t theta_size, pycnn_training *state, double *grad,
                  const pycnn_totals *totals, const pycnn_network *net, pycnn_workspace *ws)
 {
+    KEEP_MODE;
     TRY(begin(net, ws, PYCNN_FORWARD, theta, theta_size));
     RETURN_IF(state == NULL || grad == NULL || totals == NULL, PYCNN_ERROR_ARGUMENT);
     TRY(check_state(state, 1));
@@ -223,6 +230,7 @@ int pycnn_train(size_t *steps, double *theta, size_t theta_size, pycnn_training 
                 const pycnn_network *net, pycnn_workspace *ws, const pycnn_dataset *data,
                 size_t max_steps)
 {
+    KEEP_MODE;
     RETURN_IF(steps == NULL, PYCNN_ERROR_ARGUMENT);
     *steps = 0;
     TRY(begin(net, ws, PYCNN_BACKWARD, theta, theta_size));

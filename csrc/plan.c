@@ -1,4 +1,5 @@
 /* Making the plan: a list of layers, each of which reads what earlier ones give. */
+#include "mode.h"
 #include "plan.h"
 
 /* Layers within layers within ...: each takes a little of the stack. And in all: specs may share
@@ -166,6 +167,8 @@ static int choose_kernels(pycnn_network *net)
 {
     net->kernels = pycnn_kernels_find(net->widest);
     RETURN_IF(net->kernels == NULL, PYCNN_ERROR_ISA);
+    KEEP_MODE;
+    RETURN_IF(!pycnn_kernels_exact(net->kernels), PYCNN_ERROR_BUILD);
     for (size_t l = 0; l < net->depth; l++) {
         layer *self = &net->layers[l];
         self->kernels = net->kernels;

@@ -1,5 +1,6 @@
 /* One row at a time: each layer's parameters in the layout that suits a single sample, and a
  * workspace of one sample, in which the layers have been connected once and for all. */
+#include "mode.h"
 #include "workspace.h"
 
 enum { CACHE_LINE = 64 }; /* on which begins what a layer packs */
@@ -104,6 +105,7 @@ static void pack_all(pycnn_predictor *self, const double *theta)
 int pycnn_predictor_create(pycnn_predictor **out, const pycnn_network *net, const double *theta,
                            size_t theta_size)
 {
+    KEEP_MODE;
     RETURN_IF(out == NULL, PYCNN_ERROR_ARGUMENT);
     *out = NULL;
     RETURN_IF(net == NULL || theta == NULL, PYCNN_ERROR_ARGUMENT);
@@ -131,6 +133,7 @@ void pycnn_predictor_destroy(pycnn_predictor *self)
 
 int pycnn_predictor_update(pycnn_predictor *self, const double *theta, size_t theta_size)
 {
+    KEEP_MODE;
     RETURN_IF(self == NULL || theta == NULL, PYCNN_ERROR_ARGUMENT);
     RETURN_IF(theta_size != theta_size_of(self->ws->net), PYCNN_ERROR_SIZE);
     pack_all(self, theta);
@@ -154,6 +157,7 @@ static void run_layers(const pycnn_predictor *self)
 
 int pycnn_predictor_run(pycnn_predictor *self, double *y, const double *x)
 {
+    KEEP_MODE;
     RETURN_IF(self == NULL || y == NULL || x == NULL, PYCNN_ERROR_ARGUMENT);
     const pycnn_workspace *ws = self->ws;
     const pycnn_network *net = ws->net;

@@ -96,7 +96,9 @@ typedef enum {
     PYCNN_ERROR_RANGE = 13, /* a number of a layer, a loss, an optimizer or a training is out of
                                its range, or a NaN */
     PYCNN_ERROR_FILE = 14,  /* pycnn_file.h: not an intact model file */
-    PYCNN_ERROR_IO = 15     /* the same: a file could not be read or written */
+    PYCNN_ERROR_IO = 15,    /* the same: a file could not be read or written */
+    PYCNN_ERROR_BUILD = 16  /* the compiler had options that change the core's arithmetic, of which
+                               no macro tells */
 } pycnn_status;
 
 typedef enum {

@@ -17,6 +17,9 @@ const char *pycnn_strerror(int status)
     case PYCNN_ERROR_ISA: return "PYCNN_ISA must name an instruction set that can run here";
     case PYCNN_ERROR_LOSS: return "the loss function failed";
     case PYCNN_ERROR_NOT_FINITE: return "the samples, or a gradient, hold an infinity or a NaN";
+    case PYCNN_ERROR_BUILD:
+        return "the core was compiled with options that change its arithmetic, such as "
+               "-ffp-contract=fast";
     case PYCNN_ERROR_INTERRUPTED: return "the call was interrupted";
     case PYCNN_ERROR_RANGE:
         return "a number of a layer, a loss, an optimizer or a training is out of range";

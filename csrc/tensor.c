@@ -1,5 +1,6 @@
 /* The arrays that theta is made of: what a layer has says create(), where it lies the plan. Their
  * names, and where they start. */
+#include "mode.h"
 #include "plan.h"
 
 size_t pycnn_network_tensor_count(const pycnn_network *net)
@@ -112,6 +113,7 @@ size_t pycnn_network_tensor_name(const pycnn_network *net, size_t number, char *
 
 int pycnn_initialize(double *theta, size_t theta_size, const pycnn_network *net, uint64_t seed)
 {
+    KEEP_MODE;
     RETURN_IF(theta == NULL || net == NULL, PYCNN_ERROR_ARGUMENT);
     RETURN_IF(theta_size != theta_size_of(net), PYCNN_ERROR_SIZE);
     random_stream stream = pycnn_stream(seed, FOR_PARAMETERS);

@@ -7,6 +7,7 @@
  */
 #include "kernels.h"
 #include "memory.h"
+#include "mode.h"
 #include "threads.h"
 
 /* Without a system's threads, on purpose or because the compiler has no atomics, this needs nothing
@@ -144,6 +145,7 @@ static void sleep_until_work(pycnn_threads *pool)
 THREAD_FUNCTION live(void *argument)
 {
     pycnn_threads *pool = argument;
+    KEEP_MODE;
     while (!atomic_load(&pool->stop)) {
         int spins = 0;
         while (spins < SPINS &&

@@ -9,7 +9,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p fuzz/found "$work"/{core,model_file,table}
 
-sane=(-O1 -g "-fsanitize=fuzzer,address,undefined" -fno-sanitize-recover=undefined -ffp-contract=off)
+sane=(-O1 -g "-fsanitize=fuzzer,address,undefined" -fno-sanitize-recover=undefined)
 "${CC:-clang}" "${sane[@]}" -DPYCNN_CHECKED -Icsrc csrc/*.c fuzz/core.c -o "$work/fuzz_core" \
     -Wl,--wrap=pycnn_milliseconds -pthread -lm
 

@@ -18,7 +18,7 @@ python=${PYTHON:-python3}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 c_tests=(csrc/*.c tests/c/check.c tests/c/test_*.c)
-c_flags=(-g -ffp-contract=off -Icsrc)
+c_flags=(-g -Icsrc)
 # What reaches the core, but not what measures time, memory or stack, or runs compilers.
 core_tests=(agreement concurrency custom_loss determinism fit lbfgs layers losses metrics optimizers partial_fit
     predict_samples resume smoothing sources training_matrix)

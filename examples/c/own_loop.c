@@ -1,7 +1,7 @@
 // A training loop of one's own in C, for what pycnn_train does not do: here a mini-batch comes in
 // four pieces, as it would from a disk or from four machines. It ends in pycnn_train's bits.
 //
-//     cc -O2 -ffp-contract=off -pthread -Icsrc csrc/*.c examples/c/own_loop.c -o own_loop -lm
+//     cc -O2 -pthread -Icsrc csrc/*.c examples/c/own_loop.c -o own_loop -lm
 //     ./own_loop
 //
 // The network learns which points of a square lie in a circle.

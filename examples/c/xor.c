@@ -1,6 +1,6 @@
 // XOR from C alone: the first program to read when pycnn.h is all you want.
 //
-//     cc -O2 -ffp-contract=off -pthread -Icsrc csrc/*.c examples/c/xor.c -o xor -lm && ./xor
+//     cc -O2 -pthread -Icsrc csrc/*.c examples/c/xor.c -o xor -lm && ./xor
 //
 // One line cannot separate the two classes of XOR, so the network needs a hidden layer.
 #include <stdint.h>

@@ -2,7 +2,7 @@
 // parameters, gradients and predictions: the same for every instruction set with fused
 // multiply-adds and for any number of threads.
 //
-//     cc -O2 -ffp-contract=off -Icsrc csrc/*.c tests/c/hash_run.c -o hash_run -pthread -lm
+//     cc -O2 -Icsrc csrc/*.c tests/c/hash_run.c -o hash_run -pthread -lm
 //     ./hash_run [THREADS]
 //
 // All numbers that go in are made here, of integers: nothing depends on a library.

@@ -1,6 +1,6 @@
 // Tests the kernels of each instruction set that runs here, one by one.
 //
-//     cc -O2 -ffp-contract=off -Icsrc csrc/*.c tests/c/kernels_run.c -o kernels_run -pthread -lm
+//     cc -O2 -Icsrc csrc/*.c tests/c/kernels_run.c -o kernels_run -pthread -lm
 //
 // Where sums of products are concerned the kernels promise bits: one chain of fused multiply-adds
 // in index order. So they must equal a loop around C's fma() exactly; the plain kernels, which do

@@ -1,6 +1,8 @@
 /* The public calls: the lecture's worked example, gradients, and calls that are refused. */
 #include "check.h"
 
+#include "mode.h"
+
 /* ---------------------------------------------------------------- the lecture's worked example */
 
 /* 2-2-2-1, relu, relu, sigmoid, binary cross-entropy, one sample; learning rate 0.1. */
@@ -362,6 +364,58 @@ static void test_data_of_a_later_version(void)
     free_problem(&p);
 }
 
+/* ---------------------------------------------------------------- the mode of the thread */
+
+/* Gradients, and behind them the parameters that a training ends with. */
+static double *computed_in_mode(uint64_t mode, const problem *p, size_t threads)
+{
+    const uint64_t before = read_mode();
+    double *all = doubles(2 * p->parameters);
+    pycnn_totals totals, epochs[2];
+    const pycnn_training plan = {.epochs = 2, .batch_size = 16, .learning_rate = 0.25};
+    write_mode(mode);
+    pycnn_threads *pool; /* its workers begin in this mode */
+    CHECK(pycnn_threads_create(&pool, threads) == PYCNN_OK);
+    pycnn_workspace *ws = workspace(p->net, p->data.rows, PYCNN_BACKWARD);
+    pycnn_workspace_set_threads(ws, pool);
+    CHECK(pycnn_gradients(&totals, all, p->net, ws, p->theta, p->theta_size, &p->data, NULL) ==
+          PYCNN_OK);
+    double *theta = trained(p, ws, plan, epochs);
+    memcpy(all + p->parameters, theta, p->parameters * sizeof *all);
+    const uint64_t after = read_mode();
+    write_mode(before);
+    CHECK((after & MODE_BITS) == (mode & MODE_BITS));
+    pycnn_workspace_destroy(ws);
+    pycnn_threads_destroy(pool);
+    free(theta);
+    return all;
+}
+
+static void test_a_mode_of_the_callers_does_not_matter_and_stays(void)
+{
+#if defined(__SSE2__)
+    static const uint64_t modes[] = {0x9fc0, 0x5f80, 0x1f80}; /* flushing; upwards; as usual */
+#elif defined(__aarch64__) || defined(__arm__)
+    static const uint64_t modes[] = {1 << 24, 1 << 22, 0};
+#elif defined(FE_UPWARD)
+    static const uint64_t modes[] = {FE_UPWARD, FE_TONEAREST};
+#else
+    static const uint64_t modes[] = {FE_TONEAREST};
+#endif
+    problem p = classifier(11, 40);
+    for (size_t i = 0; i < p.data.rows * p.inputs; i++) {
+        p.x[i] *= i % 2 == 0 ? 0x1p-1022 : 1;
+    }
+    double *expected = computed_in_mode(MODE_NEEDED, &p, 1);
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+        double *computed = computed_in_mode(modes[i], &p, 2);
+        CHECK(same_bits(computed, expected, 2 * p.parameters));
+        free(computed);
+    }
+    free(expected);
+    free_problem(&p);
+}
+
 const test network_tests[] = {
     ONCE("data of a later version", test_data_of_a_later_version),
     FOR_EACH_SET("the lecture's worked example", test_lecture_example),
@@ -370,5 +424,7 @@ const test network_tests[] = {
                  test_the_first_number_that_is_not_finite_is_found),
     FOR_EACH_SET("calls that cannot be", test_calls_that_cannot_be),
     ONCE("theta of another size", test_theta_of_another_size),
+    FOR_EACH_SET("a mode of the caller's does not matter, and stays",
+                 test_a_mode_of_the_callers_does_not_matter_and_stays),
     {0},
 };
