@@ -27,13 +27,13 @@
  * Hosts: a call takes less than 16 kB of stack (that makes a network, 200 bytes more for each level
  * of layers within layers). Built with PYCNN_NO_THREADS the core needs no threads of the system's:
  * there are no pools, and every call works on its own thread; with PYCNN_NO_GETENV it reads no
- * environment. What it calls of the caller's, a loss or a poll function, may leave by longjmp() or,
+ * environment. A call computes in the mode that it needs (rounded to nearest, subnormal numbers
+ * kept, no traps), whatever its thread's is, and gives that back. What the core calls of the
+ * caller's, a loss or a poll function, is called in the core's mode, and may leave by longjmp() or,
  * where C has been compiled so that a C++ exception passes through it (-fexceptions; on 64-bit
  * Linux and macOS it always has), by an exception: that is as if it had returned 1, but nobody sees
- * the status. An allocator must not. Arithmetic is meant to round to nearest, with subnormal
- * numbers: after fesetround() and the like results are others, of threads that had been started
- * before perhaps not. After fork() a child may use what it has inherited; pools are said below. No
- * call may be made in a signal handler.
+ * the status, and the mode stays the core's. An allocator must not leave so. After fork() a child
+ * may use what it has inherited; pools are said below. No call may be made in a signal handler.
  *
  * Versions: what a later version adds to a struct takes the place of its `reserved` numbers, where
  * zeros mean "as before". So a program that was compiled with an older header goes on as it did,
