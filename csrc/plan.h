@@ -4,7 +4,7 @@
 #define PYCNN_PLAN_H
 
 #include "layer.h"
-#include "memory.h"
+#include "allocator.h"
 
 struct pycnn_network {
     pycnn_allocator allocator; /* of this and of what is made of it */

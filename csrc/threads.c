@@ -6,7 +6,7 @@
  * and not for the workers: one that oversleeps holds nobody up.
  */
 #include "kernels.h"
-#include "memory.h"
+#include "allocator.h"
 #include "mode.h"
 #include "threads.h"
 

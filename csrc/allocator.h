@@ -1,6 +1,6 @@
 /* Memory: from a caller's allocator, or where there is none from the C library. */
-#ifndef PYCNN_MEMORY_H
-#define PYCNN_MEMORY_H
+#ifndef PYCNN_ALLOCATOR_H
+#define PYCNN_ALLOCATOR_H
 
 #include "common.h"
 

@@ -1,5 +1,5 @@
 /* Memory: from a caller's allocator, or where there is none from the C library. */
-#include "memory.h"
+#include "allocator.h"
 
 int pycnn_keep_allocator(pycnn_allocator *kept, const pycnn_allocator *allocator)
 {
