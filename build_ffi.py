@@ -77,7 +77,8 @@ for name in ("loss", "poll"):
 ffi.set_source(
     "pycnn._native",
     '#include "pycnn.h"\n',
-    sources=sorted(path.as_posix() for path in CORE.glob("*.c")),
+    # Python has its own reader of model files.
+    sources=sorted(p.as_posix() for p in CORE.glob("*.c") if p.name != "pycnn_file.c"),
     depends=[*sorted(path.as_posix() for path in CORE.glob("*.h")), "build_ffi.py"],
     include_dirs=[CORE.as_posix()],
     extra_compile_args=compile_args,

@@ -233,12 +233,14 @@ class Programs:
             if self.can_run(compiler, SANITIZE):
                 self.make_core(compiler, SANITIZE, "sanitized ", ["failing"])
                 self.make_examples(compiler, SANITIZE, "sanitized ")
+                self.make_files(compiler, SANITIZE, "sanitized ")
         if sys.platform == "linux" and self.can_run(self.watching, WATCH_THREADS):  # nowhere else
             self.make_core(self.watching, WATCH_THREADS, "watched ", ["core"], WITH_THREADS)
         for compiler in COMPILERS:
             tests = [kind for tested, kind in CORE_TESTS if tested == compiler]
             self.make_core(compiler, OPTIMIZE, "", [kind for kind in tests if " " not in kind])
             self.make_examples(compiler, OPTIMIZE, "")
+            self.make_files(compiler, OPTIMIZE, "")
         for compiler in ISAS:
             self.make_kernels(compiler)
 
@@ -268,6 +270,11 @@ class Programs:
         for example in EXAMPLES:
             objects = self.core(compiler, options)
             self.link(compiler, kind + example.stem, options, objects, example)
+
+    def make_files(self, compiler, options, kind):
+        objects = self.core(compiler, options)
+        objects["check"] = self.compile(compiler, options, PROGRAMS / "check.c")
+        self.link(compiler, f"{kind}file_run", options, objects, PROGRAMS / "file_run.c")
 
     def make_kernels(self, compiler):
         options = [*OPTIMIZE, "-static"] if compiler in EMULATOR else OPTIMIZE

@@ -76,8 +76,9 @@ def exports(library):
 
 
 def calls():
-    """Return the names of the header's functions."""
-    text = re.sub(r"/\*.*?\*/", "", SOURCE.with_suffix(".h").read_text("utf-8"), flags=re.S)
+    """Return the names of the headers' functions."""
+    text = "".join(path.read_text("utf-8") for path in SOURCE.parent.glob("pycnn*.h"))
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
     return set(re.findall(r"^PYCNN_API[^(;]*?(pycnn_\w+)\(", text, re.M))
 
 
@@ -91,7 +92,7 @@ def core(tmp_path_factory):
 def other(tmp_path_factory):
     """Compile a core of another version, which calls itself "other"."""
     folder = tmp_path_factory.mktemp("other")
-    for name in ("pycnn.c", "pycnn.h"):
+    for name in ("pycnn.c", "pycnn.h", "pycnn_file.h"):
         text = SOURCE.with_name(name).read_text("utf-8")
         text = text.replace(f'PYCNN_VERSION "{pycnn.__version__}"', 'PYCNN_VERSION "other"')
         (folder / name).write_text(text, encoding="utf-8")

@@ -1,6 +1,10 @@
 /* What the suites share: checks, numbers, and networks and data to test on. */
 #include "check.h"
 
+#ifdef HAVE_POSIX
+#include <unistd.h>
+#endif
+
 /* ---------------------------------------------------------------- checks and numbers */
 
 _Atomic size_t checks_passed, checks_failed; /* some suites check on several threads */
@@ -57,6 +61,20 @@ double *copy_doubles(const double *source, size_t count)
     double *copy = doubles(count);
     memcpy(copy, source, count * sizeof *copy);
     return copy;
+}
+
+const char *path_for_tests(void)
+{
+    static char path[300];
+    long process = 0;
+    const char *folder = getenv("TMPDIR");
+#ifdef HAVE_POSIX
+    process = (long)getpid();
+    folder = folder == NULL ? "/tmp" : folder;
+#endif
+    folder = folder == NULL ? "." : folder;
+    snprintf(path, sizeof path, "%.200s/pycnn_test_%ld.safetensors", folder, process);
+    return path;
 }
 
 bool same_bits(const void *a, const void *b, size_t count)

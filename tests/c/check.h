@@ -50,6 +50,9 @@ double *copy_doubles(const double *source, size_t count);
 double random_value(uint64_t *state);
 double *random_doubles(uint64_t seed, size_t count);
 
+/* Of a file that a test may write, and removes. */
+const char *path_for_tests(void);
+
 bool same_bits(const void *a, const void *b, size_t count);
 double largest(const double *values, size_t count);
 

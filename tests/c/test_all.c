@@ -10,7 +10,7 @@
 
 /* Each is a file. */
 extern const test activation_tests[], cpu_tests[], dense_tests[], composite_tests[],
-    dropout_tests[], layer_tests[], loss_tests[], memory_tests[], network_tests[],
+    dropout_tests[], file_tests[], layer_tests[], loss_tests[], memory_tests[], network_tests[],
     normalization_tests[], online_tests[], optimizer_tests[], pass_tests[], plan_tests[],
     predictor_tests[], random_tests[], reshape_tests[], status_tests[], tensor_tests[],
     threads_tests[], update_tests[], workspace_tests[];
@@ -24,7 +24,7 @@ static const struct {
               SUITE(layer),     SUITE(plan),      SUITE(tensor),        SUITE(random),
               SUITE(workspace), SUITE(pass),      SUITE(update),        SUITE(optimizer),
               SUITE(online),    SUITE(predictor), SUITE(network),       SUITE(threads),
-              SUITE(reshape),   SUITE(memory)};
+              SUITE(reshape),   SUITE(file),      SUITE(memory)};
 enum { SUITE_COUNT = sizeof suites / sizeof *suites };
 
 static bool is_asked_for(const char *suite, int count, char **asked)

@@ -1,5 +1,6 @@
 /* What the core reads, writes and allocates. */
 #include "check.h"
+#include "pycnn_file.h"
 
 #ifdef HAVE_POSIX
 #include <pthread.h>
@@ -421,6 +422,37 @@ static void test_every_allocation_may_fail(void)
     free_problem(&p);
     CHECK(blocks_alive == 0);
 }
+
+static void test_every_allocation_of_a_file_may_fail(void)
+{
+    const pycnn_layer_spec layers[] = {DENSE(PYCNN_RELU, 2),
+                                       {.kind = PYCNN_BATCH_NORM, .epsilon = 1}};
+    CHECK(blocks_alive == 0);
+    bool failed_once = true;
+    size_t n = 0;
+    for (; failed_once && n < 100; n++) {
+        allocations = 0, fail_at = n;
+        pycnn_file *file = NULL, *back = NULL;
+        const char *problem = NULL;
+        int status = pycnn_file_create(&file, 2, layers, 2, PYCNN_MSE, 0);
+        CHECK((status == PYCNN_OK) == (file != NULL));
+        if (status == PYCNN_OK) {
+            status = pycnn_file_save(file, path_for_tests());
+        }
+        if (status == PYCNN_OK) {
+            status = pycnn_file_load(&back, path_for_tests(), &problem);
+            CHECK((status == PYCNN_OK) == (back != NULL));
+        }
+        failed_once = allocations > n;
+        CHECK(status == (failed_once ? PYCNN_ERROR_MEMORY : PYCNN_OK));
+        pycnn_file_destroy(file);
+        pycnn_file_destroy(back);
+        CHECK(blocks_alive == 0);
+    }
+    CHECK(n > 20 && n < 100);
+    fail_at = SIZE_MAX;
+    remove(path_for_tests());
+}
 #endif
 
 const test memory_tests[] = {
@@ -436,6 +468,7 @@ const test memory_tests[] = {
 #endif
 #ifdef PYCNN_FAILING_MALLOC_H
     FOR_EACH_SET("every allocation may fail", test_every_allocation_may_fail),
+    ONCE("every allocation of a file may fail", test_every_allocation_of_a_file_may_fail),
 #endif
     {0},
 };

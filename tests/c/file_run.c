@@ -1,0 +1,102 @@
+/* Does with model files what a test in Python asks for; numbers go in and out as they lie in
+ * memory.
+ *
+ *     file_run predict MODEL COPY    saves the model once more; outputs for the rows on stdin
+ *     file_run read MODEL ...        a line each: its status, and what is wrong
+ *     file_run labels MODEL          classes and names, a line each
+ *     file_run numbers MODEL         saves a model that keeps the numbers on stdin
+ */
+#include "pycnn_file.h"
+
+#include "check.h"
+
+enum { MOST = 10000 };
+
+static double values[MOST];
+
+static pycnn_file *load(const char *path)
+{
+    pycnn_file *file;
+    const char *problem;
+    if (pycnn_file_load(&file, path, &problem) != PYCNN_OK) {
+        printf("%s\n", problem);
+        exit(EXIT_FAILURE);
+    }
+    return file;
+}
+
+static int predict(const char *path, const char *copy)
+{
+    pycnn_file *file = load(path);
+    const size_t inputs = pycnn_network_inputs(file->net);
+    const size_t outputs = pycnn_network_outputs(file->net);
+    const size_t rows = fread(values, sizeof *values, MOST, stdin) / inputs;
+    double *y = doubles(rows * outputs);
+    pycnn_workspace *ws = workspace(file->net, rows, PYCNN_FORWARD);
+    int status = pycnn_predict(y, file->net, ws, file->theta, file->theta_size, values, rows);
+    pycnn_file_restore(file, y, rows);
+    fwrite(y, sizeof *y, rows * outputs, stdout);
+    if (status == PYCNN_OK) {
+        status = pycnn_file_save(file, copy);
+    }
+    free(y);
+    pycnn_workspace_destroy(ws);
+    pycnn_file_destroy(file);
+    return status;
+}
+
+static int read_all(int count, char **paths)
+{
+    for (int i = 0; i < count; i++) {
+        pycnn_file *file;
+        const char *problem;
+        const int status = pycnn_file_load(&file, paths[i], &problem);
+        printf("%d %s\n", status, problem);
+        pycnn_file_destroy(file);
+    }
+    return 0;
+}
+
+static int show_labels(const char *path)
+{
+    pycnn_file *file = load(path);
+    for (size_t i = 0; i < file->class_count; i++) {
+        printf("%s\n", file->classes[i]);
+    }
+    for (size_t i = 0; file->feature_names != NULL && i < pycnn_network_inputs(file->net); i++) {
+        printf("%s\n", file->feature_names[i]);
+    }
+    pycnn_file_destroy(file);
+    return 0;
+}
+
+static int keep_numbers(const char *path)
+{
+    static pycnn_layer_spec layers[MOST / 2];
+    const size_t count = fread(values, sizeof *values, MOST, stdin) / 2;
+    for (size_t i = 0; i < count; i++) {
+        layers[i] = (pycnn_layer_spec){
+            .kind = PYCNN_RESCALE, .scale = values[2 * i], .offset = values[2 * i + 1]};
+    }
+    pycnn_file *file;
+    int status = pycnn_file_create(&file, 1, layers, count, PYCNN_MSE, 0);
+    if (status == PYCNN_OK) {
+        status = pycnn_file_save(file, path);
+    }
+    pycnn_file_destroy(file);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 3 && strcmp(argv[1], "predict") == 0) {
+        return predict(argv[2], argv[3]);
+    }
+    if (argc > 2 && strcmp(argv[1], "read") == 0) {
+        return read_all(argc - 2, argv + 2);
+    }
+    if (argc > 2 && strcmp(argv[1], "labels") == 0) {
+        return show_labels(argv[2]);
+    }
+    return argc > 2 && strcmp(argv[1], "numbers") == 0 ? keep_numbers(argv[2]) : EXIT_FAILURE;
+}

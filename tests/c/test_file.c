@@ -1,0 +1,160 @@
+/* Model files: what is written is read again; what is no intact file is refused. */
+#include "pycnn_file.h"
+
+#include "check.h"
+
+enum { ROOM = 1 << 16 };
+
+/* Every kind of layer, one within another. */
+static pycnn_file *make_model(int loss)
+{
+    static const pycnn_layer_spec inner[] = {
+        DENSE(PYCNN_TANH, 5),
+        {.kind = PYCNN_BATCH_NORM, .activation = PYCNN_RELU, .epsilon = 1e-5, .momentum = 0.1},
+        DENSE(PYCNN_LINEAR, 4),
+    };
+    static const pycnn_layer_spec beside = DENSE(PYCNN_LINEAR, 4);
+    const pycnn_layer_spec layers[] = {
+        {.kind = PYCNN_RESCALE, .scale = 1.0 / 3, .offset = -1e-7},
+        {.kind = PYCNN_RESHAPE},
+        {.activation = PYCNN_SILU, .units = 4, .l1 = 0.5, .l2 = 1e17, .max_norm = 3},
+        {.kind = PYCNN_RESIDUAL, .inner = inner, .inner_depth = 3, .shortcut = &beside},
+        {.kind = PYCNN_RESIDUAL, .inner = inner, .inner_depth = 3, .activation = PYCNN_ELU},
+        {.kind = PYCNN_DROPOUT, .rate = 0.25},
+        {.kind = PYCNN_LAYER_NORM, .epsilon = 5e-324},
+        DENSE(output_for(loss), 2),
+    };
+    pycnn_file *file = NULL;
+    const double parameter = loss == PYCNN_BINARY_CROSSENTROPY ? 0.1 : parameter_of(loss);
+    if (!CHECK(pycnn_file_create(&file, 3, layers, 8, loss, parameter) == PYCNN_OK)) {
+        exit(EXIT_FAILURE);
+    }
+    uint64_t state = 5;
+    for (size_t i = 0; i < file->theta_size; i++) {
+        file->theta[i] = random_value(&state) + 1.5; /* variances among them */
+    }
+    return file;
+}
+
+/* What pycnn_file_save writes; returns how many bytes. */
+static size_t written(const pycnn_file *file, char content[ROOM])
+{
+    CHECK(pycnn_file_save(file, path_for_tests()) == PYCNN_OK);
+    FILE *in = fopen(path_for_tests(), "rb");
+    if (!CHECK(in != NULL)) {
+        exit(EXIT_FAILURE);
+    }
+    const size_t size = fread(content, 1, ROOM, in);
+    fclose(in);
+    CHECK(size > 0 && size < ROOM);
+    return size;
+}
+
+static void check_same(const pycnn_file *a, const pycnn_file *b)
+{
+    const double x[] = {0.5, -1, 2};
+    double y[2][2] = {{0}};
+    const pycnn_file *files[] = {a, b};
+    for (size_t i = 0; i < 2; i++) {
+        pycnn_workspace *ws = workspace(files[i]->net, 1, PYCNN_FORWARD);
+        CHECK(pycnn_predict(y[i], files[i]->net, ws, files[i]->theta, files[i]->theta_size, x, 1) ==
+              PYCNN_OK);
+        pycnn_workspace_destroy(ws);
+    }
+    CHECK(a->theta_size == b->theta_size && same_bits(a->theta, b->theta, a->theta_size));
+    CHECK(pycnn_penalty(a->net, a->theta, a->theta_size) ==
+          pycnn_penalty(b->net, b->theta, b->theta_size));
+    CHECK(same_bits(y[0], y[1], 2) && y[0][0] == y[0][0]);
+    CHECK(strcmp(a->description, b->description) == 0);
+}
+
+static void test_a_model_comes_back_as_it_was(void)
+{
+    static char content[ROOM], again[ROOM];
+    for (int loss = 0; loss <= PYCNN_LOSS_COUNT; loss++) {
+        pycnn_file *file = make_model(loss == PYCNN_LOSS_COUNT ? PYCNN_CUSTOM : loss), *back;
+        const size_t size = written(file, content);
+        const char *problem = NULL;
+        CHECK(pycnn_file_load(&back, path_for_tests(), &problem) == PYCNN_OK);
+        check_same(file, back);
+        CHECK(back->classes == NULL && back->feature_names == NULL && back->target_mean == NULL);
+        CHECK(written(back, again) == size && memcmp(content, again, size) == 0);
+        pycnn_file_destroy(back);
+        CHECK(pycnn_file_parse(&back, content, size, NULL) == PYCNN_OK);
+        back->theta[3] += 1;
+        CHECK(written(back, again) == size && memcmp(content, again, size) != 0);
+        pycnn_file_destroy(back);
+        pycnn_file_destroy(file);
+    }
+    remove(path_for_tests());
+}
+
+static void check_refused(const char *content, size_t size)
+{
+    pycnn_file *file = (pycnn_file *)&not_null;
+    const char *problem = NULL;
+    char *copy = checked_malloc(size + 1); /* whose end a sanitizer watches */
+    memcpy(copy, content, size);
+    CHECK(pycnn_file_parse(&file, copy, size, &problem) == PYCNN_ERROR_FILE);
+    CHECK(file == NULL && problem != NULL && strlen(problem) > 5);
+    free(copy);
+}
+
+static void test_a_damaged_file_is_refused(void)
+{
+    static char content[ROOM];
+    pycnn_file *file = make_model(PYCNN_HUBER);
+    const size_t size = written(file, content);
+    for (size_t i = 0; i < size; i += 1 + (i > 4000) * 7) {
+        check_refused(content, i);
+        content[i] ^= 1;
+        check_refused(content, size);
+        content[i] ^= 1 ^ 0x80;
+        check_refused(content, size);
+        content[i] ^= (char)0x80;
+    }
+    content[size] = 0;
+    check_refused(content, size + 1);
+    pycnn_file_destroy(file);
+    remove(path_for_tests());
+}
+
+static void test_what_a_call_cannot_do_has_a_status(void)
+{
+    pycnn_file *file = (pycnn_file *)&not_null;
+    const char *problem = NULL;
+    CHECK(pycnn_file_load(&file, "no/such/file", &problem) == PYCNN_ERROR_IO && file == NULL);
+    CHECK(problem == pycnn_strerror(PYCNN_ERROR_IO));
+    CHECK(pycnn_file_load(&file, ".", NULL) == PYCNN_ERROR_IO);
+    CHECK(pycnn_file_load(NULL, ".", NULL) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_file_load(&file, NULL, NULL) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_file_parse(NULL, "", 0, NULL) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_file_parse(&file, NULL, 0, NULL) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_file_save(NULL, ".") == PYCNN_ERROR_ARGUMENT);
+    const pycnn_layer_spec one = DENSE(PYCNN_LINEAR, 1);
+    CHECK(pycnn_file_create(NULL, 2, &one, 1, PYCNN_MSE, 0) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_file_create(&file, 2, &one, 1, PYCNN_HUBER, -1) != PYCNN_OK && file == NULL);
+    CHECK(pycnn_file_create(&file, 0, &one, 1, PYCNN_MSE, 0) == PYCNN_ERROR_SIZE);
+    /* No file keeps layers that are nested so deep. */
+    pycnn_layer_spec nested[60] = {one};
+    for (size_t i = 1; i < 60; i++) {
+        nested[i] =
+            (pycnn_layer_spec){.kind = PYCNN_RESIDUAL, .inner = &nested[i - 1], .inner_depth = 1};
+    }
+    CHECK(pycnn_file_create(&file, 1, &nested[59], 1, PYCNN_MSE, 0) == PYCNN_ERROR_SIZE);
+    CHECK(pycnn_file_create(&file, 1, &nested[40], 1, PYCNN_MSE, 0) == PYCNN_OK);
+    CHECK(pycnn_file_save(file, "no/such/folder") == PYCNN_ERROR_IO);
+    CHECK(pycnn_file_save(file, ".") == PYCNN_ERROR_IO);
+    CHECK(pycnn_file_save(file, NULL) == PYCNN_ERROR_ARGUMENT);
+    pycnn_file_restore(NULL, NULL, 1);
+    pycnn_file_restore(file, NULL, 1); /* there is no unit, so nothing is done */
+    pycnn_file_destroy(file);
+    pycnn_file_destroy(NULL);
+}
+
+const test file_tests[] = {
+    ONCE("a model comes back as it was", test_a_model_comes_back_as_it_was),
+    ONCE("a damaged file is refused", test_a_damaged_file_is_refused),
+    ONCE("what a call cannot do has a status", test_what_a_call_cannot_do_has_a_status),
+    {0},
+};
