@@ -36,6 +36,20 @@ def test_snippets_run(page, tmp_path, monkeypatch):
         exec(compile("\n" * before + snippet[1], ROOT / page, "exec"), names)
 
 
+def test_another_program_checks_a_file_as_the_page_says(tmp_path, monkeypatch, capsys):
+    (snippet,) = SNIPPET.findall(read("docs/model_files.md"))
+    path = tmp_path / "model"
+    net = pycnn.Network(2, [pycnn.Dense(1)], seed=0)
+    net.save(path)
+    monkeypatch.setattr("sys.argv", ["check", str(path)])
+    exec(snippet, {})
+    assert f"layers.1.W {net.layers[0].W}" in capsys.readouterr().out
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(AssertionError, match="damaged or altered"):
+        exec(snippet, {})
+
+
 MODULES = sorted(module.name for module in pkgutil.walk_packages(pycnn.__path__, "pycnn."))
 
 
@@ -50,7 +64,15 @@ def test_the_examples_of_the_docstrings_hold(name):
 
 @pytest.mark.parametrize(
     "page",
-    [*PAGES, "docs/defaults.md", "docs/extending.md", "docs/c.md", "docs/ffi.md", "CHANGELOG.md"],
+    [
+        *PAGES,
+        "docs/defaults.md",
+        "docs/extending.md",
+        "docs/c.md",
+        "docs/ffi.md",
+        "docs/model_files.md",
+        "CHANGELOG.md",
+    ],
 )
 def test_links_lead_somewhere(page):
     text = read(page)
