@@ -5,6 +5,7 @@
 #     scripts/nightly.sh threads                 data races, with two threads
 #     scripts/nightly.sh valgrind                the C tests and the C example
 #     scripts/nightly.sh fuzz [SECONDS]          each fuzzer for so long; by default an hour
+#     scripts/nightly.sh flags                   options of the compilers that change arithmetic
 #     scripts/nightly.sh frozen                  a program by PyInstaller and by Nuitka
 #     scripts/nightly.sh newest                  the tests with the newest releases, and what comes
 #     scripts/nightly.sh everything              the tests with nothing skipped, signals, kills
@@ -79,6 +80,9 @@ fuzz)
     "$work/venv/bin/pip" install -q --require-hashes -r requirements/fuzz.txt
     "$work/venv/bin/pip" install -q ".[cli]"
     fuzz/run.sh "$work/venv/bin/python" "$seconds"
+    ;;
+flags)
+    "$python" scripts/flags.py
     ;;
 frozen)
     "$python" -m venv "$work/venv"
