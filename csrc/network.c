@@ -175,6 +175,15 @@ static int check_state(const pycnn_training *state, size_t rates)
     return PYCNN_OK;
 }
 
+/* The sum of squares takes a fourth of the time, and overflows only where a number is very large.
+ */
+static bool is_finite(const double *grad, const pycnn_network *net)
+{
+    const size_t count = net->parameter_count;
+    return isfinite(net->kernels->penalty(grad, 0, 2, count)) ||
+           pycnn_find_not_finite(grad, count) == count;
+}
+
 int pycnn_update(double *theta, size_t theta_size, pycnn_training *state, double *grad,
                  const pycnn_totals *totals, const pycnn_network *net, pycnn_workspace *ws)
 {
@@ -182,8 +191,7 @@ int pycnn_update(double *theta, size_t theta_size, pycnn_training *state, double
     TRY(begin(net, ws, PYCNN_FORWARD, theta, theta_size));
     RETURN_IF(state == NULL || grad == NULL || totals == NULL, PYCNN_ERROR_ARGUMENT);
     TRY(check_state(state, 1));
-    RETURN_IF(pycnn_find_not_finite(grad, net->parameter_count) < net->parameter_count,
-              PYCNN_ERROR_NOT_FINITE);
+    RETURN_IF(!is_finite(grad, net), PYCNN_ERROR_NOT_FINITE);
     pycnn_totals penalized = *totals;
     pycnn_penalize(&penalized, net, theta);
     RETURN_IF(!isfinite(penalized.loss), PYCNN_ERROR_DIVERGED);

@@ -191,9 +191,11 @@ typedef struct pycnn_predictor pycnn_predictor;
 
 /* Where an object's memory comes from, and goes back to: both functions are called by the thread
  * that makes or destroys it. */
+typedef void *pycnn_allocate_function(void *context, size_t bytes);
+typedef void pycnn_release_function(void *context, void *block);
 typedef struct {
-    void *(*allocate)(void *context, size_t bytes); /* aligned as malloc's, or NULL */
-    void (*release)(void *context, void *block);    /* of what allocate has returned */
+    pycnn_allocate_function *allocate; /* aligned as malloc's, or NULL */
+    pycnn_release_function *release;   /* of what allocate has returned */
     void *context;
 } pycnn_allocator;
 
