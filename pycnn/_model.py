@@ -417,9 +417,9 @@ class Model:
         batch : int, default 1
             Rows of each call.
         frozen : bool, default False
-            Keep a copy of the parameters, and of the targets' unit, as they are now: for one row it
-            is laid out so that a call computes in a half to a tenth of the time, with the same
-            bits. What the network learns later, or is given, is then for another predictor.
+            Keep a copy of the parameters, and of the targets' unit, as they are now. For one row
+            the C core lays it out so that it is computed faster, in about half of the time, with the
+            same bits. What the network learns later, or is given, is for another predictor.
 
         Returns
         -------
