@@ -418,7 +418,7 @@ class Model:
             Rows of each call.
         frozen : bool, default False
             Keep a copy of the parameters, and of the targets' unit, as they are now. For one row
-            the C core lays it out so that it is computed faster, in about half of the time, with the
+            the C core lays it out so that it takes about half of the time, with the
             same bits. What the network learns later, or is given, is for another predictor.
 
         Returns
