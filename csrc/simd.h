@@ -15,7 +15,15 @@
 #define HAVE_VECTORS 0
 #endif
 
-#if HAVE_VECTORS && (defined(__x86_64__) || defined(_M_X64))
+/* gcc for Windows aligns the stack to 16 bytes only, and yet stores longer vectors there as if it
+ * were aligned for them. */
+#if defined(_WIN32) && defined(__GNUC__) && !defined(__clang__)
+#define MISALIGNS_VECTORS 1
+#else
+#define MISALIGNS_VECTORS 0
+#endif
+
+#if HAVE_VECTORS && !MISALIGNS_VECTORS && (defined(__x86_64__) || defined(_M_X64))
 #define HAVE_X86 1
 #include <immintrin.h>
 #if defined(_MSC_VER) /* clang-cl before 19 leaves these out, unless every file may use them */
