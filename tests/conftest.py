@@ -187,15 +187,10 @@ EXAMPLE_RUNS = [
     for compiler in compilers
 ]
 ARM = platform.machine().lower() in ("arm64", "aarch64")
-# The instruction sets that each compiler's kernels may run with, and what runs a foreign program:
-# scripts/cross_check.sh sets PYCNN_CROSS for 64-bit ARM in an emulator.
+# The instruction sets that each compiler's kernels may run with.
 FUSED = ["neon"] if ARM else ["avx512", "avx2"]
 ISAS = {compiler: [*FUSED, "baseline"] for compiler in COMPILERS}
 MATH = {compiler: ISAS[compiler] for compiler in THOROUGH}
-EMULATOR = {}
-if CROSS := os.environ.get("PYCNN_CROSS"):
-    ISAS[CROSS] = MATH[CROSS] = ["neon", "baseline"]
-    EMULATOR[CROSS] = [shutil.which("qemu-aarch64") or "qemu-aarch64-static"]
 
 
 def execute(*command, data=None, **environment):
@@ -222,13 +217,19 @@ class Programs:
     execute = staticmethod(execute)
     math = MATH
 
-    def __init__(self, folder):
+    def __init__(self, folder, kernels_alone=False):
         self.folder = folder
         self.pool = ThreadPoolExecutor(os.cpu_count())
         self.objects = {}
         self.programs = {}
         self.outputs = {}
         self.hashes = {}
+        if not kernels_alone:
+            self.make_tests()
+        for compiler in ISAS:
+            self.make_kernels(compiler)
+
+    def make_tests(self):
         for compiler in THOROUGH:  # the sanitizers take the longest
             if self.can_run(compiler, SANITIZE):
                 self.make_core(compiler, SANITIZE, "sanitized ", ["failing"])
@@ -241,8 +242,6 @@ class Programs:
             self.make_core(compiler, OPTIMIZE, "", [kind for kind in tests if " " not in kind])
             self.make_examples(compiler, OPTIMIZE, "")
             self.make_files(compiler, OPTIMIZE, "")
-        for compiler in ISAS:
-            self.make_kernels(compiler)
 
     def can_run(self, compiler, options):
         """Tell whether a program with these options, which are sanitizers, links and runs here."""
@@ -277,13 +276,12 @@ class Programs:
         self.link(compiler, f"{kind}file_run", options, objects, PROGRAMS / "file_run.c")
 
     def make_kernels(self, compiler):
-        options = [*OPTIMIZE, "-static"] if compiler in EMULATOR else OPTIMIZE
         for name in ("kernels_run", "hash_run", "train_run"):
-            plain = self.core(compiler, options)
-            self.link(compiler, name, options, plain, PROGRAMS / (name + ".c"))
-        self.link(compiler, "alone", options, self.alone(compiler, options), HASH_RUN)
+            plain = self.core(compiler, OPTIMIZE)
+            self.link(compiler, name, OPTIMIZE, plain, PROGRAMS / (name + ".c"))
+        self.link(compiler, "alone", OPTIMIZE, self.alone(compiler, OPTIMIZE), HASH_RUN)
         for isa in MATH.get(compiler, []):
-            chosen = [*options, f"-DKERNELS_{isa.upper()}"]
+            chosen = [*OPTIMIZE, f"-DKERNELS_{isa.upper()}"]
             self.link(compiler, f"math_{isa}", chosen, {}, PROGRAMS / "math_run.c")
         self.start(compiler, "kernels_run")
 
@@ -335,8 +333,7 @@ class Programs:
         return self.programs[compiler, name].result()
 
     def run(self, compiler, name, *arguments, data=None, **environment):
-        program = [*EMULATOR.get(compiler, ()), self.path(compiler, name)]
-        return execute(*program, *arguments, data=data, **environment)
+        return execute(self.path(compiler, name), *arguments, data=data, **environment)
 
     @functools.cached_property
     def runnable(self):
@@ -372,10 +369,12 @@ def succeed(result, *command):
 
 
 @pytest.fixture(scope="session")
-def programs(tmp_path_factory):
+def programs(request, tmp_path_factory):
     if not ISAS:
         pytest.skip("there are no C sources here, or no cc, gcc or clang")
-    made = Programs(tmp_path_factory.mktemp("programs"))
+    users = {item.path.stem for item in request.session.items if "programs" in item.fixturenames}
+    kernels_alone = users <= {"test_kernels", "test_c_calls"}
+    made = Programs(tmp_path_factory.mktemp("programs"), kernels_alone)
     yield made
     made.pool.shutdown(cancel_futures=True)
 

@@ -1,7 +1,13 @@
 """The vector kernels: the same bits everywhere, and functions within a few ulp of exact values."""
 
+import re
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
 
 # What hash_run.c prints at the end, with whatever compiler and number of threads: with instruction
 # sets that have fused multiply-adds, and without, on whatever machine. A change here is a change of
@@ -32,6 +38,26 @@ def test_each_kernel_agrees_with_its_plain_twin(programs, compiler):
     print(done.stdout)
     assert done.returncode == 0, done.stdout
     assert done.stdout.endswith(", 0 failed\n")
+
+
+def test_the_page_of_platforms_has_no_other_hashes():
+    page = ROOT / "docs" / "platforms.md"
+    if not page.exists():
+        pytest.skip("no pages beside the tests")
+    rows = page.read_text(encoding="utf-8").splitlines()
+    hashes = {hash for row in rows for hash in re.findall(r"`([0-9a-f]{16})`", row)}
+    assert hashes <= {HASH, HASH_UNFUSED}, "scripts/platforms.py --write makes it anew"
+
+
+@pytest.mark.parametrize("output", ["", "3 passed", "0 passed, 0 failed\n", "3 passed, 1 failed\n"])
+def test_a_program_on_another_platform_has_failed_unless_it_checked_something(output):
+    script = ROOT / "scripts" / "platforms.py"
+    if not script.exists():
+        pytest.skip("no scripts beside the tests")
+    count_checks = runpy.run_path(str(script))["count_checks"]
+    assert count_checks("3 passed, 0 failed\r\n") == 3
+    with pytest.raises(ValueError, match=r"did not get to its end|\d passed, \d failed"):
+        count_checks(output)
 
 
 # ------------------------------------------------------------------ the functions

@@ -19,7 +19,7 @@
 #define HAVE_POSIX 1
 #endif
 
-#include "pycnn.h"
+#include "common.h" /* the arithmetic of what is compared, too, is as it is written */
 
 typedef struct {
     const char *name;

@@ -31,6 +31,11 @@
 
 #include <stdio.h>
 
+#if defined(_WIN32)
+#include <fcntl.h>
+#include <io.h>
+#endif
+
 TARGET
 
 static void exp_forward(double *a, const double *z, size_t units, size_t stride)
@@ -76,6 +81,9 @@ static const struct {
 int main(int argc, char **argv)
 {
     static double z[1 << 20], a[1 << 20]; /* zeros behind what is read */
+#if defined(_WIN32)
+    _setmode(_fileno(stdin), _O_BINARY), _setmode(_fileno(stdout), _O_BINARY);
+#endif
     const size_t count = fread(z, sizeof *z, sizeof z / sizeof *z, stdin);
     const bool columns = argc > 2;
     const size_t units = columns ? strtoul(argv[2], NULL, 10) : 1;
