@@ -1,8 +1,8 @@
 /* The dense layer: a = f(W @ input + b), its delta and its gradients. The sums are in the kernels.
  */
-#include <math.h>
-
 #include "layer.h"
+
+#include <math.h>
 
 /* Rows of a gradient that a part has at least: a multiple of every kernel's tile but one. */
 enum { ROWS_TOGETHER = 8 };

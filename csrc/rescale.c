@@ -1,8 +1,8 @@
 /* The layer that brings numbers into another unit: z = scale x + offset. Bytes come in as they are,
  * and what makes 0 ... 1 of them stays with the network. */
-#include <math.h>
-
 #include "layer.h"
+
+#include <math.h>
 
 static int rescale_create(layer *self, const pycnn_layer_spec *spec)
 {
