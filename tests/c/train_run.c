@@ -67,7 +67,7 @@ static pycnn_network *create_network(void)
 static pycnn_dataset read_samples(size_t rows, double *x, size_t *label)
 {
     for (size_t i = 0; i < rows; i++) {
-        double number;
+        double number = 0;
         if (fread(x + i * INPUTS, sizeof *x, INPUTS, stdin) != INPUTS ||
             fread(&number, sizeof number, 1, stdin) != 1) {
             stop("there are too few samples");
