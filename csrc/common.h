@@ -59,7 +59,7 @@
 #define UNROLL
 #endif
 #if defined(__GNUC__) || defined(__clang__)
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define ALWAYS_INLINE static inline __attribute__((always_inline, unused))
 #else
 #define ALWAYS_INLINE static inline
 #endif

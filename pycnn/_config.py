@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Any
 
 from pycnn import backend
@@ -35,12 +35,12 @@ def show_config() -> None:
 def get_include() -> str:
     """Return the folder of ``pycnn.h``, for what is compiled against the core without Python.
 
-    Beside it lies ``pycnn.c``, the whole core as one file: an extension module that lists both its
-    own source and this one has a core of its own, which it shares with nobody.
+    Beside it lie ``pycnn_file.h`` and ``pycnn.c``, the whole core as one file: an extension module
+    that lists both its own source and this one has a core of its own, which it shares with nobody.
 
     Examples
     --------
-    >>> sorted(path.name for path in Path(get_include()).iterdir())
-    ['pycnn.c', 'pycnn.h']
+    >>> sorted(os.listdir(get_include()))
+    ['pycnn.c', 'pycnn.h', 'pycnn_file.h']
     """
-    return str(Path(__file__).parent / "include")
+    return os.path.join(os.path.dirname(__file__), "include")

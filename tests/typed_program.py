@@ -18,9 +18,12 @@ from pycnn import (
     Callback,
     Dense,
     Dropout,
+    Flatten,
     History,
     LayerNorm,
     Network,
+    Rescale,
+    Reshape,
     Residual,
     RMSprop,
     Rprop,
@@ -123,6 +126,7 @@ def every_class(backend: str, folder: str) -> None:
         Residual([Dense(8, "relu", weight_initializer=start), BatchNorm()], shortcut=Dense(8))
         for start in initializers
     ]
+    layers += [Rescale(2.0, offset=0.5), Reshape((8, 1)), Flatten()]
     schedules: list[Schedule] = [
         *(
             Constant(0.1),
