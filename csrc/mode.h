@@ -9,7 +9,13 @@
 
 #include "common.h"
 
-#if defined(__GNUC__) && defined(__SSE2__)
+#if defined(__GNUC__) || defined(__clang__) /* as clang-cl, which is not the former */
+#define HAVE_ASSEMBLY 1
+#else
+#define HAVE_ASSEMBLY 0
+#endif
+
+#if HAVE_ASSEMBLY && defined(__SSE2__)
 #define MODE_BITS 0xffc0u /* what is not a flag of something that has happened */
 #define MODE_NEEDED 0x1f80u
 
@@ -25,7 +31,7 @@ static inline void write_mode(uint64_t wanted)
     const uint32_t mode = (uint32_t)wanted;
     __asm__ volatile("ldmxcsr %0" : : "m"(mode) : "memory");
 }
-#elif defined(__GNUC__) && defined(__aarch64__)
+#elif HAVE_ASSEMBLY && defined(__aarch64__)
 #define MODE_BITS UINT64_MAX
 #define MODE_NEEDED 0
 
@@ -40,7 +46,7 @@ static inline void write_mode(uint64_t mode)
 {
     __asm__ volatile("msr fpcr, %0" : : "r"(mode) : "memory");
 }
-#elif defined(__GNUC__) && defined(__arm__) && defined(__VFP_FP__) && !defined(__SOFTFP__)
+#elif HAVE_ASSEMBLY && defined(__arm__) && defined(__VFP_FP__) && !defined(__SOFTFP__)
 #define MODE_BITS 0x03c09f00u
 #define MODE_NEEDED 0
 
@@ -82,7 +88,7 @@ static inline void end_mode(const uint64_t *before)
 }
 
 /* From here to the end of the block; without GNU extensions the caller's mode is taken as it is. */
-#if defined(__GNUC__) || defined(__clang__)
+#if HAVE_ASSEMBLY
 #define KEEP_MODE \
     __attribute__((cleanup(end_mode), unused)) const uint64_t mode_before = begin_mode()
 #else

@@ -54,7 +54,7 @@ typedef pid_t os_pid;
 
 uint64_t pycnn_milliseconds(void)
 {
-#if defined(ONE_THREAD)
+#if defined(ONE_THREAD) && !defined(__wasi__) /* which has no clock() */
     return (uint64_t)((double)clock() * 1000 / CLOCKS_PER_SEC);
 #elif defined(_WIN32)
     return GetTickCount64();

@@ -1,7 +1,10 @@
 /* Losses: their values, extreme logits, and what targets may be. */
 #include "check.h"
 
+#if !defined(__wasi__) /* where nobody can leave */
+#define HAVE_LONGJMP 1
 #include <setjmp.h>
+#endif
 
 /* The binary cross-entropy of logit z and target 0: log(1 + e^z). */
 static void test_logarithms_meet_the_c_library(void)
@@ -231,6 +234,7 @@ static void test_targets_may_be_missing(void)
     free_problem(&p);
 }
 
+#ifdef HAVE_LONGJMP
 static jmp_buf outside;
 static int calls_before_leaving;
 
@@ -288,9 +292,12 @@ static void test_a_loss_function_may_leave_by_longjmp(void)
     free(whole);
     free_problem(&p);
 }
+#endif
 
 const test loss_tests[] = {
+#ifdef HAVE_LONGJMP
     ONCE("a loss function may leave by longjmp", test_a_loss_function_may_leave_by_longjmp),
+#endif
     FOR_EACH_SET("logarithms meet the C library", test_logarithms_meet_the_c_library),
     FOR_EACH_SET("cross-entropies of extreme logits", test_cross_entropies_of_extreme_logits),
     FOR_EACH_SET("labels and one-hot rows give the same bits",
