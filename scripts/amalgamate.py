@@ -19,6 +19,10 @@ ROOT = Path(__file__).resolve().parents[1]
 CSRC = ROOT / "csrc"
 
 COMMENT = re.compile(r"/\*.*?\*/", re.S)
+# A name that is no field's; comments and texts are words too, and nobody's names.
+WORD = re.compile(
+    r"/\*.*?\*/|\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|(?<!->)(?<!\.)\b[A-Za-z_]\w*", re.S
+)
 INCLUDE = re.compile(r'^#include "(\w+\.h)"\n', re.M)
 TEMPLATE = re.compile(r'^#include "(\w+_template\.h)"\n', re.M)
 MACRO = re.compile(r"^ *# *define (\w+)", re.M)
@@ -104,8 +108,10 @@ def one_source(sources, headers, templates):
     )
     result = []
     for unit, text in units.items():
-        for name in sorted(name for name in names(text) if owners[name] > 1):
-            text = re.sub(rf"(?<!->)(?<!\.)\b{name}\b", f"{name}_{unit.removesuffix('.c')}", text)
+        own = {
+            name: f"{name}_{unit.removesuffix('.c')}" for name in names(text) if owners[name] > 1
+        }
+        text = WORD.sub(lambda word, own=own: own.get(word[0], word[0]), text)
         result.append(f"/* {f' {unit} ':-^94} */\n\n" + INCLUDE.sub(header, text))
         result += [f"#undef {macro}" for macro in sorted(set(MACRO.findall(text)))]
     return TABLES.sub("", "\n".join(result)) + "\n"

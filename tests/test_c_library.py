@@ -50,18 +50,7 @@ def run(*command, **environment):
 
 
 def compile_core(result, *options, compiler="cc", source=SOURCE):
-    run(
-        compiler,
-        "-ffp-contract=off",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-        *options,
-        "-c",
-        source,
-        "-o",
-        result,
-    )
+    run(compiler, "-Wall", "-Wextra", "-Werror", *options, "-c", source, "-o", result)
     return result
 
 
