@@ -5,7 +5,10 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import pycnn
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,6 +36,26 @@ def test_examples_in_c_end_well(programs, example):
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     assert done.stdout.endswith((": learned\n", " the same bits\n"))
+
+
+def test_what_learns_in_c_is_served_in_c_and_read_in_python(core, programs, compiler, tmp_path):
+    X, y = pycnn.datasets.load_digits()
+    table, model = tmp_path / "digits.csv", tmp_path / "model.safetensors"
+    np.savetxt(table, np.c_[X, y], "%d", ",")
+    rows = "\n".join(", ".join(map(str, row / 16)) for row in X[:20])
+    for kind in ("", "sanitized "):
+        if (compiler, kind + "digits") not in programs.programs:
+            continue
+        done = programs.run(compiler, kind + "digits", table, model)
+        assert done.returncode == 0, done.stderr
+        assert re.search(r"^1437 images, 0.9\d+ of 360 others recognized$", done.stdout, re.M)
+        done = programs.run(compiler, kind + "serve", model, data=rows.encode())
+        assert done.returncode == 0, done.stderr
+        net = pycnn.load(model)
+        assert np.array_equal(
+            np.loadtxt(done.stdout.decode().splitlines()), net.predict(X[:20] / 16)
+        )
+        assert net.evaluate(X / 16, y)["accuracy"] > 0.97
 
 
 def test_valgrind_finds_no_error_and_no_leak(programs, compiler):

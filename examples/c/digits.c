@@ -2,9 +2,13 @@
 // learns them by Adam, in an order drawn anew for each epoch, until images that were held out are
 // recognized no better; its best parameters become a model file, which Python's pycnn.load reads.
 //
-//     python -c "import numpy, pycnn; X, y = pycnn.datasets.load_digits();
-//     numpy.savetxt('digits.csv', numpy.c_[X, y], '%d', ',')" cc -O2 -Icsrc csrc/*.c
-//     examples/c/digits.c -o digits -pthread -lm && ./digits digits.csv
+//     cc -O2 -Icsrc csrc/*.c examples/c/digits.c -o digits -pthread -lm
+//     ./digits digits.csv digits_c.safetensors
+//
+// where the table has been written in Python:
+//
+//     X, y = pycnn.datasets.load_digits()
+//     numpy.savetxt("digits.csv", numpy.c_[X, y], "%d", ",")
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -149,15 +153,17 @@ int main(int count, char **arguments)
         {.kind = PYCNN_DROPOUT, .rate = 0.2},
         {.kind = PYCNN_DENSE, .activation = PYCNN_SOFTMAX, .units = CLASSES}};
     images some = {0}, held_out = {0};
-    read_images(count > 1 ? arguments[1] : "digits.csv", &some, &held_out);
+    if (count != 3) {
+        stop("usage: digits TABLE MODEL");
+    }
+    read_images(arguments[1], &some, &held_out);
 
     pycnn_file *model;
     must(pycnn_file_create(&model, PIXELS, layers, 4, PYCNN_CATEGORICAL_CROSSENTROPY, 0));
     must(pycnn_initialize(model->theta, model->theta_size, model->net, SEED));
     const double best = train(model, &some, &held_out);
-    must(pycnn_file_save(model, "digits_c.safetensors"));
-    printf("%zu images, %.4f of %zu others recognized; model in digits_c.safetensors\n", some.rows,
-           best, held_out.rows);
+    must(pycnn_file_save(model, arguments[2]));
+    printf("%zu images, %.4f of %zu others recognized\n", some.rows, best, held_out.rows);
     pycnn_file_destroy(model);
     free(some.x), free(some.label), free(held_out.x), free(held_out.label);
     return best > 0.95 ? EXIT_SUCCESS : EXIT_FAILURE;
