@@ -224,7 +224,7 @@ def test_gradients_of_shapes_are_right(backend):
         assert gradient_check(net, IMAGES, LABELS, training=training) < 1e-7
 
 
-def test_both_backends_agree_on_shapes():
+def test_both_backends_agree_on_shapes(core):
     nets = [network((6, 5, 1), name, *MIXED) for name in ("c", "numpy")]
     np.testing.assert_allclose(*(n.predict(IMAGES) for n in nets), rtol=0, atol=1e-13)
     traces = [n.trace(IMAGES, LABELS) for n in nets]
