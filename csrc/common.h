@@ -65,6 +65,7 @@
 #endif
 
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
 
 #define RETURN_IF(condition, status) \
     do {                             \

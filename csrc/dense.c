@@ -13,16 +13,8 @@ enum { UNITS_TOGETHER = 32 };
 static int dense_create(layer *self, const pycnn_layer_spec *spec)
 {
     REQUIRE(spec->units > 0, self, PYCNN_ERROR_SIZE, "units must be at least 1");
-    REQUIRE(spec->l1 >= 0 && isfinite(spec->l1), self, PYCNN_ERROR_RANGE,
-            "l1 must be finite and at least 0");
-    REQUIRE(spec->l2 >= 0 && isfinite(spec->l2), self, PYCNN_ERROR_RANGE,
-            "l2 must be finite and at least 0");
-    REQUIRE(spec->max_norm >= 0 && isfinite(spec->max_norm), self, PYCNN_ERROR_RANGE,
-            "max_norm must be finite and above 0, or 0 for none");
+    TRY(pycnn_set_regularization(self, spec));
     TRY(pycnn_set_activation(self, spec->activation));
-    self->l1 = spec->l1;
-    self->l2 = spec->l2;
-    self->max_norm = spec->max_norm;
     self->fan_out = spec->units;
     self->reads_rows = self->trains_online = true;
     TRY(pycnn_add_tensor(self, "W", PYCNN_WEIGHT, 2, (size_t[]){self->fan_out, self->fan_in}));
@@ -97,51 +89,11 @@ static void dense_gradient(const layer *self, double *out, gradient_use use, dou
                             io->distance, first, MIN(height, self->fan_out - first), self->fan_in);
 }
 
-/* From U(-limit, limit). */
-static void draw_uniform(double *values, size_t count, double limit, random_stream *stream)
-{
-    for (size_t i = 0; i < count; i++) {
-        values[i] = -limit + (limit - -limit) * pycnn_stream_uniform(stream);
-    }
-}
-
-/* W: He's normal distribution (2015) for relu and what is shaped like it, else Glorot's uniform one
- * (2010). b: U(-r, r) with r = 1 / sqrt(fan_in), so that units bend at different places; 0 for
- * outputs that do not bend. */
 static void dense_initialize(const layer *self, double *theta, double *statistics,
                              random_stream *stream)
 {
     (void)statistics;
-    const double fan_in = (double)self->fan_in, both = (double)(self->fan_in + self->fan_out);
-    double *bias = theta + self->weight_count;
-    switch (self->f) {
-    case PYCNN_RELU:
-    case PYCNN_LEAKY_RELU:
-    case PYCNN_ELU:
-    case PYCNN_GELU:
-    case PYCNN_GELU_TANH:
-    case PYCNN_SILU: {
-        const double deviation = sqrt(2 / fan_in);
-        for (size_t i = 0; i < self->weight_count; i++) {
-            theta[i] = deviation * pycnn_stream_normal(stream);
-        }
-        break;
-    }
-    default: draw_uniform(theta, self->weight_count, sqrt(6 / both), stream);
-    }
-    if (self->f == PYCNN_LINEAR || self->f == PYCNN_SOFTMAX) {
-        memset(bias, 0, self->fan_out * sizeof *bias);
-    } else {
-        draw_uniform(bias, self->fan_out, 1 / sqrt(fan_in), stream);
-    }
-}
-
-/* Scales the weights of each unit down to max_norm (Srivastava et al. 2014). */
-static void dense_constrain(const layer *self, double *theta)
-{
-    for (size_t j = 0; j < self->fan_out; j++) {
-        pycnn_hold_norm(theta + j * self->fan_in, self->max_norm, self->kernels, self->fan_in);
-    }
+    pycnn_draw_weights(self, theta, (double)self->fan_in, (double)self->fan_out, stream);
 }
 
 const layer_ops pycnn_dense_ops = {
@@ -152,5 +104,5 @@ const layer_ops pycnn_dense_ops = {
     .backward = dense_backward,
     .gradient = dense_gradient,
     .initialize = dense_initialize,
-    .constrain = dense_constrain,
+    .constrain = pycnn_constrain_rows,
 };

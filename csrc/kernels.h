@@ -3,6 +3,7 @@
 #define PYCNN_KERNELS_H
 
 #include "activation.h"
+#include "convolution.h"
 #include "loss.h"
 #include "normalization.h"
 #include "online.h"
@@ -81,6 +82,7 @@ typedef struct {
     double (*penalty)(const double *x, double l1, double l2, size_t count);
 
     const normalization_kernels *normalization;
+    const convolution_kernels *convolution;
     const online_kernels *online; /* [ONLINE_KINDS]; NULL: there are none */
 } kernel_table;
 

@@ -10,6 +10,8 @@
 #define SUFFIX(name) name##_avx2
 #define LANES 4
 #define TILE_ROWS 4
+#define CONVOLUTION_FILTERS 3
+#define CONVOLUTION_TAPS 3
 #define TILE_VECTORS 3
 #define PANELS_IN_CACHE ((size_t)1 << 14)
 #define COPY_SAMPLES SIZE_MAX
@@ -32,6 +34,7 @@ BEGIN_TARGET("avx2,fma", 256)
 #include "activation_template.h"
 #include "loss_template.h"
 #include "normalization_template.h"
+#include "convolution_template.h"
 #include "online_template.h"
 #include "optimizer_template.h"
 END_TARGET
@@ -59,6 +62,7 @@ const kernel_table pycnn_kernels_avx2 = {
     .regularize = regularize_avx2,
     .penalty = penalty_avx2,
     .normalization = &normalization_avx2,
+    .convolution = &convolution_avx2,
     .online = online_avx2,
 };
 #endif

@@ -10,6 +10,8 @@
 #define SUFFIX(name) name##_avx512
 #define LANES 8
 #define TILE_ROWS 8
+#define CONVOLUTION_FILTERS 4
+#define CONVOLUTION_TAPS 6
 #define TILE_VECTORS 3
 #define PANELS_IN_CACHE ((size_t)1 << 15)
 #define COPY_SAMPLES 128
@@ -33,6 +35,7 @@ BEGIN_TARGET("avx512f,avx2,fma", 512)
 #include "activation_template.h"
 #include "loss_template.h"
 #include "normalization_template.h"
+#include "convolution_template.h"
 #include "online_template.h"
 #include "optimizer_template.h"
 END_TARGET
@@ -62,6 +65,7 @@ const kernel_table pycnn_kernels_avx512 = {
     .regularize = regularize_avx512,
     .penalty = penalty_avx512,
     .normalization = &normalization_avx512,
+    .convolution = &convolution_avx512,
     .online = online_avx512,
 };
 #endif

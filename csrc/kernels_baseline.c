@@ -190,4 +190,5 @@ const kernel_table pycnn_kernels_baseline = {
     .regularize = regularize_baseline,
     .penalty = penalty_baseline,
     .normalization = &normalization_baseline,
+    .convolution = &pycnn_convolution_baseline,
 };

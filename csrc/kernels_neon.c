@@ -10,6 +10,8 @@
 #define SUFFIX(name) name##_neon
 #define LANES 2
 #define TILE_ROWS 6
+#define CONVOLUTION_FILTERS 4
+#define CONVOLUTION_TAPS 5
 #define TILE_VECTORS 4
 #define PANELS_IN_CACHE ((size_t)1 << 14)
 #define COPY_SAMPLES 128
@@ -29,6 +31,7 @@
 #include "activation_template.h"
 #include "loss_template.h"
 #include "normalization_template.h"
+#include "convolution_template.h"
 #include "online_template.h"
 #include "optimizer_template.h"
 
@@ -55,6 +58,7 @@ const kernel_table pycnn_kernels_neon = {
     .regularize = regularize_neon,
     .penalty = penalty_neon,
     .normalization = &normalization_neon,
+    .convolution = &convolution_neon,
     .online = online_neon,
 };
 #endif

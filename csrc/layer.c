@@ -1,6 +1,8 @@
 /* What all kinds of layers do alike: their activation, and its derivative. */
 #include "layer.h"
 
+#include <math.h>
+
 const layer_ops *pycnn_layer_ops(int kind)
 {
     /* A new kind of layer is one more row here. */
@@ -8,7 +10,7 @@ const layer_ops *pycnn_layer_ops(int kind)
         [PYCNN_DENSE] = &pycnn_dense_ops,           [PYCNN_DROPOUT] = &pycnn_dropout_ops,
         [PYCNN_BATCH_NORM] = &pycnn_batch_norm_ops, [PYCNN_LAYER_NORM] = &pycnn_layer_norm_ops,
         [PYCNN_RESIDUAL] = &pycnn_residual_ops,     [PYCNN_RESHAPE] = &pycnn_reshape_ops,
-        [PYCNN_RESCALE] = &pycnn_rescale_ops,
+        [PYCNN_RESCALE] = &pycnn_rescale_ops,       [PYCNN_CONVOLUTION] = &pycnn_convolution_ops,
     };
     const int count = (int)(sizeof table / sizeof *table);
     return kind < 0 || kind >= count ? NULL : table[kind];
@@ -32,6 +34,67 @@ int pycnn_add_tensor(layer *self, const char *name, int role, size_t dims, const
         TRY(add_product(&self->weight_count, tensor->size, 1));
     }
     return add_product(counted ? &self->statistic_count : &self->parameter_count, tensor->size, 1);
+}
+
+int pycnn_set_regularization(layer *self, const pycnn_layer_spec *spec)
+{
+    REQUIRE(spec->l1 >= 0 && isfinite(spec->l1), self, PYCNN_ERROR_RANGE,
+            "l1 must be finite and at least 0");
+    REQUIRE(spec->l2 >= 0 && isfinite(spec->l2), self, PYCNN_ERROR_RANGE,
+            "l2 must be finite and at least 0");
+    REQUIRE(spec->max_norm >= 0 && isfinite(spec->max_norm), self, PYCNN_ERROR_RANGE,
+            "max_norm must be finite and above 0, or 0 for none");
+    self->l1 = spec->l1;
+    self->l2 = spec->l2;
+    self->max_norm = spec->max_norm;
+    return PYCNN_OK;
+}
+
+/* Srivastava et al. 2014. */
+void pycnn_constrain_rows(const layer *self, double *theta)
+{
+    const size_t rows = self->tensors[0].shape[0], width = self->weight_count / rows;
+    for (size_t j = 0; j < rows; j++) {
+        pycnn_hold_norm(theta + j * width, self->max_norm, self->kernels, width);
+    }
+}
+
+/* From U(-limit, limit). */
+static void draw_uniform(double *values, size_t count, double limit, random_stream *stream)
+{
+    for (size_t i = 0; i < count; i++) {
+        values[i] = -limit + (limit - -limit) * pycnn_stream_uniform(stream);
+    }
+}
+
+/* W: He's normal distribution (2015) for relu and what is shaped like it, else Glorot's uniform one
+ * (2010). b: U(-r, r) with r = 1 / sqrt(fan_in), so that units bend at different places; 0 for
+ * outputs that do not bend. */
+void pycnn_draw_weights(const layer *self, double *theta, double fan_in, double fan_out,
+                        random_stream *stream)
+{
+    const size_t biases = self->parameter_count - self->weight_count;
+    double *bias = theta + self->weight_count;
+    switch (self->f) {
+    case PYCNN_RELU:
+    case PYCNN_LEAKY_RELU:
+    case PYCNN_ELU:
+    case PYCNN_GELU:
+    case PYCNN_GELU_TANH:
+    case PYCNN_SILU: {
+        const double deviation = sqrt(2 / fan_in);
+        for (size_t i = 0; i < self->weight_count; i++) {
+            theta[i] = deviation * pycnn_stream_normal(stream);
+        }
+        break;
+    }
+    default: draw_uniform(theta, self->weight_count, sqrt(6 / (fan_in + fan_out)), stream);
+    }
+    if (self->f == PYCNN_LINEAR || self->f == PYCNN_SOFTMAX) {
+        memset(bias, 0, biases * sizeof *bias);
+    } else {
+        draw_uniform(bias, biases, 1 / sqrt(fan_in), stream);
+    }
 }
 
 int pycnn_set_activation(layer *self, int activation)

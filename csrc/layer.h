@@ -64,6 +64,9 @@ typedef struct {
     double max_norm; /* above 0: constrain() does something */
     double rate, momentum, epsilon;
     double scale, shift;
+    bool slice_by_slice; /* its numbers are so many that a slice goes on alone through what is so */
+    size_t scratch;      /* doubles that a chunk's pass and a part of the gradient need */
+    convolution forward, backward;
 } layer;
 
 /* What all layers know of the mini-batch. */
@@ -115,6 +118,7 @@ typedef struct {
 /* The index-th of `of` parts of a layer's units. */
 typedef struct {
     size_t index, of;
+    double *scratch; /* [scratch] of a layer that needs it */
 } part;
 
 struct layer_ops {
@@ -153,7 +157,8 @@ struct layer_ops {
 };
 
 extern PYCNN_PRIVATE const layer_ops pycnn_dense_ops, pycnn_dropout_ops, pycnn_batch_norm_ops,
-    pycnn_layer_norm_ops, pycnn_residual_ops, pycnn_reshape_ops, pycnn_rescale_ops;
+    pycnn_layer_norm_ops, pycnn_residual_ops, pycnn_reshape_ops, pycnn_rescale_ops,
+    pycnn_convolution_ops;
 
 /* By pycnn_layer_kind; NULL: there is no such kind. */
 PYCNN_PRIVATE const layer_ops *pycnn_layer_ops(int kind);
@@ -171,6 +176,16 @@ PYCNN_PRIVATE const layer_ops *pycnn_layer_ops(int kind);
  * last. */
 PYCNN_PRIVATE int pycnn_add_tensor(layer *self, const char *name, int role, size_t dims,
                                    const size_t *shape);
+
+/* Sets l1, l2 and max_norm. */
+PYCNN_PRIVATE int pycnn_set_regularization(layer *self, const pycnn_layer_spec *spec);
+
+/* Scales down each row of a layer's weights, of a unit of its own, to max_norm. */
+PYCNN_PRIVATE void pycnn_constrain_rows(const layer *self, double *theta);
+
+/* Where the weights and biases of a unit with so many inputs and outputs start. */
+PYCNN_PRIVATE void pycnn_draw_weights(const layer *self, double *theta, double fan_in,
+                                      double fan_out, random_stream *stream);
 
 /* z -> output, output_rows */
 PYCNN_PRIVATE void pycnn_activate(const layer *self, const layer_io *io);

@@ -25,12 +25,6 @@ static int normalization_create(layer *self, const pycnn_layer_spec *spec)
     return pycnn_add_tensor(self, "beta", PYCNN_BIAS, 1, &self->fan_out);
 }
 
-static double sum_of(const double chain[CHAINS])
-{
-    return ((chain[0] + chain[1]) + (chain[2] + chain[3])) +
-           ((chain[4] + chain[5]) + (chain[6] + chain[7]));
-}
-
 /* The units of a part: *first ... the result - 1 */
 static size_t units_of_part(const layer *self, part which, size_t *first)
 {
@@ -58,8 +52,8 @@ static void sum_deltas(const layer *self, const layer_io *io, size_t slices, siz
                                                  io[s].input + row, mean, inverse, by_sample,
                                                  io[s].batch);
     }
-    *sum = sum_of(sums);
-    *product = sum_of(products);
+    *sum = pycnn_sum_chains(sums);
+    *product = pycnn_sum_chains(products);
 }
 
 static void put(double *out, gradient_use use, double step, double sum)
@@ -111,12 +105,12 @@ static void measure(const layer *self, const layer_io *io, size_t slices, size_t
     for (size_t s = 0; s < slices; s++) {
         self->kernels->normalization->add(sums, io[s].input + j * io[s].stride, io[s].batch);
     }
-    const double mean = sum_of(sums) / count;
+    const double mean = pycnn_sum_chains(sums) / count;
     for (size_t s = 0; s < slices; s++) {
         self->kernels->normalization->add_squares(squares, io[s].input + j * io[s].stride, mean,
                                                   io[s].batch);
     }
-    const double variance = sum_of(squares) / count;
+    const double variance = pycnn_sum_chains(squares) / count;
     for (size_t s = 0; s < slices; s++) {
         saved(self, &io[s], MEAN)[j] = mean;
         saved(self, &io[s], INVERSE)[j] = 1 / sqrt(variance + self->epsilon);

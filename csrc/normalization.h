@@ -8,6 +8,12 @@
  * multiples of it, so a sum does not depend on how the mini-batch is partitioned. */
 enum { CHAINS = 8 };
 
+static inline double pycnn_sum_chains(const double chain[CHAINS])
+{
+    return ((chain[0] + chain[1]) + (chain[2] + chain[3])) +
+           ((chain[4] + chain[5]) + (chain[6] + chain[7]));
+}
+
 /* Matrices are [units,stride], a column a sample; x^ = (x - mean) * inverse with
  * inverse = 1 / sqrt(variance + epsilon). There is no fused multiply-add here: the plain kernels
  * give the same bits as the others. */

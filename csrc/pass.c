@@ -69,14 +69,40 @@ static int load(slice *self, const selection *samples, const pycnn_workspace *ws
     return pycnn_load_targets(self, samples, net);
 }
 
-/* A[l] = f(W[l] A[l-1] + b[l]) for the layers first ... last - 1 of a chunk's slices */
+/* Whether layer `next` is like layer l: a slice either goes on alone through both, or waits for the
+ * others in between. */
+static bool goes_on(const pycnn_network *net, size_t l, size_t next)
+{
+    return net->layers[l].slice_by_slice == net->layers[next].slice_by_slice;
+}
+
+static void forward_layers(const pycnn_workspace *ws, const double *theta, size_t first,
+                           size_t last, size_t s, size_t slices)
+{
+    for (size_t l = first; l < last; l++) {
+        const layer *self = &ws->net->layers[l];
+        self->ops->forward(self, theta + self->offset, io_of(ws, l, s), slices);
+    }
+}
+
+/* A[l] = f(W[l] A[l-1] + b[l]) for the layers first ... last - 1 of a chunk's slices. Where images
+ * are large, a slice goes through them alone, while its numbers are in the second-level cache. */
 static void forward(const pycnn_workspace *ws, const double *theta, size_t t, size_t first,
                     size_t last)
 {
     const size_t s = ws->chunks[t], slices = ws->chunks[t + 1] - s;
-    for (size_t l = first; l < last; l++) {
-        const layer *self = &ws->net->layers[l];
-        self->ops->forward(self, theta + self->offset, io_of(ws, l, s), slices);
+    for (size_t l = first, end; l < last; l = end) {
+        end = l + 1;
+        while (end < last && goes_on(ws->net, l, end)) {
+            end++;
+        }
+        if (!ws->net->layers[l].slice_by_slice) {
+            forward_layers(ws, theta, l, end, s, slices);
+            continue;
+        }
+        for (size_t i = 0; i < slices; i++) {
+            forward_layers(ws, theta, l, end, s + i, 1);
+        }
     }
 }
 
@@ -132,10 +158,41 @@ static void score_chunk(const segment *here, size_t t)
 }
 
 /* dL/da -> dL/dz of layer l */
-static void derive(const pycnn_workspace *ws, size_t l, size_t t)
+static void derive(const pycnn_workspace *ws, size_t l, size_t s, size_t slices)
 {
-    for (size_t s = ws->chunks[t]; s < ws->chunks[t + 1]; s++) {
-        pycnn_derive(&ws->net->layers[l], io_of(ws, l, s));
+    for (size_t i = s; i < s + slices; i++) {
+        pycnn_derive(&ws->net->layers[l], io_of(ws, l, i));
+    }
+}
+
+/* delta[l-1] = (W[l]^T delta[l]) * f'(Z[l-1]) for the layers top - 1 ... bottom */
+static void backward_layers(const segment *here, size_t top, size_t bottom, size_t s, size_t slices)
+{
+    for (size_t l = top; l-- > bottom;) {
+        const layer *self = &here->ws->net->layers[l];
+        if (!here->derived || l + 1 < here->top) {
+            derive(here->ws, l, s, slices);
+        }
+        self->ops->backward(self, here->theta + self->offset, io_of(here->ws, l, s), slices);
+        pycnn_add_deltas(self, io_of(here->ws, l, s), slices);
+    }
+}
+
+static void backward(const segment *here, size_t s, size_t slices)
+{
+    const pycnn_network *net = here->ws->net;
+    for (size_t top = here->top, bottom; top > here->bottom; top = bottom) {
+        bottom = top - 1;
+        while (bottom > here->bottom && goes_on(net, top - 1, bottom - 1)) {
+            bottom--;
+        }
+        if (!net->layers[bottom].slice_by_slice) {
+            backward_layers(here, top, bottom, s, slices);
+            continue;
+        }
+        for (size_t i = 0; i < slices; i++) {
+            backward_layers(here, top, bottom, s + i, 1);
+        }
     }
 }
 
@@ -155,17 +212,9 @@ static void segment_task(void *context, size_t t)
     if (here->score) {
         score_chunk(here, t);
     }
-    /* delta[l-1] = (W[l]^T delta[l]) * f'(Z[l-1]) */
-    for (size_t l = here->top; l-- > here->bottom;) {
-        const layer *layer = &ws->net->layers[l];
-        if (!here->derived || l + 1 < here->top) {
-            derive(ws, l, t);
-        }
-        layer->ops->backward(layer, here->theta + layer->offset, io_of(ws, l, first), slices);
-        pycnn_add_deltas(layer, io_of(ws, l, first), slices);
-    }
+    backward(here, first, slices);
     if (here->derive_below) {
-        derive(ws, here->bottom - 1, t);
+        derive(ws, here->bottom - 1, first, slices);
     }
 }
 
@@ -231,7 +280,7 @@ static void reduction_task(void *context, size_t index)
     const reduction *here = context;
     const layer *self = &here->ws->net->layers[here->l];
     self->ops->reduce(self, io_of(here->ws, here->l, 0), here->ws->slice_count,
-                      (part){index, here->ws->chunk_count}, here->backward);
+                      (part){index, here->ws->chunk_count, NULL}, here->backward);
 }
 
 /* What a layer needs to know of the batch, shared out by its units. */
@@ -342,31 +391,49 @@ typedef struct {
     double *out; /* a gradient, or with GRADIENT_DESCEND theta */
     gradient_use use;
     double step;
+    size_t first, parts; /* layers from there on, each in so many parts */
+    bool alone;          /* it is a layer that needs scratch, rather than all that do not */
 } gradient_work;
 
 static void gradient_task(void *context, size_t task)
 {
     const gradient_work *work = context;
     const pycnn_workspace *ws = work->ws;
-    const size_t l = task / ws->chunk_count;
+    const size_t l = work->first + task / work->parts, index = task % work->parts;
     const layer *self = &ws->net->layers[l];
-    if (self->parameter_count == 0) {
-        return;
+    if (self->parameter_count > 0 && (self->scratch > 0) == work->alone) {
+        const part which = {index, work->parts,
+                            work->alone ? pycnn_workspace_scratch(ws, index) : NULL};
+        self->ops->gradient(self, work->out + self->offset, work->use, work->step, io_of(ws, l, 0),
+                            ws->slice_count, which);
     }
-    self->ops->gradient(self, work->out + self->offset, work->use, work->step, io_of(ws, l, 0),
-                        ws->slice_count, (part){task % ws->chunk_count, ws->chunk_count});
 }
 
-/* Each layer in as many parts as there are chunks. */
-int pycnn_sum_gradients(pycnn_workspace *ws, double *out, gradient_use use, double step)
+static int run_gradients(pycnn_workspace *ws, gradient_work *work, size_t layers)
 {
-    gradient_work work = {ws, out, use, step};
-    const size_t tasks = ws->net->depth * ws->chunk_count;
-    if (use == GRADIENT_DESCEND) {
-        pycnn_threads_run(ws->together > 1 ? ws->threads : NULL, tasks, gradient_task, &work);
+    const size_t tasks = layers * work->parts;
+    if (work->use == GRADIENT_DESCEND) {
+        pycnn_threads_run(ws->together > 1 ? ws->threads : NULL, tasks, gradient_task, work);
         return PYCNN_OK;
     }
-    return run_tasks(ws, tasks, gradient_task, &work);
+    return run_tasks(ws, tasks, gradient_task, work);
+}
+
+/* Each layer in as many parts as there are chunks, all at once; those that need scratch, of which
+ * there is as much as chunks are worked on together, one after the other in so many parts. */
+int pycnn_sum_gradients(pycnn_workspace *ws, double *out, gradient_use use, double step)
+{
+    const pycnn_network *net = ws->net;
+    gradient_work work = {ws, out, use, step, 0, ws->chunk_count, false};
+    TRY(run_gradients(ws, &work, net->depth));
+    work.alone = true;
+    work.parts = ws->together;
+    for (work.first = 0; work.first < net->depth; work.first++) {
+        if (net->layers[work.first].scratch > 0) {
+            TRY(run_gradients(ws, &work, 1));
+        }
+    }
+    return PYCNN_OK;
 }
 
 int pycnn_gradient_of(pycnn_totals *totals, double *grad, gradient_use use, pycnn_workspace *ws,

@@ -71,6 +71,8 @@ static int add_up(pycnn_network *net, const layer *self)
     net->widest = self->fan_out > net->widest ? self->fan_out : net->widest;
     net->tensor_count += self->tensor_count;
     net->statistic_tensor_count += self->statistic_tensor_count;
+    net->scratch = MAX(net->scratch, self->scratch);
+    net->slice_by_slice = net->slice_by_slice || self->slice_by_slice;
     TRY(add_product(&net->work, self->work, 1));
     TRY(add_product(&net->parameter_count, self->parameter_count, 1));
     return add_product(&net->statistic_count, self->statistic_count, 1);

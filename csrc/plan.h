@@ -18,6 +18,8 @@ struct pycnn_network {
     size_t widest;     /* number of units, or of inputs */
     size_t work;       /* about as many multiply-adds as a sample's forward pass takes, not 0 */
     size_t statistic_count;
+    size_t scratch;      /* the most that a layer needs */
+    bool slice_by_slice; /* some layer is */
     size_t tensor_count, statistic_tensor_count;
     const kernel_table *kernels;
     /* While it is being made: */

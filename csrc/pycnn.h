@@ -109,8 +109,14 @@ typedef enum {
     PYCNN_RESIDUAL = 4,   /* f(inner layers + shortcut): parameters and statistics of the inner
                              layers, then the shortcut's */
     PYCNN_RESHAPE = 5,    /* the numbers as they are: shapes are how they are seen */
-    PYCNN_RESCALE = 6     /* scale x + offset */
+    PYCNN_RESCALE = 6,    /* scale x + offset */
+    PYCNN_CONVOLUTION = 7 /* parameters: W[units,kernel[0],kernel[1],shape[2]], b[units] */
 } pycnn_layer_kind;
+
+/* What windows see beyond an image: nothing, so that they stay within it; or so many zeros on both
+ * sides, one more behind than before where they are odd, that there is an output for each
+ * strides-th input. */
+typedef enum { PYCNN_VALID = 0, PYCNN_SAME = 1 } pycnn_padding;
 
 typedef enum {
     PYCNN_LINEAR = 0,
@@ -152,9 +158,9 @@ typedef enum {
 typedef struct pycnn_layer_spec {
     int kind;        /* pycnn_layer_kind */
     int activation;  /* pycnn_activation; a dropout layer has none */
-    size_t units;    /* dense: fan_out */
-    double l1, l2;   /* dense: >= 0: the loss gets l1 sum |w| + l2/2 sum w^2 over the weights */
-    double max_norm; /* dense: above 0: after each update no unit's weights have a larger norm */
+    size_t units;    /* dense: fan_out; convolution: the filters, features of an output */
+    double l1, l2;   /* of layers with weights: >= 0: the loss gets l1 sum |w| + l2/2 sum w^2 */
+    double max_norm; /* above 0: after each update the weights of no unit have a larger norm */
     double rate;     /* dropout: 0 <= rate < 1 */
     double epsilon;  /* normalization: above 0, added to the variance */
     double momentum; /* batch normalization: 0 ... 1, the fraction of the latest mini-batch in what
@@ -163,7 +169,14 @@ typedef struct pycnn_layer_spec {
     size_t inner_depth;                      /* at least 1 */
     const struct pycnn_layer_spec *shortcut; /* beside them, as wide; or NULL: their input itself */
     double scale, offset;                    /* rescale: a factor that is not 0, and a summand */
-    uint64_t reserved[8];                    /* 0 */
+    size_t shape[3];      /* of an input image: rows, columns, features, which lie side by side; a
+                             sequence has one row */
+    size_t kernel[2];     /* rows and columns of a window */
+    size_t strides[2];    /* from one window to the next; 0 stands for 1 */
+    size_t dilation[2];   /* from one number of a window to the next; 0 stands for 1 */
+    int padding;          /* pycnn_padding */
+    int no_bias;          /* convolution: not 0: without b */
+    uint64_t reserved[8]; /* 0 */
 } pycnn_layer_spec;
 
 /* What an array of a layer is: penalties and max_norm mean the weights, and what training counts is

@@ -6,7 +6,10 @@ enum {
     CHUNK_UNIT = 8, /* samples: a multiple of every kernel's lanes, and of CHAINS */
     /* Numbers of a layer and a slice that are too few to need panels: half of the first-level
      * cache. */
-    SMALL_SLICE = 1 << 11
+    SMALL_SLICE = 1 << 11,
+    /* Numbers of a layer of images and a slice that should stay in the second-level cache beside
+     * those of the next layer. */
+    LARGE_SLICE = 1 << 16
 };
 
 /* Multiply-adds of a forward pass below which one thread is as fast as several: about 10 us. */
@@ -204,10 +207,13 @@ static int allocate(pycnn_workspace *ws, void **block, size_t count, size_t size
  * A single sample's product copies nothing. */
 static int allocate_scratch(pycnn_workspace *ws)
 {
-    const size_t block = ws->net->kernels->block * sizeof(double);
+    const size_t most = ws->capacity > 1 ? ws->net->kernels->block : 0; /* of products */
+    size_t bytes = ALIGNMENT;
+    ws->scratch_size = round_up(MAX(most, ws->net->scratch), ALIGNMENT / sizeof(double));
     ws->most_chunks = MIN(MOST_CHUNKS, round_up(ws->capacity, CHUNK_UNIT) / CHUNK_UNIT);
-    if (ws->capacity > 1 && block > 0) {
-        return allocate_large(ws, &ws->scratch, ws->most_chunks * block + ALIGNMENT);
+    if (ws->scratch_size > 0) {
+        TRY(add_product(&bytes, ws->most_chunks, ws->scratch_size * sizeof(double)));
+        return allocate_large(ws, &ws->scratch, bytes);
     }
     return PYCNN_OK;
 }
@@ -344,13 +350,13 @@ static size_t count_rounds(const pycnn_workspace *ws, size_t batch)
     return rounds < 1 ? 1 : MIN(rounds, ws->most_slices / ws->together);
 }
 
-static double *scratch_of(const pycnn_workspace *ws, size_t chunk)
+double *pycnn_workspace_scratch(const pycnn_workspace *ws, size_t chunk)
 {
     if (ws->scratch == NULL) {
         return NULL;
     }
     const uintptr_t start = ((uintptr_t)ws->scratch + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    return (double *)start + chunk % ws->most_chunks * ws->net->kernels->block;
+    return (double *)start + chunk % ws->most_chunks * ws->scratch_size;
 }
 
 /* Points a layer's io at those of the layers below. */
@@ -413,7 +419,7 @@ static void place(pycnn_workspace *ws, size_t s, size_t chunk)
         io->saved_samples = buffers->saved_samples + first * here->saved_per_sample;
         io->delta_is_dz = l + 1 == net->depth && pycnn_loss_activation(net->loss) >= 0;
         connect(ws, l, s);
-        io->scratch = scratch_of(ws, chunk);
+        io->scratch = pycnn_workspace_scratch(ws, chunk);
 
         product_panel *forward = &ws->products[l * ws->most_slices + s];
         product_panel *backward = forward + net->depth * ws->most_slices;
@@ -434,10 +440,15 @@ static size_t part_begins(size_t count, size_t i, size_t of)
 }
 
 /* Samples of a slice: those of a panel; more where layers are narrow, and whole panels more where
- * there would be too many slices. */
+ * there would be too many slices. Of large images so few that they stay in cache. */
 static size_t slice_width(const pycnn_network *net, size_t samples, size_t most, size_t unit)
 {
-    const size_t panel = net->kernels->panel, least = panel % unit == 0 ? panel : 2 * panel;
+    const size_t panel = net->kernels->panel;
+    size_t least = panel % unit == 0 ? panel : 2 * panel;
+    if (net->slice_by_slice && (samples + CHAINS - 1) / CHAINS <= most) {
+        const size_t fits = LARGE_SLICE / net->widest / CHAINS * CHAINS;
+        least = MIN(least, MAX(fits, CHAINS));
+    }
     const size_t small = SMALL_SLICE / net->widest / unit * unit;
     const size_t needed = round_up((samples + most - 1) / most, least);
     const size_t width = small > least ? small : least;

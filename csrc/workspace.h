@@ -41,9 +41,10 @@ struct pycnn_workspace {
     product_panel *products; /* [2,depth,most_slices] the same for products forward, backward */
     gradient_terms *terms;   /* [depth,most_slices] and for gradients */
     size_t most_chunks;      /* that are worked on at a time */
-    void *scratch;           /* [most_chunks,kernels->block] and what aligns it */
-    double *grad;            /* [parameter_count]; NULL in forward mode */
-    void *memory;            /* where all buffers are */
+    void *scratch;           /* [most_chunks,scratch_size] and what aligns it */
+    size_t scratch_size;
+    double *grad; /* [parameter_count]; NULL in forward mode */
+    void *memory; /* where all buffers are */
     struct layer_buffers {
         double *z, *output, *output_rows, *delta, *saved, *saved_samples;
         double *parts[MOST_INPUTS]; /* of the deltas below, or NULL: these themselves */
@@ -73,6 +74,9 @@ static inline size_t panel_distance(const pycnn_workspace *ws)
 {
     return ws->batch * ws->net->kernels->panel;
 }
+
+/* Scratch that no two of those chunks share that are worked on together; or NULL. */
+PYCNN_PRIVATE double *pycnn_workspace_scratch(const pycnn_workspace *ws, size_t chunk);
 
 /* Partitions a mini-batch into chunks, one for each thread where the work is worth it and more
  * where it is long, and those into slices. */
