@@ -264,7 +264,7 @@ class Plan(interface.Plan):
 
 
 def _code(name: str) -> int:
-    """Return what the core calls a layer, an activation, a loss or an optimizer."""
+    """Return what the core calls a layer, an activation, a loss, or another choice by name."""
     code: int = getattr(lib, f"PYCNN_{name.upper()}")
     return code
 
@@ -277,7 +277,7 @@ def _lend_layers(layers: Sequence[LayerSpec]) -> tuple[Any, list[Any]]:
         spec.kind, spec.activation = _code(layer.kind), _code(layer.activation)
         spec.units = math.prod(layer.output_shape)
         for name, value in layer.settings.items():
-            setattr(spec, name, value)
+            setattr(spec, name, _code(value) if isinstance(value, str) else value)
         if layer.inner:
             alive.append(_lend_layers(layer.inner))
             spec.inner, spec.inner_depth = alive[-1][0], len(layer.inner)

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 # Penalties and max-norms mean the weights. A statistic is counted by training, not learned.
 Role: TypeAlias = Literal["weight", "bias", "scale", "statistic"]
 
-_NO_SETTINGS: Mapping[str, float] = MappingProxyType({})
+# A number, sizes along some axes, or what one of the core's enums calls a choice ("same").
+Setting: TypeAlias = "float | str | tuple[int, ...]"
+
+_NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 
 
 class TensorSpec(NamedTuple):
@@ -41,7 +44,7 @@ class LayerSpec(NamedTuple):
     output_shape: Shape
     tensors: tuple[TensorSpec, ...]  # as in theta and in the files; the statistics come last
     activation: str = "linear"
-    settings: Mapping[str, float] = _NO_SETTINGS  # by their names in ``pycnn_layer_spec``
+    settings: Mapping[str, Any] = _NO_SETTINGS  # a `Setting` by its name in ``pycnn_layer_spec``
     needs_batch: bool = False  # in training an output depends on the whole mini-batch
     is_random: bool = False  # it draws random numbers in training
     inner: tuple[LayerSpec, ...] = ()  # a composite layer's layers, one after the other ...

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pycnn._typing import Array, ArrayLike, Shape
-    from pycnn.backend.interface import TensorSpec
+    from pycnn.backend.interface import Setting, TensorSpec
 
 
 class Layer:
@@ -28,6 +28,7 @@ class Layer:
     """
 
     kind = ""
+    core_kind = ""  # what the backends call it, where they know several kinds as one
     is_random = False  # draws random numbers in training
     needs_batch = False  # in training an output depends on the whole mini-batch
     normalizes_inputs = False  # they may come in any unit
@@ -77,18 +78,18 @@ class Layer:
     def spec(self, input_shape: Shape) -> LayerSpec:
         """Return the layer as the backends need to know it."""
         return LayerSpec(
-            self.kind,
+            self.core_kind or self.kind,
             input_shape,
             self.output_shape(input_shape),
             self.tensor_specs(input_shape),
             self.activation,
-            self._settings(),
+            self._settings(input_shape),
             self.needs_batch,
             self.is_random,
         )
 
-    def _settings(self) -> dict[str, float]:
-        """Return the numbers that a backend computes with, by the core's names."""
+    def _settings(self, input_shape: Shape) -> Mapping[str, Setting]:
+        """Return what a backend computes with, by the core's names."""
         return {}
 
     def config(self) -> dict[str, Any]:

@@ -120,7 +120,7 @@ class Dense(Layer):
             TensorSpec("b", (self.units,), "bias"),
         )
 
-    def _settings(self) -> dict[str, float]:
+    def _settings(self, input_shape: Shape) -> dict[str, float]:
         return {"l1": self.l1, "l2": self.l2, "max_norm": self._max_norm}
 
     def initialize(self, bits: np.random.PCG64) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pycnn._checks import check_real
 from pycnn.exceptions import DataError
 from pycnn.layers._base import Layer
+
+if TYPE_CHECKING:
+    from pycnn._typing import Shape
 
 
 class Dropout(Layer):
@@ -48,7 +51,7 @@ class Dropout(Layer):
         """Share that is dropped."""
         return self._rate
 
-    def _settings(self) -> dict[str, float]:
+    def _settings(self, input_shape: Shape) -> dict[str, float]:
         return {"rate": self.rate}
 
     def config(self) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class _Normalization(Layer):
         units = check_flat(self, input_shape)
         return (TensorSpec("gamma", (units,), "scale"), TensorSpec("beta", (units,), "bias"))
 
-    def _settings(self) -> dict[str, float]:
+    def _settings(self, input_shape: Shape) -> dict[str, float]:
         return {"epsilon": self.epsilon}
 
     def initialize(self, bits: np.random.PCG64) -> None:
@@ -114,8 +114,8 @@ class BatchNorm(_Normalization):
             TensorSpec("variance", input_shape, "statistic"),
         )
 
-    def _settings(self) -> dict[str, float]:
-        return super()._settings() | {"momentum": self.momentum}
+    def _settings(self, input_shape: Shape) -> dict[str, float]:
+        return super()._settings(input_shape) | {"momentum": self.momentum}
 
     def initialize(self, bits: np.random.PCG64) -> None:
         """Let the layer normalize and nothing else, and count from mean 0 and variance 1."""

@@ -13,15 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pycnn._typing import Shape
-    from pycnn.backend.interface import LayerSpec
 
 
 class _Shape(Layer):
     """What these layers share: to a backend they are one kind, since shapes are not its concern."""
 
-    def spec(self, input_shape: Shape) -> LayerSpec:
-        """Return the layer as the backends need to know it."""
-        return super().spec(input_shape)._replace(kind="reshape")
+    core_kind = "reshape"
 
 
 class Flatten(_Shape):
