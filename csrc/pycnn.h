@@ -103,14 +103,17 @@ typedef enum {
 
 typedef enum {
     PYCNN_DENSE = 0,
-    PYCNN_DROPOUT = 1,    /* these have as many units as inputs */
-    PYCNN_BATCH_NORM = 2, /* parameters: gamma[units], beta[units] */
-    PYCNN_LAYER_NORM = 3, /* the same */
-    PYCNN_RESIDUAL = 4,   /* f(inner layers + shortcut): parameters and statistics of the inner
-                             layers, then the shortcut's */
-    PYCNN_RESHAPE = 5,    /* the numbers as they are: shapes are how they are seen */
-    PYCNN_RESCALE = 6,    /* scale x + offset */
-    PYCNN_CONVOLUTION = 7 /* parameters: W[units,kernel[0],kernel[1],shape[2]], b[units] */
+    PYCNN_DROPOUT = 1,      /* these have as many units as inputs */
+    PYCNN_BATCH_NORM = 2,   /* parameters: gamma[units], beta[units] */
+    PYCNN_LAYER_NORM = 3,   /* the same */
+    PYCNN_RESIDUAL = 4,     /* f(inner layers + shortcut): parameters and statistics of the inner
+                               layers, then the shortcut's */
+    PYCNN_RESHAPE = 5,      /* the numbers as they are: shapes are how they are seen */
+    PYCNN_RESCALE = 6,      /* scale x + offset */
+    PYCNN_CONVOLUTION = 7,  /* parameters: W[units,kernel[0],kernel[1],shape[2]], b[units] */
+    PYCNN_MAX_POOL = 8,     /* of each window and feature the largest; without parameters, too: */
+    PYCNN_AVERAGE_POOL = 9, /* ... the mean of what lies within the image */
+    PYCNN_ZERO_PADDING = 10 /* the image, with zeros around it */
 } pycnn_layer_kind;
 
 /* What windows see beyond an image: nothing, so that they stay within it; or so many zeros on both
@@ -174,6 +177,7 @@ typedef struct pycnn_layer_spec {
     size_t kernel[2];     /* rows and columns of a window */
     size_t strides[2];    /* from one window to the next; 0 stands for 1 */
     size_t dilation[2];   /* from one number of a window to the next; 0 stands for 1 */
+    size_t margins[4];    /* zero padding: before and behind the rows, before and behind columns */
     int padding;          /* pycnn_padding */
     int no_bias;          /* convolution: not 0: without b */
     uint64_t reserved[8]; /* 0 */
