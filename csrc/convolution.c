@@ -118,32 +118,6 @@ const convolution_kernels pycnn_convolution_baseline = {convolve_baseline, add_g
 
 /* ---------------------------------------------------------------- the layer */
 
-/* Along an axis: what a window covers of it, and how often it fits. */
-static int measure(layer *self, const pycnn_layer_spec *spec, int axis)
-{
-    convolution *shape = &self->forward;
-    const size_t in = spec->shape[axis];
-    const size_t stride = spec->strides[axis] == 0 ? 1 : spec->strides[axis];
-    const size_t dilation = spec->dilation[axis] == 0 ? 1 : spec->dilation[axis];
-    size_t reach = 1;
-    REQUIRE(spec->kernel[axis] > 0, self, PYCNN_ERROR_SIZE, "kernel must be at least 1");
-    TRY(add_product(&reach, spec->kernel[axis] - 1, dilation));
-    REQUIRE(spec->padding == PYCNN_SAME || reach <= in, self, PYCNN_ERROR_SIZE,
-            "kernel must not reach beyond the image");
-    shape->in[axis] = in;
-    shape->taps[axis] = spec->kernel[axis];
-    shape->strides[axis] = stride;
-    shape->dilation[axis] = dilation;
-    if (spec->padding == PYCNN_SAME) {
-        const size_t out = in / stride + (in % stride > 0), covered = (out - 1) * stride + reach;
-        shape->out[axis] = out;
-        shape->before[axis] = covered > in ? (covered - in) / 2 : 0;
-    } else {
-        shape->out[axis] = (in - reach) / stride + 1;
-    }
-    return PYCNN_OK;
-}
-
 /* The same windows as the delta of the input sees them. */
 static convolution backwards(const convolution *forward)
 {
@@ -212,20 +186,12 @@ static int set_scratch(layer *self)
 static int convolution_create(layer *self, const pycnn_layer_spec *spec)
 {
     convolution *shape = &self->forward;
-    const size_t features = spec->shape[2];
-    size_t area = 0, image = 0, taps = 0;
+    size_t taps = 0;
     REQUIRE(spec->units > 0, self, PYCNN_ERROR_SIZE, "units, the filters, must be at least 1");
-    TRY(add_product(&area, spec->shape[0], spec->shape[1]));
-    TRY(add_product(&image, area, features));
-    REQUIRE(image > 0 && image == self->fan_in, self, PYCNN_ERROR_SIZE,
-            "shape must have as many numbers as there are inputs");
-    REQUIRE(spec->padding == PYCNN_VALID || spec->padding == PYCNN_SAME, self, PYCNN_ERROR_ARGUMENT,
-            "padding must be PYCNN_VALID or PYCNN_SAME");
-    TRY(measure(self, spec, 0));
-    TRY(measure(self, spec, 1));
+    TRY(pycnn_set_windows(self, spec));
     TRY(pycnn_set_regularization(self, spec));
     TRY(pycnn_set_activation(self, spec->activation));
-    shape->in_features = features;
+    const size_t features = shape->in_features;
     shape->out_features = spec->units;
     TRY(add_product(&taps, shape->taps[0], shape->taps[1]));
     const size_t tensor[] = {spec->units, shape->taps[0], shape->taps[1], features};

@@ -50,6 +50,52 @@ int pycnn_set_regularization(layer *self, const pycnn_layer_spec *spec)
     return PYCNN_OK;
 }
 
+/* Along an axis: what a window covers of it, and how often it fits. */
+static int measure(layer *self, const pycnn_layer_spec *spec, int axis)
+{
+    convolution *shape = &self->forward;
+    const size_t in = spec->shape[axis];
+    const size_t stride = spec->strides[axis] == 0 ? 1 : spec->strides[axis];
+    const size_t dilation = spec->dilation[axis] == 0 ? 1 : spec->dilation[axis];
+    size_t reach = 1;
+    REQUIRE(spec->kernel[axis] > 0, self, PYCNN_ERROR_SIZE, "kernel must be at least 1");
+    TRY(add_product(&reach, spec->kernel[axis] - 1, dilation));
+    REQUIRE(spec->padding == PYCNN_SAME || reach <= in, self, PYCNN_ERROR_SIZE,
+            "kernel must not reach beyond the image");
+    shape->in[axis] = in;
+    shape->taps[axis] = spec->kernel[axis];
+    shape->strides[axis] = stride;
+    shape->dilation[axis] = dilation;
+    if (spec->padding == PYCNN_SAME) {
+        const size_t out = in / stride + (in % stride > 0), covered = (out - 1) * stride + reach;
+        shape->out[axis] = out;
+        shape->before[axis] = covered > in ? (covered - in) / 2 : 0;
+    } else {
+        shape->out[axis] = (in - reach) / stride + 1;
+    }
+    return PYCNN_OK;
+}
+
+int pycnn_check_image(layer *self, const pycnn_layer_spec *spec)
+{
+    size_t area = 0, image = 0;
+    TRY(add_product(&area, spec->shape[0], spec->shape[1]));
+    TRY(add_product(&image, area, spec->shape[2]));
+    REQUIRE(image > 0 && image == self->fan_in, self, PYCNN_ERROR_SIZE,
+            "shape must have as many numbers as there are inputs");
+    return PYCNN_OK;
+}
+
+int pycnn_set_windows(layer *self, const pycnn_layer_spec *spec)
+{
+    TRY(pycnn_check_image(self, spec));
+    REQUIRE(spec->padding == PYCNN_VALID || spec->padding == PYCNN_SAME, self, PYCNN_ERROR_ARGUMENT,
+            "padding must be PYCNN_VALID or PYCNN_SAME");
+    self->forward.in_features = spec->shape[2];
+    TRY(measure(self, spec, 0));
+    return measure(self, spec, 1);
+}
+
 /* Srivastava et al. 2014. */
 void pycnn_constrain_rows(const layer *self, double *theta)
 {

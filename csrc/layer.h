@@ -180,6 +180,12 @@ PYCNN_PRIVATE int pycnn_add_tensor(layer *self, const char *name, int role, size
 /* Sets l1, l2 and max_norm. */
 PYCNN_PRIVATE int pycnn_set_regularization(layer *self, const pycnn_layer_spec *spec);
 
+/* Whether the spec's image is what the layer reads. */
+PYCNN_PRIVATE int pycnn_check_image(layer *self, const pycnn_layer_spec *spec);
+
+/* Sets how the spec's windows move over that image: of self->forward all but the filters. */
+PYCNN_PRIVATE int pycnn_set_windows(layer *self, const pycnn_layer_spec *spec);
+
 /* Scales down each row of a layer's weights, of a unit of its own, to max_norm. */
 PYCNN_PRIVATE void pycnn_constrain_rows(const layer *self, double *theta);
 
