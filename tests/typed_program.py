@@ -40,7 +40,7 @@ from pycnn.callbacks import (
     TensorBoard,
     TerminateOnNaN,
 )
-from pycnn.datasets import Samples, load_digits
+from pycnn.datasets import Images, Samples, TrainTest, load_digits, load_fashion_mnist, load_idx
 from pycnn.initializers import (
     FanInUniform,
     GlorotNormal,
@@ -117,6 +117,11 @@ def batches(X: Array, y: Array) -> Iterator[tuple[Array, Array]]:
 def every_class(backend: str, folder: str) -> None:
     """Train by whatever there is to choose from."""
     digits: Samples = load_digits()
+    with suppress(FileNotFoundError):
+        clothes: TrainTest = load_fashion_mnist(folder)
+        test: Images = clothes.test
+        assert_type(test.X, NDArray[np.uint8])
+        assert_type(load_idx(folder), NDArray[Any])
     X, y = digits.X[:120] / 16, digits.y[:120]
     initializers: list[Initializer] = [
         *(FanInUniform(), GlorotNormal(), GlorotUniform(), HeNormal(), HeUniform()),
