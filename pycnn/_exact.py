@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     from pycnn._typing import Array, NDArray
 
 
-__all__ = ["exp", "half_cosine", "integer_power", "log", "normal_quantile", "power"]
+__all__ = [
+    "exp",
+    "half_cosine",
+    "integer_power",
+    "log",
+    "normal_quantile",
+    "power",
+    "sine_and_cosine",
+]
 
 _LN2 = 0.6931471805599453
 # Cody and Waite: log(2) in two parts, the first short enough that k times it is exact.
@@ -59,6 +67,20 @@ def half_cosine(x: Array) -> Array:
         sine = 1 - sine * z * z / (n * (n + 1))
     sine = sine * z
     return np.where(first, 1 - sine * sine, sine * sine)
+
+
+def sine_and_cosine(x: Array) -> tuple[Array, Array]:
+    """Return sin(pi x) and cos(pi x) for |x| <= 1: exact where they are 0 or 1."""
+    quarter_turns = np.rint(2 * x)
+    z = 2 * _HALF_PI * (x - quarter_turns / 2)  # at most pi / 4
+    sine, cosine = np.ones_like(z), np.ones_like(z)
+    for n in range(16, 0, -2):  # the next terms, z^18 / 18! and / 19!, are below 2^-58
+        sine = 1 - sine * z * z / (n * (n + 1))
+        cosine = 1 - cosine * z * z / (n * (n - 1))
+    sine = sine * z
+    sideways, back = quarter_turns % 2 == 1, quarter_turns % 4 >= 2
+    sine, cosine = np.where(sideways, cosine, sine), np.where(sideways, -sine, cosine)
+    return np.where(back, -sine, sine), np.where(back, -cosine, cosine)
 
 
 def integer_power(base: float, n: NDArray[np.int64]) -> Array:

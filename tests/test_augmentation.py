@@ -1,14 +1,27 @@
 """Augmenters: exact results on small images, their statistics, and what they may not do."""
 
 import copy
+import hashlib
 import math
 import pickle
 
 import numpy as np
 import pytest
 
-from pycnn import _random, augmentation
-from pycnn.augmentation import Compose, GaussianNoise, ImageFlip, ImageShift, Mixup
+import pycnn
+from pycnn import _exact, _random, augmentation
+from pycnn.augmentation import (
+    Compose,
+    GaussianNoise,
+    ImageBrightness,
+    ImageContrast,
+    ImageCrop,
+    ImageCutout,
+    ImageFlip,
+    ImageRotation,
+    ImageShift,
+    Mixup,
+)
 from pycnn.exceptions import DataError, DataTypeError, PycnnError, ShapeError
 
 SHAPE = (3, 4, 2)
@@ -22,6 +35,16 @@ EVERY_KIND = [
     ImageShift((4, 6), pixels=2, fill=-1),
     ImageFlip(SHAPE),
     ImageFlip((6, 4), horizontal=False, vertical=True, probability=0.3),
+    ImageRotation(SHAPE, degrees=30),
+    ImageRotation((4, 6), fill=0.5),
+    ImageCrop(SHAPE),
+    ImageCrop((6, 4), smallest=0.3),
+    ImageCutout(SHAPE, size=2),
+    ImageCutout((4, 6), size=4, fill=2),
+    ImageBrightness(),
+    ImageBrightness(0.5, limits=(0, 1)),
+    ImageContrast(),
+    ImageContrast(1, limits=(-0.5, 0.5)),
     Compose(ImageShift(SHAPE), ImageFlip(SHAPE, vertical=True), Mixup(0.4), GaussianNoise(1)),
 ]
 every_kind = pytest.mark.parametrize("augmenter", EVERY_KIND, ids=repr)
@@ -258,6 +281,233 @@ def test_images_are_mirrored_as_often_as_asked_and_apart():
     assert (apply(never, IMAGE.reshape(1, -1).repeat(99, axis=0))[0] == IMAGE.ravel()).all()
 
 
+# ------------------------------------------------------------------ turning and enlarging images
+
+
+def test_sine_and_cosine_are_right_and_exact_where_they_are_whole():
+    x = np.linspace(-1, 1, 4001)
+    sine, cosine = _exact.sine_and_cosine(x)
+    np.testing.assert_allclose(sine, np.sin(np.pi * x), rtol=0, atol=6e-16)
+    np.testing.assert_allclose(cosine, np.cos(np.pi * x), rtol=0, atol=6e-16)
+    small = np.array([1e-300, 1e-9, -1e-3])
+    np.testing.assert_allclose(_exact.sine_and_cosine(small)[0], np.sin(np.pi * small), rtol=4e-16)
+    for at, there in ((-1, (0, -1)), (-0.5, (-1, 0)), (0, (0, 1)), (0.5, (1, 0)), (1, (0, -1))):
+        assert tuple(map(float, _exact.sine_and_cosine(np.array(at)))) == there
+
+
+def between(image, row, column, fill):
+    """Return the value of an image between its pixels, as the formula has it."""
+
+    def pixel(at, beside):
+        inside = 0 <= at < image.shape[0] and 0 <= beside < image.shape[1]
+        return image[at, beside] if inside else fill
+
+    at, beside = math.floor(row), math.floor(column)
+    down, right = row - at, column - beside
+    return (
+        (1 - down) * (1 - right) * pixel(at, beside)
+        + (1 - down) * right * pixel(at, beside + 1)
+        + down * (1 - right) * pixel(at + 1, beside)
+        + down * right * pixel(at + 1, beside + 1)
+    )
+
+
+@pytest.mark.parametrize(("shape", "degrees"), [((5, 4), 30), ((2, 3), 180), ((6, 6), 10)])
+def test_an_image_is_turned_about_its_middle_by_the_angle_drawn(shape, degrees):
+    count = 6
+    images = np.random.default_rng(1).normal(size=(count, *shape))
+    turned, _ = apply(ImageRotation(degrees=degrees, fill=7), images, seed=2)
+    draws = _random.uniform(np.random.PCG64(2), count)
+    middle = (np.array(shape) - 1) / 2
+    for image, result, u in zip(images, turned, draws, strict=True):
+        angle = math.radians(degrees * (2 * u - 1))
+        for at in np.ndindex(shape):
+            down, right = at - middle
+            row = middle[0] + math.cos(angle) * down + math.sin(angle) * right
+            column = middle[1] - math.sin(angle) * down + math.cos(angle) * right
+            assert result[at] == pytest.approx(between(image, row, column, 7), abs=1e-12)
+
+
+def draw(monkeypatch, *values):
+    """Have the next draws from [0, 1) be these."""
+    monkeypatch.setattr(_random, "uniform", lambda bits, size: np.resize(values, size))
+
+
+def test_a_turn_of_nothing_or_of_quarters_moves_whole_pixels(monkeypatch):
+    images = np.random.default_rng(0).normal(size=(1, 5, 5, 2))
+    for u, quarters in ((0.5, 0), (0.75, 1), (0.25, -1), (0.0, 2)):
+        draw(monkeypatch, u)
+        turned, _ = apply(ImageRotation(degrees=180), images)
+        np.testing.assert_array_equal(turned, np.rot90(images, quarters, axes=(1, 2)))
+
+
+def test_turning_fills_the_corners_and_keeps_the_middle():
+    turned, _ = apply(ImageRotation(degrees=45, fill=-1), np.ones((200, 9, 9)))
+    assert (turned >= -1).all()
+    assert (turned <= 1 + 1e-15).all()
+    np.testing.assert_allclose(turned[:, 2:7, 2:7], 1, rtol=1e-15)
+    assert (turned[:, 0, 0] < 0).mean() > 0.5
+
+
+def test_a_part_of_an_image_is_enlarged_as_drawn():
+    count, shape = 8, (5, 7)
+    images = np.random.default_rng(1).normal(size=(count, *shape))
+    crops, _ = apply(ImageCrop(smallest=0.4), images, seed=5)
+    draws = _random.uniform(np.random.PCG64(5), 3 * count).reshape(3, count).T
+    for image, result, (share, top, left) in zip(images, crops, draws, strict=True):
+        side = 1 - 0.6 * share
+        for row, column in np.ndindex(shape):
+            at = (1 - side) * top * 4 + side * row, (1 - side) * left * 6 + side * column
+            assert result[row, column] == pytest.approx(between(image, *at, math.nan))
+
+
+def test_the_largest_part_is_the_whole_image_and_parts_end_at_its_border(monkeypatch):
+    images = np.random.default_rng(0).normal(size=(1, 4, 5, 3))
+    draw(monkeypatch, 0.0, 0.9, 0.3)
+    np.testing.assert_array_equal(apply(ImageCrop(smallest=0.5), images)[0], images)
+    draw(monkeypatch, 1 - 2.0**-53, 1 - 2.0**-53, 0.0)  # the smallest, below and at the left
+    part = apply(ImageCrop(smallest=1 / 3), images[:, :, :4])[0]
+    np.testing.assert_allclose(part[0, 3, 0], images[0, 3, 0])
+    np.testing.assert_allclose(part[0, 0, 3], images[0, 2, 1])
+
+
+# ------------------------------------------------------------------ covering images
+
+
+def test_a_square_is_covered_and_what_is_outside_of_the_image_is_lost():
+    count, size = 20000, 3
+    covered = apply(ImageCutout(size=size, fill=9), np.zeros((count, 5, 6)))[0] == 9
+    for axis in (1, 2):  # one run of pixels, of which some may lie outside
+        lines = covered.any(axis=axis).astype(int)
+        assert set(np.unique(lines.sum(axis=1))) == {2, 3}
+        assert (np.abs(np.diff(lines, axis=1)).sum(axis=1) <= 2).all()
+    assert (covered.sum(axis=(1, 2)) >= 4).all()
+    # A pixel is covered where the middle is within one of it: at the border fewer middles are.
+    near_rows, near_columns = np.array([2, 3, 3, 3, 2]) / 5, np.array([2, 3, 3, 3, 3, 2]) / 6
+    np.testing.assert_allclose(covered.mean(axis=0), np.outer(near_rows, near_columns), atol=0.02)
+
+
+def test_all_channels_are_covered_and_the_rest_stays():
+    images = np.random.default_rng(0).normal(size=(30, 6, 6, 3))
+    result, _ = apply(ImageCutout(size=4, fill=5), images)
+    changed = result != images
+    assert (result[changed] == 5).all()
+    assert (changed.any(axis=3) == changed.all(axis=3)).all()
+
+
+def test_a_square_as_large_as_the_image_may_cover_all_of_it():
+    result, _ = apply(ImageCutout(size=2, fill=1), np.zeros((50, 2, 2)))
+    assert set(result.sum(axis=(1, 2))) == {1, 2, 4}
+
+
+# ------------------------------------------------------------------ light
+
+
+def test_all_of_an_image_becomes_lighter_or_darker_by_what_is_drawn():
+    images = np.random.default_rng(0).normal(size=(500, 3, 2, 2))
+    result, _ = apply(ImageBrightness(0.3), images, seed=4)
+    added = 0.3 * (2 * _random.uniform(np.random.PCG64(4), 500) - 1)
+    np.testing.assert_array_equal(result, images + added.reshape(-1, 1, 1, 1))
+    assert added.min() < -0.29 < 0.29 < added.max()
+    limited, _ = apply(ImageBrightness(0.3, limits=(-1, 0.5)), images, seed=4)
+    np.testing.assert_array_equal(limited, np.clip(result, -1, 0.5))
+
+
+def test_values_move_away_from_their_mean_or_to_it():
+    images = np.random.default_rng(0).normal(3, 1, size=(500, 3, 2, 2))
+    result, _ = apply(ImageContrast(0.5), images, seed=4)
+    mean = images.mean(axis=(1, 2, 3), keepdims=True)
+    factor = 1 + 0.5 * (2 * _random.uniform(np.random.PCG64(4), 500) - 1)
+    expected = mean + factor.reshape(-1, 1, 1, 1) * (images - mean)
+    np.testing.assert_allclose(result, expected, rtol=1e-13)
+    np.testing.assert_allclose(result.mean(axis=(1, 2, 3)), mean.ravel(), rtol=1e-13)
+    limited, _ = apply(ImageContrast(0.5, limits=(2, 4)), images, seed=4)
+    np.testing.assert_array_equal(limited, np.clip(result, 2, 4))
+
+
+# ------------------------------------------------------------------ images by their shape
+
+BY_SHAPE = [
+    lambda shape: ImageShift(shape, pixels=2, fill=1),
+    lambda shape: ImageFlip(shape, vertical=True),
+    lambda shape: ImageRotation(shape, degrees=20),
+    lambda shape: ImageCrop(shape, smallest=0.5),
+    lambda shape: ImageCutout(shape, size=2),
+    lambda shape: ImageBrightness(),
+    lambda shape: ImageContrast(),
+]
+
+
+@pytest.mark.parametrize("make", BY_SHAPE)
+def test_images_as_images_as_rows_and_of_one_channel_are_the_same_images(make):
+    images = np.random.default_rng(0).normal(size=(12, 5, 4))
+    expected, _ = apply(make((5, 4)), images.reshape(12, -1))
+    for shape, x in ((None, images), (None, images[..., None]), ((5, 4, 1), images)):
+        result, _ = apply(make(shape), x)
+        assert result.shape == x.shape
+        np.testing.assert_array_equal(result.reshape(12, -1), expected)
+
+
+@pytest.mark.parametrize("make", BY_SHAPE)
+def test_channels_are_changed_alike(make):
+    grey = np.random.default_rng(0).normal(size=(12, 5, 4))
+    coloured, _ = apply(make(None), np.repeat(grey[..., None], 3, axis=3))
+    for channel in np.moveaxis(coloured, 3, 0):
+        np.testing.assert_allclose(channel, apply(make(None), grey)[0], rtol=1e-14, atol=1e-14)
+
+
+# Not NumPy's sine, nor a sum whose order is its own: these are the bits of every machine.
+def test_images_are_changed_to_the_same_bits_everywhere():
+    images = (np.arange(8 * 9 * 7 * 3) * 37 % 101 / 64).reshape(8, 9, 7, 3)
+    changed = [apply(make(None), images, seed=1)[0] for make in BY_SHAPE]
+    hashes = [hashlib.sha256(np.ascontiguousarray(x, "<f8")).hexdigest()[:8] for x in changed]
+    assert hashes == [
+        "c247247e",
+        "b80ff236",
+        "837bd19f",
+        "17eff8db",
+        "ac844950",
+        "642d9af2",
+        "4f57cace",
+    ]
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_a_training_is_the_same_to_the_bit_on_both_backends_and_resumed(core, rows):
+    X, y = pycnn.datasets.load_digits()
+    X, y = X[:60].reshape(60, 8, 8) / 16, y[:60]
+    shape = (8, 8) if rows else None
+    augment = Compose(*(make(shape) for make in BY_SHAPE))
+    drawn = []
+
+    def record(x, y, rng):
+        drawn.append(x)
+        return x, y
+
+    def train(backend, *, stop=False):
+        layers = [pycnn.Dense(10, "softmax")]
+        if not rows:
+            layers = [pycnn.Flatten(), *layers]
+        net = pycnn.Network(64 if rows else (8, 8, 1), layers, seed=3, backend=backend)
+        drawn.clear()
+        settings = {"epochs": 4, "batch_size": 16, "augment": [augment, record], "progress": False}
+        data = (X.reshape(60, -1) if rows else X), y
+        if stop:
+            net.fit(*data, **settings | {"epochs": 2})
+            settings["resume"] = True
+        net.fit(*data, **settings)
+        return np.concatenate([x.reshape(len(x), -1) for x in drawn]), net.parameters.copy()
+
+    seen, parameters = train("c")
+    for backend, stop in (("c", True), ("numpy", False), ("numpy", True)):
+        images, others = train(backend, stop=stop)
+        np.testing.assert_array_equal(images, seen)
+        if backend == "c":
+            np.testing.assert_array_equal(others, parameters)
+        else:
+            np.testing.assert_allclose(others, parameters, rtol=1e-9)
+
+
 # ------------------------------------------------------------------ several
 
 
@@ -319,6 +569,31 @@ RNG = np.random.default_rng(0)
         (lambda: ImageFlip((8, 8), horizontal=1), DataTypeError, "horizontal must be True or"),
         (lambda: ImageFlip((8, 8), probability=1.5), DataError, "probability.*at most 1, got 1.5"),
         (lambda: ImageFlip("88"), DataTypeError, "shape"),
+        (lambda: ImageShift(pixels=3)(X.reshape(16, 8, 3), Y, RNG), DataError, "pixels must be be"),
+        (
+            lambda: ImageFlip()(X, Y, RNG),
+            ShapeError,
+            r"as in ImageFlip\(\(28, 28\)\).*got \(16, 24\)",
+        ),
+        (lambda: ImageRotation(degrees=0), DataError, "degrees must be finite and above 0"),
+        (lambda: ImageRotation(degrees=181), DataError, "degrees.*at most 180, got 181"),
+        (lambda: ImageRotation(fill=math.inf), DataError, "fill"),
+        (lambda: ImageRotation()(X, Y, RNG), ShapeError, "ImageRotation needs x of shape"),
+        (lambda: ImageCrop(smallest=0), DataError, "smallest must be finite and above 0"),
+        (lambda: ImageCrop(smallest=1.1), DataError, "smallest.*at most 1"),
+        (lambda: ImageCrop(shape=8), DataTypeError, "shape must be a tuple"),
+        (lambda: ImageCutout(size=0), DataError, "size must be at least 1"),
+        (lambda: ImageCutout((8, 3), size=4), DataError, r"size must be at most.*\(8, 3\), got 4"),
+        (
+            lambda: ImageCutout(size=4)(X.reshape(16, 8, 3), Y, RNG),
+            DataError,
+            "size must be at most",
+        ),
+        (lambda: ImageBrightness(0), DataError, "amount must be finite and above 0"),
+        (lambda: ImageBrightness(limits=1), DataTypeError, r"limits must be two numbers such as"),
+        (lambda: ImageBrightness(limits=(1, 0)), DataError, r"\(least, greatest\), got \(1, 0\)"),
+        (lambda: ImageContrast(1.5), DataError, "amount.*at most 1"),
+        (lambda: ImageContrast(limits=(0, math.nan)), DataError, "each of limits"),
         (lambda: Compose(), DataError, "augmenters"),
         (lambda: Compose(Mixup(), 3), DataTypeError, "augmenters must be callables.*got 3"),
         (lambda: Compose(Mixup), DataTypeError, "augmenters"),

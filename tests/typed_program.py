@@ -30,7 +30,18 @@ from pycnn import (
     Table,
     Trace,
 )
-from pycnn.augmentation import Compose, GaussianNoise, ImageFlip, ImageShift, Mixup
+from pycnn.augmentation import (
+    Compose,
+    GaussianNoise,
+    ImageBrightness,
+    ImageContrast,
+    ImageCrop,
+    ImageCutout,
+    ImageFlip,
+    ImageRotation,
+    ImageShift,
+    Mixup,
+)
 from pycnn.callbacks import (
     CSVLogger,
     EarlyStopping,
@@ -146,7 +157,10 @@ def every_class(backend: str, folder: str) -> None:
         *(SGD(schedule) for schedule in schedules),
         *(Adagrad(), Adam(), AdamW(), RMSprop()),
     ]
-    augment = Compose(GaussianNoise(0.1), ImageFlip((8, 8)), ImageShift((8, 8)))
+    augment = Compose(
+        *(GaussianNoise(0.1), ImageFlip((8, 8)), ImageShift((8, 8)), ImageRotation((8, 8))),
+        *(ImageCrop((8, 8)), ImageCutout((8, 8), size=2), ImageBrightness(), ImageContrast()),
+    )
     callbacks: list[Callback] = [
         ModelCheckpoint(f"{folder}/best.safetensors", monitor="loss"),
         TerminateOnNaN(),
