@@ -8,6 +8,7 @@
 #include "normalization.h"
 #include "online.h"
 #include "optimizer.h"
+#include "pool.h"
 
 /* What becomes of a gradient's sum over a mini-batch. */
 typedef enum {
@@ -83,6 +84,7 @@ typedef struct {
 
     const normalization_kernels *normalization;
     const convolution_kernels *convolution;
+    const pool_kernels *pool;
     const online_kernels *online; /* [ONLINE_KINDS]; NULL: there are none */
 } kernel_table;
 

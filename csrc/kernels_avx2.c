@@ -35,6 +35,7 @@ BEGIN_TARGET("avx2,fma", 256)
 #include "loss_template.h"
 #include "normalization_template.h"
 #include "convolution_template.h"
+#include "pool_template.h"
 #include "online_template.h"
 #include "optimizer_template.h"
 END_TARGET
@@ -63,6 +64,7 @@ const kernel_table pycnn_kernels_avx2 = {
     .penalty = penalty_avx2,
     .normalization = &normalization_avx2,
     .convolution = &convolution_avx2,
+    .pool = &pool_avx2,
     .online = online_avx2,
 };
 #endif

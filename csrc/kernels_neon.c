@@ -32,6 +32,7 @@
 #include "loss_template.h"
 #include "normalization_template.h"
 #include "convolution_template.h"
+#include "pool_template.h"
 #include "online_template.h"
 #include "optimizer_template.h"
 
@@ -59,6 +60,7 @@ const kernel_table pycnn_kernels_neon = {
     .penalty = penalty_neon,
     .normalization = &normalization_neon,
     .convolution = &convolution_neon,
+    .pool = &pool_neon,
     .online = online_neon,
 };
 #endif

@@ -7,10 +7,17 @@ const layer_ops *pycnn_layer_ops(int kind)
 {
     /* A new kind of layer is one more row here. */
     static const layer_ops *const table[] = {
-        [PYCNN_DENSE] = &pycnn_dense_ops,           [PYCNN_DROPOUT] = &pycnn_dropout_ops,
-        [PYCNN_BATCH_NORM] = &pycnn_batch_norm_ops, [PYCNN_LAYER_NORM] = &pycnn_layer_norm_ops,
-        [PYCNN_RESIDUAL] = &pycnn_residual_ops,     [PYCNN_RESHAPE] = &pycnn_reshape_ops,
-        [PYCNN_RESCALE] = &pycnn_rescale_ops,       [PYCNN_CONVOLUTION] = &pycnn_convolution_ops,
+        [PYCNN_DENSE] = &pycnn_dense_ops,
+        [PYCNN_DROPOUT] = &pycnn_dropout_ops,
+        [PYCNN_BATCH_NORM] = &pycnn_batch_norm_ops,
+        [PYCNN_LAYER_NORM] = &pycnn_layer_norm_ops,
+        [PYCNN_RESIDUAL] = &pycnn_residual_ops,
+        [PYCNN_RESHAPE] = &pycnn_reshape_ops,
+        [PYCNN_RESCALE] = &pycnn_rescale_ops,
+        [PYCNN_CONVOLUTION] = &pycnn_convolution_ops,
+        [PYCNN_MAX_POOL] = &pycnn_max_pool_ops,
+        [PYCNN_AVERAGE_POOL] = &pycnn_average_pool_ops,
+        [PYCNN_ZERO_PADDING] = &pycnn_zero_padding_ops,
     };
     const int count = (int)(sizeof table / sizeof *table);
     return kind < 0 || kind >= count ? NULL : table[kind];

@@ -158,7 +158,7 @@ struct layer_ops {
 
 extern PYCNN_PRIVATE const layer_ops pycnn_dense_ops, pycnn_dropout_ops, pycnn_batch_norm_ops,
     pycnn_layer_norm_ops, pycnn_residual_ops, pycnn_reshape_ops, pycnn_rescale_ops,
-    pycnn_convolution_ops;
+    pycnn_convolution_ops, pycnn_max_pool_ops, pycnn_average_pool_ops, pycnn_zero_padding_ops;
 
 /* By pycnn_layer_kind; NULL: there is no such kind. */
 PYCNN_PRIVATE const layer_ops *pycnn_layer_ops(int kind);
