@@ -116,6 +116,50 @@ def run_script():
     return run
 
 
+# ------------------------------------------------------------------ the command line
+
+
+@pytest.fixture
+def pycnn_command(capsys):
+    """Run the command line in this process; return exit status, stdout and stderr."""
+    from pycnn.cli import commands
+
+    def command(*arguments):
+        capsys.readouterr()
+        status = commands.run([str(argument) for argument in arguments])
+        return status, *capsys.readouterr()
+
+    return command
+
+
+@pytest.fixture(name="succeed")
+def succeeding(pycnn_command):
+    """Run a command that must do well; return what it prints."""
+
+    def command(*arguments):
+        status, out, err = pycnn_command(*arguments)
+        assert status == 0, err
+        return out
+
+    return command
+
+
+@pytest.fixture(name="fail")
+def failing(pycnn_command):
+    """Run a command that must fail with one line on stderr; return the line."""
+
+    def command(*arguments):
+        before = {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}
+        status, _, err = pycnn_command(*arguments)
+        assert status == 2
+        assert err.startswith("Error: ")
+        assert err.count("\n") == 1
+        assert {p: p.read_bytes() for p in Path().iterdir() if p.is_file()} == before
+        return err
+
+    return command
+
+
 def refuse_skip(report):
     if NO_SKIPS and report.skipped and not hasattr(report, "wasxfail"):
         _, _, reason = report.longrepr

@@ -23,46 +23,6 @@ def in_own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture
-def pycnn_command(capsys):
-    """Run the command line in this process; return exit status, stdout and stderr."""
-
-    def command(*arguments):
-        capsys.readouterr()
-        status = commands.run([str(argument) for argument in arguments])
-        return status, *capsys.readouterr()
-
-    return command
-
-
-@pytest.fixture
-def succeed(pycnn_command):
-    """Run a command that must do well; return what it prints."""
-
-    def command(*arguments):
-        status, out, _ = pycnn_command(*arguments)
-        assert status == 0
-        return out
-
-    return command
-
-
-@pytest.fixture
-def fail(pycnn_command):
-    """Run a command that must fail with one line on stderr; return the line."""
-
-    def command(*arguments):
-        before = {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}
-        status, _, err = pycnn_command(*arguments)
-        assert status == 2
-        assert err.startswith("Error: ")
-        assert err.count("\n") == 1
-        assert {p: p.read_bytes() for p in Path().iterdir() if p.is_file()} == before
-        return err
-
-    return command
-
-
 def write(name, text):
     Path(name).write_text(text)
     return name

@@ -17,13 +17,14 @@ import numpy as np
 import pycnn
 from pycnn import activations, backend
 from pycnn._table.columns import DateColumn, TextColumn
-from pycnn.cli import reading, report, training
+from pycnn.cli import images, reading, report, training
 from pycnn.cli import table as tables
+from pycnn.cli.examples import FEWEST_ROWS_TO_SPLIT, TEST_SIZE, VALIDATION_SIZE
+from pycnn.cli.images import ImageSet
 from pycnn.cli.output import check_outputs, note, say, write
 from pycnn.cli.training import (
     BATCH_SIZE,
     FEWEST_EPOCHS,
-    FEWEST_ROWS_TO_SPLIT,
     LEARNING_RATES,
     LEAST_PATIENCE,
     MOST_EPOCHS,
@@ -32,15 +33,16 @@ from pycnn.cli.training import (
     PATIENCE_STEPS,
     PENALTY,
     STEPS,
-    TEST_SIZE,
-    VALIDATION_SIZE,
+    Dataset,
 )
 from pycnn.cli.using import (
     class_indices,
     classes_of,
     encode,
+    image_predictions,
     predictions,
     read_for,
+    reads_images,
     rows_with_target,
     scores,
     stored_table,
@@ -121,17 +123,21 @@ backend_option = click.option(
 )
 
 
+def _joined(units: Sequence[int]) -> str:
+    return ",".join(map(str, units))
+
+
 @click.group(context_settings=CONTEXT, invoke_without_command=True)
 @click.version_option(pycnn.__version__, prog_name="pycnn")
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Train small neural networks on tables, and use them."""
+    """Train small neural networks on tables and images, and use them."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
 
 @cli.command()
-@click.argument("path", metavar="[TABLE]", type=PATH, required=False)
+@click.argument("path", metavar="[TABLE|FOLDER]", type=PATH, required=False)
 @click.option("--target", metavar="COLUMN", help="Column to predict.")
 @click.option("--drop", multiple=True, metavar="COLUMN", help="Column to leave out; repeatable.")
 @click.option(
@@ -140,11 +146,18 @@ def cli(context: click.Context) -> None:
     help="By default classification for text, truth values and few distinct whole numbers.",
 )
 @click.option(
+    "--size",
+    type=click.IntRange(min=1),
+    metavar="PIXELS",
+    help="Of images: their sides in the network; by default the shortest one that there is, "
+    f"{images.SIZE} at most.",
+)
+@click.option("--grey", is_flag=True, help="Read images without their colours.")
+@click.option(
     "--hidden",
-    default="128,64",
-    show_default=True,
     metavar="UNITS,...",
-    help="Hidden layers; 'none' for no hidden layer.",
+    help="Hidden layers; 'none' for no hidden layer. By default "
+    f"{_joined(Dataset.hidden)}; of images {_joined(ImageSet.hidden)}.",
 )
 @click.option(
     "--activation",
@@ -236,7 +249,7 @@ def cli(context: click.Context) -> None:
 @reading.reading_options
 @backend_option
 def train(**given: Any) -> None:
-    """Train a network on a table with a header, or on the built-in handwritten digits.
+    """Train a network on a table with a header, a folder of images, or the built-in digits.
 
     The table is CSV, also compressed, Parquet, Feather, Excel or JSON. Numbers are standardised,
     text becomes one-hot, missing numbers the training mean; the model file keeps how. A column
@@ -245,32 +258,48 @@ def train(**given: Any) -> None:
     how the network does on unseen rows. When to stop is told by a part of the training rows, whose
     curve is in the picture.
 
+    In a folder of images each folder is a class. An image's shorter side is brought to --size and
+    its middle cut out; the camera's orientation is applied, what is transparent becomes white.
+
     \b
     pycnn train
     pycnn train flowers.csv --target species --out flowers.safetensors
+    pycnn train photos --size 48 --out photos.safetensors
     """  # noqa: D301 - \b is click's
     training.train(training.Request(**given))
 
 
 @cli.command()
 @click.argument("model", type=PATH)
-@click.argument("path", metavar="TABLE", type=PATH)
+@click.argument("paths", metavar="TABLE|IMAGE...", type=PATH, nargs=-1, required=True)
 @click.option("--out", type=PATH, metavar="FILE", help="CSV file to write instead of the terminal.")
 @reading.reading_options
 @backend_option
 def predict(
-    model: Path, path: Path, out: Path | None, options: reading.Options, backend_name: str
+    model: Path,
+    paths: tuple[Path, ...],
+    out: Path | None,
+    options: reading.Options,
+    backend_name: str,
 ) -> None:
-    """Print a prediction for each row of a table, as CSV.
+    """Print a prediction for each row of a table, or each image, as CSV.
 
     Classes come with the probability of each; a regression is in the target's own unit. Columns
-    that the model does not know are ignored. The table is read as the training's was.
+    that the model does not know are ignored. The table is read as the training's was, and so are
+    images; a folder stands for those in it.
     """
     if out is not None:
-        check_outputs(path, out, None, model)
+        check_outputs(paths[0], out, None, model, *paths[1:])
     network = pycnn.load(model, backend=backend_name)
-    frame, table, target = read_for(network, path, options, None)
-    lines = predictions(network, encode(table, frame), target)
+    if reads_images(network, paths):
+        _refuse_table_options(options)
+        lines = image_predictions(network, images.listed(paths))
+    else:
+        path, *more = paths
+        if more:
+            raise DataError(f"a model of tables reads one at a time, got {len(paths)} files")
+        frame, table, target = read_for(network, path, options, None)
+        lines = predictions(network, encode(table, frame), target)
     if out is None:
         for piece in lines:
             write(piece)
@@ -282,7 +311,7 @@ def predict(
 
 @cli.command()
 @click.argument("model", type=PATH)
-@click.argument("path", metavar="[TABLE]", type=PATH, required=False)
+@click.argument("path", metavar="[TABLE|FOLDER]", type=PATH, required=False)
 @click.option("--target", metavar="COLUMN", help="Column with the truth; by default the model's.")
 @reading.reading_options
 @backend_option
@@ -293,11 +322,15 @@ def evaluate(
     options: reading.Options,
     backend_name: str,
 ) -> None:
-    """Print a model's score on a table, which is read as the training's was.
+    """Print a model's score on a table, or a folder of images, read as the training's was.
 
-    A model of the built-in digits needs no file: it is scored on the part that training held out.
+    In a folder of images each folder is a class, by its name. A model of the built-in digits needs
+    no file: it is scored on the part that training held out.
     """
     network = pycnn.load(model, backend=backend_name)
+    if reads_images(network, () if path is None else (path,)):
+        _evaluate_images(network, path, target, options)
+        return
     if path is None:
         table = stored_table(network)
         if table is None or table.source != reading.DIGITS or table.target is None:
@@ -323,12 +356,34 @@ def evaluate(
     say(f"score on {what} ({len(y)} rows)\n\n{scores(network, goal, X, y)}")
 
 
+def _evaluate_images(
+    network: pycnn.Network, folder: Path | None, target: str | None, options: reading.Options
+) -> None:
+    """Print a model's score on a folder of images."""
+    if folder is None:
+        raise DataError("give a folder of images, with a folder for each class")
+    _refuse_table_options(options, *(["--target"] if target else []))
+    classes = classes_of(network)
+    if classes is None:
+        raise DataError("the model has no classes, which a folder of images is parted into")
+    X, labels = images.read_labelled(folder, network.input_shape)
+    y = class_indices(labels, classes, str(folder))
+    text = scores(network, images.TARGET, X, y)
+    say(f"score on {folder} ({len(y)} images)\n\n{text}")
+
+
+def _refuse_table_options(options: reading.Options, *others: str) -> None:
+    """Refuse what is said about a table to a model of images."""
+    for name in (*others, *options.given):
+        raise DataError(f"{name} is for a table, and the model reads images")
+
+
 @cli.command()
 @click.argument("model", type=PATH)
 def info(model: Path) -> None:
     """Print what a model file holds."""
     network = pycnn.load(model)
-    table = stored_table(network)
+    table, kept = stored_table(network), images.stored(network)
     classes = classes_of(network)
     network.summary()
     rows = [("trained", f"{network.epochs_trained} epochs, seed {network.seed}")]
@@ -338,7 +393,10 @@ def info(model: Path) -> None:
             rows.append(("target", f"{table.target.name}, {table.target.task}"))
     if classes is not None:
         rows.append(("classes", f"{len(classes)}: {report.listing(classes.tolist(), 20)}"))
-    if table is None:
+    if kept is not None:
+        rows[0] = ("trained", f"{rows[0][1]}, {kept['training_images']} images of {kept['source']}")
+        rows.append(("images", images.pixels_of(network.input_shape)))
+    elif table is None:
         known = network.feature_names
         shown = "" if known is None else f": {report.listing(known, 20)}"
         rows.append(("features", f"{network.inputs}{shown}; the model keeps no table of columns"))

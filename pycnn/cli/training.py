@@ -19,6 +19,8 @@ from pycnn._table.columns import mean_and_deviation
 from pycnn.callbacks import EarlyStopping
 from pycnn.cli import reading, report
 from pycnn.cli import table as tables
+from pycnn.cli.examples import Examples
+from pycnn.cli.images import ImageSet
 from pycnn.cli.output import check_outputs, note, say
 from pycnn.cli.table import FileTable
 from pycnn.cli.using import class_indices, encode, rows_with_target, scores
@@ -27,7 +29,6 @@ from pycnn.exceptions import DataError, DivergedError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pycnn._typing import Indices
     from pycnn.history import History
     from pycnn.optimizers import Optimizer
 
@@ -37,10 +38,6 @@ BATCH_SIZE = 32
 LEARNING_RATES = {"classification": 0.1, "regression": 0.03}  # of SGD; the others' are their own
 STEPS = {"classification": 3000, "regression": 6000}
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 3000
-TEST_SIZE = 0.2
-# Smaller tables hold out no test part unless they are told to, and no part to stop early by: they
-# would decide nothing.
-FEWEST_ROWS_TO_SPLIT = 50
 OPTIMIZERS = {
     "sgd": pycnn.SGD,
     "adam": pycnn.Adam,
@@ -49,7 +46,6 @@ OPTIMIZERS = {
 }
 # docs/defaults.md tells how these were chosen.
 PENALTY, MOST_PENALTY = 3, 0.1  # l2: this by the number of rows that are trained on, at most that
-VALIDATION_SIZE = 0.2  # of the training part
 PATIENCE_STEPS, LEAST_PATIENCE = 2000, 5
 
 
@@ -60,7 +56,9 @@ class Request(NamedTuple):
     target: str | None
     drop: tuple[str, ...]
     task: str | None
-    hidden: str
+    size: int | None
+    grey: bool
+    hidden: str | None
     activation: str
     epochs: int | None
     batch_size: int
@@ -79,10 +77,9 @@ class Request(NamedTuple):
     options: reading.Options
     backend_name: str
 
-    @property
-    def units(self) -> list[int]:
-        """The hidden layers."""
-        return parse_hidden(self.hidden)
+    def units(self, data: Examples) -> list[int]:
+        """Return the hidden layers."""
+        return list(data.hidden) if self.hidden is None else parse_hidden(self.hidden)
 
     @property
     def plot_path(self) -> Path | None:
@@ -113,16 +110,16 @@ def train(request: Request) -> None:
     name = "test part" if len(data.test) else "training part, for want of a test part"
     request.say(
         f"          {seconds:.1f} s, {_ending(history, plan.stopping)}\n\n"
-        f"score on the {name} ({len(part)} rows)\n\n"
+        f"score on the {name} ({len(part)} {data.things})\n\n"
         f"{scores(network, data.goal, data.X[part], data.y[part])}\n\n{files}"
     )
 
 
 def _check(request: Request) -> None:
     """Refuse before the work what could not be done after it."""
-    units = request.units
+    none = request.hidden is not None and not parse_hidden(request.hidden)
     activations.check(request.activation)
-    if request.dropout and not units:
+    if request.dropout and none:
         raise DataError("--dropout needs a hidden layer; --hidden has none")
     check_choice(request.optimizer, tuple(OPTIMIZERS), "--optimizer")
     if request.learning_rate is not None:
@@ -130,9 +127,15 @@ def _check(request: Request) -> None:
     check_outputs(request.path, request.out, request.plot_path)
 
 
-def _read(request: Request) -> Dataset:
-    """Read the table, or the built-in digits, and make it ready."""
+def _read(request: Request) -> Examples:
+    """Read a folder of images, a table, or the built-in digits, and make it ready."""
+    if request.path is not None and request.path.is_dir():
+        return _read_images(request, request.path)
     options, target = request.options, request.target
+    if request.grey or request.size is not None:
+        given = "--grey" if request.grey else "--size"
+        what = "the built-in digits are" if request.path is None else f"{request.path} is"
+        raise DataError(f"{given} is for a folder of images, and {what} none")
     how = options.over(Reading())
     if request.path is None:
         if options.given:
@@ -153,19 +156,39 @@ def _read(request: Request) -> Dataset:
     return Dataset(frame, table, target, request.drop, request.test_size, request.patience)
 
 
-def _build(request: Request, data: Dataset) -> pycnn.Network:
+def _read_images(request: Request, folder: Path) -> ImageSet:
+    """Read a folder of images, and refuse what is said about a table."""
+    of_tables = {"--target": request.target, "--drop": request.drop, "--task": request.task}
+    given = [name for name, value in of_tables.items() if value] + request.options.given
+    if given:
+        raise DataError(
+            f"{given[0]} is for a table, and {folder} is a folder: its folders are the classes of "
+            "the images in them"
+        )
+    return ImageSet(
+        folder,
+        request.size,
+        request.grey,
+        request.test_size,
+        request.patience,
+        request.seed,
+        bar=not request.quiet,
+    )
+
+
+def _build(request: Request, data: Examples) -> pycnn.Network:
     """Return the network to be trained."""
     classes = data.classes
     output = pycnn.Dense(1, "linear")
     if classes is not None:
         several = len(classes) > 2
         output = pycnn.Dense(len(classes), "softmax") if several else pycnn.Dense(1, "sigmoid")
-    layers: list[Any] = []
-    for count in request.units:
+    layers = data.first_layers()
+    for count in request.units(data):
         layers += [pycnn.Dense(count, request.activation)]
         layers += [pycnn.Dropout(request.dropout)] if request.dropout else []
     network = pycnn.Network(
-        data.X.shape[1],
+        data.X.shape[1:],
         [*layers, output],
         l2=_penalty(request, data),
         seed=request.seed,
@@ -174,11 +197,11 @@ def _build(request: Request, data: Dataset) -> pycnn.Network:
     network.classes = classes
     if data.unit is not None:  # predictions are in the column's own unit, in Python too
         network.target_scale = [data.unit[0]], [data.unit[1]]
-    network.metadata["table"] = data.table.to_metadata()
+    data.keep_with(network)
     return network
 
 
-def _penalty(request: Request, data: Dataset) -> float:
+def _penalty(request: Request, data: Examples) -> float:
     return min(PENALTY / len(data.fit), MOST_PENALTY) if request.l2 is None else request.l2
 
 
@@ -191,17 +214,17 @@ class _Plan(NamedTuple):
     stopping: Stopping | None
 
     @classmethod
-    def of(cls, request: Request, data: Dataset) -> _Plan:
+    def of(cls, request: Request, data: Examples) -> _Plan:
         """Return what is asked for; what is not, by the number of rows."""
         rate = request.learning_rate
         if rate is None and request.optimizer == "sgd":
-            rate = LEARNING_RATES[data.task]
+            rate = LEARNING_RATES[data.goal.task]
         method = OPTIMIZERS[request.optimizer]
         optimizer = method() if rate is None else method(rate)
         batches = -(-len(data.fit) // request.batch_size)
         epochs = request.epochs
         if epochs is None:
-            epochs = min(max(round(STEPS[data.task] / batches), FEWEST_EPOCHS), MOST_EPOCHS)
+            epochs = min(max(round(STEPS[data.goal.task] / batches), FEWEST_EPOCHS), MOST_EPOCHS)
         stopping = None
         if len(data.validation):
             patience = request.patience
@@ -211,9 +234,9 @@ class _Plan(NamedTuple):
         return cls(optimizer, batches, epochs, stopping)
 
 
-def _describe(request: Request, data: Dataset, network: pycnn.Network, plan: _Plan) -> str:
+def _describe(request: Request, data: Examples, network: pycnn.Network, plan: _Plan) -> str:
     """Return network and training in a few lines."""
-    units, output = request.units, network.layers[-1]
+    units, output = request.units(data), network.layers[-1]
     sizes = "-".join(str(n) for n in (network.inputs, *units, output.units))
     text = (
         f"network   {sizes}, {request.activation if units else 'no hidden layer'}, "
@@ -226,14 +249,14 @@ def _describe(request: Request, data: Dataset, network: pycnn.Network, plan: _Pl
     if plan.stopping is None:
         return text
     return (
-        f"{text}\n          until {len(data.validation)} of the {len(data.train)} training rows, "
-        f"held out to tell when to stop, show no\n          better loss without the penalty for "
-        f"{plan.stopping.patience} epochs"
+        f"{text}\n          until {len(data.validation)} of the {len(data.train)} training "
+        f"{data.things}, held out to tell when to stop, show no\n          better loss without "
+        f"the penalty for {plan.stopping.patience} epochs"
     )
 
 
 def _fit(
-    network: pycnn.Network, data: Dataset, plan: _Plan, weights: Any, request: Request
+    network: pycnn.Network, data: Examples, plan: _Plan, weights: Any, request: Request
 ) -> History:
     def examples(rows: Any) -> list[Any]:
         """Return inputs, targets and, with weights by class, the rows' weights."""
@@ -284,7 +307,7 @@ def _ending(history: History, stopping: EarlyStopping | None) -> str:
     return f"{last}, after {history.epochs} epochs; kept is the best, epoch {stopping.best_epoch}"
 
 
-def _class_weights(given: Sequence[str], data: Dataset) -> Any:
+def _class_weights(given: Sequence[str], data: Examples) -> Any:
     """Return the weight of each class that --class-weight asks for; None without it."""
     if not given:
         return None
@@ -337,13 +360,14 @@ class Stopping(EarlyStopping):
         super().on_epoch_end(network, epoch, {**logs, "val_loss": loss})
 
 
-class Dataset:
-    """A table made ready: encoded rows, the split, and the transform fitted on the training part.
+class Dataset(Examples):
+    """A table made ready: encoded rows, and the transform fitted on the training part.
 
-    `y` holds class indices, or the target's numbers in their own unit; `train` and `test` the
-    places of their rows, of which those without a target are none. `train` is parted into `fit`,
-    which the network learns, and `validation`, which tells it when to stop.
+    Rows without a target are in no part.
     """
+
+    things = "rows"
+    hidden = (128, 64)
 
     def __init__(
         self,
@@ -368,61 +392,30 @@ class Dataset:
 
         truth = table.read_target(frame, target)
         observed = rows_with_target(truth, target)
-        self.task, self.y = truth.task, truth.values
+        self.y = truth.values
         self.rows = len(observed)
-        self.classes = None
-        if self.task == "classification":
+        if truth.task == "classification":
             self.classes = table.check_classes(truth.values[observed], target)
             self.y = np.full(len(frame), -1)
             self.y[observed] = class_indices(truth.values[observed], self.classes, target)
-        table.test_size = _check_test_size(test_size, self.rows)
-        self.train, self.test = self._hold_out_test(observed, table.test_size, table.seed)
-        self.fit, self.validation = self._hold_out_validation(patience, table.seed)
+        self._hold_out(observed, test_size, patience, table.seed)
+        table.test_size = self.test_size
 
         table.fit_frame(frame, target, self.train, codes)
         for told in table.notes:
             note(f"Note: {told}")
         assert table.target is not None
         self.table, self.goal = table, table.target
-        self.unit: tuple[float, float] | None = None  # of the network's output: mean, deviation
-        if self.task == "regression":
+        if truth.task == "regression":
             self.unit = mean_and_deviation(self.y[self.train], target)
         self.X = encode(table, frame, taken=False)
 
-    def _split(self, rows: Indices, size: float, seed: int) -> tuple[Indices, Indices]:
-        """Return rows in two parts, each with its part of every class."""
-        strata = self.y[rows] if self.task == "classification" else None
-        rest, held_out = tables.split(len(rows), size, seed, strata)
-        return rows[rest], rows[held_out]
-
-    def _hold_out_test(self, rows: Indices, size: float, seed: int) -> tuple[Indices, Indices]:
-        """Return the rows to train on, and those of the test."""
-        train, test = self._split(rows, size, seed)
-        if not len(train):
-            raise DataError(f"--test-size {size} leaves none of {len(rows)} rows to train on")
-        if size and not len(test):
-            raise DataError(f"--test-size {size} of {len(rows)} rows is not one row")
-        return train, test
-
-    def _hold_out_validation(self, patience: int | None, seed: int) -> tuple[Indices, Indices]:
-        """Return the rows that the network learns, and those that tell it when to stop."""
-        if patience == 0 or (patience is None and len(self.train) < FEWEST_ROWS_TO_SPLIT):
-            return self.train, self.train[:0]
-        # Another seed: the places within the training part are not to follow the test's.
-        fit, validation = self._split(self.train, VALIDATION_SIZE, seed + 1)
-        if not len(fit) or not len(validation):
-            raise DataError(
-                f"--patience holds out a part of the rows to train on, and {len(self.train)} "
-                "are too few for it"
-            )
-        return fit, validation
-
-    def network_target(self, rows: Any) -> Any:
-        """Return what the network is to learn: labels, or numbers in their own unit."""
-        return self.y[rows] if self.classes is None else self.classes[self.y[rows]]
+    def keep_with(self, network: pycnn.Network) -> None:
+        """Keep the transform with the network."""
+        network.metadata["table"] = self.table.to_metadata()
 
     def describe(self) -> str:
-        """Return the data in three lines."""
+        """Return the data in two lines."""
         target = report.shown(self.goal.name)
         if self.classes is None:
             kind = f"{target}, a number"
@@ -431,23 +424,11 @@ class Dataset:
             numbers = self.classes.dtype.kind in "if" and len(self.classes) > 2
             if numbers and self.table.task is None and self.table.source != reading.DIGITS:
                 kind += " (--task regression for a quantity)"
-        held = f"{len(self.test)} held out for the test" if len(self.test) else "no test part"
-        if not len(self.test) and self.rows < FEWEST_ROWS_TO_SPLIT:
-            held += f", as there are less than {FEWEST_ROWS_TO_SPLIT}"
         return (
             f"data      {self.table.source}: {self.rows} rows, {len(self.table.columns)} columns "
-            f"as {self.X.shape[1]} inputs; {held}\n"
+            f"as {self.X.shape[1]} inputs; {self._held()}\n"
             f"target    {kind}"
         )
-
-
-def _check_test_size(size: float | None, rows: int) -> float:
-    """Return the fraction of the rows that the test holds out."""
-    if size is None:
-        size = TEST_SIZE if rows >= FEWEST_ROWS_TO_SPLIT else 0.0
-    if not 0 <= size < 1:
-        raise DataError(f"--test-size must be at least 0 and below 1, got {size}")
-    return size
 
 
 def _without(frame: pd.DataFrame, drop: Sequence[str], target: str) -> pd.DataFrame:

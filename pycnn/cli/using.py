@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from pycnn import losses
 from pycnn._checks import suggest
 from pycnn._table.cells import Reading
 from pycnn._table.columns import DateColumn, NumberColumn, TextColumn
-from pycnn.cli import reading, report
+from pycnn.cli import images, reading, report
 from pycnn.cli import table as tables
 from pycnn.cli.output import as_csv, note
 from pycnn.cli.table import FileTable
@@ -40,6 +40,17 @@ def stored_table(network: pycnn.Network) -> FileTable | None:
             raise ModelFileError("the model's task does not fit its output layer")
         table.target.text = _are_text(classes)
     return table
+
+
+def reads_images(network: pycnn.Network, paths: Iterable[Path]) -> bool:
+    """Tell whether a model is one of images; one from elsewhere by what it is given."""
+    if images.stored(network) is not None:
+        return True
+    if "table" in network.metadata or not any(images.is_image(path) for path in paths):
+        return False
+    images.check_reads_images(network)
+    note("Note: the model does not say how images were read for it; taken as bytes 0 ... 255")
+    return True
 
 
 def classes_of(network: pycnn.Network) -> Any:
@@ -140,26 +151,43 @@ def encode(table: Table, frame: pd.DataFrame, *, taken: bool = True) -> Any:
 
 def predictions(network: pycnn.Network, X: Any, target: Target) -> Iterator[str]:
     """Return predictions as CSV, piece by piece: of many classes they are long."""
-    classes = classes_of(network)
-    if classes is not None:
-        names = [target.name, *(f"probability of {label}" for label in classes)]
-    elif network.outputs == 1:
-        names = [target.name]
-    else:
-        names = [f"{target.name}_{i + 1}" for i in range(network.outputs)]
-    yield as_csv([names])
+    yield as_csv([_head(network, target)])
     rows = max(1, VALUES_PER_PIECE // network.outputs)
     for start in range(0, len(X), rows):
-        outputs = network.predict(X[start : start + rows])
-        if classes is None:
-            # In full: the shortest digits that tell one number from the next.
-            yield as_csv((outputs * target.scale + target.mean).tolist())
-            continue
-        labels = classes[choose(network, outputs)].tolist()
-        if network.outputs == 1:
-            outputs = np.column_stack([1 - outputs, outputs])
-        cells = zip(labels, outputs.tolist(), strict=True)
-        yield as_csv([label, *(f"{value:.6g}" for value in row)] for label, row in cells)
+        yield as_csv(_predicted(network, X[start : start + rows], target))
+
+
+def image_predictions(network: pycnn.Network, paths: Sequence[Path]) -> Iterator[str]:
+    """Return predictions as CSV, a line for each image, read and predicted piece by piece."""
+    target = images.TARGET
+    yield as_csv([["file", *_head(network, target)]])
+    for start in range(0, len(paths), images.IMAGES_PER_PIECE):
+        piece = paths[start : start + images.IMAGES_PER_PIECE]
+        rows = _predicted(network, images.read_images(piece, network.input_shape), target)
+        yield as_csv([str(path), *row] for path, row in zip(piece, rows, strict=True))
+
+
+def _head(network: pycnn.Network, target: Target) -> list[str]:
+    """Return the names of a prediction's columns."""
+    classes = classes_of(network)
+    if classes is not None:
+        return [target.name, *(f"probability of {label}" for label in classes)]
+    if network.outputs == 1:
+        return [target.name]
+    return [f"{target.name}_{i + 1}" for i in range(network.outputs)]
+
+
+def _predicted(network: pycnn.Network, X: Any, target: Target) -> Iterable[Sequence[Any]]:
+    """Return the cells of each row's prediction."""
+    outputs, classes = network.predict(X), classes_of(network)
+    if classes is None:
+        # In full: the shortest digits that tell one number from the next.
+        return (outputs * target.scale + target.mean).tolist()
+    labels = classes[choose(network, outputs)].tolist()
+    if network.outputs == 1:
+        outputs = np.column_stack([1 - outputs, outputs])
+    cells = zip(labels, outputs.tolist(), strict=True)
+    return ([label, *(f"{value:.6g}" for value in row)] for label, row in cells)
 
 
 def scores(network: pycnn.Network, target: Target, X: Any, y: Any) -> str:
