@@ -16,7 +16,9 @@ zeros              0
 =================  ======================================  =================================
 
 ``xavier_uniform`` and ``xavier_normal`` are other names of Glorot's. Biases are drawn by the same
-laws, from their layer's ``fan_in`` and ``fan_out``.
+laws, from their layer's ``fan_in`` and ``fan_out``. A convolution's filter has ``fan_in = taps *
+channels`` inputs, and ``fan_out = taps * filters`` outputs see an input, with taps = rows * columns
+of its kernel.
 """
 
 from __future__ import annotations
@@ -61,6 +63,14 @@ class Initializer:
     def draw_bias(self, bits: np.random.PCG64, fan_out: int, fan_in: int) -> Array:
         """Return an array of shape (fan_out,), drawn from a bit generator."""
         return self.draw(bits, fan_out, 1)[:, 0]
+
+    def law(self, fan_out: int, fan_in: int) -> Initializer:
+        """Return what draws arrays of any shape by the law of a layer with these fans.
+
+        Convolutions ask for it: a weight is met at many places, so that their fans are not the
+        sizes of what they have drawn. One that does not depend on fans returns itself.
+        """
+        return self
 
     def config(self) -> dict[str, Any]:
         """Return name and settings as plain data, from which `get` rebuilds the object."""
@@ -140,6 +150,10 @@ class _ByFan(Initializer):
 
     def _law(self, fan_out: int, fan_in: int) -> Initializer:
         raise NotImplementedError
+
+    def law(self, fan_out: int, fan_in: int) -> Initializer:
+        """Return the distribution that follows from these fans."""
+        return self._law(fan_out, fan_in)
 
     def draw(self, bits: np.random.PCG64, fan_out: int, fan_in: int) -> Array:
         """Return an array of shape (fan_out, fan_in), drawn from a bit generator."""
