@@ -27,6 +27,8 @@ from pycnn.exceptions import PycnnError
 from pycnn.history import History
 from pycnn.layers import (
     BatchNorm,
+    Conv1D,
+    Conv2D,
     Dense,
     Dropout,
     Flatten,
@@ -52,6 +54,8 @@ __all__ = [
     "AdamW",
     "BatchNorm",
     "Callback",
+    "Conv1D",
+    "Conv2D",
     "Dense",
     "Dropout",
     "Flatten",

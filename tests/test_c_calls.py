@@ -12,10 +12,14 @@ from pycnn import (
     Adagrad,
     Adam,
     BatchNorm,
+    Conv1D,
+    Conv2D,
     Dense,
     Dropout,
+    Flatten,
     LayerNorm,
     Network,
+    Reshape,
     Residual,
     RMSprop,
     Rprop,
@@ -51,7 +55,8 @@ LAYERS = [
 
 def test_tensors_have_the_names_and_places_that_python_gives_them(native):
     ffi, lib = native
-    net = Network(3, [*LAYERS, Dense(2, "softmax")], seed=0, backend="c")
+    images = [Reshape((5, 1, 1)), Conv2D(3, (2, 1)), Conv2D(2, 1, use_bias=False), Flatten()]
+    net = Network(3, [*LAYERS, *images, Dense(2, "softmax")], seed=0, backend="c")
     plan = net.plan.network
     roles = ["weight", "bias", "scale", "statistic"]
     found = []
@@ -75,7 +80,11 @@ SEEDS = [0, 1, 2**32 - 1, 2**32, 2**64 - 1, 12345678901234567890]
 def test_networks_start_where_pythons_start(native, seed):
     ffi, lib = native
     dense = [Dense(units, f) for units, f in zip(range(1, 99), ACTIVATIONS, strict=False)]
-    net = Network(3, [*LAYERS, *dense, Dense(2, "softmax")], seed=seed, backend="c")
+    images = [Dense(12), Reshape((4, 3, 1))]
+    images += [Conv2D(2, (3, 2), f, padding="same") for f in ("relu", "tanh", "linear")]
+    images += [Conv2D(3, 2, use_bias=False), Reshape((6, 3)), Conv1D(4, 3, "selu"), Flatten()]
+    layers = [*LAYERS, *dense, *images, Dense(2, "softmax")]
+    net = Network(3, layers, seed=seed, backend="c")
     theta = np.full(net.theta.size, np.nan)
     lent = ffi.from_buffer("double[]", theta)
     assert lib.pycnn_initialize(lent, theta.size, net.plan.network, seed) == lib.PYCNN_OK

@@ -8,7 +8,20 @@ import numpy as np
 import pytest
 
 import pycnn
-from pycnn import SGD, Adam, BatchNorm, Dense, Dropout, LayerNorm, Network, Residual
+from pycnn import (
+    SGD,
+    Adam,
+    BatchNorm,
+    Conv1D,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    LayerNorm,
+    Network,
+    Reshape,
+    Residual,
+)
 from pycnn._io import safetensors_file
 from pycnn._random import dropout_keys
 from pycnn.exceptions import DataError, DataTypeError, DataWarning, PycnnError, UnknownNameError
@@ -58,6 +71,19 @@ STACKS = {
         Residual([Residual([Dense(6, "tanh"), Dropout(0.1)]), Dense(6)], shortcut=LayerNorm("elu")),
         Residual([BatchNorm(), Residual([Dense(3)], shortcut=Dense(3))], shortcut=Dense(3)),
         Residual([Dense(9, "tanh"), Dense(3)], activation="softmax"),
+    ],
+    "convolutions": lambda: [
+        *(Reshape((3, 2, 1)), Conv2D(5, 2, "tanh", padding="same", l2=0.01, max_norm=0.8)),
+        *(Residual([Conv2D(5, (3, 1), padding="same")]), Conv2D(9, (2, 1), use_bias=False)),
+        *(Flatten(), Dense(3, "softmax")),
+    ],
+    "convolutions along a sequence": lambda: [
+        *(Reshape((6, 1)), Conv1D(8, 2, "relu", dilation=2), Dropout(0.1)),
+        *(
+            Conv1D(3, 3, "tanh", strides=2, padding="same", l1=0.001),
+            Flatten(),
+            Dense(3, "softmax"),
+        ),
     ],
 }
 NAMES = list(STACKS)

@@ -16,6 +16,8 @@ from pycnn import (
     AdamW,
     BatchNorm,
     Callback,
+    Conv1D,
+    Conv2D,
     Dense,
     Dropout,
     Flatten,
@@ -142,7 +144,8 @@ def every_class(backend: str, folder: str) -> None:
         Residual([Dense(8, "relu", weight_initializer=start), BatchNorm()], shortcut=Dense(8))
         for start in initializers
     ]
-    layers += [Rescale(2.0, offset=0.5), Reshape((8, 1)), Flatten()]
+    layers += [Rescale(2.0, offset=0.5), Reshape((8, 1)), Conv1D(4, 3, "relu", padding="same")]
+    layers += [Reshape((8, 4, 1)), Conv2D(2, (3, 1), strides=(1, 2), use_bias=False), Flatten()]
     schedules: list[Schedule] = [
         *(
             Constant(0.1),

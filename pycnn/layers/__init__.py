@@ -9,6 +9,7 @@ from pycnn._public import names_of
 from pycnn.exceptions import DataError
 from pycnn.layers._base import Layer, check_list
 from pycnn.layers._composite import Residual
+from pycnn.layers._convolution import Conv1D, Conv2D
 from pycnn.layers._dense import Dense
 from pycnn.layers._dropout import Dropout
 from pycnn.layers._normalization import BatchNorm, LayerNorm
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchNorm",
+    "Conv1D",
+    "Conv2D",
     "Dense",
     "Dropout",
     "Flatten",
@@ -33,7 +36,10 @@ __dir__ = names_of(__name__)
 
 _KINDS: dict[str, type[Layer]] = {
     layer.kind: layer
-    for layer in (Dense, Dropout, BatchNorm, LayerNorm, Residual, Flatten, Reshape, Rescale)
+    for layer in (
+        *(Dense, Dropout, BatchNorm, LayerNorm, Residual, Flatten, Reshape, Rescale),
+        *(Conv1D, Conv2D),
+    )
 }
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pycnn.backend import interface
 from pycnn.backend.numpy.composite import RESIDUAL
+from pycnn.backend.numpy.convolution import CONVOLUTION
 from pycnn.backend.numpy.dense import DENSE
 from pycnn.backend.numpy.dropout import DROPOUT
 from pycnn.backend.numpy.layer import Layer
@@ -27,6 +28,7 @@ LAYERS = {
     "residual": RESIDUAL,
     "reshape": RESHAPE,
     "rescale": RESCALE,
+    "convolution": CONVOLUTION,
 }
 
 

@@ -42,7 +42,8 @@ def constrain(plan: Plan, theta: Array) -> None:
     for layer in plan.leaves:
         if most := layer.setting("max_norm"):
             for W in layer.weights(theta):
-                W[:] = hold(most, *norms(W, axis=1))
+                rows = W.reshape(len(W), -1)
+                rows[:] = hold(most, *norms(rows, axis=1))
 
 
 def step(
