@@ -93,3 +93,10 @@ CHOSEN = np.random.default_rng(17).permutation(len(CASES))[: len(CASES) // 10 if
 def test_values_and_all_gradients_are_pytorchs(backend, group):
     for number in CHOSEN[group::4]:
         check_against_torch(backend, *CASES[number])
+
+
+@pytest.mark.parametrize("kernel", [(7, 1), (2, 7), (7, 8)])
+def test_filters_may_be_larger_than_the_image(backend, kernel):
+    for strides in (1, 2):
+        layer = Conv2D(3, kernel, "tanh", padding="same", strides=strides)
+        check_against_torch(backend, layer, (2, 3, 2), 9)

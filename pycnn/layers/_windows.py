@@ -27,13 +27,13 @@ def check_sizes(value: Any, name: str, axes: int, at_least: int = 1) -> Shape:
     DataTypeError, DataError
         If it is neither an integer nor as many as there are axes, or out of bounds.
     """
+    must = f"{name} must be an integer{'' if axes == 1 else ' or a pair of integers'}"
     if isinstance(value, (tuple, list)):
         if len(value) != axes:
-            raise DataError(f"{name} must be an integer, or {axes} of them, got {value!r:.80}")
+            raise DataError(f"{must}, got {value!r:.80}")
         return tuple(check_size(size, name, at_least) for size in value)
     if not hasattr(value, "__index__"):
-        also = "" if axes == 1 else " or a pair of integers"
-        raise DataTypeError(f"{name} must be an integer{also}, got {value!r:.80}")
+        raise DataTypeError(f"{must}, got {value!r:.80}")
     return (check_size(value, name, at_least),) * axes
 
 
@@ -69,6 +69,11 @@ def _remedy(shape: Shape, axes: int) -> str:
     return f"{(side, side, 1)}" if side * side == numbers else "(rows, columns, channels)"
 
 
+def _counted(sizes: Shape) -> str:
+    """Return such as "3 rows and 5 columns"."""
+    return " and ".join(f"{n} {name}" for n, name in zip(sizes, AXES[len(sizes)], strict=True))
+
+
 class Windows:
     """How large windows are, how far apart, and what they see beyond the image.
 
@@ -101,9 +106,8 @@ class Windows:
             return tuple(-(-n // s) for n, s in zip(image, self.strides, strict=True))
         if any(r > n for r, n in zip(reach, image, strict=True)):
             raise ShapeError(
-                f"a window of {layer!r} covers {' x '.join(map(str, reach))} "
-                f"{' x '.join(AXES[len(image)])}, more than its input of shape {input_shape} has: "
-                f"{self._remedy(input_shape)}"
+                f"a window of {layer!r} covers {_counted(reach)}, more than its input of shape "
+                f"{input_shape} has: {self._remedy(input_shape)}"
             )
         return tuple((n - r) // s + 1 for n, r, s in zip(image, reach, self.strides, strict=True))
 

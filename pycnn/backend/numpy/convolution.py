@@ -42,6 +42,7 @@ def backward(layer: Layer, theta: Array, saved: None, delta: Array, a: Array, gr
     images = as_images(a, layer.spec.settings["shape"])
     deltas = as_images(delta, (*places(layer), len(W)))
     below = np.zeros_like(images)
+    dW[:] = 0.0
     for tap in taps(layer):
         seen, there = images[tap.inputs], deltas[tap.outputs]
         dW[:, *tap.place] = np.tensordot(there, seen, axes=([0, 1, 2], [0, 1, 2]))
