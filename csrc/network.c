@@ -154,6 +154,17 @@ int pycnn_trace(pycnn_totals *totals, double *grad, double *z, double *a, double
     return PYCNN_OK;
 }
 
+int pycnn_input_gradient(double *gradient, const pycnn_network *net, pycnn_workspace *ws,
+                         const double *theta, size_t theta_size, const pycnn_dataset *data)
+{
+    KEEP_MODE;
+    TRY(begin(net, ws, PYCNN_TRACE, theta, theta_size));
+    TRY(check_data(data));
+    RETURN_IF(gradient == NULL, PYCNN_ERROR_ARGUMENT);
+    ws->context.training = ws->context.dropping = false;
+    return pycnn_input_gradient_of(gradient, ws, theta, &(selection){data, NULL, 0, data->rows});
+}
+
 /* That of the i-th of the next steps. */
 static double rate_of(const pycnn_training *state, size_t i)
 {

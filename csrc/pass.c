@@ -455,6 +455,28 @@ int pycnn_gradient_of(pycnn_totals *totals, double *grad, gradient_use use, pycn
     return PYCNN_OK;
 }
 
+int pycnn_input_gradient_of(double *gradient, pycnn_workspace *ws, const double *theta,
+                            const selection *samples)
+{
+    const size_t inputs = ws->net->inputs;
+    pycnn_totals ignored = {0};
+    for (size_t done = 0; done < samples->count; done += ws->capacity) {
+        selection piece = *samples;
+        piece.first += done;
+        piece.count = MIN(ws->capacity, samples->count - done);
+        if (done > 0) {
+            TRY(pycnn_workspace_poll(ws));
+        }
+        TRY(pycnn_pass(&ignored, ws, theta, &piece, true));
+        for (size_t s = 0; s < ws->slice_count; s++) {
+            const slice *self = &ws->slices[s];
+            ws->net->kernels->transpose(gradient + (done + self->first) * inputs, inputs,
+                                        self->delta, self->stride, inputs, self->batch);
+        }
+    }
+    return PYCNN_OK;
+}
+
 /* ---------------------------------------------------------------- predictions */
 
 /* Brings samples in from where they lie side by side. */

@@ -45,6 +45,11 @@ PYCNN_PRIVATE int pycnn_gradient_of(pycnn_totals *totals, double *grad, gradient
                                     pycnn_workspace *ws, const double *theta,
                                     const selection *samples);
 
+/* gradient[samples,inputs] of each sample's own loss, times its weight, by its input; the workspace
+ * is one for a trace. A selection larger than it is worked through piece by piece. */
+PYCNN_PRIVATE int pycnn_input_gradient_of(double *gradient, pycnn_workspace *ws,
+                                          const double *theta, const selection *samples);
+
 /* Rows whose outputs are wanted. */
 typedef struct {
     pycnn_workspace *ws;

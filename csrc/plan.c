@@ -89,6 +89,8 @@ static void connect(pycnn_network *net, layer *self, const size_t inputs[MOST_IN
             layer *below = &net->layers[inputs[k]];
             below->last_reader = self->number;
             below->rows_wanted = below->rows_wanted || self->reads_rows;
+        } else {
+            net->last_reader = self->number;
         }
     }
 }

@@ -220,7 +220,7 @@ typedef struct {
 typedef enum {
     PYCNN_FORWARD = 0,  /* pycnn_predict, pycnn_evaluate */
     PYCNN_BACKWARD = 1, /* and pycnn_gradients, pycnn_gradient_sums, pycnn_train */
-    PYCNN_TRACE = 2     /* and pycnn_trace */
+    PYCNN_TRACE = 2     /* and pycnn_trace, pycnn_input_gradient */
 } pycnn_mode;
 
 /* Labelled samples, lent by the caller. */
@@ -504,6 +504,12 @@ PYCNN_API int pycnn_update(double *theta, size_t theta_size, pycnn_training *sta
 PYCNN_API int pycnn_trace(pycnn_totals *totals, double *grad, double *z, double *a, double *delta,
                           const pycnn_network *net, pycnn_workspace *ws, const double *theta,
                           size_t theta_size, const pycnn_dataset *data);
+
+/* gradient[rows,inputs]: for each sample the gradient of its own loss, times its weight, by the
+ * numbers that it has in x. The network is as it predicts. */
+PYCNN_API int pycnn_input_gradient(double *gradient, const pycnn_network *net, pycnn_workspace *ws,
+                                   const double *theta, size_t theta_size,
+                                   const pycnn_dataset *data);
 
 /* Up to max_steps steps of training, by default of gradient descent, theta -= learning_rate *
  * gradient, from where `state` stands. A mini-batch's gradient is the weighted mean over its own

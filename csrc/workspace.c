@@ -116,10 +116,13 @@ static double *take_output(pycnn_workspace *ws, arena *memory, size_t l, size_t 
 }
 
 /* Whether what a layer leaves for its k-th input is added to what a later layer has left. */
-static bool is_part(const pycnn_network *net, const layer *self, size_t k)
+static bool is_part(const pycnn_workspace *ws, const layer *self, size_t k)
 {
     const size_t below = self->inputs[k];
-    return below != THE_DATA && net->layers[below].last_reader != self->number;
+    if (below == THE_DATA) {
+        return ws->mode == PYCNN_TRACE && ws->net->last_reader != self->number;
+    }
+    return ws->net->layers[below].last_reader != self->number;
 }
 
 static void hand_out(pycnn_workspace *ws, arena *memory)
@@ -131,6 +134,7 @@ static void hand_out(pycnn_workspace *ws, arena *memory)
     ws->shared_count = 0;
     ws->whole.input = take(memory, net->inputs, m);
     ws->whole.rows = take(memory, row_width(net, net->inputs), m);
+    ws->whole.delta = ws->mode == PYCNN_TRACE ? take(memory, net->inputs, m) : NULL;
     ws->whole.y = take(memory, net->outputs, m);
     ws->whole.weight = take(memory, m, 1);
     ws->whole.loss = take(memory, m, 1);
@@ -153,7 +157,7 @@ static void hand_out(pycnn_workspace *ws, arena *memory)
         buffers->delta = backward ? take(memory, units, m) : NULL;
         for (size_t k = 0; k < here->input_count; k++) {
             buffers->parts[k] =
-                backward && is_part(net, here, k) ? take(memory, here->fan_in, m) : NULL;
+                backward && is_part(ws, here, k) ? take(memory, here->fan_in, m) : NULL;
         }
         buffers->saved = take(memory, ws->most_slices, here->saved_per_slice);
         buffers->saved_samples = take(memory, here->saved_per_sample, m);
@@ -367,7 +371,8 @@ static void connect(pycnn_workspace *ws, size_t l, size_t s)
     for (size_t k = 0; k < self->input_count; k++) {
         const layer_io *below = self->inputs[k] == THE_DATA ? NULL : io_of(ws, self->inputs[k], s);
         const double *input = below == NULL ? ws->slices[s].input : below->output;
-        double *delta = below == NULL ? NULL : below->delta, *part = ws->layers[l].parts[k];
+        double *delta = below == NULL ? ws->slices[s].delta : below->delta;
+        double *part = ws->layers[l].parts[k];
         io->added_to[k] = part == NULL ? NULL : delta;
         delta = part == NULL ? delta : part + io->first * self->fan_in;
         if (k == 0) {
@@ -391,6 +396,7 @@ static void place(pycnn_workspace *ws, size_t s, size_t chunk)
     self->rows = ws->whole.rows + first * net->kernels->panel;
     /* A single sample's row and column are the same. */
     self->input = ws->batch == 1 ? self->rows : ws->whole.input + first * net->inputs;
+    self->delta = ws->whole.delta == NULL ? NULL : ws->whole.delta + first * net->inputs;
     self->y = ws->whole.y + first * net->outputs;
     self->weight = ws->whole.weight + first;
     self->loss = ws->whole.loss + first;

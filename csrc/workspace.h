@@ -13,6 +13,7 @@ typedef struct {
     size_t batch, stride;
     double *rows;    /* the samples gathered, as rows */
     double *input;   /* [inputs,batch] the same, transposed */
+    double *delta;   /* [inputs,batch] dL/dinput; NULL where nobody wants it */
     double *y;       /* [outputs,batch] */
     double *weight;  /* [batch] */
     double *loss;    /* [batch] */

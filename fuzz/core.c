@@ -796,6 +796,9 @@ static void execute(const program *p, const char *isa, pycnn_threads *threads, b
             note(found, status, a, of_z);
             note(found, status, delta, of_z);
         }
+        double *below = place(Z, n.data.rows * p->inputs * sizeof *below, p->first);
+        status = pycnn_input_gradient(LENT(p, Z, below), net, ws, theta, n.theta_size, &n.data);
+        note(found, status, below, status == PYCNN_OK ? n.data.rows * p->inputs : 0);
         train(p, net, ws, &n, whole, found);
     }
     pycnn_workspace_destroy(ws);

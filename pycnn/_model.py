@@ -779,6 +779,44 @@ class Model:
         )
         return totals.loss, grad, totals.weight
 
+    def input_gradient(self, X: ArrayLike, y: ArrayLike) -> Array:
+        """Return the gradient of each sample's own loss by its inputs, dL/dX.
+
+        It tells which of a sample's numbers the loss hangs on (`pycnn.plot.saliency` draws it for
+        images), and in which direction a change of them raises it.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_0) or (m, *input_shape)
+        y : array-like of shape (m,) or (m, n_L)
+
+        Returns
+        -------
+        ndarray of shape (m, *input_shape)
+            By the numbers of `X` as they are handed in: a `Rescale` is a layer like the others. The
+            loss is that of `evaluate`, with `target_scale` in the network's own unit, but without
+            the penalty; it is not divided by m, so that a sample's gradient is the same in any
+            company. The network is as it predicts: no `Dropout` drops, and `BatchNorm` takes what
+            training has counted.
+
+        Raises
+        ------
+        ShapeError, DataTypeError, DataError, LabelError
+            If an argument is not valid.
+
+        Examples
+        --------
+        >>> from pycnn import Dense, Network
+        >>> net = Network(2, [Dense(1)], seed=0)
+        >>> net.layers[0].W = [[3.0, -1.0]]
+        >>> net.input_gradient([[1.0, 1.0]], [0.0])  # of (3 x_1 - x_2 - y)^2 / 2
+        array([[ 6., -2.]])
+        """
+        data = self._read(X, y)
+        out = np.empty((data.rows, self.inputs))
+        self.with_theta(lambda theta: self.core.input_gradient(self.plan, theta, data, out))
+        return out.reshape(-1, *self.input_shape)
+
     def trace(self, X: ArrayLike, y: ArrayLike) -> Trace:
         """Return every quantity of one forward and backward pass; ``print`` shows them.
 

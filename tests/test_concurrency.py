@@ -79,6 +79,7 @@ def all_that_reads(net):
         net.predict_samples(X[:9], 3, seed=1).tobytes(),
         repr(net.evaluate(X, LABELS)),
         net.gradients(X, LABELS)[1].tobytes(),
+        net.input_gradient(X, LABELS).tobytes(),
         net.trace(X[:4], LABELS[:4]).dW[1].tobytes(),
         net.predictor()(X[0]).tobytes(),
         copy.deepcopy(net).predict(X).tobytes(),

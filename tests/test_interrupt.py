@@ -59,6 +59,7 @@ CALLS = {
     "predictor": lambda net, X, y: net.predictor(len(X))(X),
     "evaluate": lambda net, X, y: net.evaluate(X, y),
     "gradients": lambda net, X, y: net.gradients(X, y),
+    "input gradient": lambda net, X, y: net.input_gradient(X, y),
     "validation": lambda net, X, y: net.fit(
         X[:32], y[:32], epochs=1, optimizer=SGD(1e-300), validation_data=(X, y)
     ),

@@ -418,6 +418,7 @@ def work():
     net = Network(300, layers, seed=0)
     net.fit(X, y, epochs=1, batch_size=300, optimizer="adam", validation_split=0.1)
     net.gradients(X, y)
+    net.input_gradient(X, y)
     net.trace(X[:9], y[:9])
     results.append((net.parameters.tobytes(), net.predict(X).tobytes(), net.evaluate(X, y)))
 

@@ -36,6 +36,7 @@ __all__ = [
     "find_not_finite",
     "gradient_sums",
     "gradients",
+    "input_gradient",
     "isa",
     "penalty",
     "predict",
@@ -221,13 +222,17 @@ class Plan(interface.Plan):
     fails does not give it back. `list.pop` and `list.append` are atomic, with a GIL and without.
     """
 
-    __slots__ = ("_idle", "loss_function", "needs_batch", "network")
+    __slots__ = ("_idle", "_idle_for_traces", "loss_function", "needs_batch", "network")
 
     def __init__(self, network: Any, loss_function: LossFunction | None, needs_batch: bool) -> None:
         self.network = network
         self.loss_function = loss_function
         self.needs_batch = needs_batch  # a layer does, in training
         self._idle: list[Workspace] = []
+        self._idle_for_traces: list[Workspace] = []  # training in them would take longer
+
+    def _idle_in(self, mode: int) -> list[Workspace]:
+        return self._idle_for_traces if mode == lib.PYCNN_TRACE else self._idle
 
     def room(self, rows: int, training: bool) -> int:
         """Return how many samples must go through the network together; others go in pieces.
@@ -244,7 +249,7 @@ class Plan(interface.Plan):
     def take(self, batch: int, mode: int, threads: Any) -> Workspace:
         """Return a workspace with room for `batch` samples, to be given back."""
         try:
-            workspace = self._idle.pop()
+            workspace = self._idle_in(mode).pop()
         except IndexError:
             workspace = None
         if workspace is None or workspace.batch < batch or workspace.mode < mode:
@@ -259,8 +264,9 @@ class Plan(interface.Plan):
     def give_back(self, workspace: Workspace) -> None:
         """Keep a workspace for a later call, but not the threads, which may be idle for long."""
         workspace.threads = ffi.NULL
-        if len(self._idle) < KEPT:
-            self._idle.append(workspace)
+        idle = self._idle_in(workspace.mode)
+        if len(idle) < KEPT:
+            idle.append(workspace)
 
 
 def _code(name: str) -> int:
@@ -575,6 +581,23 @@ def trace(
     status = lib.pycnn_trace(totals, *outputs, plan.network, workspace.pointer, *lent, dataset)
     workspace.check(status)  # one for a trace is as large as the data: it is not kept
     return _read(totals)
+
+
+def input_gradient(plan: Plan, theta: Array, data: Data, out: Array) -> None:
+    """Put the gradient of each sample's own loss by its inputs into `out`, a row a sample."""
+    threads = _pool.get()
+    workspace = plan.take(plan.room(data.rows, False), lib.PYCNN_TRACE, threads)
+    dataset, _alive = _lend(data)
+    status = lib.pycnn_input_gradient(
+        _from_buffer(_DOUBLES, out),
+        plan.network,
+        workspace.pointer,
+        _from_buffer(_DOUBLES, theta),
+        theta.size,
+        dataset,
+    )
+    workspace.check(status)
+    plan.give_back(workspace)
 
 
 def _lend_optimizer(training: Any, state: TrainingState) -> list[Any]:

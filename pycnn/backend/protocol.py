@@ -132,6 +132,9 @@ class BackendOf(Protocol[PlanT]):
         """As `gradients`, and put Z, A and delta of each layer into the rest."""
         ...
 
+    def input_gradient(self, plan: PlanT, theta: Array, data: Data, out: Array) -> None:
+        """Put the gradient of each sample's own loss by its inputs into `out`, a row a sample."""
+
     def train(
         self, plan: PlanT, theta: Array, data: Data, state: TrainingState, max_steps: int
     ) -> int:

@@ -212,7 +212,7 @@ double *compute_everything(size_t rows, size_t *count, pycnn_threads *threads)
     pycnn_workspace *ws = workspace(p.net, rows, PYCNN_TRACE);
     pycnn_workspace_set_threads(ws, threads);
     const size_t traced = p.units * rows;
-    *count = 2 * p.parameters + 3 * traced + rows * p.outputs;
+    *count = 2 * p.parameters + 3 * traced + rows * (p.inputs + p.outputs);
     double *all = doubles(*count), *at = all;
     pycnn_totals totals, epochs[3];
     const pycnn_training plan = {.epochs = 3, .batch_size = 70, .learning_rate = 0.5};
@@ -220,6 +220,8 @@ double *compute_everything(size_t rows, size_t *count, pycnn_threads *threads)
                       at + p.parameters + 2 * traced, p.net, ws, p.theta, p.theta_size,
                       &p.data) == PYCNN_OK);
     at += p.parameters + 3 * traced;
+    CHECK(pycnn_input_gradient(at, p.net, ws, p.theta, p.theta_size, &p.data) == PYCNN_OK);
+    at += rows * p.inputs;
     double *theta = trained(&p, ws, plan, epochs);
     memcpy(at, theta, p.parameters * sizeof *at);
     at += p.parameters;

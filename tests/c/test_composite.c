@@ -131,6 +131,47 @@ static void test_gradients_meet_central_differences(void)
     }
 }
 
+/* Each sample's own, times its weight; and the same bits where samples come in pieces, or alone. */
+static void test_gradients_by_the_input_meet_central_differences(void)
+{
+    enum { FEW = 11, COUNT = FEW * INPUTS }; /* are enough here */
+    const double h = 1e-5;
+    for (size_t i = 0; i < STACKS; i++) {
+        problem p = make(&stacks[i], 7 + i);
+        p.data.rows = FEW;
+        p.data.weight = p.weight;
+        double x[COUNT], gradient[COUNT], numeric[COUNT], other[COUNT];
+        pycnn_workspace *ws = workspace(p.net, ROWS, PYCNN_TRACE);
+        memcpy(x, p.x, sizeof x);
+        p.data.x = x;
+        CHECK(pycnn_input_gradient(gradient, p.net, ws, p.theta, p.theta_size, &p.data) ==
+              PYCNN_OK);
+        for (size_t k = 0; k < COUNT; k++) {
+            pycnn_totals totals[2];
+            for (int above = 0; above < 2; above++) {
+                x[k] = p.x[k] + (above ? h : -h);
+                CHECK(pycnn_evaluate(&totals[above], p.net, ws, p.theta, p.theta_size, &p.data) ==
+                      PYCNN_OK);
+            }
+            x[k] = p.x[k];
+            numeric[k] = (totals[1].loss - totals[0].loss) / (2 * h);
+        }
+        CHECK(largest(gradient, COUNT) > 1e-2);
+        if (!CHECK(agree(gradient, numeric, COUNT, 2e-8))) {
+            printf("%s\n", stacks[i].name);
+        }
+        for (size_t room = 1; room < FEW; room += 4) {
+            pycnn_workspace *small = workspace(p.net, room, PYCNN_TRACE);
+            CHECK(pycnn_input_gradient(other, p.net, small, p.theta, p.theta_size, &p.data) ==
+                  PYCNN_OK);
+            CHECK(same_bits(other, gradient, COUNT));
+            pycnn_workspace_destroy(small);
+        }
+        pycnn_workspace_destroy(ws);
+        free_problem(&p);
+    }
+}
+
 /* Both ways as networks of their own. */
 static void test_the_output_is_the_sum_of_both_ways(void)
 {
@@ -388,6 +429,8 @@ static void test_specs_that_share_layers_are_counted_in_time(void)
 const test composite_tests[] = {
     FOR_EACH_SET("gradients of layers within layers meet central differences",
                  test_gradients_meet_central_differences),
+    FOR_EACH_SET("gradients by the input meet central differences",
+                 test_gradients_by_the_input_meet_central_differences),
     FOR_EACH_SET("the output is the sum of both ways", test_the_output_is_the_sum_of_both_ways),
     FOR_EACH_SET("threads and pieces give the same bits, with layers within layers",
                  test_threads_and_pieces_give_the_same_bits),

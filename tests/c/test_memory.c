@@ -80,6 +80,7 @@ static void test_no_call_reads_or_writes_past_a_buffer(void)
         guarded output = guard(NULL, rows * p.outputs * one);
         guarded z = guard(NULL, traced * one), a = guard(NULL, traced * one);
         guarded delta = guard(NULL, traced * one);
+        guarded below = guard(NULL, rows * p.inputs * one);
         guarded epochs = guard(NULL, EPOCHS * sizeof(pycnn_totals));
         pycnn_totals totals;
         size_t steps = 0;
@@ -108,6 +109,8 @@ static void test_no_call_reads_or_writes_past_a_buffer(void)
                                   NULL) == PYCNN_OK);
             CHECK(pycnn_trace(&totals, grad.block, z.block, a.block, delta.block, p.net, trace,
                               read, p.theta_size, &data) == PYCNN_OK);
+            CHECK(pycnn_input_gradient(below.block, p.net, trace, read, p.theta_size, &data) ==
+                  PYCNN_OK);
             CHECK(pycnn_train(&steps, theta.block, p.theta_size, &state, p.net, ws, &data,
                               SIZE_MAX) == PYCNN_OK);
             pycnn_training own = {.learning_rate = 0.1};
@@ -119,7 +122,7 @@ static void test_no_call_reads_or_writes_past_a_buffer(void)
                   PYCNN_OK);
         }
         guarded all[] = {x,    y,      weight, label, orders, constant_theta, theta,
-                         grad, output, z,      a,     delta,  epochs};
+                         grad, output, z,      a,     delta,  below,          epochs};
         for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
             munmap(all[i].pages, all[i].length);
         }
@@ -300,6 +303,9 @@ static void *make_every_call(void *argument)
     CHECK(pycnn_evaluate(&totals, p->net, ws, theta, size, &p->data) == PYCNN_OK);
     CHECK(pycnn_trace(&totals, grad, trace, trace + rows * p->units, trace + 2 * rows * p->units,
                       p->net, ws, theta, size, &p->data) == PYCNN_OK);
+    double *below = doubles(rows * p->inputs);
+    CHECK(pycnn_input_gradient(below, p->net, ws, theta, size, &p->data) == PYCNN_OK);
+    free(below);
     pycnn_workspace_destroy(ws);
     free(theta), free(grad), free(slots), free(out), free(trace);
     return NULL;

@@ -284,6 +284,17 @@ static void test_calls_that_cannot_be(void)
     CHECK(pycnn_trace(&totals, grad, out, out, out, net, foreign, theta, p.theta_size, &good) ==
           PYCNN_ERROR_WORKSPACE);
 
+    CHECK(pycnn_input_gradient(NULL, net, trace, theta, p.theta_size, &good) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_input_gradient(out, net, trace, theta, p.theta_size, NULL) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_input_gradient(out, net, trace, theta, p.theta_size, &no_y) ==
+          PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_input_gradient(out, net, trace, theta, p.theta_size, &no_rows) == PYCNN_ERROR_SIZE);
+    CHECK(pycnn_input_gradient(out, net, backward, theta, p.theta_size, &good) ==
+          PYCNN_ERROR_WORKSPACE);
+    CHECK(pycnn_input_gradient(out, net, foreign, theta, p.theta_size, &good) ==
+          PYCNN_ERROR_WORKSPACE);
+
     free(out), free(grad);
     pycnn_workspace_destroy(forward), pycnn_workspace_destroy(backward);
     pycnn_workspace_destroy(trace), pycnn_workspace_destroy(small);
@@ -320,6 +331,7 @@ static void test_theta_of_another_size(void)
             pycnn_gradients(&totals, grad, p.net, ws, theta, size, &p.data, NULL),
             pycnn_gradient_sums(&totals, grad, NULL, p.net, ws, theta, size, &p.data, &key, 0),
             pycnn_trace(&totals, grad, out, out, out, p.net, ws, theta, size, &p.data),
+            pycnn_input_gradient(out, p.net, ws, theta, size, &p.data),
             pycnn_update(theta, size, &state, grad, &sums, p.net, ws),
             pycnn_train(&steps, theta, size, &state, p.net, ws, &p.data, SIZE_MAX)};
         for (size_t k = 0; k < sizeof found / sizeof *found; k++) {
@@ -353,6 +365,7 @@ static void test_data_of_a_later_version(void)
             pycnn_gradient_sums(&totals, grad, NULL, p.net, ws, theta, p.theta_size, &data, NULL,
                                 0),
             pycnn_trace(&totals, grad, out, out, out, p.net, ws, theta, p.theta_size, &data),
+            pycnn_input_gradient(out, p.net, ws, theta, p.theta_size, &data),
             pycnn_train(&steps, theta, p.theta_size, &state, p.net, ws, &data, SIZE_MAX)};
         for (size_t k = 0; k < sizeof found / sizeof *found; k++) {
             CHECK(found[k] == PYCNN_ERROR_ARGUMENT);

@@ -161,7 +161,7 @@ def gradient_sums(
     context = MEASURING
     if dropout_keys is not None:
         context = BatchContext(True, True, int(dropout_keys[0]), sample_offset)
-    totals, activations, _ = backward(plan, theta, data, context, grad)
+    totals, activations, *_ = backward(plan, theta, data, context, grad)
     if statistics is not None and totals.weight > 0 and np.isfinite(totals.loss):
         after = theta.copy()
         update_statistics(plan.layers, after, activations.saved)
@@ -195,11 +195,18 @@ def trace(
     plan: Plan, theta: Array, data: Data, grad: Array, z: Array, a: Array, delta: Array
 ) -> Totals:
     """As `gradients`, and put Z, A and delta of each layer, one after the other, into the rest."""
-    totals, activations, deltas = backward(plan, theta, data, MEASURING, grad)
+    totals, activations, deltas, _ = backward(plan, theta, data, MEASURING, grad)
     for out, parts in ((z, activations.Z), (a, activations.A[1:]), (delta, deltas)):
         np.concatenate([part.ravel() for part in parts], out=out)
     mean_gradient(plan, theta, grad, totals.weight)
     return _with_penalty(plan, theta, totals) if totals.weight else totals
+
+
+@np.errstate(all="ignore")
+def input_gradient(plan: Plan, theta: Array, data: Data, out: Array) -> None:
+    """Put the gradient of each sample's own loss by its inputs into `out`, a row a sample."""
+    *_, below = backward(plan, theta, data, MEASURING, np.empty(plan.parameter_count))
+    out[:] = below.T
 
 
 @np.errstate(all="ignore")
@@ -219,7 +226,7 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
         batch = data.take(rows if state.order is None else state.order[state.epoch, rows])
         key = 0 if state.dropout_keys is None else int(state.dropout_keys[state.epoch])
         context = BatchContext(True, True, key, state.sample_offset + state.position)
-        totals, activations, _ = backward(plan, theta, batch, context, grad)
+        totals, activations, *_ = backward(plan, theta, batch, context, grad)
         if totals.weight:
             totals = _with_penalty(plan, theta, totals)
         if not np.isfinite(totals.loss):

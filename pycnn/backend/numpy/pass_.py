@@ -25,11 +25,12 @@ class Targets(NamedTuple):
 
 
 class BackwardPass(NamedTuple):
-    """What `backward` returns: the totals, the activations, and delta^[1..L]."""
+    """What `backward` returns: the totals, the activations, delta^[1..L], and dL/dA^[0]."""
 
     totals: Totals
     activations: Activations
     delta: list[Array]
+    below: Array
 
 
 def load_targets(plan: Plan, data: Data) -> Targets:
@@ -71,5 +72,5 @@ def backward(
     totals, slopes = score(plan, activations, targets)
     g = np.where(targets.weight == 0, 0.0, targets.weight * slopes)
     derived = plan.loss in DELTA_IS_DZ
-    delta, _ = backward_through(plan.layers, theta, activations, g, grad, derived=derived)
-    return BackwardPass(totals, activations, delta)
+    delta, below = backward_through(plan.layers, theta, activations, g, grad, derived=derived)
+    return BackwardPass(totals, activations, delta, below)
