@@ -11,9 +11,7 @@ static int pool_create(layer *self, const pycnn_layer_spec *spec)
     TRY(pycnn_set_windows(self, &dense));
     shape->out_features = shape->in_features;
     self->fan_out = shape->out[0] * shape->out[1] * shape->out_features; /* none is larger */
-    size_t taps = 0;
-    TRY(add_product(&taps, MIN(shape->taps[0], shape->in[0]), MIN(shape->taps[1], shape->in[1])));
-    TRY(add_product(&self->work, self->fan_out, taps));
+    self->work = self->fan_in;
     self->slice_by_slice = true;
     return pycnn_set_activation(self, PYCNN_LINEAR);
 }

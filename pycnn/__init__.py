@@ -26,16 +26,25 @@ from pycnn.callbacks import Callback
 from pycnn.exceptions import PycnnError
 from pycnn.history import History
 from pycnn.layers import (
+    AveragePool1D,
+    AveragePool2D,
     BatchNorm,
     Conv1D,
     Conv2D,
     Dense,
     Dropout,
     Flatten,
+    GlobalAveragePool1D,
+    GlobalAveragePool2D,
+    GlobalMaxPool1D,
+    GlobalMaxPool2D,
     LayerNorm,
+    MaxPool1D,
+    MaxPool2D,
     Rescale,
     Reshape,
     Residual,
+    ZeroPadding2D,
 )
 from pycnn.network import Network, load
 from pycnn.optimizers import LBFGS, SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
@@ -52,6 +61,8 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "AveragePool1D",
+    "AveragePool2D",
     "BatchNorm",
     "Callback",
     "Conv1D",
@@ -59,8 +70,14 @@ __all__ = [
     "Dense",
     "Dropout",
     "Flatten",
+    "GlobalAveragePool1D",
+    "GlobalAveragePool2D",
+    "GlobalMaxPool1D",
+    "GlobalMaxPool2D",
     "History",
     "LayerNorm",
+    "MaxPool1D",
+    "MaxPool2D",
     "Network",
     "PycnnError",
     "RMSprop",
@@ -70,6 +87,7 @@ __all__ = [
     "Rprop",
     "Table",
     "Trace",
+    "ZeroPadding2D",
     "__version__",
     "activations",
     "augmentation",
@@ -115,4 +133,8 @@ def __getattr__(name: str) -> _Any:
         import pycnn.metrics as metrics
 
         return metrics
-    raise AttributeError(f"module 'pycnn' has no attribute {name!r}")
+    from pycnn._checks import suggest
+
+    # Names of other libraries, as MaxPooling2D, are near to ours.
+    hint = "" if name.startswith("_") else suggest(name, __all__)
+    raise AttributeError(f"module 'pycnn' has no attribute {name!r}{hint}")

@@ -141,9 +141,10 @@ def suggest(name: str, valid: Iterable[str]) -> str:
     """Return ``"; did you mean 'relu'?"``, or nothing when no valid name is near."""
     import difflib
 
+    names = {each.lower(): each for each in valid}
     # A longer one is near to none of them, and difflib takes many times a name's memory.
-    near = difflib.get_close_matches(name[:100].lower(), list(valid), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    near = difflib.get_close_matches(name[:100].lower(), names, n=1, cutoff=0.5)
+    return f"; did you mean {names[near[0]]!r}?" if near else ""
 
 
 def look_up(name: Any, table: Mapping[str, T], what: str) -> T:

@@ -11,16 +11,20 @@ import pycnn
 from pycnn import (
     SGD,
     Adam,
+    AveragePool2D,
     BatchNorm,
     Conv1D,
     Conv2D,
     Dense,
     Dropout,
     Flatten,
+    GlobalAveragePool2D,
     LayerNorm,
+    MaxPool2D,
     Network,
     Reshape,
     Residual,
+    ZeroPadding2D,
 )
 from pycnn._io import safetensors_file
 from pycnn._random import dropout_keys
@@ -84,6 +88,11 @@ STACKS = {
             Flatten(),
             Dense(3, "softmax"),
         ),
+    ],
+    "pooling": lambda: [
+        *(Reshape((3, 2, 1)), ZeroPadding2D(((1, 0), (0, 1))), Conv2D(4, 2, "tanh")),
+        *(MaxPool2D(2, strides=1, padding="same"), Residual([AveragePool2D(1)])),
+        *(GlobalAveragePool2D(), Dense(3, "softmax")),
     ],
 }
 NAMES = list(STACKS)

@@ -13,6 +13,17 @@ from pycnn.layers._convolution import Conv1D, Conv2D
 from pycnn.layers._dense import Dense
 from pycnn.layers._dropout import Dropout
 from pycnn.layers._normalization import BatchNorm, LayerNorm
+from pycnn.layers._padding import ZeroPadding2D
+from pycnn.layers._pool import (
+    AveragePool1D,
+    AveragePool2D,
+    GlobalAveragePool1D,
+    GlobalAveragePool2D,
+    GlobalMaxPool1D,
+    GlobalMaxPool2D,
+    MaxPool1D,
+    MaxPool2D,
+)
 from pycnn.layers._rescale import Rescale
 from pycnn.layers._shape import Flatten, Reshape
 
@@ -20,17 +31,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
+    "AveragePool1D",
+    "AveragePool2D",
     "BatchNorm",
     "Conv1D",
     "Conv2D",
     "Dense",
     "Dropout",
     "Flatten",
+    "GlobalAveragePool1D",
+    "GlobalAveragePool2D",
+    "GlobalMaxPool1D",
+    "GlobalMaxPool2D",
     "Layer",
     "LayerNorm",
+    "MaxPool1D",
+    "MaxPool2D",
     "Rescale",
     "Reshape",
     "Residual",
+    "ZeroPadding2D",
 ]
 __dir__ = names_of(__name__)
 
@@ -38,7 +58,9 @@ _KINDS: dict[str, type[Layer]] = {
     layer.kind: layer
     for layer in (
         *(Dense, Dropout, BatchNorm, LayerNorm, Residual, Flatten, Reshape, Rescale),
-        *(Conv1D, Conv2D),
+        *(Conv1D, Conv2D, MaxPool1D, MaxPool2D, AveragePool1D, AveragePool2D),
+        *(GlobalMaxPool1D, GlobalMaxPool2D, GlobalAveragePool1D, GlobalAveragePool2D),
+        ZeroPadding2D,
     )
 }
 

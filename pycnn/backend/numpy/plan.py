@@ -12,6 +12,8 @@ from pycnn.backend.numpy.dense import DENSE
 from pycnn.backend.numpy.dropout import DROPOUT
 from pycnn.backend.numpy.layer import Layer
 from pycnn.backend.numpy.normalization import BATCH_NORM, LAYER_NORM
+from pycnn.backend.numpy.padding import ZERO_PADDING
+from pycnn.backend.numpy.pool import AVERAGE_POOL, MAX_POOL
 from pycnn.backend.numpy.rescale import RESCALE
 from pycnn.backend.numpy.reshape import RESHAPE
 
@@ -29,6 +31,9 @@ LAYERS = {
     "reshape": RESHAPE,
     "rescale": RESCALE,
     "convolution": CONVOLUTION,
+    "max_pool": MAX_POOL,
+    "average_pool": AVERAGE_POOL,
+    "zero_padding": ZERO_PADDING,
 }
 
 

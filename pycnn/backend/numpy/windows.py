@@ -41,22 +41,23 @@ def taps(layer: Layer) -> Iterator[Tap]:
     """Yield the places within windows in their order: what is beyond the image is left out."""
     rows, columns = (list(_along(layer, axis)) for axis in (0, 1))
     everything = slice(None)
-    for k, (rows_out, rows_in) in enumerate(rows):
-        for l, (columns_out, columns_in) in enumerate(columns):  # noqa: E741 - as in the formula
+    for k, rows_out, rows_in in rows:
+        for l, columns_out, columns_in in columns:  # noqa: E741 - as in the formula
             outputs, inputs = (everything, rows_out, columns_out), (everything, rows_in, columns_in)
             yield Tap((k, l), outputs, inputs)
 
 
-def _along(layer: Layer, axis: int) -> Iterator[tuple[slice, slice]]:
-    """Yield for each tap along an axis which windows see the image there, and where."""
+def _along(layer: Layer, axis: int) -> Iterator[tuple[int, slice, slice]]:
+    """Yield each tap along an axis that sees the image, which windows do there, and where."""
     settings, count = layer.spec.settings, places(layer)[axis]
     names = "shape", "kernel", "strides", "dilation"
     n, size, stride, dilation = (settings[name][axis] for name in names)
     covered = (count - 1) * stride + (size - 1) * dilation + 1
     before = max(covered - n, 0) // 2 if settings["padding"] == "same" else 0
-    for tap in range(size):
+    least = max(-(((count - 1) * stride - before) // dilation), 0)
+    for tap in range(least, min((before + n - 1) // dilation + 1, size)):
         first = tap * dilation - before  # what the first window sees there
         start = max(-(first // stride), 0)
         stop = max(min((n - 1 - first) // stride + 1, count), start)
         at = first + start * stride
-        yield slice(start, stop), slice(at, at + (stop - start) * stride, stride)
+        yield tap, slice(start, stop), slice(at, at + (stop - start) * stride, stride)
