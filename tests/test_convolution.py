@@ -1,12 +1,35 @@
 """Convolutions: against PyTorch, both backends, the same bits, files, and their mistakes."""
 
+import copy
 import itertools
+import json
 import os
+import pickle
 
 import numpy as np
 import pytest
 
-from pycnn import Conv1D, Conv2D, Flatten, Network
+import pycnn
+from pycnn import (
+    LBFGS,
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    Conv1D,
+    Conv2D,
+    Dense,
+    Flatten,
+    Network,
+    Rescale,
+    Reshape,
+    RMSprop,
+    Rprop,
+    gradient_check,
+    initializers,
+)
+from pycnn.exceptions import DataError, DataTypeError, PycnnError, ShapeError, UnknownNameError
+from pycnn.layers import from_config
 
 RNG = np.random.default_rng(7)
 
@@ -100,3 +123,308 @@ def test_filters_may_be_larger_than_the_image(backend, kernel):
     for strides in (1, 2):
         layer = Conv2D(3, kernel, "tanh", padding="same", strides=strides)
         check_against_torch(backend, layer, (2, 3, 2), 9)
+
+
+def test_an_image_may_be_one_row_or_one_column(backend):
+    for shape in ((1, 5, 2), (5, 1, 2), (1, 1, 3), (1, 2)):
+        layer = (Conv1D if len(shape) == 2 else Conv2D)(3, 3, "tanh", padding="same")
+        check_against_torch(backend, layer, shape, 9)
+
+
+# ------------------------------------------------------------------ the same bits
+
+SHAPE = (7, 6, 2)
+IMAGES = RNG.integers(0, 256, (60, *SHAPE)).astype(np.uint8)
+LABELS = RNG.integers(0, 3, 60)
+
+
+def network(backend="auto", seed=3, **settings):
+    """A small network of convolutions of all sorts, and one along the rows at the end."""
+    layers = [
+        Rescale(1 / 255),
+        Conv2D(9, 3, "relu", padding="same", **settings),
+        Conv2D(4, (2, 3), "tanh", strides=(2, 1), use_bias=False),
+        Conv2D(5, 2, "tanh", padding="same", dilation=2),
+        Reshape((3, -1)),
+        Conv1D(6, 2, "sigmoid"),
+        Flatten(),
+        Dense(3, "softmax"),
+    ]
+    return Network(SHAPE, layers, seed=seed, backend=backend)
+
+
+def test_gradients_of_convolutions_meet_differences(backend):
+    images = IMAGES[:8]
+    net = network(backend, l2=0.01)
+    most = 2000 if backend == "c" else 60
+    assert gradient_check(net, images, LABELS[:8], max_parameters=most) < 1e-7
+
+
+def test_backends_agree_on_convolutions(core):
+    nets = [network(name) for name in ("c", "numpy")]
+    assert nets[0].parameters.tobytes() == nets[1].parameters.tobytes()
+    gradients = [net.gradients(IMAGES, LABELS)[1] for net in nets]
+    np.testing.assert_allclose(*gradients, rtol=0, atol=1e-14)
+    traces = [net.trace(IMAGES, LABELS) for net in nets]
+    for name in ("Z", "A", "delta"):
+        for ours, theirs in zip(*(getattr(trace, name) for trace in traces), strict=True):
+            if ours is not None:
+                np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 25, None])
+def test_threads_change_no_bit_of_a_training(core, batch_size):
+    found, before = set(), pycnn.get_num_threads()
+    try:
+        for threads in (1, 2, 3, 7):
+            pycnn.set_num_threads(threads)
+            net = network("c")
+            net.fit(IMAGES, LABELS, epochs=2, batch_size=batch_size, optimizer="adam")
+            net.fit(np.tile(IMAGES, (11, 1, 1, 1)), np.tile(LABELS, 11), epochs=1, batch_size=600)
+            found.add(net.theta.tobytes() + net.predict(IMAGES).tobytes())
+    finally:
+        pycnn.set_num_threads(before)
+    assert len(found) == 1
+
+
+def test_where_images_lie_changes_no_bit(backend, tmp_path, monkeypatch):
+    def trained(X):
+        net = network(backend)
+        net.fit(X, LABELS, epochs=2, batch_size=8)
+        return net.parameters.tobytes() + net.predict(X).tobytes()
+
+    expected = trained(IMAGES.astype(np.float64))
+    monkeypatch.setattr("pycnn._data.sources.WHOLE", 100)
+    monkeypatch.setattr("pycnn._data.sources.PIECE", 2000)
+    wide = np.zeros((60, 7, 12, 2), np.uint8)
+    wide[:, :, ::2] = IMAGES
+    np.save(tmp_path / "images.npy", IMAGES)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    flat = IMAGES.reshape(60, -1)
+    for X in (IMAGES, IMAGES.astype(np.float32), wide[:, :, ::2], mapped, flat, flat.tolist()):
+        assert trained(X) == expected
+
+
+def test_what_was_stopped_goes_on_with_the_same_bits(backend, tmp_path):
+    def stop(net, epoch, logs):
+        net.stop_training = epoch == 2
+
+    settings = {"epochs": 5, "batch_size": 16, "optimizer": "adam"}
+    once, net = network(backend), network(backend)
+    once.fit(IMAGES, LABELS, **settings)
+    net.fit(IMAGES, LABELS, **settings, callbacks=[stop])
+    net.save(tmp_path / "net.safetensors", training_state=True)
+    loaded = pycnn.load(tmp_path / "net.safetensors", backend=backend)
+    for other in (net, loaded):
+        other.fit(IMAGES, LABELS, **settings, resume=True)
+        assert other.theta.tobytes() == once.theta.tobytes()
+
+
+def test_a_row_has_its_bits_alone_in_a_slice_and_in_a_batch(backend):
+    net = network(backend)
+    rows = np.tile(IMAGES, (5, 1, 1, 1)).astype(np.float64)
+    expected = net.predict(rows)
+    some = [0, 7, 8, 31, 64, 299]
+    alone = [net.predict(rows[i : i + 1])[0] for i in some]
+    assert np.array(alone).tobytes() == expected[some].tobytes()
+    assert net.predict(rows[3:20]).tobytes() == expected[3:20].tobytes()
+    for frozen in (False, True):
+        one, four = net.predictor(frozen=frozen), net.predictor(4, frozen=frozen)
+        found = np.array([one(rows[i])[0].copy() for i in some])
+        assert found.tobytes() == expected[some].tobytes()
+        assert four(rows[5:9]).tobytes() == expected[5:9].tobytes()
+
+
+# ------------------------------------------------------------------ training
+
+TRAININGS = {
+    "momentum": {"optimizer": SGD(0.05, momentum=0.9, nesterov=True)},
+    "adam": {"optimizer": Adam(0.01)},
+    "adamw": {"optimizer": AdamW(0.01)},
+    "rmsprop": {"optimizer": RMSprop(0.005, centered=True)},
+    "adagrad": {"optimizer": Adagrad(0.02)},
+    "rprop": {"optimizer": Rprop(), "batch_size": None},
+    "lbfgs": {"optimizer": LBFGS(), "batch_size": None},
+    "clipped": {"optimizer": SGD(0.2, clip_norm=0.3, clip_value=0.1)},
+    "weighted": {"sample_weight": np.arange(60) % 4 / 2, "class_weight": "balanced"},
+    "one by one": {"batch_size": 1},
+    "three by three": {"batch_size": 3},
+}
+PENALTIES = {
+    "l1 and l2": {"l1": 0.01, "l2": 0.02},
+    "max_norm": {"max_norm": 0.5},
+}
+
+
+@pytest.mark.parametrize("name", [*TRAININGS, *PENALTIES])
+def test_both_backends_train_alike(core, name):
+    settings = {"epochs": 3, "batch_size": 16, "optimizer": SGD(0.1)} | TRAININGS.get(name, {})
+    thetas = []
+    for backend in ("c", "numpy"):
+        net = network(backend, **PENALTIES.get(name, {}))
+        before = net.theta.copy()
+        net.fit(IMAGES, LABELS, **settings)
+        assert (net.theta != before).mean() > 0.9
+        thetas.append(net.theta)
+    np.testing.assert_allclose(*thetas, rtol=0, atol=1e-10)
+    if name == "max_norm":
+        norms = np.linalg.norm(net.layers[1].W.reshape(9, -1), axis=1)
+        assert norms.max() <= 0.5 * (1 + 1e-15)
+        assert norms.max() > 0.49
+
+
+def test_a_penalty_means_all_weights_and_no_bias(backend):
+    net = Network((4, 4, 2), [Conv2D(3, 2, l1=0.5), Flatten(), Dense(1)], l2=0.25, backend=backend)
+    W, D = net.layers[0].W, net.layers[2].W
+    net.layers[0].b = np.full(3, 100.0)
+    x = np.zeros((1, 4, 4, 2))
+    y = net.predict(x)
+    loss = net.evaluate(x, y)["loss"]
+    squares = (W**2).sum() + (D**2).sum()
+    np.testing.assert_allclose(loss, 0.5 * abs(W).sum() + 0.125 * squares, rtol=1e-14)
+
+
+# ------------------------------------------------------------------ where they start
+
+
+@pytest.mark.parametrize("layer", [Conv1D(200, 5, "relu"), Conv2D(200, (1, 5), "relu")])
+@pytest.mark.parametrize(
+    ("name", "variance"),
+    [
+        ("he_normal", 2 / 40),
+        ("he_uniform", 2 / 40),
+        ("glorot_normal", 2 / (40 + 1000)),
+        ("glorot_uniform", 2 / (40 + 1000)),
+        ("fan_in_uniform", 1 / 40 / 3),
+    ],
+)
+def test_weights_and_biases_start_by_the_fans_of_a_convolution(layer, name, variance):
+    made = type(layer)(200, layer.kernel_size, weight_initializer=name, bias_initializer=name)
+    shape = (9, 8) if isinstance(layer, Conv1D) else (1, 9, 8)
+    layers = [Network(shape, [made, Flatten(), Dense(1)], seed=seed).layers[0] for seed in range(3)]
+    W, b = (np.concatenate([getattr(x, of).ravel() for x in layers]) for of in ("W", "b"))
+    assert W.var() == pytest.approx(variance, rel=0.03)
+    assert b.var() == pytest.approx(variance, rel=0.25)
+
+
+def test_an_initializer_of_ones_own_draws_filters():
+    class Counting(initializers.Initializer):
+        name = "counting"
+
+        def draw(self, bits, fan_out, fan_in):
+            return np.arange(float(fan_out * fan_in)).reshape(fan_out, fan_in)
+
+    class Scaled(Counting):
+        name = "scaled"
+
+        def law(self, fan_out, fan_in):
+            return initializers.Uniform(fan_out, fan_out)
+
+    layer = Conv2D(3, 2, weight_initializer=Counting(), bias_initializer=Counting())
+    found = Network((4, 4, 2), [layer, Flatten(), Dense(1)], seed=0).layers[0]
+    assert found.W.ravel().tolist() == list(range(24))
+    assert found.b.tolist() == [0, 1, 2]
+    layer = Conv2D(3, 2, weight_initializer=Scaled())
+    found = Network((4, 4, 2), [layer, Flatten(), Dense(1)], seed=0).layers[0]
+    assert (found.W == 12).all()
+
+
+# ------------------------------------------------------------------ what it says of itself
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Conv2D(8, 3, 'linear')",
+        "Conv2D(8, (3, 5), 'relu', strides=(1, 2), padding='same', dilation=2, use_bias=False)",
+        "Conv2D(8, 3, 'tanh', weight_initializer=Zeros(), l1=0.5, l2=0.1, max_norm=2.0)",
+        "Conv1D(4, 3, 'relu', strides=2, dilation=3)",
+    ],
+)
+def test_a_layer_is_shown_as_it_is_written(text):
+    layer = eval(text, {**vars(pycnn), **vars(initializers)})
+    assert repr(layer) == text
+    again = from_config(json.loads(json.dumps(layer.config())))
+    assert repr(again) == text
+    assert again.config() == layer.config()
+
+
+def test_settings_can_be_read():
+    layer = Conv2D(8, (3, 5), strides=(1, 2), padding="same", dilation=2, use_bias=False)
+    assert (layer.filters, layer.kernel_size, layer.strides) == (8, (3, 5), (1, 2))
+    assert (layer.padding, layer.dilation, layer.use_bias) == ("same", (2, 2), False)
+    assert Conv1D(8, 3, strides=2).kernel_size == 3
+    assert Conv1D(8, [3], strides=np.int64(2)).strides == 2
+    assert layer.b is None
+
+
+def test_biases_can_be_set_where_there_are_some():
+    net = network("auto")
+    net.layers[1].b = np.arange(9)
+    assert net.layers[1].b.tolist() == list(range(9))
+    assert net.tensors["layers.2.b"].tolist() == list(range(9))
+    assert "layers.3.b" not in net.tensors
+    with pytest.raises(PycnnError, match="this layer has no biases: use_bias=False"):
+        net.layers[2].b = np.zeros(4)
+    with pytest.raises(PycnnError, match="not part of a network"):
+        _ = Conv2D(8, 3).b
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: Conv2D(0, 3), DataError, "filters must be at least 1, got 0"),
+        (lambda: Conv2D(8.0, 3), DataTypeError, "filters must be an integer, got 8.0"),
+        (lambda: Conv2D(8, 0), DataError, "kernel_size must be at least 1, got 0"),
+        (lambda: Conv2D(8, 3.0), DataTypeError, "an integer or a pair of integers, got 3.0"),
+        (lambda: Conv2D(8, (3, 3, 3)), DataError, r"a pair of integers, got \(3, 3, 3\)"),
+        (lambda: Conv1D(8, (3, 3)), DataError, r"kernel_size must be an integer, got \(3, 3\)"),
+        (lambda: Conv2D(8, (3, True)), DataTypeError, "kernel_size must be an integer, got True"),
+        (lambda: Conv2D(8, 3, strides=0), DataError, "strides must be at least 1, got 0"),
+        (lambda: Conv2D(8, 3, dilation=(1, -1)), DataError, "dilation must be at least 1, got -1"),
+        (lambda: Conv2D(8, 3, padding="Same"), UnknownNameError, "did you mean 'same'"),
+        (lambda: Conv2D(8, 3, use_bias=1), DataTypeError, "use_bias must be True or False, got 1"),
+        (lambda: Conv2D(8, 3, "softmax"), DataError, r"Flatten\(\) and Dense\(classes, 'softmax'"),
+        (lambda: Conv2D(8, 3, l1=-1), DataError, "l1 must be"),
+    ],
+)
+def test_wrong_settings_are_refused(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("shape", "layer", "words"),
+    [
+        (784, Conv2D(8, 3), r"\(rows, columns, channels\), but they have shape \(784,\): Reshape\("
+         r"\(28, 28, 1\)\) in front"),
+        (783, Conv2D(8, 3), r"Reshape\(\(rows, columns, channels\)\) in front of it"),
+        ((9, 8), Conv2D(8, 3), r"shape \(9, 8\): Reshape\(\(9, 8, 1\)\) in front of it"),
+        (30, Conv1D(8, 3), r"\(positions, channels\), but .* \(30,\): Reshape\(\(30, 1\)\)"),
+        ((9, 8, 3), Conv1D(8, 3), r"shape \(9, 8, 3\): Reshape\(\(9, 24\)\) in front of it"),
+        ((4, 9, 2), Conv2D(8, 5), r"covers 5 rows and 5 columns, more than its input of shape "
+         r"\(4, 9, 2\) has: take a smaller one, or padding=\"same\""),
+        ((4, 2), Conv1D(8, 3, dilation=2), r"covers 5 positions, more than"),
+        ((3, 32, 32), Conv2D(8, 5), r"channels come last, as in \(32, 32, 3\)"),
+        ((6, 6, 1), Conv2D(8, 3, padding="same", dilation=6), "see one of them at most"),
+        ((9, 9, 1), Conv2D(2**60, 3), "does not fit into memory"),
+        ((9, 9, 1), Conv2D(8, 2**30, padding="same"), "does not fit into memory"),
+    ],
+)  # fmt: skip
+def test_samples_that_do_not_suit_are_refused_with_the_remedy(shape, layer, words, backend):
+    with pytest.raises(ShapeError, match=words):
+        Network(shape, [layer, Flatten(), Dense(1)], backend=backend)
+
+
+def test_networks_are_copied_and_shown(tmp_path, capsys):
+    net = network()
+    net.fit(IMAGES, LABELS, epochs=1)
+    net.save(tmp_path / "net.safetensors")
+    assert rb"\"format\": 2" in (tmp_path / "net.safetensors").read_bytes()
+    loaded = pycnn.load(tmp_path / "net.safetensors")
+    for other in (loaded, pickle.loads(pickle.dumps(net)), copy.deepcopy(net)):
+        assert repr(other) == repr(net)
+        assert other.predict(IMAGES).tobytes() == net.predict(IMAGES).tobytes()
+    net.summary()
+    assert "W (9, 3, 3, 2), b (9,)" in capsys.readouterr().out
+    assert "(7, 6, 9)" in net._repr_html_()

@@ -96,9 +96,10 @@ class Windows:
         image = check_image(layer, input_shape, len(self.size))
         reach = tuple((k - 1) * d + 1 for k, d in zip(self.size, self.dilation, strict=True))
         if self.padding == "same":
-            if any(
-                k > 1 and d >= n for k, d, n in zip(self.size, self.dilation, image, strict=True)
-            ):
+            far = [
+                d >= n for k, d, n in zip(self.size, self.dilation, image, strict=True) if k > 1 < d
+            ]
+            if True in far:
                 raise ShapeError(
                     f"{layer!r} takes numbers that are {shown(self.dilation)} apart, but its input "
                     f"has shape {input_shape}: a window would see one of them at most"
