@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -28,7 +29,15 @@ from pycnn import (
     gradient_check,
     initializers,
 )
-from pycnn.exceptions import DataError, DataTypeError, PycnnError, ShapeError, UnknownNameError
+from pycnn._io import model_file, safetensors_file
+from pycnn.exceptions import (
+    DataError,
+    DataTypeError,
+    ModelFileError,
+    PycnnError,
+    ShapeError,
+    UnknownNameError,
+)
 from pycnn.layers import from_config
 
 RNG = np.random.default_rng(7)
@@ -428,3 +437,51 @@ def test_networks_are_copied_and_shown(tmp_path, capsys):
     net.summary()
     assert "W (9, 3, 3, 2), b (9,)" in capsys.readouterr().out
     assert "(7, 6, 9)" in net._repr_html_()
+
+
+# ------------------------------------------------------------------ model files
+
+
+HUGE = 2**62
+WRONG = {
+    "filters": [0, -1, 10, HUGE, 10**30, 9.0, "9", None, True, [9]],
+    "kernel_size": [0, 2, 6, HUGE, 10**30, 3.0, "33", None, [], [3], [3, 2], [3, 3, 3], [3, HUGE]],
+    "strides": [0, -1, 2.0, None, [1], [1, 0], [10**30, 1], [1, 1, 1]],
+    "dilation": [0, 7, HUGE, [1, HUGE], [1, 10**30], None],
+    "padding": ["Same", "valid", 1, None, []],
+    "use_bias": [False, 1, None, "True"],
+    "activation": ["softmax", "rleu", None],
+    "kernel": [3],
+    "units": [9],
+}
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_forged_settings_are_refused_and_take_no_memory(tmp_path, key):
+    path = tmp_path / "net.safetensors"
+    layers = [Conv2D(9, 3, "relu", padding="same", strides=2), Flatten(), Dense(3, "softmax")]
+    Network(SHAPE, layers, seed=1).save(path)
+    with open(path, "rb") as file:
+        metadata, tensors, _ = safetensors_file.read(file, path.stat().st_size)
+    described = json.loads(metadata["pycnn"])
+    tensors = {name: np.array(tensor) for name, tensor in tensors.items()}
+
+    def forge(change):
+        forged = copy.deepcopy(described)
+        forged["layers"][0].update(change)
+        del forged["sha256"]
+        numbers = np.concatenate([tensors[name].ravel() for name in sorted(tensors)])
+        forged["sha256"] = model_file._checksum(forged, numbers)
+        text = json.dumps(forged, sort_keys=True)
+        path.write_bytes(b"".join(safetensors_file.write(tensors, {"pycnn": text})))
+        return pycnn.load(path)
+
+    assert forge({"strides": 2, "kernel_size": 3}).layers[0].kernel_size == (3, 3)
+    tracemalloc.start()
+    try:
+        for value in WRONG[key]:
+            with pytest.raises(ModelFileError):
+                forge({key: value})
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
