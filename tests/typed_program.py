@@ -14,6 +14,8 @@ from pycnn import (
     Adagrad,
     Adam,
     AdamW,
+    AveragePool1D,
+    AveragePool2D,
     BatchNorm,
     Callback,
     Conv1D,
@@ -21,8 +23,14 @@ from pycnn import (
     Dense,
     Dropout,
     Flatten,
+    GlobalAveragePool1D,
+    GlobalAveragePool2D,
+    GlobalMaxPool1D,
+    GlobalMaxPool2D,
     History,
     LayerNorm,
+    MaxPool1D,
+    MaxPool2D,
     Network,
     Rescale,
     Reshape,
@@ -31,6 +39,7 @@ from pycnn import (
     Rprop,
     Table,
     Trace,
+    ZeroPadding2D,
 )
 from pycnn.augmentation import (
     Compose,
@@ -145,7 +154,15 @@ def every_class(backend: str, folder: str) -> None:
         for start in initializers
     ]
     layers += [Rescale(2.0, offset=0.5), Reshape((8, 1)), Conv1D(4, 3, "relu", padding="same")]
-    layers += [Reshape((8, 4, 1)), Conv2D(2, (3, 1), strides=(1, 2), use_bias=False), Flatten()]
+    layers += [Reshape((8, 4, 1)), Conv2D(2, (3, 1), strides=(1, 2), use_bias=False)]
+    layers += [ZeroPadding2D(((1, 0), (2, 1))), MaxPool2D(2, strides=1), AveragePool2D((1, 2))]
+    layers += [Flatten(), Reshape((6, -1)), MaxPool1D(padding="same"), AveragePool1D(1)]
+    pools: list[Layer] = [GlobalMaxPool1D(), GlobalAveragePool1D()]
+    pools += [GlobalMaxPool2D(), GlobalAveragePool2D()]
+    for pool in pools:
+        shape = (64, 1) if "1d" in pool.kind else (8, 8, 1)
+        assert Network(64, [Reshape(shape), pool], backend=backend).predict(X[:1]).shape == (1, 1)
+    layers += [Flatten()]
     schedules: list[Schedule] = [
         *(
             Constant(0.1),
