@@ -93,6 +93,15 @@ int pycnn_check_image(layer *self, const pycnn_layer_spec *spec)
     return PYCNN_OK;
 }
 
+int pycnn_set_features(layer *self, const pycnn_layer_spec *spec)
+{
+    self->features = self->fan_in;
+    RETURN_IF(spec->shape[2] == 0, PYCNN_OK);
+    self->features = spec->shape[2];
+    self->slice_by_slice = true;
+    return pycnn_check_image(self, spec);
+}
+
 int pycnn_set_windows(layer *self, const pycnn_layer_spec *spec)
 {
     TRY(pycnn_check_image(self, spec));

@@ -43,6 +43,8 @@ typedef struct {
     size_t first_statistic;  /* ... and of the statistics' */
     /* What create() says. */
     size_t fan_out;
+    size_t features;                    /* of each position of an image, where they differ in more
+                                           than their numbers: fan_out where it has none */
     int f;                              /* pycnn_activation */
     layer_tensor tensors[MOST_TENSORS]; /* as pycnn_add_tensor has added them, and up: */
     size_t tensor_count;                /* of the parameters' */
@@ -176,6 +178,10 @@ PYCNN_PRIVATE const layer_ops *pycnn_layer_ops(int kind);
  * last. */
 PYCNN_PRIVATE int pycnn_add_tensor(layer *self, const char *name, int role, size_t dims,
                                    const size_t *shape);
+
+/* Sets the features that the positions of an image share something by: all numbers, of a sample
+ * that is none. */
+PYCNN_PRIVATE int pycnn_set_features(layer *self, const pycnn_layer_spec *spec);
 
 /* Sets l1, l2 and max_norm. */
 PYCNN_PRIVATE int pycnn_set_regularization(layer *self, const pycnn_layer_spec *spec);

@@ -1,16 +1,20 @@
 /* The normalization layers: z = gamma x^ + beta with x^ = (x - mean) / sqrt(variance + epsilon),
- * and an activation of their own behind it. theta is gamma[units], beta[units].
+ * and an activation of their own behind it. theta is gamma[features], beta[features]; a row of
+ * numbers has them all for features, an image those of a position, at each of its positions.
  *
- * Batch normalization (Ioffe and Szegedy 2015) takes a unit's mean and variance over the mini-batch
- * in training, and what training has counted of them in prediction; its statistics are mean[units],
- * variance[units]. Layer normalization (Ba, Kiros and Hinton 2016) takes a sample's over its units,
- * always. */
+ * Batch normalization (Ioffe and Szegedy 2015) takes a feature's mean and variance over the
+ * mini-batch and all positions in training, and what training has counted of them in prediction;
+ * its statistics are mean[features], variance[features]. Layer normalization (Ba, Kiros and Hinton
+ * 2016) takes those of a sample's position over its features, always. */
 #include "layer.h"
 
 #include <math.h>
 
 /* Over the numbers: a mean, a variance, and what is normalized by them. */
 enum { PASSES = 4 };
+
+/* Features whose sums are made at a time: as many chains as hide how long an addition takes. */
+enum { TOGETHER = 16 };
 
 static int normalization_create(layer *self, const pycnn_layer_spec *spec)
 {
@@ -20,40 +24,69 @@ static int normalization_create(layer *self, const pycnn_layer_spec *spec)
     self->epsilon = spec->epsilon;
     self->fan_out = self->fan_in;
     self->sums_samples = true;
+    TRY(pycnn_set_features(self, spec));
     TRY(add_product(&self->work, PASSES, self->fan_out));
-    TRY(pycnn_add_tensor(self, "gamma", PYCNN_SCALE, 1, &self->fan_out));
-    return pycnn_add_tensor(self, "beta", PYCNN_BIAS, 1, &self->fan_out);
+    TRY(pycnn_add_tensor(self, "gamma", PYCNN_SCALE, 1, &self->features));
+    return pycnn_add_tensor(self, "beta", PYCNN_BIAS, 1, &self->features);
 }
 
-/* The units of a part: *first ... the result - 1 */
-static size_t units_of_part(const layer *self, part which, size_t *first)
+/* The features of a part: *first ... the result - 1 */
+static size_t features_of_part(const layer *self, part which, size_t *first)
 {
-    const size_t height = (self->fan_out + which.of - 1) / which.of;
-    *first = MIN(which.index * height, self->fan_out);
-    return MIN(*first + height, self->fan_out);
+    const size_t height = (self->features + which.of - 1) / which.of;
+    *first = MIN(which.index * height, self->features);
+    return MIN(*first + height, self->features);
 }
 
-/* What is saved: the mean and the inverse deviation, of batch normalization for each unit, of layer
- * normalization for each sample; for each unit the variance and the sums below; scratch. */
-enum { MEAN, INVERSE, VARIANCE, DELTA_SUM, DELTA_PRODUCT, SAVED_PER_UNIT };
-enum { SAMPLE_SCRATCH = 2, SAVED_PER_SAMPLE = 4 };
+static size_t positions_of(const layer *self) { return self->fan_out / self->features; }
 
-/* Sums over all samples of delta and of delta x^, for unit j: the gradients of beta and of gamma.
- */
-static void sum_deltas(const layer *self, const layer_io *io, size_t slices, size_t j,
-                       bool by_sample, double *sum, double *product)
+/* So many features of a slice, at all positions. */
+static feature_rows rows_of(const layer *self, const layer_io *io, size_t features)
 {
-    double sums[CHAINS] = {0}, products[CHAINS] = {0};
-    for (size_t s = 0; s < slices; s++) {
-        const double *mean = by_sample ? io[s].saved_samples : io[s].saved + j;
-        const double *inverse = mean + (by_sample ? io[s].stride : self->fan_out);
-        const size_t row = j * io[s].stride;
-        self->kernels->normalization->add_deltas(sums, products, io[s].delta + row,
-                                                 io[s].input + row, mean, inverse, by_sample,
-                                                 io[s].batch);
+    return (feature_rows){.features = features,
+                          .positions = positions_of(self),
+                          .step = self->features * io->stride,
+                          .batch = io->batch,
+                          .stride = io->stride};
+}
+
+/* What is saved: of batch normalization for each feature the mean and the inverse deviation, the
+ * variance, and the sums below; of layer normalization for each sample the first two of each
+ * position, and scratch. */
+enum { MEAN, INVERSE, VARIANCE, DELTA_SUM, DELTA_PRODUCT, SAVED_PER_FEATURE };
+enum { SAMPLE_MOMENTS = 2, SAMPLE_SCRATCH = 2 };
+
+/* The sums of some features. */
+typedef struct {
+    double sum[TOGETHER], product[TOGETHER];
+} delta_sums;
+
+static void end_chains(double *sums, const double *chains, size_t count)
+{
+    for (size_t f = 0; f < count; f++) {
+        sums[f] = pycnn_sum_chains(chains + f * CHAINS);
     }
-    *sum = pycnn_sum_chains(sums);
-    *product = pycnn_sum_chains(products);
+}
+
+/* Sums over all samples and positions of delta and of delta x^, for the features f ...
+ * f + count - 1: the gradients of beta and of gamma. */
+static delta_sums sum_deltas(const layer *self, const layer_io *io, size_t slices, size_t f,
+                             size_t count, bool by_sample)
+{
+    double sums[TOGETHER * CHAINS] = {0}, products[TOGETHER * CHAINS] = {0};
+    for (const layer_io *end = io + slices; io < end; io++) {
+        const feature_rows rows = rows_of(self, io, count);
+        const double *mean = by_sample ? io->saved_samples : io->saved + f;
+        const double *inverse = mean + (by_sample ? io->stride : self->features);
+        const size_t apart = by_sample ? SAMPLE_MOMENTS * io->stride : 0;
+        self->kernels->normalization->add_deltas(sums, products, io->delta + f * io->stride,
+                                                 io->input + f * io->stride, mean, inverse, apart,
+                                                 &rows);
+    }
+    delta_sums all;
+    end_chains(all.sum, sums, count);
+    end_chains(all.product, products, count);
+    return all;
 }
 
 static void put(double *out, gradient_use use, double step, double sum)
@@ -61,17 +94,27 @@ static void put(double *out, gradient_use use, double step, double sum)
     *out = use == GRADIENT_SET ? sum : use == GRADIENT_ADD ? *out + sum : *out - step * sum;
 }
 
+/* The gradients of gamma and beta of some features. */
+static void put_gradients(const layer *self, double *out, gradient_use use, double step, size_t f,
+                          size_t count, const delta_sums *sums)
+{
+    for (size_t j = 0; j < count; j++) {
+        put(&out[f + j], use, step, sums->product[j]);
+        put(&out[self->features + f + j], use, step, sums->sum[j]);
+    }
+}
+
 /* The layer normalizes and does nothing else; what is counted begins as mean 0 and variance 1. */
 static void normalization_initialize(const layer *self, double *theta, double *statistics,
                                      random_stream *stream)
 {
     (void)stream;
-    for (size_t j = 0; j < self->fan_out; j++) {
+    for (size_t j = 0; j < self->features; j++) {
         theta[j] = 1;
-        theta[self->fan_out + j] = 0;
+        theta[self->features + j] = 0;
     }
     for (size_t j = 0; j < self->statistic_count; j++) {
-        statistics[j] = j < self->fan_out ? 0 : 1;
+        statistics[j] = j < self->features ? 0 : 1;
     }
 }
 
@@ -87,76 +130,100 @@ static int batch_norm_create(layer *self, const pycnn_layer_spec *spec)
     self->momentum = spec->momentum;
     self->packed_rows = PACKED_ROWS;
     TRY(normalization_create(self, spec));
-    TRY(pycnn_add_tensor(self, "mean", PYCNN_STATISTIC, 1, &self->fan_out));
-    TRY(pycnn_add_tensor(self, "variance", PYCNN_STATISTIC, 1, &self->fan_out));
-    return add_product(&self->saved_per_slice, SAVED_PER_UNIT, self->fan_out);
+    TRY(pycnn_add_tensor(self, "mean", PYCNN_STATISTIC, 1, &self->features));
+    TRY(pycnn_add_tensor(self, "variance", PYCNN_STATISTIC, 1, &self->features));
+    return add_product(&self->saved_per_slice, SAVED_PER_FEATURE, self->features);
 }
 
 static double *saved(const layer *self, const layer_io *io, int which)
 {
-    return io->saved + (size_t)which * self->fan_out;
+    return io->saved + (size_t)which * self->features;
 }
 
-/* Mean and variance of unit j over all samples. */
-static void measure(const layer *self, const layer_io *io, size_t slices, size_t j)
+/* How many numbers of the mini-batch a feature has. */
+static double count_of(const layer *self, const layer_io *io)
 {
-    const double count = (double)io->context->count;
-    double sums[CHAINS] = {0}, squares[CHAINS] = {0};
+    return (double)io->context->count * (double)positions_of(self);
+}
+
+/* Mean and variance of the features f ... f + count - 1 over all samples and positions. */
+static void measure(const layer *self, const layer_io *io, size_t slices, size_t f, size_t count)
+{
+    const normalization_kernels *kernels = self->kernels->normalization;
+    const double numbers = count_of(self, io);
+    double chains[TOGETHER * CHAINS] = {0}, mean[TOGETHER], variance[TOGETHER];
     for (size_t s = 0; s < slices; s++) {
-        self->kernels->normalization->add(sums, io[s].input + j * io[s].stride, io[s].batch);
+        const feature_rows rows = rows_of(self, &io[s], count);
+        kernels->add(chains, io[s].input + f * io[s].stride, &rows);
     }
-    const double mean = pycnn_sum_chains(sums) / count;
-    for (size_t s = 0; s < slices; s++) {
-        self->kernels->normalization->add_squares(squares, io[s].input + j * io[s].stride, mean,
-                                                  io[s].batch);
+    end_chains(mean, chains, count);
+    for (size_t j = 0; j < count; j++) {
+        mean[j] /= numbers;
     }
-    const double variance = pycnn_sum_chains(squares) / count;
+    memset(chains, 0, sizeof chains);
     for (size_t s = 0; s < slices; s++) {
-        saved(self, &io[s], MEAN)[j] = mean;
-        saved(self, &io[s], INVERSE)[j] = 1 / sqrt(variance + self->epsilon);
-        saved(self, &io[s], VARIANCE)[j] = variance;
+        const feature_rows rows = rows_of(self, &io[s], count);
+        kernels->add_squares(chains, io[s].input + f * io[s].stride, mean, &rows);
+    }
+    end_chains(variance, chains, count);
+    for (size_t s = 0; s < slices; s++) {
+        for (size_t j = 0; j < count; j++) {
+            const double spread = variance[j] / numbers;
+            saved(self, &io[s], MEAN)[f + j] = mean[j];
+            saved(self, &io[s], INVERSE)[f + j] = 1 / sqrt(spread + self->epsilon);
+            saved(self, &io[s], VARIANCE)[f + j] = spread;
+        }
     }
 }
 
 static void batch_norm_reduce(const layer *self, const layer_io *io, size_t slices, part which,
                               bool backward)
 {
-    size_t j;
-    const size_t last = units_of_part(self, which, &j);
-    for (; j < last; j++) {
+    size_t f;
+    const size_t last = features_of_part(self, which, &f);
+    for (; f < last; f += TOGETHER) {
+        const size_t count = MIN(TOGETHER, last - f);
         if (!backward) {
-            measure(self, io, slices, j);
+            measure(self, io, slices, f, count);
             continue;
         }
-        double sum, product;
-        sum_deltas(self, io, slices, j, false, &sum, &product);
+        const delta_sums sums = sum_deltas(self, io, slices, f, count, false);
         for (size_t s = 0; s < slices; s++) {
-            saved(self, &io[s], DELTA_SUM)[j] = sum;
-            saved(self, &io[s], DELTA_PRODUCT)[j] = product;
+            memcpy(saved(self, &io[s], DELTA_SUM) + f, sums.sum, count * sizeof *sums.sum);
+            memcpy(saved(self, &io[s], DELTA_PRODUCT) + f, sums.product,
+                   count * sizeof *sums.product);
         }
     }
 }
 
-/* The mean and the inverse deviation that each unit is normalized by in prediction. */
+/* The mean and the inverse deviation that each feature is normalized by in prediction. */
 static void counted_moments(const layer *self, double *mean, double *inverse,
                             const double *statistics)
 {
-    for (size_t j = 0; j < self->fan_out; j++) {
+    for (size_t j = 0; j < self->features; j++) {
         mean[j] = statistics[j];
-        inverse[j] = 1 / sqrt(statistics[self->fan_out + j] + self->epsilon);
+        inverse[j] = 1 / sqrt(statistics[self->features + j] + self->epsilon);
     }
+}
+
+/* All positions by the same moments. */
+static void normalize(const layer *self, const layer_io *io, const double *mean,
+                      const double *inverse, const double *gamma, const double *beta)
+{
+    for (size_t at = 0; at < self->fan_out * io->stride; at += self->features * io->stride) {
+        self->kernels->normalization->normalize_units(io->z + at, io->input + at, mean, inverse,
+                                                      gamma, beta, self->features, io->stride);
+    }
+    pycnn_activate(self, io);
 }
 
 static void batch_norm_forward_slice(const layer *self, const double *theta, const layer_io *io)
 {
-    const double *gamma = theta, *beta = theta + self->fan_out;
     double *mean = saved(self, io, MEAN), *inverse = saved(self, io, INVERSE);
     if (!io->context->training) {
         counted_moments(self, mean, inverse, io->context->statistics + self->statistic_offset);
     }
-    self->kernels->normalization->normalize_units(io->z, io->input, mean, inverse, gamma, beta,
-                                                  self->fan_out, io->stride);
-    pycnn_activate(self, io);
+    normalize(self, io, mean, inverse, theta, theta + self->features);
 }
 
 static void batch_norm_forward(const layer *self, const double *theta, const layer_io *io,
@@ -170,29 +237,28 @@ static void batch_norm_forward(const layer *self, const double *theta, const lay
 static void batch_norm_pack(const layer *self, double *packed, const double *theta,
                             const double *statistics)
 {
-    const size_t units = self->fan_out;
-    counted_moments(self, packed + PACKED_MEAN * units, packed + PACKED_INVERSE * units,
+    const size_t features = self->features;
+    counted_moments(self, packed + PACKED_MEAN * features, packed + PACKED_INVERSE * features,
                     statistics);
-    memcpy(packed + PACKED_GAMMA * units, theta, 2 * units * sizeof *packed); /* and beta */
+    memcpy(packed + PACKED_GAMMA * features, theta, 2 * features * sizeof *packed); /* and beta */
 }
 
 static void batch_norm_forward_packed(const layer *self, const double *packed, const layer_io *io)
 {
-    const size_t units = self->fan_out;
-    self->kernels->normalization->normalize_units(
-        io->z, io->input, packed + PACKED_MEAN * units, packed + PACKED_INVERSE * units,
-        packed + PACKED_GAMMA * units, packed + PACKED_BETA * units, units, io->stride);
-    pycnn_activate(self, io);
+    const size_t features = self->features;
+    normalize(self, io, packed + PACKED_MEAN * features, packed + PACKED_INVERSE * features,
+              packed + PACKED_GAMMA * features, packed + PACKED_BETA * features);
 }
 
 static void batch_norm_backward_slice(const layer *self, const double *theta, const layer_io *io)
 {
-    if (io->delta_input != NULL) {
-        const double fraction = io->context->training ? 1 / (double)io->context->count : 0;
+    const double fraction = io->context->training ? 1 / count_of(self, io) : 0;
+    const size_t position = self->features * io->stride, end = self->fan_out * io->stride;
+    for (size_t at = 0; at < end && io->delta_input != NULL; at += position) {
         self->kernels->normalization->unit_deltas(
-            io->delta_input, io->delta, io->input, saved(self, io, MEAN), saved(self, io, INVERSE),
-            theta, saved(self, io, DELTA_SUM), saved(self, io, DELTA_PRODUCT), fraction,
-            self->fan_out, io->batch, io->stride);
+            io->delta_input + at, io->delta + at, io->input + at, saved(self, io, MEAN),
+            saved(self, io, INVERSE), theta, saved(self, io, DELTA_SUM),
+            saved(self, io, DELTA_PRODUCT), fraction, self->features, io->batch, io->stride);
     }
 }
 
@@ -207,26 +273,29 @@ static void batch_norm_backward(const layer *self, const double *theta, const la
 static void batch_norm_gradient(const layer *self, double *out, gradient_use use, double step,
                                 const layer_io *io, size_t slices, part which)
 {
-    size_t j;
-    const size_t last = units_of_part(self, which, &j);
-    for (; j < last; j++) {
-        double sum = saved(self, io, DELTA_SUM)[j], product = saved(self, io, DELTA_PRODUCT)[j];
-        if (!io->context->training) {
-            sum_deltas(self, io, slices, j, false, &sum, &product);
+    size_t f;
+    const size_t last = features_of_part(self, which, &f);
+    for (; f < last; f += TOGETHER) {
+        const size_t count = MIN(TOGETHER, last - f);
+        delta_sums sums;
+        if (io->context->training) { /* they have been reduced */
+            memcpy(sums.sum, saved(self, io, DELTA_SUM) + f, count * sizeof *sums.sum);
+            memcpy(sums.product, saved(self, io, DELTA_PRODUCT) + f, count * sizeof *sums.product);
+        } else {
+            sums = sum_deltas(self, io, slices, f, count, false);
         }
-        put(&out[j], use, step, product);
-        put(&out[self->fan_out + j], use, step, sum);
+        put_gradients(self, out, use, step, f, count, &sums);
     }
 }
 
 /* statistics = (1 - momentum) statistics + momentum (mean, variance): the variance is the unbiased
- * estimate, which one sample does not give. */
+ * estimate, which one number does not give. */
 static void batch_norm_update_statistics(const layer *self, double *statistics, const layer_io *io)
 {
-    const double count = (double)io->context->count, m = self->momentum;
-    for (size_t j = 0; j < self->fan_out && io->context->count > 1; j++) {
+    const double count = count_of(self, io), m = self->momentum;
+    for (size_t j = 0; j < self->features && count > 1; j++) {
         const double variance = saved(self, io, VARIANCE)[j] * (count / (count - 1));
-        double *mean = &statistics[j], *spread = &statistics[self->fan_out + j];
+        double *mean = &statistics[j], *spread = &statistics[self->features + j];
         *mean = (1 - m) * *mean + m * saved(self, io, MEAN)[j];
         *spread = (1 - m) * *spread + m * variance;
     }
@@ -248,17 +317,23 @@ const layer_ops pycnn_batch_norm_ops = {
 
 static int layer_norm_create(layer *self, const pycnn_layer_spec *spec)
 {
-    self->saved_per_sample = SAVED_PER_SAMPLE;
-    return normalization_create(self, spec);
+    TRY(normalization_create(self, spec));
+    self->saved_per_sample = SAMPLE_SCRATCH;
+    return add_product(&self->saved_per_sample, SAMPLE_MOMENTS, positions_of(self));
 }
 
 static void layer_norm_forward_slice(const layer *self, const double *theta, const layer_io *io)
 {
     const normalization_kernels *kernels = self->kernels->normalization;
-    double *mean = io->saved_samples, *inverse = mean + io->stride;
-    kernels->sample_moments(mean, inverse, io->input, self->epsilon, self->fan_out, io->stride);
-    kernels->normalize_samples(io->z, io->input, mean, inverse, theta, theta + self->fan_out,
-                               self->fan_out, io->stride);
+    const size_t units = self->features, step = units * io->stride;
+    for (size_t p = 0; p < positions_of(self); p++) {
+        double *mean = io->saved_samples + p * SAMPLE_MOMENTS * io->stride;
+        double *inverse = mean + io->stride;
+        const double *x = io->input + p * step;
+        kernels->sample_moments(mean, inverse, x, self->epsilon, units, io->stride);
+        kernels->normalize_samples(io->z + p * step, x, mean, inverse, theta, theta + units, units,
+                                   io->stride);
+    }
     pycnn_activate(self, io);
 }
 
@@ -272,11 +347,13 @@ static void layer_norm_forward(const layer *self, const double *theta, const lay
 
 static void layer_norm_backward_slice(const layer *self, const double *theta, const layer_io *io)
 {
-    if (io->delta_input != NULL) {
+    const size_t step = self->features * io->stride, moments = SAMPLE_MOMENTS * io->stride;
+    double *scratch = io->saved_samples + positions_of(self) * moments;
+    for (size_t p = 0; p < positions_of(self) && io->delta_input != NULL; p++) {
+        const double *mean = io->saved_samples + p * moments;
         self->kernels->normalization->sample_deltas(
-            io->delta_input, io->delta, io->input, io->saved_samples,
-            io->saved_samples + io->stride, theta, io->saved_samples + SAMPLE_SCRATCH * io->stride,
-            self->fan_out, io->stride);
+            io->delta_input + p * step, io->delta + p * step, io->input + p * step, mean,
+            mean + io->stride, theta, scratch, self->features, io->stride);
     }
 }
 
@@ -291,13 +368,12 @@ static void layer_norm_backward(const layer *self, const double *theta, const la
 static void layer_norm_gradient(const layer *self, double *out, gradient_use use, double step,
                                 const layer_io *io, size_t slices, part which)
 {
-    size_t j;
-    const size_t last = units_of_part(self, which, &j);
-    for (; j < last; j++) {
-        double sum, product;
-        sum_deltas(self, io, slices, j, true, &sum, &product);
-        put(&out[j], use, step, product);
-        put(&out[self->fan_out + j], use, step, sum);
+    size_t f;
+    const size_t last = features_of_part(self, which, &f);
+    for (; f < last; f += TOGETHER) {
+        const size_t count = MIN(TOGETHER, last - f);
+        const delta_sums sums = sum_deltas(self, io, slices, f, count, true);
+        put_gradients(self, out, use, step, f, count, &sums);
     }
 }
 

@@ -14,18 +14,26 @@ static inline double pycnn_sum_chains(const double chain[CHAINS])
            ((chain[4] + chain[5]) + (chain[6] + chain[7]));
 }
 
+/* Some features, side by side, of a slice's images: rows of `batch` samples, `stride` apart, and
+ * those of the next position `step` doubles on. A row of numbers is an image of one position. */
+typedef struct {
+    size_t features, positions, step, batch, stride;
+} feature_rows;
+
 /* Matrices are [units,stride], a column a sample; x^ = (x - mean) * inverse with
  * inverse = 1 / sqrt(variance + epsilon). There is no fused multiply-add here: the plain kernels
  * give the same bits as the others. */
 typedef struct {
-    /* One unit's row of `batch` samples: sum += x, sum += (x - mean)^2. */
-    void (*add)(double sum[CHAINS], const double *x, size_t batch);
-    void (*add_squares)(double sum[CHAINS], const double *x, double mean, size_t batch);
-    /* sum += delta, product += delta * x^; the means and inverses of the samples are `step` apart:
-     * 0 where all have the unit's. */
-    void (*add_deltas)(double sum[CHAINS], double product[CHAINS], const double *delta,
-                       const double *x, const double *mean, const double *inverse, size_t step,
-                       size_t batch);
+    /* sums[features,CHAINS] += x, and += (x - mean[features])^2: CHAINS samples at a time, and of
+     * these one position after the other. */
+    void (*add)(double *sums, const double *x, const feature_rows *rows);
+    void (*add_squares)(double *sums, const double *x, const double *mean,
+                        const feature_rows *rows);
+    /* sums += delta, products += delta * x^ by mean[features] and inverse[features] or, where
+     * `apart` is not 0, by those of the samples [batch], which a position has so far apart. */
+    void (*add_deltas)(double *sums, double *products, const double *delta, const double *x,
+                       const double *mean, const double *inverse, size_t apart,
+                       const feature_rows *rows);
 
     /* out = gamma x^ + beta, by the units' moments or by the samples'. */
     void (*normalize_units)(double *out, const double *x, const double *mean, const double *inverse,

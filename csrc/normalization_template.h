@@ -1,44 +1,86 @@
 /* The kernels of normalization.h, for one instruction set: plain loops that a compiler vectorizes.
  * Included with SUFFIX(name), the name of this set's function. */
 
-static void SUFFIX(add)(double sum[CHAINS], const double *x, size_t batch)
+/* `width` samples of all images: at most CHAINS, which compilers know where it is all of them. */
+static inline void SUFFIX(add_some)(double *RESTRICT sums, const double *x,
+                                    const feature_rows *rows, const size_t width)
 {
-    size_t i = 0;
-    for (; i + CHAINS <= batch; i += CHAINS) {
-        for (size_t c = 0; c < CHAINS; c++) {
-            sum[c] += x[i + c];
+    for (size_t p = 0; p < rows->positions; p++) {
+        for (size_t f = 0; f < rows->features; f++) {
+            for (size_t c = 0; c < width; c++) {
+                sums[f * CHAINS + c] += x[p * rows->step + f * rows->stride + c];
+            }
         }
-    }
-    for (size_t c = 0; i < batch; i++, c++) {
-        sum[c] += x[i];
     }
 }
 
-static void SUFFIX(add_squares)(double sum[CHAINS], const double *x, double mean, size_t batch)
+static void SUFFIX(add)(double *sums, const double *x, const feature_rows *rows)
 {
-    size_t i = 0;
-    for (; i + CHAINS <= batch; i += CHAINS) {
-        for (size_t c = 0; c < CHAINS; c++) {
-            const double d = x[i + c] - mean;
-            sum[c] += d * d;
-        }
+    const size_t rest = rows->batch % CHAINS, whole = rows->batch - rest;
+    for (size_t i = 0; i < whole; i += CHAINS) {
+        SUFFIX(add_some)(sums, x + i, rows, CHAINS);
     }
-    for (size_t c = 0; i < batch; i++, c++) {
-        const double d = x[i] - mean;
-        sum[c] += d * d;
+    SUFFIX(add_some)(sums, x + whole, rows, rest);
+}
+
+static inline void SUFFIX(add_some_squares)(double *RESTRICT sums, const double *x,
+                                            const double *mean, const feature_rows *rows,
+                                            const size_t width)
+{
+    for (size_t p = 0; p < rows->positions; p++) {
+        for (size_t f = 0; f < rows->features; f++) {
+            for (size_t c = 0; c < width; c++) {
+                const double d = x[p * rows->step + f * rows->stride + c] - mean[f];
+                sums[f * CHAINS + c] += d * d;
+            }
+        }
     }
 }
 
-static void SUFFIX(add_deltas)(double sum[CHAINS], double product[CHAINS], const double *delta,
-                               const double *x, const double *mean, const double *inverse,
-                               size_t step, size_t batch)
+static void SUFFIX(add_squares)(double *sums, const double *x, const double *mean,
+                                const feature_rows *rows)
 {
-    for (size_t i = 0; i < batch; i += CHAINS) {
-        const size_t width = MIN(CHAINS, batch - i);
-        for (size_t c = 0; c < width; c++) {
-            const size_t at = i + c;
-            sum[c] += delta[at];
-            product[c] += delta[at] * ((x[at] - mean[at * step]) * inverse[at * step]);
+    const size_t rest = rows->batch % CHAINS, whole = rows->batch - rest;
+    for (size_t i = 0; i < whole; i += CHAINS) {
+        SUFFIX(add_some_squares)(sums, x + i, mean, rows, CHAINS);
+    }
+    SUFFIX(add_some_squares)(sums, x + whole, mean, rows, rest);
+}
+
+static inline void SUFFIX(add_some_deltas)(double *RESTRICT sums, double *RESTRICT products,
+                                           const double *delta, const double *x, const double *mean,
+                                           const double *inverse, const size_t apart,
+                                           const feature_rows *rows, const size_t width)
+{
+    for (size_t p = 0; p < rows->positions; p++) {
+        for (size_t f = 0; f < rows->features; f++) {
+            const size_t at = p * rows->step + f * rows->stride;
+            for (size_t c = 0; c < width; c++) {
+                const size_t of = apart == 0 ? f : p * apart + c;
+                const double normalized = (x[at + c] - mean[of]) * inverse[of];
+                sums[f * CHAINS + c] += delta[at + c];
+                products[f * CHAINS + c] += delta[at + c] * normalized;
+            }
+        }
+    }
+}
+
+static void SUFFIX(add_deltas)(double *sums, double *products, const double *delta, const double *x,
+                               const double *mean, const double *inverse, size_t apart,
+                               const feature_rows *rows)
+{
+    const size_t rest = rows->batch % CHAINS, whole = rows->batch - rest;
+    for (size_t i = 0; i < rows->batch; i += CHAINS) {
+        const size_t width = i < whole ? CHAINS : rest;
+        if (apart > 0) {
+            SUFFIX(add_some_deltas)(sums, products, delta + i, x + i, mean + i, inverse + i, apart,
+                                    rows, width);
+        } else if (width == CHAINS) {
+            SUFFIX(add_some_deltas)(sums, products, delta + i, x + i, mean, inverse, 0, rows,
+                                    CHAINS);
+        } else {
+            SUFFIX(add_some_deltas)(sums, products, delta + i, x + i, mean, inverse, 0, rows,
+                                    width);
         }
     }
 }

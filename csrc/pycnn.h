@@ -104,7 +104,7 @@ typedef enum {
 typedef enum {
     PYCNN_DENSE = 0,
     PYCNN_DROPOUT = 1,      /* these have as many units as inputs */
-    PYCNN_BATCH_NORM = 2,   /* parameters: gamma[units], beta[units] */
+    PYCNN_BATCH_NORM = 2,   /* parameters: gamma[units], beta[units]; of images shape[2] of each */
     PYCNN_LAYER_NORM = 3,   /* the same */
     PYCNN_RESIDUAL = 4,     /* f(inner layers + shortcut): parameters and statistics of the inner
                                layers, then the shortcut's */
@@ -173,7 +173,8 @@ typedef struct pycnn_layer_spec {
     const struct pycnn_layer_spec *shortcut; /* beside them, as wide; or NULL: their input itself */
     double scale, offset;                    /* rescale: a factor that is not 0, and a summand */
     size_t shape[3];      /* of an input image: rows, columns, features, which lie side by side; a
-                             sequence has one row */
+                             sequence has one row. Dropout and normalization: shape[2] may be 0,
+                             else they drop, or normalize, a feature at all positions alike */
     size_t kernel[2];     /* rows and columns of a window */
     size_t strides[2];    /* from one window to the next; 0 stands for 1 */
     size_t dilation[2];   /* from one number of a window to the next; 0 stands for 1 */
@@ -335,7 +336,7 @@ PYCNN_API void pycnn_network_destroy(pycnn_network *net);
 PYCNN_API size_t pycnn_network_parameter_count(const pycnn_network *net);
 
 /* Numbers that training counts beside: `theta` has so many more behind the parameters, those of
- * each batch normalization mean[units] and variance[units], which begin as 0 and 1. */
+ * each batch normalization mean and variance, as large as gamma, which begin as 0 and 1. */
 PYCNN_API size_t pycnn_network_statistic_count(const pycnn_network *net);
 
 /* Numbers in theta: parameters and statistics together. */

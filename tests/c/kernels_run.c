@@ -576,25 +576,31 @@ static void test_updates(const kernel_table *kernels)
 static void test_normalization(const kernel_table *kernels, size_t units, size_t stride)
 {
     static slot slots[16];
-    enum { TABLES = 2, OUTPUTS = 8 };
+    enum { TABLES = 2, OUTPUTS = 8, MOST_SUMMED = 19 };
     AT("%s normalization %zux%zu", kernels->name, units, stride);
     const size_t count = units * stride, batch = stride == 1 ? 1 : stride - stride / 8;
     const double *x = place_random(&slots[0], count, -3, 3);
     const double *delta = place_random(&slots[1], count, -1, 1);
     const double *gamma = place_random(&slots[2], units, 0.5, 2);
     const double *beta = place_random(&slots[3], units, -1, 1);
-    const double *mean = place_random(&slots[4], MAX(units, stride), -1, 1);
-    const double *inverse = place_random(&slots[5], MAX(units, stride), 0.5, 2);
+    const double *mean = place_random(&slots[4], MAX(units, count), -1, 1);
+    const double *inverse = place_random(&slots[5], MAX(units, count), 0.5, 2);
     double *out = place(&slots[6], count), *scratch = place(&slots[7], 4 * stride);
     static double kept[TABLES][OUTPUTS][1 << 14];
     const normalization_kernels *tables[TABLES] = {kernels->normalization,
                                                    pycnn_kernels_baseline.normalization};
     for (int t = 0; t < TABLES; t++) {
         const normalization_kernels *k = tables[t];
-        double sums[4][CHAINS] = {{0}};
-        k->add(sums[0], x, batch);
-        k->add_squares(sums[1], x, 0.25, batch);
-        k->add_deltas(sums[2], sums[3], delta, x, mean, inverse, stride % 3 == 0, batch);
+        /* A row of numbers, and as many images of one feature. */
+        const feature_rows rows[] = {{units, 1, 0, batch, stride},
+                                     {1, units, stride, batch, stride}};
+        double sums[2][4][MOST_SUMMED * CHAINS] = {{{0}}};
+        for (int i = 0; i < 2; i++) {
+            k->add(sums[i][0], x, &rows[i]);
+            k->add_squares(sums[i][1], x, mean, &rows[i]);
+            k->add_deltas(sums[i][2], sums[i][3], delta, x, mean, inverse,
+                          stride % 3 == 0 ? stride : 0, &rows[i]);
+        }
         memcpy(kept[t][0], sums, sizeof sums);
         k->normalize_units(out, x, mean, inverse, gamma, beta, units, stride);
         memcpy(kept[t][1], out, count * sizeof *out);

@@ -6,6 +6,13 @@
 #define LAYER_NORM(f, n) \
     {.kind = PYCNN_LAYER_NORM, .activation = (f), .units = (n), .epsilon = 1e-5}
 
+/* The same of images, by their features. */
+#define OF_IMAGES(which, f, y, x, c)                                                   \
+    {                                                                                  \
+        .kind = (which), .activation = (f), .units = (y) * (x) * (c), .epsilon = 1e-5, \
+        .momentum = 0.1, .shape = {(y), (x), (c)}                                      \
+    }
+
 /* With a key as in training, where the mini-batch's own moments count. */
 static double loss_and_gradient(double *grad, const problem *p, pycnn_workspace *ws,
                                 const double *theta, const uint64_t *key)
@@ -16,13 +23,13 @@ static double loss_and_gradient(double *grad, const problem *p, pycnn_workspace 
     return totals.loss / totals.weight;
 }
 
-static void check_gradient(const pycnn_layer_spec *layers, size_t depth, const uint64_t *key)
+static void check_gradient(size_t inputs, size_t rows, const pycnn_layer_spec *layers, size_t depth,
+                           const uint64_t *key)
 {
-    enum { ROWS = 13 };
     const double h = 1e-5;
-    problem p = make_problem(171, ROWS, 4, layers, depth, PYCNN_MSE);
+    problem p = make_problem(171, rows, inputs, layers, depth, PYCNN_MSE);
     const size_t count = p.parameters + pycnn_network_statistic_count(p.net);
-    pycnn_workspace *ws = workspace(p.net, ROWS, PYCNN_BACKWARD);
+    pycnn_workspace *ws = workspace(p.net, rows, PYCNN_BACKWARD);
     double *theta = random_doubles(172, count), *grad = doubles(p.parameters);
     double *numeric = doubles(p.parameters), *unused = doubles(p.parameters);
     for (size_t i = p.parameters; i < count; i++) {
@@ -55,8 +62,145 @@ static void test_gradients_meet_central_differences(void)
             {DENSE(PYCNN_TANH, 5), BATCH_NORM(smooth[i], 5), LAYER_NORM(smooth[i], 5)},
             {DENSE(PYCNN_TANH, 3), LAYER_NORM(PYCNN_LINEAR, 3), BATCH_NORM(smooth[i], 3)}};
         for (size_t s = 0; s < sizeof stacks / sizeof *stacks; s++) {
-            check_gradient(stacks[s], 3, &key);
-            check_gradient(stacks[s], 3, NULL);
+            check_gradient(4, 13, stacks[s], 3, &key);
+            check_gradient(4, 13, stacks[s], 3, NULL);
+        }
+    }
+}
+
+/* Of images also a single one is a mini-batch. */
+static void test_gradients_of_images_meet_central_differences(void)
+{
+    static const uint64_t key = 9;
+    static const pycnn_layer_spec stack[] = {
+        OF_IMAGES(PYCNN_BATCH_NORM, PYCNN_LINEAR, 2, 3, 2),
+        {.kind = PYCNN_CONVOLUTION,
+         .activation = PYCNN_LINEAR,
+         .units = 17,
+         .kernel = {2, 2},
+         .shape = {2, 3, 2},
+         .padding = PYCNN_SAME,
+         .no_bias = 1},
+        OF_IMAGES(PYCNN_BATCH_NORM, PYCNN_TANH, 2, 3, 17),
+        OF_IMAGES(PYCNN_LAYER_NORM, PYCNN_TANH, 2, 3, 17),
+        DENSE(PYCNN_LINEAR, 2),
+    };
+    for (size_t rows = 1; rows <= 27; rows += 13) {
+        check_gradient(12, rows, stack, 5, &key);
+        check_gradient(12, rows, stack, 5, NULL);
+    }
+}
+
+/* Each feature over all samples and positions; each position of a sample over its features. */
+static void test_images_are_normalized_by_their_features(void)
+{
+    enum { ROWS = 19, AREA = 6, FEATURES = 5, UNITS = AREA * FEATURES };
+    static const uint64_t key = 3;
+    for (int kind = PYCNN_BATCH_NORM; kind <= PYCNN_LAYER_NORM; kind++) {
+        const pycnn_layer_spec layer = OF_IMAGES(kind, PYCNN_LINEAR, 2, 3, FEATURES);
+        problem p = make_problem(152, ROWS, UNITS, &layer, 1, PYCNN_MSE);
+        CHECK(p.parameters == 2 * FEATURES);
+        pycnn_workspace *ws = workspace(p.net, ROWS, PYCNN_BACKWARD);
+        double *theta = random_doubles(4, p.theta_size), *grad = doubles(p.parameters);
+        double statistics[2 * FEATURES] = {0}, beta[FEATURES] = {0}, gamma[FEATURES] = {0};
+        for (size_t f = 0; f < FEATURES; f++) {
+            long double mean = 0, variance = 0;
+            for (size_t i = 0; i < ROWS * AREA; i++) {
+                mean += p.x[i * FEATURES + f] / (ROWS * AREA);
+            }
+            for (size_t i = 0; i < ROWS * AREA; i++) {
+                const long double d = p.x[i * FEATURES + f] - mean;
+                variance += d * d / (ROWS * AREA);
+            }
+            statistics[f] = (double)mean;
+            statistics[FEATURES + f] = (double)variance;
+        }
+        for (size_t i = 0; i < ROWS * AREA; i++) { /* the loss is half the squared distance */
+            const double *x = p.x + i * FEATURES;
+            long double mean = 0, variance = 0;
+            for (size_t f = 0; f < FEATURES; f++) {
+                mean += x[f] / FEATURES;
+            }
+            for (size_t f = 0; f < FEATURES; f++) {
+                variance += (x[f] - mean) * (x[f] - mean) / FEATURES;
+            }
+            for (size_t f = 0; f < FEATURES; f++) {
+                const bool batch = kind == PYCNN_BATCH_NORM;
+                const long double center = batch ? statistics[f] : mean;
+                const long double spread = batch ? statistics[FEATURES + f] : variance;
+                const double normalized = (double)((x[f] - center) / sqrtl(spread + 1e-5L));
+                const double delta =
+                    theta[f] * normalized + theta[FEATURES + f] - p.y[i * FEATURES + f];
+                gamma[f] += delta * normalized / ROWS;
+                beta[f] += delta / ROWS;
+            }
+        }
+        loss_and_gradient(grad, &p, ws, theta, &key);
+        CHECK(agree(grad, gamma, FEATURES, 1e-13) && agree(grad + FEATURES, beta, FEATURES, 1e-13));
+        free(theta), free(grad);
+        pycnn_workspace_destroy(ws);
+        free_problem(&p);
+    }
+}
+
+static void test_neither_threads_nor_slices_change_a_bit_of_images(void)
+{
+    enum { ROWS = 67, SIDE = 12, FEATURES = 19, UNITS = SIDE * SIDE * FEATURES };
+    const pycnn_layer_spec layers[] = {
+        OF_IMAGES(PYCNN_BATCH_NORM, PYCNN_RELU, SIDE, SIDE, FEATURES),
+        {.kind = PYCNN_DROPOUT, .rate = 0.3, .shape = {SIDE, SIDE, FEATURES}},
+        OF_IMAGES(PYCNN_LAYER_NORM, PYCNN_TANH, SIDE, SIDE, FEATURES),
+        DENSE(PYCNN_LINEAR, 2),
+    };
+    problem p = make_problem(153, ROWS, UNITS, layers, 4, PYCNN_MSE);
+    double *first = NULL, *rows = doubles(2 * ROWS);
+    for (size_t threads = 1; threads <= 7; threads += threads < 3 ? 1 : 4) {
+        for (size_t room = 33; room <= 260; room += 227) {
+            pycnn_threads *pool = NULL;
+            CHECK(pycnn_threads_create(&pool, threads) == PYCNN_OK);
+            pycnn_workspace *ws = workspace(p.net, room, PYCNN_BACKWARD);
+            pycnn_workspace_set_threads(ws, pool);
+            double *theta = copy_doubles(p.theta, p.parameters);
+            theta = realloc(theta, (p.theta_size + 2 * ROWS) * sizeof *theta);
+            for (size_t j = 0; j < 2 * FEATURES; j++) {
+                theta[p.parameters + j] = 1;
+            }
+            pycnn_training state = {.epochs = 2, .batch_size = 33, .learning_rate = 0.01};
+            size_t steps;
+            CHECK(pycnn_train(&steps, theta, p.theta_size, &state, p.net, ws, &p.data, SIZE_MAX) ==
+                  PYCNN_OK);
+            CHECK(pycnn_predict(theta + p.theta_size, p.net, ws, theta, p.theta_size, p.x, ROWS) ==
+                  PYCNN_OK);
+            if (first == NULL) {
+                first = copy_doubles(theta, p.theta_size + 2 * ROWS);
+            }
+            CHECK(same_bits(first, theta, p.theta_size + 2 * ROWS));
+            free(theta);
+            pycnn_workspace_destroy(ws);
+            pycnn_threads_destroy(pool);
+        }
+    }
+    pycnn_predictor *predictor = NULL;
+    CHECK(pycnn_predictor_create(&predictor, p.net, first, p.theta_size) == PYCNN_OK);
+    for (size_t i = 0; i < ROWS; i++) {
+        CHECK(pycnn_predictor_run(predictor, rows + 2 * i, p.x + i * UNITS) == PYCNN_OK);
+    }
+    CHECK(same_bits(rows, first + p.theta_size, 2 * ROWS));
+    pycnn_predictor_destroy(predictor);
+    free(first), free(rows);
+    free_problem(&p);
+}
+
+static void test_images_must_have_as_many_numbers_as_there_are(void)
+{
+    static const size_t shapes[][3] = {{0, 3, 2}, {2, 3, 3}, {SIZE_MAX / 2, 3, 2}, {0, 0, 12}};
+    for (int kind = PYCNN_DROPOUT; kind <= PYCNN_LAYER_NORM; kind++) {
+        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+            pycnn_layer_spec layers[] = {OF_IMAGES(kind, PYCNN_LINEAR, 0, 0, 0),
+                                         DENSE(PYCNN_LINEAR, 1)};
+            memcpy(layers[0].shape, shapes[i], sizeof shapes[i]);
+            pycnn_network *net = NULL;
+            CHECK(pycnn_network_create(&net, 12, layers, 2, PYCNN_MSE, 0) == PYCNN_ERROR_SIZE);
         }
     }
 }
@@ -162,6 +306,14 @@ static void test_settings_of_other_kinds_are_not_read(void)
 const test normalization_tests[] = {
     FOR_EACH_SET("gradients of normalization meet central differences",
                  test_gradients_meet_central_differences),
+    FOR_EACH_SET("gradients of images meet central differences",
+                 test_gradients_of_images_meet_central_differences),
+    FOR_EACH_SET("images are normalized by their features",
+                 test_images_are_normalized_by_their_features),
+    FOR_EACH_SET("neither threads nor slices change a bit of images",
+                 test_neither_threads_nor_slices_change_a_bit_of_images),
+    ONCE("images must have as many numbers as there are",
+         test_images_must_have_as_many_numbers_as_there_are),
     FOR_EACH_SET("statistics follow mini-batches of training alone",
                  test_statistics_follow_mini_batches_of_training_alone),
     FOR_EACH_SET("statistics take in each piece by its own weight",
