@@ -44,6 +44,7 @@ from pycnn.layers import (
     Rescale,
     Reshape,
     Residual,
+    SpatialDropout,
     ZeroPadding2D,
 )
 from pycnn.network import Network, load
@@ -85,6 +86,7 @@ __all__ = [
     "Reshape",
     "Residual",
     "Rprop",
+    "SpatialDropout",
     "Table",
     "Trace",
     "ZeroPadding2D",

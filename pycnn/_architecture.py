@@ -94,8 +94,10 @@ class Architecture:
     tensors : tuple of Tensor
         The table, in the order of theta.
     parameter_count, statistic_count : int
-    needs_batch, is_random : bool
-        Whether that is said of any layer.
+    is_random : bool
+        Whether any layer draws random numbers in training.
+    least_batch : int
+        Samples that a mini-batch must have in training.
 
     Raises
     ------
@@ -128,8 +130,8 @@ class Architecture:
         self.shapes, self.specs = tuple(shapes), tuple(specs)
         self.inputs, self.outputs = math.prod(shapes[0]), math.prod(shapes[-1])
         # Lists: an interrupt is lost that comes while a generator is closed before its end.
-        self.needs_batch = True in [spec.needs_batch for spec in specs]
         self.is_random = True in [spec.is_random for spec in specs]
+        self.least_batch = max([spec.least_batch for spec in specs])
         self.tensors = tuple(_lay_out(specs))
         numbers = [tensor.size for tensor in self.tensors if tensor.role != "statistic"]
         self.parameter_count = sum(numbers)

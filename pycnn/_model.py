@@ -756,7 +756,7 @@ class Model:
         data = self._read(X, y, sample_weight)
         if reduction == "sum":
             return self.sum_gradients(data, training, first_row)
-        if training and data.rows == 1 and self.architecture.needs_batch:
+        if training and data.rows < self.architecture.least_batch:
             raise DataError("X must have at least 2 samples for BatchNorm: one has no variance")
         grad = np.empty_like(self._parameters)
         keys = _random.dropout_keys(self.seed, self.epochs_trained, 1) if training else None

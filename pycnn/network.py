@@ -497,7 +497,7 @@ class Network(Model):
                     "X is too large for BatchNorm: its mean or variance would be infinite; divide "
                     "each column by its standard deviation"
                 )
-            if data.rows == 1:
+            if data.rows < self.architecture.least_batch:
                 warn(
                     "X has one sample, which has no variance: BatchNorm neither counts it nor lets "
                     "the layers before it learn from it; take at least 2 at a time",

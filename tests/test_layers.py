@@ -22,13 +22,22 @@ from pycnn import (
     LayerNorm,
     MaxPool2D,
     Network,
+    Rescale,
     Reshape,
     Residual,
+    SpatialDropout,
     ZeroPadding2D,
 )
 from pycnn._io import safetensors_file
 from pycnn._random import dropout_keys
-from pycnn.exceptions import DataError, DataTypeError, DataWarning, PycnnError, UnknownNameError
+from pycnn.exceptions import (
+    DataError,
+    DataTypeError,
+    DataWarning,
+    PycnnError,
+    ShapeError,
+    UnknownNameError,
+)
 
 rng = np.random.default_rng(5)
 X = rng.normal(size=(70, 6)) * [1, 2, 0.5, 1, 3, 1] + [0, 1, 0, -2, 0, 0]
@@ -55,6 +64,18 @@ STACKS = {
         Dropout(0.5),
         Dense(17, "relu"),
         BatchNorm(),
+        Dense(3, "softmax"),
+    ],
+    "images": lambda: [
+        Dense(42),
+        Reshape((2, 3, 7)),
+        LayerNorm(),
+        BatchNorm("tanh"),
+        SpatialDropout(0.3),
+        Residual([BatchNorm(), Rescale(0.5)], shortcut=SpatialDropout(0.1)),
+        Reshape((3, 14)),
+        LayerNorm("silu"),
+        Flatten(),
         Dense(3, "softmax"),
     ],
     "residual": lambda: [
@@ -127,7 +148,7 @@ def test_backends_agree_on_a_gradient(core, name, training):
 @pytest.mark.parametrize("name", NAMES)
 def test_backends_agree_on_a_training(core, name, options):
     c, fallback = (network(name, backend) for backend in ("c", "numpy"))
-    if c.statistics.size and options.get("batch_size") == 1:
+    if options.get("batch_size", 2) == 1 < c.architecture.least_batch:
         return  # refused, see below
     settings = {"epochs": 3, "batch_size": 16, "optimizer": SGD(0.05, momentum=0.5), **options}
     c_history, history = c.fit(X, Y, **settings), fallback.fit(X, Y, **settings)
@@ -308,6 +329,167 @@ def test_batches_larger_than_a_piece_are_normalized_as_a_whole():
     assert near(net.layers[0].mean, wide.mean(axis=0), 1e-13)
 
 
+# ------------------------------------------------------------------ images
+
+IMAGES = rng.normal(size=(70, 4, 5, 3)) * [1, 2, 0.5] + [0, 1, -2]
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 3), (20, 3)])
+def test_a_channel_has_one_mean_and_variance_over_samples_and_positions(shape, backend):
+    layers = [BatchNorm(momentum=0.25), Flatten(), Dense(3, "softmax")]
+    net = Network(shape, layers, backend=backend, seed=0)
+    net.fit(IMAGES.reshape(70, *shape), Y, epochs=1, batch_size=None)
+    norm, rows = net.layers[0], IMAGES.reshape(-1, 3)
+    assert norm.gamma.shape == norm.beta.shape == norm.mean.shape == norm.variance.shape == (3,)
+    assert near(norm.mean, 0.25 * rows.mean(axis=0), 1e-13)
+    assert near(norm.variance, 0.75 + 0.25 * rows.var(axis=0, ddof=1), 1e-13)
+
+
+def test_a_single_image_has_a_variance(backend):
+    net, other = (
+        Network((4, 5, 3), [norm, Flatten(), Dense(3, "softmax")], seed=0, backend=backend)
+        for norm in (BatchNorm(momentum=1.0), BatchNorm(momentum=0.5))
+    )
+    net.fit(IMAGES, Y, epochs=1, batch_size=1, shuffle=False)
+    assert near(net.layers[0].variance, IMAGES[-1].reshape(-1, 3).var(axis=0, ddof=1), 1e-12)
+    other.fit(IMAGES, Y, epochs=1, batch_size=69, shuffle=False)  # and no warning of the last one
+    alone = net.gradients(IMAGES[:1], Y[:1], training=True)[1]
+    assert np.abs(alone[:6]).max() > 1e-3
+    one = Network((1, 1, 3), [BatchNorm(), Flatten(), Dense(3, "softmax")], backend=backend)
+    with pytest.raises(DataError, match="at least 2"):
+        one.gradients(X[:1, :3], Y[:1], training=True)
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+def test_batch_norm_of_images_is_pytorchs(axes, backend):
+    torch = pytest.importorskip("torch")
+    shape = (4, 5, 3) if axes == 2 else (20, 3)
+    layers = [BatchNorm("tanh", momentum=0.3), BatchNorm(), LayerNorm(), Flatten()]
+    net = Network(shape, [*layers, Dense(3, "softmax")], seed=4, backend=backend)
+    images = IMAGES.reshape(70, *shape)
+
+    def channels(x, last):
+        return x.movedim(1, -1) if last else x.movedim(-1, 1)
+
+    class Theirs(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            norm = torch.nn.BatchNorm2d if axes == 2 else torch.nn.BatchNorm1d
+            self.first = norm(3, momentum=0.3, dtype=torch.float64)
+            self.second = norm(3, dtype=torch.float64)
+            self.third = torch.nn.LayerNorm(3, dtype=torch.float64)
+            self.dense = torch.nn.Linear(60, 3, dtype=torch.float64)
+
+        def forward(self, x):
+            x = self.second(torch.tanh(self.first(channels(x, False))))
+            return self.dense(self.third(channels(x, True)).flatten(1))
+
+    theirs = Theirs()
+    for n, layer in enumerate(net.layers[:3]):
+        layer.gamma, layer.beta = np.linspace(0.5, 1.5, 3) + n, np.linspace(-1, 1, 3)
+    views = [v for layer in net.layers for v in list(layer.tensors.values())[:2]]
+    with torch.no_grad():
+        for parameter, view in zip(theirs.parameters(), views, strict=True):
+            parameter.copy_(torch.from_numpy(view))
+    x, y = torch.from_numpy(images), torch.from_numpy(Y)
+
+    def flat(arrays):
+        return np.concatenate([a.detach().numpy().ravel() for a in arrays])
+
+    optimizer = torch.optim.SGD(theirs.parameters(), 0.05, momentum=0.9)
+    for step in range(9):
+        part = slice(step % 3 * 30, step % 3 * 30 + 30)
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(theirs(x[part]), y[part]).backward()
+        optimizer.step()
+    net.fit(images, Y, epochs=3, batch_size=30, shuffle=False, optimizer=SGD(0.05, momentum=0.9))
+    assert np.abs(net.parameters - flat(theirs.parameters())).max() < 1e-10
+    counted = [b for name, b in theirs.named_buffers() if "running" in name]
+    assert np.abs(net.statistics - flat(counted)).max() < 1e-10
+    theirs.eval()
+    with torch.no_grad():
+        predicted = torch.softmax(theirs(x), dim=1).numpy()
+    assert np.abs(net.predict(images) - predicted).max() < 1e-10
+    for training in (False, True):  # which moves what theirs have counted
+        theirs.train(training)
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(theirs(x), y)
+        loss.backward()
+        ours, grad = net.gradients(images, Y, training=training)
+        assert abs(ours - loss.item()) < 1e-10
+        assert np.abs(grad - flat(p.grad for p in theirs.parameters())).max() < 1e-10
+
+
+def test_neither_threads_nor_weights_of_one_touch_the_statistics_of_images():
+    """Sample weights count in the loss alone; sums of a channel are never split."""
+    weight, found = np.linspace(0.5, 2, 70), []
+    layers = [Reshape((5, 4, 3)), BatchNorm("relu"), SpatialDropout(0.2), LayerNorm(), Flatten()]
+    wide = [Dense(4000, "tanh"), Reshape((20, 25, 8)), BatchNorm("tanh"), Flatten()]
+    before = pycnn.get_num_threads()
+    try:
+        for threads in (1, 2, 3, 7):
+            pycnn.set_num_threads(threads)
+            net = Network((4, 5, 3), [*layers, *wide, Dense(3, "softmax")], seed=2)
+            net.fit(IMAGES, Y, epochs=2, batch_size=33, sample_weight=weight)
+            found.append(net.theta.tobytes() + net.predict(IMAGES).tobytes())
+    finally:
+        pycnn.set_num_threads(before)
+    assert len(set(found)) == 1
+    plain, weighted = (Network((4, 5, 3), [layers[1], Flatten(), Dense(3)], seed=2) for _ in "ab")
+    plain.gradients(IMAGES, X[:, :3], training=True, reduction="sum")
+    weighted.gradients(IMAGES, X[:, :3], sample_weight=weight, training=True, reduction="sum")
+    assert plain.statistics.tobytes() == weighted.statistics.tobytes()
+    assert (plain.layers[0].mean != 0).all()
+
+
+def test_spatial_dropout_drops_channels_as_dropout_drops_numbers(backend):
+    ones = np.ones((50, 4, 5, 8))
+    spatial = Network((4, 5, 8), [SpatialDropout(0.4), Flatten()], seed=1, backend=backend)
+    plain = Network(8, [Dropout(0.4), Rescale(1.0)], seed=1, backend=backend)
+    drawn = spatial.predict_samples(ones, 3, seed=7).reshape(3, 50, 20, 8)
+    expected = plain.predict_samples(ones[:, 0, 0], 3, seed=7)
+    assert np.array_equal(drawn, np.broadcast_to(expected[:, :, None], drawn.shape))
+    assert set(np.unique(drawn)) == {0.0, 1 / (1 - 0.4)}
+    assert abs(drawn.mean() - 1) < 0.1
+    assert near(spatial.predict(ones), np.ones((50, 160)))
+
+
+def test_layers_of_images_name_what_does_not_fit():
+    def refused(*layers, shape=(4, 6, 3)):
+        with pytest.raises(ShapeError) as caught:
+            Network(shape, [*layers, Flatten(), Dense(1)])
+        return str(caught.value)
+
+    assert "SpatialDropout(0.5) drops whole channels" in refused(SpatialDropout(), shape=3)
+    assert "Dropout(0.5) drops single numbers" in refused(SpatialDropout(), shape=3)
+    for layer in (
+        BatchNorm("softmax"),
+        LayerNorm("softmax"),
+        Residual([Rescale(2.0)], activation="softmax"),
+    ):
+        assert "'softmax', which is of a whole row of units, on samples of" in refused(layer)
+    for wanted, remedy in (
+        ((6, 4, 3), "both ways must end in the same shape"),
+        ((4, 6, 3, 1)[:2], "both ways must end in the same shape"),
+    ):
+        numbers = int(np.prod(wanted))
+        inner = [Flatten(), Dense(numbers), Reshape(wanted)]
+        assert refused(Residual(inner)).endswith(
+            f"give shape {wanted}, but their input has shape (4, 6, 3): {remedy}"
+        )
+    for wanted, remedy in (
+        ((4, 6, 5), "shortcut=Conv2D(5, 1)"),
+        ((2, 3, 5), "shortcut=Conv2D(5, 1, strides=2)"),
+        ((4, 2, 5), "shortcut=Conv2D(5, 1, strides=(1, 3))"),
+    ):
+        inner = [Flatten(), Dense(int(np.prod(wanted))), Reshape(wanted)]
+        assert f"(4, 6, 3): {remedy} makes them fit" in refused(Residual(inner))
+    inner = [Flatten(), Dense(20), Reshape((5, 4))]
+    assert "shortcut=Conv1D(4, 1, strides=2) makes them fit" in refused(
+        Residual(inner), shape=(10, 3)
+    )
+
+
 # ------------------------------------------------------------------ folding
 
 FOLDED = {
@@ -446,6 +628,7 @@ def test_normalizations_are_pytorchs(kind, backend):
 
 def test_layers_say_what_they_are():
     assert repr(Dropout()) == "Dropout(0.5)"
+    assert repr(SpatialDropout(0.25)) == "SpatialDropout(0.25)"
     assert repr(BatchNorm()) == "BatchNorm()"
     assert repr(BatchNorm("relu", momentum=0.2, epsilon=1e-3)) == (
         "BatchNorm('relu', momentum=0.2, epsilon=0.001)"

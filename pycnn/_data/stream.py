@@ -37,11 +37,11 @@ class BatchStream:
     weight: Any = None
 
     def __init__(
-        self, reader: Reader, source: Any, epochs: int, missing: bool, needs_batch: bool
+        self, reader: Reader, source: Any, epochs: int, missing: bool, least_batch: int
     ) -> None:
         self.reader, self.source = reader, source  # the reader learns from the mini-batches
         self.missing = missing  # whether NaN targets have not been observed
-        self.needs_batch = needs_batch  # whether one sample alone cannot be trained on
+        self.least_batch = least_batch  # samples of a mini-batch
         if not callable(source) and iter(source) is source and epochs > 1:
             raise DataError(
                 "X can be gone through only once, but epochs is more than 1: give a list, a "
@@ -108,7 +108,7 @@ class BatchStream:
         data = self._read(self.ahead.pop())
         self.at += 1
         self.seen += data.rows
-        if data.rows == 1 and self.needs_batch:
+        if data.rows < self.least_batch:
             data = data.take(np.zeros(1, np.intp))  # its memory may be that of the next one, too
             self._check_lone()
         return data

@@ -137,8 +137,8 @@ def _prepare_stream(model: Model, X: Any, request: Request, scales: bool) -> Pre
             "sample_weight, class_weight, validation_split and diagnose want X and y as arrays, "
             "not as an iterable of mini-batches"
         )
-    missing, needs_batch = request.missing_targets, model.architecture.needs_batch
-    batches = BatchStream(model.reader, X, request.epochs, missing, needs_batch)
+    missing, least = request.missing_targets, model.architecture.least_batch
+    batches = BatchStream(model.reader, X, request.epochs, missing, least)
     if not request.resume:
         check_parameters(model)
     if isinstance(request.optimizer, optimizers.LBFGS):
@@ -261,12 +261,12 @@ def check_one(model: Model, data: Data, batch_size: int | None) -> int:
 def check_batch(architecture: Architecture, batch_size: int | None, rows: int) -> int:
     """Return how many samples a mini-batch has; None stands for all."""
     batch_size = min(batch_size or rows, rows)
-    if batch_size == 1 and architecture.needs_batch:
+    if batch_size < architecture.least_batch:
         raise DataError(
             "batch_size must be at least 2 for BatchNorm: one sample has no variance; "
             "LayerNorm normalizes samples one by one"
         )
-    if rows % batch_size == 1 and architecture.needs_batch:
+    if 0 < rows % batch_size < architecture.least_batch:
         warn_lone_sample(
             f"batch_size={batch_size} cuts {rows} samples so that an epoch ends with a"
         )

@@ -47,6 +47,7 @@ class LayerSpec(NamedTuple):
     settings: Mapping[str, Any] = _NO_SETTINGS  # a `Setting` by its name in ``pycnn_layer_spec``
     needs_batch: bool = False  # in training an output depends on the whole mini-batch
     is_random: bool = False  # it draws random numbers in training
+    least_batch: int = 1  # samples of a mini-batch, of which a layer makes something in training
     inner: tuple[LayerSpec, ...] = ()  # a composite layer's layers, one after the other ...
     shortcut: LayerSpec | None = None  # ... and the one beside them; None: the identity
 

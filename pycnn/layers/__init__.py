@@ -11,7 +11,7 @@ from pycnn.layers._base import Layer, check_list
 from pycnn.layers._composite import Residual
 from pycnn.layers._convolution import Conv1D, Conv2D
 from pycnn.layers._dense import Dense
-from pycnn.layers._dropout import Dropout
+from pycnn.layers._dropout import Dropout, SpatialDropout
 from pycnn.layers._normalization import BatchNorm, LayerNorm
 from pycnn.layers._padding import ZeroPadding2D
 from pycnn.layers._pool import (
@@ -50,6 +50,7 @@ __all__ = [
     "Rescale",
     "Reshape",
     "Residual",
+    "SpatialDropout",
     "ZeroPadding2D",
 ]
 __dir__ = names_of(__name__)
@@ -57,8 +58,8 @@ __dir__ = names_of(__name__)
 _KINDS: dict[str, type[Layer]] = {
     layer.kind: layer
     for layer in (
-        *(Dense, Dropout, BatchNorm, LayerNorm, Residual, Flatten, Reshape, Rescale),
-        *(Conv1D, Conv2D, MaxPool1D, MaxPool2D, AveragePool1D, AveragePool2D),
+        *(Dense, Dropout, SpatialDropout, BatchNorm, LayerNorm, Residual, Flatten, Reshape),
+        *(Rescale, Conv1D, Conv2D, MaxPool1D, MaxPool2D, AveragePool1D, AveragePool2D),
         *(GlobalMaxPool1D, GlobalMaxPool2D, GlobalAveragePool1D, GlobalAveragePool2D),
         ZeroPadding2D,
     )

@@ -86,11 +86,16 @@ class Layer:
             self._settings(input_shape),
             self.needs_batch,
             self.is_random,
+            self._least_batch(input_shape),
         )
 
     def _settings(self, input_shape: Shape) -> Mapping[str, Setting]:
         """Return what a backend computes with, by the core's names."""
         return {}
+
+    def _least_batch(self, input_shape: Shape) -> int:
+        """Return of how many samples at least the layer makes something in training."""
+        return 1
 
     def config(self) -> dict[str, Any]:
         """Return kind and settings as plain data, from which `from_config` rebuilds the layer."""
@@ -132,6 +137,20 @@ def check_flat(layer: Layer, input_shape: Shape) -> int:
             "Flatten() in front of it makes them so"
         )
     return input_shape[0]
+
+
+def as_image(shape: Shape) -> Shape:
+    """Return (rows, columns, features) of a sample's shape: a sequence has one row."""
+    return (1,) * (3 - len(shape)) + shape
+
+
+def check_softmax(layer: Layer, shape: Shape) -> None:
+    """Raise `ShapeError` where softmax would be of a sample that is no single row."""
+    if layer.activation == "softmax" and len(shape) > 1:
+        raise ShapeError(
+            f"{layer!r} cannot have the activation 'softmax', which is of a whole row of units, on "
+            f"samples of shape {shape}: Flatten() in front of it makes them a row"
+        )
 
 
 def check_list(layers: Any, least: str) -> list[Layer]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pycnn.backend.interface import LayerSpec
 from pycnn.exceptions import DataTypeError, ShapeError
-from pycnn.layers._base import Layer, check_list
+from pycnn.layers._base import Layer, check_list, check_softmax
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -46,7 +46,7 @@ class Residual(Layer):
     UnknownNameError, DataError, DataTypeError
         If an argument is not valid.
     ShapeError
-        When a network is made of it: if the two ways end in different numbers of units.
+        When a network is made of it: if the two ways end in different shapes.
 
     Examples
     --------
@@ -113,8 +113,9 @@ class Residual(Layer):
             raise ShapeError(
                 f"the inner layers of Residual give {_units(shape)}, but "
                 f"{'their input has' if shortcut is None else 'its shortcut gives'} "
-                f"{_units(beside)}: shortcut=Dense({shape[0]}) makes them fit"
+                f"{_units(beside)}: {_remedy(input_shape, shape)}"
             )
+        check_softmax(self, shape)
         specs = [*inner, *([] if shortcut is None else [shortcut])]
         tensors = [
             tensor._replace(name=f"{name}.{tensor.name}")
@@ -129,6 +130,7 @@ class Residual(Layer):
             self.activation,
             needs_batch=self.needs_batch,
             is_random=self.is_random,
+            least_batch=max([spec.least_batch for spec in specs]),
             inner=tuple(inner),
             shortcut=shortcut,
         )
@@ -179,6 +181,20 @@ def _units(shape: Shape) -> str:
     if len(shape) != 1:
         return f"shape {shape}"
     return f"{shape[0]} unit{'' if shape[0] == 1 else 's'}"
+
+
+def _remedy(given: Shape, wanted: Shape) -> str:
+    """Return what makes the one shape of the other."""
+    if len(given) == len(wanted) == 1:
+        return f"shortcut=Dense({wanted[0]}) makes them fit"
+    if len(given) == len(wanted):
+        strides = tuple(-(-n // m) for n, m in zip(given[:-1], wanted[:-1], strict=True))
+        there = tuple(-(-n // s) for n, s in zip(given[:-1], strides, strict=True))
+        if there == wanted[:-1]:
+            stride = strides[0] if len(set(strides)) == 1 else strides
+            also = "" if stride == 1 else f", strides={stride}"
+            return f"shortcut=Conv{len(strides)}D({wanted[-1]}, 1{also}) makes them fit"
+    return "both ways must end in the same shape"
 
 
 def _within(prefix: str, views: Mapping[str, Array]) -> dict[str, Array]:

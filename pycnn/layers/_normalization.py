@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pycnn._checks import check_real
 from pycnn.backend.interface import TensorSpec
-from pycnn.layers._base import Layer, check_flat
+from pycnn.layers._base import Layer, as_image, check_softmax
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pycnn._typing import Array, ArrayLike, Shape
+    from pycnn.backend.interface import Setting
 
 
 class _Normalization(Layer):
-    """What the normalization layers share."""
+    """What the normalization layers share: a number a unit or, of images, a channel."""
 
     normalizes_inputs = True
 
@@ -29,12 +33,14 @@ class _Normalization(Layer):
         return self._epsilon
 
     def tensor_specs(self, input_shape: Shape) -> tuple[TensorSpec, ...]:
-        """Return what arrays the layer has, one number a unit."""
-        units = check_flat(self, input_shape)
-        return (TensorSpec("gamma", (units,), "scale"), TensorSpec("beta", (units,), "bias"))
+        """Return what arrays the layer has, one number a unit or a channel."""
+        check_softmax(self, input_shape)
+        features = input_shape[-1:]
+        return (TensorSpec("gamma", features, "scale"), TensorSpec("beta", features, "bias"))
 
-    def _settings(self, input_shape: Shape) -> dict[str, float]:
-        return {"epsilon": self.epsilon}
+    def _settings(self, input_shape: Shape) -> Mapping[str, Setting]:
+        shape = {"shape": as_image(input_shape)} if len(input_shape) > 1 else {}
+        return {"epsilon": self.epsilon} | shape
 
     def initialize(self, bits: np.random.PCG64) -> None:
         """Let the layer normalize and nothing else."""
@@ -43,7 +49,7 @@ class _Normalization(Layer):
 
     @property
     def gamma(self) -> Array:
-        """Scales, (n_l,): a live view into the network's parameters."""
+        """Scales, (n_l,) or (channels,): a live view into the network's parameters."""
         return self._get("gamma")
 
     @gamma.setter
@@ -52,7 +58,7 @@ class _Normalization(Layer):
 
     @property
     def beta(self) -> Array:
-        """Shifts, (n_l,): a live view into the network's parameters."""
+        """Shifts, (n_l,) or (channels,): a live view into the network's parameters."""
         return self._get("beta")
 
     @beta.setter
@@ -61,7 +67,7 @@ class _Normalization(Layer):
 
 
 class BatchNorm(_Normalization):
-    """Normalize each unit over the mini-batch (Ioffe & Szegedy, 2015).
+    """Normalize each unit, or channel of images, over the mini-batch (Ioffe & Szegedy, 2015).
 
     ``Z = gamma * (A_previous - mean) / sqrt(variance + epsilon) + beta``, ``A = f(Z)``. In training
     mean and variance are the mini-batch's; in prediction they are what training has counted,
@@ -69,8 +75,12 @@ class BatchNorm(_Normalization):
     momentum * seen``, where the variance that is seen is the unbiased estimate. The usual place is
     behind a linear `Dense`, with the activation here: ``Dense(64), BatchNorm("relu")``.
 
-    Sample weights do not enter mean and variance. A mini-batch of one sample has no variance: it
-    is not counted.
+    Samples of more than one axis, images and sequences, are normalized a channel at a time, over
+    the mini-batch and all positions: behind a convolution, whose bias has no use then,
+    ``Conv2D(16, 3, use_bias=False), BatchNorm("relu")``.
+
+    Sample weights do not enter mean and variance. One number has no variance: a mini-batch of one
+    sample, if that is a single row, is not counted.
 
     Parameters
     ----------
@@ -107,15 +117,19 @@ class BatchNorm(_Normalization):
         return self._momentum
 
     def tensor_specs(self, input_shape: Shape) -> tuple[TensorSpec, ...]:
-        """Return what arrays the layer has, one number a unit."""
+        """Return what arrays the layer has, one number a unit or a channel."""
         return (
             *super().tensor_specs(input_shape),
-            TensorSpec("mean", input_shape, "statistic"),
-            TensorSpec("variance", input_shape, "statistic"),
+            TensorSpec("mean", input_shape[-1:], "statistic"),
+            TensorSpec("variance", input_shape[-1:], "statistic"),
         )
 
-    def _settings(self, input_shape: Shape) -> dict[str, float]:
-        return super()._settings(input_shape) | {"momentum": self.momentum}
+    def _settings(self, input_shape: Shape) -> Mapping[str, Setting]:
+        return {**super()._settings(input_shape), "momentum": self.momentum}
+
+    def _least_batch(self, input_shape: Shape) -> int:
+        """Return 2, where one sample has one number of each channel: that has no variance."""
+        return 1 if math.prod(input_shape[:-1]) > 1 else 2
 
     def initialize(self, bits: np.random.PCG64) -> None:
         """Let the layer normalize and nothing else, and count from mean 0 and variance 1."""
@@ -125,7 +139,7 @@ class BatchNorm(_Normalization):
 
     @property
     def mean(self) -> Array:
-        """Means that training has counted, (n_l,): a live view into the network's statistics."""
+        """Means that training has counted, as many as in `gamma`: a live view of statistics."""
         return self._get("mean")
 
     @mean.setter
@@ -134,7 +148,7 @@ class BatchNorm(_Normalization):
 
     @property
     def variance(self) -> Array:
-        """Variances that training has counted, (n_l,): a live view, as `mean`."""
+        """Variances that training has counted: a live view, as `mean`."""
         return self._get("variance")
 
     @variance.setter
@@ -162,7 +176,8 @@ class LayerNorm(_Normalization):
 
     ``Z = gamma * (A_previous - mean) / sqrt(variance + epsilon) + beta``, ``A = f(Z)``, with the
     mean and the variance of the sample's own units: the same in training and in prediction, and
-    for any batch size.
+    for any batch size. Of samples of more than one axis each position is normalized over its
+    channels.
 
     Parameters
     ----------

@@ -37,8 +37,11 @@ def forward(
     """Return A with a fraction of its numbers 0 and the others larger (Srivastava et al. 2014)."""
     if not context.dropping:
         return a.copy(), None
-    key, position = context.dropout_key, context.sample_offset
-    mask = dropout_mask(key, layer.number, position, layer.setting("rate"), *a.shape)
+    key, position, rate = context.dropout_key, context.sample_offset, layer.setting("rate")
+    units, samples = a.shape
+    features = layer.spec.settings.get("shape", (units,))[-1]  # each at all positions of an image
+    mask = dropout_mask(key, layer.number, position, rate, features, samples)
+    mask = np.tile(mask, (units // features, 1))
     return a * mask, mask
 
 
