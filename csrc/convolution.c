@@ -7,9 +7,9 @@
  * b[filters]. The sums are in the kernels. */
 #include "layer.h"
 
-/* Sums of a gradient that are made at a time, which the second-level cache has to hold, and filters
- * that are at least: a kernel's tile. */
-enum { SUMS_TOGETHER = 1 << 14, LEAST_FILTERS = 4 };
+/* Sums of a gradient that are made at a time, CHAINS of each: for so many a padded image is worth
+ * its making, whatever its size. */
+enum { SUMS_TOGETHER = 1 << 14 };
 
 /* ---------------------------------------------------------------- which taps read what */
 
@@ -85,30 +85,36 @@ static void convolve_baseline(double *out, const double *in, size_t stride, cons
     }
 }
 
-static void add_gradient_baseline(double *sums, const double *delta, size_t delta_stride,
-                                  const double *in, size_t in_stride, size_t samples,
-                                  const convolution *self, size_t first, size_t filters)
+/* What weight t of a filter multiplies at position [y,x]; NULL where that is beside the image. */
+static const double *input_of(const double *in, size_t stride, const convolution *self, size_t y,
+                              size_t x, size_t t)
 {
-    const size_t run = self->taps[1] * self->in_features;
-    const size_t row = self->taps[0] * run + 1; /* of sums */
+    const size_t features = self->in_features, k = t / features / self->taps[1];
+    const size_t l = t / features % self->taps[1];
+    const size_t from_y = y * self->strides[0] + k * self->dilation[0] - self->before[0];
+    const size_t from_x = x * self->strides[1] + l * self->dilation[1] - self->before[1];
+    if (from_y >= self->in[0] || from_x >= self->in[1]) { /* or below 0 */
+        return NULL;
+    }
+    return in + ((from_y * self->in[1] + from_x) * features + t % features) * stride;
+}
+
+static void add_gradient_baseline(double *sums, const double *delta, const double *in,
+                                  size_t stride, size_t samples, const convolution *self,
+                                  size_t first, size_t filters, double *scratch)
+{
+    const size_t weights = weights_of(self);
+    (void)scratch;
     for (size_t place = 0; place < self->out[0] * self->out[1]; place++) {
         const size_t y = place / self->out[1], x = place % self->out[1];
-        for (size_t f = 0; f < filters; f++) {
-            const double *d = delta + (place * self->out_features + first + f) * delta_stride;
-            double *sum = sums + f * row * CHAINS;
-            for (size_t t = 0; t + 1 < row; t++, sum += CHAINS) {
-                const size_t k = t / run, l = t % run / self->in_features;
-                const size_t from_y = y * self->strides[0] + k * self->dilation[0];
-                const size_t from_x = x * self->strides[1] + l * self->dilation[1];
-                const double *from = in + ((from_y * self->in[1] + from_x) * self->in_features +
-                                           t % self->in_features) *
-                                              in_stride;
+        for (size_t t = 0; t <= weights; t++) {
+            const double *from = t < weights ? input_of(in, stride, self, y, x, t) : NULL;
+            for (size_t f = 0; f < filters && (from != NULL || t == weights); f++) {
+                const double *d = delta + (place * self->out_features + first + f) * stride;
+                double *sum = sums + (f * (weights + 1) + t) * CHAINS;
                 for (size_t i = 0; i < samples; i++) {
-                    sum[i] += d[i] * from[i];
+                    sum[i] += t < weights ? d[i] * from[i] : d[i];
                 }
-            }
-            for (size_t i = 0; i < samples; i++) {
-                sum[i] += d[i];
             }
         }
     }
@@ -137,49 +143,33 @@ static convolution backwards(const convolution *forward)
     return back;
 }
 
-/* Rows or columns of the image once it is padded: as far as taps read, `before` in front included.
- */
-static size_t padded(const convolution *shape, int axis)
-{
-    return (shape->out[axis] - 1) * shape->strides[axis] +
-           (shape->taps[axis] - 1) * shape->dilation[axis] + 1;
-}
-
-/* A filter's sums, in chains, of its weights and its bias. */
-static size_t sums_of_filter(const convolution *shape)
-{
-    return (shape->taps[0] * shape->taps[1] * shape->in_features + 1) * CHAINS;
-}
-
 /* Filters whose gradients are summed at a time. */
 static size_t filters_together(const convolution *shape)
 {
-    const size_t some = SUMS_TOGETHER / sums_of_filter(shape);
-    return MIN(some > LEAST_FILTERS ? some : LEAST_FILTERS, shape->out_features);
+    const size_t some = SUMS_TOGETHER / (weights_of(shape) + 1);
+    return MIN(some > FILTERS_TOGETHER ? some : FILTERS_TOGETHER, shape->out_features);
 }
 
-/* The taps of all rows and columns, as doubles. */
-static size_t size_of_runs(const size_t *places)
+/* Adds the room for the taps of all rows and columns, in doubles. */
+static int add_runs(size_t *count, const size_t *places)
 {
-    return ((places[0] + places[1]) * sizeof(tap_run) + sizeof(double) - 1) / sizeof(double);
+    enum { SIZE = (sizeof(tap_run) + sizeof(double) - 1) / sizeof(double) };
+    TRY(add_product(count, places[0], SIZE));
+    return add_product(count, places[1], SIZE);
 }
 
-/* What a part of the work needs besides: forward, of one sample, the weights turned over; for the
- * gradient its sums, and the padded image of a few samples. */
+/* What a part of the work needs besides: of one sample the weights turned over, and the taps behind
+ * them; on the way back only these; for the gradient its sums. */
 static int set_scratch(layer *self)
 {
     const convolution *shape = &self->forward;
-    const size_t forward = size_of_runs(shape->out), backward = size_of_runs(shape->in);
-    size_t image = 0, sums = 0, one = forward;
-    TRY(add_product(&image, padded(shape, 0), padded(shape, 1)));
-    const size_t places = image;
-    image = 0;
-    TRY(add_product(&image, places, shape->in_features));
-    const size_t numbers = image;
-    TRY(add_product(&sums, numbers, CHAINS));
-    TRY(add_product(&sums, filters_together(shape), sums_of_filter(shape)));
-    TRY(add_product(&one, self->weight_count, 1));
-    self->scratch = MAX(MAX(one, sums), backward);
+    size_t forward = self->weight_count, backward = 0, gradient = 0, row = CHAINS;
+    TRY(add_runs(&forward, shape->out));
+    TRY(add_runs(&backward, shape->in));
+    TRY(add_product(&row, weights_of(shape), CHAINS));
+    TRY(add_product(&gradient, filters_together(shape), row));
+    TRY(gradient_scratch(&gradient, shape));
+    self->scratch = MAX(MAX(forward, backward), gradient);
     return PYCNN_OK;
 }
 
@@ -208,6 +198,8 @@ static int convolution_create(layer *self, const pycnn_layer_spec *spec)
     TRY(add_product(&self->fan_out, places, spec->units));
     TRY(add_product(&self->work, places, self->parameter_count));
     self->slice_by_slice = self->sums_samples = true;
+    self->packed_rows = 1;
+    self->packed_width = self->parameter_count;
     return set_scratch(self);
 }
 
@@ -226,37 +218,62 @@ static const tap_run *runs_of(const convolution *shape, double *scratch)
 
 /* packed[taps,features,filters] = W[filters,taps,features]: where one sample is alone the filters
  * lie side by side. */
-static void convolve_one(const layer *self, const double *theta, const double *bias,
-                         const layer_io *io, const tap_run *runs, double *packed)
+static void turn_over(const layer *self, double *packed, const double *theta)
+{
+    const size_t filters = self->forward.out_features, weights = weights_of(&self->forward);
+    self->kernels->transpose(packed, filters, theta, weights, filters, weights);
+}
+
+static const double *bias_of(const layer *self, const double *theta)
+{
+    return self->parameter_count > self->weight_count ? theta + self->weight_count : NULL;
+}
+
+static void convolve_one(const layer *self, const double *packed, const double *bias,
+                         const layer_io *io, double *scratch)
 {
     convolution shape = self->forward;
-    const size_t filters = shape.out_features, numbers = self->weight_count / filters;
-    self->kernels->transpose(packed, filters, theta, numbers, filters, numbers);
+    const tap_run *runs = runs_of(&shape, scratch);
+    const ptrdiff_t filters = (ptrdiff_t)shape.out_features;
     shape.filter_step = 1;
-    shape.feature_step = (ptrdiff_t)filters;
-    shape.tap_steps[0] *= (ptrdiff_t)filters;
-    shape.tap_steps[1] *= (ptrdiff_t)filters;
+    shape.feature_step = filters;
+    shape.tap_steps[0] *= filters;
+    shape.tap_steps[1] *= filters;
     self->kernels->convolution->convolve(io->z, io->input, 1, &shape, runs, runs + shape.out[0],
                                          packed, bias);
+    pycnn_activate(self, io);
 }
 
 static void convolution_forward(const layer *self, const double *theta, const layer_io *io,
                                 size_t slices)
 {
     const convolution *shape = &self->forward;
-    const double *bias =
-        self->parameter_count > self->weight_count ? theta + self->weight_count : NULL;
+    if (io->stride == 1) {
+        turn_over(self, io->scratch, theta);
+        convolve_one(self, io->scratch, bias_of(self, theta), io, io->scratch + self->weight_count);
+        return;
+    }
     const tap_run *runs = runs_of(shape, io->scratch);
     for (const layer_io *end = io + slices; io < end; io++) {
-        if (io->stride == 1) {
-            double *packed = io->scratch + size_of_runs(shape->out);
-            convolve_one(self, theta, bias, io, runs, packed);
-        } else {
-            self->kernels->convolution->convolve(io->z, io->input, io->stride, shape, runs,
-                                                 runs + shape->out[0], theta, bias);
-        }
+        self->kernels->convolution->convolve(io->z, io->input, io->stride, shape, runs,
+                                             runs + shape->out[0], theta, bias_of(self, theta));
         pycnn_activate(self, io);
     }
+}
+
+/* The weights of a single sample, and the biases behind them. */
+static void convolution_pack(const layer *self, double *packed, const double *theta,
+                             const double *statistics)
+{
+    const size_t biases = self->parameter_count - self->weight_count;
+    (void)statistics;
+    turn_over(self, packed, theta);
+    memcpy(packed + self->weight_count, theta + self->weight_count, biases * sizeof *packed);
+}
+
+static void convolution_forward_packed(const layer *self, const double *packed, const layer_io *io)
+{
+    convolve_one(self, packed, bias_of(self, packed), io, io->scratch);
 }
 
 /* delta_input: of the flipped filters, whose first tap is the last. */
@@ -276,46 +293,16 @@ static void convolution_backward(const layer *self, const double *theta, const l
     }
 }
 
-/* padded[rows,columns,features,CHAINS] = some samples of image, with zeros around it: they add
- * nothing to a sum. */
-static void pad(double *into, const convolution *shape, const double *image, size_t stride,
-                size_t samples)
-{
-    const size_t rows = padded(shape, 0), columns = padded(shape, 1);
-    const size_t features = shape->in_features;
-    memset(into, 0, rows * columns * features * CHAINS * sizeof *into);
-    for (size_t y = 0; y < shape->in[0] && y + shape->before[0] < rows; y++) {
-        for (size_t x = 0; x < shape->in[1] && x + shape->before[1] < columns; x++) {
-            const size_t at = (y + shape->before[0]) * columns + x + shape->before[1];
-            const double *from = image + (y * shape->in[1] + x) * features * stride;
-            for (size_t c = 0; c < features; c++) {
-                memcpy(into + (at * features + c) * CHAINS, from + c * stride,
-                       samples * sizeof *into);
-            }
-        }
-    }
-}
-
 /* Adds up the gradients of some filters over all samples. */
-static void add_gradients(const layer *self, double *sums, double *image, const layer_io *io,
-                          size_t slices, size_t first, size_t filters)
+static void add_gradients(const layer *self, double *sums, const layer_io *io, size_t slices,
+                          size_t first, size_t filters, double *scratch)
 {
-    convolution shape = self->forward;
-    const bool fits = shape.before[0] + shape.before[1] == 0 && padded(&shape, 0) <= shape.in[0] &&
-                      padded(&shape, 1) <= shape.in[1];
-    if (!fits) {
-        shape.in[0] = padded(&self->forward, 0);
-        shape.in[1] = padded(&self->forward, 1);
-    }
     for (const layer_io *end = io + slices; io < end; io++) {
         for (size_t i = 0; i < io->batch; i += CHAINS) {
             const size_t samples = MIN(CHAINS, io->batch - i);
-            if (!fits) {
-                pad(image, &self->forward, io->input + i, io->stride, samples);
-            }
-            self->kernels->convolution->add_gradient(
-                sums, io->delta + i, io->stride, fits ? io->input + i : image,
-                fits ? io->stride : CHAINS, samples, &shape, first, filters);
+            self->kernels->convolution->add_gradient(sums, io->delta + i, io->input + i, io->stride,
+                                                     samples, &self->forward, first, filters,
+                                                     scratch);
         }
     }
 }
@@ -325,7 +312,7 @@ static void finish(const layer *self, double *out, size_t count, gradient_use us
                    double *sums)
 {
     for (size_t t = 0; t < count; t++) {
-        sums[t] = pycnn_sum_chains(sums + t * CHAINS);
+        sums[t] = pycnn_sum_chains(sums + t * CHAINS) + 0; /* -0 or 0 hangs on the padding */
     }
     if (use == GRADIENT_DESCEND) {
         self->kernels->descend(out, sums, step, count);
@@ -342,16 +329,17 @@ static void convolution_gradient(const layer *self, double *out, gradient_use us
                                  const layer_io *io, size_t slices, part which)
 {
     const convolution *shape = &self->forward;
-    const size_t all = shape->out_features, weights = self->weight_count / all;
+    const size_t all = shape->out_features, weights = weights_of(shape);
+    const size_t row = (weights + 1) * CHAINS;
     const size_t height = (all + which.of - 1) / which.of;
     const size_t last = MIN((which.index + 1) * height, all), most = filters_together(shape);
-    double *sums = which.scratch, *image = sums + most * sums_of_filter(shape);
+    double *sums = which.scratch;
     for (size_t f = which.index * height; f < last; f += most) {
         const size_t filters = MIN(most, last - f);
-        memset(sums, 0, filters * sums_of_filter(shape) * sizeof *sums);
-        add_gradients(self, sums, image, io, slices, f, filters);
+        memset(sums, 0, filters * row * sizeof *sums);
+        add_gradients(self, sums, io, slices, f, filters, sums + most * row);
         for (size_t j = f; j < f + filters; j++) {
-            double *sum = sums + (j - f) * sums_of_filter(shape);
+            double *sum = sums + (j - f) * row;
             double *behind = sum + weights * CHAINS;
             finish(self, out + j * weights, weights, use, step, sum);
             if (self->parameter_count > self->weight_count) {
@@ -374,6 +362,8 @@ static void convolution_initialize(const layer *self, double *theta, double *sta
 const layer_ops pycnn_convolution_ops = {
     .create = convolution_create,
     .forward = convolution_forward,
+    .pack = convolution_pack,
+    .forward_packed = convolution_forward_packed,
     .backward = convolution_backward,
     .gradient = convolution_gradient,
     .initialize = convolution_initialize,

@@ -35,14 +35,44 @@ typedef struct {
                      const tap_run *rows, const tap_run *columns, const double *weights,
                      const double *bias);
 
-    /* sums[filters,taps[0] taps[1] in_features + 1,CHAINS] += delta @ in, over all positions of
-     * up to CHAINS samples, sample i into chain i; for the filters first ... first + filters - 1 of
-     * delta[out[0],out[1],out_features,delta_stride], where in[in[0],in[1],in_features,in_stride]
-     * has been padded, so that no tap reads beside it. The last column is the bias's. */
-    void (*add_gradient)(double *sums, const double *delta, size_t delta_stride, const double *in,
-                         size_t in_stride, size_t samples, const convolution *self, size_t first,
-                         size_t filters);
+    /* sums[filters,weights_of(self) + 1,CHAINS] += delta @ in, over all positions of up to CHAINS
+     * samples, sample i into chain i; of the filters first ... first + filters - 1. Samples of
+     * delta[out[0],out[1],out_features] and of in[in[0],in[1],in_features] are `stride` apart, as
+     * those of a slice are. The last column is the bias's. scratch[gradient_scratch()] */
+    void (*add_gradient)(double *sums, const double *delta, const double *in, size_t stride,
+                         size_t samples, const convolution *self, size_t first, size_t filters,
+                         double *scratch);
 } convolution_kernels;
+
+/* Weights of a filter. */
+static inline size_t weights_of(const convolution *self)
+{
+    return self->taps[0] * self->taps[1] * self->in_features;
+}
+
+/* Rows (axis 0) or columns of the image once it is padded: as far as taps read, `before` in front
+ * included. */
+static inline size_t padded(const convolution *self, int axis)
+{
+    return (self->out[axis] - 1) * self->strides[axis] +
+           (self->taps[axis] - 1) * self->dilation[axis] + 1;
+}
+
+/* Positions and filters whose deltas lie together for a gradient: so many fit the first-level
+ * cache. The filters are at least a kernel's tile. */
+enum { POSITIONS_TOGETHER = 32, FILTERS_TOGETHER = 8 };
+
+/* Doubles that a gradient needs: the padded image and some deltas of up to CHAINS samples, and
+ * where each weight's input lies. */
+static inline int gradient_scratch(size_t *count, const convolution *self)
+{
+    size_t area = 0, image = 0;
+    TRY(add_product(&area, padded(self, 0), padded(self, 1)));
+    TRY(add_product(&image, area, self->in_features));
+    TRY(add_product(count, image, CHAINS));
+    TRY(add_product(count, weights_of(self), 1));
+    return add_product(count, (size_t)POSITIONS_TOGETHER * FILTERS_TOGETHER, CHAINS);
+}
 
 extern PYCNN_PRIVATE const convolution_kernels pycnn_convolution_baseline;
 

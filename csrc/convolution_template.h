@@ -1,7 +1,6 @@
 /* The kernels of convolution.h, for one instruction set. Of a slice a vector holds the same number
  * of LANES samples, and a register tile some filters of a few neighbouring positions; of one sample
- * a vector holds LANES filters. Every sum is one chain, whatever the tile. Included with
- * CONVOLUTION_FILTERS and CONVOLUTION_TAPS, what a tile of the gradient holds. */
+ * a vector holds LANES filters. Every sum is one chain, whatever the tile. */
 
 /* ---------------------------------------------------------------- a slice */
 
@@ -282,132 +281,193 @@ static void SUFFIX(convolve)(double *out, const double *in, size_t stride, const
 
 /* ---------------------------------------------------------------- the gradient of the weights */
 
-/* Some filters and some taps side by side: sums over all positions of up to LANES samples. */
-ALWAYS_INLINE void convolution_gradient_tile(double *sums, size_t row, const double *delta,
-                                             size_t delta_stride, const double *in,
-                                             size_t in_stride, size_t samples,
-                                             const convolution *shape, const int filters,
-                                             const int taps, const bool part)
+/* Some neighbouring positions, whole rows of them or a part of one. */
+typedef struct {
+    size_t y, x, rows, columns;
+} convolution_block;
+
+/* padded[rows,columns,features,LANES] = up to LANES samples of an image, with zeros around them:
+ * these add nothing to a sum. */
+static void SUFFIX(pad_image)(double *into, const double *image, size_t stride, size_t samples,
+                              const convolution *shape)
 {
-    vector sum[CONVOLUTION_FILTERS][CONVOLUTION_TAPS];
+    const size_t features = shape->in_features, row = padded(shape, 1) * features * LANES;
+    const size_t left = shape->before[1] * features * LANES;
+    const size_t numbers = MIN(row - left, shape->in[1] * features * LANES);
+    for (size_t y = 0; y < padded(shape, 0); y++, into += row) {
+        if (y < shape->before[0] || y - shape->before[0] >= shape->in[0]) {
+            memset(into, 0, row * sizeof *into);
+            continue;
+        }
+        const double *from = image + (y - shape->before[0]) * shape->in[1] * features * stride;
+        memset(into, 0, left * sizeof *into);
+        for (size_t n = left; n < left + numbers; n += LANES, from += stride) {
+            STORE(into + n, samples < LANES ? LOAD_PART(from, samples) : LOAD(from));
+        }
+        memset(into + left + numbers, 0, (row - left - numbers) * sizeof *into);
+    }
+}
+
+/* packed[positions,filters,LANES] = those of delta */
+static void SUFFIX(pack_delta)(double *packed, const double *delta, size_t stride, size_t samples,
+                               const convolution *shape, const convolution_block *block,
+                               size_t filters)
+{
+    for (size_t y = block->y; y < block->y + block->rows; y++) {
+        for (size_t x = block->x; x < block->x + block->columns; x++) {
+            const double *from = delta + (y * shape->out[1] + x) * shape->out_features * stride;
+            for (size_t f = 0; f < filters; f++, packed += LANES) {
+                const double *p = from + f * stride;
+                STORE(packed, samples < LANES ? LOAD_PART(p, samples) : LOAD(p));
+            }
+        }
+    }
+}
+
+/* Some filters and some weights of each: sums over the block's positions. in[offsets[t]] is what
+ * weight t multiplies at the block's first position. */
+ALWAYS_INLINE void convolution_gradient_tile(double *sums, size_t row, const double *delta,
+                                             const double *in, const size_t *offsets,
+                                             const convolution *shape,
+                                             const convolution_block *block, const int filters,
+                                             const int weights)
+{
+    const size_t step = shape->strides[1] * shape->in_features * LANES;
+    const size_t row_step = shape->strides[0] * padded(shape, 1) * shape->in_features * LANES;
+    vector sum[TILE_ROWS][TILE_VECTORS];
     UNROLL for (int f = 0; f < filters; f++)
     {
-        UNROLL for (int t = 0; t < taps; t++)
+        UNROLL for (int t = 0; t < weights; t++)
         {
             sum[f][t] = LOAD(sums + ((size_t)f * row + (size_t)t) * CHAINS);
         }
     }
-    const size_t in_step = shape->strides[1] * shape->in_features * in_stride;
-    const size_t delta_step = shape->out_features * delta_stride;
-    for (size_t y = 0; y < shape->out[0]; y++) {
-        const double *from =
-            in + y * shape->strides[0] * shape->in[1] * shape->in_features * in_stride;
-        for (size_t x = 0; x < shape->out[1]; x++, from += in_step, delta += delta_step) {
-            vector a[CONVOLUTION_TAPS];
-            UNROLL for (int t = 0; t < taps; t++)
+    for (size_t y = 0; y < block->rows; y++, in += row_step) {
+        const double *from[TILE_VECTORS];
+        UNROLL for (int t = 0; t < weights; t++) { from[t] = in + offsets[t]; }
+        for (size_t x = 0; x < block->columns; x++, delta += filters * LANES) {
+            vector a[TILE_VECTORS];
+            UNROLL for (int t = 0; t < weights; t++)
             {
-                const double *p = from + (size_t)t * in_stride;
-                a[t] = part ? LOAD_PART(p, samples) : LOAD(p);
+                a[t] = LOAD(from[t]);
+                from[t] += step;
             }
             UNROLL for (int f = 0; f < filters; f++)
             {
-                const double *p = delta + (size_t)f * delta_stride;
-                const vector d = part ? LOAD_PART(p, samples) : LOAD(p);
-                UNROLL for (int t = 0; t < taps; t++) { sum[f][t] = FMA(d, a[t], sum[f][t]); }
+                vector d = LOAD(delta + f * LANES);
+                HOLD(d);
+                UNROLL for (int t = 0; t < weights; t++)
+                {
+                    sum[f][t] = FMA(d, a[t], sum[f][t]);
+                    KEEP(sum[f][t]);
+                }
             }
         }
     }
     UNROLL for (int f = 0; f < filters; f++)
     {
-        UNROLL for (int t = 0; t < taps; t++)
+        UNROLL for (int t = 0; t < weights; t++)
         {
             STORE(sums + ((size_t)f * row + (size_t)t) * CHAINS, sum[f][t]);
         }
     }
 }
 
-/* The bias: the sum of delta itself. */
-static void SUFFIX(add_deltas_of_filter)(double *sums, const double *delta, size_t delta_stride,
-                                         size_t samples, const convolution *shape)
+/* All weights of some filters, and their biases. */
+ALWAYS_INLINE void convolution_gradient_filters(double *sums, const double *delta, const double *in,
+                                                const size_t *offsets, const convolution *shape,
+                                                const convolution_block *block, const int filters)
 {
-    const size_t places = shape->out[0] * shape->out[1];
-    vector sum = LOAD(sums);
-    for (size_t place = 0; place < places; place++) {
-        const double *p = delta + place * shape->out_features * delta_stride;
-        sum = sum + (samples < LANES ? LOAD_PART(p, samples) : LOAD(p));
+    const size_t weights = weights_of(shape), row = weights + 1;
+    size_t t = 0;
+#define TILE(n)                                                                             \
+    convolution_gradient_tile(sums + t * CHAINS, row, delta, in, offsets + t, shape, block, \
+                              filters, n)
+    for (; t + TILE_VECTORS <= weights; t += TILE_VECTORS) {
+        TILE(TILE_VECTORS);
     }
-    STORE(sums, sum);
+    switch (weights - t) {
+#if TILE_VECTORS > 3
+    case 3: TILE(3); break;
+#endif
+    case 2: TILE(2); break;
+    case 1: TILE(1); break;
+    }
+#undef TILE
+    const size_t positions = block->rows * block->columns;
+    UNROLL for (int f = 0; f < filters; f++)
+    {
+        double *bias = sums + ((size_t)f * row + weights) * CHAINS;
+        vector sum = LOAD(bias);
+        for (size_t p = 0; p < positions; p++) {
+            sum = sum + LOAD(delta + (p * (size_t)filters + (size_t)f) * LANES);
+        }
+        STORE(bias, sum);
+    }
 }
 
-/* All taps of some filters, for up to LANES samples. */
-ALWAYS_INLINE void convolution_gradient_filters(double *sums, const double *delta,
-                                                size_t delta_stride, const double *in,
-                                                size_t in_stride, size_t samples,
-                                                const convolution *shape, const int filters,
-                                                const bool part)
+/* For up to LANES samples. */
+static void SUFFIX(add_block)(double *sums, const double *delta, const double *in,
+                              const size_t *offsets, size_t stride, size_t samples,
+                              const convolution *shape, const convolution_block *block,
+                              size_t filters, double *packed)
 {
-    const size_t features = shape->in_features;
-    const size_t row = shape->taps[0] * shape->taps[1] * features + 1;
-    /* Taps that lie side by side in the image as they do in a filter. */
-    const bool joined = shape->dilation[1] == 1;
-    const size_t runs = joined ? 1 : shape->taps[1];
-    const size_t length = joined ? shape->taps[1] * features : features;
-    double *at = sums;
-    for (size_t k = 0; k < shape->taps[0]; k++) {
-        for (size_t l = 0; l < runs; l++) {
-            const size_t place = k * shape->dilation[0] * shape->in[1] + l * shape->dilation[1];
-            const double *from = in + place * features * in_stride;
-            for (size_t t = 0; t < length;) {
-                const size_t some = MIN(length - t, CONVOLUTION_TAPS);
-#define TILE(n)                                                                              \
-    convolution_gradient_tile(at, row, delta, delta_stride, from + t * in_stride, in_stride, \
-                              samples, shape, filters, n, part)
-                switch (some) {
-                case 1: TILE(1); break;
-                case 2: TILE(2); break;
-                case 3: TILE(3); break;
-#if CONVOLUTION_TAPS > 3
-                case 4: TILE(4); break;
-                case 5: TILE(5); break;
+    const size_t row = weights_of(shape) + 1;
+    const size_t place =
+        block->y * shape->strides[0] * padded(shape, 1) + block->x * shape->strides[1];
+    const double *from = in + place * shape->in_features * LANES;
+    for (size_t f = 0, some; f < filters; f += some) {
+        some = MIN(filters - f, TILE_ROWS);
+        some = some == 7 ? 4 : some == 5 ? 3 : some;
+        SUFFIX(pack_delta)(packed, delta + f * stride, stride, samples, shape, block, some);
+        double *to = sums + f * row * CHAINS;
+        switch (some) {
+#define FILTERS(n) \
+    case n: convolution_gradient_filters(to, packed, from, offsets, shape, block, n); break
+            FILTERS(1);
+            FILTERS(2);
+            FILTERS(3);
+            FILTERS(4);
+#if TILE_ROWS > 4
+            FILTERS(6);
 #endif
-#if CONVOLUTION_TAPS > 5
-                case 6: TILE(6); break;
+#if TILE_ROWS > 6
+            FILTERS(8);
 #endif
-                }
-#undef TILE
-                t += some;
-                at += some * CHAINS;
+#undef FILTERS
+        }
+    }
+}
+
+static void SUFFIX(add_gradient)(double *sums, const double *delta, const double *in, size_t stride,
+                                 size_t samples, const convolution *shape, size_t first,
+                                 size_t filters, double *scratch)
+{
+    const size_t columns = padded(shape, 1), features = shape->in_features;
+    const size_t numbers = padded(shape, 0) * columns * features;
+    double *image = scratch, *packed = image + numbers * LANES;
+    size_t *offsets = (size_t *)(void *)(packed + POSITIONS_TOGETHER * FILTERS_TOGETHER * LANES);
+    for (size_t k = 0, t = 0; k < shape->taps[0]; k++) {
+        for (size_t l = 0; l < shape->taps[1]; l++) {
+            const size_t at = k * shape->dilation[0] * columns + l * shape->dilation[1];
+            for (size_t c = 0; c < features; c++, t++) {
+                offsets[t] = (at * features + c) * LANES;
             }
         }
     }
-}
-
-static void SUFFIX(add_gradient)(double *sums, const double *delta, size_t delta_stride,
-                                 const double *in, size_t in_stride, size_t samples,
-                                 const convolution *shape, size_t first, size_t filters)
-{
-    const size_t row = shape->taps[0] * shape->taps[1] * shape->in_features + 1;
+    const size_t wide = MIN(shape->out[1], POSITIONS_TOGETHER);
+    const size_t high = POSITIONS_TOGETHER / wide;
     for (size_t i = 0; i < samples; i += LANES) {
         const size_t some = MIN(samples - i, LANES);
-        size_t f = 0;
-#define FILTERS(n, part)                                                                       \
-    convolution_gradient_filters(sums + f * row * CHAINS + i,                                  \
-                                 delta + i + (first + f) * delta_stride, delta_stride, in + i, \
-                                 in_stride, some, shape, n, part)
-        for (; f + CONVOLUTION_FILTERS <= filters && some == LANES; f += CONVOLUTION_FILTERS) {
-            FILTERS(CONVOLUTION_FILTERS, false);
-        }
-        for (; f < filters && some == LANES; f++) {
-            FILTERS(1, false);
-        }
-        for (; f < filters; f++) { /* fewer samples than lanes */
-            FILTERS(1, true);
-        }
-#undef FILTERS
-        for (f = 0; f < filters; f++) {
-            SUFFIX(add_deltas_of_filter)
-            (sums + ((f + 1) * row - 1) * CHAINS + i, delta + i + (first + f) * delta_stride,
-             delta_stride, some, shape);
+        SUFFIX(pad_image)(image, in + i, stride, some, shape);
+        for (size_t y = 0; y < shape->out[0]; y += wide < shape->out[1] ? 1 : high) {
+            for (size_t x = 0; x < shape->out[1]; x += wide) {
+                const convolution_block block = {
+                    y, x, wide < shape->out[1] ? 1 : MIN(high, shape->out[0] - y),
+                    MIN(wide, shape->out[1] - x)};
+                SUFFIX(add_block)(sums + i, delta + i + first * stride, image, offsets, stride,
+                                  some, shape, &block, filters, packed);
+            }
         }
     }
 }

@@ -21,6 +21,7 @@ static int dense_create(layer *self, const pycnn_layer_spec *spec)
     TRY(pycnn_add_tensor(self, "b", PYCNN_BIAS, 1, &self->fan_out));
     self->work = self->parameter_count;
     self->packed_rows = self->fan_in + 1;
+    self->packed_width = self->fan_out;
     return PYCNN_OK;
 }
 

@@ -10,8 +10,6 @@
 #define SUFFIX(name) name##_avx2
 #define LANES 4
 #define TILE_ROWS 4
-#define CONVOLUTION_FILTERS 3
-#define CONVOLUTION_TAPS 3
 #define TILE_VECTORS 3
 #define PANELS_IN_CACHE ((size_t)1 << 14)
 #define COPY_SAMPLES SIZE_MAX

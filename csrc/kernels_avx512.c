@@ -10,8 +10,6 @@
 #define SUFFIX(name) name##_avx512
 #define LANES 8
 #define TILE_ROWS 8
-#define CONVOLUTION_FILTERS 4
-#define CONVOLUTION_TAPS 6
 #define TILE_VECTORS 3
 #define PANELS_IN_CACHE ((size_t)1 << 15)
 #define COPY_SAMPLES 128

@@ -10,8 +10,6 @@
 #define SUFFIX(name) name##_neon
 #define LANES 2
 #define TILE_ROWS 6
-#define CONVOLUTION_FILTERS 4
-#define CONVOLUTION_TAPS 5
 #define TILE_VECTORS 4
 #define PANELS_IN_CACHE ((size_t)1 << 14)
 #define COPY_SAMPLES 128

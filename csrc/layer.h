@@ -52,7 +52,8 @@ typedef struct {
     size_t parameter_count;
     size_t weight_count;     /* of these, in front, are weights: the ones that are penalized */
     size_t statistic_count;  /* numbers that training counts */
-    size_t packed_rows;      /* that pack() fills */
+    size_t packed_rows;      /* that pack() fills ... */
+    size_t packed_width;     /* ... with so many numbers each */
     size_t saved_per_slice;  /* doubles that a slice's forward pass, or what is reduced over the
                                 batch, keeps for later: so many, ... */
     size_t saved_per_sample; /* ... and so many for each sample */
@@ -142,8 +143,9 @@ struct layer_ops {
                      const layer_io *io, size_t slices, part which);
 
     /* Of a layer with statistics, or one that predicts a single sample faster from a layout of its
-     * own; else both NULL. Its part of theta and of the statistics -> packed[packed_rows,fan_out],
-     * where rows are of whole vectors and begin as zeros; and `forward` of one sample by it. */
+     * own; else both NULL. Its part of theta and of the statistics ->
+     * packed[packed_rows,packed_width], where rows are of whole vectors and begin as zeros; and
+     * `forward` of one sample by it. */
     void (*pack)(const layer *self, double *packed, const double *theta, const double *statistics);
     void (*forward_packed)(const layer *self, const double *packed, const layer_io *io);
 

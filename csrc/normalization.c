@@ -129,6 +129,7 @@ static int batch_norm_create(layer *self, const pycnn_layer_spec *spec)
             "momentum must be at least 0 and at most 1");
     self->momentum = spec->momentum;
     self->packed_rows = PACKED_ROWS;
+    self->packed_width = self->fan_in;
     TRY(normalization_create(self, spec));
     TRY(pycnn_add_tensor(self, "mean", PYCNN_STATISTIC, 1, &self->features));
     TRY(pycnn_add_tensor(self, "variance", PYCNN_STATISTIC, 1, &self->features));

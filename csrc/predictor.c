@@ -15,7 +15,7 @@ struct pycnn_predictor {
 /* Adds the room for what a layer packs. One that packs nothing has a copy of its parameters. */
 static int add_packed(size_t *count, const layer *self)
 {
-    const size_t width = round_up(self->fan_out, self->kernels->lanes);
+    const size_t width = round_up(self->packed_width, self->kernels->lanes);
     TRY(self->ops->pack == NULL ? add_product(count, self->parameter_count, 1)
                                 : add_product(count, self->packed_rows, width));
     *count = round_up(*count, CACHE_LINE / sizeof(double));

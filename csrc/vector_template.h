@@ -43,6 +43,13 @@ typedef uint64_t words __attribute__((vector_size(LANES * 8)));
 #define KEEP(v) ((void)0)
 #endif
 
+/* Has a factor of several products loaded once, where a compiler would load it for each of them. */
+#if LANES > 2
+#define HOLD(v) __asm__("" : "+v"(v))
+#else
+#define HOLD(v) ((void)0)
+#endif
+
 /* A mask's lanes are all ones or all zeros, as comparisons make them. */
 ALWAYS_INLINE vector choose(integers mask, vector yes, vector no)
 {

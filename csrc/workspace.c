@@ -216,7 +216,9 @@ static int allocate_scratch(pycnn_workspace *ws)
     ws->scratch_size = round_up(MAX(most, ws->net->scratch), ALIGNMENT / sizeof(double));
     ws->most_chunks = MIN(MOST_CHUNKS, round_up(ws->capacity, CHUNK_UNIT) / CHUNK_UNIT);
     if (ws->scratch_size > 0) {
-        TRY(add_product(&bytes, ws->most_chunks, ws->scratch_size * sizeof(double)));
+        size_t each = 0;
+        TRY(add_product(&each, ws->scratch_size, sizeof(double)));
+        TRY(add_product(&bytes, ws->most_chunks, each));
         return allocate_large(ws, &ws->scratch, bytes);
     }
     return PYCNN_OK;

@@ -1,5 +1,6 @@
 /* What the suites share: checks, numbers, and networks and data to test on. */
 #include "check.h"
+#include "plan.h"
 
 #ifdef HAVE_POSIX
 #include <unistd.h>
@@ -34,7 +35,7 @@ void *checked_malloc(size_t size)
 double *doubles(size_t count) { return checked_malloc((count + 1) * sizeof(double)); }
 
 /* splitmix64: the same numbers everywhere. */
-static uint64_t random_bits(uint64_t *state)
+static uint64_t next_bits(uint64_t *state)
 {
     uint64_t z = *state += 0x9e3779b97f4a7c15u;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -44,7 +45,7 @@ static uint64_t random_bits(uint64_t *state)
 
 double random_value(uint64_t *state)
 {
-    return (double)(random_bits(state) >> 11) / (double)(1ull << 52) - 1;
+    return (double)(next_bits(state) >> 11) / (double)(1ull << 52) - 1;
 }
 
 double *random_doubles(uint64_t seed, size_t count)
@@ -154,12 +155,12 @@ void free_problem(problem *p)
 problem make_problem(uint64_t seed, size_t rows, size_t inputs, const pycnn_layer_spec *layers,
                      size_t depth, int loss)
 {
-    problem p = {.inputs = inputs, .outputs = layers[depth - 1].units};
-    p.net = create(inputs, layers, depth, loss);
+    problem p = {.inputs = inputs, .net = create(inputs, layers, depth, loss)};
+    p.outputs = pycnn_network_outputs(p.net);
     p.parameters = pycnn_network_parameter_count(p.net);
     p.theta_size = pycnn_network_theta_size(p.net);
-    for (size_t l = 0; l < depth; l++) {
-        p.units += layers[l].units;
+    for (size_t l = 0; l < p.net->depth; l++) {
+        p.units += p.net->layers[l].traced ? p.net->layers[l].fan_out : 0;
     }
     p.theta = random_doubles(seed, p.parameters);
     p.x = random_doubles(seed + 1, rows * inputs);
@@ -170,7 +171,7 @@ problem make_problem(uint64_t seed, size_t rows, size_t inputs, const pycnn_laye
     uint64_t state = seed + 3;
     for (size_t i = 0; i < rows; i++) {
         p.weight[i] += 1.5;
-        p.label[i] = random_bits(&state) % p.outputs;
+        p.label[i] = next_bits(&state) % p.outputs;
         p.y[i * p.outputs + p.label[i]] = 1;
     }
     p.data = (pycnn_dataset){.rows = rows, .x = p.x, .y = p.y};
@@ -182,6 +183,25 @@ problem classifier(uint64_t seed, size_t rows)
     static const pycnn_layer_spec layers[] = {DENSE(PYCNN_TANH, 7), DENSE(PYCNN_RELU, 6),
                                               DENSE(PYCNN_SOFTMAX, 3)};
     return make_problem(seed, rows, 5, layers, 3, PYCNN_CATEGORICAL_CROSSENTROPY);
+}
+
+problem image_classifier(uint64_t seed, size_t rows)
+{
+    static const pycnn_layer_spec layers[] = {{.kind = PYCNN_CONVOLUTION,
+                                               .activation = PYCNN_GELU,
+                                               .units = 5,
+                                               .shape = {4, 5, 2},
+                                               .kernel = {3, 2},
+                                               .padding = PYCNN_SAME},
+                                              {.kind = PYCNN_CONVOLUTION,
+                                               .activation = PYCNN_RELU,
+                                               .units = 9,
+                                               .shape = {4, 5, 5},
+                                               .kernel = {2, 3},
+                                               .strides = {1, 2},
+                                               .no_bias = 1},
+                                              DENSE(PYCNN_SOFTMAX, 3)};
+    return make_problem(seed, rows, 40, layers, 3, PYCNN_CATEGORICAL_CROSSENTROPY);
 }
 
 /* ---------------------------------------------------------------- what they compute */

@@ -92,6 +92,9 @@ void free_problem(problem *p);
 /* 5 -> 7 tanh -> 6 relu -> 3 softmax */
 problem classifier(uint64_t seed, size_t rows);
 
+/* 4x5x2 -> 5 filters gelu -> 9 filters relu -> 3 softmax */
+problem image_classifier(uint64_t seed, size_t rows);
+
 /* ---------------------------------------------------------------- what they compute */
 
 /* Trains a copy of p->theta and returns it; totals[epochs]. */

@@ -103,11 +103,17 @@ static void test_an_image_is_convolved(void)
         for (size_t i = 0; i < ROWS; i++) {
             convolve(expected + i * outputs, g, theta, x + i * inputs);
         }
+        pycnn_predictor *predictor;
+        CHECK(pycnn_predictor_create(&predictor, net, theta, size) == PYCNN_OK);
+        for (size_t i = 0; i < ROWS; i++) {
+            CHECK(pycnn_predictor_run(predictor, other + i * outputs, x + i * inputs) == PYCNN_OK);
+        }
+        pycnn_predictor_destroy(predictor);
+        CHECK(agree(other, expected, ROWS * outputs, 1e-14));
         for (size_t batch = 1; batch <= ROWS; batch += 4) {
             pycnn_workspace *ws = workspace(net, batch, PYCNN_FORWARD);
-            double *to = batch == 1 ? y : other;
-            CHECK(pycnn_predict(to, net, ws, theta, size, x, ROWS) == PYCNN_OK);
-            CHECK(same_bits(y, to, ROWS * outputs));
+            CHECK(pycnn_predict(y, net, ws, theta, size, x, ROWS) == PYCNN_OK);
+            CHECK(same_bits(y, other, ROWS * outputs));
             pycnn_workspace_destroy(ws);
         }
         if (!CHECK(agree(y, expected, ROWS * outputs, 1e-14))) {
@@ -208,10 +214,63 @@ static void test_neither_threads_nor_slices_change_a_bit(void)
     }
 }
 
+/* Sizes as large as they can be asked for are refused, or held. */
+static void test_windows_of_any_size_are_refused_or_fit(void)
+{
+    enum { VALID = PYCNN_VALID, SAME = PYCNN_SAME, NOT_EVEN_MADE = 0, MADE = 1, GOOD = 2 };
+    const size_t most = SIZE_MAX, half = PTRDIFF_MAX, part = half / 256, tiny = half / 8192;
+    const struct {
+        geometry of;
+        int fate;
+    } cases[] = {
+        {{"no rows", {0, 3, 1}, 1, {1, 1}, {0}, {0}, SAME, false}, NOT_EVEN_MADE},
+        {{"no columns", {3, 0, 1}, 1, {1, 1}, {0}, {0}, SAME, false}, NOT_EVEN_MADE},
+        {{"no features", {3, 3, 0}, 1, {1, 1}, {0}, {0}, SAME, false}, NOT_EVEN_MADE},
+        {{"no filters", {3, 3, 1}, 0, {1, 1}, {0}, {0}, SAME, false}, NOT_EVEN_MADE},
+        {{"no taps", {3, 3, 1}, 1, {1, 0}, {0}, {0}, SAME, false}, NOT_EVEN_MADE},
+        {{"another image", {3, 4, 1}, 1, {1, 1}, {0}, {0}, SAME, false}, NOT_EVEN_MADE},
+        {{"an image that wraps", {half + 1, 2, 9}, 1, {1, 1}, {0}, {0}, SAME, false}, 0},
+        {{"a row too many", {3, 3, 1}, 1, {4, 1}, {0}, {0}, VALID, false}, NOT_EVEN_MADE},
+        {{"dilated beyond", {3, 3, 1}, 1, {1, 2}, {0}, {1, 3}, VALID, false}, NOT_EVEN_MADE},
+        {{"a reach that wraps", {3, 3, 1}, 1, {1, 3}, {0}, {1, half + 1}, VALID, false}, 0},
+        {{"the same", {3, 3, 1}, 1, {1, 3}, {0}, {1, half + 1}, SAME, false}, NOT_EVEN_MADE},
+        {{"as many taps", {3, 3, 1}, 1, {most, 1}, {0}, {0}, SAME, false}, NOT_EVEN_MADE},
+        {{"a product of taps", {3, 3, 1}, 1, {part, part}, {0}, {0}, SAME, false}, NOT_EVEN_MADE},
+        {{"as many filters", {3, 3, 1}, most, {1, 1}, {0}, {0}, SAME, false}, NOT_EVEN_MADE},
+        {{"sums that wrap", {3, 3, 1}, 1, {1, half / 9}, {0}, {0}, SAME, false}, NOT_EVEN_MADE},
+        {{"padding that wraps", {3, 3, 1}, 1, {1, 2}, {0}, {1, half / 9}, SAME, false}, 0},
+        {{"bytes that wrap", {3, 3, 1}, 1, {1, part}, {0}, {0}, SAME, false}, MADE},
+        {{"padding of as many", {3, 3, 1}, 1, {1, 2}, {0}, {1, part}, SAME, false}, MADE},
+        {{"more than there is", {3, 3, 1}, 1, {1, tiny}, {0}, {0}, SAME, false}, MADE},
+        {{"strides beyond", {3, 3, 1}, 1, {1, 2}, {most, half}, {0}, VALID, false}, GOOD},
+        {{"strides beyond, same", {3, 3, 1}, 1, {3, 2}, {half, most}, {0}, SAME, false}, GOOD},
+        {{"dilation of one tap", {3, 3, 1}, 1, {1, 1}, {0}, {most, most}, VALID, false}, GOOD},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const pycnn_layer_spec layer = spec_of(&cases[i].of, PYCNN_TANH);
+        pycnn_network *net;
+        pycnn_workspace *ws = NULL;
+        const int made = pycnn_network_create(&net, 9, &layer, 1, PYCNN_MSE, 0);
+        bool good = made == (cases[i].fate == NOT_EVEN_MADE ? PYCNN_ERROR_SIZE : PYCNN_OK);
+        if (made == PYCNN_OK) {
+            const int status = pycnn_workspace_create(&ws, net, 64, PYCNN_BACKWARD);
+            const bool held = status == PYCNN_OK;
+            good = held == (cases[i].fate == GOOD) &&
+                   (held || status == PYCNN_ERROR_SIZE || status == PYCNN_ERROR_MEMORY);
+        }
+        if (!CHECK(good)) {
+            printf("    %s\n", cases[i].of.name);
+        }
+        pycnn_workspace_destroy(ws);
+        pycnn_network_destroy(net);
+    }
+}
+
 const test convolution_tests[] = {
     FOR_EACH_SET("an image is convolved", test_an_image_is_convolved),
     FOR_EACH_SET("gradients are those of differences", test_gradients_are_those_of_differences),
     FOR_EACH_SET("neither threads nor slices change a bit",
                  test_neither_threads_nor_slices_change_a_bit),
+    ONCE("windows of any size are refused or fit", test_windows_of_any_size_are_refused_or_fit),
     {0},
 };

@@ -60,8 +60,9 @@ static guarded guard_constant(const void *source, size_t bytes)
 static void test_no_call_reads_or_writes_past_a_buffer(void)
 {
     enum { LARGEST = 19, EPOCHS = 2 };
-    for (size_t rows = 1; rows <= LARGEST; rows++) {
-        problem p = classifier(rows, rows);
+    for (size_t n = 0; n < 2 * LARGEST; n++) {
+        const size_t rows = n / 2 + 1;
+        problem p = n % 2 == 0 ? classifier(rows, rows) : image_classifier(rows, rows);
         pycnn_workspace *ws = workspace(p.net, rows / 2 + 1, PYCNN_BACKWARD);
         pycnn_workspace *trace = workspace(p.net, rows, PYCNN_TRACE);
         const size_t one = sizeof(double), traced = p.units * rows;
@@ -316,13 +317,14 @@ static void test_every_call_takes_less_than_16_kB_of_stack(void)
     enum { UNITS = 67 };
     const pycnn_layer_spec inner[] = {DENSE(PYCNN_GELU, 9), DENSE(PYCNN_SOFTPLUS, UNITS)};
     const pycnn_layer_spec layers[] = {
+        {.kind = PYCNN_CONVOLUTION, .units = 9, .shape = {1, 31, 1}, .kernel = {1, 5}},
         {.units = UNITS, .activation = PYCNN_TANH, .l1 = 1e-3, .l2 = 1e-3, .max_norm = 1},
         {.kind = PYCNN_BATCH_NORM, .units = UNITS, .epsilon = 1, .activation = PYCNN_SOFTMAX},
         {.kind = PYCNN_DROPOUT, .units = UNITS, .rate = 0.5},
         {.kind = PYCNN_RESIDUAL, .units = UNITS, .inner = inner, .inner_depth = 2},
         {.kind = PYCNN_LAYER_NORM, .units = UNITS, .epsilon = 1, .activation = PYCNN_SELU},
         DENSE(PYCNN_SOFTMAX, 5)};
-    problem p = make_problem(9, STACK_ROWS, 31, layers, 6, PYCNN_CATEGORICAL_CROSSENTROPY);
+    problem p = make_problem(9, STACK_ROWS, 31, layers, 7, PYCNN_CATEGORICAL_CROSSENTROPY);
     problem plain = classifier(9, STACK_ROWS);
     free(p.theta);
     p.theta = random_doubles(9, p.theta_size);
@@ -401,6 +403,10 @@ static void test_every_allocation_may_fail(void)
     const pycnn_layer_spec layers[] = {residual, DENSE(PYCNN_RELU, 2)};
     fail_in_turn(layers, 2);
     fail_in_turn(layers + 1, 1);
+    fail_in_turn(
+        &(pycnn_layer_spec){
+            .kind = PYCNN_CONVOLUTION, .units = 2, .shape = {1, 2, 1}, .kernel = {1, 1}},
+        1);
 
     /* No other call allocates. */
     problem p = classifier(3, 6);
