@@ -210,11 +210,11 @@ class Result:
     absent: str = ""  # what is missing here, and the row with it
 
 
-def expected_hashes():
+def expected_hashes(name):
     """Return the hash with fused multiply-adds and the one without, as the tests hold them."""
     text = (ROOT / "tests" / "test_kernels.py").read_text(encoding="utf-8")
-    found = dict(re.findall(r'^(HASH|HASH_UNFUSED) = "(\w+)"$', text, re.MULTILINE))
-    return {"fused": found["HASH"], "unfused": found["HASH_UNFUSED"]}
+    fused, unfused = re.findall(rf'^{name}(?:_UNFUSED)? = "(\w+)"$', text, re.MULTILINE)
+    return {"fused": fused, "unfused": unfused}
 
 
 def arithmetic(isa):
@@ -250,7 +250,7 @@ class Bench:
     def __init__(self, folder, zig_command, platforms):
         self.folder = folder
         self.zig = shlex.split(zig_command) if zig_command else self.find_zig()
-        self.expected = expected_hashes()
+        self.expected, self.images = expected_hashes("HASH"), expected_hashes("IMAGES")
         self.values = {}  # of the functions, by arithmetic: the first row's
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("PYCNN_")} | {
             "ZIG_GLOBAL_CACHE_DIR": os.environ.get("ZIG_GLOBAL_CACHE_DIR", str(folder / "zig")),
@@ -411,13 +411,12 @@ class Bench:
             kind = arithmetic(isa)
             for threads in platform.threads:
                 output = run("hash_run", threads, PYCNN_ISA=isa).decode()
-                last = output.rstrip().rpartition("\n")[2]
-                if "PYCNN_ISA must" in last:  # a processor without it
+                last = output.splitlines()[-2:]
+                if "PYCNN_ISA must" in last[-1]:  # a processor without it
                     break
-                if last != f"{isa} {self.expected[kind]}":
-                    raise ValueError(
-                        f"hash with {threads} threads: {last}, not {self.expected[kind]}"
-                    )
+                expected = [f"images {self.images[kind]}", f"{isa} {self.expected[kind]}"]
+                if last != expected:
+                    raise ValueError(f"hashes with {threads} threads: {last}, not {expected}")
                 result.hashes[kind] = self.expected[kind]
                 result.checks["hash_run"] += 1
             else:

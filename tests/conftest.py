@@ -397,7 +397,7 @@ class Programs:
         key = compiler, isa, threads
         if key not in self.hashes:
             done = self.run(compiler, "hash_run", threads, PYCNN_ISA=isa)
-            last = (done.stdout.splitlines() or [""])[-1]
+            last = " ".join(done.stdout.splitlines()[-2:])
             self.hashes[key] = f"{last} ({done.returncode})"
         return self.hashes[key]
 

@@ -1,6 +1,6 @@
 // Trains small networks whose shapes cross the edges of all tiles, and prints a hash of each one's
-// parameters, gradients and predictions: the same for every instruction set with fused
-// multiply-adds and for any number of threads.
+// parameters, gradients and predictions, of all networks of images and, last, of all others: the
+// same for every instruction set with fused multiply-adds and for any number of threads.
 //
 //     cc -O2 -Icsrc csrc/*.c tests/c/hash_run.c -o hash_run -pthread -lm
 //     ./hash_run [THREADS]
@@ -222,9 +222,7 @@ static uint64_t train(const run *r, pycnn_threads *threads, uint64_t seed)
     return hash;
 }
 
-static uint64_t hash_of_all = HASH_START;
-
-static void report(const run *r, pycnn_threads *threads)
+static void report_to(uint64_t *all, const run *r, pycnn_threads *threads)
 {
     static uint64_t seed;
     const uint64_t hash = train(r, threads, ++seed);
@@ -235,8 +233,12 @@ static void report(const run *r, pycnn_threads *threads)
     printf(" batch %zu: %016llx\n", r->batch, (unsigned long long)hash);
     double as_number; /* of the same bits */
     memcpy(&as_number, &hash, sizeof hash);
-    hash_of_all = hash_of(hash_of_all, &as_number, 1);
+    *all = hash_of(*all, &as_number, 1);
 }
+
+static uint64_t hash_of_all = HASH_START, hash_of_images = HASH_START;
+
+static void report(const run *r, pycnn_threads *threads) { report_to(&hash_of_all, r, threads); }
 
 static void run_small_networks(pycnn_threads *threads)
 {
@@ -364,6 +366,56 @@ static void run_other_layers(pycnn_threads *threads)
     }
 }
 
+/* Windows of all forms, with as many features and filters as tiles hold, and one more or less. */
+static void run_images(pycnn_threads *threads)
+{
+    enum { SAME = PYCNN_SAME, VALID = PYCNN_VALID };
+    static const struct {
+        size_t shape[3], filters, kernel[2], strides[2], dilation[2];
+        int padding;
+        size_t out[2];
+    } windows[] = {
+        {{1, 1, 1}, 1, {1, 1}, {1, 1}, {1, 1}, VALID, {1, 1}},
+        {{8, 8, 1}, 8, {3, 3}, {1, 1}, {1, 1}, SAME, {8, 8}},
+        {{7, 9, 3}, 5, {2, 3}, {1, 1}, {1, 1}, VALID, {6, 7}},
+        {{9, 8, 2}, 13, {3, 3}, {2, 3}, {1, 1}, SAME, {5, 3}},
+        {{6, 11, 4}, 3, {3, 2}, {1, 1}, {2, 3}, VALID, {2, 8}},
+        {{5, 5, 2}, 9, {5, 7}, {2, 1}, {1, 2}, SAME, {3, 5}},
+        {{1, 70, 3}, 17, {1, 5}, {1, 1}, {1, 1}, SAME, {1, 70}},
+    };
+    static const size_t batches[] = {1, 3, 7, 8, 9, 33, 130};
+    static const int activations[] = {PYCNN_RELU, PYCNN_TANH, PYCNN_GELU, PYCNN_LINEAR};
+    for (size_t i = 0; i < COUNT_OF(windows) * COUNT_OF(batches); i++) {
+        const size_t w = i % COUNT_OF(windows), filters = windows[w].filters;
+        const size_t *in = windows[w].shape, *out = windows[w].out;
+        const int f = activations[i % COUNT_OF(activations)];
+        const bool momentum = i % 3 == 0;
+        run r = {.inputs = in[0] * in[1] * in[2], .depth = 3, .batch = batches[i % 5 + i / 24]};
+        r.layers[0] =
+            (pycnn_layer_spec){.kind = PYCNN_CONVOLUTION,
+                               .activation = f,
+                               .units = filters,
+                               .shape = {in[0], in[1], in[2]},
+                               .kernel = {windows[w].kernel[0], windows[w].kernel[1]},
+                               .strides = {windows[w].strides[0], windows[w].strides[1]},
+                               .dilation = {windows[w].dilation[0], windows[w].dilation[1]},
+                               .padding = windows[w].padding,
+                               .no_bias = i % 2 == 1,
+                               .l2 = momentum ? 0.01 : 0};
+        r.layers[1] = (pycnn_layer_spec){.kind = PYCNN_CONVOLUTION,
+                                         .activation = f,
+                                         .units = 1 + i % 11,
+                                         .shape = {out[0], out[1], filters},
+                                         .kernel = {out[0] > 2 ? 3 : 1, out[1] > 1 ? 2 : 1},
+                                         .padding = SAME};
+        r.layers[2] = (pycnn_layer_spec)DENSE(PYCNN_SOFTMAX, 4);
+        r.loss = PYCNN_CATEGORICAL_CROSSENTROPY;
+        r.rows = r.batch + r.batch / 2 + 3;
+        r.optimizer = (pycnn_optimizer){.kind = PYCNN_SGD, .momentum = momentum ? 0.5 : 0};
+        report_to(&hash_of_images, &r, threads);
+    }
+}
+
 int main(int argc, char **argv)
 {
     pycnn_threads *threads = NULL;
@@ -373,7 +425,9 @@ int main(int argc, char **argv)
     run_small_networks(threads);
     run_large_networks(threads);
     run_other_layers(threads);
+    run_images(threads);
     pycnn_threads_destroy(threads);
+    printf("images %016llx\n", (unsigned long long)hash_of_images);
     printf("%s %016llx\n", pycnn_isa(), (unsigned long long)hash_of_all);
     return EXIT_SUCCESS;
 }
