@@ -598,6 +598,7 @@ static const struct {
     {"batch_norm", PYCNN_BATCH_NORM}, {"layer_norm", PYCNN_LAYER_NORM},
     {"residual", PYCNN_RESIDUAL},     {"flatten", PYCNN_RESHAPE},
     {"reshape", PYCNN_RESHAPE},       {"rescale", PYCNN_RESCALE},
+    {"conv2d", PYCNN_CONVOLUTION},    {"conv1d", PYCNN_CONVOLUTION},
 };
 enum {
     KIND_COUNT = sizeof KINDS / sizeof *KINDS,
@@ -607,11 +608,28 @@ enum {
     LAYER_NORM = 1 << 3,
     RESIDUAL = 1 << 4,
     RESHAPE = 1 << 6,
-    RESCALE = 1 << 7
+    RESCALE = 1 << 7,
+    CONV2D = 1 << 8,
+    CONV1D = 1 << 9,
+    CONV = CONV1D | CONV2D,
+    ALONG_ONE_AXIS = CONV1D
 };
 
 /* What a layer's description may say, in ascending order. */
-typedef enum { ACTIVATION, IGNORED, INNER, KIND, MAYBE_REAL, REAL, SHORTCUT, SIZE } field_type;
+typedef enum {
+    ACTIVATION,
+    IGNORED,
+    INNER,
+    KIND,
+    MAYBE_REAL,
+    NOT,
+    PADDING,
+    REAL,
+    SHAPE,
+    SHORTCUT,
+    SIZE,
+    SIZES /* along the axes: one number where there is one of them */
+} field_type;
 typedef struct {
     const char *key;
     field_type type;
@@ -622,24 +640,32 @@ typedef struct {
 
 #define AT(member) offsetof(pycnn_layer_spec, member)
 static const field FIELDS[] = {
-    {"activation", ACTIVATION, DENSE | BATCH_NORM | LAYER_NORM | RESIDUAL, 0, AT(activation)},
-    {"bias_initializer", IGNORED, DENSE, 0, 0},
+    {"activation", ACTIVATION, DENSE | BATCH_NORM | LAYER_NORM | RESIDUAL | CONV, 0,
+     AT(activation)},
+    {"bias_initializer", IGNORED, DENSE | CONV, 0, 0},
+    {"dilation", SIZES, CONV, 0, AT(dilation)},
     {"epsilon", REAL, BATCH_NORM | LAYER_NORM, 0, AT(epsilon)},
+    {"filters", SIZE, CONV, CONV, AT(units)},
+    {"kernel_size", SIZES, CONV, CONV, AT(kernel)},
     {"kind", KIND, (1 << KIND_COUNT) - 1, (1 << KIND_COUNT) - 1, AT(kind)},
-    {"l1", REAL, DENSE, 0, AT(l1)},
-    {"l2", REAL, DENSE, 0, AT(l2)},
+    {"l1", REAL, DENSE | CONV, 0, AT(l1)},
+    {"l2", REAL, DENSE | CONV, 0, AT(l2)},
     {"layers", INNER, RESIDUAL, RESIDUAL, 0},
-    {"max_norm", MAYBE_REAL, DENSE, 0, AT(max_norm)},
+    {"max_norm", MAYBE_REAL, DENSE | CONV, 0, AT(max_norm)},
     {"momentum", REAL, BATCH_NORM, 0, AT(momentum)},
     {"offset", REAL, RESCALE, 0, AT(offset)},
+    {"padding", PADDING, CONV, 0, AT(padding)},
     {"rate", REAL, DROPOUT, 0, AT(rate)},
     {"scale", REAL, RESCALE, RESCALE, AT(scale)},
-    {"shape", IGNORED, RESHAPE, RESHAPE, 0}, /* the numbers are the same */
+    {"shape", SHAPE, RESHAPE, RESHAPE, AT(shape)},
     {"shortcut", SHORTCUT, RESIDUAL, RESIDUAL, 0},
+    {"strides", SIZES, CONV, 0, AT(strides)},
     {"units", SIZE, DENSE, DENSE, AT(units)},
-    {"weight_initializer", IGNORED, DENSE, 0, 0},
+    {"use_bias", NOT, CONV, 0, AT(no_bias)},
+    {"weight_initializer", IGNORED, DENSE | CONV, 0, 0},
 };
 enum { FIELD_COUNT = sizeof FIELDS / sizeof *FIELDS };
+static const char *const PADDINGS[] = {[PYCNN_VALID] = "valid", [PYCNN_SAME] = "same"};
 
 static int read_name(reader *in, int *found, const char *const *names, int count,
                      const char *problem)
@@ -693,6 +719,50 @@ static int read_kind(reader *in, int *row)
                      "it has a kind of layer that this version does not know");
 }
 
+/* Up to `most` sizes, in a list; their number. */
+static int read_sizes(reader *in, size_t *sizes, size_t most, size_t *count)
+{
+    bool has = true;
+    TRY(open_group(in, '['));
+    for (*count = 0;; ++*count) {
+        TRY(has_member(in, ']', *count == 0, &has));
+        RETURN_IF(!has, PYCNN_OK);
+        RETURN_IF(*count == most, wrong(in, "it has a shape of more axes than there are"));
+        TRY(read_size(in, &sizes[*count]));
+        RETURN_IF(sizes[*count] == 0, wrong(in, "it has something else where a size must be"));
+    }
+}
+
+/* A sample's shape: rows, columns and features, of which a sequence lacks the first, and what is
+ * neither has but the last. */
+static int read_shape_of_sample(reader *in, size_t shape[3])
+{
+    size_t sizes[3] = {0}, count = 1;
+    if (next(in) == '[') {
+        TRY(read_sizes(in, sizes, 3, &count));
+    } else {
+        TRY(read_size(in, sizes));
+    }
+    RETURN_IF(count == 0, wrong(in, "it has a shape of no axes"));
+    memset(shape, 0, 3 * sizeof *shape);
+    memcpy(shape + 3 - count, sizes, count * sizeof *sizes);
+    shape[0] += count == 2; /* one row */
+    return PYCNN_OK;
+}
+
+/* Rows and columns; of one number alone the first is 0. */
+static int read_sizes_along(reader *in, size_t sizes[2])
+{
+    size_t count;
+    sizes[0] = 0;
+    if (next(in) != '[') {
+        TRY(read_size(in, &sizes[1]));
+        return sizes[1] > 0 ? PYCNN_OK : wrong(in, "it has something else where a size must be");
+    }
+    TRY(read_sizes(in, sizes, 2, &count));
+    return count == 2 ? PYCNN_OK : wrong(in, "it has something else where two sizes must be");
+}
+
 static int read_field(reader *in, layer_list *list, pycnn_layer_spec *spec, const field *field)
 {
     void *member = (char *)spec + field->offset;
@@ -710,6 +780,14 @@ static int read_field(reader *in, layer_list *list, pycnn_layer_spec *spec, cons
         spec->shortcut = &list->ready[list->ready_count++];
         return PYCNN_OK;
     case SIZE: return read_size(in, member);
+    case SIZES: return read_sizes_along(in, member);
+    case SHAPE: return read_shape_of_sample(in, member);
+    case PADDING: return read_name(in, member, PADDINGS, 2, "it has a padding of no kind");
+    case NOT:
+        *(int *)member = takes_word(in, "false");
+        return *(int *)member || takes_word(in, "true")
+                   ? PYCNN_OK
+                   : wrong(in, "it has something else where true or false must be");
     case MAYBE_REAL: RETURN_IF(takes_word(in, "null"), PYCNN_OK); return read_real(in, member);
     case REAL: return read_real(in, member);
     default: return skip_value(in);
@@ -742,14 +820,76 @@ static int read_layer(reader *in, layer_list *list, pycnn_layer_spec *spec)
         TRY(read_field(in, list, spec, &FIELDS[i]));
     }
     for (size_t i = 0; i < FIELD_COUNT; i++) {
-        if (said[i] ? !(FIELDS[i].kinds >> spec->kind & 1) : FIELDS[i].required >> spec->kind & 1) {
-            return wrong(in, "it has a layer whose settings are not those of its kind");
+        const field *field = &FIELDS[i];
+        bool good = said[i] ? field->kinds >> spec->kind & 1 : !(field->required >> spec->kind & 1);
+        if (good && said[i] && field->type == SIZES) {
+            size_t *sizes = (size_t *)(void *)((char *)spec + field->offset);
+            good = (sizes[0] == 0) == (ALONG_ONE_AXIS >> spec->kind & 1);
+            sizes[0] += sizes[0] == 0; /* of the one row */
         }
+        RETURN_IF(!good, wrong(in, "it has a layer whose settings are not those of its kind"));
     }
     spec->kind = KINDS[spec->kind].kind;
     spec->l1 += list->l1;
     spec->l2 += list->l2;
     return PYCNN_OK;
+}
+
+/* What a window reaches, and how often it fits, along an axis. What cannot be is refused by the
+ * core, which is asked afterwards. */
+static size_t count_windows(const pycnn_layer_spec *spec, int axis)
+{
+    const size_t in = spec->shape[axis], stride = MAX(spec->strides[axis], 1);
+    const size_t reach = (spec->kernel[axis] - 1) * MAX(spec->dilation[axis], 1) + 1;
+    if (spec->padding == PYCNN_SAME) {
+        return in / stride + (in % stride > 0);
+    }
+    return reach > in ? 0 : (in - reach) / stride + 1;
+}
+
+/* The shape of a sample in front of a layer -> that behind it. */
+static void pass_shape(const pycnn_layer_spec *spec, size_t shape[3])
+{
+    switch (spec->kind) {
+    case PYCNN_DENSE: memcpy(shape, (size_t[]){0, 0, spec->units}, 3 * sizeof *shape); return;
+    case PYCNN_CONVOLUTION:
+        shape[0] = count_windows(spec, 0);
+        shape[1] = count_windows(spec, 1);
+        shape[2] = spec->units;
+        return;
+    default: return;
+    }
+}
+
+static bool reads_images(int kind) { return kind == PYCNN_CONVOLUTION; }
+
+static bool is_image(const size_t shape[3]) { return shape[0] > 0; }
+
+/* Tells layers of images what shape they have, which files leave to be found. */
+static void find_shapes(pycnn_layer_spec *specs, size_t depth, size_t shape[3])
+{
+    for (pycnn_layer_spec *spec = specs; spec < specs + depth; spec++) {
+        if (spec->kind == PYCNN_RESHAPE) {
+            if (spec->shape[2] > 0) {
+                memcpy(shape, spec->shape, sizeof spec->shape);
+            } else if (is_image(shape)) {
+                shape[2] *= shape[0] * shape[1];
+                shape[0] = shape[1] = 0;
+            }
+            continue;
+        }
+        if (spec->kind == PYCNN_RESIDUAL) {
+            size_t beside[3];
+            memcpy(beside, shape, sizeof beside);
+            find_shapes((pycnn_layer_spec *)spec->inner, spec->inner_depth, shape);
+            find_shapes((pycnn_layer_spec *)spec->shortcut, spec->shortcut != NULL, beside);
+            continue;
+        }
+        if (reads_images(spec->kind)) {
+            memcpy(spec->shape, shape, sizeof spec->shape);
+        }
+        pass_shape(spec, shape);
+    }
 }
 
 static int find_loss(reader *in, int *loss)
@@ -828,6 +968,7 @@ typedef struct {
 /* What is found in a description on the way through it; the places of what has to wait. */
 typedef struct {
     size_t format, inputs, depth;
+    size_t shape[3]; /* of a sample */
     double loss_parameter;
     int loss;
     const pycnn_layer_spec *layers;
@@ -843,23 +984,16 @@ static const char SEAL_KEY[] = "sha256";
 static const span SEAL = {SEAL_KEY, SEAL_KEY + sizeof SEAL_KEY - 1};
 
 /* One number, or the shape of a sample, which has so many. */
-static int read_inputs(reader *in, size_t *inputs)
+static int read_inputs(reader *in, description *found)
 {
-    if (next(in) != '[') {
-        return read_size(in, inputs);
-    }
-    bool has;
-    TRY(open_group(in, '['));
-    *inputs = 1;
-    for (bool first = true;; first = false) {
-        TRY(has_member(in, ']', first, &has));
-        RETURN_IF(!has, PYCNN_OK);
-        size_t size;
-        TRY(read_size(in, &size));
-        RETURN_IF(size == 0 || *inputs > PTRDIFF_MAX / size,
+    TRY(read_shape_of_sample(in, found->shape));
+    found->inputs = found->shape[2];
+    for (size_t i = 0; i < 2 && is_image(found->shape); i++) {
+        RETURN_IF(found->inputs > PTRDIFF_MAX / found->shape[i],
                   wrong(in, "it has something else where a size must be"));
-        *inputs *= size;
+        found->inputs *= found->shape[i];
     }
+    return PYCNN_OK;
 }
 
 static int read_member(reader *in, description *found, span key)
@@ -869,7 +1003,7 @@ static int read_member(reader *in, description *found, span key)
         return read_size(in, &found->format);
     }
     if (is(key, "inputs")) {
-        return read_inputs(in, &found->inputs);
+        return read_inputs(in, found);
     }
     if (is(key, "l1")) {
         return read_real(in, &found->list.l1);
@@ -966,6 +1100,9 @@ static size_t count_of(span text, const char *wanted, size_t most)
 /* What makes no network, of numbers that stand in a file, is the file's fault. */
 static int make_network(model *self, reader *in, const description *found)
 {
+    size_t shape[3];
+    memcpy(shape, found->shape, sizeof shape);
+    find_shapes((pycnn_layer_spec *)found->layers, found->depth, shape);
     const int status = pycnn_network_create(&self->shown.net, found->inputs, found->layers,
                                             found->depth, found->loss, found->loss_parameter);
     if (status != PYCNN_OK && status != PYCNN_ERROR_MEMORY && status != PYCNN_ERROR_ISA) {
@@ -1576,14 +1713,39 @@ static void put_name(writer *out, const char *name)
     put_text(out, "\"");
 }
 
-static void put_layer(writer *out, const pycnn_layer_spec *spec);
+static void put_sizes(writer *out, const size_t *sizes, size_t count)
+{
+    put_text(out, "[");
+    for (size_t i = 0; i < count; i++) {
+        put_text(out, i > 0 ? ", " : "");
+        put_size(out, MAX(sizes[i], 1)); /* 0 stands for 1 */
+    }
+    put_text(out, "]");
+}
 
-static void put_layers(writer *out, const pycnn_layer_spec *specs, size_t depth)
+static void put_layer(writer *out, const pycnn_layer_spec *spec, size_t shape[3]);
+
+/* What a file says and C does not: where rows of numbers become images, and images rows. */
+static void put_change_of_shape(writer *out, const pycnn_layer_spec *spec, size_t shape[3])
+{
+    const bool reads = reads_images(spec->kind);
+    if (reads && memcmp(spec->shape, shape, sizeof spec->shape) != 0) {
+        put_text(out, "{\"kind\": \"reshape\", \"shape\": ");
+        put_sizes(out, spec->shape, 3);
+        put_text(out, "}, ");
+        memcpy(shape, spec->shape, sizeof spec->shape);
+    } else if (spec->kind == PYCNN_DENSE && is_image(shape)) {
+        put_text(out, "{\"kind\": \"flatten\"}, ");
+    }
+}
+
+static void put_layers(writer *out, const pycnn_layer_spec *specs, size_t depth, size_t shape[3])
 {
     put_text(out, "[");
     for (size_t i = 0; i < depth; i++) {
         put_text(out, i > 0 ? ", " : "");
-        put_layer(out, &specs[i]);
+        put_change_of_shape(out, &specs[i], shape);
+        put_layer(out, &specs[i], shape);
     }
     put_text(out, "]");
 }
@@ -1598,13 +1760,18 @@ static size_t row_of(int kind)
     return row;
 }
 
-static void put_field(writer *out, const pycnn_layer_spec *spec, const field *field)
+/* shape: of a sample in front of the layer, and what it becomes within it */
+static void put_field(writer *out, const pycnn_layer_spec *spec, const field *field,
+                      size_t shape[3])
 {
     const void *member = (const char *)spec + field->offset;
     switch (field->type) {
     case ACTIVATION: put_name(out, ACTIVATIONS[*(const int *)member]); return;
     case KIND: put_name(out, KINDS[row_of(spec->kind)].name); return;
-    case INNER: put_layers(out, spec->inner, spec->inner_depth); return;
+    case INNER: put_layers(out, spec->inner, spec->inner_depth, shape); return;
+    case SIZES: put_sizes(out, member, 2); return;
+    case PADDING: put_name(out, PADDINGS[*(const int *)member]); return;
+    case NOT: put_text(out, *(const int *)member ? "false" : "true"); return;
     case SIZE: put_size(out, *(const size_t *)member); return;
     case REAL: put_real(out, *(const double *)member); return;
     case MAYBE_REAL:
@@ -1615,27 +1782,32 @@ static void put_field(writer *out, const pycnn_layer_spec *spec, const field *fi
         break;
     default:
         if (spec->shortcut != NULL) {
-            put_layer(out, spec->shortcut);
+            put_layer(out, spec->shortcut, shape);
             return;
         }
     }
     put_text(out, "null");
 }
 
-static void put_layer(writer *out, const pycnn_layer_spec *spec)
+static void put_layer(writer *out, const pycnn_layer_spec *spec, size_t shape[3])
 {
-    const size_t row = row_of(spec->kind);
+    const size_t row = row_of(spec->kind), before_it[3] = {shape[0], shape[1], shape[2]};
     const char *before = "{";
     for (const field *field = FIELDS; field < FIELDS + FIELD_COUNT; field++) {
         if ((field->kinds >> row & 1) && field->type != IGNORED) {
+            size_t beside[3] = {before_it[0], before_it[1], before_it[2]};
             put_text(out, before);
             put_name(out, field->key);
             put_text(out, ": ");
-            put_field(out, spec, field);
+            put_field(out, spec, field, field->type == INNER ? shape : beside);
             before = ", ";
         }
     }
     put_text(out, "}");
+    if (spec->kind == PYCNN_RESHAPE) { /* is written as one that flattens */
+        memset(shape, 0, 2 * sizeof *shape);
+    }
+    pass_shape(spec, shape);
 }
 
 static void put_number(writer *out, const char *key, double value)
@@ -1678,7 +1850,7 @@ static void put_description(writer *out, size_t inputs, const pycnn_layer_spec *
     put_text(out, "{\"classes\": null, \"epochs_trained\": 0, \"format\": 2, \"inputs\": ");
     put_size(out, inputs);
     put_text(out, ", \"l1\": 0.0, \"l2\": 0.0, \"layers\": ");
-    put_layers(out, layers, depth);
+    put_layers(out, layers, depth, (size_t[]){0, 0, inputs});
     put_text(out, ", \"loss\": ");
     put_loss(out, loss, parameter);
     put_text(out, ", \"metadata\": {}, \"seed\": 0, \"version\": \"" PYCNN_VERSION "\"}");

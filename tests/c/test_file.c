@@ -89,6 +89,61 @@ static void test_a_model_comes_back_as_it_was(void)
     remove(path_for_tests());
 }
 
+/* Rows of numbers that become images, those within others too, and rows again. */
+static void test_networks_of_images_come_back_as_they_were(void)
+{
+    enum { INPUTS = 5 * 6 * 2, OUTPUTS = 3 };
+    static const pycnn_layer_spec inner[] = {{.kind = PYCNN_CONVOLUTION,
+                                              .activation = PYCNN_TANH,
+                                              .units = 4,
+                                              .shape = {5, 3, 4},
+                                              .kernel = {3, 3},
+                                              .dilation = {2, 1},
+                                              .padding = PYCNN_SAME,
+                                              .no_bias = 1}};
+    const pycnn_layer_spec layers[] = {{.kind = PYCNN_RESCALE, .scale = 0.5},
+                                       {.kind = PYCNN_CONVOLUTION,
+                                        .activation = PYCNN_RELU,
+                                        .units = 4,
+                                        .shape = {5, 6, 2},
+                                        .kernel = {3, 2},
+                                        .strides = {1, 2},
+                                        .padding = PYCNN_SAME},
+                                       {.kind = PYCNN_RESIDUAL, .inner = inner, .inner_depth = 1},
+                                       {.kind = PYCNN_RESHAPE},
+                                       {.kind = PYCNN_CONVOLUTION,
+                                        .units = 2,
+                                        .shape = {1, 20, 3},
+                                        .kernel = {1, 5},
+                                        .l2 = 0.1,
+                                        .max_norm = 2},
+                                       DENSE(PYCNN_SOFTMAX, OUTPUTS)};
+    pycnn_file *file, *back;
+    pycnn_network *net = create(INPUTS, layers, 6, PYCNN_CATEGORICAL_CROSSENTROPY);
+    const char *problem = NULL;
+    CHECK(pycnn_file_create(&file, INPUTS, layers, 6, PYCNN_CATEGORICAL_CROSSENTROPY, 0) ==
+          PYCNN_OK);
+    double *theta = random_doubles(3, file->theta_size), *x = random_doubles(4, INPUTS);
+    CHECK(file->theta_size == pycnn_network_theta_size(net));
+    memcpy(file->theta, theta, file->theta_size * sizeof *theta);
+    CHECK(pycnn_file_save(file, path_for_tests()) == PYCNN_OK);
+    CHECK(pycnn_file_load(&back, path_for_tests(), &problem) == PYCNN_OK);
+    double y[2][OUTPUTS];
+    const pycnn_network *nets[] = {net, back->net};
+    for (size_t i = 0; i < 2; i++) {
+        pycnn_workspace *ws = workspace(nets[i], 1, PYCNN_FORWARD);
+        CHECK(pycnn_predict(y[i], nets[i], ws, back->theta, back->theta_size, x, 1) == PYCNN_OK);
+        pycnn_workspace_destroy(ws);
+    }
+    CHECK(same_bits(y[0], y[1], OUTPUTS));
+    CHECK(pycnn_penalty(net, theta, file->theta_size) ==
+          pycnn_penalty(back->net, back->theta, back->theta_size));
+    pycnn_file_destroy(file), pycnn_file_destroy(back);
+    pycnn_network_destroy(net);
+    free(theta), free(x);
+    remove(path_for_tests());
+}
+
 static void check_refused(const char *content, size_t size)
 {
     pycnn_file *file = (pycnn_file *)&not_null;
@@ -154,6 +209,8 @@ static void test_what_a_call_cannot_do_has_a_status(void)
 
 const test file_tests[] = {
     ONCE("a model comes back as it was", test_a_model_comes_back_as_it_was),
+    ONCE("networks of images come back as they were",
+         test_networks_of_images_come_back_as_they_were),
     ONCE("a damaged file is refused", test_a_damaged_file_is_refused),
     ONCE("what a call cannot do has a status", test_what_a_call_cannot_do_has_a_status),
     {0},
