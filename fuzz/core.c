@@ -170,6 +170,17 @@ static size_t units_of(const program *p, input *in)
     return p->tame ? size_up_to(in, most) : any_size(in, most);
 }
 
+/* How often a layer's windows fit along an axis. */
+static size_t windows_of(const pycnn_layer_spec *layer, int axis)
+{
+    size_t in = layer->shape[axis], stride = layer->strides[axis];
+    size_t reach = (layer->kernel[axis] - 1) * layer->dilation[axis] + 1;
+    if (layer->padding == PYCNN_SAME) {
+        return stride == 0 ? in : in / stride + (in % stride > 0);
+    }
+    return reach > in ? 0 : stride == 0 ? in - reach + 1 : (in - reach) / stride + 1;
+}
+
 /* The units of a layer on so many inputs. */
 static size_t width_of(const pycnn_layer_spec *layer, size_t inputs)
 {
@@ -178,7 +189,45 @@ static size_t width_of(const pycnn_layer_spec *layer, size_t inputs)
             inputs = width_of(&layer->inner[l], inputs);
         }
     }
+    if (layer->kind == PYCNN_CONVOLUTION) {
+        return windows_of(layer, 0) * windows_of(layer, 1) * layer->units;
+    }
     return layer->kind == PYCNN_DENSE ? layer->units : inputs;
+}
+
+static size_t divisor_up_to(input *in, size_t most, size_t of)
+{
+    size_t size = size_up_to(in, most);
+    while (of % size != 0) {
+        size--;
+    }
+    return size;
+}
+
+/* The inputs are an image, of whatever sides they have, and no more come out than a layer has. */
+static void fill_convolution(pycnn_layer_spec *layer, input *in, const program *p, size_t inputs)
+{
+    layer->shape[2] = divisor_up_to(in, 5, inputs);
+    layer->shape[0] = divisor_up_to(in, 8, inputs / layer->shape[2]);
+    layer->shape[1] = inputs / layer->shape[2] / layer->shape[0];
+    unsigned form = take(in, 8);
+    layer->padding = form & 1 ? PYCNN_SAME : PYCNN_VALID;
+    layer->no_bias = form >> 1 & 1;
+    for (int axis = 0; axis < 2; axis++) {
+        size_t side = layer->shape[axis] + 2 * (form & 1);
+        layer->kernel[axis] = size_up_to(in, side < 6 ? side : 6);
+        layer->strides[axis] = take(in, 4);
+        size_t dilation = 1 + take(in, 3);
+        bool fits = form & 1 || (layer->kernel[axis] - 1) * dilation < layer->shape[axis];
+        layer->dilation[axis] = fits ? dilation : 1;
+    }
+    if (!p->tame && take(in, 4) == 0) {
+        size_t *sizes[] = {layer->shape, layer->kernel, layer->strides, layer->dilation};
+        sizes[take(in, 4)][take(in, 2)] = any_size(in, 9);
+    }
+    size_t places = windows_of(layer, 0) * windows_of(layer, 1);
+    size_t most = places == 0 || places > MOST_UNITS ? 1 : MOST_UNITS / places;
+    layer->units = p->tame || layer->units < MOST_UNITS ? 1 + layer->units % most : layer->units;
 }
 
 static void any_layer(pycnn_layer_spec *layer, input *in, program *p, size_t inputs);
@@ -212,7 +261,7 @@ static void fill_residual(pycnn_layer_spec *layer, input *in, program *p, size_t
 static void any_layer(pycnn_layer_spec *layer, input *in, program *p, size_t inputs)
 {
     *layer = (pycnn_layer_spec){.epsilon = 1e-3, .momentum = 0.1, .scale = -0.5, .offset = 0.1};
-    layer->kind = p->plain ? PYCNN_DENSE : (int)take(in, p->tame ? 7 : 8);
+    layer->kind = p->plain ? PYCNN_DENSE : (int)take(in, p->tame ? 8 : 9);
     if (layer->kind == PYCNN_RESIDUAL && p->within_count + 3 > MOST_WITHIN) {
         layer->kind = PYCNN_DENSE;
     }
@@ -233,6 +282,9 @@ static void any_layer(pycnn_layer_spec *layer, input *in, program *p, size_t inp
     }
     if (layer->kind == PYCNN_RESIDUAL) {
         fill_residual(layer, in, p, inputs);
+    }
+    if (layer->kind == PYCNN_CONVOLUTION) {
+        fill_convolution(layer, in, p, inputs);
     }
 }
 
@@ -531,10 +583,12 @@ static int interrupt(void *context)
     return (*left)-- % 2 == 0;
 }
 
-static bool normalizes(const pycnn_layer_spec *layers, size_t count)
+/* Whether some layer sums over the samples in chains, which begin anew with each part of them. */
+static bool sums_in_chains(const pycnn_layer_spec *layers, size_t count)
 {
     for (size_t l = 0; l < count; l++) {
-        if (layers[l].kind == PYCNN_BATCH_NORM || layers[l].kind == PYCNN_LAYER_NORM) {
+        if (layers[l].kind == PYCNN_BATCH_NORM || layers[l].kind == PYCNN_LAYER_NORM ||
+            layers[l].kind == PYCNN_CONVOLUTION) {
             return true;
         }
     }
@@ -550,8 +604,8 @@ static int sum_gradients(pycnn_totals *sums, double *grad, double *statistics, c
     const double *theta = LENT(p, THETA, n->theta);
     pycnn_dataset part = n->data;
     size_t first = 0;
-    if (!whole && p->part > 0 && !normalizes(p->layers, p->depth) &&
-        !normalizes(p->within, p->within_count)) {
+    if (!whole && p->part > 0 && !sums_in_chains(p->layers, p->depth) &&
+        !sums_in_chains(p->within, p->within_count)) {
         part.rows = first = p->part;
         int status = pycnn_gradient_sums(sums, grad, statistics, net, ws, theta, n->theta_size,
                                          &part, keys, p->sample_offset);
