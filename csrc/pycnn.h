@@ -492,9 +492,9 @@ PYCNN_API int pycnn_gradient_sums(pycnn_totals *totals, double *grad, double *st
  * (PYCNN_ERROR_RANGE).
  *
  * The bits are pycnn_train's where mini-batches fit the workspace and come in one call each;
- * without normalization and convolution also where they come in several. But plain descent (no optimizer that
- * remembers, no penalty, clip, max_norm or norms) on one sample rounds otherwise: there pycnn_train
- * multiplies learning_rate into delta first. */
+ * without normalization and convolution also where they come in several. But plain descent (no
+ * optimizer that remembers, no penalty, clip, max_norm or norms) on one sample rounds otherwise:
+ * there pycnn_train multiplies learning_rate into delta first. */
 PYCNN_API int pycnn_update(double *theta, size_t theta_size, pycnn_training *state, double *grad,
                            const pycnn_totals *totals, const pycnn_network *net,
                            pycnn_workspace *ws);
