@@ -52,7 +52,7 @@ from pycnn.optimizers import LBFGS, SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from pycnn.trace import Trace
 
 if _TYPE_CHECKING:
-    from pycnn import augmentation, datasets, metrics
+    from pycnn import augmentation, datasets, metrics, plot
     from pycnn._gradient_check import gradient_check
     from pycnn.table import Table
 
@@ -106,6 +106,7 @@ __all__ = [
     "losses",
     "metrics",
     "optimizers",
+    "plot",
     "schedules",
     "set_num_threads",
     "show_config",
@@ -135,6 +136,10 @@ def __getattr__(name: str) -> _Any:
         import pycnn.metrics as metrics
 
         return metrics
+    if name == "plot":
+        import pycnn.plot as plot
+
+        return plot
     from pycnn._checks import suggest
 
     # Names of other libraries, as MaxPooling2D, are near to ours.

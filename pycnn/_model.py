@@ -20,7 +20,7 @@ from pycnn._data.reader import Reader
 from pycnn._data.scaling import TargetScale, check_can_scale
 from pycnn._data.sources import LazyTable, as_table, batches_of, pieces_of, whole
 from pycnn._data.targets import TargetEncoder, check_missing
-from pycnn.backend.interface import Totals
+from pycnn.backend.interface import Data, Totals
 from pycnn.exceptions import DataError, LabelError, ShapeError
 from pycnn.layers import from_config
 from pycnn.trace import Trace, slope_of
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from pycnn._scoring import Metric
     from pycnn._typing import AnyArray, Array, ArrayLike, Bits, Shape
-    from pycnn.backend.interface import Data, Plan, RowPredictor
+    from pycnn.backend.interface import Plan, RowPredictor
     from pycnn.backend.protocol import Backend
     from pycnn.history import History
 
@@ -877,6 +877,18 @@ class Model:
             loss=totals.mean_loss(),
             Y=data.one_hot(self.outputs).T.copy(),
         )
+
+    def activations_of(self, x: Array) -> list[Array]:
+        """Return A^[1..L] of checked rows, (m, n_l) each, whatever the loss makes of them."""
+        plan = self.core.create_plan(self.architecture.specs, "mse")
+        units = [layer.units for layer in self.layers]
+        ends = np.cumsum(units) * len(x)
+        z, a, delta = (np.empty(int(ends[-1])) for _ in range(3))
+        data = Data(x, np.zeros((len(x), self.outputs)), None)
+        grad = np.empty_like(self._parameters)
+        self.with_theta(lambda theta: self.core.trace(plan, theta, data, grad, z, a, delta))
+        parts = np.split(a, ends[:-1])
+        return [part.reshape(n, -1).T for part, n in zip(parts, units, strict=True)]
 
     def _by_layer(self, name: str, theta: Array) -> list[Array | None]:
         """Return each layer's array of that name in a buffer like theta, from layer 1 on."""

@@ -94,6 +94,11 @@ def learning_curves(
         if key in SCORES:
             lowest = axes.get_ylim()[0]
             axes.set_ylim(max(lowest, -0.5), 1.02)  # an R² far below 0 would squeeze all the rest
+    return save(figure, path)
+
+
+def save(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:
+    """Write a figure as a whole or not at all, where there is a path; return it."""
     if path is not None:
         picture = io.BytesIO()
         figure.savefig(picture, format=_format(path))
@@ -106,7 +111,7 @@ def check_format(path: str | os.PathLike[str] | None) -> None:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
     except ImportError:
-        raise ImportError("learning curves need Matplotlib: pip install 'pycnn[plot]'") from None
+        raise ImportError("pictures need Matplotlib: pip install 'pycnn[plot]'") from None
     known = FigureCanvasAgg.get_supported_filetypes()
     if path is not None and _format(path) not in known:
         raise DataError(

@@ -34,6 +34,7 @@ __dir__ = names_of(__name__)
 
 # What other modules of the package use of a network: tab completion shows what is documented.
 _FOR_THE_PACKAGE = {
+    "activations_of",
     "architecture",
     "core",
     "encoder",
