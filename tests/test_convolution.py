@@ -21,6 +21,7 @@ from pycnn import (
     Conv2D,
     Dense,
     Flatten,
+    MaxPool2D,
     Network,
     Rescale,
     Reshape,
@@ -46,9 +47,18 @@ RNG = np.random.default_rng(7)
 # ------------------------------------------------------------------ PyTorch
 
 
-def in_torch(layer, images):
-    """Return what PyTorch computes of images, and the leaves that it finds the derivatives by."""
+@pytest.fixture
+def torch():
+    """PyTorch on one thread: more take long to begin with so little work."""
     torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield torch
+    torch.set_num_threads(before)
+
+
+def in_torch(torch, layer, images):
+    """Return what PyTorch computes of images, and the leaves that it finds the derivatives by."""
     inputs = torch.tensor(images, requires_grad=True)
     parameters = [torch.tensor(p, requires_grad=True) for p in layer.tensors.values()]
     kernel, *bias = parameters
@@ -65,16 +75,14 @@ def in_torch(layer, images):
     return torch.tanh(z.movedim(1, -1).flatten(1)), [inputs, *parameters]
 
 
-def check_against_torch(backend, layer, shape, samples):
+def check_against_torch(torch, backend, layer, shape, samples):
     """Compare outputs and all gradients, that of the images through a convolution before them."""
-    import torch
-
     rng = np.random.default_rng(samples)
     through = (Conv1D if len(shape) == 2 else Conv2D)(shape[-1], 1, use_bias=False)
     net = Network(shape, [through, layer, Flatten()], loss="mse", seed=2, backend=backend)
     net.layers[0].W[:] = np.eye(shape[-1]).reshape(net.layers[0].W.shape)
     images, y = rng.normal(size=(samples, *shape)), rng.normal(size=(samples, net.outputs))
-    outputs, (inputs, *parameters) = in_torch(net.layers[1], images)
+    outputs, (inputs, *parameters) = in_torch(torch, net.layers[1], images)
     loss = ((outputs - torch.tensor(y)) ** 2).sum() / (2 * samples)
     loss.backward()
     places = list(range(len(shape)))
@@ -122,22 +130,57 @@ CHOSEN = np.random.default_rng(17).permutation(len(CASES))[: len(CASES) // 10 if
 
 
 @pytest.mark.parametrize("group", range(4))
-def test_values_and_all_gradients_are_pytorchs(backend, group):
+def test_values_and_all_gradients_are_pytorchs(torch, backend, group):
     for number in CHOSEN[group::4]:
-        check_against_torch(backend, *CASES[number])
+        check_against_torch(torch, backend, *CASES[number])
 
 
 @pytest.mark.parametrize("kernel", [(7, 1), (2, 7), (7, 8)])
-def test_filters_may_be_larger_than_the_image(backend, kernel):
+def test_filters_may_be_larger_than_the_image(torch, backend, kernel):
     for strides in (1, 2):
         layer = Conv2D(3, kernel, "tanh", padding="same", strides=strides)
-        check_against_torch(backend, layer, (2, 3, 2), 9)
+        check_against_torch(torch, backend, layer, (2, 3, 2), 9)
 
 
-def test_an_image_may_be_one_row_or_one_column(backend):
+def test_an_image_may_be_one_row_or_one_column(torch, backend):
     for shape in ((1, 5, 2), (5, 1, 2), (1, 1, 3), (1, 2)):
         layer = (Conv1D if len(shape) == 2 else Conv2D)(3, 3, "tanh", padding="same")
-        check_against_torch(backend, layer, shape, 9)
+        check_against_torch(torch, backend, layer, shape, 9)
+
+
+@pytest.mark.parametrize(("name", "steps"), [("c", 50), ("numpy", 3)])
+def test_lenet_trains_as_pytorchs(torch, request, name, steps):
+    if name == "c":
+        request.getfixturevalue("core")
+    pool, conv = torch.nn.functional.max_pool2d, torch.nn.functional.conv2d
+    layers = [Conv2D(6, 5, "relu", padding="same"), MaxPool2D(2), Conv2D(16, 5, "relu")]
+    layers += [MaxPool2D(2), Flatten(), Dense(120, "relu"), Dense(84, "relu"), Dense(10, "softmax")]
+    net = Network((28, 28, 1), layers, seed=4, backend=name)
+    rng = np.random.default_rng(4)
+    X, y = rng.uniform(size=(8 * steps, 28, 28, 1)), rng.integers(0, 10, 8 * steps)
+    leaves = [torch.tensor(p.copy(), requires_grad=True) for p in net.tensors.values()]
+    velocities = [torch.zeros_like(leaf) for leaf in leaves]
+    kernel_1, b_1, kernel_2, b_2, *dense = leaves
+    losses = []
+    for first in range(0, len(X), 8):
+        images = torch.tensor(X[first : first + 8]).movedim(-1, 1)
+        a = pool(conv(images, kernel_1.movedim(-1, 1), b_1, padding=2).relu(), 2)
+        a = pool(conv(a, kernel_2.movedim(-1, 1), b_2).relu(), 2).movedim(1, -1).flatten(1)
+        for W, b in (dense[:2], dense[2:4]):
+            a = (a @ W.T + b).relu()
+        targets = torch.tensor(y[first : first + 8])
+        loss = torch.nn.functional.cross_entropy(a @ dense[4].T + dense[5], targets)
+        losses.append(loss.item())
+        slopes = torch.autograd.grad(loss, leaves)
+        with torch.no_grad():  # torch.optim takes seconds to import
+            for leaf, velocity, slope in zip(leaves, velocities, slopes, strict=True):
+                leaf -= 0.05 * velocity.mul_(0.9).add_(slope)
+    history = net.fit(
+        X, y, batch_size=8, epochs=1, optimizer=SGD(0.05, momentum=0.9), shuffle=False
+    )
+    np.testing.assert_allclose(history["loss"], [np.mean(losses)], rtol=1e-10)
+    expected = np.concatenate([leaf.detach().numpy().ravel() for leaf in leaves])
+    np.testing.assert_allclose(net.parameters, expected, rtol=0, atol=1e-10)
 
 
 # ------------------------------------------------------------------ the same bits
