@@ -44,6 +44,9 @@ UNAVOIDABLE = [
     "PyTorch divides by zero where the rise ends at step 0",
 ]
 
+# As in .ci/run: every compiler, and what is marked as thorough, or has more cases then.
+EVERY = os.environ.get("PYCNN_EVERY_COMPILER", "") not in ("", "0")
+
 # A shell that starts the tests in the background has Ctrl-C ignored, and Python would keep to that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -218,26 +221,21 @@ def find_compilers():
     return list(found.values())
 
 
-COMPILERS = find_compilers() if SOURCES else []
-# With PYCNN_EVERY_COMPILER set, as in .ci/run, each compiler does what otherwise one does, since it
-# takes half a minute: sanitizers, the functions' values, and the core with malloc as it is.
-EVERY = os.environ.get("PYCNN_EVERY_COMPILER", "") not in ("", "0")
-THOROUGH = COMPILERS if EVERY else COMPILERS[:1]
-CORE_TESTS = [(compiler, "failing") for compiler in COMPILERS]
-CORE_TESTS += [(compiler, "sanitized failing") for compiler in THOROUGH]
-CORE_TESTS += [(compiler, "core") for compiler in COMPILERS if EVERY]
+# With PYCNN_EVERY_COMPILER set, as in .ci/run, each of them does what otherwise the first does.
+COMPILERS = find_compilers()[: None if EVERY else 1] if SOURCES else []
+KINDS = ["failing", "sanitized failing", *(["core"] if EVERY else [])]
+CORE_TESTS = [(compiler, kind) for kind in KINDS for compiler in COMPILERS]
 EXAMPLE_RUNS = [
     (compiler, kind + example.stem)
     for example in EXAMPLES
     if example.stem not in FED
-    for kind, compilers in [("", COMPILERS), ("sanitized ", THOROUGH)]
-    for compiler in compilers
+    for kind in ("", "sanitized ")
+    for compiler in COMPILERS
 ]
 ARM = platform.machine().lower() in ("arm64", "aarch64")
 # The instruction sets that each compiler's kernels may run with.
 FUSED = ["neon"] if ARM else ["avx512", "avx2"]
 ISAS = {compiler: [*FUSED, "baseline"] for compiler in COMPILERS}
-MATH = {compiler: ISAS[compiler] for compiler in THOROUGH}
 
 
 def execute(*command, data=None, **environment):
@@ -262,7 +260,7 @@ class Programs:
     """
 
     execute = staticmethod(execute)
-    math = MATH
+    isas = ISAS
 
     def __init__(self, folder, kernels_alone=False):
         self.folder = folder
@@ -277,7 +275,7 @@ class Programs:
             self.make_kernels(compiler)
 
     def make_tests(self):
-        for compiler in THOROUGH:  # the sanitizers take the longest
+        for compiler in COMPILERS:  # the sanitizers take the longest
             if self.can_run(compiler, SANITIZE):
                 self.make_core(compiler, SANITIZE, "sanitized ", ["failing"])
                 self.make_examples(compiler, SANITIZE, "sanitized ")
@@ -327,7 +325,7 @@ class Programs:
             plain = self.core(compiler, OPTIMIZE)
             self.link(compiler, name, OPTIMIZE, plain, PROGRAMS / (name + ".c"))
         self.link(compiler, "alone", OPTIMIZE, self.alone(compiler, OPTIMIZE), HASH_RUN)
-        for isa in MATH.get(compiler, []):
+        for isa in ISAS[compiler]:
             chosen = [*OPTIMIZE, f"-DKERNELS_{isa.upper()}"]
             self.link(compiler, f"math_{isa}", chosen, {}, PROGRAMS / "math_run.c")
         self.start(compiler, "kernels_run")
@@ -450,8 +448,16 @@ def isa(request, programs):
     return request.param
 
 
-def pytest_collection_modifyitems(items):
+def pytest_configure(config):
+    config.addinivalue_line("markers", "thorough: takes long; only with PYCNN_EVERY_COMPILER")
+
+
+def pytest_collection_modifyitems(config, items):
     """Puts the tests that need a compiler last: it has got its work done by then."""
+    if not EVERY:
+        thorough = {item for item in items if item.get_closest_marker("thorough")}
+        config.hook.pytest_deselected(items=list(thorough))
+        items[:] = [item for item in items if item not in thorough]
     items.sort(key=lambda item: "programs" in item.fixturenames)
 
 

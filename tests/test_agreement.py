@@ -232,6 +232,7 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-k", "not instruction_set
 """
 
 
+@pytest.mark.thorough
 def test_the_other_instruction_sets_of_this_machine_agree(core, run_python):
     here = pycnn.backend.load("c").isa()  # what the tests above have run on
     others = [isa for isa in ("baseline", "avx2", "avx512", "neon") if isa != here]
