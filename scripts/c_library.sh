@@ -2,7 +2,7 @@
 # Installs the C library into a temporary folder, static and shared, by CMake and by Meson, and builds
 # a program with each in the ways that other projects do: find_package, add_subdirectory, pkg-config,
 # a subproject. Says what it does without; needs nothing but cmake, meson, pkg-config and a compiler.
-set -eu
+set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -163,7 +163,7 @@ def expected(isa):
     return {f"{both[0]}  {isa}  all", f"{both[1]}  {isa}  images: all"}
 
 
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("threads", [3, pytest.param(1, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("isa", ["avx512", "avx2", "neon", "baseline"])
 def test_trainings_end_in_the_same_bits_everywhere(core, run_python, isa, threads):
     code = f"import runpy; runpy.run_path({__file__!r})['print_hashes']()"

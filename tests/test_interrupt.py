@@ -461,6 +461,7 @@ def test_what_is_looked_at_and_copied_in_pieces_is_the_same(backend, monkeypatch
                 call(wrong)
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent by another process")
 def test_interrupts_at_random_moments_leave_no_fault(core, run_script):
     options = ["--count", "7", "--limit", "inf"]

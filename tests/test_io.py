@@ -952,6 +952,7 @@ def test_metadata_that_no_file_could_be_read_with_are_refused(model, path):
     assert pycnn.load(path).metadata == net.metadata
 
 
+@pytest.mark.thorough
 def test_altered_files_are_errors_and_cheap(run_script):
     printed = run_script("fuzz_model_files.py", "--count", "500", "--seed", "17")
     assert "500  executions, 0 faults" in printed

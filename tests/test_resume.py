@@ -1064,6 +1064,7 @@ def test_slots_of_another_size_are_refused_by_partial_fit(backend, tmp_path):
 # ------------------------------------------------------------------ killed for real
 
 
+@pytest.mark.thorough
 def test_killed_trainings_end_in_the_same_files(run_script):
     printed = run_script("kill_and_resume.py", "--kills", "2", "--epochs", "16")
     assert printed.count("none differ") == 3
