@@ -33,7 +33,8 @@ class History(Mapping[str, list[float]]):
     ``gradient_norm_l``     Euclidean norm of the loss's gradient by the layer's W and b
     ``activation_mean_l``   mean of the activations A^[l]
     ``activation_std_l``    their standard deviation
-    ``dead_share_l``        relu: fraction of the units that are 0 for all of these rows
+    ``dead_share_l``        relu: fraction of the units that are 0 for all of these rows; of
+                            images the features that are 0 at all places
     ``saturated_share_l``   sigmoid, tanh, softsign, hard ones: fraction of the activations where
                             the slope f' is below a hundredth of its greatest
     ======================  ================================================================

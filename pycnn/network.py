@@ -183,11 +183,11 @@ class Network(Model):
         return table(caption, self._summary_rows(), words=(0, 1, 3), footer=self._summary_totals())
 
     def _summary_rows(self) -> list[tuple[str, ...]]:
-        rows: list[tuple[str, ...]] = [("layer", "activation", "units", "parameters", "number")]
+        rows: list[tuple[str, ...]] = [("layer", "activation", "output", "parameters", "number")]
         for part in self.architecture.parts():
             rows.append(
                 (
-                    f"{'  ' * part.depth}{part.name} {part.spec.kind}",
+                    f"{'  ' * part.depth}{part.name} {part.layer.kind}",
                     part.spec.activation,
                     _shape(part.spec.output_shape),
                     ", ".join(f"{name} {shape}" for name, shape, _ in part.parameters),
@@ -197,8 +197,10 @@ class Network(Model):
         return rows
 
     def _summary_totals(self) -> str:
+        between = sum(math.prod(part.spec.output_shape) for part in self.architecture.parts())
         return (
             f"{self._parameters.size:,} parameters ({self._parameters.nbytes / 1000:,.1f} kB), "
+            f"{between:,} activations a sample ({between * 8 / 1000:,.1f} kB), "
             f"loss {self.loss}, backend {self.backend}"
         )
 

@@ -29,13 +29,14 @@ class Trace(NamedTuple):
     Attributes
     ----------
     A : list of ndarray of shape (n_l, m)
-        Activations; ``A[0]`` is the input.
+        Activations; ``A[0]`` is the input. What has a shape is flat here, the features of a place
+        beside each other: ``A[1].T.reshape(m, rows, columns, channels)`` are images.
     Z : list of ndarray of shape (n_l, m)
         Pre-activations; ``Z[0]`` is None, as in `delta`, `dW` and `db`.
     delta : list of ndarray of shape (n_l, m)
         Error signals dL/dZ of each sample's own loss (the mean's 1/m comes in with dW and db).
     dW : list of ndarray of shape (n_l, n_{l-1})
-        Gradients of the mean loss (lecture, equation 3).
+        Gradients of the mean loss (lecture, equation 3); of a convolution they have its W's shape.
     db : list of ndarray of shape (n_l,)
         Gradients of the mean loss (lecture, equation 4).
     loss : float
@@ -71,7 +72,7 @@ class Trace(NamedTuple):
         for l in numbers:  # noqa: E741 - the lecture's l
             if l in weights:
                 lines += [show(f"W[{l}]", self.W[l]), show(f"b[{l}]", self.b[l])]
-            how = f" = W[{l}] A[{l - 1}] + b[{l}]" if l in weights else ""
+            how = f" = {self._product(l)}" if l in weights else ""
             lines += [
                 show(f"Z[{l}]{how}", self.Z[l]),
                 show(f"A[{l}] = f(Z[{l}])", self.A[l]),
@@ -80,12 +81,12 @@ class Trace(NamedTuple):
         last = numbers[-1]
         for l in reversed(numbers):  # noqa: E741
             how = f"dL/dZ[{l}]"
-            if l < last and l + 1 in weights:
+            if l < last and l + 1 in weights and _is_matrix(self.W[l + 1]):
                 how = f"(W[{l + 1}]^T delta[{l + 1}]) * f'(Z[{l}])"
             lines += [
                 show(f"f'(Z[{l}])", self.slope[l] if self.slope else None),
                 show(f"delta[{l}] = {how}", self.delta[l]),
-                show(f"dW[{l}] = 1/m delta[{l}] A[{l - 1}]^T", self.dW[l]),
+                show(f"dW[{l}] = 1/m {self._gradient(l)}", self.dW[l]),
                 show(f"db[{l}] = 1/m sum delta[{l}]", self.db[l]),
             ]
         if weights:
@@ -93,10 +94,27 @@ class Trace(NamedTuple):
         for l in weights:  # noqa: E741
             for name, value, gradient in (("W", self.W, self.dW), ("b", self.b, self.db)):
                 before, change = value[l], gradient[l]
-                assert before is not None
-                assert change is not None
+                if before is None or change is None:  # a convolution may have no biases
+                    continue
                 lines.append(show(f"{name}[{l}] - alpha d{name}[{l}]", before - ALPHA * change))
         return "\n".join(line for line in lines if line is not None)
+
+    def _product(self, l: int) -> str:  # noqa: E741 - the lecture's l
+        """Return how Z[l] follows from A[l - 1]: W of more axes than two moves over the places."""
+        bias = "" if self.b[l] is None else f" + b[{l}]"
+        if _is_matrix(self.W[l]):
+            return f"W[{l}] A[{l - 1}]{bias}"
+        return f"sum over a window of W[{l}] A[{l - 1}]{bias}"
+
+    def _gradient(self, l: int) -> str:  # noqa: E741
+        """Return how dW[l] follows from delta[l]."""
+        if not self.W or _is_matrix(self.W[l]):
+            return f"delta[{l}] A[{l - 1}]^T"
+        return f"sum over all places of delta[{l}] A[{l - 1}]"
+
+
+def _is_matrix(W: Array | None) -> bool:
+    return W is not None and W.ndim == 2
 
 
 def slope_of(activation: str, z: Array | None, a: Array) -> Array | None:

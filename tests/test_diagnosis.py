@@ -8,14 +8,17 @@ from pycnn import (
     LBFGS,
     SGD,
     BatchNorm,
+    Conv2D,
     Dense,
     Dropout,
+    Flatten,
     History,
     LayerNorm,
     Network,
+    Rescale,
 )
 from pycnn._training import diagnosis
-from pycnn.exceptions import DataTypeError, LayerWarning
+from pycnn.exceptions import DataTypeError, DataWarning, LayerWarning
 
 RNG = np.random.default_rng(8)
 X = RNG.normal(size=(60, 4))
@@ -223,3 +226,42 @@ def test_a_picture_without_a_score_or_with_one_epoch(tmp_path):
     figure = net.fit(X, X[:, 0], epochs=1, diagnose=True).plot(tmp_path / "one.png")
     assert len(figure.axes) == 4  # nothing that could be dead or saturated
     assert figure.axes[1].get_yscale() == "linear"
+
+
+# ------------------------------------------------------------------ images
+
+IMAGES = RNG.uniform(size=(40, 6, 5, 1))
+
+
+def images(*layers, backend="auto"):
+    return Network((6, 5, 1), [*layers, Flatten(), Dense(3, "softmax")], seed=0, backend=backend)
+
+
+def test_a_feature_of_images_is_dead_where_it_is_0_at_all_places(backend):
+    net = images(Conv2D(4, 3, "relu", padding="same"), backend=backend)
+    net.layers[0].b = [-100.0, 0.5, -100.0, 0.5]
+    with pytest.warns(LayerWarning, match="2 of the 4 features of layer 1 are dead"):
+        history = net.fit(IMAGES, Y[:40], epochs=1, diagnose=True)
+    assert history["dead_share_1"] == [0.5]
+    # Where the border of all images is black it is 0 there, and learns elsewhere.
+    black = np.zeros_like(IMAGES)
+    black[:, 2:4, 2:3] = 1.0
+    net = images(Conv2D(2, 1, "relu"), backend=backend)
+    net.layers[0].W[:], net.layers[0].b[:] = 1.0, 0.0
+    assert net.fit(black, Y[:40], epochs=1, diagnose=True)["dead_share_1"] == [0.0]
+
+
+def test_a_convolution_without_biases_has_a_gradient_too(backend):
+    net = images(Conv2D(4, 3, "tanh", use_bias=False), backend=backend)
+    history = net.fit(IMAGES, Y[:40], epochs=1, diagnose=True)
+    dW = net.trace(IMAGES, Y[:40]).dW[1]
+    assert dW.shape == (4, 3, 3, 1)
+    assert history["gradient_norm_1"][0] == pytest.approx(np.linalg.norm(dW), rel=1e-12)
+
+
+def test_images_that_are_not_scaled_are_sent_to_rescale(backend):
+    text = r"its values go from 0.* to 25.*\. A first layer Rescale\(1 / 255\) divides pixels"
+    with pytest.warns(DataWarning, match=text):
+        images(Conv2D(4, 3, "tanh"), backend=backend).fit(255 * IMAGES, Y[:40], epochs=1)
+    scaled = images(Rescale(1 / 255), Conv2D(4, 3, "tanh"), backend=backend)
+    scaled.fit(255 * IMAGES, Y[:40], epochs=1)  # warns of nothing

@@ -189,3 +189,25 @@ def test_a_trace_of_many_samples_is_printed_on_a_page(backend):
     assert "f'(Z[1])" in str(trace)
     assert "f'(Z[2])\n" not in str(trace)  # softmax has none
     assert trace.slope[2] is None
+
+
+def test_the_trace_of_a_convolution_says_what_its_sums_are(backend):
+    layers = [
+        pycnn.Conv2D(2, 2, "relu", use_bias=False),
+        pycnn.Conv2D(1, 2, "tanh"),
+        pycnn.Flatten(),
+        Dense(2, "softmax"),
+    ]
+    net = Network((4, 4, 1), layers, seed=0, backend=backend)
+    shown = str(net.trace(np.arange(16.0).reshape(1, 4, 4) / 16, [1]))
+    for line in (
+        "Z[1] = sum over a window of W[1] A[0]\n",
+        "Z[2] = sum over a window of W[2] A[1] + b[2]\n",
+        "Z[4] = W[4] A[3] + b[4]\n",
+        "delta[1] = dL/dZ[1]\n",
+        "delta[3] = (W[4]^T delta[4]) * f'(Z[3])\n",
+        "dW[2] = 1/m sum over all places of delta[2] A[1]\n",
+        "W[1] - alpha dW[1]\n",
+    ):
+        assert line in shown
+    assert "b[1]" not in shown

@@ -49,6 +49,7 @@ def test_a_network_of_shapes_is_shown_with_them(capsys):
     assert "3 reshape" in shown
     assert "(7, 1)" in shown
     assert "(6, 5, 1) inputs, 3 outputs" in shown
+    assert "54 activations a sample (0.4 kB)" in shown  # 30 + 7 + 7 + 7 + 3
     assert "(6, 5, 1) inputs" in net._repr_html_()
     assert eval(repr(net)).input_shape == (6, 5, 1)
 

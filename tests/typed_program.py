@@ -37,6 +37,7 @@ from pycnn import (
     Residual,
     RMSprop,
     Rprop,
+    SpatialDropout,
     Table,
     Trace,
     ZeroPadding2D,
@@ -158,6 +159,7 @@ def every_class(backend: str, folder: str) -> None:
     layers += [ZeroPadding2D(((1, 0), (2, 1))), MaxPool2D(2, strides=1), AveragePool2D((1, 2))]
     layers += [Flatten(), Reshape((6, -1)), MaxPool1D(padding="same"), AveragePool1D(1)]
     pools: list[Layer] = [GlobalMaxPool1D(), GlobalAveragePool1D()]
+    layers += [SpatialDropout(0.1)]
     pools += [GlobalMaxPool2D(), GlobalAveragePool2D()]
     for pool in pools:
         shape = (64, 1) if "1d" in pool.kind else (8, 8, 1)
@@ -230,6 +232,7 @@ def main(backend: str, folder: str) -> None:
     prediction = assert_type(net.predict(X), Array)
     scores = assert_type(net.evaluate(X, y, sample_weight=np.ones(40)), dict[str, float])
     loss, gradient = assert_type(net.gradients(X, y), tuple[float, Array])
+    assert_type(net.input_gradient(X, y), Array)
     sums = assert_type(net.gradients(X, y, reduction="sum"), tuple[float, Array, float])
     state = pycnn.Adam().apply(net, sums[1], weight=sums[2], learning_rate=0.01)
     assert_type(state, OptimizerState)

@@ -64,12 +64,13 @@ def check_data(network: Model, data: Data) -> None:
     """Warn where inputs or targets are far from where layers start."""
     complaint = _unscaled_inputs(network, data)
     if complaint:
-        warn(
-            f"{complaint}. Subtract each column's mean and divide by its standard deviation, or "
-            "divide all by one number (pixels: 255) where the columns are alike; what you predict "
-            "needs the same",
-            DataWarning,
+        remedy = (
+            "Subtract each column's mean and divide by its standard deviation, or divide all by "
+            "one number (pixels: 255) where the columns are alike; what you predict needs the same"
+            if len(network.input_shape) == 1
+            else "A first layer Rescale(1 / 255) divides pixels, also of what you predict"
         )
+        warn(f"{complaint}. {remedy}", DataWarning)
     complaint = _unscaled_targets(network, data)
     if complaint:
         warn(complaint, DataWarning)
@@ -82,7 +83,12 @@ def cause(network: Model, data: Data, learning_rate: float | None) -> str:
     complaints = [_unscaled_targets(network, data), _unscaled_inputs(network, data)]
     found = [complaint for complaint in complaints if complaint]
     if found and found[-1] == complaints[1]:
-        found[-1] += ". Scale each column to mean 0 and deviation 1"
+        flat = len(network.input_shape) == 1
+        found[-1] += (
+            ". Scale each column to mean 0 and deviation 1"
+            if flat
+            else ". A first layer Rescale(1 / 255) divides pixels"
+        )
     if learning_rate is not None:
         found.append(f"A smaller learning_rate than {learning_rate:g} may help")
     elif not found:
@@ -109,6 +115,11 @@ def _unscaled_inputs(network: Model, data: Data) -> str:
         large = int((scale > LARGEST_SCALE).sum())
     if not large:
         return ""
+    if len(network.input_shape) > 1:
+        return (
+            f"X is not scaled: its values go from {x.min():.3g} to {x.max():.3g}, where layers "
+            "start with weights for values around 1"
+        )
     column = int(scale.argmax())
     count = "" if large == 1 else f", and {large - 1} of the other {x.shape[1] - 1} are like it"
     return (
@@ -208,9 +219,11 @@ class LayerAdvisor:
         for number, layer in enumerate(network.layers, start=1):
             dead = values.get(f"dead_share_{number}", 0.0)
             if dead >= MANY_DEAD:
+                shape = network.architecture.specs[number - 1].output_shape
+                what = "units" if len(shape) == 1 else "features"
                 self._tell(
                     "dead",
-                    f"{round(dead * layer.units)} of the {layer.units} units of layer {number} are "
+                    f"{round(dead * shape[-1])} of the {shape[-1]} {what} of layer {number} are "
                     f"dead {when}: they give 0 for every sample looked at, so no gradient reaches "
                     "their weights. A smaller learning rate, scaled inputs or leaky_relu may keep "
                     "them alive",

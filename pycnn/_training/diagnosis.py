@@ -36,15 +36,19 @@ def measure(network: Model, data: Data) -> dict[str, float]:
     """Return what there is to know of each layer; the keys end with its number."""
     trace = network.trace_data(data, network.theta)
     values = {}
-    for number, layer in enumerate(network.layers, start=1):
+    specs = network.architecture.specs
+    for number, (layer, spec) in enumerate(zip(network.layers, specs, strict=True), start=1):
         a, dW, db = trace.A[number], trace.dW[number], trace.db[number]
         slope = TABLE[layer.activation].relative_slope
-        if dW is not None and db is not None:
-            values[f"gradient_norm_{number}"] = float(np.sqrt((dW * dW).sum() + (db * db).sum()))
+        if dW is not None:
+            squares = (dW * dW).sum() + (0.0 if db is None else (db * db).sum())
+            values[f"gradient_norm_{number}"] = float(np.sqrt(squares))
         values[f"activation_mean_{number}"] = float(a.mean())
         values[f"activation_std_{number}"] = float(a.std())
         if layer.activation == "relu":
-            values[f"dead_share_{number}"] = float((a == 0).all(axis=1).mean())
+            # The places of an image share their features' weights, which learn from any of them.
+            places = a.reshape(-1, spec.output_shape[-1], a.shape[1])
+            values[f"dead_share_{number}"] = float((places == 0).all(axis=(0, 2)).mean())
         elif slope is not None:
             values[f"saturated_share_{number}"] = float((slope(a) < SATURATED).mean())
     return values
