@@ -13,13 +13,16 @@ enum { SUMS_TOGETHER = 1 << 14 };
 
 /* ---------------------------------------------------------------- which taps read what */
 
-/* Those of position `place` along axis 0 (rows) or 1 (columns). */
+/* Of position `place` along axis 0 (rows) or 1 (columns). */
 static tap_run taps_of(const convolution *self, int axis, size_t place)
 {
     const size_t before = self->before[axis], stride = self->strides[axis];
     const size_t start = self->backward ? place : place * stride;
     const size_t divide = self->backward ? stride : 1;
-    tap_run run = {.step = 1};
+    tap_run run = {.step = 1, .place = place, .places = 1};
+    /* Going back, windows that are a stride apart have the same taps. */
+    run.place_step = divide;
+    run.at_next = self->backward ? 1 : stride;
     for (size_t k = 0; k < self->taps[axis]; k++) {
         const size_t from = start + k * self->dilation[axis];
         if (from < before || (from - before) % divide != 0 ||
@@ -39,21 +42,41 @@ static tap_run taps_of(const convolution *self, int axis, size_t place)
     return run;
 }
 
+/* Puts the runs of an axis into `runs`; returns how many they are. */
+static size_t find_runs(tap_run *runs, const convolution *self, int axis)
+{
+    const size_t period = self->backward ? self->strides[axis] : 1, all = self->out[axis];
+    size_t count = 0;
+    for (size_t first = 0; first < MIN(period, all); first++) {
+        runs[count++] = taps_of(self, axis, first);
+        for (size_t place = first; period < all - place;) {
+            place += period;
+            tap_run *last = &runs[count - 1];
+            const tap_run next = taps_of(self, axis, place);
+            if (next.count == last->count && next.first == last->first) {
+                last->places++;
+            } else {
+                runs[count++] = next;
+            }
+        }
+    }
+    return count;
+}
+
 /* ---------------------------------------------------------------- the plain kernels */
 
-/* One sum for each of `width` samples of a slice. */
+/* One sum for each of `width` samples of a slice; `in` is at the first tap. */
 static void convolve_number(double *sum, const double *in, size_t stride, size_t width,
-                            const convolution *self, tap_run rows, tap_run columns,
+                            const convolution *self, const tap_run *rows, const tap_run *columns,
                             const double *filter)
 {
-    for (size_t k = 0; k < rows.count; k++) {
-        for (size_t l = 0; l < columns.count; l++) {
-            const size_t at =
-                (rows.at + k * rows.at_step) * self->in[1] + columns.at + l * columns.at_step;
+    for (size_t k = 0; k < rows->count; k++) {
+        for (size_t l = 0; l < columns->count; l++) {
+            const size_t at = k * rows->at_step * self->in[1] + l * columns->at_step;
             const double *from = in + at * self->in_features * stride;
             const double *w = filter +
-                              (ptrdiff_t)(rows.first + k * rows.step) * self->tap_steps[0] +
-                              (ptrdiff_t)(columns.first + l * columns.step) * self->tap_steps[1];
+                              (ptrdiff_t)(rows->first + k * rows->step) * self->tap_steps[0] +
+                              (ptrdiff_t)(columns->first + l * columns->step) * self->tap_steps[1];
             for (size_t c = 0; c < self->in_features; c++) {
                 for (size_t i = 0; i < width; i++) {
                     sum[i] += w[(ptrdiff_t)c * self->feature_step] * from[c * stride + i];
@@ -63,23 +86,39 @@ static void convolve_number(double *sum, const double *in, size_t stride, size_t
     }
 }
 
-static void convolve_baseline(double *out, const double *in, size_t stride, const convolution *self,
-                              const tap_run *rows, const tap_run *columns, const double *weights,
-                              const double *bias)
+/* All filters at the i-th row and j-th column of two runs. */
+static void convolve_place(double *out, const double *in, size_t stride, const convolution *self,
+                           const tap_run *rows, size_t i, const tap_run *columns, size_t j,
+                           const double *weights, const double *bias)
 {
     enum { WIDE = 16 };
-    for (size_t y = 0; y < self->out[0]; y++) {
-        for (size_t x = 0; x < self->out[1]; x++) {
-            for (size_t f = 0; f < self->out_features; f++, out += stride) {
-                for (size_t i = 0; i < stride; i += WIDE) {
-                    const size_t width = MIN(WIDE, stride - i);
-                    double sum[WIDE] = {0};
-                    convolve_number(sum, in + i, stride, width, self, rows[y], columns[x],
-                                    weights + (ptrdiff_t)f * self->filter_step);
-                    for (size_t j = 0; j < width; j++) {
-                        out[i + j] = bias == NULL ? sum[j] : sum[j] + bias[f];
-                    }
-                }
+    const size_t y = rows->place + i * rows->place_step;
+    const size_t x = columns->place + j * columns->place_step;
+    const size_t from = (rows->at + i * rows->at_next) * self->in[1] + columns->at;
+    in += (from + j * columns->at_next) * self->in_features * stride;
+    out += (y * self->out[1] + x) * self->out_features * stride;
+    for (size_t f = 0; f < self->out_features; f++, out += stride) {
+        for (size_t first = 0; first < stride; first += WIDE) {
+            const size_t width = MIN(WIDE, stride - first);
+            double sum[WIDE] = {0};
+            convolve_number(sum, in + first, stride, width, self, rows, columns,
+                            weights + (ptrdiff_t)f * self->filter_step);
+            for (size_t n = 0; n < width; n++) {
+                out[first + n] = bias == NULL ? sum[n] : sum[n] + bias[f];
+            }
+        }
+    }
+}
+
+static void convolve_baseline(double *out, const double *in, size_t stride, const convolution *self,
+                              const tap_runs *runs, const double *weights, const double *bias)
+{
+    for (size_t r = 0; r < runs->row_count * runs->column_count; r++) {
+        const tap_run *rows = &runs->rows[r / runs->column_count];
+        const tap_run *columns = &runs->columns[r % runs->column_count];
+        for (size_t i = 0; i < rows->places; i++) {
+            for (size_t j = 0; j < columns->places; j++) {
+                convolve_place(out, in, stride, self, rows, i, columns, j, weights, bias);
             }
         }
     }
@@ -124,7 +163,7 @@ const convolution_kernels pycnn_convolution_baseline = {convolve_baseline, add_g
 
 /* ---------------------------------------------------------------- the layer */
 
-/* The same windows as the delta of the input sees them. */
+/* The same windows as the delta of the input sees them: those of the flipped filters. */
 static convolution backwards(const convolution *forward)
 {
     convolution back = *forward;
@@ -136,11 +175,20 @@ static convolution backwards(const convolution *forward)
         back.out[axis] = forward->in[axis];
         back.before[axis] =
             (forward->taps[axis] - 1) * forward->dilation[axis] - forward->before[axis];
-        back.tap_steps[axis] = -forward->tap_steps[axis];
     }
-    back.filter_step = forward->feature_step;
-    back.feature_step = forward->filter_step;
     return back;
+}
+
+/* Where weights lie that are [filters,taps,features]; or, with the filters side by side,
+ * [taps,features,filters]. */
+static void set_steps(convolution *shape, bool side_by_side)
+{
+    const ptrdiff_t features = (ptrdiff_t)shape->in_features;
+    const ptrdiff_t unit = side_by_side ? (ptrdiff_t)shape->out_features : 1;
+    shape->feature_step = unit;
+    shape->tap_steps[1] = unit * features;
+    shape->tap_steps[0] = unit * features * (ptrdiff_t)shape->taps[1];
+    shape->filter_step = side_by_side ? 1 : shape->tap_steps[0] * (ptrdiff_t)shape->taps[0];
 }
 
 /* Filters whose gradients are summed at a time. */
@@ -158,12 +206,12 @@ static int add_runs(size_t *count, const size_t *places)
     return add_product(count, places[1], SIZE);
 }
 
-/* What a part of the work needs besides: of one sample the weights turned over, and the taps behind
- * them; on the way back only these; for the gradient its sums. */
+/* What a part of the work needs besides: the weights in another order, and the taps behind them;
+ * for the gradient its sums. */
 static int set_scratch(layer *self)
 {
     const convolution *shape = &self->forward;
-    size_t forward = self->weight_count, backward = 0, gradient = 0, row = CHAINS;
+    size_t forward = self->weight_count, backward = forward, gradient = 0, row = CHAINS;
     TRY(add_runs(&forward, shape->out));
     TRY(add_runs(&backward, shape->in));
     TRY(add_product(&row, weights_of(shape), CHAINS));
@@ -176,23 +224,17 @@ static int set_scratch(layer *self)
 static int convolution_create(layer *self, const pycnn_layer_spec *spec)
 {
     convolution *shape = &self->forward;
-    size_t taps = 0;
     REQUIRE(spec->units > 0, self, PYCNN_ERROR_SIZE, "units, the filters, must be at least 1");
     TRY(pycnn_set_windows(self, spec));
     TRY(pycnn_set_regularization(self, spec));
     TRY(pycnn_set_activation(self, spec->activation));
     const size_t features = shape->in_features;
     shape->out_features = spec->units;
-    TRY(add_product(&taps, shape->taps[0], shape->taps[1]));
     const size_t tensor[] = {spec->units, shape->taps[0], shape->taps[1], features};
     TRY(pycnn_add_tensor(self, "W", PYCNN_WEIGHT, 4, tensor));
     if (!spec->no_bias) {
         TRY(pycnn_add_tensor(self, "b", PYCNN_BIAS, 1, tensor));
     }
-    shape->feature_step = 1;
-    shape->tap_steps[1] = (ptrdiff_t)features;
-    shape->tap_steps[0] = (ptrdiff_t)(shape->taps[1] * features);
-    shape->filter_step = (ptrdiff_t)(taps * features);
     self->backward = backwards(shape);
     const size_t places = shape->out[0] * shape->out[1];
     TRY(add_product(&self->fan_out, places, spec->units));
@@ -203,17 +245,13 @@ static int convolution_create(layer *self, const pycnn_layer_spec *spec)
     return set_scratch(self);
 }
 
-/* Puts the taps of all rows, and behind them of all columns, into scratch. */
-static const tap_run *runs_of(const convolution *shape, double *scratch)
+/* The runs of all rows, and behind them of all columns, in scratch. */
+static tap_runs runs_of(const convolution *shape, double *scratch)
 {
-    tap_run *runs = (tap_run *)(void *)scratch;
-    for (size_t y = 0; y < shape->out[0]; y++) {
-        runs[y] = taps_of(shape, 0, y);
-    }
-    for (size_t x = 0; x < shape->out[1]; x++) {
-        runs[shape->out[0] + x] = taps_of(shape, 1, x);
-    }
-    return runs;
+    tap_run *rows = (tap_run *)(void *)scratch;
+    const size_t row_count = find_runs(rows, shape, 0);
+    tap_run *columns = rows + row_count;
+    return (tap_runs){rows, columns, row_count, find_runs(columns, shape, 1)};
 }
 
 /* packed[taps,features,filters] = W[filters,taps,features]: where one sample is alone the filters
@@ -233,30 +271,26 @@ static void convolve_one(const layer *self, const double *packed, const double *
                          const layer_io *io, double *scratch)
 {
     convolution shape = self->forward;
-    const tap_run *runs = runs_of(&shape, scratch);
-    const ptrdiff_t filters = (ptrdiff_t)shape.out_features;
-    shape.filter_step = 1;
-    shape.feature_step = filters;
-    shape.tap_steps[0] *= filters;
-    shape.tap_steps[1] *= filters;
-    self->kernels->convolution->convolve(io->z, io->input, 1, &shape, runs, runs + shape.out[0],
-                                         packed, bias);
+    const tap_runs runs = runs_of(&shape, scratch);
+    set_steps(&shape, true);
+    self->kernels->convolution->convolve(io->z, io->input, 1, &shape, &runs, packed, bias);
     pycnn_activate(self, io);
 }
 
 static void convolution_forward(const layer *self, const double *theta, const layer_io *io,
                                 size_t slices)
 {
-    const convolution *shape = &self->forward;
+    convolution shape = self->forward;
     if (io->stride == 1) {
         turn_over(self, io->scratch, theta);
         convolve_one(self, io->scratch, bias_of(self, theta), io, io->scratch + self->weight_count);
         return;
     }
-    const tap_run *runs = runs_of(shape, io->scratch);
+    const tap_runs runs = runs_of(&shape, io->scratch);
+    set_steps(&shape, false);
     for (const layer_io *end = io + slices; io < end; io++) {
-        self->kernels->convolution->convolve(io->z, io->input, io->stride, shape, runs,
-                                             runs + shape->out[0], theta, bias_of(self, theta));
+        self->kernels->convolution->convolve(io->z, io->input, io->stride, &shape, &runs, theta,
+                                             bias_of(self, theta));
         pycnn_activate(self, io);
     }
 }
@@ -276,20 +310,39 @@ static void convolution_forward_packed(const layer *self, const double *packed, 
     convolve_one(self, packed, bias_of(self, packed), io, io->scratch);
 }
 
-/* delta_input: of the flipped filters, whose first tap is the last. */
+/* The filters of the way back, whose first tap is the last one of W[filters,taps,features]:
+ * flipped[features,taps,filters], or of one sample [taps,filters,features]. */
+static void flip(const layer *self, double *flipped, const double *theta, const convolution *back)
+{
+    const size_t features = self->forward.in_features, weights = weights_of(&self->forward);
+    const size_t taps = self->forward.taps[0] * self->forward.taps[1];
+    for (size_t f = 0; f < self->forward.out_features; f++) {
+        for (size_t t = 0; t < taps; t++) {
+            const double *from = theta + f * weights + (taps - 1 - t) * features;
+            double *to =
+                flipped + (ptrdiff_t)t * back->tap_steps[1] + (ptrdiff_t)f * back->feature_step;
+            for (size_t c = 0; c < features; c++) {
+                to[(ptrdiff_t)c * back->filter_step] = from[c];
+            }
+        }
+    }
+}
+
+/* delta_input = the deltas that each input has a part in, by the flipped filters */
 static void convolution_backward(const layer *self, const double *theta, const layer_io *io,
                                  size_t slices)
 {
-    const convolution *shape = &self->backward;
+    convolution back = self->backward;
+    double *flipped = io->scratch;
     if (io->delta_input == NULL) {
         return;
     }
-    const tap_run *runs = runs_of(shape, io->scratch);
-    const double *last = theta - (ptrdiff_t)(shape->taps[0] - 1) * shape->tap_steps[0] -
-                         (ptrdiff_t)(shape->taps[1] - 1) * shape->tap_steps[1];
+    set_steps(&back, io->stride == 1);
+    flip(self, flipped, theta, &back);
+    const tap_runs runs = runs_of(&back, flipped + self->weight_count);
     for (const layer_io *end = io + slices; io < end; io++) {
-        self->kernels->convolution->convolve(io->delta_input, io->delta, io->stride, shape, runs,
-                                             runs + shape->out[0], last, NULL);
+        self->kernels->convolution->convolve(io->delta_input, io->delta, io->stride, &back, &runs,
+                                             flipped, NULL);
     }
 }
 

@@ -20,20 +20,26 @@ typedef struct {
     ptrdiff_t filter_step, tap_steps[2], feature_step;
 } convolution;
 
-/* The taps first, first + step, ... that a row or column of `out` has, and the rows or columns of
- * `in` that they read: at, at + at_step, ... */
+/* Rows or columns of `out`, `places` of them from `place` on and place_step apart, that have the
+ * same taps: first, first + step, ..., which read the rows or columns of `in` at, at + at_step,
+ * ...; those of the next place are at_next further. */
 typedef struct {
-    size_t count, first, step, at, at_step;
+    size_t count, first, step, at, at_step, at_next;
+    size_t place, place_step, places;
 } tap_run;
+
+/* All rows and columns of `out`. */
+typedef struct {
+    const tap_run *rows, *columns;
+    size_t row_count, column_count;
+} tap_runs;
 
 typedef struct {
     /* out[out[0],out[1],out_features,stride] of one slice; each sum is one chain over the taps in
-     * their order, and their features, with the bias behind it, or NULL. rows[out[0]] and
-     * columns[out[1]] are the taps of each row and column. With a stride of 1 it is one sample,
-     * and filter_step must be 1. */
+     * their order, and their features, with the bias behind it, or NULL. With a stride of 1 it is
+     * one sample, and filter_step must be 1. */
     void (*convolve)(double *out, const double *in, size_t stride, const convolution *self,
-                     const tap_run *rows, const tap_run *columns, const double *weights,
-                     const double *bias);
+                     const tap_runs *runs, const double *weights, const double *bias);
 
     /* sums[filters,weights_of(self) + 1,CHAINS] += delta @ in, over all positions of up to CHAINS
      * samples, sample i into chain i; of the filters first ... first + filters - 1. Samples of

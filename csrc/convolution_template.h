@@ -2,51 +2,104 @@
  * of LANES samples, and a register tile some filters of a few neighbouring positions; of one sample
  * a vector holds LANES filters. Every sum is one chain, whatever the tile. */
 
-/* ---------------------------------------------------------------- a slice */
+/* ---------------------------------------------------------------- the places of a tile */
 
-/* Where a row of windows begins: what it reads, and the taps of its rows. */
+/* Some positions whose taps are the same ones: where they write, and what their first tap reads. */
+enum { CONVOLUTION_PLACES = 8 };
 typedef struct {
-    const convolution *shape;
-    const double *in;
-    size_t stride;
-    tap_run rows;
-} convolution_row;
+    const tap_run *rows, *columns;
+    size_t row, column; /* of theirs, the next position */
+    double *out[CONVOLUTION_PLACES];
+    const double *in[CONVOLUTION_PLACES];
+} convolution_places;
 
-/* Whether the taps of two columns are the same ones, and read side by side. */
-static bool convolution_alike(const tap_run *a, const tap_run *b)
+/* The next ones of two runs, through the columns of a row, and then the next. */
+static void convolution_find(convolution_places *found, size_t count, double *out, const double *in,
+                             size_t stride, const convolution *shape)
 {
-    return a->count == b->count && a->first == b->first;
+    const tap_run *rows = found->rows, *columns = found->columns;
+    const size_t out_step = shape->out_features * stride, in_step = shape->in_features * stride;
+    for (size_t p = 0; p < count; p++) {
+        const size_t y = rows->place + found->row * rows->place_step;
+        const size_t x = columns->place + found->column * columns->place_step;
+        const size_t from_y = rows->at + found->row * rows->at_next;
+        const size_t from_x = columns->at + found->column * columns->at_next;
+        found->out[p] = out + (y * shape->out[1] + x) * out_step;
+        found->in[p] = in + (from_y * shape->in[1] + from_x) * in_step;
+        found->column++;
+        if (found->column == columns->places) {
+            found->column = 0;
+            found->row++;
+        }
+    }
 }
 
-/* Some filters of some positions: each sum goes over the taps, and their features. `steps` is how
- * far apart, in `in` and in `out`, neighbouring positions of the tile are. */
-ALWAYS_INLINE void convolution_tile(double *out, size_t out_step, const convolution_row *row,
-                                    const tap_run *columns, size_t in_step, const double *weights,
-                                    const double *bias, const int filters, const int positions)
+/* The way through the taps of such positions: runs of weights and of what they multiply, both of
+ * which lie behind each other; and how far it is from one to the next, and to the next row of them.
+ */
+typedef struct {
+    size_t rows, runs, length;
+    ptrdiff_t weight, weight_step, weight_row; /* the first is at weight */
+    size_t step, row;                          /* of `in` */
+} convolution_way;
+
+static convolution_way convolution_way_of(const convolution *shape, const tap_run *rows,
+                                          const tap_run *columns, size_t stride)
 {
-    const convolution *shape = row->shape;
-    const size_t features = shape->in_features, stride = row->stride;
-    const ptrdiff_t filter_step = shape->filter_step, feature_step = shape->feature_step;
-    /* Taps side by side, whose features lie behind each other everywhere, are one run. */
-    const bool joined = columns->step == 1 && columns->at_step <= 1 && feature_step == 1 &&
-                        shape->tap_steps[1] == (ptrdiff_t)features;
-    const size_t runs = joined ? 1 : columns->count;
-    const size_t length = joined ? columns->count * features : features;
-    vector sum[TILE_ROWS][TILE_VECTORS] = {{{0}}};
-    for (size_t k = 0; k < row->rows.count; k++) {
-        const size_t y = row->rows.at + k * row->rows.at_step;
-        const ptrdiff_t tap = (ptrdiff_t)(row->rows.first + k * row->rows.step);
-        for (size_t l = 0; l < runs; l++) {
-            const size_t x = columns->at + l * columns->at_step;
-            const double *in = row->in + (y * shape->in[1] + x) * features * stride;
-            const double *w = weights + tap * shape->tap_steps[0] +
-                              (ptrdiff_t)(columns->first + l * columns->step) * shape->tap_steps[1];
-            for (size_t c = 0; c < length; c++, in += stride, w += feature_step) {
+    const size_t number = shape->in_features * stride;
+    convolution_way way = {
+        .rows = rows->count,
+        .runs = columns->count,
+        .length = number,
+        .weight = (ptrdiff_t)rows->first * shape->tap_steps[0] +
+                  (ptrdiff_t)columns->first * shape->tap_steps[1],
+        .weight_step = (ptrdiff_t)columns->step * shape->tap_steps[1],
+        .weight_row = (ptrdiff_t)rows->step * shape->tap_steps[0],
+        .step = columns->at_step * number,
+        .row = rows->at_step * shape->in[1] * number,
+    };
+    if (columns->step == 1 && columns->at_step <= 1) { /* taps that lie side by side everywhere */
+        way.length *= columns->count;
+        way.runs = way.rows;
+        way.rows = 1;
+        way.weight_step = way.weight_row;
+        way.step = way.row;
+    }
+    return way;
+}
+
+/* Filters that a tile takes of so many that are left: all, or half of them, as evenly as tiles are
+ * there for, which have 1, 2, 3, 4, 6 or 8. */
+static size_t convolution_tile_filters(size_t left)
+{
+    const size_t most = MIN(TILE_ROWS, 8), some = left > most ? MIN((left + 1) / 2, most) : left;
+    if (left >= 2 * most) {
+        return most;
+    }
+    return some != 5 && some != 7 ? some : left > most ? some + 1 : (some + 1) / 2;
+}
+
+/* ---------------------------------------------------------------- a slice */
+
+/* Some filters of some positions: each sum goes over the taps, and their features. */
+ALWAYS_INLINE void convolution_tile(const convolution_places *places, const convolution_way *way,
+                                    size_t first, size_t stride, const convolution *shape,
+                                    const double *weights, const double *bias, const int filters,
+                                    const int positions)
+{
+    const ptrdiff_t filter_step = shape->filter_step;
+    vector sum[8][TILE_VECTORS] = {{{0}}};
+    const double *in[TILE_VECTORS];
+    UNROLL for (int p = 0; p < positions; p++) { in[p] = places->in[p]; }
+    weights += way->weight;
+    for (size_t k = 0; k < way->rows; k++) {
+        const double *run = weights + (ptrdiff_t)k * way->weight_row;
+        size_t at = k * way->row;
+        for (size_t l = way->runs; l > 0; l--, at += way->step, run += way->weight_step) {
+            const double *w = run;
+            for (size_t c = at; c < at + way->length; c += stride, w++) {
                 vector a[TILE_VECTORS];
-                UNROLL for (int p = 0; p < positions; p++)
-                {
-                    a[p] = LOAD(in + (size_t)p * in_step);
-                }
+                UNROLL for (int p = 0; p < positions; p++) { a[p] = LOAD(in[p] + c); }
                 UNROLL for (int f = 0; f < filters; f++)
                 {
                     const vector m = BROADCAST(w[f * filter_step]);
@@ -64,56 +117,37 @@ ALWAYS_INLINE void convolution_tile(double *out, size_t out_step, const convolut
         UNROLL for (int p = 0; p < positions; p++)
         {
             const vector whole = bias == NULL ? sum[f][p] : sum[f][p] + bias[f];
-            STORE(out + (size_t)f * stride + (size_t)p * out_step, whole);
+            STORE(places->out[p] + (first + (size_t)f) * stride, whole);
         }
     }
 }
 
-/* All filters of one vector of samples, for as many positions. */
-ALWAYS_INLINE void convolution_filters(double *out, size_t out_step, const convolution_row *row,
-                                       const tap_run *columns, size_t in_step,
+/* All filters of one vector of samples. */
+ALWAYS_INLINE void convolution_filters(const convolution_places *places, const convolution_way *way,
+                                       size_t stride, const convolution *shape,
                                        const double *weights, const double *bias,
                                        const int positions)
 {
-    const convolution *shape = row->shape;
-    size_t f = 0;
-#define TILE(n)                                                                                   \
-    convolution_tile(out + f * row->stride, out_step, row, columns, in_step,                      \
-                     weights + (ptrdiff_t)f * shape->filter_step, bias == NULL ? NULL : bias + f, \
-                     n, positions)
-    for (; f + TILE_ROWS <= shape->out_features; f += TILE_ROWS) {
-        TILE(TILE_ROWS);
-    }
+    for (size_t f = 0, some; f < shape->out_features; f += some) {
+        some = convolution_tile_filters(shape->out_features - f);
+        const double *w = weights + (ptrdiff_t)f * shape->filter_step;
+        const double *b = bias == NULL ? NULL : bias + f;
+        switch (some) {
+#define TILE(n) \
+    case n: convolution_tile(places, way, f, stride, shape, w, b, n, positions); break
+            TILE(1);
+            TILE(2);
+            TILE(3);
+            TILE(4);
 #if TILE_ROWS > 4
-    if (f + 6 <= shape->out_features) {
-        TILE(6);
-        f += 6;
-    }
-    if (f + 4 <= shape->out_features) {
-        TILE(4);
-        f += 4;
-    }
+            TILE(6);
 #endif
-    if (f + 2 <= shape->out_features) {
-        TILE(2);
-        f += 2;
-    }
-    if (f < shape->out_features) {
-        TILE(1);
-    }
+#if TILE_ROWS > 6
+            TILE(8);
+#endif
 #undef TILE
-}
-
-/* Neighbouring positions, `period` apart, whose taps are alike: how many fit a tile. */
-static size_t convolution_positions(const convolution *shape, const tap_run *columns, size_t x,
-                                    size_t period)
-{
-    size_t positions = 1;
-    while (positions < TILE_VECTORS && x + positions * period < shape->out[1] &&
-           convolution_alike(&columns[x], &columns[x + positions * period])) {
-        positions++;
+        }
     }
-    return positions;
 }
 
 static void SUFFIX(convolve_slice)(double *out, const double *in, size_t stride,
@@ -121,33 +155,25 @@ static void SUFFIX(convolve_slice)(double *out, const double *in, size_t stride,
                                    const tap_run *columns, const double *weights,
                                    const double *bias)
 {
-    /* Going back, windows that are so far apart see the same taps. */
-    const size_t period = shape->backward ? shape->strides[1] : 1;
-    const size_t ahead = shape->backward ? 1 : shape->strides[1];
-    const size_t in_step = ahead * shape->in_features * stride;
-    const size_t out_position = shape->out_features * stride, out_step = period * out_position;
-    for (size_t y = 0; y < shape->out[0]; y++) {
-        for (size_t v = 0; v < stride; v += LANES) {
-            const convolution_row row = {shape, in + v, stride, rows[y]};
-            double *out_row = out + y * shape->out[1] * out_position + v;
-            for (size_t first = 0; first < period; first++) {
-                for (size_t x = first; x < shape->out[1];) {
-                    const size_t positions = convolution_positions(shape, columns, x, period);
-                    double *to = out_row + x * out_position;
-#define FILTERS(n) convolution_filters(to, out_step, &row, &columns[x], in_step, weights, bias, n)
-                    switch (positions) {
-                    case 1: FILTERS(1); break;
-                    case 2: FILTERS(2); break;
+    const convolution_way way = convolution_way_of(shape, rows, columns, stride);
+    const size_t all = rows->places * columns->places;
+    for (size_t v = 0; v < stride; v += LANES) {
+        convolution_places places = {.rows = rows, .columns = columns};
+        for (size_t i = 0, some; i < all; i += some) {
+            some = MIN(all - i, TILE_VECTORS);
+            convolution_find(&places, some, out + v, in + v, stride, shape);
+            switch (some) {
+#define FILTERS(n) \
+    case n: convolution_filters(&places, &way, stride, shape, weights, bias, n); break
+                FILTERS(1);
+                FILTERS(2);
 #if TILE_VECTORS > 2
-                    case 3: FILTERS(3); break;
+                FILTERS(3);
 #endif
 #if TILE_VECTORS > 3
-                    case 4: FILTERS(4); break;
+                FILTERS(4);
 #endif
-                    }
 #undef FILTERS
-                    x += positions * period;
-                }
             }
         }
     }
@@ -155,39 +181,32 @@ static void SUFFIX(convolve_slice)(double *out, const double *in, size_t stride,
 
 /* ---------------------------------------------------------------- one sample */
 
-/* Positions and vectors of filters of a tile. */
-#define ONE_POSITIONS TILE_ROWS
-#define ONE_VECTORS TILE_VECTORS
-
-ALWAYS_INLINE void convolution_one_tile(double *out, size_t out_step, const convolution_row *row,
-                                        const tap_run *columns, size_t in_step,
-                                        const double *weights, const double *bias, size_t filters,
-                                        const int positions, const int vectors)
+/* Vectors of filters of some positions. */
+ALWAYS_INLINE void convolution_one_tile(const convolution_places *places,
+                                        const convolution_way *way, size_t first, size_t filters,
+                                        const convolution *shape, const double *weights,
+                                        const double *bias, const int positions, const int vectors)
 {
-    const convolution *shape = row->shape;
-    const size_t features = shape->in_features;
-    const ptrdiff_t feature_step = shape->feature_step;
     const size_t part = filters - (size_t)(vectors - 1) * LANES; /* of the last vector */
-    vector sum[ONE_POSITIONS][ONE_VECTORS] = {{{0}}};
-    for (size_t k = 0; k < row->rows.count; k++) {
-        const size_t y = row->rows.at + k * row->rows.at_step;
-        const ptrdiff_t tap = (ptrdiff_t)(row->rows.first + k * row->rows.step);
-        for (size_t l = 0; l < columns->count; l++) {
-            const size_t x = columns->at + l * columns->at_step;
-            const double *in = row->in + (y * shape->in[1] + x) * features;
-            const double *w = weights + tap * shape->tap_steps[0] +
-                              (ptrdiff_t)(columns->first + l * columns->step) * shape->tap_steps[1];
-            for (size_t c = 0; c < features; c++, w += feature_step) {
-                vector m[ONE_VECTORS];
+    vector sum[CONVOLUTION_PLACES][TILE_VECTORS] = {{{0}}};
+    weights += way->weight;
+    for (size_t k = 0; k < way->rows; k++) {
+        const double *run = weights + (ptrdiff_t)k * way->weight_row;
+        size_t at = k * way->row;
+        for (size_t l = way->runs; l > 0; l--, at += way->step, run += way->weight_step) {
+            const double *w = run;
+            for (size_t c = at; c < at + way->length; c++, w += shape->feature_step) {
+                vector m[TILE_VECTORS];
                 UNROLL for (int v = 0; v < vectors - 1; v++) { m[v] = LOAD(w + v * LANES); }
-                m[vectors - 1] = part >= LANES ? LOAD(w + (vectors - 1) * LANES)
+                m[vectors - 1] = part == LANES ? LOAD(w + (vectors - 1) * LANES)
                                                : LOAD_PART(w + (vectors - 1) * LANES, part);
                 UNROLL for (int p = 0; p < positions; p++)
                 {
-                    const vector a = BROADCAST(in[(size_t)p * in_step + c]);
+                    const vector a = BROADCAST(places->in[p][c]);
                     UNROLL for (int v = 0; v < vectors; v++)
                     {
                         sum[p][v] = FMA(m[v], a, sum[p][v]);
+                        KEEP(sum[p][v]);
                     }
                 }
             }
@@ -197,40 +216,40 @@ ALWAYS_INLINE void convolution_one_tile(double *out, size_t out_step, const conv
     {
         UNROLL for (int v = 0; v < vectors; v++)
         {
-            const size_t width = MIN(filters - (size_t)v * LANES, LANES);
-            double *to = out + (size_t)p * out_step + v * LANES;
+            const size_t width = v + 1 < vectors ? LANES : part;
             vector whole = sum[p][v];
             if (bias != NULL) {
                 whole = whole + LOAD_PART(bias + v * LANES, width);
             }
-            STORE_PART(to, whole, width);
+            STORE_PART(places->out[p] + first + v * LANES, whole, width);
         }
     }
 }
 
-ALWAYS_INLINE void convolution_one_filters(double *out, size_t out_step, const convolution_row *row,
-                                           const tap_run *columns, size_t in_step,
+/* Some filters, as many as fill so many vectors, at all positions of two runs. */
+ALWAYS_INLINE void convolution_one_filters(double *out, const double *in, size_t first,
+                                           size_t filters, const convolution *shape,
+                                           const tap_run *rows, const tap_run *columns,
                                            const double *weights, const double *bias,
-                                           const int positions)
+                                           const int vectors)
 {
-    const size_t filters = row->shape->out_features;
-    for (size_t f = 0; f < filters;) {
-        const size_t width = MIN(filters - f, ONE_VECTORS * LANES);
-#define TILE(n)                                                                 \
-    convolution_one_tile(out + f, out_step, row, columns, in_step, weights + f, \
-                         bias == NULL ? NULL : bias + f, width, positions, n)
-        switch ((width + LANES - 1) / LANES) {
+    const size_t all = rows->places * columns->places;
+    const convolution_way way = convolution_way_of(shape, rows, columns, 1);
+    const size_t most = MIN(CONVOLUTION_PLACES, TILE_ROWS * TILE_VECTORS / (size_t)vectors);
+    convolution_places places = {.rows = rows, .columns = columns};
+    for (size_t i = 0, some; i < all; i += some) {
+        const size_t left = all - i;
+        some = left >= most ? most : left >= 4 ? 4 : MIN(left, 2);
+        convolution_find(&places, some, out, in, 1, shape);
+#define TILE(n) \
+    convolution_one_tile(&places, &way, first, filters, shape, weights, bias, n, vectors)
+        switch (some) {
         case 1: TILE(1); break;
         case 2: TILE(2); break;
-#if TILE_VECTORS > 2
-        case 3: TILE(3); break;
-#endif
-#if TILE_VECTORS > 3
         case 4: TILE(4); break;
-#endif
+        default: TILE((int)most);
         }
 #undef TILE
-        f += width;
     }
 }
 
@@ -238,44 +257,38 @@ static void SUFFIX(convolve_one)(double *out, const double *in, const convolutio
                                  const tap_run *rows, const tap_run *columns, const double *weights,
                                  const double *bias)
 {
-    const size_t period = shape->backward ? shape->strides[1] : 1;
-    const size_t ahead = shape->backward ? 1 : shape->strides[1];
-    const size_t in_step = ahead * shape->in_features;
-    for (size_t y = 0; y < shape->out[0]; y++) {
-        const convolution_row row = {shape, in, 1, rows[y]};
-        double *out_row = out + y * shape->out[1] * shape->out_features;
-        for (size_t first = 0; first < period; first++) {
-            for (size_t x = first; x < shape->out[1];) {
-                size_t positions = 1;
-                while (positions < 4 && x + positions * period < shape->out[1] &&
-                       convolution_alike(&columns[x], &columns[x + positions * period])) {
-                    positions++;
-                }
-                double *to = out_row + x * shape->out_features;
-#define FILTERS(n)                                                                                 \
-    convolution_one_filters(to, period * shape->out_features, &row, &columns[x], in_step, weights, \
-                            bias, n)
-                if (positions == 4) {
-                    FILTERS(4);
-                } else {
-                    positions = 1;
-                    FILTERS(1);
-                }
+    for (size_t f = 0; f < shape->out_features; f += TILE_VECTORS * LANES) {
+        const size_t filters = MIN(shape->out_features - f, TILE_VECTORS * LANES);
+        const double *b = bias == NULL ? NULL : bias + f;
+        switch ((filters + LANES - 1) / LANES) {
+#define FILTERS(n)                                                                             \
+    case n:                                                                                    \
+        convolution_one_filters(out, in, f, filters, shape, rows, columns, weights + f, b, n); \
+        break
+            FILTERS(1);
+            FILTERS(2);
+#if TILE_VECTORS > 2
+            FILTERS(3);
+#endif
+#if TILE_VECTORS > 3
+            FILTERS(4);
+#endif
 #undef FILTERS
-                x += positions * period;
-            }
         }
     }
 }
 
 static void SUFFIX(convolve)(double *out, const double *in, size_t stride, const convolution *shape,
-                             const tap_run *rows, const tap_run *columns, const double *weights,
-                             const double *bias)
+                             const tap_runs *runs, const double *weights, const double *bias)
 {
-    if (stride == 1) {
-        SUFFIX(convolve_one)(out, in, shape, rows, columns, weights, bias);
-    } else {
-        SUFFIX(convolve_slice)(out, in, stride, shape, rows, columns, weights, bias);
+    for (size_t r = 0; r < runs->row_count * runs->column_count; r++) {
+        const tap_run *rows = &runs->rows[r / runs->column_count];
+        const tap_run *columns = &runs->columns[r % runs->column_count];
+        if (stride == 1) {
+            SUFFIX(convolve_one)(out, in, shape, rows, columns, weights, bias);
+        } else {
+            SUFFIX(convolve_slice)(out, in, stride, shape, rows, columns, weights, bias);
+        }
     }
 }
 
@@ -417,8 +430,7 @@ static void SUFFIX(add_block)(double *sums, const double *delta, const double *i
         block->y * shape->strides[0] * padded(shape, 1) + block->x * shape->strides[1];
     const double *from = in + place * shape->in_features * LANES;
     for (size_t f = 0, some; f < filters; f += some) {
-        some = MIN(filters - f, TILE_ROWS);
-        some = some == 7 ? 4 : some == 5 ? 3 : some;
+        some = convolution_tile_filters(filters - f);
         SUFFIX(pack_delta)(packed, delta + f * stride, stride, samples, shape, block, some);
         double *to = sums + f * row * CHAINS;
         switch (some) {
