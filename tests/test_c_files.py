@@ -10,7 +10,20 @@ import numpy as np
 import pytest
 
 import pycnn
-from pycnn import BatchNorm, Dense, Dropout, LayerNorm, Network, Rescale, Residual, losses
+from pycnn import (
+    BatchNorm,
+    Conv1D,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    LayerNorm,
+    Network,
+    Rescale,
+    Reshape,
+    Residual,
+    losses,
+)
 from pycnn._io import model_file, safetensors_file
 from pycnn.exceptions import ModelFileError
 
@@ -27,6 +40,16 @@ MODELS = {
     "residual": ([BLOCK, Residual([Residual([Dense(2)])]), Dense(1)], {}, [0.5, 1.5, 2]),
     "huber": ([Rescale(1 / 255, -1e-7), Dense(1)], {"loss": losses.Huber(0.5)}, [1e5, 2e5, 4e5]),
     "quantile": ([Dense(2, "gelu"), Dense(1)], {"loss": losses.Quantile(1 / 3)}, [1.0, 2.0, 4.0]),
+    "convolutions": (
+        [
+            Dense(24), Reshape((3, 4, 2)), Conv2D(3, (2, 1), padding="same", strides=(1, 2)),
+            Residual([Conv2D(3, 1, dilation=(2, 1))]), Conv2D(5, 2, use_bias=False, max_norm=2),
+            Reshape((2, 5)), Conv1D(4, 3, "tanh", padding="same", l2=0.1), Flatten(),
+            Dense(3, "softmax"),
+        ],
+        {"l2": 0.01},
+        WORDS,
+    ),
     "smoothed": (
         [Dense(3, "softmax")],
         {"loss": losses.CategoricalCrossentropy(0.1), "seed": 2**70},
@@ -150,7 +173,7 @@ def altered(net, rng):
         yield b"".join(safetensors_file.write(tensors, {"pycnn": metadata["pycnn"]}))
 
 
-@pytest.mark.parametrize("name", ["labels", "residual", "huber"])
+@pytest.mark.parametrize("name", ["labels", "residual", "huber", "convolutions"])
 def test_c_reads_whatever_python_reads_and_stays_within_its_memory(verdicts, tmp_path, name):
     rng, net = random.Random(name), trained(name)
     paths = []

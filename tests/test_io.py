@@ -668,7 +668,7 @@ HOSTILE = {
     "metadata": [None, [], 5, "x", {"x": float("nan")}, {"x": [float("inf")]}],
     "classes": [5, "abc", [], {}, {"dtype": "<U3"}, {"values": ["a", "b", "c"]}],
     "version": [None, 5, []],
-    "format": [None, "1", [], {}, 0, 10**30],
+    "format": [None, "1", [], {}, 0, 10**30, True, 1.0],
     "sha256": [None, 5, [], "0" * 64],
 }
 LAYER = {

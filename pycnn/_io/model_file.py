@@ -247,7 +247,7 @@ def _read(file: IO[bytes], size: int) -> tuple[dict[str, Any], dict[str, AnyArra
         raise ValueError("the checksum does not match")
     description = _plain.from_text(metadata["pycnn"], size)
     found = description["format"]
-    if found not in (FORMAT, NEWER_FORMAT):
+    if type(found) is not int or found not in (FORMAT, NEWER_FORMAT):  # True is 1 to Python
         reads = f"this pycnn {__version__} reads formats {FORMAT} and {NEWER_FORMAT}"
         raise ModelFileError(f"has format {found!r}; {reads}")
     return description, tensors, "sha256" in metadata
