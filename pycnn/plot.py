@@ -200,7 +200,7 @@ def feature_maps(net: Network, x: ArrayLike, layer: int | None = None, path: Pat
         raise DataError(f"feature_maps needs samples with a shape, got inputs {net.input_shape}")
     pictures = [_maps_picture(here.values) for here in chosen]
     heights = [
-        _fit(picture, 6.4, tallest=1.6 if here is maps[0] else 3.0)[1]
+        _fit(picture, 6.4, tallest=1.6 if here is maps[0] or here.values.shape[-1] == 1 else 3.0)[1]
         for here, picture in zip(chosen, pictures, strict=True)
     ]
     figure = Picture(figsize=(7.2, sum(heights) + 0.1), dpi=150, layout="constrained")
@@ -321,7 +321,7 @@ def saliency(
         above, below = panels[2 * (i // columns) : 2 * (i // columns) + 2, i % columns]
         _draw_image(above, image)
         above.set_title(titles[i], fontsize=8)
-        _draw_image(below, image, faint=True)
+        _draw_image(below, image, faint=0.8)
         strength = values / (values.max() or 1.0)
         below.imshow(_overlay(strength), interpolation="nearest")
     return save(figure, path)
@@ -410,10 +410,10 @@ def occlusion(
     left, right = figure.subplots(1, 2)
     _draw_image(left, image)
     _bare(left, f"{label}: probability {before[place]:.3g}")
-    _draw_image(right, image, faint=True)
+    _draw_image(right, image, faint=0.5)
     largest = float(np.abs(drop).max()) or 1.0
     shown = right.imshow(
-        drop, cmap="PuOr_r", vmin=-largest, vmax=largest, alpha=0.8, interpolation="nearest"
+        drop, cmap="PuOr_r", vmin=-largest, vmax=largest, alpha=0.7, interpolation="nearest"
     )
     _bare(right, f"without {size} × {size} pixels")
     _scale(figure, right, shown, "drop of the probability")
@@ -487,7 +487,7 @@ def _image_shape(net: Network, shape: Shape | None) -> Shape:
     return found
 
 
-def _draw_image(axes: Axes, image: Array, *, faint: bool = False) -> None:
+def _draw_image(axes: Axes, image: Array, *, faint: float = 0.0) -> None:
     """Draw an image: in colours of three channels, else grey; faint where others lie over it."""
     low, high = float(image.min()), float(image.max())
     if low >= 0:  # bytes, or fractions
@@ -496,7 +496,7 @@ def _draw_image(axes: Axes, image: Array, *, faint: bool = False) -> None:
     if values.shape[-1] != 3:
         values = np.repeat(values.mean(axis=-1, keepdims=True), 3, axis=-1)
     if faint:
-        values = 0.8 + 0.2 * values.mean(axis=-1, keepdims=True).repeat(3, axis=-1)
+        values = faint + (1 - faint) * values.mean(axis=-1, keepdims=True).repeat(3, axis=-1)
     axes.imshow(values, interpolation="nearest")
 
 
@@ -537,7 +537,7 @@ def _draw_signed(figure: Figure, axes: Axes, picture: Array, largest: float, lab
 
 
 def _scale(figure: Figure, axes: Axes, shown: Any, label: str) -> None:
-    bar = figure.colorbar(shown, ax=axes, fraction=0.05, pad=0.02, aspect=18)
+    bar = figure.colorbar(shown, ax=axes, fraction=0.05, pad=0.02, aspect=18, panchor=False)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=7, length=2)
     bar.locator = _ticks()
@@ -554,7 +554,7 @@ def _ticks() -> Any:
 
 def _bare(axes: Axes, title: str) -> None:
     """Leave the picture alone with its title."""
-    axes.set_title(title, fontsize=9)
+    axes.set_title(title, fontsize=9, loc="left")
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)

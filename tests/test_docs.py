@@ -11,7 +11,7 @@ import pytest
 import pycnn
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "docs/training.md", "docs/tables.md"]
+PAGES = ["README.md", "docs/training.md", "docs/tables.md", "docs/images.md"]
 SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -26,8 +26,9 @@ def read(page):
 def test_snippets_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = read(page)
-    if "import pandas" in text:
-        pytest.importorskip("pandas")
+    for name, sign in (("pandas", "import pandas"), ("matplotlib", "import plot")):
+        if sign in text:
+            pytest.importorskip(name)
     snippets = list(SNIPPET.finditer(text))
     assert snippets
     names = {}
