@@ -25,6 +25,7 @@ from pycnn import (
     MaxPool1D,
     MaxPool2D,
     Network,
+    Residual,
     ZeroPadding2D,
     gradient_check,
 )
@@ -223,6 +224,17 @@ def test_both_backends_agree(core, make):
         for net in nets:
             net.fit(X, LABELS, epochs=1, batch_size=batch_size, shuffle=False)
     np.testing.assert_allclose(nets[0].theta, nets[1].theta, rtol=0, atol=1e-11)
+
+
+def test_what_is_handed_back_does_not_change_what_it_is_made_of(core):
+    """Neither a trace's deltas nor those that other layers get."""
+    around = Residual([MaxPool2D(3, strides=1, padding="same")])
+    layers = [Conv2D(3, 3), MaxPool2D(2, strides=1), around, Conv2D(2, 2), Flatten(), Dense(3)]
+    nets = [Network((7, 6, 2), layers, seed=1, backend=name) for name in ("c", "numpy")]
+    X, Y = IMAGES[:5], IMAGES[:5, 0, :3, 0]
+    results = [[*net.trace(X, Y).delta[1:], net.gradients(X, Y)[1]] for net in nets]
+    for in_c, in_numpy in zip(*results, strict=True):
+        np.testing.assert_allclose(in_c, in_numpy, rtol=0, atol=1e-12)
 
 
 def test_threads_and_what_is_beside_a_sample_change_no_bit(backend):

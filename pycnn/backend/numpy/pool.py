@@ -29,7 +29,7 @@ def max_backward(
 ) -> Array:
     """Return delta at the places where the largest numbers were, of equal ones at the first."""
     images = as_images(a, layer.spec.settings["shape"])
-    rest = as_images(delta, saved.shape[1:])  # what has not found its place
+    rest = as_images(delta, saved.shape[1:]).copy()  # what has not found its place
     below = np.zeros_like(images)
     for tap in taps(layer):
         seen, there = images[tap.inputs], rest[tap.outputs]
