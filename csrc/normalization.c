@@ -128,9 +128,9 @@ static int batch_norm_create(layer *self, const pycnn_layer_spec *spec)
     REQUIRE(spec->momentum >= 0 && spec->momentum <= 1, self, PYCNN_ERROR_RANGE,
             "momentum must be at least 0 and at most 1");
     self->momentum = spec->momentum;
-    self->packed_rows = PACKED_ROWS;
-    self->packed_width = self->fan_in;
     TRY(normalization_create(self, spec));
+    self->packed_rows = PACKED_ROWS;
+    self->packed_width = self->features;
     TRY(pycnn_add_tensor(self, "mean", PYCNN_STATISTIC, 1, &self->features));
     TRY(pycnn_add_tensor(self, "variance", PYCNN_STATISTIC, 1, &self->features));
     return add_product(&self->saved_per_slice, SAVED_PER_FEATURE, self->features);
