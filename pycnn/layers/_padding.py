@@ -37,8 +37,8 @@ class ZeroPadding2D(Layer):
 
     Examples
     --------
-    >>> from pycnn import Network
-    >>> net = Network((1, 2, 1), [ZeroPadding2D(((0, 1), (1, 0)))])
+    >>> from pycnn import Flatten, Network
+    >>> net = Network((1, 2, 1), [ZeroPadding2D(((0, 1), (1, 0))), Flatten()])
     >>> net.predict([[3, 1]]).reshape(2, 3)
     array([[0., 3., 1.],
            [0., 0., 0.]])

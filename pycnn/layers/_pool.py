@@ -123,8 +123,8 @@ class MaxPool1D(_Pool):
 
     Examples
     --------
-    >>> from pycnn import Network
-    >>> net = Network((6, 1), [MaxPool1D()])
+    >>> from pycnn import Flatten, Network
+    >>> net = Network((6, 1), [MaxPool1D(), Flatten()])
     >>> net.predict([[3, 1, 4, 1, 5, 9]]).ravel()
     array([3., 4., 9.])
     """
@@ -188,8 +188,8 @@ class AveragePool1D(_Pool):
 
     Examples
     --------
-    >>> from pycnn import Network
-    >>> net = Network((5, 1), [AveragePool1D(padding="same")])
+    >>> from pycnn import Flatten, Network
+    >>> net = Network((5, 1), [AveragePool1D(padding="same"), Flatten()])
     >>> net.predict([[3, 1, 4, 1, 5]]).ravel()
     array([2. , 2.5, 5. ])
     """
