@@ -338,7 +338,7 @@ class ImageCrop(Settings):
         Of an image; where the samples of `x` are rows, one is flattened in this order. By default
         the samples are images, of whatever shape they have.
     smallest : float, default 0.8
-        In (0, 1): the smallest share.
+        In (0, 1]: the smallest share.
 
     Raises
     ------

@@ -411,7 +411,7 @@ def occlusion(
     _draw_image(left, image)
     _bare(left, f"{label}: probability {before[place]:.3g}")
     _draw_image(right, image, faint=0.5)
-    largest = float(np.abs(drop).max()) or 1.0
+    largest = float(np.nanmax(np.abs(drop))) or 1.0
     shown = right.imshow(
         drop, cmap="PuOr_r", vmin=-largest, vmax=largest, alpha=0.7, interpolation="nearest"
     )

@@ -156,6 +156,13 @@ def test_occlusion_is_the_drop_of_the_probability_where_a_patch_lies():
     assert np.isfinite(drop).all()
 
 
+def test_what_no_patch_has_covered_has_no_colour_and_leaves_the_scale_alone():
+    axes = occlusion(network(), IMAGES[0], size=1, step=3).axes[1]
+    drop = pixels(axes)
+    assert np.isnan(drop).sum() == 48 - 3 * 2
+    assert axes.images[-1].get_clim()[1] == np.nanmax(np.abs(drop))
+
+
 def test_occlusion_is_of_the_most_probable_class_where_none_is_given():
     net = network(last=Dense(1, "sigmoid"))
     net.fit(IMAGES, ["no", "yes", "no"] * 3, epochs=1)
