@@ -76,7 +76,9 @@ def check_shape(value: Any, name: str, *, may_follow: bool = False) -> tuple[int
         raise DataTypeError(f"{name} must be an integer or a tuple of integers, got {value!r:.80}")
     if not 1 <= len(sizes) <= MOST_DIMENSIONS:
         raise DataError(f"{name} must have 1 to {MOST_DIMENSIONS} sizes, got {value!r:.80}")
-    if may_follow and [size for size in sizes if type(size) is int and size == -1] == [-1]:
+    if may_follow and (unknown := [size for size in sizes if type(size) is int and size == -1]):
+        if len(unknown) > 1:
+            raise DataError(f"{name} may have one -1, which follows from the rest, got {value!r}")
         return tuple(-1 if size == -1 else check_size(size, name) for size in sizes)
     shape = tuple(check_size(size, name) for size in sizes)
     check_fits(math.prod(shape), f"{name}: a sample of shape {shape}")

@@ -528,3 +528,10 @@ def test_forged_settings_are_refused_and_take_no_memory(tmp_path, key):
         assert tracemalloc.get_traced_memory()[1] < 4 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_weights_of_pytorchs_layout_are_refused_with_the_remedy():
+    net = Network((6, 5, 2), [Conv2D(3, 3), Flatten(), Dense(1)], seed=0)
+    with pytest.raises(ShapeError, match=r"channels come last: np.moveaxis\(W, 1, -1\)"):
+        net.layers[0].W = np.zeros((3, 2, 3, 3))
+    net.layers[0].W = np.moveaxis(np.zeros((3, 2, 3, 3)), 1, -1)

@@ -112,7 +112,9 @@ def test_strides_memory_maps_and_iterables_are_the_same_samples(backend, tmp_pat
         ((6, 5, 3), (6, 5, 3), r"a single sample is X\[np.newaxis\]"),
         ((6, 5, 1), (6, 5), r"a single sample is X\[np.newaxis\]"),
         ((6, 5), (6, 5, 40), r"samples come first: np.moveaxis\(X, -1, 0\)"),
-        ((6, 5, 3), (40, 6, 5), r"\(samples, 6, 5, 3\) or \(samples, 90\), got \(40, 6, 5\)$"),
+        ((6, 5, 3), (40, 7, 5), r"\(samples, 6, 5, 3\) or \(samples, 90\), got \(40, 7, 5\)$"),
+        ((6, 5, 3), (40, 6, 5), r"np.repeat\(X\[..., np.newaxis\], 3, axis=-1\) gives grey images"),
+        ((6, 5, 1), (40, 6, 5, 3), r"X.mean\(axis=-1\) makes grey images of coloured ones"),
         ((6, 5, 1), (40, 31), r"\(samples, 6, 5, 1\) or \(samples, 30\) or \(samples, 6, 5\)"),
         ((6, 5, 1), (), r"got \(\)$"),
         ((30,), (40, 6, 5), r"X.reshape\(len\(X\), -1\) has a row for each sample"),
@@ -171,7 +173,7 @@ def test_reshape_refuses_what_does_not_fit():
         Network((6, 5), [Reshape((4, 5)), Flatten(), Dense(1)])
     with pytest.raises(ShapeError, match=r"Reshape\(\(4, -1\)\) cannot take"):
         Network((6, 5), [Reshape((4, -1)), Flatten(), Dense(1)])
-    with pytest.raises(DataError, match="shape must be at least 1, got -1"):
+    with pytest.raises(DataError, match="shape may have one -1, which follows from the rest"):
         Reshape((-1, -1))
     with pytest.raises(DataError, match="shape must be at least 1, got 0"):
         Reshape(0)

@@ -138,7 +138,9 @@ def as_values(value: Any, name: str, shape: tuple[int, ...]) -> Array:
     """Return `value` as finite numbers of exactly this shape."""
     array = as_numbers(value, name)
     if array.shape != shape:
-        raise ShapeError(f"{name} must have shape {shape}, got {array.shape}")
+        last = len(shape) > 2 and array.shape == (shape[0], shape[-1], *shape[1:-1])
+        hint = f"; channels come last: np.moveaxis({name}, 1, -1)" if last else ""
+        raise ShapeError(f"{name} must have shape {shape}, got {array.shape}{hint}")
     check_finite(array, name)
     return array
 
@@ -197,6 +199,10 @@ def _shape_hint(given: Shape, name: str, shape: Shape) -> str:
         return f"; channels come last: np.moveaxis({name}, 1, -1)"
     if given[:-1] == shape:
         return f"; samples come first: np.moveaxis({name}, -1, 0)"
+    if len(shape) == 3 and given[1:-1] == shape[:-1] and (given[-1], shape[-1]) == (3, 1):
+        return f"; {name}.mean(axis=-1) makes grey images of coloured ones"
+    if len(shape) == 3 and given[1:] == shape[:-1] and shape[-1] == 3:
+        return f"; np.repeat({name}[..., np.newaxis], 3, axis=-1) gives grey images three channels"
     return ""
 
 
