@@ -1,4 +1,4 @@
-"""Networks for prediction alone: batch normalization becomes part of the dense layer beside it."""
+"""Networks for prediction alone: batch normalization becomes part of the weights beside it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from pycnn._architecture import Architecture
-from pycnn.layers import BatchNorm, Dense, Dropout, Layer, Residual, from_config
+from pycnn.layers import BatchNorm, Dropout, Layer, Residual, from_config
+from pycnn.layers._weighted import Weighted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,20 +20,45 @@ if TYPE_CHECKING:
 
 
 class Folded(NamedTuple):
-    """A layer of the new network."""
+    """A layer of the new network.
+
+    ``W[o, ..., i]`` is what an output, a neuron or a filter, makes of a feature of its input: in a
+    convolution at some places beside each other.
+    """
 
     config: dict[str, Any]
     arrays: dict[str, Array]  # by their names within the layer
+    is_weighted: bool = False  # it is W A + b
+    sees_zeros: bool = False  # ... and beyond its input, which is normalized no more than that
 
     @property
-    def is_linear_dense(self) -> bool:
+    def is_linear_sum(self) -> bool:
         """Whether a normalization behind it can become part of it."""
-        return self.config["kind"] == Dense.kind and self.config["activation"] == "linear"
+        return self.is_weighted and self.config["activation"] == "linear"
 
     @property
     def is_linear_norm(self) -> bool:
         """Whether in prediction it is ``scale x + shift`` and nothing else."""
         return self.config["kind"] == BatchNorm.kind and self.config["activation"] == "linear"
+
+    def scale_outputs(self, scale: Array, shift: Array, activation: str) -> None:
+        """Let its outputs be those of a normalization behind it."""
+        W = self.arrays["W"]
+        W *= scale.reshape(-1, *(1,) * (W.ndim - 1))
+        self._set_bias(scale * self.arrays.get("b", 0.0) + shift)
+        self.config["activation"] = activation
+
+    def scale_inputs(self, scale: Array, shift: Array) -> None:
+        """Let it do what a normalization in front of it has done."""
+        W = self.arrays["W"]
+        seen = W.sum(axis=tuple(range(1, W.ndim - 1)))  # of each feature, at all places together
+        self._set_bias(self.arrays.get("b", 0.0) + seen @ shift)
+        W *= scale
+
+    def _set_bias(self, b: Array) -> None:
+        self.arrays["b"] = b
+        if "use_bias" in self.config:
+            self.config["use_bias"] = True
 
     def line(self) -> tuple[Array, Array]:
         """Return scale and shift of a batch normalization in prediction."""
@@ -63,27 +89,22 @@ def fold(layers: Iterable[Layer]) -> list[Folded]:
         if isinstance(layer, Dropout):
             continue
         this = fold_within(layer) if isinstance(layer, Residual) else alone(layer)
-        if isinstance(layer, BatchNorm) and done and done[-1].is_linear_dense:
-            scale, shift = this.line()
-            dense = done[-1].arrays
-            dense["W"] *= scale[:, None]
-            dense["b"] = scale * dense["b"] + shift
-            done[-1].config["activation"] = layer.activation
+        if isinstance(layer, BatchNorm) and done and done[-1].is_linear_sum:
+            done[-1].scale_outputs(*this.line(), layer.activation)
             continue
-        if isinstance(layer, Dense) and done and done[-1].is_linear_norm:
-            scale, shift = done.pop().line()
-            this.arrays["b"] += this.arrays["W"] @ shift
-            this.arrays["W"] *= scale
+        if this.is_weighted and not this.sees_zeros and done and done[-1].is_linear_norm:
+            this.scale_inputs(*done.pop().line())
         done.append(this)
     return done
 
 
 def alone(layer: Layer) -> Folded:
     """Return a layer as it is, but for what only training needs."""
-    config = layer.config()
-    if isinstance(layer, Dense):
-        config |= {"l1": 0.0, "l2": 0.0, "max_norm": None}
-    return Folded(config, {name: view.copy() for name, view in layer.tensors.items()})
+    config, arrays = layer.config(), {name: view.copy() for name, view in layer.tensors.items()}
+    if not isinstance(layer, Weighted):
+        return Folded(config, arrays)
+    config |= {"l1": 0.0, "l2": 0.0, "max_norm": None}
+    return Folded(config, arrays, True, layer.sees_zeros)
 
 
 def fold_within(layer: Residual) -> Folded:

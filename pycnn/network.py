@@ -587,10 +587,11 @@ class Network(Model):
         """Return a network for prediction that gives the same outputs with fewer layers.
 
         In prediction a `BatchNorm` is ``scale * a + shift``: it becomes part of the linear `Dense`
-        before it or, where its own activation is linear, of the `Dense` behind it. `Dropout` layers
-        are left out. A `BatchNorm` between two other activations stays. So do labels and metadata;
-        what only training needs does not: penalties, of which the loss of `evaluate` is then free,
-        max-norms, the history, and what it takes to resume.
+        or convolution before it or, where its own activation is linear, of the one behind it; a
+        convolution without biases gets some. `Dropout` layers are left out. A `BatchNorm` between
+        two other activations stays, and one in front of a convolution that sees zeros beyond the
+        image. So do labels and metadata; what only training needs does not: penalties, of which the
+        loss of `evaluate` is then free, max-norms, the history, and what it takes to resume.
 
         Returns
         -------

@@ -517,6 +517,36 @@ def test_folded_networks_predict_the_same(name, backend):
     assert net.parameters.any()
 
 
+FOLDED_IMAGES = {
+    "behind": ([Conv2D(4, 3, padding="same"), BatchNorm("relu")], "C"),
+    "behind one without a bias": ([Conv2D(4, 3, use_bias=False), BatchNorm("tanh")], "C"),
+    "behind an activation": ([Conv2D(4, 3, "relu"), BatchNorm()], "CB"),
+    "in front": ([BatchNorm(), Conv2D(4, (2, 3), "relu", strides=2)], "C"),
+    "in front of one without a bias": ([BatchNorm(), Conv2D(4, 2, use_bias=False)], "C"),
+    "in front of one that pads": ([BatchNorm(), Conv2D(4, 3, padding="same")], "BC"),
+    "in front of one tap": ([BatchNorm(), Conv2D(4, 1, padding="same", strides=2)], "C"),
+    "in front of zeros": ([BatchNorm(), ZeroPadding2D(1), Conv2D(4, 3)], "BZC"),
+    "on both sides": ([BatchNorm(), Conv2D(4, 3), BatchNorm("silu"), SpatialDropout()], "C"),
+    "within": ([Residual([Conv2D(3, 3, padding="same"), BatchNorm()], activation="relu")], "R"),
+    "sequences": ([Reshape((20, 3)), Conv1D(4, 3, use_bias=False), BatchNorm("relu")], "RC"),
+}
+
+
+@pytest.mark.parametrize("name", FOLDED_IMAGES)
+def test_folded_networks_of_images_predict_the_same(name, backend):
+    layers, left = FOLDED_IMAGES[name]
+    last = [Flatten(), Dense(3, "softmax")]
+    net = Network((4, 5, 3), [*layers, *last], l2=0.1, seed=2, backend=backend)
+    net.fit(IMAGES, Y, epochs=3, batch_size=16)
+    folded = net.folded()
+    assert "".join(type(layer).__name__[0] for layer in folded.layers) == left + "FD"
+    assert near(folded.predict(IMAGES), net.predict(IMAGES), 1e-13)
+    assert (
+        pickle.loads(pickle.dumps(folded)).predict(X=IMAGES).tobytes()
+        == folded.predict(IMAGES).tobytes()
+    )
+
+
 def test_layers_of_a_prediction_share_their_memory(backend, run_python):
     pytest.importorskip("resource")
     out = run_python(f"""

@@ -87,6 +87,11 @@ class _Convolution(Weighted):
         return self._sizes(self._windows.dilation)
 
     @property
+    def sees_zeros(self) -> bool:
+        """Whether filters see zeros beyond the image, as they do at its edges."""
+        return self.padding == "same" and max(self._windows.size) > 1
+
+    @property
     def use_bias(self) -> bool:
         """Whether there is a bias for each filter."""
         return self._use_bias

@@ -42,6 +42,11 @@ class Weighted(Layer):
             self._max_norm = check_real(max_norm, "max_norm", above=0)
 
     @property
+    def sees_zeros(self) -> bool:
+        """Whether it sees zeros beyond its input, which a layer in front of it cannot change."""
+        return False
+
+    @property
     def weight_initializer(self) -> initializers.Initializer:
         """Where W starts."""
         return self._weight_initializer
