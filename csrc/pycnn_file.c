@@ -594,11 +594,17 @@ static const struct {
     const char *name;
     int kind;
 } KINDS[] = {
-    {"dense", PYCNN_DENSE},           {"dropout", PYCNN_DROPOUT},
-    {"batch_norm", PYCNN_BATCH_NORM}, {"layer_norm", PYCNN_LAYER_NORM},
-    {"residual", PYCNN_RESIDUAL},     {"flatten", PYCNN_RESHAPE},
-    {"reshape", PYCNN_RESHAPE},       {"rescale", PYCNN_RESCALE},
-    {"conv2d", PYCNN_CONVOLUTION},    {"conv1d", PYCNN_CONVOLUTION},
+    {"dense", PYCNN_DENSE},
+    {"dropout", PYCNN_DROPOUT},
+    {"batch_norm", PYCNN_BATCH_NORM},
+    {"layer_norm", PYCNN_LAYER_NORM},
+    {"residual", PYCNN_RESIDUAL},
+    {"flatten", PYCNN_RESHAPE},
+    {"reshape", PYCNN_RESHAPE},
+    {"rescale", PYCNN_RESCALE},
+    {"conv2d", PYCNN_CONVOLUTION},
+    {"conv1d", PYCNN_CONVOLUTION},
+    {"spatial_dropout", PYCNN_DROPOUT},
 };
 enum {
     KIND_COUNT = sizeof KINDS / sizeof *KINDS,
@@ -612,6 +618,7 @@ enum {
     CONV2D = 1 << 8,
     CONV1D = 1 << 9,
     CONV = CONV1D | CONV2D,
+    SPATIAL_DROPOUT = 1 << 10,
     ALONG_ONE_AXIS = CONV1D
 };
 
@@ -655,7 +662,7 @@ static const field FIELDS[] = {
     {"momentum", REAL, BATCH_NORM, 0, AT(momentum)},
     {"offset", REAL, RESCALE, 0, AT(offset)},
     {"padding", PADDING, CONV, 0, AT(padding)},
-    {"rate", REAL, DROPOUT, 0, AT(rate)},
+    {"rate", REAL, DROPOUT | SPATIAL_DROPOUT, 0, AT(rate)},
     {"scale", REAL, RESCALE, RESCALE, AT(scale)},
     {"shape", SHAPE, RESHAPE, RESHAPE, AT(shape)},
     {"shortcut", SHORTCUT, RESIDUAL, RESIDUAL, 0},
@@ -829,6 +836,7 @@ static int read_layer(reader *in, layer_list *list, pycnn_layer_spec *spec)
         }
         RETURN_IF(!good, wrong(in, "it has a layer whose settings are not those of its kind"));
     }
+    spec->shape[2] += SPATIAL_DROPOUT >> spec->kind & 1; /* it has features, to be found */
     spec->kind = KINDS[spec->kind].kind;
     spec->l1 += list->l1;
     spec->l2 += list->l2;
@@ -861,7 +869,23 @@ static void pass_shape(const pycnn_layer_spec *spec, size_t shape[3])
     }
 }
 
-static bool reads_images(int kind) { return kind == PYCNN_CONVOLUTION; }
+static bool normalizes(const pycnn_layer_spec *spec)
+{
+    return spec->kind == PYCNN_BATCH_NORM || spec->kind == PYCNN_LAYER_NORM;
+}
+
+/* Whether a layer's spec says which images it reads. */
+static bool reads_images(const pycnn_layer_spec *spec)
+{
+    const bool by_features = normalizes(spec) || spec->kind == PYCNN_DROPOUT;
+    return spec->kind == PYCNN_CONVOLUTION || (by_features && spec->shape[2] > 0);
+}
+
+/* Whether it takes what it reads for one row. */
+static bool reads_rows(const pycnn_layer_spec *spec)
+{
+    return spec->kind == PYCNN_DENSE || (normalizes(spec) && !reads_images(spec));
+}
 
 static bool is_image(const size_t shape[3]) { return shape[0] > 0; }
 
@@ -885,7 +909,7 @@ static void find_shapes(pycnn_layer_spec *specs, size_t depth, size_t shape[3])
             find_shapes((pycnn_layer_spec *)spec->shortcut, spec->shortcut != NULL, beside);
             continue;
         }
-        if (reads_images(spec->kind)) {
+        if (reads_images(spec) || (normalizes(spec) && is_image(shape))) {
             memcpy(spec->shape, shape, sizeof spec->shape);
         }
         pass_shape(spec, shape);
@@ -1737,14 +1761,14 @@ static void put_layer(writer *out, const pycnn_layer_spec *spec, size_t shape[3]
 /* What a file says and C does not: where rows of numbers become images, and images rows. */
 static void put_change_of_shape(writer *out, const pycnn_layer_spec *spec, size_t shape[3])
 {
-    const bool reads = reads_images(spec->kind);
-    if (reads && memcmp(spec->shape, shape, sizeof spec->shape) != 0) {
+    if (reads_images(spec) && memcmp(spec->shape, shape, sizeof spec->shape) != 0) {
         put_text(out, "{\"kind\": \"reshape\", \"shape\": ");
         put_sizes(out, spec->shape, 3);
         put_text(out, "}, ");
         memcpy(shape, spec->shape, sizeof spec->shape);
-    } else if (spec->kind == PYCNN_DENSE && is_image(shape)) {
+    } else if (reads_rows(spec) && is_image(shape)) {
         put_text(out, "{\"kind\": \"flatten\"}, ");
+        memset(shape, 0, 2 * sizeof *shape);
     }
 }
 
@@ -1759,11 +1783,14 @@ static void put_layers(writer *out, const pycnn_layer_spec *specs, size_t depth,
     put_text(out, "]");
 }
 
-/* Where KINDS first has a kind; its end where it has not. */
-static size_t row_of(int kind)
+/* Where KINDS first has a layer's kind, but that of dropping whole features; its end where it has
+ * not. */
+static size_t row_of(const pycnn_layer_spec *spec)
 {
+    const bool spatial = spec->kind == PYCNN_DROPOUT && reads_images(spec);
     size_t row = 0;
-    while (row < KIND_COUNT && KINDS[row].kind != kind) {
+    while (row < KIND_COUNT &&
+           (KINDS[row].kind != spec->kind || (SPATIAL_DROPOUT >> row & 1) != spatial)) {
         row++;
     }
     return row;
@@ -1776,7 +1803,7 @@ static void put_field(writer *out, const pycnn_layer_spec *spec, const field *fi
     const void *member = (const char *)spec + field->offset;
     switch (field->type) {
     case ACTIVATION: put_name(out, ACTIVATIONS[*(const int *)member]); return;
-    case KIND: put_name(out, KINDS[row_of(spec->kind)].name); return;
+    case KIND: put_name(out, KINDS[row_of(spec)].name); return;
     case INNER: put_layers(out, spec->inner, spec->inner_depth, shape); return;
     case SIZES: put_sizes(out, member, 2); return;
     case PADDING: put_name(out, PADDINGS[*(const int *)member]); return;
@@ -1800,7 +1827,7 @@ static void put_field(writer *out, const pycnn_layer_spec *spec, const field *fi
 
 static void put_layer(writer *out, const pycnn_layer_spec *spec, size_t shape[3])
 {
-    const size_t row = row_of(spec->kind), before_it[3] = {shape[0], shape[1], shape[2]};
+    const size_t row = row_of(spec), before_it[3] = {shape[0], shape[1], shape[2]};
     const char *before = "{";
     for (const field *field = FIELDS; field < FIELDS + FIELD_COUNT; field++) {
         if ((field->kinds >> row & 1) && field->type != IGNORED) {

@@ -22,6 +22,7 @@ from pycnn import (
     Rescale,
     Reshape,
     Residual,
+    SpatialDropout,
     losses,
 )
 from pycnn._io import model_file, safetensors_file
@@ -30,6 +31,12 @@ from pycnn.exceptions import ModelFileError
 TESTS = Path(__file__).parent
 X = np.random.default_rng(3).normal(size=(12, 3))
 INDEX = np.arange(12) % 3
+CHANNELS = [
+    *(Dense(24), Reshape((2, 4, 3)), BatchNorm("tanh"), SpatialDropout(0.2), Dropout(0.1)),
+    Residual([Conv2D(3, 3, padding="same", use_bias=False), BatchNorm("relu"), LayerNorm()]),
+    *(Flatten(), LayerNorm(), BatchNorm(), Reshape((8, 3)), Conv1D(2, 3), BatchNorm()),
+    *(Flatten(), Dense(3, "softmax")),
+]
 BLOCK = Residual([Dense(4), BatchNorm("relu"), Dropout(0.1), Dense(2)], shortcut=Dense(2))
 WORDS = ["ant", "b\0c", "\u4e2d\U0001f600"]
 MODELS = {
@@ -37,6 +44,7 @@ MODELS = {
     "numbers": ([LayerNorm("tanh"), Dense(3, "softmax")], {"l1": 0.1}, [-2.5, 0.1, 1e300]),
     "dates": ([Dense(3, "softmax")], {}, np.array([1, 2, 3], "M8[D]")),
     "booleans": ([Dense(1, "sigmoid", max_norm=3)], {}, [False, True, True]),
+    "channels": (CHANNELS, {}, [1, 2, 3]),
     "residual": ([BLOCK, Residual([Residual([Dense(2)])]), Dense(1)], {}, [0.5, 1.5, 2]),
     "huber": ([Rescale(1 / 255, -1e-7), Dense(1)], {"loss": losses.Huber(0.5)}, [1e5, 2e5, 4e5]),
     "quantile": ([Dense(2, "gelu"), Dense(1)], {"loss": losses.Quantile(1 / 3)}, [1.0, 2.0, 4.0]),

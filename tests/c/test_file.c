@@ -101,30 +101,38 @@ static void test_networks_of_images_come_back_as_they_were(void)
                                               .dilation = {2, 1},
                                               .padding = PYCNN_SAME,
                                               .no_bias = 1}};
-    const pycnn_layer_spec layers[] = {{.kind = PYCNN_RESCALE, .scale = 0.5},
-                                       {.kind = PYCNN_CONVOLUTION,
-                                        .activation = PYCNN_RELU,
-                                        .units = 4,
-                                        .shape = {5, 6, 2},
-                                        .kernel = {3, 2},
-                                        .strides = {1, 2},
-                                        .padding = PYCNN_SAME},
-                                       {.kind = PYCNN_RESIDUAL, .inner = inner, .inner_depth = 1},
-                                       {.kind = PYCNN_RESHAPE},
-                                       {.kind = PYCNN_CONVOLUTION,
-                                        .units = 2,
-                                        .shape = {1, 20, 3},
-                                        .kernel = {1, 5},
-                                        .l2 = 0.1,
-                                        .max_norm = 2},
-                                       DENSE(PYCNN_SOFTMAX, OUTPUTS)};
+    const pycnn_layer_spec layers[] = {
+        {.kind = PYCNN_RESCALE, .scale = 0.5},
+        {.kind = PYCNN_CONVOLUTION,
+         .activation = PYCNN_RELU,
+         .units = 4,
+         .shape = {5, 6, 2},
+         .kernel = {3, 2},
+         .strides = {1, 2},
+         .padding = PYCNN_SAME},
+        {.kind = PYCNN_BATCH_NORM, .activation = PYCNN_TANH, .epsilon = 1e-3, .shape = {5, 3, 4}},
+        {.kind = PYCNN_DROPOUT, .rate = 0.5, .shape = {5, 3, 4}},
+        {.kind = PYCNN_DROPOUT, .rate = 0.25},
+        {.kind = PYCNN_RESIDUAL, .inner = inner, .inner_depth = 1},
+        {.kind = PYCNN_LAYER_NORM, .epsilon = 1e-3},
+        {.kind = PYCNN_RESHAPE},
+        {.kind = PYCNN_CONVOLUTION,
+         .units = 2,
+         .shape = {1, 20, 3},
+         .kernel = {1, 5},
+         .l2 = 0.1,
+         .max_norm = 2},
+        DENSE(PYCNN_SOFTMAX, OUTPUTS)};
     pycnn_file *file, *back;
-    pycnn_network *net = create(INPUTS, layers, 6, PYCNN_CATEGORICAL_CROSSENTROPY);
+    pycnn_network *net = create(INPUTS, layers, 10, PYCNN_CATEGORICAL_CROSSENTROPY);
     const char *problem = NULL;
-    CHECK(pycnn_file_create(&file, INPUTS, layers, 6, PYCNN_CATEGORICAL_CROSSENTROPY, 0) ==
+    CHECK(pycnn_file_create(&file, INPUTS, layers, 10, PYCNN_CATEGORICAL_CROSSENTROPY, 0) ==
           PYCNN_OK);
     double *theta = random_doubles(3, file->theta_size), *x = random_doubles(4, INPUTS);
     CHECK(file->theta_size == pycnn_network_theta_size(net));
+    for (size_t i = pycnn_network_parameter_count(net); i < file->theta_size; i++) {
+        theta[i] += 1.5; /* variances among them */
+    }
     memcpy(file->theta, theta, file->theta_size * sizeof *theta);
     CHECK(pycnn_file_save(file, path_for_tests()) == PYCNN_OK);
     CHECK(pycnn_file_load(&back, path_for_tests(), &problem) == PYCNN_OK);
@@ -136,6 +144,8 @@ static void test_networks_of_images_come_back_as_they_were(void)
         pycnn_workspace_destroy(ws);
     }
     CHECK(same_bits(y[0], y[1], OUTPUTS));
+    CHECK(strstr(back->description, "{\"kind\": \"spatial_dropout\", \"rate\": 0.5}, "
+                                    "{\"kind\": \"dropout\", \"rate\": 0.25}") != NULL);
     CHECK(pycnn_penalty(net, theta, file->theta_size) ==
           pycnn_penalty(back->net, back->theta, back->theta_size));
     pycnn_file_destroy(file), pycnn_file_destroy(back);
