@@ -19,8 +19,8 @@ import pycnn
 FUSED = "671b4a62991727c1"
 UNFUSED = "ea8ab4ba459c7978"
 # The same of IMAGE_TRAININGS.
-IMAGES_FUSED = "49e00b6732ff11b5"
-IMAGES_UNFUSED = "45e224ea56b851d7"
+IMAGES_FUSED = "f6c0547720f1a9fe"
+IMAGES_UNFUSED = "845a9e40ff770279"
 
 ROWS, INPUTS, CLASSES = 90, 7, 4
 
@@ -136,6 +136,17 @@ IMAGE_TRAININGS = {
         pycnn.Conv1D(5, 2, "tanh", strides=2),
         pycnn.GlobalAveragePool1D(),
         batch_size=25,
+    ),
+    "normalized": lambda: see(
+        pycnn.Conv2D(17, 3, use_bias=False),
+        pycnn.BatchNorm("gelu"),
+        pycnn.SpatialDropout(0.25),
+        pycnn.Residual([pycnn.LayerNorm("tanh"), pycnn.Conv2D(17, 1), pycnn.BatchNorm()]),
+        sample_weight=WEIGHT,
+        optimizer=pycnn.SGD(0.0078125, momentum=0.5),
+    ),
+    "normalized one by one": lambda: see(
+        pycnn.Reshape((14, 9)), pycnn.BatchNorm("silu"), pycnn.LayerNorm(), batch_size=1
     ),
     "image by image": lambda: see(pycnn.Conv2D(6, 3, "tanh"), pycnn.MaxPool2D(2), batch_size=1),
     "three by three": lambda: see(pycnn.Conv2D(6, 3, "tanh", strides=2), batch_size=3),

@@ -416,6 +416,38 @@ static void run_images(pycnn_threads *threads)
     }
 }
 
+/* Layers that normalize and drop features, as many as are summed together, and one more or less. */
+static void run_features(pycnn_threads *threads)
+{
+    static const size_t features[] = {1, 6, 16, 17, 35}, batches[] = {1, 8, 33, 130};
+    for (size_t i = 0; i < COUNT_OF(features) * COUNT_OF(batches); i++) {
+        const size_t c = features[i % COUNT_OF(features)], batch = batches[i % COUNT_OF(batches)];
+        const run r = {.inputs = 5 * 6 * 2,
+                       .layers = {{.kind = PYCNN_CONVOLUTION,
+                                   .units = c,
+                                   .shape = {5, 6, 2},
+                                   .kernel = {3, 2},
+                                   .padding = PYCNN_SAME,
+                                   .no_bias = 1},
+                                  {.kind = PYCNN_BATCH_NORM,
+                                   .activation = PYCNN_GELU,
+                                   .epsilon = 1e-3,
+                                   .momentum = 0.1,
+                                   .shape = {5, 6, c}},
+                                  {.kind = PYCNN_DROPOUT, .rate = 0.25, .shape = {5, 6, c}},
+                                  {.kind = PYCNN_LAYER_NORM,
+                                   .activation = PYCNN_TANH,
+                                   .epsilon = 1e-3,
+                                   .shape = {5, 6, c}},
+                                  DENSE(PYCNN_SOFTMAX, 5)},
+                       .depth = 5,
+                       .loss = PYCNN_CATEGORICAL_CROSSENTROPY,
+                       .batch = batch,
+                       .rows = 2 * batch + batch / 2};
+        report_to(&hash_of_images, &r, threads);
+    }
+}
+
 int main(int argc, char **argv)
 {
     pycnn_threads *threads = NULL;
@@ -426,6 +458,7 @@ int main(int argc, char **argv)
     run_large_networks(threads);
     run_other_layers(threads);
     run_images(threads);
+    run_features(threads);
     pycnn_threads_destroy(threads);
     printf("images %016llx\n", (unsigned long long)hash_of_images);
     printf("%s %016llx\n", pycnn_isa(), (unsigned long long)hash_of_all);
