@@ -86,7 +86,7 @@ def plan(name):
     if name == "lenet":
         return Plan(lenet(), 15, Adam(OneCycle(0.004)), 0.90)
     optimizer = SGD(OneCycle(0.1), momentum=0.9, nesterov=True)
-    return Plan(residual(), 12, optimizer, 0.93, [ImageFlip(), ImageShift(pixels=2)], 3e-4)
+    return Plan(residual(), 14, optimizer, 0.93, [ImageFlip(), ImageShift(pixels=2)], 3e-4)
 
 
 def draw(y, outputs, X, path):

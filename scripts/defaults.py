@@ -429,9 +429,10 @@ def image_rows() -> None:
     """Print the accuracy by what stands in front of the hidden layer."""
     X, y = datasets.load_digits()
     clothes = datasets.load_fashion_mnist().train
+    kinds = [name.replace("/", "_") for name in datasets.FASHION_MNIST_CLASSES]
     sets = {
         "digits": ((X.reshape(-1, 8, 8) * 255 / 16).round().astype(np.uint8), y, 3),
-        "clothes": (clothes.X[:6000], clothes.y[:6000], 1),
+        "clothes": (clothes.X[:6000], [kinds[label] for label in clothes.y[:6000]], 1),
     }
     print("| | " + " | ".join(sets) + " |\n| --- | --- | --- |")
     with tempfile.TemporaryDirectory() as place:
