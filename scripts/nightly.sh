@@ -24,8 +24,8 @@ export DIST_EXTRA_CONFIG=$work/build.cfg
 c_tests=(csrc/*.c tests/c/check.c tests/c/test_*.c)
 c_flags=(-g -Icsrc)
 # What reaches the core, but not what measures time, memory or stack, or runs compilers.
-core_tests=(agreement concurrency custom_loss determinism fit lbfgs layers losses metrics optimizers partial_fit
-    predict_samples resume smoothing sources training_matrix)
+core_tests=(agreement concurrency convolution custom_loss determinism fit input_gradient lbfgs layers losses metrics
+    optimizers partial_fit pool predict_samples resume shapes smoothing sources training_matrix)
 core_tests=("${core_tests[@]/#/tests/test_}")
 core_tests=("${core_tests[@]/%/.py}" --capture=sys) # a sanitizer's last words are not kept back
 
