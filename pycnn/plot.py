@@ -44,6 +44,7 @@ __dir__ = names_of(__name__)
 SIGNED, SIZES, OVER = "RdBu_r", "viridis", (0.85, 0.33, 0.0)
 # More filters, channels or images than these are cut off: nobody can tell them apart.
 MOST_FILTERS, MOST_CHANNELS, MOST_IMAGES = 64, 64, 16
+MOST_OF_BOTH = 32  # filters, and channels that each has
 # Places that a patch is put at, about.
 MANY_PLACES = 400
 
@@ -88,31 +89,33 @@ def filters(net: Network, layer: int | None = None, path: Path = None) -> Figure
     from pycnn._figure import Picture
 
     number, W = _weights(net, layer)
-    count, channels = min(len(W), MOST_FILTERS), W.shape[-1]
+    channels = W.shape[-1]
+    by_channel = W.ndim == 4 and channels not in (1, 3)
+    count = min(len(W), MOST_OF_BOTH if by_channel else MOST_FILTERS)
     title = f"layer {number}: {_of(count, len(W), 'filter')} of {_size(W.shape[1:-1])}"
     title += f" over {channels} channel{'s' if channels > 1 else ''}"
     W = W[:count]
     largest = float(np.abs(W).max()) or 1.0
     if W.ndim == 3:  # (filters, positions, channels): a sequence has its channels below each other
         tiles, columns = W.transpose(0, 2, 1), _columns(count, channels / W.shape[1])
-    elif channels in (1, 3):
+    elif not by_channel:
         tiles, columns = W, _columns(count, W.shape[1] / W.shape[2])
     else:
-        W = W[..., :MOST_CHANNELS]
+        W = W[..., :MOST_OF_BOTH]
         tiles, columns = W.transpose(3, 0, 1, 2).reshape(-1, *W.shape[1:3]), count
     in_colour = W.ndim == 4 and channels == 3
     if in_colour:
         picture = _mosaic(0.5 + 0.5 * tiles / largest, columns, 1.0)
     else:
         picture = _mosaic(tiles.reshape(len(tiles), *tiles.shape[1:3]), columns, math.nan)
-    figure = Picture(figsize=_fit(picture, 5.6), dpi=150, layout="constrained")
+    figure = Picture(figsize=_fit(picture, min(5.6, 1.5 * columns)), dpi=150, layout="constrained")
     axes = figure.subplots()
     if in_colour:
         axes.imshow(picture, interpolation="nearest")
     else:
         _draw_signed(figure, axes, picture, largest, "weight")
     _bare(axes, title)
-    if W.ndim == 4 and channels not in (1, 3):
+    if by_channel:
         axes.set_xlabel("filters", fontsize=8)
         axes.set_ylabel(f"{_of(W.shape[-1], channels, 'channel')} of the input", fontsize=8)
     return save(figure, path)
@@ -309,8 +312,9 @@ def saliency(
     maps = np.abs(gradient).sum(axis=-1)
     columns = _columns(len(images), 2.0) if len(images) > 8 else len(images)
     rows = -(-len(images) // columns)
-    height = 1.4 * images.shape[1] / images.shape[2]
-    size = (1.45 * columns + 0.1, rows * (2 * height + 0.4))
+    side = 2.2 if columns <= 3 else 1.4
+    height = side * images.shape[1] / images.shape[2]
+    size = ((side + 0.05) * columns + 0.1, rows * (2 * height + 0.4))
     figure = Picture(figsize=size, dpi=150)
     # Titles need 0.2 inches above each row of images, and a picture has no other margins.
     figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.22 / size[1], wspace=0.05, hspace=0.3 / height)
