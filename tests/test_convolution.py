@@ -135,6 +135,27 @@ def test_values_and_all_gradients_are_pytorchs(torch, backend, group):
         check_against_torch(torch, backend, *CASES[number])
 
 
+def check_backends(layer, shape, samples):
+    """Compare outputs and gradients of the core and its twin."""
+    rng = np.random.default_rng(samples)
+    images = rng.normal(size=(samples, *shape))
+    through = (Conv1D if len(shape) == 2 else Conv2D)(shape[-1], 1)
+    nets = [
+        Network(shape, [through, layer, Flatten()], loss="mse", seed=2, backend=name)
+        for name in ("c", "numpy")
+    ]
+    y = rng.normal(size=(samples, nets[0].outputs))
+    outputs = [net.predict(images) for net in nets]
+    gradients = [net.gradients(images, y)[1] for net in nets]
+    np.testing.assert_allclose(*outputs, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(*gradients, rtol=0, atol=1e-12 * max(1, abs(gradients[1]).max()))
+
+
+def test_the_twin_computes_the_same(core):
+    for number in CHOSEN:
+        check_backends(*CASES[number])
+
+
 @pytest.mark.parametrize("kernel", [(7, 1), (2, 7), (7, 8)])
 def test_filters_may_be_larger_than_the_image(torch, backend, kernel):
     for strides in (1, 2):
