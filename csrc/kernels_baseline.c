@@ -7,7 +7,6 @@
 
 #define SUFFIX(name) name##_baseline
 #include "normalization_template.h"
-#include "pool_template.h"
 
 /* Sums that are carried in registers at a time: 16 doubles fill half of SSE2's file. */
 #define TILE 16
@@ -192,5 +191,5 @@ const kernel_table pycnn_kernels_baseline = {
     .penalty = penalty_baseline,
     .normalization = &normalization_baseline,
     .convolution = &pycnn_convolution_baseline,
-    .pool = &pool_baseline,
+    .pool = &pycnn_pool_baseline,
 };

@@ -3,6 +3,78 @@
  * parameters, and nothing is saved: which number was the largest is seen again going back. */
 #include "layer.h"
 
+#include <math.h>
+
+/* ---------------------------------------------------------------- the plain kernels */
+
+static void largest_baseline(double *out, const double *in, const pool_window *window)
+{
+    for (size_t i = 0; i < window->width; i++) {
+        double most = -INFINITY;
+        for (size_t k = 0; k < window->rows; k++) {
+            for (size_t l = 0; l < window->columns; l++) {
+                const double x = in[k * window->row_step + l * window->width + i];
+                most = x > most || isnan(x) ? x : most;
+            }
+        }
+        out[i] = most;
+    }
+}
+
+static void mean_baseline(double *out, const double *in, const pool_window *window)
+{
+    for (size_t i = 0; i < window->width; i++) {
+        double sum = 0;
+        for (size_t k = 0; k < window->rows; k++) {
+            for (size_t l = 0; l < window->columns; l++) {
+                sum += in[k * window->row_step + l * window->width + i];
+            }
+        }
+        out[i] = sum / (double)(window->rows * window->columns);
+    }
+}
+
+static void give_to_largest_baseline(double *delta_input, const double *delta, const double *in,
+                                     const double *out, const pool_window *window)
+{
+    for (size_t i = 0; i < window->width; i++) {
+        double rest = delta[i]; /* until it has found its place */
+        for (size_t k = 0; k < window->rows; k++) {
+            for (size_t l = 0; l < window->columns; l++) {
+                const size_t at = k * window->row_step + l * window->width + i;
+                const bool found = in[at] == out[i] || isnan(in[at]);
+                const double given = found ? rest : 0;
+                delta_input[at] = window->shared ? delta_input[at] + given : given;
+                rest = found ? 0 : rest;
+            }
+        }
+    }
+}
+
+static void give_to_all_baseline(double *delta_input, const double *delta, const double *in,
+                                 const double *out, const pool_window *window)
+{
+    (void)in, (void)out;
+    for (size_t i = 0; i < window->width; i++) {
+        const double each = delta[i] / (double)(window->rows * window->columns);
+        for (size_t k = 0; k < window->rows; k++) {
+            for (size_t l = 0; l < window->columns; l++) {
+                const size_t at = k * window->row_step + l * window->width + i;
+                delta_input[at] = window->shared ? delta_input[at] + each : each;
+            }
+        }
+    }
+}
+
+const pool_kernels pycnn_pool_baseline = {
+    .largest = largest_baseline,
+    .mean = mean_baseline,
+    .give_to_largest = give_to_largest_baseline,
+    .give_to_all = give_to_all_baseline,
+};
+
+/* ---------------------------------------------------------------- the layers */
+
 static int pool_create(layer *self, const pycnn_layer_spec *spec)
 {
     convolution *shape = &self->forward;
@@ -39,7 +111,7 @@ static size_t window_of(pool_window *window, const convolution *shape, size_t st
 static void pool_slices(const layer *self, const layer_io *io, size_t slices, pool_function *pool)
 {
     const convolution *shape = &self->forward;
-    pool_window window;
+    pool_window window = {0};
     for (const layer_io *end = io + slices; io < end; io++) {
         double *out = io->z;
         for (size_t y = 0; y < shape->out[0]; y++) {
@@ -52,20 +124,30 @@ static void pool_slices(const layer *self, const layer_io *io, size_t slices, po
     }
 }
 
-/* What windows share gets a sum, in their order. */
+/* Whether each number of an axis is in one window just. */
+static bool divides(const convolution *shape, int axis)
+{
+    return shape->strides[axis] == shape->taps[axis] &&
+           shape->out[axis] >= (shape->in[axis] - 1) / shape->taps[axis] + 1;
+}
+
+/* What several windows cover gets a sum, in their order. */
 static void pool_deltas(const layer *self, const layer_io *io, size_t slices,
-                        pool_delta_function *add)
+                        pool_delta_function *give)
 {
     const convolution *shape = &self->forward;
-    pool_window window;
+    pool_window window = {.shared = shape->strides[0] < shape->taps[0] ||
+                                    shape->strides[1] < shape->taps[1]};
     for (const layer_io *end = io + slices; io < end && io->delta_input != NULL; io++) {
         size_t from = 0;
-        memset(io->delta_input, 0, self->fan_in * io->stride * sizeof *io->delta_input);
+        if (!divides(shape, 0) || !divides(shape, 1)) {
+            memset(io->delta_input, 0, self->fan_in * io->stride * sizeof *io->delta_input);
+        }
         for (size_t y = 0; y < shape->out[0]; y++) {
             for (size_t x = 0; x < shape->out[1]; x++, from += window.width) {
                 const size_t at = window_of(&window, shape, io->stride, y, x);
-                add(io->delta_input + at, io->delta + from, io->input + at, io->output + from,
-                    &window);
+                give(io->delta_input + at, io->delta + from, io->input + at, io->output + from,
+                     &window);
             }
         }
     }
@@ -80,7 +162,7 @@ static void max_forward(const layer *self, const double *theta, const layer_io *
 static void max_backward(const layer *self, const double *theta, const layer_io *io, size_t slices)
 {
     (void)theta;
-    pool_deltas(self, io, slices, self->kernels->pool->add_to_largest);
+    pool_deltas(self, io, slices, self->kernels->pool->give_to_largest);
 }
 
 static void average_forward(const layer *self, const double *theta, const layer_io *io,
@@ -94,7 +176,7 @@ static void average_backward(const layer *self, const double *theta, const layer
                              size_t slices)
 {
     (void)theta;
-    pool_deltas(self, io, slices, self->kernels->pool->add_to_all);
+    pool_deltas(self, io, slices, self->kernels->pool->give_to_all);
 }
 
 const layer_ops pycnn_max_pool_ops = {

@@ -1,103 +1,178 @@
-/* The kernels of pool.h, for one instruction set: plain loops, of which compilers make vectors.
- * Included with SUFFIX(name) for the name of this set's function. */
+/* The kernels of pool.h, for one instruction set. What they find of POOL_VECTORS vectors of numbers
+ * side by side stays in registers while they go over a window. */
 
-/* Numbers side by side that are worked on at a time: few enough for the first-level cache, however
- * large the window is. */
-enum { POOL_TOGETHER = 64 };
+#define POOL_VECTORS 4
 
-static void SUFFIX(largest)(double *RESTRICT out, const double *RESTRICT in,
-                            const pool_window *window)
+/* `part` numbers, where that is not 0, else a whole vector. */
+ALWAYS_INLINE vector pool_load(const double *p, size_t part)
 {
-    for (size_t first = 0; first < window->width; first += POOL_TOGETHER) {
-        const size_t count = MIN(POOL_TOGETHER, window->width - first);
-        double *most = out + first;
-        for (size_t i = 0; i < count; i++) {
-            most[i] = -INFINITY;
+    return part > 0 ? LOAD_PART(p, part) : LOAD(p);
+}
+
+ALWAYS_INLINE void pool_store(double *p, vector v, size_t part)
+{
+    if (part > 0) {
+        STORE_PART(p, v, part);
+    } else {
+        STORE(p, v);
+    }
+}
+
+/* Adds to what is there, or replaces it. */
+ALWAYS_INLINE void pool_give(double *p, vector v, bool shared, size_t part)
+{
+    pool_store(p, shared ? pool_load(p, part) + v : v, part);
+}
+
+ALWAYS_INLINE integers pool_is_nan(vector x) { return x != x; }
+
+ALWAYS_INLINE void pool_largest(double *out, const double *in, const pool_window *window,
+                                const int vectors, size_t part)
+{
+    vector most[POOL_VECTORS];
+    UNROLL for (int v = 0; v < vectors; v++) { most[v] = BROADCAST(-INFINITY); }
+    for (size_t k = 0; k < window->rows; k++) {
+        const double *p = in + k * window->row_step;
+        for (size_t l = 0; l < window->columns; l++, p += window->width) {
+            UNROLL for (int v = 0; v < vectors; v++)
+            {
+                const vector x = pool_load(p + v * LANES, part);
+                most[v] = choose((x > most[v]) | pool_is_nan(x), x, most[v]);
+            }
         }
-        for (size_t k = 0; k < window->rows; k++) {
-            for (size_t l = 0; l < window->columns; l++) {
-                const double *x = in + k * window->row_step + l * window->width + first;
-                for (size_t i = 0; i < count; i++) {
-                    const bool more = (x[i] > most[i]) | (x[i] != x[i]);
-                    most[i] = more ? x[i] : most[i];
-                }
+    }
+    UNROLL for (int v = 0; v < vectors; v++) { pool_store(out + v * LANES, most[v], part); }
+}
+
+ALWAYS_INLINE void pool_mean(double *out, const double *in, const pool_window *window,
+                             const int vectors, size_t part)
+{
+    const vector number = BROADCAST((double)(window->rows * window->columns));
+    vector sum[POOL_VECTORS];
+    UNROLL for (int v = 0; v < vectors; v++) { sum[v] = (vector){0}; }
+    for (size_t k = 0; k < window->rows; k++) {
+        const double *p = in + k * window->row_step;
+        for (size_t l = 0; l < window->columns; l++, p += window->width) {
+            UNROLL for (int v = 0; v < vectors; v++)
+            {
+                sum[v] = sum[v] + pool_load(p + v * LANES, part);
+            }
+        }
+    }
+    UNROLL for (int v = 0; v < vectors; v++) { pool_store(out + v * LANES, sum[v] / number, part); }
+}
+
+ALWAYS_INLINE void pool_give_to_largest(double *delta_input, const double *delta, const double *in,
+                                        const double *out, const pool_window *window, bool shared,
+                                        const int vectors, size_t part)
+{
+    vector most[POOL_VECTORS], rest[POOL_VECTORS]; /* rest: what has not found its place */
+    UNROLL for (int v = 0; v < vectors; v++)
+    {
+        most[v] = pool_load(out + v * LANES, part);
+        rest[v] = pool_load(delta + v * LANES, part);
+    }
+    for (size_t k = 0; k < window->rows; k++) {
+        for (size_t l = 0; l < window->columns; l++) {
+            const size_t at = k * window->row_step + l * window->width;
+            UNROLL for (int v = 0; v < vectors; v++)
+            {
+                const vector x = pool_load(in + at + v * LANES, part);
+                const integers found = (x == most[v]) | pool_is_nan(x);
+                pool_give(delta_input + at + v * LANES, choose(found, rest[v], (vector){0}), shared,
+                          part);
+                rest[v] = choose(found, (vector){0}, rest[v]);
             }
         }
     }
 }
 
-static void SUFFIX(mean)(double *RESTRICT out, const double *RESTRICT in, const pool_window *window)
+ALWAYS_INLINE void pool_give_to_all(double *delta_input, const double *delta,
+                                    const pool_window *window, bool shared, const int vectors,
+                                    size_t part)
 {
-    const double number = (double)(window->rows * window->columns);
-    for (size_t first = 0; first < window->width; first += POOL_TOGETHER) {
-        const size_t count = MIN(POOL_TOGETHER, window->width - first);
-        double *sum = out + first;
-        for (size_t i = 0; i < count; i++) {
-            sum[i] = 0;
-        }
-        for (size_t k = 0; k < window->rows; k++) {
-            for (size_t l = 0; l < window->columns; l++) {
-                const double *x = in + k * window->row_step + l * window->width + first;
-                for (size_t i = 0; i < count; i++) {
-                    sum[i] += x[i];
-                }
-            }
-        }
-        for (size_t i = 0; i < count; i++) {
-            sum[i] /= number;
-        }
+    const vector number = BROADCAST((double)(window->rows * window->columns));
+    vector each[POOL_VECTORS];
+    UNROLL for (int v = 0; v < vectors; v++)
+    {
+        each[v] = pool_load(delta + v * LANES, part) / number;
     }
-}
-
-static void SUFFIX(add_to_largest)(double *RESTRICT delta_input, const double *delta,
-                                   const double *in, const double *out, const pool_window *window)
-{
-    for (size_t first = 0; first < window->width; first += POOL_TOGETHER) {
-        const size_t count = MIN(POOL_TOGETHER, window->width - first);
-        double rest[POOL_TOGETHER]; /* what has not found its place */
-        for (size_t i = 0; i < count; i++) {
-            rest[i] = delta[first + i];
-        }
-        for (size_t k = 0; k < window->rows; k++) {
-            for (size_t l = 0; l < window->columns; l++) {
-                const size_t at = k * window->row_step + l * window->width + first;
-                const double *x = in + at, *most = out + first;
-                double *sum = delta_input + at;
-                for (size_t i = 0; i < count; i++) {
-                    const bool found = (x[i] == most[i]) | (x[i] != x[i]);
-                    sum[i] += found ? rest[i] : 0;
-                    rest[i] = found ? 0 : rest[i];
-                }
+    for (size_t k = 0; k < window->rows; k++) {
+        double *p = delta_input + k * window->row_step;
+        for (size_t l = 0; l < window->columns; l++, p += window->width) {
+            UNROLL for (int v = 0; v < vectors; v++)
+            {
+                pool_give(p + v * LANES, each[v], shared, part);
             }
         }
     }
 }
 
-static void SUFFIX(add_to_all)(double *RESTRICT delta_input, const double *delta, const double *in,
-                               const double *out, const pool_window *window)
+/* STEP(first, vectors, part) for all numbers side by side. */
+#define EACH_POOL_STEP(STEP)                                               \
+    do {                                                                   \
+        size_t first_ = 0;                                                 \
+        const size_t width_ = window->width, step_ = POOL_VECTORS * LANES; \
+        for (; first_ + step_ <= width_; first_ += step_) {                \
+            STEP(first_, POOL_VECTORS, 0);                                 \
+        }                                                                  \
+        for (; first_ + LANES <= width_; first_ += LANES) {                \
+            STEP(first_, 1, 0);                                            \
+        }                                                                  \
+        if (first_ < width_) {                                             \
+            STEP(first_, 1, width_ - first_);                              \
+        }                                                                  \
+    } while (0)
+
+static void SUFFIX(largest)(double *out, const double *in, const pool_window *window)
 {
-    const double number = (double)(window->rows * window->columns);
+#define STEP(first, vectors, part) pool_largest(out + (first), in + (first), window, vectors, part)
+    EACH_POOL_STEP(STEP);
+#undef STEP
+}
+
+static void SUFFIX(mean)(double *out, const double *in, const pool_window *window)
+{
+#define STEP(first, vectors, part) pool_mean(out + (first), in + (first), window, vectors, part)
+    EACH_POOL_STEP(STEP);
+#undef STEP
+}
+
+static void SUFFIX(give_to_largest)(double *delta_input, const double *delta, const double *in,
+                                    const double *out, const pool_window *window)
+{
+#define STEP(first, vectors, part)                                                            \
+    pool_give_to_largest(delta_input + (first), delta + (first), in + (first), out + (first), \
+                         window, shared, vectors, part)
+    if (window->shared) {
+        const bool shared = true;
+        EACH_POOL_STEP(STEP);
+    } else {
+        const bool shared = false;
+        EACH_POOL_STEP(STEP);
+    }
+#undef STEP
+}
+
+static void SUFFIX(give_to_all)(double *delta_input, const double *delta, const double *in,
+                                const double *out, const pool_window *window)
+{
     (void)in, (void)out;
-    for (size_t first = 0; first < window->width; first += POOL_TOGETHER) {
-        const size_t count = MIN(POOL_TOGETHER, window->width - first);
-        double part[POOL_TOGETHER];
-        for (size_t i = 0; i < count; i++) {
-            part[i] = delta[first + i] / number;
-        }
-        for (size_t k = 0; k < window->rows; k++) {
-            for (size_t l = 0; l < window->columns; l++) {
-                double *sum = delta_input + k * window->row_step + l * window->width + first;
-                for (size_t i = 0; i < count; i++) {
-                    sum[i] += part[i];
-                }
-            }
-        }
+#define STEP(first, vectors, part) \
+    pool_give_to_all(delta_input + (first), delta + (first), window, shared, vectors, part)
+    if (window->shared) {
+        const bool shared = true;
+        EACH_POOL_STEP(STEP);
+    } else {
+        const bool shared = false;
+        EACH_POOL_STEP(STEP);
     }
+#undef STEP
 }
 
 static const pool_kernels SUFFIX(pool) = {
     .largest = SUFFIX(largest),
     .mean = SUFFIX(mean),
-    .add_to_largest = SUFFIX(add_to_largest),
-    .add_to_all = SUFFIX(add_to_all),
+    .give_to_largest = SUFFIX(give_to_largest),
+    .give_to_all = SUFFIX(give_to_all),
 };
