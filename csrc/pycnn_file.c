@@ -605,6 +605,15 @@ static const struct {
     {"conv2d", PYCNN_CONVOLUTION},
     {"conv1d", PYCNN_CONVOLUTION},
     {"spatial_dropout", PYCNN_DROPOUT},
+    {"max_pool2d", PYCNN_MAX_POOL},
+    {"max_pool1d", PYCNN_MAX_POOL},
+    {"average_pool2d", PYCNN_AVERAGE_POOL},
+    {"average_pool1d", PYCNN_AVERAGE_POOL},
+    {"global_max_pool2d", PYCNN_MAX_POOL},
+    {"global_max_pool1d", PYCNN_MAX_POOL},
+    {"global_average_pool2d", PYCNN_AVERAGE_POOL},
+    {"global_average_pool1d", PYCNN_AVERAGE_POOL},
+    {"zero_padding2d", PYCNN_ZERO_PADDING},
 };
 enum {
     KIND_COUNT = sizeof KINDS / sizeof *KINDS,
@@ -619,7 +628,13 @@ enum {
     CONV1D = 1 << 9,
     CONV = CONV1D | CONV2D,
     SPATIAL_DROPOUT = 1 << 10,
-    ALONG_ONE_AXIS = CONV1D
+    MAX_POOL2D = 1 << 11,
+    MAX_POOL1D = 1 << 12,
+    AVERAGE_POOL2D = 1 << 13,
+    AVERAGE_POOL1D = 1 << 14,
+    POOL = MAX_POOL2D | MAX_POOL1D | AVERAGE_POOL2D | AVERAGE_POOL1D,
+    ZERO_PADDING2D = 1 << 19, /* behind those that pool whole images, which have no settings */
+    ALONG_ONE_AXIS = CONV1D | MAX_POOL1D | AVERAGE_POOL1D
 };
 
 /* What a layer's description may say, in ascending order. */
@@ -661,18 +676,20 @@ static const field FIELDS[] = {
     {"max_norm", MAYBE_REAL, DENSE | CONV, 0, AT(max_norm)},
     {"momentum", REAL, BATCH_NORM, 0, AT(momentum)},
     {"offset", REAL, RESCALE, 0, AT(offset)},
-    {"padding", PADDING, CONV, 0, AT(padding)},
+    {"padding", PADDING, CONV | POOL | ZERO_PADDING2D, 0, AT(padding)},
+    {"pool_size", SIZES, POOL, 0, AT(kernel)},
     {"rate", REAL, DROPOUT | SPATIAL_DROPOUT, 0, AT(rate)},
     {"scale", REAL, RESCALE, RESCALE, AT(scale)},
     {"shape", SHAPE, RESHAPE, RESHAPE, AT(shape)},
     {"shortcut", SHORTCUT, RESIDUAL, RESIDUAL, 0},
-    {"strides", SIZES, CONV, 0, AT(strides)},
+    {"strides", SIZES, CONV | POOL, 0, AT(strides)},
     {"units", SIZE, DENSE, DENSE, AT(units)},
     {"use_bias", NOT, CONV, 0, AT(no_bias)},
     {"weight_initializer", IGNORED, DENSE | CONV, 0, 0},
 };
 enum { FIELD_COUNT = sizeof FIELDS / sizeof *FIELDS };
 static const char *const PADDINGS[] = {[PYCNN_VALID] = "valid", [PYCNN_SAME] = "same"};
+enum { MARGINS = 2 }; /* is no such padding, but numbers */
 
 static int read_name(reader *in, int *found, const char *const *names, int count,
                      const char *problem)
@@ -757,7 +774,8 @@ static int read_shape_of_sample(reader *in, size_t shape[3])
     return PYCNN_OK;
 }
 
-/* Rows and columns; of one number alone the first is 0. */
+/* Rows and columns. What a layer's axes are is not known yet: of one number alone the first is 0,
+ * of a list of one it is SIZE_MAX. */
 static int read_sizes_along(reader *in, size_t sizes[2])
 {
     size_t count;
@@ -767,7 +785,73 @@ static int read_sizes_along(reader *in, size_t sizes[2])
         return sizes[1] > 0 ? PYCNN_OK : wrong(in, "it has something else where a size must be");
     }
     TRY(read_sizes(in, sizes, 2, &count));
-    return count == 2 ? PYCNN_OK : wrong(in, "it has something else where two sizes must be");
+    RETURN_IF(count == 0, wrong(in, "it has something else where a size must be"));
+    if (count == 1) {
+        sizes[1] = sizes[0];
+        sizes[0] = SIZE_MAX;
+    }
+    return PYCNN_OK;
+}
+
+/* The same once the row of KINDS is: a sequence has one row, and one number stands for both axes of
+ * an image. Nothing, or null, is the size of what pools. */
+static bool settle_sizes(size_t sizes[2], int row)
+{
+    if (sizes[1] == 0) {
+        return POOL >> row & 1;
+    }
+    if (ALONG_ONE_AXIS >> row & 1) {
+        const bool one = sizes[0] == 0 || sizes[0] == SIZE_MAX;
+        sizes[0] = 1;
+        return one;
+    }
+    sizes[0] = sizes[0] == 0 ? sizes[1] : sizes[0];
+    return sizes[0] != SIZE_MAX;
+}
+
+/* Two sizes, or one that stands for both; 0 may be. */
+static int read_margins(reader *in, size_t sides[2])
+{
+    if (next(in) != '[') {
+        TRY(read_size(in, &sides[0]));
+        sides[1] = sides[0];
+        return PYCNN_OK;
+    }
+    bool has = true;
+    TRY(open_group(in, '['));
+    for (size_t i = 0; i < 3; i++) {
+        TRY(has_member(in, ']', i == 0, &has));
+        RETURN_IF(has != (i < 2), wrong(in, "it has something else where two sizes must be"));
+        if (has) {
+            TRY(read_size(in, &sides[i]));
+        }
+    }
+    return PYCNN_OK;
+}
+
+/* What is beyond an image: by its name, or as margins of rows and of columns, or of both. */
+static int read_padding(reader *in, pycnn_layer_spec *spec)
+{
+    size_t *margins = spec->margins;
+    if (next(in) == '"') {
+        return read_name(in, &spec->padding, PADDINGS, 2, "it has a padding of no kind");
+    }
+    spec->padding = MARGINS;
+    if (next(in) != '[') {
+        TRY(read_margins(in, margins));
+        memcpy(margins + 2, margins, 2 * sizeof *margins);
+        return PYCNN_OK;
+    }
+    bool has = true;
+    TRY(open_group(in, '['));
+    for (size_t i = 0; i < 3; i++) {
+        TRY(has_member(in, ']', i == 0, &has));
+        RETURN_IF(has != (i < 2), wrong(in, "it has something else where two sizes must be"));
+        if (has) {
+            TRY(read_margins(in, margins + 2 * i));
+        }
+    }
+    return PYCNN_OK;
 }
 
 static int read_field(reader *in, layer_list *list, pycnn_layer_spec *spec, const field *field)
@@ -787,9 +871,11 @@ static int read_field(reader *in, layer_list *list, pycnn_layer_spec *spec, cons
         spec->shortcut = &list->ready[list->ready_count++];
         return PYCNN_OK;
     case SIZE: return read_size(in, member);
-    case SIZES: return read_sizes_along(in, member);
+    case SIZES:
+        RETURN_IF(field->offset == AT(strides) && takes_word(in, "null"), PYCNN_OK);
+        return read_sizes_along(in, member);
     case SHAPE: return read_shape_of_sample(in, member);
-    case PADDING: return read_name(in, member, PADDINGS, 2, "it has a padding of no kind");
+    case PADDING: return read_padding(in, spec);
     case NOT:
         *(int *)member = takes_word(in, "false");
         return *(int *)member || takes_word(in, "true")
@@ -801,13 +887,29 @@ static int read_field(reader *in, layer_list *list, pycnn_layer_spec *spec, cons
     }
 }
 
+/* What is not said of windows that pool, and of margins: a row is one of KINDS. */
+static void fill_in(pycnn_layer_spec *spec, int row)
+{
+    if ((POOL >> row & 1) && spec->kernel[1] == 0) {
+        spec->kernel[0] = ALONG_ONE_AXIS >> row & 1 ? 1 : 2;
+        spec->kernel[1] = 2;
+    }
+    if ((POOL >> row & 1) && spec->strides[1] == 0) {
+        memcpy(spec->strides, spec->kernel, sizeof spec->strides);
+    }
+    if (spec->padding == MARGINS) {
+        spec->padding = PYCNN_VALID;
+    }
+}
+
 /* What is not said is as in Python. */
 static int read_layer(reader *in, layer_list *list, pycnn_layer_spec *spec)
 {
     if (list->count++ >= list->most) {
         return wrong(in, "it has more layers than a file may have");
     }
-    *spec = (pycnn_layer_spec){.rate = 0.5, .epsilon = 1e-5, .momentum = 0.1};
+    *spec =
+        (pycnn_layer_spec){.rate = 0.5, .epsilon = 1e-5, .momentum = 0.1, .margins = {1, 1, 1, 1}};
     bool said[FIELD_COUNT] = {false};
     span key = {NULL, NULL};
     TRY(open_group(in, '{'));
@@ -830,13 +932,14 @@ static int read_layer(reader *in, layer_list *list, pycnn_layer_spec *spec)
         const field *field = &FIELDS[i];
         bool good = said[i] ? field->kinds >> spec->kind & 1 : !(field->required >> spec->kind & 1);
         if (good && said[i] && field->type == SIZES) {
-            size_t *sizes = (size_t *)(void *)((char *)spec + field->offset);
-            good = (sizes[0] == 0) == (ALONG_ONE_AXIS >> spec->kind & 1);
-            sizes[0] += sizes[0] == 0; /* of the one row */
+            good = settle_sizes((size_t *)(void *)((char *)spec + field->offset), spec->kind);
+        } else if (good && said[i] && field->type == PADDING) {
+            good = (spec->padding == MARGINS) == (ZERO_PADDING2D >> spec->kind & 1);
         }
         RETURN_IF(!good, wrong(in, "it has a layer whose settings are not those of its kind"));
     }
     spec->shape[2] += SPATIAL_DROPOUT >> spec->kind & 1; /* it has features, to be found */
+    fill_in(spec, spec->kind);
     spec->kind = KINDS[spec->kind].kind;
     spec->l1 += list->l1;
     spec->l2 += list->l2;
@@ -848,7 +951,8 @@ static int read_layer(reader *in, layer_list *list, pycnn_layer_spec *spec)
 static size_t count_windows(const pycnn_layer_spec *spec, int axis)
 {
     const size_t in = spec->shape[axis], stride = MAX(spec->strides[axis], 1);
-    const size_t reach = (spec->kernel[axis] - 1) * MAX(spec->dilation[axis], 1) + 1;
+    const size_t dilation = spec->kind == PYCNN_CONVOLUTION ? MAX(spec->dilation[axis], 1) : 1;
+    const size_t reach = (spec->kernel[axis] - 1) * dilation + 1;
     if (spec->padding == PYCNN_SAME) {
         return in / stride + (in % stride > 0);
     }
@@ -865,9 +969,20 @@ static void pass_shape(const pycnn_layer_spec *spec, size_t shape[3])
         shape[1] = count_windows(spec, 1);
         shape[2] = spec->units;
         return;
+    case PYCNN_MAX_POOL:
+    case PYCNN_AVERAGE_POOL:
+        shape[0] = count_windows(spec, 0);
+        shape[1] = count_windows(spec, 1);
+        return;
+    case PYCNN_ZERO_PADDING:
+        shape[0] += spec->margins[0] + spec->margins[1];
+        shape[1] += spec->margins[2] + spec->margins[3];
+        return;
     default: return;
     }
 }
+
+static bool pools(int kind) { return kind == PYCNN_MAX_POOL || kind == PYCNN_AVERAGE_POOL; }
 
 static bool normalizes(const pycnn_layer_spec *spec)
 {
@@ -878,7 +993,8 @@ static bool normalizes(const pycnn_layer_spec *spec)
 static bool reads_images(const pycnn_layer_spec *spec)
 {
     const bool by_features = normalizes(spec) || spec->kind == PYCNN_DROPOUT;
-    return spec->kind == PYCNN_CONVOLUTION || (by_features && spec->shape[2] > 0);
+    return spec->kind == PYCNN_CONVOLUTION || pools(spec->kind) ||
+           spec->kind == PYCNN_ZERO_PADDING || (by_features && spec->shape[2] > 0);
 }
 
 /* Whether it takes what it reads for one row. */
@@ -912,7 +1028,14 @@ static void find_shapes(pycnn_layer_spec *specs, size_t depth, size_t shape[3])
         if (reads_images(spec) || (normalizes(spec) && is_image(shape))) {
             memcpy(spec->shape, shape, sizeof spec->shape);
         }
+        const bool whole = pools(spec->kind) && spec->kernel[0] == 0; /* one window, and a row */
+        if (whole) {
+            memcpy(spec->kernel, shape, sizeof spec->kernel);
+        }
         pass_shape(spec, shape);
+        if (whole) {
+            shape[0] = shape[1] = 0;
+        }
     }
 }
 
@@ -1756,6 +1879,20 @@ static void put_sizes(writer *out, const size_t *sizes, size_t count)
     put_text(out, "]");
 }
 
+/* How many zeros there are, on each side; else what windows see beyond an image. */
+static void put_padding(writer *out, const pycnn_layer_spec *spec)
+{
+    if (spec->kind != PYCNN_ZERO_PADDING) {
+        put_name(out, PADDINGS[spec->padding]);
+        return;
+    }
+    for (size_t i = 0; i < 4; i++) {
+        put_text(out, i == 0 ? "[[" : i == 2 ? "], [" : ", ");
+        put_size(out, spec->margins[i]);
+    }
+    put_text(out, "]]");
+}
+
 static void put_layer(writer *out, const pycnn_layer_spec *spec, size_t shape[3]);
 
 /* What a file says and C does not: where rows of numbers become images, and images rows. */
@@ -1806,7 +1943,7 @@ static void put_field(writer *out, const pycnn_layer_spec *spec, const field *fi
     case KIND: put_name(out, KINDS[row_of(spec)].name); return;
     case INNER: put_layers(out, spec->inner, spec->inner_depth, shape); return;
     case SIZES: put_sizes(out, member, 2); return;
-    case PADDING: put_name(out, PADDINGS[*(const int *)member]); return;
+    case PADDING: put_padding(out, spec); return;
     case NOT: put_text(out, *(const int *)member ? "false" : "true"); return;
     case SIZE: put_size(out, *(const size_t *)member); return;
     case REAL: put_real(out, *(const double *)member); return;

@@ -11,18 +11,25 @@ import pytest
 
 import pycnn
 from pycnn import (
+    AveragePool1D,
+    AveragePool2D,
     BatchNorm,
     Conv1D,
     Conv2D,
     Dense,
     Dropout,
     Flatten,
+    GlobalAveragePool1D,
+    GlobalMaxPool2D,
     LayerNorm,
+    MaxPool1D,
+    MaxPool2D,
     Network,
     Rescale,
     Reshape,
     Residual,
     SpatialDropout,
+    ZeroPadding2D,
     losses,
 )
 from pycnn._io import model_file, safetensors_file
@@ -56,6 +63,16 @@ MODELS = {
             Dense(3, "softmax"),
         ],
         {"l2": 0.01},
+        WORDS,
+    ),
+    "pooling": (
+        [
+            Dense(24), Reshape((4, 3, 2)), MaxPool2D(2, strides=1, padding="same"),
+            ZeroPadding2D(((1, 0), (0, 2))), AveragePool2D((2, 1)), GlobalMaxPool2D(), Dense(12),
+            Reshape((6, 2)), AveragePool1D(padding="same"), MaxPool1D(2, strides=1),
+            GlobalAveragePool1D(), Dense(3, "softmax"),
+        ],
+        {},
         WORDS,
     ),
     "smoothed": (
@@ -181,7 +198,7 @@ def altered(net, rng):
         yield b"".join(safetensors_file.write(tensors, {"pycnn": metadata["pycnn"]}))
 
 
-@pytest.mark.parametrize("name", ["labels", "residual", "huber", "convolutions"])
+@pytest.mark.parametrize("name", ["labels", "residual", "huber", "convolutions", "pooling"])
 def test_c_reads_whatever_python_reads_and_stays_within_its_memory(verdicts, tmp_path, name):
     rng, net = random.Random(name), trained(name)
     paths = []

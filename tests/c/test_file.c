@@ -89,10 +89,44 @@ static void test_a_model_comes_back_as_it_was(void)
     remove(path_for_tests());
 }
 
+enum { INPUTS = 5 * 6 * 2, OUTPUTS = 3 };
+
+/* What is in the file's description: `said`. */
+static void check_comes_back(const pycnn_layer_spec *layers, size_t depth, const char *said)
+{
+    pycnn_file *file, *back;
+    pycnn_network *net = create(INPUTS, layers, depth, PYCNN_CATEGORICAL_CROSSENTROPY);
+    const char *problem = NULL;
+    CHECK(pycnn_file_create(&file, INPUTS, layers, depth, PYCNN_CATEGORICAL_CROSSENTROPY, 0) ==
+          PYCNN_OK);
+    double *theta = random_doubles(3, file->theta_size), *x = random_doubles(4, INPUTS);
+    CHECK(file->theta_size == pycnn_network_theta_size(net));
+    for (size_t i = pycnn_network_parameter_count(net); i < file->theta_size; i++) {
+        theta[i] += 1.5; /* variances among them */
+    }
+    memcpy(file->theta, theta, file->theta_size * sizeof *theta);
+    CHECK(pycnn_file_save(file, path_for_tests()) == PYCNN_OK);
+    CHECK(pycnn_file_load(&back, path_for_tests(), &problem) == PYCNN_OK);
+    double y[2][OUTPUTS];
+    const pycnn_network *nets[] = {net, back->net};
+    for (size_t i = 0; i < 2; i++) {
+        pycnn_workspace *ws = workspace(nets[i], 1, PYCNN_FORWARD);
+        CHECK(pycnn_predict(y[i], nets[i], ws, back->theta, back->theta_size, x, 1) == PYCNN_OK);
+        pycnn_workspace_destroy(ws);
+    }
+    CHECK(same_bits(y[0], y[1], OUTPUTS));
+    CHECK(strstr(back->description, said) != NULL);
+    CHECK(pycnn_penalty(net, theta, file->theta_size) ==
+          pycnn_penalty(back->net, back->theta, back->theta_size));
+    pycnn_file_destroy(file), pycnn_file_destroy(back);
+    pycnn_network_destroy(net);
+    free(theta), free(x);
+    remove(path_for_tests());
+}
+
 /* Rows of numbers that become images, those within others too, and rows again. */
 static void test_networks_of_images_come_back_as_they_were(void)
 {
-    enum { INPUTS = 5 * 6 * 2, OUTPUTS = 3 };
     static const pycnn_layer_spec inner[] = {{.kind = PYCNN_CONVOLUTION,
                                               .activation = PYCNN_TANH,
                                               .units = 4,
@@ -123,35 +157,28 @@ static void test_networks_of_images_come_back_as_they_were(void)
          .l2 = 0.1,
          .max_norm = 2},
         DENSE(PYCNN_SOFTMAX, OUTPUTS)};
-    pycnn_file *file, *back;
-    pycnn_network *net = create(INPUTS, layers, 10, PYCNN_CATEGORICAL_CROSSENTROPY);
-    const char *problem = NULL;
-    CHECK(pycnn_file_create(&file, INPUTS, layers, 10, PYCNN_CATEGORICAL_CROSSENTROPY, 0) ==
-          PYCNN_OK);
-    double *theta = random_doubles(3, file->theta_size), *x = random_doubles(4, INPUTS);
-    CHECK(file->theta_size == pycnn_network_theta_size(net));
-    for (size_t i = pycnn_network_parameter_count(net); i < file->theta_size; i++) {
-        theta[i] += 1.5; /* variances among them */
-    }
-    memcpy(file->theta, theta, file->theta_size * sizeof *theta);
-    CHECK(pycnn_file_save(file, path_for_tests()) == PYCNN_OK);
-    CHECK(pycnn_file_load(&back, path_for_tests(), &problem) == PYCNN_OK);
-    double y[2][OUTPUTS];
-    const pycnn_network *nets[] = {net, back->net};
-    for (size_t i = 0; i < 2; i++) {
-        pycnn_workspace *ws = workspace(nets[i], 1, PYCNN_FORWARD);
-        CHECK(pycnn_predict(y[i], nets[i], ws, back->theta, back->theta_size, x, 1) == PYCNN_OK);
-        pycnn_workspace_destroy(ws);
-    }
-    CHECK(same_bits(y[0], y[1], OUTPUTS));
-    CHECK(strstr(back->description, "{\"kind\": \"spatial_dropout\", \"rate\": 0.5}, "
-                                    "{\"kind\": \"dropout\", \"rate\": 0.25}") != NULL);
-    CHECK(pycnn_penalty(net, theta, file->theta_size) ==
-          pycnn_penalty(back->net, back->theta, back->theta_size));
-    pycnn_file_destroy(file), pycnn_file_destroy(back);
-    pycnn_network_destroy(net);
-    free(theta), free(x);
-    remove(path_for_tests());
+    check_comes_back(layers, 10,
+                     "{\"kind\": \"spatial_dropout\", \"rate\": 0.5}, "
+                     "{\"kind\": \"dropout\", \"rate\": 0.25}");
+}
+
+static void test_networks_that_pool_come_back_as_they_were(void)
+{
+    const pycnn_layer_spec layers[] = {
+        {.kind = PYCNN_ZERO_PADDING, .shape = {5, 6, 2}, .margins = {1, 0, 0, 2}},
+        {.kind = PYCNN_MAX_POOL,
+         .shape = {6, 8, 2},
+         .kernel = {3, 2},
+         .dilation = {5, 5}, /* is none of its settings */
+         .padding = PYCNN_SAME},
+        {.kind = PYCNN_AVERAGE_POOL, .shape = {6, 8, 2}, .kernel = {2, 3}, .strides = {2, 2}},
+        {.kind = PYCNN_RESHAPE},
+        {.kind = PYCNN_AVERAGE_POOL, .shape = {1, 9, 2}, .kernel = {1, 9}},
+        DENSE(PYCNN_SOFTMAX, OUTPUTS)};
+    check_comes_back(layers, 6,
+                     "{\"kind\": \"zero_padding2d\", \"padding\": [[1, 0], [0, 2]]}, "
+                     "{\"kind\": \"max_pool2d\", \"padding\": \"same\", \"pool_size\": [3, 2], "
+                     "\"strides\": [1, 1]}");
 }
 
 static void check_refused(const char *content, size_t size)
@@ -221,6 +248,8 @@ const test file_tests[] = {
     ONCE("a model comes back as it was", test_a_model_comes_back_as_it_was),
     ONCE("networks of images come back as they were",
          test_networks_of_images_come_back_as_they_were),
+    ONCE("networks that pool come back as they were",
+         test_networks_that_pool_come_back_as_they_were),
     ONCE("a damaged file is refused", test_a_damaged_file_is_refused),
     ONCE("what a call cannot do has a status", test_what_a_call_cannot_do_has_a_status),
     {0},
