@@ -451,21 +451,142 @@ static void SUFFIX(add_block)(double *sums, const double *delta, const double *i
     }
 }
 
+/* ---------------------------------------------------------------- the same of one sample */
+
+/* padded[rows,columns,features] = an image, with zeros around it */
+static void SUFFIX(pad_one)(double *into, const double *image, const convolution *shape)
+{
+    const size_t features = shape->in_features, row = padded(shape, 1) * features;
+    const size_t left = shape->before[1] * features;
+    const size_t numbers = MIN(row - left, shape->in[1] * features);
+    const size_t last = MIN(padded(shape, 0), shape->before[0] + shape->in[0]);
+    memset(into, 0, padded(shape, 0) * row * sizeof *into);
+    for (size_t y = shape->before[0]; y < last; y++, image += shape->in[1] * features) {
+        memcpy(into + y * row + left, image, numbers * sizeof *into);
+    }
+}
+
+/* Some weights of some vectors of filters: sums over all positions, in the first chain. */
+ALWAYS_INLINE void convolution_gradient_one_tile(double *sums, size_t row, const double *delta,
+                                                 const double *in, const size_t *offsets,
+                                                 const convolution *shape, size_t filters,
+                                                 const int weights, const int vectors)
+{
+    const size_t part = filters - (size_t)(vectors - 1) * LANES; /* of the last vector */
+    const size_t step = shape->strides[1] * shape->in_features;
+    const size_t row_step = shape->strides[0] * padded(shape, 1) * shape->in_features;
+    double numbers[8][TILE_VECTORS * LANES] = {{0}};
+    vector sum[8][TILE_VECTORS];
+    UNROLL for (int t = 0; t < weights; t++)
+    {
+        for (size_t f = 0; f < filters; f++) {
+            numbers[t][f] = sums[(f * row + (size_t)t) * CHAINS];
+        }
+        UNROLL for (int v = 0; v < vectors; v++) { sum[t][v] = LOAD(numbers[t] + v * LANES); }
+    }
+    for (size_t y = 0; y < shape->out[0]; y++, in += row_step) {
+        const double *from = in;
+        for (size_t x = 0; x < shape->out[1]; x++, from += step, delta += shape->out_features) {
+            vector d[TILE_VECTORS];
+            UNROLL for (int v = 0; v < vectors - 1; v++) { d[v] = LOAD(delta + v * LANES); }
+            d[vectors - 1] = part == LANES ? LOAD(delta + (vectors - 1) * LANES)
+                                           : LOAD_PART(delta + (vectors - 1) * LANES, part);
+            UNROLL for (int t = 0; t < weights; t++)
+            {
+                const vector a = BROADCAST(from[offsets[t]]);
+                UNROLL for (int v = 0; v < vectors; v++)
+                {
+                    sum[t][v] = FMA(d[v], a, sum[t][v]);
+                    KEEP(sum[t][v]);
+                }
+            }
+        }
+    }
+    UNROLL for (int t = 0; t < weights; t++)
+    {
+        UNROLL for (int v = 0; v < vectors; v++) { STORE(numbers[t] + v * LANES, sum[t][v]); }
+        for (size_t f = 0; f < filters; f++) {
+            sums[(f * row + (size_t)t) * CHAINS] = numbers[t][f];
+        }
+    }
+}
+
+/* All weights of so many vectors of filters, and their biases. */
+ALWAYS_INLINE void convolution_gradient_one_filters(double *sums, const double *delta,
+                                                    const double *in, const size_t *offsets,
+                                                    const convolution *shape, size_t filters,
+                                                    const int vectors)
+{
+    enum { TOGETHER = MIN(TILE_ROWS, 8) };
+    const size_t weights = weights_of(shape), row = weights + 1;
+    size_t t = 0;
+#define TILE(n)                                                                                   \
+    convolution_gradient_one_tile(sums + t * CHAINS, row, delta, in, offsets + t, shape, filters, \
+                                  n, vectors)
+    for (; t + TOGETHER <= weights; t += TOGETHER) {
+        TILE(TOGETHER);
+    }
+    for (; t < weights; t++) {
+        TILE(1);
+    }
+#undef TILE
+    const size_t places = shape->out[0] * shape->out[1];
+    for (size_t p = 0; p < places; p++) {
+        for (size_t f = 0; f < filters; f++) {
+            sums[(f * row + weights) * CHAINS] += delta[p * shape->out_features + f];
+        }
+    }
+}
+
+static void SUFFIX(add_gradient_of_one)(double *sums, const double *delta, const double *in,
+                                        const convolution *shape, size_t filters, double *image,
+                                        const size_t *offsets)
+{
+    const size_t row = (weights_of(shape) + 1) * CHAINS;
+    SUFFIX(pad_one)(image, in, shape);
+    for (size_t f = 0; f < filters; f += TILE_VECTORS * LANES) {
+        const size_t some = MIN(filters - f, TILE_VECTORS * LANES);
+        switch ((some + LANES - 1) / LANES) {
+#define FILTERS(n)                                                                               \
+    case n:                                                                                      \
+        convolution_gradient_one_filters(sums + f * row, delta + f, image, offsets, shape, some, \
+                                         n);                                                     \
+        break
+            FILTERS(1);
+            FILTERS(2);
+#if TILE_VECTORS > 2
+            FILTERS(3);
+#endif
+#if TILE_VECTORS > 3
+            FILTERS(4);
+#endif
+#undef FILTERS
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- of any number */
+
 static void SUFFIX(add_gradient)(double *sums, const double *delta, const double *in, size_t stride,
                                  size_t samples, const convolution *shape, size_t first,
                                  size_t filters, double *scratch)
 {
     const size_t columns = padded(shape, 1), features = shape->in_features;
     const size_t numbers = padded(shape, 0) * columns * features;
+    const size_t lanes = stride == 1 ? 1 : LANES;
     double *image = scratch, *packed = image + numbers * LANES;
     size_t *offsets = (size_t *)(void *)(packed + POSITIONS_TOGETHER * FILTERS_TOGETHER * LANES);
     for (size_t k = 0, t = 0; k < shape->taps[0]; k++) {
         for (size_t l = 0; l < shape->taps[1]; l++) {
             const size_t at = k * shape->dilation[0] * columns + l * shape->dilation[1];
             for (size_t c = 0; c < features; c++, t++) {
-                offsets[t] = (at * features + c) * LANES;
+                offsets[t] = (at * features + c) * lanes;
             }
         }
+    }
+    if (stride == 1) {
+        SUFFIX(add_gradient_of_one)(sums, delta + first, in, shape, filters, image, offsets);
+        return;
     }
     const size_t wide = MIN(shape->out[1], POSITIONS_TOGETHER);
     const size_t high = POSITIONS_TOGETHER / wide;
