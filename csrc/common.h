@@ -3,6 +3,10 @@
 #ifndef PYCNN_COMMON_H
 #define PYCNN_COMMON_H
 
+#if defined(__cplusplus)
+#error "pycnn needs a C compiler for its core: C++ includes pycnn.h, and is linked with it"
+#endif
+
 /* Results have the same bits everywhere, so a multiply-add is fused where it is written, and
  * nothing is reordered, whatever the compiler's options are. */
 #if defined(__FAST_MATH__) || defined(_M_FP_FAST) || defined(__ASSOCIATIVE_MATH__) || \

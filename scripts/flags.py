@@ -40,6 +40,8 @@ FLAGS = [
     "-O2 -ffast-math",
     "-Ofast",
     "-O2 -ffast-math -fno-fast-math",
+    "-O2 -flto",
+    "-x c++ -O2",
 ]
 
 
