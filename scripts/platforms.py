@@ -3,10 +3,11 @@ r"""Compile the core for every platform that a compiler here reaches; test it wh
     python scripts/platforms.py [--only WORDS] [--write]      the table of docs/platforms.md
     python scripts/platforms.py --wheel ARCHITECTURE [--write]   the suite, in Debian on that
 
-A row is a platform and a compiler. All of the core and its test programs must compile without a
-warning; every program that runs must have checked something, and found nothing; and every training
-must end in one of two hashes, with fused multiply-adds and without. What is missing here is named
-and left out; `--write` puts what was made in place of what the page has of it.
+A row is a platform and a compiler. All of the core, as its files and as the single one, and its
+test programs must compile without a warning; every program that runs must have checked something,
+and found nothing; and every training must end in one of two hashes, with fused multiply-adds and
+without. What is missing here is named and left out; `--write` puts what was made in place of what
+the page has of it.
 
     python3 -m pip install ziglang      or zig itself; --zig names another
     apt-get install clang musl-tools gcc-mingw-w64-x86-64 wine wine64 nodejs qemu-user-static \
@@ -15,7 +16,8 @@ and left out; `--write` puts what was made in place of what the page has of it.
 
 What clang-cl compiles needs setuptools and cffi besides, which know the flags of a wheel. A wheel
 needs debootstrap, the superuser, and a kernel that calls qemu for foreign programs, as Debian's
-qemu-user-static has it.
+qemu-user-static has it. There Python and what it compiles are emulated; the compiler is not, which
+would take most of the time: it is this machine's cross compiler, in place of the one in there.
 """
 
 import argparse
@@ -259,6 +261,9 @@ class Bench:
             "WINEPREFIX": os.environ.get("WINEPREFIX", str(folder / "wine")),
         }
         (folder / "wasi.mjs").write_text(WASI, encoding="utf-8")
+        self.single = folder / "single"
+        self.single.mkdir()
+        runpy.run_path(str(ROOT / "scripts" / "amalgamate.py"))["write"](self.single)
         self.sdk = folder / "sdk"
         self.sdk.mkdir(exist_ok=True)
         for name in ("assert.h", "malloc.h", "math.h", "string.h"):
@@ -367,6 +372,8 @@ class Bench:
         programs = {name: (sources, objects, ()) for name, sources in PROGRAMS.items()}
         if not platform.fused:  # it compares them with the baseline
             del programs["kernels_run"]
+        if not platform.core_by:  # the single file has what needs more of an SDK, too
+            programs["single_run"] = ([*PROGRAMS["hash_run"], self.single / "pycnn.c"], [], ())
         for isa in platform.isas:
             name = f"KERNELS_{isa.upper()}"
             programs[f"math_{isa}"] = ([TESTS / "math_run.c"], [], (f"-D{name}",))
@@ -409,14 +416,17 @@ class Bench:
         result.checks["hash_run"] = result.checks["math_run"] = 0
         for isa in platform.isas:
             kind = arithmetic(isa)
-            for threads in platform.threads:
-                output = run("hash_run", threads, PYCNN_ISA=isa).decode()
+            runs = [("hash_run", threads) for threads in platform.threads]
+            if not platform.core_by:
+                runs.append(("single_run", platform.threads[-1]))
+            for program, threads in runs:
+                output = run(program, threads, PYCNN_ISA=isa).decode()
                 last = output.splitlines()[-2:]
                 if "PYCNN_ISA must" in last[-1]:  # a processor without it
                     break
                 expected = [f"images {self.images[kind]}", f"{isa} {self.expected[kind]}"]
                 if last != expected:
-                    raise ValueError(f"hashes with {threads} threads: {last}, not {expected}")
+                    raise ValueError(f"{program} with {threads} threads: {last}, not {expected}")
                 result.hashes[kind] = self.expected[kind]
                 result.checks["hash_run"] += 1
             else:
@@ -543,12 +553,33 @@ TOOLS = ("setuptools", "pytest", "hypothesis", "mpmath")
 SUBJECTS = ("kernels", "determinism", "agreement", "io", "fit", "resume", "threads")
 
 
+def mounts(root):
+    """Return what a foreign system has of this one, and where: its cross compiler among others."""
+    triplet = Path(os.path.realpath(root / "usr/bin/gcc")).name.rpartition("-gcc")[0]
+    found = {name: shutil.which(f"{triplet}-{name}") for name in ("gcc", "as", "ld")}
+    if not triplet or None in found.values():
+        raise SystemExit(f"no {triplet}-gcc here")
+    shared = ["/dev", "/lib64/ld-linux-x86-64.so.2"]
+    shared += ["/usr/lib/x86_64-linux-gnu", "/usr/lib/gcc-cross", f"/usr/{triplet}"]
+    pairs = [(Path(path), root / path[1:]) for path in shared]
+    return pairs + [
+        (Path(path).resolve(), Path(os.path.realpath(root / "usr/bin" / name)))
+        for name, path in found.items()
+    ]
+
+
 def within(root, command, check=True):
     """Run a shell's command in a foreign system; return its status and what it printed."""
-    mounts = f"mount -t proc proc {root}/proc && mount --rbind /dev {root}/dev"
+    lines = [f"mount -t proc proc {root}/proc"]
+    for here, there in mounts(root):
+        if not there.exists():
+            there.parent.mkdir(parents=True, exist_ok=True)
+            there.touch() if here.is_file() else there.mkdir()
+        lines.append(f"mount --rbind {here} {there}")
+    enter = "\n".join([*lines, f'exec chroot {root} sh -c "$0"'])
     inside = f"cd /pycnn && {command}"
     done = subprocess.run(
-        ["unshare", "--mount", "sh", "-ec", f'{mounts} && exec chroot {root} sh -c "$0"', inside],
+        ["unshare", "--mount", "sh", "-ec", enter, inside],
         env={"PATH": "/venv/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/root", "LANG": "C.UTF-8"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

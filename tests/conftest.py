@@ -21,6 +21,7 @@ settings.load_profile("repeat")
 # `python -m pytest` puts the repository's root on sys.path. Unless the core was built in place, the
 # source tree would shadow the installed package, whose core is what is to be tested.
 ROOT = Path(__file__).resolve().parents[1]
+PATIENCE = 600  # seconds: only what hangs runs so long, on an emulated processor too
 if not any((ROOT / "pycnn").glob("_native*.[sp][oy]*")):
     sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != ROOT]
 
@@ -87,7 +88,7 @@ def run_python(tmp_path):
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE,
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -110,7 +111,7 @@ def run_script():
             env=os.environ | {"PYTHONPATH": str(Path(pycnn.__file__).parents[1])},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=PATIENCE,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
@@ -248,7 +249,7 @@ def execute(*command, data=None, **environment):
         env=inherited | environment,
         capture_output=True,
         text=data is None,
-        timeout=300,
+        timeout=PATIENCE,
         check=False,
     )
 
