@@ -1008,7 +1008,8 @@ static bool is_image(const size_t shape[3]) { return shape[0] > 0; }
 /* Tells layers of images what shape they have, which files leave to be found. */
 static void find_shapes(pycnn_layer_spec *specs, size_t depth, size_t shape[3])
 {
-    for (pycnn_layer_spec *spec = specs; spec < specs + depth; spec++) {
+    for (size_t i = 0; i < depth; i++) {
+        pycnn_layer_spec *spec = &specs[i];
         if (spec->kind == PYCNN_RESHAPE) {
             if (spec->shape[2] > 0) {
                 memcpy(shape, spec->shape, sizeof spec->shape);
