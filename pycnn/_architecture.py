@@ -156,6 +156,11 @@ class Architecture:
                 found[tensor.layer - 1] = tensor
         return found
 
+    @property
+    def output_shapes(self) -> tuple[Shape, ...]:
+        """The shape of a sample behind each layer of the list."""
+        return tuple(spec.output_shape for spec in self.specs)
+
     def parts(self) -> Iterator[Part]:
         """Yield all layers; behind a composite one those within it."""
         for number, (layer, spec) in enumerate(zip(self.layers, self.specs, strict=True), start=1):

@@ -236,8 +236,7 @@ def _all_maps(net: Network, sample: Array) -> list[_Maps]:
     activations = net.activations_of(sample.reshape(1, -1))
     parts = [part for part in net.architecture.parts() if part.depth == 0]
     maps = [_Maps(f"input {_size(net.input_shape)}", sample[0])]
-    for part, a in zip(parts, activations, strict=True):
-        shape = part.spec.output_shape
+    for part, a, shape in zip(parts, activations, net.architecture.output_shapes, strict=True):
         count = min(shape[-1], MOST_CHANNELS)
         some = f", the first {count} of {shape[-1]}" if count < shape[-1] else ""
         named = f" {part.spec.activation}" if part.spec.activation != "linear" else ""

@@ -219,7 +219,7 @@ class LayerAdvisor:
         for number, layer in enumerate(network.layers, start=1):
             dead = values.get(f"dead_share_{number}", 0.0)
             if dead >= MANY_DEAD:
-                shape = network.architecture.specs[number - 1].output_shape
+                shape = network.architecture.output_shapes[number - 1]
                 what = "units" if len(shape) == 1 else "features"
                 self._tell(
                     "dead",
