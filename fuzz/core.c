@@ -226,8 +226,9 @@ static void fill_convolution(pycnn_layer_spec *layer, input *in, const program *
         sizes[take(in, 4)][take(in, 2)] = any_size(in, 9);
     }
     size_t places = windows_of(layer, 0) * windows_of(layer, 1);
-    size_t most = places == 0 || places > MOST_UNITS ? 1 : MOST_UNITS / places;
-    layer->units = p->tame || layer->units < MOST_UNITS ? 1 + layer->units % most : layer->units;
+    size_t room = p->tall ? FEW_UNITS : MOST_UNITS;
+    size_t most = places == 0 || places > room ? 1 : room / places;
+    layer->units = p->tame || layer->units <= room ? 1 + layer->units % most : layer->units;
 }
 
 static void any_layer(pycnn_layer_spec *layer, input *in, program *p, size_t inputs);
