@@ -239,6 +239,10 @@ FUSED = ["neon"] if ARM else ["avx512", "avx2"]
 ISAS = {compiler: [*FUSED, "baseline"] for compiler in COMPILERS}
 
 
+# What goes on beside the tests leaves the processors to them.
+GENTLY = ["nice"] if shutil.which("nice") else []
+
+
 def execute(*command, data=None, **environment):
     """Run a program, without the caller's settings of pycnn; bytes come out where `data` go in."""
     hidden = ("PYCNN_", "LD_PRELOAD")
@@ -281,7 +285,8 @@ class Programs:
                 self.make_core(compiler, SANITIZE, "sanitized ", ["failing"])
                 self.make_examples(compiler, SANITIZE, "sanitized ")
                 self.make_files(compiler, SANITIZE, "sanitized ")
-        if sys.platform == "linux" and self.can_run(self.watching, WATCH_THREADS):  # nowhere else
+        # Nowhere but on Linux; it takes as long as all of the others.
+        if EVERY and sys.platform == "linux" and self.can_run(self.watching, WATCH_THREADS):
             self.make_core(self.watching, WATCH_THREADS, "watched ", ["core"], WITH_THREADS)
         for compiler in COMPILERS:
             tests = [kind for tested, kind in CORE_TESTS if tested == compiler]
@@ -371,7 +376,10 @@ class Programs:
         self.programs[compiler, name] = self.pool.submit(build)
 
     def start(self, compiler, name, *arguments):
-        self.outputs[compiler, name] = self.pool.submit(self.run, compiler, name, *arguments)
+        def run():
+            return execute(*GENTLY, self.path(compiler, name), *arguments)
+
+        self.outputs[compiler, name] = self.pool.submit(run)
 
     def path(self, compiler, name):
         if (compiler, name) not in self.programs:
@@ -408,7 +416,7 @@ class Programs:
 
 def succeed(result, *command):
     """Run a compiler, which must succeed and say nothing; return `result`."""
-    done = execute(*command)
+    done = execute(*GENTLY, *command)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return result

@@ -22,6 +22,7 @@ def test_the_core_passes_its_own_tests(programs, core_test):
     assert ("every allocation may fail" in done.stdout) == ("failing" in kind)
 
 
+@pytest.mark.thorough
 def test_no_two_threads_race(programs):
     done = programs.output(programs.watching, "watched core")
     if "unexpected memory mapping" in done.stderr:

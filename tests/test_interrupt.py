@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import os
 import signal
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ by_timer = pytest.mark.skipif(
 )
 rng = np.random.default_rng(5)
 ROWS = 300_000
+# Of the places where a signal may come; in .ci/run all that are listed are tried.
+SPACING = 1 if os.environ.get("PYCNN_EVERY_COMPILER", "") not in ("", "0") else 2
 
 
 @pytest.fixture
@@ -153,7 +156,7 @@ def interrupted_at(number, call):
 
 def places(stride):
     """Numbers of places: the first ones all, then some."""
-    return itertools.chain(range(40), itertools.count(40, stride))
+    return itertools.chain(range(40), itertools.count(40, stride * SPACING))
 
 
 X, Y = rng.normal(size=(40, 3)), rng.normal(size=(40, 1))
@@ -227,7 +230,7 @@ def test_a_fit_interrupted_anywhere_leaves_a_whole_step(backend, monkeypatch, fi
             agrees_with_itself(net, net.history)
             assert net.history.epochs in (step // 5, max(step - 1, 0) // 5)
         net.fit(X[:8], Y[:8], epochs=1)
-    assert interrupted > 50
+    assert interrupted > 45
     assert net.theta.tobytes() == record.thetas[-1]
 
 
@@ -298,14 +301,14 @@ def test_a_copy_made_anywhere_in_a_fit_goes_on_to_the_same_end(backend, monkeypa
             copies.append(copy.deepcopy(straight))
             sys.setprofile(profile)
 
-    stride = 13 if backend == "c" else 101
+    stride = (13 if backend == "c" else 101) * SPACING
     sys.setprofile(profile)
     try:
         fit(straight, [Count()])
     finally:
         sys.setprofile(None)
     copies = [other for other in copies if other.training_record.last is not None]
-    assert len(copies) > 30
+    assert len(copies) > 15
     for other in copies:
         count = Count()
         fit(other, [count], resume=True)

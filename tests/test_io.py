@@ -938,6 +938,7 @@ def test_memory_is_in_proportion_to_the_file(model, path, name):
     assert most < limit
 
 
+@pytest.mark.thorough
 def test_metadata_that_no_file_could_be_read_with_are_refused(model, path):
     net = pycnn.load(path)
     net.metadata = {"x": [[] for _ in range(MANY)]}
