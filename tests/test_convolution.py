@@ -17,6 +17,7 @@ from pycnn import (
     Adagrad,
     Adam,
     AdamW,
+    BatchNorm,
     Conv1D,
     Conv2D,
     Dense,
@@ -344,6 +345,17 @@ def test_both_backends_train_alike(core, name):
         norms = np.linalg.norm(net.layers[1].W.reshape(9, -1), axis=1)
         assert norms.max() <= 0.5 * (1 + 1e-15)
         assert norms.max() > 0.49
+
+
+def test_gradients_do_not_depend_on_what_was_computed_before(core):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(600, 4, 4, 1)), rng.integers(0, 2, 600)
+    layers = [Conv2D(3, 2, "relu"), BatchNorm(), Flatten(), Dense(2, "softmax")]
+    net = Network((4, 4, 1), layers, seed=0, backend="c")
+    net.fit(X, y, epochs=1, batch_size=600)  # all in one mini-batch, since that is normalized
+    other = copy.copy(net)
+    net.gradients(X, y, training=True)
+    assert np.array_equal(net.gradients(X, y)[1], other.gradients(X, y)[1])
 
 
 def test_a_penalty_means_all_weights_and_no_bias(backend):

@@ -252,7 +252,10 @@ class Plan(interface.Plan):
             workspace = self._idle_in(mode).pop()
         except IndexError:
             workspace = None
-        if workspace is None or workspace.batch < batch or workspace.mode < mode:
+        # Where sums end and begin again is a matter of size, which bits must not depend on.
+        other = workspace is not None and batch <= PIECE < workspace.batch
+        other = other and mode != lib.PYCNN_FORWARD
+        if workspace is None or workspace.batch < batch or workspace.mode < mode or other:
             # One that will do for both callers, but not whatever mode in the size of all the data.
             if workspace is not None and max(batch, workspace.batch) <= PIECE:
                 batch, mode = max(batch, workspace.batch), max(mode, workspace.mode)
