@@ -225,6 +225,8 @@ static int convolution_create(layer *self, const pycnn_layer_spec *spec)
 {
     convolution *shape = &self->forward;
     REQUIRE(spec->units > 0, self, PYCNN_ERROR_SIZE, "units, the filters, must be at least 1");
+    REQUIRE(spec->activation != PYCNN_SOFTMAX, self, PYCNN_ERROR_ARGUMENT,
+            "softmax is of a row of units, and this is an image");
     TRY(pycnn_set_windows(self, spec));
     TRY(pycnn_set_regularization(self, spec));
     TRY(pycnn_set_activation(self, spec->activation));

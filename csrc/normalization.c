@@ -20,6 +20,8 @@ static int normalization_create(layer *self, const pycnn_layer_spec *spec)
 {
     REQUIRE(spec->epsilon > 0 && isfinite(spec->epsilon), self, PYCNN_ERROR_RANGE,
             "epsilon must be finite and above 0");
+    REQUIRE(spec->activation != PYCNN_SOFTMAX || spec->shape[2] == 0, self, PYCNN_ERROR_ARGUMENT,
+            "softmax is of a row of units, and this is an image");
     TRY(pycnn_set_activation(self, spec->activation));
     self->epsilon = spec->epsilon;
     self->fan_out = self->fan_in;

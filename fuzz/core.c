@@ -267,6 +267,9 @@ static void any_layer(pycnn_layer_spec *layer, input *in, program *p, size_t inp
         layer->kind = PYCNN_DENSE;
     }
     layer->activation = (int)take(in, PYCNN_ACTIVATION_COUNT + (p->tame ? 0 : 1));
+    if (p->tame && layer->kind == PYCNN_CONVOLUTION && layer->activation == PYCNN_SOFTMAX) {
+        layer->activation = PYCNN_TANH; /* that is of rows alone */
+    }
     layer->units = units_of(p, in);
     unsigned extras = p->plain ? 0 : take(in, 8);
     if (extras & 1) {

@@ -271,11 +271,29 @@ static void test_windows_of_any_size_are_refused_or_fit(void)
     }
 }
 
+static void test_softmax_is_of_no_image(void)
+{
+    const geometry g = {"an image", {3, 3, 1}, 2, {2, 2}, {0}, {0}, PYCNN_VALID, false};
+    const pycnn_layer_spec row = {
+        .kind = PYCNN_LAYER_NORM, .activation = PYCNN_SOFTMAX, .epsilon = 1};
+    pycnn_layer_spec image = row;
+    image.shape[0] = image.shape[1] = 3;
+    image.shape[2] = 1;
+    const pycnn_layer_spec layers[] = {spec_of(&g, PYCNN_SOFTMAX), image, row};
+    for (size_t i = 0; i < 3; i++) {
+        pycnn_network *net;
+        const int status = pycnn_network_create(&net, 9, &layers[i], 1, PYCNN_MSE, 0);
+        CHECK(status == (i < 2 ? PYCNN_ERROR_ARGUMENT : PYCNN_OK));
+        pycnn_network_destroy(net);
+    }
+}
+
 const test convolution_tests[] = {
     FOR_EACH_SET("an image is convolved", test_an_image_is_convolved),
     FOR_EACH_SET("gradients are those of differences", test_gradients_are_those_of_differences),
     FOR_EACH_SET("neither threads nor slices change a bit",
                  test_neither_threads_nor_slices_change_a_bit),
+    ONCE("softmax is of no image", test_softmax_is_of_no_image),
     ONCE("windows of any size are refused or fit", test_windows_of_any_size_are_refused_or_fit),
     {0},
 };
