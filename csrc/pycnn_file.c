@@ -743,8 +743,21 @@ static int read_kind(reader *in, int *row)
                      "it has a kind of layer that this version does not know");
 }
 
+/* A size that follows from the others of a shape; in a file -1. */
+#define FOLLOWS SIZE_MAX
+
+static int read_size_of_axis(reader *in, size_t *size, bool may_follow)
+{
+    if (may_follow && takes_word(in, "-1")) {
+        *size = FOLLOWS;
+        return PYCNN_OK;
+    }
+    TRY(read_size(in, size));
+    return *size > 0 ? PYCNN_OK : wrong(in, "it has something else where a size must be");
+}
+
 /* Up to `most` sizes, in a list; their number. */
-static int read_sizes(reader *in, size_t *sizes, size_t most, size_t *count)
+static int read_sizes(reader *in, size_t *sizes, size_t most, size_t *count, bool may_follow)
 {
     bool has = true;
     TRY(open_group(in, '['));
@@ -752,18 +765,17 @@ static int read_sizes(reader *in, size_t *sizes, size_t most, size_t *count)
         TRY(has_member(in, ']', *count == 0, &has));
         RETURN_IF(!has, PYCNN_OK);
         RETURN_IF(*count == most, wrong(in, "it has a shape of more axes than there are"));
-        TRY(read_size(in, &sizes[*count]));
-        RETURN_IF(sizes[*count] == 0, wrong(in, "it has something else where a size must be"));
+        TRY(read_size_of_axis(in, &sizes[*count], may_follow));
     }
 }
 
 /* A sample's shape: rows, columns and features, of which a sequence lacks the first, and what is
  * neither has but the last. */
-static int read_shape_of_sample(reader *in, size_t shape[3])
+static int read_shape_of_sample(reader *in, size_t shape[3], bool may_follow)
 {
     size_t sizes[3] = {0}, count = 1;
     if (next(in) == '[') {
-        TRY(read_sizes(in, sizes, 3, &count));
+        TRY(read_sizes(in, sizes, 3, &count, may_follow));
     } else {
         TRY(read_size(in, sizes));
     }
@@ -784,7 +796,7 @@ static int read_sizes_along(reader *in, size_t sizes[2])
         TRY(read_size(in, &sizes[1]));
         return sizes[1] > 0 ? PYCNN_OK : wrong(in, "it has something else where a size must be");
     }
-    TRY(read_sizes(in, sizes, 2, &count));
+    TRY(read_sizes(in, sizes, 2, &count, false));
     RETURN_IF(count == 0, wrong(in, "it has something else where a size must be"));
     if (count == 1) {
         sizes[1] = sizes[0];
@@ -874,7 +886,7 @@ static int read_field(reader *in, layer_list *list, pycnn_layer_spec *spec, cons
     case SIZES:
         RETURN_IF(field->offset == AT(strides) && takes_word(in, "null"), PYCNN_OK);
         return read_sizes_along(in, member);
-    case SHAPE: return read_shape_of_sample(in, member);
+    case SHAPE: return read_shape_of_sample(in, member, true);
     case PADDING: return read_padding(in, spec);
     case NOT:
         *(int *)member = takes_word(in, "false");
@@ -1005,6 +1017,20 @@ static bool reads_rows(const pycnn_layer_spec *spec)
 
 static bool is_image(const size_t shape[3]) { return shape[0] > 0; }
 
+/* The shape of a sample in front of a layer that gives it another -> that one, in which a size may
+ * follow from the others. */
+static void reshape(size_t shape[3], const size_t wanted[3])
+{
+    size_t numbers = 1, known = 1;
+    for (size_t i = 0; i < 3; i++) {
+        numbers *= MAX(shape[i], 1);
+        known *= wanted[i] == FOLLOWS ? 1 : MAX(wanted[i], 1);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        shape[i] = wanted[i] == FOLLOWS ? numbers / MAX(known, 1) : wanted[i];
+    }
+}
+
 /* Tells layers of images what shape they have, which files leave to be found. */
 static void find_shapes(pycnn_layer_spec *specs, size_t depth, size_t shape[3])
 {
@@ -1012,7 +1038,7 @@ static void find_shapes(pycnn_layer_spec *specs, size_t depth, size_t shape[3])
         pycnn_layer_spec *spec = &specs[i];
         if (spec->kind == PYCNN_RESHAPE) {
             if (spec->shape[2] > 0) {
-                memcpy(shape, spec->shape, sizeof spec->shape);
+                reshape(shape, spec->shape);
             } else if (is_image(shape)) {
                 shape[2] *= shape[0] * shape[1];
                 shape[0] = shape[1] = 0;
@@ -1134,7 +1160,7 @@ static const span SEAL = {SEAL_KEY, SEAL_KEY + sizeof SEAL_KEY - 1};
 /* One number, or the shape of a sample, which has so many. */
 static int read_inputs(reader *in, description *found)
 {
-    TRY(read_shape_of_sample(in, found->shape));
+    TRY(read_shape_of_sample(in, found->shape, false));
     found->inputs = found->shape[2];
     for (size_t i = 0; i < 2 && is_image(found->shape); i++) {
         RETURN_IF(found->inputs > PTRDIFF_MAX / found->shape[i],
@@ -1912,13 +1938,11 @@ static void put_change_of_shape(writer *out, const pycnn_layer_spec *spec, size_
 
 static void put_layers(writer *out, const pycnn_layer_spec *specs, size_t depth, size_t shape[3])
 {
-    put_text(out, "[");
     for (size_t i = 0; i < depth; i++) {
         put_text(out, i > 0 ? ", " : "");
         put_change_of_shape(out, &specs[i], shape);
         put_layer(out, &specs[i], shape);
     }
-    put_text(out, "]");
 }
 
 /* Where KINDS first has a layer's kind, but that of dropping whole features; its end where it has
@@ -1942,7 +1966,11 @@ static void put_field(writer *out, const pycnn_layer_spec *spec, const field *fi
     switch (field->type) {
     case ACTIVATION: put_name(out, ACTIVATIONS[*(const int *)member]); return;
     case KIND: put_name(out, KINDS[row_of(spec)].name); return;
-    case INNER: put_layers(out, spec->inner, spec->inner_depth, shape); return;
+    case INNER:
+        put_text(out, "[");
+        put_layers(out, spec->inner, spec->inner_depth, shape);
+        put_text(out, "]");
+        return;
     case SIZES: put_sizes(out, member, 2); return;
     case PADDING: put_padding(out, spec); return;
     case NOT: put_text(out, *(const int *)member ? "false" : "true"); return;
@@ -2023,9 +2051,13 @@ static void put_description(writer *out, size_t inputs, const pycnn_layer_spec *
 {
     put_text(out, "{\"classes\": null, \"epochs_trained\": 0, \"format\": 2, \"inputs\": ");
     put_size(out, inputs);
-    put_text(out, ", \"l1\": 0.0, \"l2\": 0.0, \"layers\": ");
-    put_layers(out, layers, depth, (size_t[]){0, 0, inputs});
-    put_text(out, ", \"loss\": ");
+    put_text(out, ", \"l1\": 0.0, \"l2\": 0.0, \"layers\": [");
+    size_t shape[3] = {0, 0, inputs};
+    put_layers(out, layers, depth, shape);
+    if (is_image(shape)) { /* what a network gives is a row */
+        put_text(out, ", {\"kind\": \"flatten\"}");
+    }
+    put_text(out, "], \"loss\": ");
     put_loss(out, loss, parameter);
     put_text(out, ", \"metadata\": {}, \"seed\": 0, \"version\": \"" PYCNN_VERSION "\"}");
 }

@@ -75,6 +75,14 @@ MODELS = {
         {},
         WORDS,
     ),
+    "reshaped": (
+        [
+            Dense(24), Reshape((3, -1, 2)), Conv2D(3, 2, "tanh"), Reshape((-1, 3)),
+            MaxPool1D(2), Reshape(-1), Dense(3, "softmax"),
+        ],
+        {},
+        WORDS,
+    ),
     "smoothed": (
         [Dense(3, "softmax")],
         {"loss": losses.CategoricalCrossentropy(0.1), "seed": 2**70},
@@ -144,6 +152,16 @@ def test_c_tells_labels_and_names(run, tmp_path):
     for name, lines in expected.items():
         trained(name).save(tmp_path / "model")
         assert run("labels", tmp_path / "model") == lines + b"a\nb\n\n\xc3\xa9\n"
+
+
+def test_python_reads_a_network_of_c_that_ends_in_an_image(run, tmp_path):
+    weights = np.array([2.0, -1.0, 0.5])
+    run("image", tmp_path / "model", data=weights.tobytes())
+    net = pycnn.load(tmp_path / "model")
+    assert [layer.kind for layer in net.layers] == ["reshape", "conv2d", "flatten"]
+    assert np.array_equal(net.predict([[1.0, 2.0, 4.0]]), [[0.5, 0.5]])
+    bits = run("predict", tmp_path / "model", tmp_path / "copy", data=np.arange(3.0).tobytes())
+    assert bits == net.predict([[0.0, 1.0, 2.0]]).tobytes()
 
 
 def test_c_writes_numbers_as_python_does(run, tmp_path):

@@ -5,6 +5,7 @@
  *     file_run read MODEL ...        a line each: its status, and what is wrong
  *     file_run labels MODEL          classes and names, a line each
  *     file_run numbers MODEL         saves a model that keeps the numbers on stdin
+ *     file_run image MODEL           saves a model that gives an image, by the 3 weights on stdin
  */
 #include "pycnn_file.h"
 
@@ -87,6 +88,21 @@ static int keep_numbers(const char *path)
     return status;
 }
 
+/* out[x] = w[0] in[x] + w[1] in[x + 1] + w[2] */
+static int give_image(const char *path)
+{
+    const pycnn_layer_spec layer = {
+        .kind = PYCNN_CONVOLUTION, .units = 1, .shape = {1, 3, 1}, .kernel = {1, 2}};
+    pycnn_file *file;
+    int status = pycnn_file_create(&file, 3, &layer, 1, PYCNN_MSE, 0);
+    if (status == PYCNN_OK) {
+        const size_t count = fread(file->theta, sizeof *file->theta, 3, stdin);
+        status = count == file->theta_size ? pycnn_file_save(file, path) : PYCNN_ERROR_IO;
+    }
+    pycnn_file_destroy(file);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 3 && strcmp(argv[1], "predict") == 0) {
@@ -97,6 +113,9 @@ int main(int argc, char **argv)
     }
     if (argc > 2 && strcmp(argv[1], "labels") == 0) {
         return show_labels(argv[2]);
+    }
+    if (argc > 2 && strcmp(argv[1], "image") == 0) {
+        return give_image(argv[2]);
     }
     return argc > 2 && strcmp(argv[1], "numbers") == 0 ? keep_numbers(argv[2]) : EXIT_FAILURE;
 }
