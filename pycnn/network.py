@@ -636,7 +636,10 @@ class Network(Model):
         save(self, path, check_bool(training_state, "training_state"))
 
     def __getstate__(self) -> dict[str, Any]:
-        state, lent = super().__getstate__(), self.lent()
+        while True:
+            loan, state, lent = self.loan, super().__getstate__(), self.lent()
+            if lent is not None or self.loan is loan:
+                break  # else a fit has begun or ended meanwhile, and changed a part of it
         if lent is not None:  # another thread trains: what it has kept last, as a whole
             kept = lent.kept
             state |= {

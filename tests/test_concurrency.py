@@ -218,6 +218,20 @@ def test_who_reads_a_network_amid_a_fit_sees_what_the_fit_has_kept(backend, monk
         assert found[-1] == after_epochs[-1]
 
 
+def test_a_copy_is_of_one_moment_where_a_fit_ends_meanwhile(backend, monkeypatch):
+    net, fits = make_network(backend), [lambda: train(net, 3)]
+
+    def slow_copy(compute):  # of the parameters: the fit is over before it has them
+        if fits:
+            together(fits.pop())
+        return Network.with_theta(net, compute)
+
+    monkeypatch.setattr(net, "with_theta", slow_copy)
+    state = net.__getstate__()
+    assert state["epochs_trained"] == state["history"].epochs == 3
+    assert state["parameters"].tobytes() == net.theta.tobytes()
+
+
 def test_a_history_is_read_while_epochs_are_written_down(backend):
     pytest.importorskip("pandas")
     net, done = make_network(backend), threading.Event()
