@@ -12,7 +12,7 @@ enum { MOST_INPUTS = 2 };
 #define THE_DATA SIZE_MAX
 
 /* An array of the layer's own in theta, as pycnn_tensor says of it. */
-enum { MOST_TENSORS = 4 };
+enum { MOST_TENSORS = 8 };
 typedef struct {
     const char *name;
     int role; /* pycnn_role */
@@ -43,9 +43,13 @@ typedef struct {
     size_t first_statistic;  /* ... and of the statistics' */
     /* What create() says. */
     size_t fan_out;
-    size_t features;                    /* of each position of an image, where they differ in more
-                                           than their numbers: fan_out where it has none */
-    int f;                              /* pycnn_activation */
+    size_t features;     /* of each position of an image, where they differ in more
+                            than their numbers: fan_out where it has none */
+    size_t positions;    /* of its output, [positions,features]: each has a softmax of its own and,
+                            where the last layer is a sequence, a loss; 0 stands for 1 */
+    size_t state_count;  /* numbers of a sample that go on into the next part of its sequence */
+    size_t state_offset; /* of these among those of all layers; the plan knows it */
+    int f;               /* pycnn_activation */
     layer_tensor tensors[MOST_TENSORS]; /* as pycnn_add_tensor has added them, and up: */
     size_t tensor_count;                /* of the parameters' */
     size_t statistic_tensor_count;      /* of the statistics', behind them */
@@ -106,6 +110,10 @@ typedef struct {
     size_t distance;            /* of the panels of rows */
     double *delta;         /* [fan_out,batch] dL/doutput, which pycnn_derive turns into dL/dz */
     bool delta_is_dz;      /* ... unless the loss has done that already */
+    const double *lengths; /* [stride] positions of each sample that are there; NULL: all are */
+    double *state;         /* [state_count,stride] what the part of the sequence before has left,
+                              which becomes what this one leaves; NULL: it begins with zeros, and
+                              nobody goes on from it */
     double *saved;         /* [saved_per_slice] what the layer keeps for later */
     double *saved_samples; /* [saved_per_sample,stride] */
     double *delta_input;   /* [fan_in,batch] dL/dinput; NULL where that is the data's */

@@ -103,17 +103,28 @@ typedef enum {
 
 typedef enum {
     PYCNN_DENSE = 0,
-    PYCNN_DROPOUT = 1,      /* these have as many units as inputs */
-    PYCNN_BATCH_NORM = 2,   /* parameters: gamma[units], beta[units]; of images shape[2] of each */
-    PYCNN_LAYER_NORM = 3,   /* the same */
-    PYCNN_RESIDUAL = 4,     /* f(inner layers + shortcut): parameters and statistics of the inner
-                               layers, then the shortcut's */
-    PYCNN_RESHAPE = 5,      /* the numbers as they are: shapes are how they are seen */
-    PYCNN_RESCALE = 6,      /* scale x + offset */
-    PYCNN_CONVOLUTION = 7,  /* parameters: W[units,kernel[0],kernel[1],shape[2]], b[units] */
-    PYCNN_MAX_POOL = 8,     /* of each window and feature the largest; without parameters, too: */
-    PYCNN_AVERAGE_POOL = 9, /* ... the mean of what lies within the image */
-    PYCNN_ZERO_PADDING = 10 /* the image, with zeros around it */
+    PYCNN_DROPOUT = 1,       /* these have as many units as inputs */
+    PYCNN_BATCH_NORM = 2,    /* parameters: gamma[units], beta[units]; of images shape[2] of each */
+    PYCNN_LAYER_NORM = 3,    /* the same */
+    PYCNN_RESIDUAL = 4,      /* f(inner layers + shortcut): parameters and statistics of the inner
+                                layers, then the shortcut's */
+    PYCNN_RESHAPE = 5,       /* the numbers as they are: shapes are how they are seen */
+    PYCNN_RESCALE = 6,       /* scale x + offset */
+    PYCNN_CONVOLUTION = 7,   /* parameters: W[units,kernel[0],kernel[1],shape[2]], b[units] */
+    PYCNN_MAX_POOL = 8,      /* of each window and feature the largest; without parameters, too: */
+    PYCNN_AVERAGE_POOL = 9,  /* ... the mean of what lies within the image */
+    PYCNN_ZERO_PADDING = 10, /* the image, with zeros around it */
+    /* Of sequences [positions,features], which are images of one row: */
+    PYCNN_SIMPLE_RNN = 11, /* W[units,features], U[units,units], b[units] */
+    PYCNN_LSTM = 12,       /* W[4 units,features], U[4 units,units], b[4 units]; gates i, f, g, o */
+    PYCNN_GRU = 13,        /* W[3 units,features], U[3 units,units], b[3 units], b_n[units]; gates
+                               r, u, n */
+    PYCNN_CONCATENATE = 14,        /* features of the inner layers, then those of the shortcut */
+    PYCNN_STACK = 15,              /* the inner layers on top of each other, as one layer */
+    PYCNN_EMBEDDING = 16,          /* of tokens, a number each: W[vocabulary,units] */
+    PYCNN_POSITION_EMBEDDING = 17, /* added to a sequence: W[positions,features] */
+    PYCNN_ATTENTION = 18, /* of several heads: W and b[features] of query, key, value, output */
+    PYCNN_TIED_DENSE = 19 /* by the network's embedding: b[vocabulary] */
 } pycnn_layer_kind;
 
 /* What windows see beyond an image: nothing, so that they stay within it; or so many zeros on both
@@ -181,6 +192,16 @@ typedef struct pycnn_layer_spec {
     size_t margins[4];    /* zero padding: before and behind the rows, before and behind columns */
     int padding;          /* pycnn_padding */
     int no_bias;          /* convolution: not 0: without b */
+    size_t vocabulary;    /* embedding: tokens are 0 ... vocabulary - 1 */
+    size_t heads;         /* attention: they share out the features */
+    size_t window;        /* attention, position embedding: positions that they have in all, where
+                             a sample is but some of them, and a state holds the ones before; 0:
+                             a sample is all of them */
+    int causal;           /* attention: not 0: a position sees none behind it */
+    int reverse;          /* recurrent: not 0: from the last position to the first */
+    int return_sequences; /* recurrent: not 0: the output at each position, not the last alone */
+    int sinusoidal;       /* position embedding: not 0: waves, and no W */
+    const char *name;     /* of a layer within another, in the names of tensors; NULL: its number */
     uint64_t reserved[8]; /* 0 */
 } pycnn_layer_spec;
 

@@ -21,7 +21,7 @@ static void test_the_layout_is_that_of_the_abi(void)
 {
     CHECK(pycnn_abi() == PYCNN_ABI && PYCNN_ABI == 1);
     if (sizeof(void *) == 8) {
-        CHECK(sizeof(pycnn_layer_spec) == 280 && offsetof(pycnn_layer_spec, shortcut) == 80);
+        CHECK(sizeof(pycnn_layer_spec) == 328 && offsetof(pycnn_layer_spec, shortcut) == 80);
         CHECK(sizeof(pycnn_tensor) == 104 && offsetof(pycnn_tensor, offset) == 64);
         CHECK(sizeof(pycnn_dataset) == 72 && offsetof(pycnn_dataset, weight) == 32);
         CHECK(sizeof(pycnn_totals) == 24 && offsetof(pycnn_totals, correct) == 16);
