@@ -423,7 +423,10 @@ def work():
     results.append((net.parameters.tobytes(), net.predict(X).tobytes(), net.evaluate(X, y)))
 
 work()
-threading.stack_size(65536)
+try:
+    threading.stack_size(65536)
+except ValueError:  # 64-bit ARM's C library makes none smaller
+    threading.stack_size(131072)
 thread = threading.Thread(target=work)
 thread.start()
 thread.join()
