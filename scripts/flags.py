@@ -17,9 +17,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from platforms import arithmetic, lines_of, stored_hashes
+
 ROOT = Path(__file__).resolve().parents[1]
-TESTED = (ROOT / "tests/test_kernels.py").read_text("utf-8")
-FUSED, UNFUSED = re.findall(r'^HASH(?:_UNFUSED)? = "(\w+)"', TESTED, re.MULTILINE)
 FLAGS = [
     "",
     "-O0",
@@ -64,12 +64,14 @@ def attempt(compiler, flags, program):
             text=True,
             check=False,
         )
-        last = ran.stdout.splitlines()[-1]
-        if "PYCNN_ISA must name" in last:  # not on this processor
+        lines = ran.stdout.splitlines()
+        if "PYCNN_ISA must name" in lines[-1]:  # not on this processor
             continue
-        wanted = f"{isa} {UNFUSED if isa == 'baseline' else FUSED}"
-        refused = "options that change its arithmetic" in last
-        found.append((last == wanted or refused, "refused when it runs" if refused else last))
+        wanted = lines_of(isa, stored_hashes()[arithmetic(isa)])
+        last = lines[-len(wanted) :]
+        refused = "options that change its arithmetic" in last[-1]
+        said = "refused when it runs" if refused else ", ".join(last)
+        found.append((refused or last == wanted, said))
     return all(good for good, _ in found), ", ".join(dict.fromkeys(said for _, said in found))
 
 

@@ -212,16 +212,28 @@ class Result:
     absent: str = ""  # what is missing here, and the row with it
 
 
-def expected_hashes(name):
-    """Return the hash with fused multiply-adds and the one without, as the tests hold them."""
+def stored_hashes():
+    """Return what the tests hold, by the first word of hash_run's lines: fused, and unfused.
+
+    The last line, which begins with the instruction set, goes by "" here.
+    """
     text = (ROOT / "tests" / "test_kernels.py").read_text(encoding="utf-8")
-    fused, unfused = re.findall(rf'^{name}(?:_UNFUSED)? = "(\w+)"$', text, re.MULTILINE)
-    return {"fused": fused, "unfused": unfused}
+    others = re.findall(r'^    "(\w+)": \("(\w+)", "(\w+)"\),$', text, re.MULTILINE)
+    last = re.findall(r'^HASH(?:_UNFUSED)? = "(\w+)"$', text, re.MULTILINE)
+    return {
+        kind: {subject: both[place] for subject, *both in [*others, ("", *last)]}
+        for place, kind in enumerate(("fused", "unfused"))
+    }
 
 
 def arithmetic(isa):
     """Return what an instruction set's bits are shared by."""
     return "unfused" if isa == "baseline" else "fused"
+
+
+def lines_of(isa, hashes):
+    """Return the lines at the end of what hash_run prints, where all is well."""
+    return [f"{subject or isa} {value}" for subject, value in hashes.items()]
 
 
 def count_checks(output):
@@ -252,7 +264,7 @@ class Bench:
     def __init__(self, folder, zig_command, platforms):
         self.folder = folder
         self.zig = shlex.split(zig_command) if zig_command else self.find_zig()
-        self.expected, self.images = expected_hashes("HASH"), expected_hashes("IMAGES")
+        self.expected = stored_hashes()
         self.values = {}  # of the functions, by arithmetic: the first row's
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("PYCNN_")} | {
             "ZIG_GLOBAL_CACHE_DIR": os.environ.get("ZIG_GLOBAL_CACHE_DIR", str(folder / "zig")),
@@ -421,13 +433,13 @@ class Bench:
                 runs.append(("single_run", platform.threads[-1]))
             for program, threads in runs:
                 output = run(program, threads, PYCNN_ISA=isa).decode()
-                last = output.splitlines()[-2:]
-                if "PYCNN_ISA must" in last[-1]:  # a processor without it
+                lines = output.splitlines()
+                if "PYCNN_ISA must" in lines[-1]:  # a processor without it
                     break
-                expected = [f"images {self.images[kind]}", f"{isa} {self.expected[kind]}"]
-                if last != expected:
-                    raise ValueError(f"{program} with {threads} threads: {last}, not {expected}")
-                result.hashes[kind] = self.expected[kind]
+                expected = lines_of(isa, self.expected[kind])
+                if lines[-len(expected) :] != expected:
+                    raise ValueError(f"{program}, {threads} threads: {lines[-3:]}, not {expected}")
+                result.hashes[kind] = self.expected[kind][""]
                 result.checks["hash_run"] += 1
             else:
                 result.checks["math_run"] += self.compare_values(platform, isa, run)
