@@ -25,28 +25,7 @@ from pycnn._version import __version__
 from pycnn.callbacks import Callback
 from pycnn.exceptions import PycnnError
 from pycnn.history import History
-from pycnn.layers import (
-    AveragePool1D,
-    AveragePool2D,
-    BatchNorm,
-    Conv1D,
-    Conv2D,
-    Dense,
-    Dropout,
-    Flatten,
-    GlobalAveragePool1D,
-    GlobalAveragePool2D,
-    GlobalMaxPool1D,
-    GlobalMaxPool2D,
-    LayerNorm,
-    MaxPool1D,
-    MaxPool2D,
-    Rescale,
-    Reshape,
-    Residual,
-    SpatialDropout,
-    ZeroPadding2D,
-)
+from pycnn.layers import BatchNorm, Dense, Dropout, LayerNorm, Residual, SpatialDropout
 from pycnn.network import Network, load
 from pycnn.optimizers import LBFGS, SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from pycnn.trace import Trace
@@ -54,6 +33,22 @@ from pycnn.trace import Trace
 if _TYPE_CHECKING:
     from pycnn import augmentation, datasets, metrics, plot
     from pycnn._gradient_check import gradient_check
+    from pycnn.layers import (
+        AveragePool1D,
+        AveragePool2D,
+        Conv1D,
+        Conv2D,
+        Flatten,
+        GlobalAveragePool1D,
+        GlobalAveragePool2D,
+        GlobalMaxPool1D,
+        GlobalMaxPool2D,
+        MaxPool1D,
+        MaxPool2D,
+        Rescale,
+        Reshape,
+        ZeroPadding2D,
+    )
     from pycnn.table import Table
 
 __all__ = [
@@ -116,6 +111,8 @@ __dir__ = _names_of(__name__)
 
 def __getattr__(name: str) -> _Any:
     # What not every program needs is imported when it is asked for.
+    if name in layers.__all__:
+        return getattr(layers, name)
     if name == "Table":
         from pycnn.table import Table
 

@@ -42,6 +42,7 @@ from pycnn.exceptions import (
 )
 from pycnn.layers import from_config
 
+PUBLIC = {name: getattr(pycnn, name) for name in pycnn.__all__}
 RNG = np.random.default_rng(7)
 
 
@@ -427,7 +428,7 @@ def test_an_initializer_of_ones_own_draws_filters():
     ],
 )
 def test_a_layer_is_shown_as_it_is_written(text):
-    layer = eval(text, {**vars(pycnn), **vars(initializers)})
+    layer = eval(text, {**PUBLIC, **vars(initializers)})
     assert repr(layer) == text
     again = from_config(json.loads(json.dumps(layer.config())))
     assert repr(again) == text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pycnn._checks import look_up
@@ -9,26 +11,27 @@ from pycnn._public import names_of
 from pycnn.exceptions import DataError
 from pycnn.layers._base import Layer, check_list
 from pycnn.layers._composite import Residual
-from pycnn.layers._convolution import Conv1D, Conv2D
 from pycnn.layers._dense import Dense
 from pycnn.layers._dropout import Dropout, SpatialDropout
 from pycnn.layers._normalization import BatchNorm, LayerNorm
-from pycnn.layers._padding import ZeroPadding2D
-from pycnn.layers._pool import (
-    AveragePool1D,
-    AveragePool2D,
-    GlobalAveragePool1D,
-    GlobalAveragePool2D,
-    GlobalMaxPool1D,
-    GlobalMaxPool2D,
-    MaxPool1D,
-    MaxPool2D,
-)
-from pycnn.layers._rescale import Rescale
-from pycnn.layers._shape import Flatten, Reshape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pycnn.layers._convolution import Conv1D, Conv2D
+    from pycnn.layers._padding import ZeroPadding2D
+    from pycnn.layers._pool import (
+        AveragePool1D,
+        AveragePool2D,
+        GlobalAveragePool1D,
+        GlobalAveragePool2D,
+        GlobalMaxPool1D,
+        GlobalMaxPool2D,
+        MaxPool1D,
+        MaxPool2D,
+    )
+    from pycnn.layers._rescale import Rescale
+    from pycnn.layers._shape import Flatten, Reshape
 
 __all__ = [
     "AveragePool1D",
@@ -55,15 +58,29 @@ __all__ = [
 ]
 __dir__ = names_of(__name__)
 
-_KINDS: dict[str, type[Layer]] = {
-    layer.kind: layer
-    for layer in (
-        *(Dense, Dropout, SpatialDropout, BatchNorm, LayerNorm, Residual, Flatten, Reshape),
-        *(Rescale, Conv1D, Conv2D, MaxPool1D, MaxPool2D, AveragePool1D, AveragePool2D),
-        *(GlobalMaxPool1D, GlobalMaxPool2D, GlobalAveragePool1D, GlobalAveragePool2D),
-        ZeroPadding2D,
-    )
-}
+
+def __getattr__(name: str) -> Any:
+    # What a network of rows does without is imported when it is asked for.
+    module: Any
+    if name in ("Conv1D", "Conv2D"):
+        from pycnn.layers import _convolution as module
+    elif name in ("Flatten", "Reshape"):
+        from pycnn.layers import _shape as module
+    elif name == "Rescale":
+        from pycnn.layers import _rescale as module
+    elif name == "ZeroPadding2D":
+        from pycnn.layers import _padding as module
+    elif name in __all__:
+        from pycnn.layers import _pool as module
+    else:
+        raise AttributeError(f"module 'pycnn.layers' has no attribute {name!r}")
+    return getattr(module, name)
+
+
+@cache
+def _kinds() -> dict[str, type[Layer]]:
+    layers: list[type[Layer]] = [getattr(sys.modules[__name__], name) for name in __all__]
+    return {layer.kind: layer for layer in layers if layer is not Layer}
 
 
 def check_layers(layers: Any) -> list[Layer]:
@@ -82,5 +99,5 @@ def from_config(
 ) -> Layer:
     """Rebuild a layer from its `config`; by `rebuild`, where it is given, those within it."""
     settings = dict(config)
-    kind = look_up(settings.pop("kind", None), _KINDS, "layer kind")
+    kind = look_up(settings.pop("kind", None), _kinds(), "layer kind")
     return kind.rebuilt(settings, rebuild or from_config)
