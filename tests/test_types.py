@@ -67,7 +67,10 @@ def test_a_users_program_has_every_public_class():
     names = {path.stem for path in package.glob("[a-z]*.py")} | {"datasets", "layers"}
     modules = [importlib.import_module(f"pycnn.{name}") for name in names - {"exceptions"}]
     classes = {
-        name for module in modules for name in module.__all__ if inspect.isclass(getattr(module, name))
+        name
+        for module in modules
+        for name in module.__all__
+        if inspect.isclass(getattr(module, name))
     }
     words = set(re.findall(r"\w+", PROGRAM.read_text(encoding="utf-8")))
     assert len(classes) > 40
