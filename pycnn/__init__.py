@@ -31,7 +31,7 @@ from pycnn.optimizers import LBFGS, SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from pycnn.trace import Trace
 
 if _TYPE_CHECKING:
-    from pycnn import augmentation, datasets, metrics, plot
+    from pycnn import augmentation, datasets, metrics, plot, text
     from pycnn._gradient_check import gradient_check
     from pycnn.layers import (
         AveragePool1D,
@@ -105,6 +105,7 @@ __all__ = [
     "schedules",
     "set_num_threads",
     "show_config",
+    "text",
 ]
 __dir__ = _names_of(__name__)
 
@@ -137,6 +138,10 @@ def __getattr__(name: str) -> _Any:
         import pycnn.plot as plot
 
         return plot
+    if name == "text":
+        import pycnn.text as text
+
+        return text
     from pycnn._checks import suggest
 
     # Names of other libraries, as MaxPooling2D, are near to ours.

@@ -127,7 +127,7 @@ def again():
         del sys.modules[name]
     return importlib.import_module("pycnn")
 
-for name in ("augmentation", "datasets", "metrics", "Table"):
+for name in ("augmentation", "datasets", "metrics", "Table", "text"):
     pycnn = again()
     assert name not in vars(pycnn)
     assert name in dir(pycnn)

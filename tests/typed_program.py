@@ -41,6 +41,7 @@ from pycnn import (
     Table,
     Trace,
     ZeroPadding2D,
+    text,
 )
 from pycnn.augmentation import (
     Compose,
@@ -94,6 +95,7 @@ from pycnn.schedules import (
     StepDecay,
     Warmup,
 )
+from pycnn.text import BytePairTokenizer, CharacterTokenizer, Tokenizer
 
 Array = NDArray[np.float64]
 
@@ -201,6 +203,11 @@ def every_class(backend: str, folder: str) -> None:
     assert_type(bits.fit(X, X[:, :2] > 0.5, epochs=1), History)
     table: Table = Table().fit({"a": [1.0, 2.0, 3.0], "b": ["x", "y", "x"]})
     assert_type(table.transform({"a": [1.0], "b": ["y"]}), Array)
+    tokenizers: list[Tokenizer] = [CharacterTokenizer("ab"), BytePairTokenizer.fit("aab", 1)]
+    tokenizers += [text.from_metadata(tokenizer.to_metadata()) for tokenizer in tokenizers]
+    for tokenizer in tokenizers:
+        assert_type(tokenizer.decode(tokenizer.encode("ab")), str)
+        assert_type(text.windows(tokenizer.encode("ab"), 1), tuple[NDArray[Any], NDArray[Any]])
     with suppress(ImportError):
         TensorBoard(folder)
 
