@@ -488,8 +488,8 @@ def write(section, text):
     page = PAGE.read_text(encoding="utf-8")
     begin, end = (f"<!-- {section}: {word} -->\n" for word in ("begin", "end"))
     head, _, rest = page.partition(begin)
-    _, _, tail = rest.partition(end)
-    if not tail:
+    _, found, tail = rest.partition(end)
+    if not found:
         raise SystemExit(f"{PAGE} has lost its marks around '{section}'")
     PAGE.write_text(f"{head}{begin}{text}{end}{tail}", encoding="utf-8")
 
