@@ -5,63 +5,7 @@
  *
  * with strides s and dilation d of their own along rows and columns. theta is W[filters,k,l,c],
  * b[filters]. The sums are in the kernels. */
-#include "layer.h"
-
-/* Sums of a gradient that are made at a time, CHAINS of each: for so many a padded image is worth
- * its making, whatever its size. */
-enum { SUMS_TOGETHER = 1 << 14 };
-
-/* ---------------------------------------------------------------- which taps read what */
-
-/* Of position `place` along axis 0 (rows) or 1 (columns). */
-static tap_run taps_of(const convolution *self, int axis, size_t place)
-{
-    const size_t before = self->before[axis], stride = self->strides[axis];
-    const size_t start = self->backward ? place : place * stride;
-    const size_t divide = self->backward ? stride : 1;
-    tap_run run = {.step = 1, .place = place, .places = 1};
-    /* Going back, windows that are a stride apart have the same taps. */
-    run.place_step = divide;
-    run.at_next = self->backward ? 1 : stride;
-    for (size_t k = 0; k < self->taps[axis]; k++) {
-        const size_t from = start + k * self->dilation[axis];
-        if (from < before || (from - before) % divide != 0 ||
-            (from - before) / divide >= self->in[axis]) {
-            continue;
-        }
-        const size_t at = (from - before) / divide;
-        if (run.count == 0) {
-            run.first = k;
-            run.at = at;
-        } else if (run.count == 1) {
-            run.step = k - run.first;
-            run.at_step = at - run.at;
-        }
-        run.count++;
-    }
-    return run;
-}
-
-/* Puts the runs of an axis into `runs`; returns how many they are. */
-static size_t find_runs(tap_run *runs, const convolution *self, int axis)
-{
-    const size_t period = self->backward ? self->strides[axis] : 1, all = self->out[axis];
-    size_t count = 0;
-    for (size_t first = 0; first < MIN(period, all); first++) {
-        runs[count++] = taps_of(self, axis, first);
-        for (size_t place = first; period < all - place;) {
-            place += period;
-            tap_run *last = &runs[count - 1];
-            const tap_run next = taps_of(self, axis, place);
-            if (next.count == last->count && next.first == last->first) {
-                last->places++;
-            } else {
-                runs[count++] = next;
-            }
-        }
-    }
-    return count;
-}
+#include "filters.h"
 
 /* ---------------------------------------------------------------- the plain kernels */
 
@@ -163,64 +107,6 @@ const convolution_kernels pycnn_convolution_baseline = {convolve_baseline, add_g
 
 /* ---------------------------------------------------------------- the layer */
 
-/* The same windows as the delta of the input sees them: those of the flipped filters. */
-static convolution backwards(const convolution *forward)
-{
-    convolution back = *forward;
-    back.backward = true;
-    back.in_features = forward->out_features;
-    back.out_features = forward->in_features;
-    for (int axis = 0; axis < 2; axis++) {
-        back.in[axis] = forward->out[axis];
-        back.out[axis] = forward->in[axis];
-        back.before[axis] =
-            (forward->taps[axis] - 1) * forward->dilation[axis] - forward->before[axis];
-    }
-    return back;
-}
-
-/* Where weights lie that are [filters,taps,features]; or, with the filters side by side,
- * [taps,features,filters]. */
-static void set_steps(convolution *shape, bool side_by_side)
-{
-    const ptrdiff_t features = (ptrdiff_t)shape->in_features;
-    const ptrdiff_t unit = side_by_side ? (ptrdiff_t)shape->out_features : 1;
-    shape->feature_step = unit;
-    shape->tap_steps[1] = unit * features;
-    shape->tap_steps[0] = unit * features * (ptrdiff_t)shape->taps[1];
-    shape->filter_step = side_by_side ? 1 : shape->tap_steps[0] * (ptrdiff_t)shape->taps[0];
-}
-
-/* Filters whose gradients are summed at a time. */
-static size_t filters_together(const convolution *shape)
-{
-    const size_t some = SUMS_TOGETHER / (weights_of(shape) + 1);
-    return MIN(some > FILTERS_TOGETHER ? some : FILTERS_TOGETHER, shape->out_features);
-}
-
-/* Adds the room for the taps of all rows and columns, in doubles. */
-static int add_runs(size_t *count, const size_t *places)
-{
-    enum { SIZE = (sizeof(tap_run) + sizeof(double) - 1) / sizeof(double) };
-    TRY(add_product(count, places[0], SIZE));
-    return add_product(count, places[1], SIZE);
-}
-
-/* What a part of the work needs besides: the weights in another order, and the taps behind them;
- * for the gradient its sums. */
-static int set_scratch(layer *self)
-{
-    const convolution *shape = &self->forward;
-    size_t forward = self->weight_count, backward = forward, gradient = 0, row = CHAINS;
-    TRY(add_runs(&forward, shape->out));
-    TRY(add_runs(&backward, shape->in));
-    TRY(add_product(&row, weights_of(shape), CHAINS));
-    TRY(add_product(&gradient, filters_together(shape), row));
-    TRY(gradient_scratch(&gradient, shape));
-    self->scratch = MAX(MAX(forward, backward), gradient);
-    return PYCNN_OK;
-}
-
 static int convolution_create(layer *self, const pycnn_layer_spec *spec)
 {
     convolution *shape = &self->forward;
@@ -237,31 +123,14 @@ static int convolution_create(layer *self, const pycnn_layer_spec *spec)
     if (!spec->no_bias) {
         TRY(pycnn_add_tensor(self, "b", PYCNN_BIAS, 1, tensor));
     }
-    self->backward = backwards(shape);
+    self->backward = pycnn_filters_backwards(shape);
     const size_t places = shape->out[0] * shape->out[1];
     TRY(add_product(&self->fan_out, places, spec->units));
     TRY(add_product(&self->work, places, self->parameter_count));
     self->slice_by_slice = self->sums_samples = true;
     self->packed_rows = 1;
     self->packed_width = self->parameter_count;
-    return set_scratch(self);
-}
-
-/* The runs of all rows, and behind them of all columns, in scratch. */
-static tap_runs runs_of(const convolution *shape, double *scratch)
-{
-    tap_run *rows = (tap_run *)(void *)scratch;
-    const size_t row_count = find_runs(rows, shape, 0);
-    tap_run *columns = rows + row_count;
-    return (tap_runs){rows, columns, row_count, find_runs(columns, shape, 1)};
-}
-
-/* packed[taps,features,filters] = W[filters,taps,features]: where one sample is alone the filters
- * lie side by side. */
-static void turn_over(const layer *self, double *packed, const double *theta)
-{
-    const size_t filters = self->forward.out_features, weights = weights_of(&self->forward);
-    self->kernels->transpose(packed, filters, theta, weights, filters, weights);
+    return pycnn_filters_scratch(&self->scratch, shape);
 }
 
 static const double *bias_of(const layer *self, const double *theta)
@@ -269,30 +138,12 @@ static const double *bias_of(const layer *self, const double *theta)
     return self->parameter_count > self->weight_count ? theta + self->weight_count : NULL;
 }
 
-static void convolve_one(const layer *self, const double *packed, const double *bias,
-                         const layer_io *io, double *scratch)
-{
-    convolution shape = self->forward;
-    const tap_runs runs = runs_of(&shape, scratch);
-    set_steps(&shape, true);
-    self->kernels->convolution->convolve(io->z, io->input, 1, &shape, &runs, packed, bias);
-    pycnn_activate(self, io);
-}
-
 static void convolution_forward(const layer *self, const double *theta, const layer_io *io,
                                 size_t slices)
 {
-    convolution shape = self->forward;
-    if (io->stride == 1) {
-        turn_over(self, io->scratch, theta);
-        convolve_one(self, io->scratch, bias_of(self, theta), io, io->scratch + self->weight_count);
-        return;
-    }
-    const tap_runs runs = runs_of(&shape, io->scratch);
-    set_steps(&shape, false);
     for (const layer_io *end = io + slices; io < end; io++) {
-        self->kernels->convolution->convolve(io->z, io->input, io->stride, &shape, &runs, theta,
-                                             bias_of(self, theta));
+        pycnn_filters_forward(self->kernels, &self->forward, io->z, io->input, io->stride, theta,
+                              bias_of(self, theta), io->scratch);
         pycnn_activate(self, io);
     }
 }
@@ -303,105 +154,50 @@ static void convolution_pack(const layer *self, double *packed, const double *th
 {
     const size_t biases = self->parameter_count - self->weight_count;
     (void)statistics;
-    turn_over(self, packed, theta);
+    pycnn_filters_pack(self->kernels, &self->forward, packed, theta);
     memcpy(packed + self->weight_count, theta + self->weight_count, biases * sizeof *packed);
 }
 
 static void convolution_forward_packed(const layer *self, const double *packed, const layer_io *io)
 {
-    convolve_one(self, packed, bias_of(self, packed), io, io->scratch);
+    pycnn_filters_forward_packed(self->kernels, &self->forward, io->z, io->input, packed,
+                                 bias_of(self, packed), io->scratch);
+    pycnn_activate(self, io);
 }
 
-/* The filters of the way back, whose first tap is the last one of W[filters,taps,features]:
- * flipped[features,taps,filters], or of one sample [taps,filters,features]. */
-static void flip(const layer *self, double *flipped, const double *theta, const convolution *back)
-{
-    const size_t features = self->forward.in_features, weights = weights_of(&self->forward);
-    const size_t taps = self->forward.taps[0] * self->forward.taps[1];
-    for (size_t f = 0; f < self->forward.out_features; f++) {
-        for (size_t t = 0; t < taps; t++) {
-            const double *from = theta + f * weights + (taps - 1 - t) * features;
-            double *to =
-                flipped + (ptrdiff_t)t * back->tap_steps[1] + (ptrdiff_t)f * back->feature_step;
-            for (size_t c = 0; c < features; c++) {
-                to[(ptrdiff_t)c * back->filter_step] = from[c];
-            }
-        }
-    }
-}
-
-/* delta_input = the deltas that each input has a part in, by the flipped filters */
 static void convolution_backward(const layer *self, const double *theta, const layer_io *io,
                                  size_t slices)
 {
-    convolution back = self->backward;
-    double *flipped = io->scratch;
-    if (io->delta_input == NULL) {
-        return;
-    }
-    set_steps(&back, io->stride == 1);
-    flip(self, flipped, theta, &back);
-    const tap_runs runs = runs_of(&back, flipped + self->weight_count);
-    for (const layer_io *end = io + slices; io < end; io++) {
-        self->kernels->convolution->convolve(io->delta_input, io->delta, io->stride, &back, &runs,
-                                             flipped, NULL);
+    for (const layer_io *end = io + slices; io < end && io->delta_input != NULL; io++) {
+        pycnn_filters_backward(self->kernels, &self->backward, io->delta_input, io->delta,
+                               io->stride, theta, io->scratch);
     }
 }
 
-/* Adds up the gradients of some filters over all samples. */
-static void add_gradients(const layer *self, double *sums, const layer_io *io, size_t slices,
-                          size_t first, size_t filters, double *scratch)
+static filter_terms convolution_terms(const layer *self, const layer_io *io)
 {
-    for (const layer_io *end = io + slices; io < end; io++) {
-        for (size_t i = 0; i < io->batch; i += CHAINS) {
-            const size_t samples = MIN(CHAINS, io->batch - i);
-            self->kernels->convolution->add_gradient(sums, io->delta + i, io->input + i, io->stride,
-                                                     samples, &self->forward, first, filters,
-                                                     scratch);
-        }
-    }
-}
-
-/* What becomes of a filter's gradient; the sums end as one number each. */
-static void finish(const layer *self, double *out, size_t count, gradient_use use, double step,
-                   double *sums)
-{
-    for (size_t t = 0; t < count; t++) {
-        sums[t] = pycnn_sum_chains(sums + t * CHAINS) + 0; /* -0 or 0 hangs on the padding */
-    }
-    if (use == GRADIENT_DESCEND) {
-        self->kernels->descend(out, sums, step, count);
-    }
-    for (size_t t = 0; t < count && use != GRADIENT_DESCEND; t++) {
-        out[t] = use == GRADIENT_ADD ? out[t] + sums[t] : sums[t];
-    }
+    (void)self;
+    return (filter_terms){io->delta, io->input};
 }
 
 /* dW[f,k,l,c] = sum over positions and samples of delta[y,x,f] input[y',x',c], db[f] = that of
- * delta: in CHAINS chains by the sample, each over all positions of a sample, then the next. A part
- * is some filters. */
+ * delta. A part is some filters. */
 static void convolution_gradient(const layer *self, double *out, gradient_use use, double step,
                                  const layer_io *io, size_t slices, part which)
 {
-    const convolution *shape = &self->forward;
-    const size_t all = shape->out_features, weights = weights_of(shape);
-    const size_t row = (weights + 1) * CHAINS;
-    const size_t height = (all + which.of - 1) / which.of;
-    const size_t last = MIN((which.index + 1) * height, all), most = filters_together(shape);
-    double *sums = which.scratch;
-    for (size_t f = which.index * height; f < last; f += most) {
-        const size_t filters = MIN(most, last - f);
-        memset(sums, 0, filters * row * sizeof *sums);
-        add_gradients(self, sums, io, slices, f, filters, sums + most * row);
-        for (size_t j = f; j < f + filters; j++) {
-            double *sum = sums + (j - f) * row;
-            double *behind = sum + weights * CHAINS;
-            finish(self, out + j * weights, weights, use, step, sum);
-            if (self->parameter_count > self->weight_count) {
-                finish(self, out + self->weight_count + j, 1, use, step, behind);
-            }
-        }
-    }
+    const bool has_bias = self->parameter_count > self->weight_count;
+    const size_t all = self->forward.out_features, height = (all + which.of - 1) / which.of;
+    const filter_gradient what = {
+        .forward = &self->forward,
+        .weights = out,
+        .bias = has_bias ? out + self->weight_count : NULL,
+        .use = use,
+        .step = step,
+        .first = which.index * height,
+        .last = MIN((which.index + 1) * height, all),
+        .scratch = which.scratch,
+    };
+    pycnn_filters_gradient(self, &what, io, slices, convolution_terms);
 }
 
 static void convolution_initialize(const layer *self, double *theta, double *statistics,
