@@ -19,6 +19,7 @@ from pycnn import (
     schedules,
 )
 from pycnn._config import config, get_include, show_config
+from pycnn._data.tokens import Tokens
 from pycnn._public import names_of as _names_of
 from pycnn._threads import get_num_threads, set_num_threads
 from pycnn._version import __version__
@@ -38,6 +39,7 @@ if _TYPE_CHECKING:
         AveragePool2D,
         Conv1D,
         Conv2D,
+        Embedding,
         Flatten,
         GlobalAveragePool1D,
         GlobalAveragePool2D,
@@ -45,8 +47,12 @@ if _TYPE_CHECKING:
         GlobalMaxPool2D,
         MaxPool1D,
         MaxPool2D,
+        MultiHeadAttention,
+        PositionEmbedding,
         Rescale,
         Reshape,
+        TiedDense,
+        TransformerBlock,
         ZeroPadding2D,
     )
     from pycnn.table import Table
@@ -65,6 +71,7 @@ __all__ = [
     "Conv2D",
     "Dense",
     "Dropout",
+    "Embedding",
     "Flatten",
     "GlobalAveragePool1D",
     "GlobalAveragePool2D",
@@ -74,7 +81,9 @@ __all__ = [
     "LayerNorm",
     "MaxPool1D",
     "MaxPool2D",
+    "MultiHeadAttention",
     "Network",
+    "PositionEmbedding",
     "PycnnError",
     "RMSprop",
     "Rescale",
@@ -83,7 +92,10 @@ __all__ = [
     "Rprop",
     "SpatialDropout",
     "Table",
+    "TiedDense",
+    "Tokens",
     "Trace",
+    "TransformerBlock",
     "ZeroPadding2D",
     "__version__",
     "activations",

@@ -10,6 +10,7 @@ import math
 from typing import TYPE_CHECKING
 
 from pycnn._checks import check_fits
+from pycnn._data.tokens import Tokens
 from pycnn.exceptions import ShapeError
 
 if TYPE_CHECKING:
@@ -113,13 +114,18 @@ class Architecture:
         loss: str | Loss,
         penalty: tuple[float, float] = (0.0, 0.0),
     ) -> None:
+        if isinstance(input_shape, Tokens) and not layers[0].takes_tokens:
+            raise ShapeError(
+                f"the first layer of a network on {input_shape} must make numbers of tokens, as "
+                f"Embedding(64) does, but is {layers[0]!r}"
+            )
         self.input_shape = input_shape
-        self.layers = tuple(layers)
+        self.layers = tuple([layer.in_network(input_shape, layers[0]) for layer in layers])
         self.loss = loss
         self.penalty = penalty
         specs: list[LayerSpec] = []
         shapes = [input_shape]
-        for layer in layers:
+        for layer in self.layers:
             specs.append(_penalized(layer.spec(shapes[-1]), *penalty))
             shapes.append(specs[-1].output_shape)
         if len(shapes[-1]) != 1:
@@ -200,7 +206,5 @@ def _penalized(spec: LayerSpec, l1: float, l2: float) -> LayerSpec:
 
 def _parts(name: str, depth: int, layer: Layer, spec: LayerSpec) -> Iterator[Part]:
     yield Part(name, depth, layer, spec)
-    specs = [*spec.inner, spec.shortcut] if spec.inner else []
-    for (child, inner), of_inner in zip(layer.children, specs, strict=False):
-        assert of_inner is not None
+    for child, inner, of_inner in layer.within(spec):
         yield from _parts(f"{name}.{child}", depth + 1, inner, of_inner)

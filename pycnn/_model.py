@@ -14,12 +14,13 @@ import numpy as np
 
 from pycnn import _random, backend, losses
 from pycnn._architecture import Architecture
-from pycnn._checks import check_bool, check_choice, check_fits, check_shape, check_size
+from pycnn._checks import check_bool, check_choice, check_fits, check_size
 from pycnn._data.arrays import as_names, as_values, check_columns, check_finite
 from pycnn._data.reader import Reader
 from pycnn._data.scaling import TargetScale, check_can_scale
 from pycnn._data.sources import LazyTable, as_table, batches_of, pieces_of, whole
 from pycnn._data.targets import TargetEncoder, check_missing
+from pycnn._data.tokens import Tokens, check_inputs, plain_inputs
 from pycnn.backend.interface import Data, Totals
 from pycnn.exceptions import DataError, LabelError, ShapeError
 from pycnn.layers import from_config
@@ -120,7 +121,9 @@ class Model:
         encoder = TargetEncoder(self.loss, self.outputs)
         self._reader = Reader(self.input_shape, self._core.find_not_finite, None, encoder)
         self._row_predictors: list[RowPredictor] = []  # idle ones
-        self._row_shape = (1, *self.input_shape)
+        # Of a row that needs no reading; of tokens none, whose dtype has to be looked at.
+        numbers = not isinstance(self.input_shape, Tokens)
+        self._row_shape = (1, *self.input_shape) if numbers else None
 
     # -------------------------------------------------------------- what it is made of
     #
@@ -812,6 +815,11 @@ class Model:
         >>> net.input_gradient([[1.0, 1.0]], [0.0])  # of (3 x_1 - x_2 - y)^2 / 2
         array([[ 6., -2.]])
         """
+        if isinstance(self.input_shape, Tokens):
+            raise DataError(
+                f"input_gradient needs inputs that are numbers, but they are {self.input_shape}: "
+                "a token has nothing that could be a little larger"
+            )
         data = self._read(X, y)
         out = np.empty((data.rows, self.inputs))
         self.with_theta(lambda theta: self.core.input_gradient(self.plan, theta, data, out))
@@ -901,7 +909,7 @@ class Model:
         """Return all of it as plain data and arrays, which pickle and files keep."""
         loss, scale = self.architecture.loss, self.encoder.scale
         return {
-            "inputs": self.inputs if len(self.input_shape) == 1 else list(self.input_shape),
+            "inputs": plain_inputs(self.input_shape),
             "layers": [layer.config() for layer in self.layers],
             "loss": losses.to_config(loss),
             "loss_function": loss.function if isinstance(loss, losses.Custom) else None,
@@ -928,7 +936,7 @@ class Model:
         if isinstance(loss, losses.Custom):
             loss = losses.Custom(state.get("loss_function"))
         penalty = state.get("l1", 0.0), state.get("l2", 0.0)  # files of 0.1 have none
-        shape = check_shape(state["inputs"], "inputs")
+        shape = check_inputs(state["inputs"])
         architecture = Architecture(shape, layers, loss, penalty)
         self._set_up(architecture, state["seed"], state["backend"])
         self.theta[:] = state["parameters"]

@@ -10,8 +10,9 @@ import numpy as np
 
 from pycnn import _random, losses, optimizers
 from pycnn._architecture import Architecture
-from pycnn._checks import check_bool, check_real, check_shape, check_size
+from pycnn._checks import check_bool, check_real, check_size
 from pycnn._data.arrays import as_values
+from pycnn._data.tokens import Tokens, check_inputs
 from pycnn._model import Model
 from pycnn._public import names_of
 from pycnn._training.checkpoint import Checkpoint, TrainingRecord
@@ -56,8 +57,8 @@ _FOR_THE_PACKAGE = {
 
 
 def _shape(shape: Shape) -> str:
-    """Return a sample's shape as users write it: 64 or (28, 28, 1)."""
-    return str(shape[0] if len(shape) == 1 else shape)
+    """Return a sample's shape as users write it: 64, (28, 28, 1) or Tokens(64, length=8)."""
+    return str(shape[0] if len(shape) == 1 and not isinstance(shape, Tokens) else shape)
 
 
 class Network(Model):
@@ -65,9 +66,10 @@ class Network(Model):
 
     Parameters
     ----------
-    inputs : int or tuple of int
+    inputs : int, tuple of int or Tokens
         Number of features, n_0, or a sample's shape, features last: ``(28, 28, 1)``, rows, columns
-        and channels, for grey images.
+        and channels, for grey images; or ``Tokens(vocabulary, length)`` for whole numbers that
+        stand for words or signs.
     layers : sequence of Layer
         The layers 1 ... L; the last is the output layer.
     loss : str or Loss, optional
@@ -143,7 +145,7 @@ class Network(Model):
         l2: float = 0.0,
     ) -> None:
         specs = check_layers(layers)
-        shape = check_shape(inputs, "inputs")
+        shape = check_inputs(inputs)
         checked = losses.check(loss, specs[-1].activation)
         penalty = check_real(l1, "l1", at_least=0), check_real(l2, "l2", at_least=0)
         architecture = Architecture(shape, specs, checked, penalty)

@@ -22,6 +22,7 @@ from pycnn import (
     Conv2D,
     Dense,
     Dropout,
+    Embedding,
     Flatten,
     GlobalAveragePool1D,
     GlobalAveragePool2D,
@@ -31,7 +32,9 @@ from pycnn import (
     LayerNorm,
     MaxPool1D,
     MaxPool2D,
+    MultiHeadAttention,
     Network,
+    PositionEmbedding,
     Rescale,
     Reshape,
     Residual,
@@ -39,7 +42,10 @@ from pycnn import (
     Rprop,
     SpatialDropout,
     Table,
+    TiedDense,
+    Tokens,
     Trace,
+    TransformerBlock,
     ZeroPadding2D,
     text,
 )
@@ -167,6 +173,10 @@ def every_class(backend: str, folder: str) -> None:
         shape = (64, 1) if "1d" in pool.kind else (8, 8, 1)
         assert Network(64, [Reshape(shape), pool], backend=backend).predict(X[:1]).shape == (1, 1)
     layers += [Flatten()]
+    reader: list[Layer] = [Embedding(4), PositionEmbedding(), MultiHeadAttention(2, causal=True)]
+    reader += [TransformerBlock(2, dropout=0.1), TiedDense("softmax")]
+    assert_type(Tokens(64, length=8).vocabulary, int)
+    assert [layer.kind for layer in reader][::4] == ["embedding", "tied_dense"]
     schedules: list[Schedule] = [
         *(
             Constant(0.1),

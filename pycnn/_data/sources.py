@@ -14,6 +14,7 @@ import numpy as np
 from pycnn import _random
 from pycnn._checks import find_not_finite
 from pycnn._data.arrays import as_matrix, check_samples, place_of
+from pycnn._data.tokens import Tokens, as_integers, check_range
 from pycnn.backend.interface import Data
 from pycnn.exceptions import DataError, DataTypeError
 
@@ -40,9 +41,12 @@ class LazyTable:
     Where `values` have more axes than two, a row is what stands behind the first.
     """
 
-    def __init__(self, values: Any, name: str, index: Indices | None = None) -> None:
+    def __init__(
+        self, values: Any, name: str, index: Indices | None = None, tokens: Tokens | None = None
+    ) -> None:
         self.values, self.name = values, name
         self.index = index  # of the rows that belong to it; None: all
+        self.tokens = tokens  # what they are; None: numbers
 
     def __len__(self) -> int:
         return int(self.values.shape[0]) if self.index is None else len(self.index)
@@ -59,7 +63,8 @@ class LazyTable:
 
     def select(self, index: Indices) -> LazyTable:
         """Return some of the rows, still unread."""
-        return LazyTable(self.values, self.name, index if self.index is None else self.index[index])
+        chosen = index if self.index is None else self.index[index]
+        return LazyTable(self.values, self.name, chosen, self.tokens)
 
     def __getitem__(self, index: Any) -> Array:
         """Read rows; those of a file do not stay in memory."""
@@ -76,7 +81,9 @@ class LazyTable:
                 part = part.toarray()
             with np.errstate(over="ignore"):
                 block = np.array(part, dtype=np.float64, order="C").reshape(len(part), -1)
-        if self.values.dtype.kind not in "biu":
+        if self.tokens is not None:
+            check_range(block, self.name, self.tokens, np.arange(self.values.shape[0])[index])
+        elif self.values.dtype.kind not in "biu":
             place = find_not_finite(block)
             if place != block.size:
                 row, column = divmod(place, block.shape[1])
@@ -162,6 +169,8 @@ def as_table(value: Any, name: str, shape: Shape, find: Any) -> Array | LazyTabl
     ShapeError, DataTypeError, DataError
         As `as_matrix`.
     """
+    if isinstance(shape, Tokens):
+        return _as_tokens(value, name, shape)
     sparse = type(value).__module__.partition(".")[0] == "scipy" and hasattr(value, "tocsr")
     if sparse:
         value = value.tocsr()
@@ -178,6 +187,16 @@ def as_table(value: Any, name: str, shape: Shape, find: Any) -> Array | LazyTabl
     check_samples(value.shape, name, shape)
     rows = LazyTable(value, name)
     return rows[:] if sparse and math.prod(rows.shape) * 8 <= WHOLE else rows
+
+
+def _as_tokens(value: Any, name: str, shape: Tokens) -> Array | LazyTable:
+    """Return samples of tokens as numbers that the core reads, or unread."""
+    array = as_integers(value, name, shape)
+    check_samples(array.shape, name, shape)
+    if array.size * 8 > WHOLE:
+        return LazyTable(value if isinstance(value, np.memmap) else array, name, tokens=shape)
+    check_range(array, name, shape)
+    return np.require(array, np.float64, ["C", "A"])
 
 
 def whole(data: Data) -> Data:

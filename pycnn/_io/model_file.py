@@ -23,9 +23,10 @@ import numpy as np
 
 from pycnn import _plain, losses
 from pycnn._architecture import Architecture
-from pycnn._checks import check_real, check_shape
+from pycnn._checks import check_real
 from pycnn._data.arrays import as_names
 from pycnn._data.scaling import TargetScale, check_can_scale
+from pycnn._data.tokens import check_inputs, plain_inputs
 from pycnn._files import write_whole
 from pycnn._io import safetensors_file
 from pycnn._io.training_state import check_count, pack, unpack
@@ -272,9 +273,9 @@ def _check_state(
 ) -> dict[str, Any]:
     """Return the network's state, after checking every part of it, and if need be the checksum."""
     configs, metadata = description["layers"], description["metadata"]
-    shape = check_shape(description["inputs"], "inputs")
-    if description["inputs"] != (shape[0] if len(shape) == 1 else list(shape)):
-        raise ValueError("inputs: one number, or a list of more")
+    shape = check_inputs(description["inputs"])
+    if description["inputs"] != plain_inputs(shape):
+        raise ValueError("inputs: one number, a list of more, or a vocabulary and a length")
     layers = check_layers(_rebuilt(configs))
     loss = losses.from_config(description["loss"], layers[-1].activation)
     architecture = Architecture(shape, layers, loss)

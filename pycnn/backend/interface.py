@@ -50,6 +50,7 @@ class LayerSpec(NamedTuple):
     least_batch: int = 1  # samples of a mini-batch, of which a layer makes something in training
     inner: tuple[LayerSpec, ...] = ()  # a composite layer's layers, one after the other ...
     shortcut: LayerSpec | None = None  # ... and the one beside them; None: the identity
+    name: str | None = None  # within another, in the names of tensors; "": none; None: its number
 
 
 class OptimizerSpec(NamedTuple):

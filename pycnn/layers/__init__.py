@@ -18,7 +18,9 @@ from pycnn.layers._normalization import BatchNorm, LayerNorm
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pycnn.layers._attention import MultiHeadAttention, TransformerBlock
     from pycnn.layers._convolution import Conv1D, Conv2D
+    from pycnn.layers._embedding import Embedding, PositionEmbedding, TiedDense
     from pycnn.layers._padding import ZeroPadding2D
     from pycnn.layers._pool import (
         AveragePool1D,
@@ -41,6 +43,7 @@ __all__ = [
     "Conv2D",
     "Dense",
     "Dropout",
+    "Embedding",
     "Flatten",
     "GlobalAveragePool1D",
     "GlobalAveragePool2D",
@@ -50,10 +53,14 @@ __all__ = [
     "LayerNorm",
     "MaxPool1D",
     "MaxPool2D",
+    "MultiHeadAttention",
+    "PositionEmbedding",
     "Rescale",
     "Reshape",
     "Residual",
     "SpatialDropout",
+    "TiedDense",
+    "TransformerBlock",
     "ZeroPadding2D",
 ]
 __dir__ = names_of(__name__)
@@ -68,6 +75,10 @@ def __getattr__(name: str) -> Any:
         from pycnn.layers import _shape as module
     elif name == "Rescale":
         from pycnn.layers import _rescale as module
+    elif name in ("MultiHeadAttention", "TransformerBlock"):
+        from pycnn.layers import _attention as module
+    elif name in ("Embedding", "PositionEmbedding", "TiedDense"):
+        from pycnn.layers import _embedding as module
     elif name == "ZeroPadding2D":
         from pycnn.layers import _padding as module
     elif name in __all__:

@@ -11,7 +11,7 @@ from pycnn.backend.interface import LayerSpec
 from pycnn.exceptions import DataError, DataTypeError, PycnnError, ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Self
 
     import numpy as np
@@ -33,6 +33,7 @@ class Layer:
     needs_batch = False  # in training an output depends on the whole mini-batch
     normalizes_inputs = False  # they may come in any unit
     can_be_last = True  # the layers before it learn from all of its outputs
+    takes_tokens = False  # it makes numbers of whole ones that stand for something
 
     def __init__(self, activation: str = "linear") -> None:
         self._activation = activations.check(activation)
@@ -66,6 +67,16 @@ class Layer:
         return ()
 
     # ------------------------------------------------ what it would be on inputs of some shape
+
+    def in_network(self, inputs: Shape, first: Layer) -> Layer:
+        """Return the layer as it is in a network with these inputs, which `first` reads."""
+        return self
+
+    def within(self, spec: LayerSpec) -> Iterator[tuple[str, Layer, LayerSpec]]:
+        """Yield the layers that one of such a `spec` is made of, with their names and specs."""
+        for (name, child), own in zip(self.children, [*spec.inner, spec.shortcut], strict=False):
+            assert own is not None
+            yield name, child, own
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of a sample behind the layer."""
@@ -170,3 +181,9 @@ def check_list(layers: Any, least: str) -> list[Layer]:
         if not isinstance(layer, Layer):
             raise DataTypeError(f"layers must hold layers such as Dense(10), got {layer!r}")
     return found
+
+
+def views_of(child: str, views: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the arrays of a layer within another, by its own names for them."""
+    prefix = f"{child}."
+    return {n.removeprefix(prefix): view for n, view in views.items() if n.startswith(prefix)}

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from pycnn.backend.interface import LayerSpec
 from pycnn.exceptions import DataTypeError, ShapeError
-from pycnn.layers._base import Layer, check_list, check_softmax
+from pycnn.layers._base import Layer, check_list, check_softmax, views_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Self
 
     import numpy as np
@@ -102,11 +102,8 @@ class Residual(Layer):
 
     def spec(self, input_shape: Shape) -> LayerSpec:
         """Return the layer as the backends need to know it, and its children."""
-        inner: list[LayerSpec] = []
-        shape = input_shape
-        for layer in self._inner:
-            inner.append(layer.spec(shape))
-            shape = inner[-1].output_shape
+        inner = specs_of(self._inner, input_shape)
+        shape = inner[-1].output_shape
         shortcut = None if self._shortcut is None else self._shortcut.spec(input_shape)
         beside = input_shape if shortcut is None else shortcut.output_shape
         if beside != shape:
@@ -139,11 +136,11 @@ class Residual(Layer):
         """Return a copy whose children have `views`, their arrays by the names of this layer's."""
         layer, spec = super().bound(input_shape, views), self.spec(input_shape)
         layer._inner = tuple(
-            child.bound(of_child.input_shape, _within(f"inner.{n}.", views))
+            child.bound(of_child.input_shape, views_of(f"inner.{n}", views))
             for n, (child, of_child) in enumerate(zip(self._inner, spec.inner, strict=True), 1)
         )
         if self._shortcut is not None:
-            layer._shortcut = self._shortcut.bound(input_shape, _within("shortcut.", views))
+            layer._shortcut = self._shortcut.bound(input_shape, views_of("shortcut", views))
         return layer
 
     def initialize(self, bits: np.random.PCG64) -> None:
@@ -177,6 +174,14 @@ class Residual(Layer):
         return f"Residual({', '.join(parts)})"
 
 
+def specs_of(layers: Iterable[Layer], input_shape: Shape) -> list[LayerSpec]:
+    """Return the specs of layers on top of each other."""
+    specs: list[LayerSpec] = []
+    for layer in layers:
+        specs.append(layer.spec(specs[-1].output_shape if specs else input_shape))
+    return specs
+
+
 def _units(shape: Shape) -> str:
     if len(shape) != 1:
         return f"shape {shape}"
@@ -195,8 +200,3 @@ def _remedy(given: Shape, wanted: Shape) -> str:
             also = "" if stride == 1 else f", strides={stride}"
             return f"shortcut=Conv{len(strides)}D({wanted[-1]}, 1{also}) makes them fit"
     return "both ways must end in the same shape"
-
-
-def _within(prefix: str, views: Mapping[str, Array]) -> dict[str, Array]:
-    """Return those of `views` whose names begin so, by the rest of their names."""
-    return {n.removeprefix(prefix): view for n, view in views.items() if n.startswith(prefix)}

@@ -12,7 +12,7 @@ from pycnn.backend.numpy.activation import ACTIVATIONS, FROM_Z
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from pycnn._typing import Array
+    from pycnn._typing import Array, Indices
     from pycnn.backend.interface import LayerSpec
 
     # (layer, theta, A^[l-1], context) -> Z^[l], and what is saved for the others
@@ -36,6 +36,7 @@ class BatchContext(NamedTuple):
     dropout_key: int = 0  # the random numbers that are drawn from ...
     sample_offset: int = 0  # ... and the first sample's place among them
     alone: bool = False
+    lengths: Indices | None = None  # positions of each sample that are there, (m,); all are
 
 
 class LayerOps(NamedTuple):

@@ -72,5 +72,6 @@ def backward(
     totals, slopes = score(plan, activations, targets)
     g = np.where(targets.weight == 0, 0.0, targets.weight * slopes)
     derived = plan.loss in DELTA_IS_DZ
+    grad[:] = 0.0  # layers that share an array add to it
     delta, below = backward_through(plan.layers, theta, activations, g, grad, derived=derived)
     return BackwardPass(totals, activations, delta, below)

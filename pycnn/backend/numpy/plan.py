@@ -6,16 +6,19 @@ import math
 from typing import TYPE_CHECKING
 
 from pycnn.backend import interface
+from pycnn.backend.numpy.attention import ATTENTION
 from pycnn.backend.numpy.composite import RESIDUAL
 from pycnn.backend.numpy.convolution import CONVOLUTION
 from pycnn.backend.numpy.dense import DENSE
 from pycnn.backend.numpy.dropout import DROPOUT
+from pycnn.backend.numpy.embedding import EMBEDDING, POSITION_EMBEDDING, TIED_DENSE
 from pycnn.backend.numpy.layer import Layer
 from pycnn.backend.numpy.normalization import BATCH_NORM, LAYER_NORM
 from pycnn.backend.numpy.padding import ZERO_PADDING
 from pycnn.backend.numpy.pool import AVERAGE_POOL, MAX_POOL
 from pycnn.backend.numpy.rescale import RESCALE
 from pycnn.backend.numpy.reshape import RESHAPE
+from pycnn.backend.numpy.stack import STACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,6 +37,11 @@ LAYERS = {
     "max_pool": MAX_POOL,
     "average_pool": AVERAGE_POOL,
     "zero_padding": ZERO_PADDING,
+    "stack": STACK,
+    "embedding": EMBEDDING,
+    "position_embedding": POSITION_EMBEDDING,
+    "attention": ATTENTION,
+    "tied_dense": TIED_DENSE,
 }
 
 

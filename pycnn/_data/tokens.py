@@ -1,0 +1,141 @@
+"""`Tokens`: samples that are rows of whole numbers, each of which stands for a word or a sign."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pycnn._checks import check_shape, check_size
+from pycnn._data.arrays import as_array, place_of
+from pycnn.exceptions import DataError, DataTypeError
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from pycnn._typing import AnyArray, Array, Indices, Shape
+
+
+class Tokens(tuple[int, ...]):
+    """The inputs of a network that reads text, or other sequences of signs: whole numbers.
+
+    It is the shape of a sample, ``(length,)``, that knows how many different tokens there are. The
+    first layer is an `Embedding` then. Samples are arrays of shape (m, length) of any integer
+    dtype, whose numbers are 0 ... vocabulary - 1.
+
+    Parameters
+    ----------
+    vocabulary : int
+        How many different tokens there are, at least 2.
+    length : int
+        Tokens of a sample.
+
+    Raises
+    ------
+    DataError, DataTypeError
+        If an argument is not valid.
+
+    Examples
+    --------
+    >>> from pycnn import Dense, Embedding, Flatten, Network
+    >>> layers = [Embedding(8), Flatten(), Dense(50, "softmax")]
+    >>> net = Network(Tokens(50, length=3), layers, seed=0, backend="numpy")
+    >>> net.predict([[4, 8, 15], [16, 23, 42]]).shape
+    (2, 50)
+    """
+
+    _vocabulary: int
+
+    def __new__(cls, vocabulary: int, length: int) -> Self:
+        """Return the shape of samples of that many tokens."""
+        shape = super().__new__(cls, (check_size(length, "length"),))
+        shape._vocabulary = check_size(vocabulary, "vocabulary", at_least=2)
+        return shape
+
+    @property
+    def vocabulary(self) -> int:
+        """How many different tokens there are."""
+        return self._vocabulary
+
+    @property
+    def length(self) -> int:
+        """Tokens of a sample."""
+        return self[0]
+
+    def __getnewargs__(self) -> tuple[int, int]:
+        return self.vocabulary, self.length
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Tokens) and other.vocabulary != self.vocabulary:
+            return False
+        return super().__eq__(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = tuple.__hash__
+
+    def __repr__(self) -> str:
+        return f"Tokens({self.vocabulary}, length={self.length})"
+
+
+def check_inputs(value: Any) -> Shape:
+    """Return the shape of a network's samples, whatever says what it is: also plain data of files.
+
+    Raises
+    ------
+    DataTypeError, DataError
+        If it is none.
+    """
+    if isinstance(value, Tokens):
+        return value
+    if isinstance(value, dict):
+        if value.keys() != {"vocabulary", "length"}:
+            raise DataError(f"inputs must have a vocabulary and a length, got {value!r:.80}")
+        return Tokens(**value)
+    return check_shape(value, "inputs")
+
+
+def plain_inputs(shape: Shape) -> Any:
+    """Return a shape of samples as plain data, of which `check_inputs` makes the same again."""
+    if isinstance(shape, Tokens):
+        return {"vocabulary": shape.vocabulary, "length": shape.length}
+    return shape[0] if len(shape) == 1 else list(shape)
+
+
+def as_integers(value: Any, name: str, tokens: Tokens) -> AnyArray:
+    """Return `value` as an array of whole numbers, in whatever dtype it has.
+
+    Raises
+    ------
+    DataTypeError
+        If they are none.
+    """
+    array = as_array(value, name)
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        where = np.argwhere(np.ma.getmaskarray(value))[0]
+        raise DataError(f"{name} must have all its values, but is masked{place_of(where)}")
+    if array.dtype.kind not in "iu":
+        hint = f"; {name}.astype(int) if they are whole" if array.dtype.kind == "f" else ""
+        raise DataTypeError(
+            f"{name} must hold integers, since its samples are tokens, 0 ... "
+            f"{tokens.vocabulary - 1}, got dtype {array.dtype}{hint}"
+        )
+    return array
+
+
+def check_range(
+    block: Array | AnyArray, name: str, tokens: Tokens, rows: Indices | None = None
+) -> None:
+    """Raise `DataError` that says which number of (m, length) is the first that is no token.
+
+    `rows` are the numbers of the block's rows, where they are not 0, 1, ...
+    """
+    if not block.size or (block.min() >= 0 and block.max() < tokens.vocabulary):
+        return
+    row, column = np.argwhere((block < 0) | (block >= tokens.vocabulary))[0]
+    number = row if rows is None else rows[row]
+    raise DataError(
+        f"{name}[{number}, {column}] is {int(block[row, column])}; tokens are 0 ... "
+        f"{tokens.vocabulary - 1}"
+    )
