@@ -305,16 +305,20 @@ class TransformerBlock(Layer):
         for (name, layer), leaf in zip(named, leaves, strict=True):
             yield name, layer, leaf
 
+    def _on(self, input_shape: Shape) -> list[tuple[str, Layer, Shape]]:
+        """Return the layers, with their names and the shapes of what each reads."""
+        own = self.within(self.spec(input_shape))
+        return [(name, layer, spec.input_shape) for name, layer, spec in own]
+
     # ------------------------------------------------ as a part of a network
 
     def bound(self, input_shape: Shape, views: Mapping[str, Array]) -> Self:
         """Return a copy whose layers have `views`, their arrays by the names of this layer's."""
         layer = super().bound(input_shape, views)
         layer._hidden = self._hidden or 4 * input_shape[1]
-        own = self.spec(input_shape)
         layer._parts = tuple(
-            (name, child.bound(spec.input_shape, views_of(name, views)))
-            for name, child, spec in self.within(own)
+            (name, child.bound(shape, views_of(name, views)))
+            for name, child, shape in self._on(input_shape)
         )
         return layer
 
