@@ -316,9 +316,9 @@ class TransformerBlock(Layer):
         """Return a copy whose layers have `views`, their arrays by the names of this layer's."""
         layer = super().bound(input_shape, views)
         layer._hidden = self._hidden or 4 * input_shape[1]
+        parts = self._on(input_shape)
         layer._parts = tuple(
-            (name, child.bound(shape, views_of(name, views)))
-            for name, child, shape in self._on(input_shape)
+            (name, child.bound(shape, views_of(name, views))) for name, child, shape in parts
         )
         return layer
 
