@@ -2,7 +2,10 @@
  *
  * Residual (He et al. 2016): a = f(inner(x) + shortcut(x)), where inner is one or more layers on
  * top of each other and shortcut a layer or x itself. In the plan these come first; the layer
- * itself adds up where both paths end. */
+ * itself adds up where both paths end.
+ *
+ * Stack: inner layers on top of each other, as one layer, which passes on what the last one gives.
+ */
 #include "plan.h"
 
 static int residual_compose(pycnn_network *net, const pycnn_layer_spec *spec,
@@ -23,9 +26,18 @@ static int residual_compose(pycnn_network *net, const pycnn_layer_spec *spec,
     return PYCNN_OK;
 }
 
+/* What the shape of an image or a sequence says, where there is one. */
+static int set_sequence(layer *self, const pycnn_layer_spec *spec)
+{
+    TRY(pycnn_set_features(self, spec));
+    self->positions = spec->shape[0] == 1 ? spec->shape[1] : 0;
+    return PYCNN_OK;
+}
+
 static int residual_create(layer *self, const pycnn_layer_spec *spec)
 {
     self->fan_out = self->work = self->fan_in;
+    TRY(set_sequence(self, spec));
     return pycnn_set_activation(self, spec->activation);
 }
 
@@ -63,4 +75,49 @@ const layer_ops pycnn_residual_ops = {
     .create = residual_create,
     .forward = residual_forward,
     .backward = residual_backward,
+};
+
+static int stack_compose(pycnn_network *net, const pycnn_layer_spec *spec,
+                         size_t inputs[MOST_INPUTS], size_t *count)
+{
+    *count = 1;
+    REQUIRE(spec->shortcut == NULL, net, PYCNN_ERROR_ARGUMENT, "a stack has no shortcut");
+    for (size_t i = 0; i < spec->inner_depth; i++) {
+        TRY(pycnn_plan_append(net, &spec->inner[i], &inputs[0], i + 1));
+    }
+    return PYCNN_OK;
+}
+
+static int stack_create(layer *self, const pycnn_layer_spec *spec)
+{
+    self->fan_out = self->work = self->fan_in;
+    TRY(set_sequence(self, spec));
+    return pycnn_set_activation(self, PYCNN_LINEAR);
+}
+
+static void stack_forward(const layer *self, const double *theta, const layer_io *io, size_t slices)
+{
+    (void)theta;
+    for (const layer_io *end = io + slices; io < end; io++) {
+        memcpy(io->z, io->input, self->fan_out * io->stride * sizeof *io->z);
+        pycnn_activate(self, io);
+    }
+}
+
+static void stack_backward(const layer *self, const double *theta, const layer_io *io,
+                           size_t slices)
+{
+    (void)theta;
+    for (const layer_io *end = io + slices; io < end; io++) {
+        if (io->delta_input != NULL) {
+            memcpy(io->delta_input, io->delta, self->fan_out * io->stride * sizeof *io->delta);
+        }
+    }
+}
+
+const layer_ops pycnn_stack_ops = {
+    .compose = stack_compose,
+    .create = stack_create,
+    .forward = stack_forward,
+    .backward = stack_backward,
 };

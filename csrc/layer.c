@@ -18,6 +18,7 @@ const layer_ops *pycnn_layer_ops(int kind)
         [PYCNN_MAX_POOL] = &pycnn_max_pool_ops,
         [PYCNN_AVERAGE_POOL] = &pycnn_average_pool_ops,
         [PYCNN_ZERO_PADDING] = &pycnn_zero_padding_ops,
+        [PYCNN_STACK] = &pycnn_stack_ops,
     };
     const int count = (int)(sizeof table / sizeof *table);
     return kind < 0 || kind >= count ? NULL : table[kind];

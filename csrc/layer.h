@@ -23,6 +23,9 @@ typedef struct {
 /* What a layer that is not part of another has for its parent. */
 #define NO_LAYER SIZE_MAX
 
+/* Bytes of a layer's own name, the last of which is 0. */
+enum { MOST_NAME = 32 };
+
 typedef struct {
     const layer_ops *ops;
     size_t fan_in; /* of each of its inputs */
@@ -39,8 +42,10 @@ typedef struct {
     bool rows_wanted;        /* by a layer that reads its output */
     size_t parent;           /* the layer that it is part of, or NO_LAYER */
     size_t place;            /* in there or in the network, from 1; 0: its shortcut */
-    size_t first_tensor;     /* how many of the parameters' are in front of its own ... */
-    size_t first_statistic;  /* ... and of the statistics' */
+    bool named;              /* ... in place of which it has a name */
+    char name[MOST_NAME];
+    size_t first_tensor;    /* how many of the parameters' are in front of its own ... */
+    size_t first_statistic; /* ... and of the statistics' */
     /* What create() says. */
     size_t fan_out;
     size_t features;     /* of each position of an image, where they differ in more
@@ -169,7 +174,7 @@ struct layer_ops {
 };
 
 extern PYCNN_PRIVATE const layer_ops pycnn_dense_ops, pycnn_dropout_ops, pycnn_batch_norm_ops,
-    pycnn_layer_norm_ops, pycnn_residual_ops, pycnn_reshape_ops, pycnn_rescale_ops,
+    pycnn_layer_norm_ops, pycnn_residual_ops, pycnn_stack_ops, pycnn_reshape_ops, pycnn_rescale_ops,
     pycnn_convolution_ops, pycnn_max_pool_ops, pycnn_average_pool_ops, pycnn_zero_padding_ops;
 
 /* By pycnn_layer_kind; NULL: there is no such kind. */

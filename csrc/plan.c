@@ -95,6 +95,17 @@ static void connect(pycnn_network *net, layer *self, const size_t inputs[MOST_IN
     }
 }
 
+/* The spec and its texts are the caller's, and may be gone when the name is asked for. */
+static int keep_name(pycnn_network *net, layer *self, const char *name)
+{
+    self->named = name != NULL;
+    for (size_t i = 0; self->named && name[i] != 0; i++) {
+        REQUIRE(i + 1 < MOST_NAME, net, PYCNN_ERROR_SIZE, "name must have less than 32 bytes");
+        self->name[i] = name[i];
+    }
+    return PYCNN_OK;
+}
+
 /* Appends a layer itself, on top of `inputs`. */
 static int append_alone(pycnn_network *net, const pycnn_layer_spec *spec, layer *self,
                         const size_t inputs[MOST_INPUTS], size_t input_count)
@@ -107,6 +118,7 @@ static int append_alone(pycnn_network *net, const pycnn_layer_spec *spec, layer 
     self->parent = NO_LAYER;
     self->first_tensor = net->tensor_count;
     self->first_statistic = net->statistic_tensor_count;
+    TRY(keep_name(net, self, spec->name));
     const int status = self->ops->create(self, spec);
     net->refusal = self->refusal;
     TRY(status);

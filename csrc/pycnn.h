@@ -179,7 +179,7 @@ typedef struct pycnn_layer_spec {
     double epsilon;  /* normalization: above 0, added to the variance */
     double momentum; /* batch normalization: 0 ... 1, the fraction of the latest mini-batch in what
                         training counts */
-    const struct pycnn_layer_spec *inner;    /* residual: [inner_depth] on top of each other */
+    const struct pycnn_layer_spec *inner;    /* residual, stack: [inner_depth], one on another */
     size_t inner_depth;                      /* at least 1 */
     const struct pycnn_layer_spec *shortcut; /* beside them, as wide; or NULL: their input itself */
     double scale, offset;                    /* rescale: a factor that is not 0, and a summand */
@@ -201,7 +201,8 @@ typedef struct pycnn_layer_spec {
     int reverse;          /* recurrent: not 0: from the last position to the first */
     int return_sequences; /* recurrent: not 0: the output at each position, not the last alone */
     int sinusoidal;       /* position embedding: not 0: waves, and no W */
-    const char *name;     /* of a layer within another, in the names of tensors; NULL: its number */
+    const char *name;     /* of a layer within another, in the names of tensors, of less than 32
+                             bytes; "" adds nothing to them, and NULL its number */
     uint64_t reserved[8]; /* 0 */
 } pycnn_layer_spec;
 

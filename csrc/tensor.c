@@ -67,6 +67,23 @@ static void append_number(name_writer *out, size_t number)
     append_text(out, at);
 }
 
+/* What a layer adds to the names of the tensors within. */
+static void append_place(name_writer *out, const layer *self)
+{
+    if (self->named && self->parent != NO_LAYER) {
+        append_text(out, self->name);
+        append_text(out, *self->name == 0 ? "" : ".");
+        return;
+    }
+    append_text(out, self->parent == NO_LAYER ? "layers."
+                     : self->place == 0       ? "shortcut"
+                                              : "inner.");
+    if (self->place > 0) {
+        append_number(out, self->place);
+    }
+    append_text(out, ".");
+}
+
 /* The layer itself (level 0), or that which it is part of, and so on; NULL: there is none. */
 static const layer *around(const pycnn_network *net, const layer *self, size_t level)
 {
@@ -93,14 +110,7 @@ size_t pycnn_network_tensor_name(const pycnn_network *net, size_t number, char *
         level++;
     }
     for (level++; level-- > 0;) {
-        const layer *each = around(net, self, level);
-        append_text(&out, each->parent == NO_LAYER ? "layers."
-                          : each->place == 0       ? "shortcut"
-                                                   : "inner.");
-        if (each->place > 0) {
-            append_number(&out, each->place);
-        }
-        append_text(&out, ".");
+        append_place(&out, around(net, self, level));
     }
     append_text(&out, tensor.name);
     if (out.room > 0) {

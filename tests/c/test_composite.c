@@ -18,6 +18,8 @@
      .inner_depth = COUNT(__VA_ARGS__), \
      .shortcut = &(const pycnn_layer_spec)s}
 
+#define STACK(...) {.kind = PYCNN_STACK, INSIDE(__VA_ARGS__), .inner_depth = COUNT(__VA_ARGS__)}
+
 /* Arguments of a macro must not hold commas outside parentheses. */
 #define D(f, n) DENSE(PYCNN_##f, n)
 #define PENALIZED {.kind = PYCNN_DENSE, .units = 6, .l1 = 0.02, .l2 = 0.1}
@@ -74,6 +76,11 @@ static const stack stacks[] = {
       D(LINEAR, 2)},
      4,
      true},
+    {"stacked",
+     {STACK(D(TANH, 6), RESIDUAL(PYCNN_LINEAR, 6, LAYER_NORM, D(LINEAR, 6), DROPOUT)),
+      STACK(RESIDUAL(PYCNN_TANH, 6, STACK(D(LINEAR, 6)))), D(LINEAR, 2)},
+     3,
+     false},
 };
 
 enum { STACKS = sizeof stacks / sizeof *stacks };
@@ -382,6 +389,9 @@ static void test_layers_that_do_not_fit(void)
         {.kind = PYCNN_RESIDUAL, .inner = alone, .inner_depth = 0},
         RESIDUAL(PYCNN_RELU, 6, RESIDUAL(PYCNN_RELU, 4, D(RELU, 4)), D(RELU, 6)),
         RESIDUAL(PYCNN_RELU, 6, D(RELU, 0)),
+        {.kind = PYCNN_STACK, .inner = alone, .inner_depth = 0},
+        STACK(D(RELU, 0)),
+        RESIDUAL(PYCNN_RELU, 6, STACK(D(RELU, 5))),
     };
     for (size_t i = 0; i < sizeof alone / sizeof *alone; i++) {
         expect_no_network(PYCNN_ERROR_SIZE, &alone[i]);
@@ -391,6 +401,8 @@ static void test_layers_that_do_not_fit(void)
         RESIDUAL(PYCNN_ACTIVATION_COUNT, 6, D(RELU, 6)),
         RESIDUAL(PYCNN_RELU, 6, {.kind = 99, .units = 6}),
         BESIDE(PYCNN_RELU, 6, {.kind = -1}, D(RELU, 6)),
+        {.kind = PYCNN_STACK, .inner_depth = 1},
+        {.kind = PYCNN_STACK, INSIDE(D(RELU, 6)), .inner_depth = 1, .shortcut = alone},
     };
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
         expect_no_network(PYCNN_ERROR_ARGUMENT, &unknown[i]);

@@ -106,8 +106,46 @@ static void test_tensors_that_are_not_there(void)
     pycnn_network_destroy(net);
 }
 
+/* As those of a Transformer's block: what has an empty name adds nothing. */
+static void test_layers_within_others_have_names_of_their_own(void)
+{
+    char norm[] = "norm_1", dense[] = "dense_1";
+    const pycnn_layer_spec within[] = {{.kind = PYCNN_LAYER_NORM, .epsilon = 1e-5, .name = norm},
+                                       {.kind = PYCNN_DENSE, .units = INPUTS, .name = dense},
+                                       DENSE(PYCNN_LINEAR, INPUTS)};
+    const pycnn_layer_spec shortcut = {.kind = PYCNN_DENSE, .units = INPUTS, .name = "beside"};
+    const pycnn_layer_spec parts[] = {{.kind = PYCNN_RESIDUAL,
+                                       .inner = within,
+                                       .inner_depth = 3,
+                                       .shortcut = &shortcut,
+                                       .name = ""}};
+    const pycnn_layer_spec layers[] = {
+        {.kind = PYCNN_STACK, .inner = parts, .inner_depth = 1, .name = "of no meaning here"}};
+    static const char *const expected[] = {
+        "layers.1.norm_1.gamma", "layers.1.norm_1.beta", "layers.1.dense_1.W", "layers.1.dense_1.b",
+        "layers.1.inner.3.W",    "layers.1.inner.3.b",   "layers.1.beside.W",  "layers.1.beside.b"};
+    pycnn_network *net = create(INPUTS, layers, 1, PYCNN_MSE);
+    memset(norm, '?', sizeof norm - 1); /* they are kept */
+    memset(dense, '?', sizeof dense - 1);
+    CHECK(pycnn_network_tensor_count(net) == sizeof expected / sizeof *expected);
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        char name[64];
+        CHECK(pycnn_network_tensor_name(net, i, name, sizeof name) == strlen(expected[i]));
+        CHECK(strcmp(name, expected[i]) == 0);
+    }
+    pycnn_network_destroy(net);
+    const pycnn_layer_spec longest = {
+        .kind = PYCNN_DENSE, .units = 1, .name = "0123456789012345678901234567890"};
+    const pycnn_layer_spec longer = {
+        .kind = PYCNN_DENSE, .units = 1, .name = "01234567890123456789012345678901"};
+    pycnn_network_destroy(create(INPUTS, &longest, 1, PYCNN_MSE));
+    CHECK(pycnn_network_create(&net, INPUTS, &longer, 1, PYCNN_MSE, 0) == PYCNN_ERROR_SIZE);
+}
+
 const test tensor_tests[] = {
     ONCE("tensors fill theta", test_tensors_fill_theta),
+    ONCE("layers within others have names of their own",
+         test_layers_within_others_have_names_of_their_own),
     ONCE("names as long as there is room", test_names_as_long_as_there_is_room),
     ONCE("tensors that are not there", test_tensors_that_are_not_there),
     {0},
