@@ -322,6 +322,15 @@ typedef struct {
     uint64_t reserved[4]; /* 0 */
 } pycnn_training;
 
+/* How one of several is drawn by probabilities. */
+typedef struct {
+    double temperature; /* >= 0: they are raised to 1 / temperature; 0: the first of the largest */
+    size_t top_k; /* above 0: then so many of the most probable alone, and what equals the last */
+    double top_p; /* between 0 and 1: then as few of the most probable as have together this part
+                     of the sum, and what equals the last of them; 0 or 1: all */
+    uint64_t reserved[4]; /* 0 */
+} pycnn_sampling;
+
 /* What Python's Network.fit does by default: 10 epochs of mini-batches of 32 samples by gradient
  * descent with a learning rate of 0.1; all else is 0 or NULL. */
 PYCNN_API void pycnn_training_init(pycnn_training *training);
@@ -397,6 +406,15 @@ PYCNN_API uint64_t pycnn_dropout_key(uint64_t seed, size_t epoch);
 /* What the loss of a mini-batch, of data and of a gradient includes for the size of the weights;
  * NaN where an argument is NULL or theta of another size. */
 PYCNN_API double pycnn_penalty(const pycnn_network *net, const double *theta, size_t theta_size);
+
+/* Draws one of count: *token is its place. probabilities[count] are used up: they need not sum to
+ * 1, but PYCNN_ERROR_NOT_FINITE where one is negative or not a number, or their sum is 0 or
+ * infinite. `draw`, from 0 to below 1, decides: pycnn_draw() is the number of that place in a
+ * seed's stream. So a text is drawn as by Python's Network.generate(seed=seed), to the bit, where
+ * the probabilities have the same bits. */
+PYCNN_API int pycnn_sample(size_t *token, double *probabilities, size_t count,
+                           const pycnn_sampling *how, double draw);
+PYCNN_API double pycnn_draw(uint64_t seed, size_t number);
 
 /* Makes scratch memory for mini-batches of up to `batch` samples. pycnn_trace needs all rows at
  * once; the others work through larger data, and larger mini-batches, piece by piece. */

@@ -125,9 +125,21 @@ double pycnn_stream_uniform(random_stream *stream)
     return (double)(pycnn_stream_next(stream) >> 11) * 0x1p-53;
 }
 
-/* The natural logarithm of a positive normal number: x = m 2^e with m in [0.75, 1.5), and log m =
+/* e^x = 2^k e^r with k whole and |r| at most log(2) / 2, for |x| up to 700. */
+double pycnn_exact_exp(double x)
+{
+    const double k = rint(x / 0.6931471805599453);
+    const double r = (x - k * 6.93147180369123816490e-01) - k * 1.90821492927058770002e-10;
+    double series = 1;
+    for (int n = 13; n > 0; n--) { /* the next term, r^14 / 14!, is below 2^-57 */
+        series = 1 + series * r / n;
+    }
+    return ldexp(series, (int)k);
+}
+
+/* The natural logarithm of a positive number: x = m 2^e with m in [0.75, 1.5), and log m =
  * 2 artanh(s) with s = (m - 1) / (m + 1). */
-static double exact_log(double x)
+double pycnn_exact_log(double x)
 {
     int e;
     double m = frexp(x, &e); /* exact */
@@ -186,7 +198,7 @@ static double normal_quantile(double p)
     if (fabs(q) <= 0.425) {
         return q * rational(centre, 0.180625 - q * q);
     }
-    const double r = sqrt(-exact_log(MIN(p, 1 - p)));
+    const double r = sqrt(-pycnn_exact_log(MIN(p, 1 - p)));
     const double value = r <= 5 ? rational(tail, r - 1.6) : rational(far_tail, r - 5);
     return q < 0 ? -value : value;
 }

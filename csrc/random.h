@@ -14,7 +14,7 @@ typedef struct {
 } random_stream;
 
 /* What a stream is for: one for each use, so that none disturbs another. */
-enum { FOR_PARAMETERS = 0, FOR_SHUFFLING = 1, FOR_DROPPING = 3 };
+enum { FOR_PARAMETERS = 0, FOR_SHUFFLING = 1, FOR_DROPPING = 3, FOR_GENERATING = 7 };
 
 PYCNN_PRIVATE random_stream pycnn_stream(uint64_t seed, uint32_t use);
 
@@ -26,5 +26,9 @@ PYCNN_PRIVATE uint64_t pycnn_stream_next(random_stream *stream);
 /* From [0, 1), and from the standard normal distribution. */
 PYCNN_PRIVATE double pycnn_stream_uniform(random_stream *stream);
 PYCNN_PRIVATE double pycnn_stream_normal(random_stream *stream);
+
+/* Exactly rounded steps alone: the same bits everywhere, and Python's (pycnn/_exact.py). */
+PYCNN_PRIVATE double pycnn_exact_log(double x);
+PYCNN_PRIVATE double pycnn_exact_exp(double x);
 
 #endif

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # One bit generator for each use, so that none disturbs another.
 INITIAL_PARAMETERS, SHUFFLING, SPLITTING, DROPPING, DIAGNOSING, AUGMENTING, SAMPLING = range(7)
+GENERATING = 7
 
 
 def fresh_seed() -> int:

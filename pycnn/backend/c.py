@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         LossFunction,
         Predictor,
         RowPredictor,
+        Sampler,
     )
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "predict_samples",
     "predictor",
     "row_predictor",
+    "sampler",
     "threads",
     "trace",
     "train",
@@ -450,6 +452,28 @@ def row_predictor(plan: Plan, theta: Array, outputs: int) -> RowPredictor:
         return copy()
 
     return predict_row
+
+
+def sampler(temperature: float, top_k: int, top_p: float) -> Sampler:
+    """Return a callable that draws a place by probabilities and a number from 0 to below 1.
+
+    Probabilities are raised to 1 / temperature; at 0 the first of the largest is taken. With
+    `top_k` above 0 so many of the most probable are left, with `top_p` below 1 as few as have
+    together that part of the sum; in both cases what equals the last of them, too. The callable
+    returns -1 where the probabilities are none, which it uses up.
+    """
+    how = ffi.new("pycnn_sampling *", (temperature, top_k, top_p))
+    token, run, lend, doubles = ffi.new("size_t *"), lib.pycnn_sample, _from_buffer, _DOUBLES
+
+    def sample(probabilities: Array, draw: float) -> int:
+        status = run(token, lend(doubles, probabilities), len(probabilities), how, draw)
+        if status:
+            if status == lib.PYCNN_ERROR_NOT_FINITE:
+                return -1
+            _check(status)
+        return int(token[0])
+
+    return sample
 
 
 def penalty(plan: Plan, theta: Array) -> float:

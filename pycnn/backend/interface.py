@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     Predictor = Callable[[Array], Array]
     RowPredictor = Callable[[Array], Array | None]
+    Sampler = Callable[[Array, float], int]
     # (outputs, targets) -> each sample's loss, and its derivative by the outputs; all (m, n_L) but
     # the loss, (m,)
     LossFunction = Callable[[Array, Array], tuple[Array, Array]]

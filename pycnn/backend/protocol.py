@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         LossFunction,
         Predictor,
         RowPredictor,
+        Sampler,
         Totals,
         TrainingState,
     )
@@ -75,6 +76,10 @@ class BackendOf(Protocol[PlanT]):
 
     def row_predictor(self, plan: PlanT, theta: Array, outputs: int) -> RowPredictor:
         """Return a callable that predicts one row, or says None."""
+        ...
+
+    def sampler(self, temperature: float, top_k: int, top_p: float) -> Sampler:
+        """Return a callable that draws a place by probabilities and a number in [0, 1), or -1."""
         ...
 
     def penalty(self, plan: PlanT, theta: Array) -> float:

@@ -23,6 +23,7 @@ from pycnn.backend.numpy.network import (
     update,
 )
 from pycnn.backend.numpy.plan import create_plan
+from pycnn.backend.numpy.sample import sampler
 from pycnn.backend.numpy.update import penalty
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "predict_samples",
     "predictor",
     "row_predictor",
+    "sampler",
     "threads",
     "trace",
     "train",
