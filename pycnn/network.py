@@ -23,7 +23,7 @@ from pycnn.layers import Layer, check_layers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from pycnn._typing import Array, ArrayLike, Shape
+    from pycnn._typing import Array, ArrayLike, Indices, Shape
     from pycnn.backend.interface import Data, TrainingState
     from pycnn.callbacks import Callback
 
@@ -603,6 +603,67 @@ class Network(Model):
         from pycnn._folding import folded
 
         return folded(self)
+
+    def generate(
+        self,
+        start: ArrayLike,
+        count: int,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        stop: int | Iterable[int] | None = None,
+        callback: Callable[[int], Any] | None = None,
+    ) -> Indices:
+        """Write on from a beginning: each token is drawn by its probability behind those before it.
+
+        For a network on `Tokens` whose output is a softmax over them.
+
+        Parameters
+        ----------
+        start : array-like of int, of shape (tokens,)
+            The beginning, such as ``tokenizer.encode("ROMEO:")``.
+        count : int
+            Tokens to write.
+        temperature : float, default 1.0
+            Probabilities are raised to 1 / temperature: below 1 the probable become more so. With
+            0 the most probable token is taken, of equals the first.
+        top_k : int, optional
+            Draw from so many of the most probable tokens alone, and those that equal the last.
+        top_p : float, optional
+            Draw from as few of the most probable tokens as have together this probability, and
+            those that equal the last; above 0, at most 1.
+        seed : int, optional
+            Decides what is drawn, on every machine and both backends. By default a fresh one.
+        stop : int or iterable of int, optional
+            Tokens behind which the text ends.
+        callback : callable, optional
+            ``callback(token)`` is called with each token as it is drawn.
+
+        Returns
+        -------
+        ndarray of int, of shape (count,)
+            What was written, without `start`; shorter where it has ended with one of `stop`.
+
+        Raises
+        ------
+        PairingError
+            If the output is not a softmax over the tokens.
+        ShapeError, DataTypeError, DataError
+            If the network reads no tokens, or an argument is not valid.
+
+        Examples
+        --------
+        >>> from pycnn import Dense, Embedding, Flatten, Network, Tokens
+        >>> layers = [Embedding(4), Flatten(), Dense(5, "softmax")]
+        >>> net = Network(Tokens(5, length=2), layers, seed=0, backend="numpy")
+        >>> net.generate([3, 4], 6, seed=1).shape
+        (6,)
+        """
+        from pycnn._generation import generate
+
+        return generate(self, start, count, temperature, top_k, top_p, seed, stop, callback)
 
     # -------------------------------------------------------------- keeping it
 

@@ -1,11 +1,14 @@
 """Text that a network writes: how a token is drawn, and from what."""
 
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pycnn import _random, backend
+from pycnn import Adam, Dense, Embedding, Flatten, Network, Tokens, _random, backend
+from pycnn.exceptions import DataError, DataTypeError, PairingError, ShapeError
 
 PROBABILITIES = st.lists(
     st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.125, 0.25, 5e-324, 1e-300])),
@@ -84,3 +87,110 @@ def test_the_streams_of_draws_are_pythons(seed):
 
     expected = _random.uniform(_random.generator(seed, _random.GENERATING), 50)
     assert [lib.pycnn_draw(seed, i) for i in range(50)] == expected.tolist()
+
+
+# ------------------------------------------------------------------ what a network writes
+
+LENGTH, VOCABULARY = 3, 7
+
+
+def network(backend="numpy"):
+    """Return one that has been taught to count."""
+    layers = [Embedding(5), Flatten(), Dense(12, "tanh"), Dense(VOCABULARY, "softmax")]
+    net = Network(Tokens(VOCABULARY, length=LENGTH), layers, seed=0, backend=backend)
+    X = (np.arange(VOCABULARY)[:, None] + np.arange(LENGTH)) % VOCABULARY
+    net.fit(X, (X[:, -1] + 1) % VOCABULARY, epochs=150, optimizer=Adam(0.05), batch_size=None)
+    return net
+
+
+@pytest.fixture(scope="module")
+def net():
+    return network()
+
+
+def test_it_goes_on_as_it_was_taught(net):
+    assert net.generate([1, 2, 3], 10, temperature=0).tolist() == [4, 5, 6, 0, 1, 2, 3, 4, 5, 6]
+    assert net.generate(np.array([6, 6, 1, 2, 3], np.uint8), 2, temperature=0).tolist() == [4, 5]
+    assert net.generate([1, 2, 3], 0).shape == (0,)
+
+
+def test_each_token_is_drawn_from_what_predict_says(net):
+    draws = _random.uniform(_random.generator(5, _random.GENERATING), 30)
+    sample = net.core.sampler(1.7, 5, 0.95)
+    known = [0, 0, 0]
+    for draw in draws:
+        known.append(sample(net.predict([known[-LENGTH:]])[0], draw))
+    written = net.generate([0] * 3, 30, temperature=1.7, top_k=5, top_p=0.95, seed=5)
+    assert written.tolist() == known[3:]
+    assert len(set(known)) > 3
+    assert (net.generate([0] * 3, 30, temperature=1.7, seed=6) != written).any()
+
+
+def test_more_tokens_begin_as_fewer_do(net):
+    written = net.generate([0, 0, 0], 1100, temperature=2.0, seed=1)
+    assert (net.generate([0, 0, 0], 40, temperature=2.0, seed=1) == written[:40]).all()
+    assert net.generate([0, 0, 0], 20).shape == (20,)  # a fresh seed
+
+
+def test_it_stops_behind_a_token_and_tells_of_each(net):
+    seen = []
+    written = net.generate([1, 2, 3], 10, temperature=0, stop=6, callback=seen.append)
+    assert written.tolist() == seen == [4, 5, 6]
+    assert net.generate([1, 2, 3], 10, temperature=0, stop={0, 5}).tolist() == [4, 5]
+    assert net.generate([1, 2, 3], 3, temperature=0, stop=[]).tolist() == [4, 5, 6]
+
+
+def test_an_exception_of_the_callback_ends_it(net):
+    def interrupt(token):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        net.generate([1, 2, 3], 10, callback=interrupt)
+
+
+WRONG = [
+    ({"start": [1, 2, 7]}, DataError, r"start\[2\] is 7; tokens are 0 ... 6"),
+    ({"start": [1, -1, 2]}, DataError, r"start\[1\] is -1"),
+    ({"start": []}, DataError, "start must have at least 3 tokens"),
+    ({"start": [1, 2]}, DataError, "start must have at least 3 tokens, .* got 2"),
+    ({"start": [[1, 2, 3]]}, ShapeError, r"start must have shape \(tokens,\), got \(1, 3\)"),
+    ({"start": [1.0, 2.0, 3.0]}, DataTypeError, "start must hold integers"),
+    ({"start": "abc"}, DataTypeError, "start must be tokens, got 'abc'; a tokenizer's encode"),
+    ({"count": -1}, DataError, "count must be at least 0"),
+    ({"count": 1.0}, DataTypeError, "count must be an integer"),
+    ({"temperature": -0.5}, DataError, "temperature must be finite and at least 0"),
+    ({"temperature": np.nan}, DataError, "temperature must be finite"),
+    ({"top_k": 0}, DataError, "top_k must be at least 1"),
+    ({"top_p": 0.0}, DataError, "top_p must be finite and above 0 and at most 1"),
+    ({"top_p": 1.1}, DataError, "top_p must be finite and above 0 and at most 1"),
+    ({"seed": -1}, DataError, "seed must be None or an integer"),
+    ({"stop": 7}, DataError, r"stop\[0\] is 7"),
+    ({"stop": "a"}, DataTypeError, "stop must hold integers"),
+    ({"stop": 1.5}, DataTypeError, "stop must hold integers"),
+    ({"stop": [[1]]}, ShapeError, r"stop must have shape \(tokens,\)"),
+    ({"callback": 3}, DataTypeError, "callback must be callable, got 3"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error", "match"), WRONG)
+def test_arguments_that_are_not_valid_are_named(net, arguments, error, match):
+    start, count, *_ = ({"start": [1, 2, 3], "count": 2} | arguments).values()
+    others = {name: value for name, value in arguments.items() if name not in ("start", "count")}
+    with pytest.raises(error, match=match):
+        net.generate(start, count, **others)
+
+
+def test_networks_that_cannot_write_are_refused():
+    with pytest.raises(DataError, match=r"generate needs a network on Tokens\(vocab"):
+        Network(3, [Dense(3, "softmax")], backend="numpy").generate([1], 1)
+    for output in (Dense(6, "softmax"), Dense(7, "sigmoid")):
+        net = Network(Tokens(7, 3), [Embedding(2), Flatten(), output], backend="numpy")
+        with pytest.raises(PairingError, match=r"generate needs a softmax .* each of 7 tok"):
+            net.generate([1, 2, 3], 1)
+
+
+def test_parameters_that_are_not_finite_give_no_probabilities(net):
+    broken = copy.deepcopy(net)
+    broken.layers[-1].b[:] = np.nan
+    with pytest.raises(DataError, match="no probabilities for token 0 of what it writes"):
+        broken.generate([1, 2, 3], 5)

@@ -1,0 +1,125 @@
+"""What a network of tokens writes: each token is drawn from what it makes of those before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pycnn import _random
+from pycnn._checks import check_real, check_size
+from pycnn._data.tokens import Tokens, as_integers
+from pycnn.exceptions import DataError, DataTypeError, PairingError, ShapeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pycnn._model import Model
+    from pycnn._typing import Array, ArrayLike, Indices
+
+# So many numbers of a seed's stream are drawn together.
+DRAWS = 1024
+
+
+def generate(
+    network: Model,
+    start: ArrayLike,
+    count: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    seed: int | None,
+    stop: int | Iterable[int] | None,
+    callback: Callable[[int], Any] | None,
+) -> Indices:
+    """Return what follows on `start`: see `pycnn.Network.generate`."""
+    tokens = _check_network(network)
+    known = _check_start(start, tokens)
+    count = check_size(count, "count", at_least=0)
+    sample = network.core.sampler(
+        check_real(temperature, "temperature", at_least=0),
+        0 if top_k is None else check_size(top_k, "top_k"),
+        1.0 if top_p is None else check_real(top_p, "top_p", above=0, at_most=1),
+    )
+    ends = _check_stop(stop, tokens)
+    if callback is not None and not callable(callback):
+        raise DataTypeError(f"callback must be callable, got {callback!r:.80}")
+    draws = _draws(_random.check_seed(seed))
+    made = np.empty(count, np.intp)
+    for number, draw in zip(range(count), draws, strict=False):
+        token = sample(_probabilities(network, known[-tokens.length :]), draw)
+        if token < 0:
+            raise DataError(
+                f"the network gives no probabilities for token {number} of what it writes, but "
+                "NaN: its parameters are not finite, or so large that sums overflow"
+            )
+        made[number] = token
+        known.append(token)
+        if callback is not None:
+            callback(token)
+        if token in ends:
+            return made[: number + 1]
+    return made
+
+
+def _probabilities(network: Model, context: list[int]) -> Array:
+    """Return the probability of each token behind these."""
+    return network.outputs_of(np.array([context], np.float64))[0]
+
+
+def _draws(seed: int) -> Iterator[float]:
+    bits = _random.generator(seed, _random.GENERATING)
+    while True:
+        yield from _random.uniform(bits, DRAWS).tolist()
+
+
+def _check_network(network: Model) -> Tokens:
+    """Return what the network reads, if its output is a probability of each of such."""
+    tokens, shape = network.input_shape, network.architecture.output_shapes[-1]
+    if not isinstance(tokens, Tokens):
+        raise DataError(
+            f"generate needs a network on Tokens(vocabulary, length), whose inputs are not "
+            f"{tuple(tokens)}"
+        )
+    output = network.layers[-1]
+    if output.activation != "softmax" or shape[-1] != tokens.vocabulary:
+        raise PairingError(
+            f"generate needs a softmax output of a probability for each of {tokens.vocabulary} "
+            f"tokens, got {output!r}"
+        )
+    return tokens
+
+
+def _check_tokens(value: Any, name: str, tokens: Tokens) -> list[int]:
+    array = as_integers(value if np.size(value) else np.empty(0, np.intp), name, tokens)
+    if array.ndim != 1:
+        raise ShapeError(f"{name} must have shape (tokens,), got {array.shape}")
+    known = (array >= 0) & (array < tokens.vocabulary)
+    if not known.all():
+        at = int(known.argmin())
+        raise DataError(f"{name}[{at}] is {array[at]}; tokens are 0 ... {tokens.vocabulary - 1}")
+    return [int(token) for token in array]
+
+
+def _check_start(start: Any, tokens: Tokens) -> list[int]:
+    """Return the tokens that are there before the first is drawn."""
+    if isinstance(start, (str, bytes)):
+        raise DataTypeError(
+            f"start must be tokens, got {start!r:.40}; a tokenizer's encode() makes them of text"
+        )
+    known = _check_tokens(start, "start", tokens)
+    if len(known) < tokens.length:
+        raise DataError(
+            f"start must have at least {tokens.length} tokens, which the network reads at a time, "
+            f"got {len(known)}"
+        )
+    return known
+
+
+def _check_stop(stop: Any, tokens: Tokens) -> set[int]:
+    """Return the tokens at which a text ends."""
+    if stop is None:
+        return set()
+    ends = [stop] if isinstance(stop, (int, np.integer)) or not isinstance(stop, Iterable) else stop
+    return set(_check_tokens(list(ends), "stop", tokens))
