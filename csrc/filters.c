@@ -92,6 +92,19 @@ convolution pycnn_filters_backwards(const convolution *forward)
     return back;
 }
 
+convolution pycnn_filters_of_positions(size_t positions, size_t in_features, size_t out_features)
+{
+    return (convolution){
+        .in = {1, positions},
+        .out = {1, positions},
+        .in_features = in_features,
+        .out_features = out_features,
+        .taps = {1, 1},
+        .strides = {1, 1},
+        .dilation = {1, 1},
+    };
+}
+
 /* Where weights lie that are [filters,taps,features]; or, with the filters side by side,
  * [taps,features,filters]. */
 static void set_steps(convolution *shape, bool side_by_side)

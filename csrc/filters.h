@@ -9,6 +9,10 @@
 /* The same windows as the delta of the input sees them: those of the flipped filters. */
 PYCNN_PRIVATE convolution pycnn_filters_backwards(const convolution *forward);
 
+/* A convolution of one tap: from some features to others at each of so many positions. */
+PYCNN_PRIVATE convolution pycnn_filters_of_positions(size_t positions, size_t in_features,
+                                                     size_t out_features);
+
 /* *most = the doubles of scratch that any of these needs, or as many as it has been. */
 PYCNN_PRIVATE int pycnn_filters_scratch(size_t *most, const convolution *forward);
 

@@ -19,6 +19,8 @@ const layer_ops *pycnn_layer_ops(int kind)
         [PYCNN_AVERAGE_POOL] = &pycnn_average_pool_ops,
         [PYCNN_ZERO_PADDING] = &pycnn_zero_padding_ops,
         [PYCNN_STACK] = &pycnn_stack_ops,
+        [PYCNN_EMBEDDING] = &pycnn_embedding_ops,
+        [PYCNN_TIED_DENSE] = &pycnn_tied_dense_ops,
     };
     const int count = (int)(sizeof table / sizeof *table);
     return kind < 0 || kind >= count ? NULL : table[kind];
@@ -122,12 +124,18 @@ void pycnn_constrain_rows(const layer *self, double *theta)
     }
 }
 
-/* From U(-limit, limit). */
-static void draw_uniform(double *values, size_t count, double limit, random_stream *stream)
+void pycnn_draw_uniform(double *values, size_t count, double limit, random_stream *stream)
 {
     for (size_t i = 0; i < count; i++) {
         values[i] = -limit + (limit - -limit) * pycnn_stream_uniform(stream);
     }
+}
+
+size_t pycnn_token_of(const layer *self, double value)
+{
+    const bool good = value >= 0 && value < (double)self->vocabulary;
+    const size_t token = good ? (size_t)value : self->vocabulary;
+    return (double)token == value ? token : self->vocabulary;
 }
 
 /* W: He's normal distribution (2015) for relu and what is shaped like it, else Glorot's uniform one
@@ -151,12 +159,12 @@ void pycnn_draw_weights(const layer *self, double *theta, double fan_in, double 
         }
         break;
     }
-    default: draw_uniform(theta, self->weight_count, sqrt(6 / (fan_in + fan_out)), stream);
+    default: pycnn_draw_uniform(theta, self->weight_count, sqrt(6 / (fan_in + fan_out)), stream);
     }
     if (self->f == PYCNN_LINEAR || self->f == PYCNN_SOFTMAX) {
         memset(bias, 0, biases * sizeof *bias);
     } else {
-        draw_uniform(bias, biases, 1 / sqrt(fan_in), stream);
+        pycnn_draw_uniform(bias, biases, 1 / sqrt(fan_in), stream);
     }
 }
 

@@ -54,6 +54,7 @@ typedef struct {
                             where the last layer is a sequence, a loss; 0 stands for 1 */
     size_t state_count;  /* numbers of a sample that go on into the next part of its sequence */
     size_t state_offset; /* of these among those of all layers; the plan knows it */
+    size_t vocabulary;   /* what it reads are tokens 0 ... vocabulary - 1; 0: numbers */
     int f;               /* pycnn_activation */
     layer_tensor tensors[MOST_TENSORS]; /* as pycnn_add_tensor has added them, and up: */
     size_t tensor_count;                /* of the parameters' */
@@ -71,6 +72,7 @@ typedef struct {
     bool writes_z;           /* something of its own: z is not `output`, nor for a loss to read */
     bool sums_samples;       /* in CHAINS chains: slices must begin at multiples of these */
     bool trains_online;      /* in the layout of online.h */
+    bool shares_gradient;    /* others add to it, or it to theirs: it must be written down */
     const char *refusal;     /* why it cannot be, where it cannot */
     double l1, l2;
     double max_norm; /* above 0: constrain() does something */
@@ -175,7 +177,8 @@ struct layer_ops {
 
 extern PYCNN_PRIVATE const layer_ops pycnn_dense_ops, pycnn_dropout_ops, pycnn_batch_norm_ops,
     pycnn_layer_norm_ops, pycnn_residual_ops, pycnn_stack_ops, pycnn_reshape_ops, pycnn_rescale_ops,
-    pycnn_convolution_ops, pycnn_max_pool_ops, pycnn_average_pool_ops, pycnn_zero_padding_ops;
+    pycnn_convolution_ops, pycnn_max_pool_ops, pycnn_average_pool_ops, pycnn_zero_padding_ops,
+    pycnn_embedding_ops, pycnn_tied_dense_ops;
 
 /* By pycnn_layer_kind; NULL: there is no such kind. */
 PYCNN_PRIVATE const layer_ops *pycnn_layer_ops(int kind);
@@ -213,6 +216,13 @@ PYCNN_PRIVATE void pycnn_constrain_rows(const layer *self, double *theta);
 /* Where the weights and biases of a unit with so many inputs and outputs start. */
 PYCNN_PRIVATE void pycnn_draw_weights(const layer *self, double *theta, double fan_in,
                                       double fan_out, random_stream *stream);
+
+/* From U(-limit, limit). */
+PYCNN_PRIVATE void pycnn_draw_uniform(double *values, size_t count, double limit,
+                                      random_stream *stream);
+
+/* The token that a number is to a layer that reads such, or its vocabulary, where it is none. */
+PYCNN_PRIVATE size_t pycnn_token_of(const layer *self, double value);
 
 /* z -> output, output_rows */
 PYCNN_PRIVATE void pycnn_activate(const layer *self, const layer_io *io);

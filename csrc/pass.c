@@ -20,6 +20,19 @@ static void pad_input(const slice *self, size_t inputs)
     }
 }
 
+/* Whether the samples that have come in are tokens, where the network reads such. */
+static int check_tokens(const slice *self, const pycnn_network *net)
+{
+    const layer *first = &net->layers[0];
+    for (size_t k = 0; k < net->inputs && first->vocabulary > 0; k++) {
+        for (size_t i = 0; i < self->batch; i++) {
+            const size_t token = pycnn_token_of(first, self->input[k * self->stride + i]);
+            RETURN_IF(token == first->vocabulary, PYCNN_ERROR_TOKEN);
+        }
+    }
+    return PYCNN_OK;
+}
+
 int pycnn_load_targets(slice *self, const selection *samples, const pycnn_network *net)
 {
     const size_t outputs = net->outputs;
@@ -66,6 +79,7 @@ static int load(slice *self, const selection *samples, const pycnn_workspace *ws
                            MIN(panel, inputs - k));
     }
     pad_input(self, inputs);
+    TRY(check_tokens(self, net));
     return pycnn_load_targets(self, samples, net);
 }
 
@@ -492,7 +506,7 @@ static int load_rows(slice *self, const prediction *work)
         net->kernels->transpose(self->input, self->stride, x, inputs, self->batch, inputs);
         pad_input(self, inputs);
     }
-    return PYCNN_OK;
+    return check_tokens(self, net);
 }
 
 static void predict_task(void *context, size_t t)

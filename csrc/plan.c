@@ -68,6 +68,7 @@ static int add_up(pycnn_network *net, const layer *self)
     net->constrained = net->constrained || self->max_norm > 0;
     net->needs_batch = net->needs_batch || self->ops->reduce != NULL;
     net->sums_samples = net->sums_samples || self->sums_samples;
+    net->shares_gradient = net->shares_gradient || self->shares_gradient;
     net->widest = self->fan_out > net->widest ? self->fan_out : net->widest;
     net->tensor_count += self->tensor_count;
     net->statistic_tensor_count += self->statistic_tensor_count;

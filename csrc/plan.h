@@ -11,13 +11,14 @@ struct pycnn_network {
     size_t inputs, outputs, depth, parameter_count;
     int loss; /* pycnn_loss */
     double loss_parameter;
-    bool penalized;     /* some layer's weights are */
-    bool constrained;   /* some layer's weights are held to a norm */
-    bool needs_batch;   /* some layer does, in training: something is reduced over its samples */
-    bool sums_samples;  /* some layer does, in chains */
-    size_t widest;      /* number of units, or of inputs */
-    size_t last_reader; /* of the data */
-    size_t work;        /* about as many multiply-adds as a sample's forward pass takes, not 0 */
+    bool penalized;       /* some layer's weights are */
+    bool constrained;     /* some layer's weights are held to a norm */
+    bool needs_batch;     /* some layer does, in training: something is reduced over its samples */
+    bool sums_samples;    /* some layer does, in chains */
+    bool shares_gradient; /* some layer does */
+    size_t widest;        /* number of units, or of inputs */
+    size_t last_reader;   /* of the data */
+    size_t work;          /* about as many multiply-adds as a sample's forward pass takes, not 0 */
     size_t statistic_count;
     size_t scratch;      /* the most that a layer needs */
     bool slice_by_slice; /* some layer is */

@@ -97,8 +97,10 @@ typedef enum {
                                its range, or a NaN */
     PYCNN_ERROR_FILE = 14,  /* pycnn_file.h: not an intact model file */
     PYCNN_ERROR_IO = 15,    /* the same: a file could not be read or written */
-    PYCNN_ERROR_BUILD = 16  /* the compiler had options that change the core's arithmetic, of which
+    PYCNN_ERROR_BUILD = 16, /* the compiler had options that change the core's arithmetic, of which
                                no macro tells */
+    PYCNN_ERROR_TOKEN = 17  /* an input of a network on tokens is none: not whole, or out of its
+                               vocabulary */
 } pycnn_status;
 
 typedef enum {

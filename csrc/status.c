@@ -24,6 +24,7 @@ const char *pycnn_strerror(int status)
     case PYCNN_ERROR_RANGE:
         return "a number of a layer, a loss, an optimizer or a training is out of range";
     case PYCNN_ERROR_FILE: return "this is not an intact model file";
+    case PYCNN_ERROR_TOKEN: return "a token is no whole number, or not below the vocabulary";
     case PYCNN_ERROR_IO: return "the file could not be read or written";
     default: return "unknown status";
     }

@@ -164,11 +164,13 @@ bool pycnn_step_is_plain(const pycnn_network *net, const pycnn_training *state)
 /* Samples of a mini-batch beside which a second pass over theta does not show. */
 enum { MANY = 4096 };
 
-/* theta -= step * the same. The sums go straight into theta and are never written down; but the
- * long ones over many samples are, so that they can be interrupted: what changes theta must not. */
+/* theta -= step * the same. The sums go straight into theta and are never written down; but those
+ * that layers share are, and the long ones over many samples, so that they can be interrupted: what
+ * changes theta must not. */
 static int descend(pycnn_workspace *ws, double *theta, double step)
 {
-    if (!is_long(ws) || ws->context.count < MANY) {
+    const bool at_once = !is_long(ws) || ws->context.count < MANY;
+    if (at_once && !ws->net->shares_gradient) {
         return pycnn_sum_gradients(ws, theta, GRADIENT_DESCEND, step);
     }
     TRY(pycnn_sum_gradients(ws, ws->grad, GRADIENT_SET, 0));

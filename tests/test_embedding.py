@@ -24,7 +24,7 @@ TOKENS = Tokens(VOCABULARY, length=LENGTH)
 
 
 @pytest.fixture
-def backend():
+def twin():
     return "numpy"
 
 
@@ -54,10 +54,10 @@ def test_each_token_becomes_its_row_of_the_table(backend):
     np.testing.assert_allclose(net.predict(X), last.predict(rows), rtol=1e-12)
 
 
-def test_positions_have_rows_of_their_own_or_waves(backend):
+def test_positions_have_rows_of_their_own_or_waves(twin):
     learned, waves = (
-        network(backend, PositionEmbedding()),
-        network(backend, PositionEmbedding("sinusoidal")),
+        network(twin, PositionEmbedding()),
+        network(twin, PositionEmbedding("sinusoidal")),
     )
     t, i = np.arange(LENGTH)[:, None], np.arange(2)
     W = np.empty((LENGTH, 4))
@@ -73,13 +73,13 @@ def test_positions_have_rows_of_their_own_or_waves(backend):
 
 
 @pytest.mark.parametrize("kind", ["learned", "sinusoidal"])
-def test_gradients_are_those_of_differences(kind, backend):
-    assert gradient_check(network(backend, PositionEmbedding(kind)), *samples()) < 1e-7
+def test_gradients_are_those_of_differences(kind, twin):
+    assert gradient_check(network(twin, PositionEmbedding(kind)), *samples()) < 1e-7
 
 
-def test_pytorch_agrees_where_tokens_come_again(backend):
+def test_pytorch_agrees_where_tokens_come_again(twin):
     torch = pytest.importorskip("torch")
-    net = network(backend, PositionEmbedding())
+    net = network(twin, PositionEmbedding())
     X, y = samples(rows=8)
     X[:, 1] = X[:, 0]
     arrays = [view.copy() for view in net.tensors.values()]
@@ -264,3 +264,12 @@ def test_networks_on_tokens_are_kept(make, backend, tmp_path):
     for other in (loaded, pickle.loads(pickle.dumps(net)), net.folded()):
         assert (other.predict(X) == net.predict(X)).all()
     assert eval(repr(net), globals()).layers[0].W.shape == (VOCABULARY, 4)
+
+
+def test_both_backends_agree(core):
+    X, y = samples()[0], np.arange(6)
+    for make in (network, tied):
+        nets = [make(backend) for backend in ("c", "numpy")]
+        (ours, gradient), (theirs, expected) = (net.gradients(X, y % net.outputs) for net in nets)
+        assert ours == pytest.approx(theirs, rel=1e-12)
+        np.testing.assert_allclose(gradient, expected, rtol=1e-12, atol=1e-14)

@@ -39,7 +39,7 @@ class Tokens(tuple[int, ...]):
     --------
     >>> from pycnn import Dense, Embedding, Flatten, Network
     >>> layers = [Embedding(8), Flatten(), Dense(50, "softmax")]
-    >>> net = Network(Tokens(50, length=3), layers, seed=0, backend="numpy")
+    >>> net = Network(Tokens(50, length=3), layers, seed=0)
     >>> net.predict([[4, 8, 15], [16, 23, 42]]).shape
     (2, 50)
     """

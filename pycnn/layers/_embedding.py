@@ -60,7 +60,7 @@ class Embedding(_Table):
     --------
     >>> from pycnn import Dense, Flatten, Network, Tokens
     >>> layers = [Embedding(8), Flatten(), Dense(50, "softmax")]
-    >>> net = Network(Tokens(50, length=3), layers, seed=0, backend="numpy")
+    >>> net = Network(Tokens(50, length=3), layers, seed=0)
     >>> net.layers[0].W.shape
     (50, 8)
     """
@@ -191,7 +191,7 @@ class TiedDense(Layer):
     --------
     >>> from pycnn import Dense, Embedding, Flatten, Network, Tokens
     >>> layers = [Embedding(8), Flatten(), Dense(8), TiedDense()]
-    >>> net = Network(Tokens(50, length=3), layers, seed=0, backend="numpy")
+    >>> net = Network(Tokens(50, length=3), layers, seed=0)
     >>> list(net.layers[-1].tensors)
     ['b']
     """
