@@ -17,7 +17,7 @@ import numpy as np
 import pycnn
 from pycnn import activations, backend
 from pycnn._table.columns import DateColumn, TextColumn
-from pycnn.cli import images, reading, report, training
+from pycnn.cli import images, reading, report, series, training
 from pycnn.cli import table as tables
 from pycnn.cli.examples import FEWEST_ROWS_TO_SPLIT, TEST_SIZE, VALIDATION_SIZE
 from pycnn.cli.images import ImageSet
@@ -154,6 +154,25 @@ def cli(context: click.Context) -> None:
 )
 @click.option("--grey", is_flag=True, help="Read images without their colours.")
 @click.option(
+    "--sequence",
+    type=click.IntRange(min=1),
+    metavar="ROWS",
+    help="The rows follow each other in time: read so many, and foretell --target behind them.",
+)
+@click.option(
+    "--horizon",
+    type=click.IntRange(min=1),
+    metavar="ROWS",
+    help="With --sequence: how many rows on the target is foretold; by default the next.",
+)
+@click.option(
+    "--season",
+    type=click.IntRange(min=1),
+    metavar="ROWS",
+    help="With --sequence: the score is held against the value so many rows before; by default "
+    "those of --sequence.",
+)
+@click.option(
     "--hidden",
     metavar="UNITS,...",
     help="Hidden layers; 'none' for no hidden layer. By default "
@@ -261,10 +280,15 @@ def train(**given: Any) -> None:
     In a folder of images each folder is a class. An image's shorter side is brought to --size and
     its middle cut out; the camera's orientation is applied, what is transparent becomes white.
 
+    With --sequence the table's rows are in the order of time. The network reads some of them, the
+    target's column too, and foretells it; the test is the end of the table, and so is, of the rest,
+    what tells when to stop.
+
     \b
     pycnn train
     pycnn train flowers.csv --target species --out flowers.safetensors
     pycnn train photos --size 48 --out photos.safetensors
+    pycnn train power.csv --sequence 24 --target load --out load.safetensors
     """  # noqa: D301 - \b is click's
     training.train(training.Request(**given))
 
@@ -282,7 +306,7 @@ def predict(
     options: reading.Options,
     backend_name: str,
 ) -> None:
-    """Print a prediction for each row of a table, or each image, as CSV.
+    """Print a prediction for each row of a table, or each image, as CSV; of a series forecasts.
 
     Classes come with the probability of each; a regression is in the target's own unit. Columns
     that the model does not know are ignored. The table is read as the training's was, and so are
@@ -299,7 +323,11 @@ def predict(
         if more:
             raise DataError(f"a model of tables reads one at a time, got {len(paths)} files")
         frame, table, target = read_for(network, path, options, None)
-        lines = predictions(network, encode(table, frame), target)
+        X, windows = encode(table, frame), series.stored(network)
+        if windows is None:
+            lines = predictions(network, X, target)
+        else:
+            lines = series.forecasts(network, windows, X, target)
     if out is None:
         for piece in lines:
             write(piece)
@@ -349,6 +377,11 @@ def evaluate(
         frame, table, goal = read_for(network, path, options, target)
         name, what = target or goal.name, str(path)
     truth = table.read_target(frame, name, goal)
+    windows = series.stored(network)
+    if windows is not None:
+        count, text = series.scored(network, windows, encode(table, frame), truth.values)
+        say(f"score on {what} ({count} windows)\n\n{text}")
+        return
     observed = rows_with_target(truth, name)
     X, y = encode(table, frame)[observed], truth.values[observed]
     if goal.task == "classification":
@@ -391,6 +424,9 @@ def info(model: Path) -> None:
         rows[0] = ("trained", f"{rows[0][1]}, {table.training_rows} rows of {table.source}")
         if table.target is not None:
             rows.append(("target", f"{table.target.name}, {table.target.task}"))
+        windows = series.stored(network)
+        if windows is not None:
+            rows.append(("windows", f"{windows.sequence} rows, foretold {windows.horizon} on"))
     if classes is not None:
         rows.append(("classes", f"{len(classes)}: {report.listing(classes.tolist(), 20)}"))
     if kept is not None:

@@ -58,6 +58,10 @@ class Examples(ABC):
     def describe(self) -> str:
         """Return the data in two lines."""
 
+    def compared(self, rows: Any) -> str:
+        """Return what there is to hold a score on these rows against, in lines behind it."""
+        return ""
+
     def network_target(self, rows: Any) -> Any:
         """Return what the network is to learn: labels, or numbers in their own unit."""
         return self.y[rows] if self.classes is None else self.classes[self.y[rows]]

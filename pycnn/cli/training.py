@@ -22,6 +22,7 @@ from pycnn.cli import table as tables
 from pycnn.cli.examples import Examples
 from pycnn.cli.images import ImageSet
 from pycnn.cli.output import check_outputs, note, say
+from pycnn.cli.series import Series, Windows
 from pycnn.cli.table import FileTable
 from pycnn.cli.using import class_indices, encode, rows_with_target, scores
 from pycnn.exceptions import DataError, DivergedError
@@ -58,6 +59,9 @@ class Request(NamedTuple):
     task: str | None
     size: int | None
     grey: bool
+    sequence: int | None
+    horizon: int | None
+    season: int | None
     hidden: str | None
     activation: str
     epochs: int | None
@@ -111,7 +115,7 @@ def train(request: Request) -> None:
     request.say(
         f"          {seconds:.1f} s, {_ending(history, plan.stopping)}\n\n"
         f"score on the {name} ({len(part)} {data.things})\n\n"
-        f"{scores(network, data.goal, data.X[part], data.y[part])}\n\n{files}"
+        f"{scores(network, data.goal, data.X[part], data.y[part])}{data.compared(part)}\n\n{files}"
     )
 
 
@@ -121,6 +125,9 @@ def _check(request: Request) -> None:
     activations.check(request.activation)
     if request.dropout and none:
         raise DataError("--dropout needs a hidden layer; --hidden has none")
+    for name in ("horizon", "season"):
+        if request.sequence is None and getattr(request, name) is not None:
+            raise DataError(f"--{name} needs --sequence: how many rows the network reads")
     check_choice(request.optimizer, tuple(OPTIMIZERS), "--optimizer")
     if request.learning_rate is not None:
         OPTIMIZERS[request.optimizer](request.learning_rate)
@@ -153,12 +160,19 @@ def _read(request: Request) -> Examples:
         common_scale=source == reading.DIGITS,
     )
     table.reading, table.source, table.seed = how, source, request.seed
+    if request.sequence is not None:
+        windows = Windows(
+            request.sequence, request.horizon or 1, request.season or request.sequence
+        )
+        frame = _without(frame, request.drop, target or "")
+        return Series(frame, table, target, windows, request.test_size, request.patience)
     return Dataset(frame, table, target, request.drop, request.test_size, request.patience)
 
 
 def _read_images(request: Request, folder: Path) -> ImageSet:
     """Read a folder of images, and refuse what is said about a table."""
-    of_tables = {"--target": request.target, "--drop": request.drop, "--task": request.task}
+    of_tables: dict[str, Any] = {"--target": request.target, "--drop": request.drop}
+    of_tables |= {"--task": request.task, "--sequence": request.sequence}
     given = [name for name, value in of_tables.items() if value] + request.options.given
     if given:
         raise DataError(
@@ -384,10 +398,6 @@ class Dataset(Examples):
                 f"--target is missing: the columns are {report.listing(list(frame.columns), 20)}"
             )
         tables.check_column(frame, target, "--target")
-        for name in drop:
-            tables.check_column(frame, name, "--drop")
-        if target in drop:
-            raise DataError(f"--drop leaves out the target column {target!r}")
         codes = frame.attrs.get("codes", {})
         frame = _without(frame, drop, target)
 
@@ -434,6 +444,10 @@ class Dataset(Examples):
 
 def _without(frame: pd.DataFrame, drop: Sequence[str], target: str) -> pd.DataFrame:
     """Leave out the columns that the user names, and the row numbers that pandas writes."""
+    for name in drop:
+        tables.check_column(frame, name, "--drop")
+    if target in drop:
+        raise DataError(f"--drop leaves out the target column {target!r}")
     unnamed = {name for name in frame.columns if name.startswith("Unnamed: ")} - {target, *drop}
     if unnamed:
         note(f"Note: left out, as they have no name in the header: {len(unnamed)} column(s)")

@@ -33,7 +33,8 @@ def stored_table(network: pycnn.Network) -> FileTable | None:
     """Return the transform that `train` put into the model; None for a model from elsewhere."""
     if "table" not in network.metadata:
         return None
-    table = FileTable.from_metadata(network.metadata["table"], network.inputs)
+    # Of a series a sample is some rows, each with so many inputs.
+    table = FileTable.from_metadata(network.metadata["table"], network.input_shape[-1])
     classes = classes_of(network)
     if table.target is not None:
         if (table.target.task == "classification") != (classes is not None):
