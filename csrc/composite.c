@@ -4,12 +4,14 @@
  * top of each other and shortcut a layer or x itself. In the plan these come first; the layer
  * itself adds up where both paths end.
  *
+ * Concatenate: the same, with the features of both side by side.
+ *
  * Stack: inner layers on top of each other, as one layer, which passes on what the last one gives.
  */
 #include "plan.h"
 
-static int residual_compose(pycnn_network *net, const pycnn_layer_spec *spec,
-                            size_t inputs[MOST_INPUTS], size_t *count)
+static int two_paths_compose(pycnn_network *net, const pycnn_layer_spec *spec,
+                             size_t inputs[MOST_INPUTS], size_t *count)
 {
     *count = 2;
     inputs[1] = inputs[0];
@@ -71,7 +73,7 @@ static void residual_backward(const layer *self, const double *theta, const laye
 }
 
 const layer_ops pycnn_residual_ops = {
-    .compose = residual_compose,
+    .compose = two_paths_compose,
     .create = residual_create,
     .forward = residual_forward,
     .backward = residual_backward,
@@ -120,4 +122,54 @@ const layer_ops pycnn_stack_ops = {
     .create = stack_create,
     .forward = stack_forward,
     .backward = stack_backward,
+};
+
+static int concatenate_create(layer *self, const pycnn_layer_spec *spec)
+{
+    TRY(pycnn_set_features(self, spec)); /* of each of both */
+    self->slice_by_slice = false;
+    self->positions = self->fan_in / self->features;
+    TRY(add_product(&self->fan_out, self->fan_in, 2));
+    self->features *= 2;
+    self->work = self->fan_out;
+    return pycnn_set_activation(self, spec->activation);
+}
+
+/* z[positions,features] = those of input, then those of second_input
+ * a[fan_out,batch] = f(z) */
+static void concatenate_forward(const layer *self, const double *theta, const layer_io *io,
+                                size_t slices)
+{
+    (void)theta;
+    for (const layer_io *end = io + slices; io < end; io++) {
+        const size_t half = self->features / 2 * io->stride;
+        for (size_t p = 0; p < self->positions; p++) {
+            memcpy(io->z + 2 * p * half, io->input + p * half, half * sizeof *io->z);
+            memcpy(io->z + (2 * p + 1) * half, io->second_input + p * half, half * sizeof *io->z);
+        }
+        pycnn_activate(self, io);
+    }
+}
+
+static void concatenate_backward(const layer *self, const double *theta, const layer_io *io,
+                                 size_t slices)
+{
+    (void)theta;
+    for (const layer_io *end = io + slices; io < end; io++) {
+        const size_t half = self->features / 2 * io->stride;
+        for (int k = 0; k < MOST_INPUTS; k++) {
+            double *below = k == 0 ? io->delta_input : io->delta_second_input;
+            for (size_t p = 0; p < self->positions && below != NULL; p++) {
+                memcpy(below + p * half, io->delta + (2 * p + (size_t)k) * half,
+                       half * sizeof *below);
+            }
+        }
+    }
+}
+
+const layer_ops pycnn_concatenate_ops = {
+    .compose = two_paths_compose,
+    .create = concatenate_create,
+    .forward = concatenate_forward,
+    .backward = concatenate_backward,
 };

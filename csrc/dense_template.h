@@ -206,7 +206,7 @@ static void fetch_columns(const double *block, size_t column_stride, size_t rows
  * fetched meanwhile. */
 static void product_copied(const product_panel *panels, size_t count, const double *matrix,
                            size_t row_stride, size_t column_stride, const double *bias, size_t rows,
-                           size_t depth, double *copy)
+                           size_t depth, double *copy, bool accumulate)
 {
     for (size_t k = 0; k < depth; k += BLOCK_DEPTH) {
         const size_t deep = MIN(depth - k, BLOCK_DEPTH);
@@ -225,7 +225,8 @@ static void product_copied(const product_panel *panels, size_t count, const doub
                                   fetched * (tile + 1) / tiles);
                     product_full(panels[p].out + (r + t) * stride, copy + t * deep, 1, TILE_ROWS,
                                  panels[p].in + k * stride,
-                                 last && bias != NULL ? bias + r + t : NULL, deep, stride, k > 0);
+                                 last && bias != NULL ? bias + r + t : NULL, deep, stride,
+                                 accumulate || k > 0);
                 }
             }
         }
@@ -239,9 +240,13 @@ enum { ONE_GROUPS = 16 / LANES };
  * so that each row's sum stays one chain. */
 ALWAYS_INLINE void one_forward_rows(double *out, const double *matrix, size_t row_stride,
                                     const double *in, const double *bias, size_t depth,
-                                    const int groups)
+                                    bool accumulate, const int groups)
 {
-    vector sum[ONE_GROUPS] = {{0}};
+    vector sum[ONE_GROUPS];
+    UNROLL for (int g = 0; g < groups; g++)
+    {
+        sum[g] = accumulate ? LOAD(out + g * LANES) : (vector){0};
+    }
     size_t k = 0;
     for (; k + LANES <= depth; k += LANES) {
         UNROLL for (int g = 0; g < groups; g++)
@@ -272,12 +277,13 @@ ALWAYS_INLINE void one_forward_rows(double *out, const double *matrix, size_t ro
 }
 
 static void product_one_forward(double *out, const double *matrix, size_t row_stride,
-                                const double *in, const double *bias, size_t rows, size_t depth)
+                                const double *in, const double *bias, size_t rows, size_t depth,
+                                bool accumulate)
 {
     size_t r = 0;
 #define ROWS(groups)                                                   \
     one_forward_rows(out + r, matrix + r * row_stride, row_stride, in, \
-                     bias == NULL ? NULL : bias + r, depth, groups)
+                     bias == NULL ? NULL : bias + r, depth, accumulate, groups)
     for (; r + ONE_GROUPS * LANES <= rows; r += ONE_GROUPS * LANES) {
         ROWS(ONE_GROUPS);
     }
@@ -286,7 +292,7 @@ static void product_one_forward(double *out, const double *matrix, size_t row_st
     }
 #undef ROWS
     for (; r < rows; r++) {
-        double sum = 0;
+        double sum = accumulate ? out[r] : 0;
         for (size_t k = 0; k < depth; k++) {
             sum = __builtin_fma(matrix[r * row_stride + k], in[k], sum);
         }
@@ -296,12 +302,16 @@ static void product_one_forward(double *out, const double *matrix, size_t row_st
 
 /* One sample, a column of the matrix along a vector. */
 static void product_one_backward(double *out, const double *matrix, size_t column_stride,
-                                 const double *in, size_t rows, size_t depth)
+                                 const double *in, size_t rows, size_t depth, bool accumulate)
 {
     enum { WIDE = 4 };
     size_t r = 0;
     for (; r + WIDE * LANES <= rows; r += WIDE * LANES) {
-        vector sum[WIDE] = {{0}};
+        vector sum[WIDE];
+        UNROLL for (int v = 0; v < WIDE; v++)
+        {
+            sum[v] = accumulate ? LOAD(out + r + (size_t)v * LANES) : (vector){0};
+        }
         for (size_t k = 0; k < depth; k++) {
             const double *column = matrix + r + k * column_stride;
             UNROLL for (int v = 0; v < WIDE; v++)
@@ -313,7 +323,7 @@ static void product_one_backward(double *out, const double *matrix, size_t colum
     }
     for (; r < rows; r += LANES) {
         const size_t valid = MIN(rows - r, LANES);
-        vector sum = {0};
+        vector sum = accumulate ? LOAD_PART(out + r, valid) : (vector){0};
         for (size_t k = 0; k < depth; k++) {
             const double *column = matrix + r + k * column_stride;
             const vector m = valid == LANES ? LOAD(column) : LOAD_PART(column, valid);
@@ -327,7 +337,7 @@ static void product_one_backward(double *out, const double *matrix, size_t colum
  * which stay in the second, go by. */
 static void product_in_place(const product_panel *panels, size_t count, const double *matrix,
                              size_t row_stride, size_t column_stride, const double *bias,
-                             size_t rows, size_t depth)
+                             size_t rows, size_t depth, bool accumulate)
 {
     while (count > 0) {
         size_t some = 1, samples = panels->stride;
@@ -338,7 +348,7 @@ static void product_in_place(const product_panel *panels, size_t count, const do
             for (const product_panel *p = panels; p < panels + some; p++) {
                 product_full(p->out + r * p->stride, matrix + r * row_stride, row_stride,
                              column_stride, p->in, bias == NULL ? NULL : bias + r, depth, p->stride,
-                             false);
+                             accumulate);
             }
         }
         panels += some;
@@ -346,16 +356,18 @@ static void product_in_place(const product_panel *panels, size_t count, const do
     }
 }
 
-static void SUFFIX(product)(const product_panel *panels, size_t count, const double *matrix,
-                            size_t row_stride, size_t column_stride, const double *bias,
-                            size_t rows, size_t depth, double *scratch)
+static void product_of(const product_panel *panels, size_t count, const double *matrix,
+                       size_t row_stride, size_t column_stride, const double *bias, size_t rows,
+                       size_t depth, double *scratch, bool accumulate)
 {
     if (panels->stride == 1 && column_stride == 1) {
-        product_one_forward(panels->out, matrix, row_stride, panels->in, bias, rows, depth);
+        product_one_forward(panels->out, matrix, row_stride, panels->in, bias, rows, depth,
+                            accumulate);
         return;
     }
     if (panels->stride == 1) {
-        product_one_backward(panels->out, matrix, column_stride, panels->in, rows, depth);
+        product_one_backward(panels->out, matrix, column_stride, panels->in, rows, depth,
+                             accumulate);
         return;
     }
     size_t samples = 0;
@@ -364,16 +376,31 @@ static void SUFFIX(product)(const product_panel *panels, size_t count, const dou
     }
     const size_t full = rows / TILE_ROWS * TILE_ROWS;
     if (copy_pays(column_stride, depth, samples)) {
-        product_copied(panels, count, matrix, row_stride, column_stride, bias, full, depth,
-                       scratch);
+        product_copied(panels, count, matrix, row_stride, column_stride, bias, full, depth, scratch,
+                       accumulate);
     } else {
-        product_in_place(panels, count, matrix, row_stride, column_stride, bias, full, depth);
+        product_in_place(panels, count, matrix, row_stride, column_stride, bias, full, depth,
+                         accumulate);
     }
     for (const product_panel *p = panels; p < panels + count; p++) {
         product_part(p->out + full * p->stride, matrix + full * row_stride, row_stride,
                      column_stride, p->in, bias == NULL ? NULL : bias + full, rows - full, depth,
-                     p->stride, false);
+                     p->stride, accumulate);
     }
+}
+
+static void SUFFIX(product)(const product_panel *panels, size_t count, const double *matrix,
+                            size_t row_stride, size_t column_stride, const double *bias,
+                            size_t rows, size_t depth, double *scratch)
+{
+    product_of(panels, count, matrix, row_stride, column_stride, bias, rows, depth, scratch, false);
+}
+
+static void SUFFIX(product_onto)(const product_panel *panels, size_t count, const double *matrix,
+                                 size_t row_stride, size_t column_stride, const double *bias,
+                                 size_t rows, size_t depth, double *scratch)
+{
+    product_of(panels, count, matrix, row_stride, column_stride, bias, rows, depth, scratch, true);
 }
 
 /* What becomes of a sum of the gradient; `out` is what was there. */
@@ -382,10 +409,12 @@ ALWAYS_INLINE vector use_gradient(vector sum, vector out, gradient_use use, vect
     return use == GRADIENT_DESCEND ? FMA(minus_step, sum, out) : sum;
 }
 
-/* A tile's sums over all samples: sum += delta @ inputs, where `inputs` is one panel */
-ALWAYS_INLINE void add_terms(vector sum[TILE_ROWS][TILE_VECTORS], const gradient_terms *terms,
-                             size_t count, const double *inputs, size_t row, const int rows,
-                             const int vectors)
+/* A tile's sums over all samples: sum += delta @ inputs, where `inputs` is one panel; returns where
+ * in it those of the next position begin. */
+ALWAYS_INLINE const double *add_terms(vector sum[TILE_ROWS][TILE_VECTORS],
+                                      const gradient_terms *terms, size_t count,
+                                      const double *inputs, size_t row, const int rows,
+                                      const int vectors)
 {
     for (size_t t = 0; t < count; t++) {
         const size_t stride = terms[t].stride;
@@ -404,11 +433,12 @@ ALWAYS_INLINE void add_terms(vector sum[TILE_ROWS][TILE_VECTORS], const gradient
             }
         }
     }
+    return inputs;
 }
 
 /* What a gradient is made of, and what becomes of it. */
 typedef struct {
-    double *weight, *bias;
+    double *weight, *bias; /* or NULL */
     gradient_use use;
     double step;
     const gradient_terms *terms;
@@ -423,7 +453,7 @@ ALWAYS_INLINE void fetch_row(const double *row, const int count)
 }
 
 /* One register tile of the weights' gradient. At the edge the last vector holds `part` weights, and
- * the bias behind them. */
+ * the bias behind them, where there is one. */
 ALWAYS_INLINE void gradient_tile(const gradient_job *job, const double *inputs, size_t row,
                                  size_t column, const int rows, const int vectors, const bool edge,
                                  size_t part)
@@ -432,7 +462,8 @@ ALWAYS_INLINE void gradient_tile(const gradient_job *job, const double *inputs, 
     double lanes[LANES];
     const gradient_use use = job->use;
     size_t fan_in = job->fan_in;
-    double *weight = job->weight + row * fan_in + column, *bias = job->bias + row;
+    double *weight = job->weight + row * fan_in + column;
+    double *bias = job->bias == NULL ? NULL : job->bias + row;
     UNROLL for (int r = 0; r < rows; r++)
     {
         /* They are wanted behind the loop: time enough to come from far away. */
@@ -444,14 +475,21 @@ ALWAYS_INLINE void gradient_tile(const gradient_job *job, const double *inputs, 
                 sum[r][v] = (vector){0};
             } else if (edge && v == vectors - 1) {
                 STORE(lanes, LOAD_PART(out, part));
-                lanes[part] = bias[r];
+                if (bias != NULL) {
+                    lanes[part] = bias[r];
+                }
                 sum[r][v] = LOAD(lanes);
             } else {
                 sum[r][v] = LOAD(out);
             }
         }
     }
-    add_terms(sum, job->terms, job->count, inputs, job->first + row, rows, vectors);
+    const double *in = inputs;
+    size_t position = 0;
+    do {
+        in = add_terms(sum, job->terms, job->count, in,
+                       job->first + row + position * job->terms->height, rows, vectors);
+    } while (++position < job->terms->positions);
     /* The addresses are worked out again: kept over the loop, they take the sums' registers. */
     __asm__("" : "+r"(weight), "+r"(fan_in));
     const double step = job->step;
@@ -464,8 +502,10 @@ ALWAYS_INLINE void gradient_tile(const gradient_job *job, const double *inputs, 
                 const vector before = LOAD_PART(out, part);
                 STORE_PART(out, use_gradient(sum[r][v], before, use, BROADCAST(-step)), part);
                 STORE(lanes, sum[r][v]);
-                bias[r] = use == GRADIENT_DESCEND ? __builtin_fma(-step, lanes[part], bias[r])
-                                                  : lanes[part];
+                if (bias != NULL) {
+                    bias[r] = use == GRADIENT_DESCEND ? __builtin_fma(-step, lanes[part], bias[r])
+                                                      : lanes[part];
+                }
             } else {
                 STORE(out, use_gradient(sum[r][v], LOAD(out), use, BROADCAST(-step)));
             }
@@ -480,21 +520,21 @@ ALWAYS_INLINE void gradient_rows(const gradient_job *job, const double *inputs, 
     for (size_t p = first; p < MIN(last, full); p++) {
         gradient_tile(job, inputs + p * distance, row, p * PANEL, rows, TILE_VECTORS, false, 0);
     }
-    if (last <= full) {
+    const size_t weights = job->fan_in - full * PANEL, columns = weights + (job->bias != NULL);
+    if (last <= full || columns == 0) {
         return;
     }
-    const size_t weights = job->fan_in - full * PANEL;
 #define EDGE(vectors)                                                                    \
     gradient_tile(job, inputs + full * distance, row, full * PANEL, rows, vectors, true, \
-                  weights % LANES)
-    switch (weights / LANES) {
-    case 0: EDGE(1); break;
-    case 1: EDGE(2); break;
+                  weights - ((vectors) - 1) * LANES)
+    switch ((columns + LANES - 1) / LANES) {
+    case 1: EDGE(1); break;
+    case 2: EDGE(2); break;
 #if TILE_VECTORS > 2
-    case 2: EDGE(3); break;
+    case 3: EDGE(3); break;
 #endif
 #if TILE_VECTORS > 3
-    case 3: EDGE(4); break;
+    case 4: EDGE(4); break;
 #endif
     }
 #undef EDGE
@@ -527,7 +567,7 @@ static void SUFFIX(gradient)(double *weight, double *bias, gradient_use use, dou
                              const gradient_terms *terms, size_t count, const double *inputs,
                              size_t distance, size_t first, size_t rows, size_t fan_in)
 {
-    if (count == 1 && terms->stride == 1) {
+    if (count == 1 && terms->stride == 1 && terms->positions == 0) {
 #define ONE(use) gradient_one(weight, bias, use, step, terms->delta + first, inputs, rows, fan_in)
         switch (use) {
         case GRADIENT_SET: ONE(GRADIENT_SET); break;
@@ -540,7 +580,7 @@ static void SUFFIX(gradient)(double *weight, double *bias, gradient_use use, dou
     const gradient_job job = {weight, bias, use, step, terms, count, first, fan_in};
     size_t samples = 0;
     for (size_t t = 0; t < count; t++) {
-        samples += terms[t].batch;
+        samples += terms[t].batch * MAX(terms->positions, 1);
     }
     /* As in product_in_place: some panels stay in cache while the rows of delta go by. */
     const size_t panels = fan_in / PANEL + 1;

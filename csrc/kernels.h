@@ -9,6 +9,7 @@
 #include "online.h"
 #include "optimizer.h"
 #include "pool.h"
+#include "recurrent.h"
 
 /* What becomes of a gradient's sum over a mini-batch. */
 typedef enum {
@@ -28,6 +29,9 @@ typedef struct {
 typedef struct {
     const double *delta; /* [fan_out,batch] rows `stride` apart */
     size_t stride, batch;
+    /* Of a sequence: delta[positions,height,batch], and the sum goes over the samples of all slices
+     * at the first position, then at the next. positions is 0 where there is but one delta. */
+    size_t positions, height;
 } gradient_terms;
 
 /* Chunks of a mini-batch at most, for a thread each, and slices. */
@@ -50,6 +54,11 @@ typedef struct {
                     size_t row_stride, size_t column_stride, const double *bias, size_t rows,
                     size_t depth, double *scratch);
 
+    /* The same with `out` in front of the sum: its chains go on. */
+    void (*product_onto)(const product_panel *panels, size_t count, const double *matrix,
+                         size_t row_stride, size_t column_stride, const double *bias, size_t rows,
+                         size_t depth, double *scratch);
+
     /* out[stride] = in[depth] @ columns[depth,stride] + columns[depth]: one sample, its units along
      * vectors, in the same chains as a product's. The stride is a multiple of lanes. */
     void (*combine)(double *out, const double *columns, size_t stride, const double *in,
@@ -57,8 +66,9 @@ typedef struct {
 
     /* sum[rows,fan_in+1] = delta[rows,batch] @ inputs[batch,fan_in+1], each sum one chain over the
      * samples of terms[0], then those of terms[1], ... The rows are those of delta from `first` on.
-     * `inputs` are panels, `distance` apart, each [batch,panel]. The last column, which holds ones,
-     * is that of the bias. */
+     * `inputs` are panels, `distance` apart, each [batch,panel], of a sequence one such behind the
+     * other. The last column, which holds ones, is that of the bias; where bias is NULL there is
+     * none. */
     void (*gradient)(double *weight, double *bias, gradient_use use, double step,
                      const gradient_terms *terms, size_t count, const double *inputs,
                      size_t distance, size_t first, size_t rows, size_t fan_in);
@@ -85,6 +95,7 @@ typedef struct {
     const normalization_kernels *normalization;
     const convolution_kernels *convolution;
     const pool_kernels *pool;
+    const recurrent_kernels *recurrent;
     const online_kernels *online; /* [ONLINE_KINDS]; NULL: there are none */
 } kernel_table;
 

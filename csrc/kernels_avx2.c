@@ -34,6 +34,7 @@ BEGIN_TARGET("avx2,fma", 256)
 #include "normalization_template.h"
 #include "convolution_template.h"
 #include "pool_template.h"
+#include "recurrent_template.h"
 #include "online_template.h"
 #include "optimizer_template.h"
 END_TARGET
@@ -50,6 +51,7 @@ const kernel_table pycnn_kernels_avx2 = {
     .panel = PANEL,
     .block = BLOCK_DEPTH * BLOCK_ROWS,
     .product = product_avx2,
+    .product_onto = product_onto_avx2,
     .combine = combine_avx2,
     .gradient = gradient_avx2,
     .descend = descend_avx2,
@@ -63,6 +65,7 @@ const kernel_table pycnn_kernels_avx2 = {
     .normalization = &normalization_avx2,
     .convolution = &convolution_avx2,
     .pool = &pool_avx2,
+    .recurrent = &recurrent_avx2,
     .online = online_avx2,
 };
 #endif

@@ -35,6 +35,7 @@ BEGIN_TARGET("avx512f,avx2,fma", 512)
 #include "normalization_template.h"
 #include "convolution_template.h"
 #include "pool_template.h"
+#include "recurrent_template.h"
 #include "online_template.h"
 #include "optimizer_template.h"
 END_TARGET
@@ -53,6 +54,7 @@ const kernel_table pycnn_kernels_avx512 = {
     .least_width = 5,
     .block = BLOCK_DEPTH * BLOCK_ROWS,
     .product = product_avx512,
+    .product_onto = product_onto_avx512,
     .combine = combine_avx512,
     .gradient = gradient_avx512,
     .descend = descend_avx512,
@@ -66,6 +68,7 @@ const kernel_table pycnn_kernels_avx512 = {
     .normalization = &normalization_avx512,
     .convolution = &convolution_avx512,
     .pool = &pool_avx512,
+    .recurrent = &recurrent_avx512,
     .online = online_avx512,
 };
 #endif

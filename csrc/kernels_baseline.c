@@ -8,34 +8,48 @@
 #define SUFFIX(name) name##_baseline
 #include "normalization_template.h"
 
+/* One cell at a time. */
+#include "scalar_template.h"
+#define LANES 1
+#define LOAD(p) (*(p))
+#define STORE(p, v) (*(p) = (v))
+#define LOAD_PART(p, n) LOAD(p)
+#define STORE_PART(p, v, n) STORE(p, v)
+
+#include "math_template.h"
+#include "recurrent_template.h"
+
 /* Sums that are carried in registers at a time: 16 doubles fill half of SSE2's file. */
 #define TILE 16
 
 static void multiply(double *RESTRICT out, const double *RESTRICT matrix, size_t row_stride,
                      size_t column_stride, const double *RESTRICT in, const double *bias,
-                     size_t rows, size_t depth, size_t stride)
+                     size_t rows, size_t depth, size_t stride, bool accumulate)
 {
-    for (size_t r = 0; r < rows; r++) {
+    for (size_t r = 0; r < rows; r++, out += stride) {
         const double *m = matrix + r * row_stride;
         const double b = bias == NULL ? 0 : bias[r];
         size_t i = 0;
         for (; i + TILE <= stride; i += TILE) {
             double sum[TILE] = {0};
+            for (size_t t = 0; t < TILE && accumulate; t++) {
+                sum[t] = out[i + t];
+            }
             for (size_t k = 0; k < depth; k++) {
                 for (size_t t = 0; t < TILE; t++) {
                     sum[t] += m[k * column_stride] * in[k * stride + i + t];
                 }
             }
             for (size_t t = 0; t < TILE; t++) {
-                out[r * stride + i + t] = sum[t] + b;
+                out[i + t] = sum[t] + b;
             }
         }
         for (; i < stride; i++) {
-            double sum = 0;
+            double sum = accumulate ? out[i] : 0;
             for (size_t k = 0; k < depth; k++) {
                 sum += m[k * column_stride] * in[k * stride + i];
             }
-            out[r * stride + i] = sum + b;
+            out[i] = sum + b;
         }
     }
 }
@@ -46,7 +60,19 @@ static void product_baseline(const product_panel *panels, size_t count, const do
 {
     (void)scratch;
     for (const product_panel *p = panels; p < panels + count; p++) {
-        multiply(p->out, matrix, row_stride, column_stride, p->in, bias, rows, depth, p->stride);
+        multiply(p->out, matrix, row_stride, column_stride, p->in, bias, rows, depth, p->stride,
+                 false);
+    }
+}
+
+static void product_onto_baseline(const product_panel *panels, size_t count, const double *matrix,
+                                  size_t row_stride, size_t column_stride, const double *bias,
+                                  size_t rows, size_t depth, double *scratch)
+{
+    (void)scratch;
+    for (const product_panel *p = panels; p < panels + count; p++) {
+        multiply(p->out, matrix, row_stride, column_stride, p->in, bias, rows, depth, p->stride,
+                 true);
     }
 }
 
@@ -95,10 +121,11 @@ static void gradient_baseline(double *weight, double *bias, gradient_use use, do
                               const gradient_terms *terms, size_t count, const double *inputs,
                               size_t distance, size_t first, size_t rows, size_t fan_in)
 {
+    const size_t all = fan_in + (bias != NULL), positions = MAX(terms->positions, 1);
     for (size_t j = 0; j < rows; j++) {
-        for (size_t k = 0; k <= fan_in; k += TILE) {
+        for (size_t k = 0; k < all; k += TILE) {
             /* The bias is the column behind the last weight. */
-            const size_t weights = MIN(TILE, fan_in - k), columns = MIN(TILE, fan_in + 1 - k);
+            const size_t weights = MIN(TILE, fan_in - k), columns = MIN(TILE, all - k);
             double *w = weight + j * fan_in + k;
             const double *in = inputs + k / TILE * distance;
             double sum[TILE] = {0};
@@ -106,10 +133,11 @@ static void gradient_baseline(double *weight, double *bias, gradient_use use, do
                 memcpy(sum, w, weights * sizeof *sum);
                 sum[columns - 1] = columns > weights ? bias[j] : sum[columns - 1];
             }
-            for (size_t t = 0; t < count; t++) {
-                add_gradient(sum, terms[t].delta + (first + j) * terms[t].stride, in, columns,
-                             terms[t].batch);
-                in += terms[t].batch * TILE;
+            for (size_t t = 0; t < positions * count; t++) {
+                const gradient_terms *term = &terms[t % count];
+                const size_t row = first + j + t / count * term->height;
+                add_gradient(sum, term->delta + row * term->stride, in, columns, term->batch);
+                in += term->batch * TILE;
             }
             for (size_t t = 0; t < columns; t++) {
                 double *out = t < weights ? w + t : bias + j;
@@ -179,6 +207,7 @@ const kernel_table pycnn_kernels_baseline = {
     .lanes = 1,
     .panel = TILE,
     .product = product_baseline,
+    .product_onto = product_onto_baseline,
     .combine = combine_baseline,
     .gradient = gradient_baseline,
     .descend = descend_baseline,
@@ -192,4 +221,5 @@ const kernel_table pycnn_kernels_baseline = {
     .normalization = &normalization_baseline,
     .convolution = &pycnn_convolution_baseline,
     .pool = &pycnn_pool_baseline,
+    .recurrent = &recurrent_baseline,
 };

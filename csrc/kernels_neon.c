@@ -31,6 +31,7 @@
 #include "normalization_template.h"
 #include "convolution_template.h"
 #include "pool_template.h"
+#include "recurrent_template.h"
 #include "online_template.h"
 #include "optimizer_template.h"
 
@@ -46,6 +47,7 @@ const kernel_table pycnn_kernels_neon = {
     .panel = PANEL,
     .block = BLOCK_DEPTH * BLOCK_ROWS,
     .product = product_neon,
+    .product_onto = product_onto_neon,
     .combine = combine_neon,
     .gradient = gradient_neon,
     .descend = descend_neon,
@@ -59,6 +61,7 @@ const kernel_table pycnn_kernels_neon = {
     .normalization = &normalization_neon,
     .convolution = &convolution_neon,
     .pool = &pool_neon,
+    .recurrent = &recurrent_neon,
     .online = online_neon,
 };
 #endif

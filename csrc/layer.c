@@ -19,6 +19,10 @@ const layer_ops *pycnn_layer_ops(int kind)
         [PYCNN_AVERAGE_POOL] = &pycnn_average_pool_ops,
         [PYCNN_ZERO_PADDING] = &pycnn_zero_padding_ops,
         [PYCNN_STACK] = &pycnn_stack_ops,
+        [PYCNN_SIMPLE_RNN] = &pycnn_simple_rnn_ops,
+        [PYCNN_LSTM] = &pycnn_lstm_ops,
+        [PYCNN_GRU] = &pycnn_gru_ops,
+        [PYCNN_CONCATENATE] = &pycnn_concatenate_ops,
         [PYCNN_EMBEDDING] = &pycnn_embedding_ops,
         [PYCNN_TIED_DENSE] = &pycnn_tied_dense_ops,
     };

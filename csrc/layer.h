@@ -67,6 +67,9 @@ typedef struct {
     size_t saved_per_slice;  /* doubles that a slice's forward pass, or what is reduced over the
                                 batch, keeps for later: so many, ... */
     size_t saved_per_sample; /* ... and so many for each sample */
+    size_t saved_for_delta;  /* of these, so many only where a way back follows */
+    size_t row_positions;    /* rows of a sample that a layer packs itself for its gradient ... */
+    size_t row_widths[2];    /* ... and the numbers in each, of two kinds */
     size_t work;             /* about as many multiply-adds as a sample's forward pass takes */
     bool reads_rows;         /* its gradient reads input_rows */
     bool writes_z;           /* something of its own: z is not `output`, nor for a loss to read */
@@ -81,6 +84,7 @@ typedef struct {
     bool slice_by_slice; /* its numbers are so many that a slice goes on alone through what is so */
     size_t scratch;      /* doubles that a chunk's pass and a part of the gradient need */
     convolution forward, backward;
+    recurrence recurrence;
 } layer;
 
 /* What all layers know of the mini-batch. */
@@ -123,7 +127,9 @@ typedef struct {
                               nobody goes on from it */
     double *saved;         /* [saved_per_slice] what the layer keeps for later */
     double *saved_samples; /* [saved_per_sample,stride] */
-    double *delta_input;   /* [fan_in,batch] dL/dinput; NULL where that is the data's */
+    double *own_rows;    /* of all samples, [row_positions,samples] rows of row_widths[0] numbers in
+                            panels, then those of row_widths[1]; NULL in forward mode */
+    double *delta_input; /* [fan_in,batch] dL/dinput; NULL where that is the data's */
     double *delta_second_input;    /* the same of the second */
     double *added_to[MOST_INPUTS]; /* the delta that each of these is a part of, to be added to the
                                       parts of later layers; NULL: it is all of it, or the first */
@@ -178,7 +184,8 @@ struct layer_ops {
 extern PYCNN_PRIVATE const layer_ops pycnn_dense_ops, pycnn_dropout_ops, pycnn_batch_norm_ops,
     pycnn_layer_norm_ops, pycnn_residual_ops, pycnn_stack_ops, pycnn_reshape_ops, pycnn_rescale_ops,
     pycnn_convolution_ops, pycnn_max_pool_ops, pycnn_average_pool_ops, pycnn_zero_padding_ops,
-    pycnn_embedding_ops, pycnn_tied_dense_ops;
+    pycnn_embedding_ops, pycnn_tied_dense_ops, pycnn_simple_rnn_ops, pycnn_lstm_ops, pycnn_gru_ops,
+    pycnn_concatenate_ops;
 
 /* By pycnn_layer_kind; NULL: there is no such kind. */
 PYCNN_PRIVATE const layer_ops *pycnn_layer_ops(int kind);

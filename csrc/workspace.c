@@ -125,6 +125,25 @@ static bool is_part(const pycnn_workspace *ws, const layer *self, size_t k)
     return ws->net->layers[below].last_reader != self->number;
 }
 
+/* Numbers that a layer keeps of each sample. */
+static size_t saved_per_sample(const pycnn_workspace *ws, const layer *self)
+{
+    return self->saved_per_sample - (ws->mode < PYCNN_BACKWARD ? self->saved_for_delta : 0);
+}
+
+/* Rows of all samples that a layer packs itself. */
+static double *take_rows(pycnn_workspace *ws, arena *memory, const layer *self, size_t samples)
+{
+    const size_t panel = ws->net->kernels->panel;
+    size_t rows = 0;
+    memory->overflow |= add_product(&rows, self->row_positions, samples) != PYCNN_OK;
+    if (ws->mode < PYCNN_BACKWARD || rows == 0) {
+        return NULL;
+    }
+    return take(memory, rows,
+                round_up(self->row_widths[0], panel) + round_up(self->row_widths[1], panel));
+}
+
 static void hand_out(pycnn_workspace *ws, arena *memory)
 {
     const pycnn_network *net = ws->net;
@@ -160,7 +179,8 @@ static void hand_out(pycnn_workspace *ws, arena *memory)
                 backward && is_part(ws, here, k) ? take(memory, here->fan_in, m) : NULL;
         }
         buffers->saved = take(memory, ws->most_slices, here->saved_per_slice);
-        buffers->saved_samples = take(memory, here->saved_per_sample, m);
+        buffers->saved_samples = take(memory, saved_per_sample(ws, here), m);
+        buffers->own_rows = take_rows(ws, memory, here, m);
     }
     for (size_t l = 0; l < net->depth && ws->online != NULL; l++) {
         hand_out_online(ws, memory, l);
@@ -424,7 +444,8 @@ static void place(pycnn_workspace *ws, size_t s, size_t chunk)
         }
         io->delta = buffers->delta == NULL ? NULL : buffers->delta + at;
         io->saved = buffers->saved + s * here->saved_per_slice;
-        io->saved_samples = buffers->saved_samples + first * here->saved_per_sample;
+        io->saved_samples = buffers->saved_samples + first * saved_per_sample(ws, here);
+        io->own_rows = buffers->own_rows;
         io->delta_is_dz = l + 1 == net->depth && pycnn_loss_activation(net->loss) >= 0;
         connect(ws, l, s);
         io->scratch = pycnn_workspace_scratch(ws, chunk);
@@ -434,7 +455,7 @@ static void place(pycnn_workspace *ws, size_t s, size_t chunk)
         gradient_terms *terms = &ws->terms[l * ws->most_slices + s];
         *forward = (product_panel){io->z, io->input, io->stride};
         *backward = (product_panel){io->delta_input, io->delta, io->stride};
-        *terms = (gradient_terms){io->delta, io->stride, io->batch};
+        *terms = (gradient_terms){.delta = io->delta, .stride = io->stride, .batch = io->batch};
         io->forward = forward;
         io->backward = backward;
         io->terms = terms;

@@ -47,7 +47,7 @@ struct pycnn_workspace {
     double *grad; /* [parameter_count]; NULL in forward mode */
     void *memory; /* where all buffers are */
     struct layer_buffers {
-        double *z, *output, *output_rows, *delta, *saved, *saved_samples;
+        double *z, *output, *output_rows, *delta, *saved, *saved_samples, *own_rows;
         double *parts[MOST_INPUTS]; /* of the deltas below, or NULL: these themselves */
         double *shared;             /* [shared_width,batch] of the first shared_count of these: */
         size_t shared_until;        /* ... the last reader of the output that lies there */

@@ -377,8 +377,9 @@ static void test_gradient(const kernel_table *kernels, const gradient_case *c, g
         const size_t stride =
             batch == 1 && count == 0 && c->batches[1] == 0 ? 1 : round_up(batch, kernels->lanes);
         const double *delta = place_random(&delta_slots[count], (first + c->rows) * stride, -1, 1);
-        all[count] = (gradient_terms){delta, stride, batch};
-        slices[count] = (gradient_terms){delta + first * stride, stride, batch};
+        all[count] = (gradient_terms){.delta = delta, .stride = stride, .batch = batch};
+        slices[count] =
+            (gradient_terms){.delta = delta + first * stride, .stride = stride, .batch = batch};
         samples += batch;
     }
     double *rows = place_random(&rows_slot, samples * (c->fan_in + 1), -1, 1);
