@@ -312,6 +312,54 @@ static void test_products(const kernel_table *kernels)
     }
 }
 
+/* A sum over `depth` in two parts is the same chain. */
+static void test_product_in_parts(const kernel_table *kernels, size_t rows, size_t depth,
+                                  const size_t strides[2], bool by_columns)
+{
+    static slot matrix_slot, bias_slot, in_slots[2], out_slots[2], whole_slots[2], scratch_slot;
+    const size_t first = depth / 3, room = round_up(rows, kernels->lanes);
+    const size_t row_stride = by_columns ? 1 : depth, column_stride = by_columns ? rows : 1;
+    const double *matrix = place_random(&matrix_slot, rows * depth, -1, 1);
+    const double *behind = matrix + first * column_stride;
+    product_panel whole[2], panels[2], rest[2];
+    size_t count = 0;
+    AT("%s product in parts %zux%zu @ %zu %zu", kernels->name, rows, depth, strides[0], strides[1]);
+    for (; count < COUNT_OF(panels) && strides[count] > 0; count++) {
+        const size_t stride = strides[count], size = stride == 1 ? room : rows * stride;
+        const double *in = place_random(&in_slots[count], depth * stride, -1, 1);
+        whole[count] = (product_panel){place(&whole_slots[count], size), in, stride};
+        panels[count] = (product_panel){place(&out_slots[count], size), in, stride};
+        rest[count] = (product_panel){panels[count].out, in + first * stride, stride};
+    }
+    /* One sample's columns have no bias. */
+    const double *bias = by_columns ? NULL : place_random(&bias_slot, rows, -1, 1);
+    double *scratch = place(&scratch_slot, kernels->block);
+    kernels->product(whole, count, matrix, row_stride, column_stride, bias, rows, depth, scratch);
+    kernels->product(panels, count, matrix, row_stride, column_stride, NULL, rows, first, scratch);
+    kernels->product_onto(rest, count, behind, row_stride, column_stride, bias, rows, depth - first,
+                          scratch);
+    for (size_t p = 0; p < count; p++) {
+        check(same_bits(panels[p].out, whole[p].out, rows * panels[p].stride),
+              "the same chain in two parts");
+        check(untouched_around(&out_slots[p]), "nothing is written around the output");
+    }
+}
+
+static void test_products_in_parts(const kernel_table *kernels)
+{
+    static const size_t depths[] = {3, 4, 9, 33, 300, 900};
+    for (size_t rows = 1; rows <= 67; rows += 3) {
+        for (size_t d = 0; d < COUNT_OF(depths); d++) {
+            for (int by_columns = 0; by_columns < 2; by_columns++) {
+                test_product_in_parts(kernels, rows, depths[d], (size_t[2]){1}, by_columns);
+                test_product_in_parts(kernels, rows, depths[d], (size_t[2]){kernels->lanes, 8},
+                                      by_columns);
+                test_product_in_parts(kernels, rows, depths[d], (size_t[2]){24, 128}, by_columns);
+            }
+        }
+    }
+}
+
 /* ---------------------------------------------------------------- gradient */
 
 /* sum[rows,fan_in+1], starting from `sum` itself, and the absolute values of all terms */
@@ -459,6 +507,87 @@ static void test_gradients(const kernel_table *kernels)
             memcpy(c.batches, batches[b], sizeof c.batches);
             test_gradient(kernels, &c, uses[u]);
         }
+    }
+}
+
+/* A sequence of positions is one sum over the samples of each, one after the other; without a bias
+ * the weights' sums are the same. */
+static void test_sequence_gradient(const kernel_table *kernels, size_t rows, size_t fan_in,
+                                   gradient_use use)
+{
+    enum { POSITIONS = 3, SLICES = 2, HEIGHT = 20 };
+    static slot weight_slots[3], bias_slots[2], delta_slots[SLICES], input_slot;
+    const size_t batches[SLICES] = {8, 1 + fan_in % 8}, stride = 8;
+    const size_t samples = POSITIONS * (batches[0] + batches[1]), first = rows % 3;
+    const size_t panels = round_up(fan_in + 1, kernels->panel);
+    AT("%s gradient of a sequence %zux%zu, use %d", kernels->name, rows, fan_in, (int)use);
+    gradient_terms terms[SLICES], flat[POSITIONS * SLICES];
+    for (size_t s = 0; s < SLICES; s++) {
+        const double *delta = place_random(&delta_slots[s], POSITIONS * HEIGHT * stride, -1, 1);
+        terms[s] = (gradient_terms){delta, stride, batches[s], POSITIONS, HEIGHT};
+        for (size_t p = 0; p < POSITIONS; p++) {
+            flat[p * SLICES + s] = (gradient_terms){
+                .delta = delta + p * HEIGHT * stride, .stride = stride, .batch = batches[s]};
+        }
+    }
+    const double *inputs = place_random(&input_slot, panels * samples, -1, 1);
+    double *weight[3], *bias[3] = {place_random(&bias_slots[0], rows, -1, 1)};
+    weight[0] = place_random(&weight_slots[0], rows * fan_in, -1, 1);
+    bias[1] = place_copy(&bias_slots[1], bias[0], rows);
+    bias[2] = NULL;
+    for (size_t i = 1; i < 3; i++) {
+        weight[i] = place_copy(&weight_slots[i], weight[0], rows * fan_in);
+    }
+    kernels->gradient(weight[0], bias[0], use, 0.125, flat, COUNT_OF(flat), inputs,
+                      samples * kernels->panel, first, rows, fan_in);
+    for (size_t i = 1; i < 3; i++) {
+        kernels->gradient(weight[i], bias[i], use, 0.125, terms, SLICES, inputs,
+                          samples * kernels->panel, first, rows, fan_in);
+        check(same_bits(weight[i], weight[0], rows * fan_in), "position after position");
+        check(untouched_around(&weight_slots[i]), "nothing is written around the weights");
+    }
+    check(same_bits(bias[1], bias[0], rows), "position after position, of the bias too");
+}
+
+static void test_sequence_gradients(const kernel_table *kernels)
+{
+    for (size_t rows = 1; rows <= 17; rows++) {
+        for (size_t fan_in = 1; fan_in <= 57; fan_in++) {
+            test_sequence_gradient(kernels, rows, fan_in, (gradient_use)((rows + fan_in) % 3));
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- cells */
+
+/* Each against the plain one, in as many numbers as there may be, and none beside. */
+static void test_cells(const kernel_table *kernels)
+{
+    static slot slots[2][8];
+    for (size_t count = 1; count <= 40; count += count < 18 ? 1 : 11) {
+        AT("%s cells %zu", kernels->name, count);
+        double *x[2][8];
+        for (size_t i = 0; i < 8; i++) {
+            x[0][i] = place_random(&slots[0][i], 4 * count, -2, 2);
+            x[1][i] = place_copy(&slots[1][i], x[0][i], 4 * count);
+        }
+        for (int k = 0; k < 2; k++) {
+            const recurrent_kernels *cells =
+                k == 0 ? kernels->recurrent : pycnn_kernels_baseline.recurrent;
+            double **v = x[k];
+            cells->lstm(v[0], v[1], v[2], v[3], v[4], count);
+            cells->lstm_back(v[0], v[4], v[1], v[5], v[2], v[3], count);
+            cells->gru(v[6], v[1] + count, v[7], count);
+            cells->gru_back(v[6], v[7] + count, v[5], v[7], count);
+        }
+        bool near_plain = true;
+        for (size_t i = 0; i < 8; i++) {
+            for (size_t n = 0; n < 4 * count; n++) {
+                near_plain &= near_enough("cell", x[0][i][n], x[1][i][n], 100 * ROUNDOFF);
+            }
+            check(untouched_around(&slots[0][i]), "nothing is written around a cell's numbers");
+        }
+        check(near_plain, "near the plain kernel");
     }
 }
 
@@ -936,7 +1065,10 @@ int main(void)
             continue;
         }
         test_products(kernels);
+        test_products_in_parts(kernels);
         test_gradients(kernels);
+        test_sequence_gradients(kernels);
+        test_cells(kernels);
         test_descend(kernels);
         test_updates(kernels);
         test_normalizations(kernels);
