@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pycnn._checks import check_fits
 from pycnn._data.tokens import Tokens
-from pycnn.exceptions import ShapeError
+from pycnn.exceptions import DataError, ShapeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -100,11 +100,14 @@ class Architecture:
     least_batch : int
         Samples that a mini-batch must have in training.
 
+    output_shape : tuple of int
+        Of a sample at the end: (n_L,), or (positions, features) of a sequence.
+
     Raises
     ------
     ShapeError
         If a layer does not fit the one before it, or all of them not into memory, or if a sample
-        has more than one axis at the end.
+        is an image at the end.
     """
 
     def __init__(
@@ -128,12 +131,13 @@ class Architecture:
         for layer in self.layers:
             specs.append(_penalized(layer.spec(shapes[-1]), *penalty))
             shapes.append(specs[-1].output_shape)
-        if len(shapes[-1]) != 1:
+        if len(shapes[-1]) > 2:
             raise ShapeError(
-                f"the last layer must give samples that are one row, but they have shape "
-                f"{shapes[-1]}: Flatten() behind it makes them so"
+                f"the last layer must give samples that are one row, or a sequence, but they have "
+                f"shape {shapes[-1]}: Flatten() behind it makes them one row"
             )
         self.shapes, self.specs = tuple(shapes), tuple(specs)
+        self.output_shape: Shape = shapes[-1]
         self.inputs, self.outputs = math.prod(shapes[0]), math.prod(shapes[-1])
         # Lists: an interrupt is lost that comes while a generator is closed before its end.
         self.is_random = True in [spec.is_random for spec in specs]
@@ -146,6 +150,30 @@ class Architecture:
             self.parameter_count + self.statistic_count,
             f"a network of {self.parameter_count} parameters",
         )
+
+    def check_lengths(self) -> None:
+        """Raise `DataError` where samples are no sequences, or a layer knows no lengths.
+
+        A layer that makes one row of a sequence is the last that has to know them.
+        """
+        if len(self.input_shape) != 2 and not isinstance(self.input_shape, Tokens):
+            raise DataError(
+                "lengths must be None where samples are no sequences, (positions, features), but "
+                f"have shape {self.input_shape}"
+            )
+        for number, (layer, spec) in enumerate(zip(self.layers, self.specs, strict=True), start=1):
+            if not spec.knows_lengths:
+                raise DataError(
+                    f"lengths must be None with {layer!r}, as layer {number} is: it would take "
+                    "what stands behind the end of a sequence for a part of it"
+                )
+            if len(spec.output_shape) == 1 and len(self.output_shape) == 2:
+                raise DataError(
+                    f"lengths must be None where layer {number} makes one row of a sequence, and a "
+                    "layer behind it another sequence"
+                )
+            if len(spec.output_shape) == 1:
+                return
 
     def by_layer(self) -> list[list[Tensor]]:
         """Return each layer's tensors, the parameters first."""

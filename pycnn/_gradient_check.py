@@ -33,6 +33,7 @@ def gradient_check(
     y: Any,
     *,
     sample_weight: Any = None,
+    lengths: Any = None,
     max_parameters: int = 1000,
     seed: int = 0,
     training: bool = False,
@@ -45,6 +46,8 @@ def gradient_check(
     X : array-like of shape (m, n_0)
     y : array-like of shape (m,) or (m, n_L)
     sample_weight : array-like of shape (m,), optional
+    lengths : array-like of shape (m,), optional
+        Of samples that are sequences.
     max_parameters : int, default 1000
         Of a larger network so many parameters are drawn, by `seed`.
     seed : int, default 0
@@ -63,10 +66,10 @@ def gradient_check(
     """
     max_parameters = check_size(max_parameters, "max_parameters")
     training = check_bool(training, "training")
-    data = whole(net.reader.read(X, y, sample_weight)[0])
+    data = whole(net.reader.read(X, y, sample_weight, lengths)[0])
     check_measurable(data, "the data")
     theta = net.theta.copy()
-    loss, analytic = net.gradients(X, y, sample_weight, training=training)
+    loss, analytic = net.gradients(X, y, sample_weight, training=training, lengths=lengths)
     drawn = dropout_keys(net.seed, net.epochs_trained, 1) if training else None
     scratch = np.empty_like(analytic)
     floor = max(float(np.abs(analytic).max()) / 100, ROUNDING * max(1.0, abs(loss)))

@@ -5,6 +5,7 @@ All that is below the training knows a network as this, and whatever it needs ha
 
 from __future__ import annotations
 
+import math
 import os
 from _thread import get_ident  # threading takes longer to import
 from types import MappingProxyType
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from pycnn._scoring import Metric
-    from pycnn._typing import AnyArray, Array, ArrayLike, Bits, Shape
+    from pycnn._typing import AnyArray, Array, ArrayLike, Bits, Indices, Shape
     from pycnn.backend.interface import Plan, RowPredictor
     from pycnn.backend.protocol import Backend
     from pycnn.history import History
@@ -118,8 +119,10 @@ class Model:
         self._parameters, self._statistics = self._theta[:count], self._theta[count:]
         self._layers = architecture.bound(self._theta)
         self.loan = Loan(self._theta)
-        encoder = TargetEncoder(self.loss, self.outputs)
-        self._reader = Reader(self.input_shape, self._core.find_not_finite, None, encoder)
+        *positions, units = self.output_shape
+        encoder = TargetEncoder(self.loss, units, positions=positions[0] if positions else None)
+        find, check = self._core.find_not_finite, architecture.check_lengths
+        self._reader = Reader(self.input_shape, find, check, None, encoder)
         self._row_predictors: list[RowPredictor] = []  # idle ones
         # Of a row that needs no reading; of tokens none, whose dtype has to be looked at.
         numbers = not isinstance(self.input_shape, Tokens)
@@ -191,8 +194,13 @@ class Model:
 
     @property
     def outputs(self) -> int:
-        """Number of output units, n_L."""
+        """Number of output units, n_L: of all numbers that a sample has at the end."""
         return self.architecture.outputs
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of an output, ``(n_L,)``, or (positions, features) of a sequence."""
+        return self.architecture.output_shape
 
     @property
     def layers(self) -> tuple[Any, ...]:
@@ -255,7 +263,7 @@ class Model:
             self._reader = self.reader.encoding(self.classes, None)
             return
         check_can_scale(self.layers[-1].activation, self.loss)
-        scale = TargetScale.check(value, self.outputs)
+        scale = TargetScale.check(value, self.encoder.units)
         # Classes were those of one-hot targets: numbers with a unit are none.
         self._reader = self.reader.encoding(None, scale)
 
@@ -295,7 +303,7 @@ class Model:
 
     # -------------------------------------------------------------- what it computes
 
-    def predict(self, X: Any) -> Array:
+    def predict(self, X: Any, *, lengths: ArrayLike | None = None) -> Array:
         """Return the network's output for each sample.
 
         Parameters
@@ -303,34 +311,47 @@ class Model:
         X : array-like of shape (m, n_0) or (m, *input_shape)
             A row a sample, or an array a sample where the network's inputs have a shape; any real
             dtype, any strides; also a memory map or a sparse matrix.
+        lengths : array-like of shape (m,), optional
+            Of samples that are sequences: how many of their positions are there, from the first
+            one on. What stands behind them is of no account, and may be NaN.
 
         Returns
         -------
-        ndarray of shape (m, n_L)
-            The bits of a row do not depend on the rows beside it.
+        ndarray of shape (m, n_L), or (m, positions, n_L)
+            The bits of a row do not depend on the rows beside it. Behind the length of a sequence
+            stands what the last layers make of zeros, and zeros where the last one is recurrent.
 
         Raises
         ------
         ShapeError, DataTypeError, DataError
             If `X` has the wrong shape, is not numeric, is empty, or holds NaN or infinity.
         """
-        if type(X) is np.ndarray and X.shape == self._row_shape and X.dtype == _FLOAT64:
+        if (
+            type(X) is np.ndarray
+            and X.shape == self._row_shape
+            and X.dtype == _FLOAT64
+            and lengths is None
+        ):
             row = self._predict_row(X)
             if row is not None:
                 scale = self._reader.encoder.scale
                 return row if scale is None else scale.restore(row)
-        check_columns(X, "X", self._reader.names)
-        out = self.outputs_of(as_table(X, "X", self.input_shape, None))
+        if lengths is None:
+            check_columns(X, "X", self._reader.names)
+            out = self.outputs_of(as_table(X, "X", self.input_shape, None))
+        else:
+            out = self.outputs_of(*self._reader.sequences(X, "X", lengths, "lengths"))
         return self._reader.encoder.unscaled(out)
 
-    def outputs_of(self, x: Array | LazyTable) -> Array:
+    def outputs_of(self, x: Array | LazyTable, lengths: Indices | None = None) -> Array:
         """Return the outputs for checked samples, in the network's own unit."""
-        return self.with_theta(lambda theta: self._outputs(theta, x))
+        return self.with_theta(lambda theta: self._outputs(theta, x, lengths))
 
-    def _outputs(self, theta: Array, x: Array | LazyTable) -> Array:
-        out = np.empty((len(x), self.outputs))
+    def _outputs(self, theta: Array, x: Array | LazyTable, lengths: Indices | None = None) -> Array:
+        out = np.empty((len(x), *self.output_shape))
         for part, piece in x.pieces() if isinstance(x, LazyTable) else [(slice(None), x)]:
-            if not self.core.predict(self.plan, theta, piece, out[part]):
+            own = None if lengths is None else lengths[part]
+            if not self.core.predict(self.plan, theta, piece, out[part], own):
                 check_finite(piece.reshape(-1, *self.input_shape), "X")
         return out
 
@@ -345,7 +366,7 @@ class Model:
         try:
             run = self._row_predictors.pop()
         except IndexError:
-            run = self.core.row_predictor(self.plan, self.theta, self.outputs)
+            run = self.core.row_predictor(self.plan, self.theta, self.output_shape)
         out = run(x)
         self._row_predictors.append(run)
         return out if self.loan is loan else None
@@ -370,7 +391,7 @@ class Model:
 
         Returns
         -------
-        ndarray of shape (count, m, n_L)
+        ndarray of shape (count, m, n_L), or (count, m, positions, n_L)
             ``mean(axis=0)`` is a prediction, ``std(axis=0)`` its uncertainty.
 
         Raises
@@ -401,13 +422,13 @@ class Model:
         return self.encoder.unscaled(self.with_theta(lambda theta: self._samples(theta, x, drawn)))
 
     def _samples(self, theta: Array, x: Array | LazyTable, keys: Bits) -> Array:
-        out = np.empty((len(keys), len(x), self.outputs))
+        out = np.empty((len(keys), len(x), *self.output_shape))
         run = self.core.predict_samples
         if not isinstance(x, LazyTable):
             run(self.plan, theta, x, keys, 0, out)
             return out
         for part, piece in x.pieces():
-            samples = np.empty((len(keys), len(piece), self.outputs))
+            samples = np.empty((len(keys), len(piece), *self.output_shape))
             run(self.plan, theta, piece, keys, part.start, samples)
             out[:, part] = samples
         return out
@@ -428,9 +449,9 @@ class Model:
         -------
         callable
             ``p(x)`` takes a contiguous float64 array of shape (batch, n_0) (for one row also
-            (n_0,)) and returns an array of shape (batch, n_L): always the same one, overwritten by
-            the next call. It reads the network's present parameters, unless it is frozen; NaN in
-            gives NaN out. One thread at a time may call it; make one for each thread.
+            (n_0,)) and returns an array of shape (batch, *output_shape): always the same one,
+            overwritten by the next call. It reads the network's present parameters, unless it is
+            frozen; NaN in gives NaN out. One thread at a time may call it: make each its own.
 
         Raises
         ------
@@ -448,9 +469,9 @@ class Model:
         True
         """
         batch, frozen = check_size(batch, "batch"), check_bool(frozen, "frozen")
-        numbers = self.inputs + sum(layer.units for layer in self.layers)
+        numbers = self.inputs + sum(self._numbers())
         check_fits(batch * numbers, f"a batch of {batch} rows")
-        core, plan, outputs = self.core, self.plan, self.outputs
+        core, plan, outputs = self.core, self.plan, self.output_shape
         if frozen:
             run = self.with_theta(lambda theta: core.predictor(plan, theta, batch, outputs, True))
         else:
@@ -479,16 +500,22 @@ class Model:
 
         return predict_bound
 
-    def predict_classes(self, X: ArrayLike) -> AnyArray:
+    def _numbers(self) -> list[int]:
+        """Return how many numbers a sample has behind each layer."""
+        return [math.prod(shape) for shape in self.architecture.output_shapes]
+
+    def predict_classes(self, X: ArrayLike, *, lengths: ArrayLike | None = None) -> AnyArray:
         """Return the most probable class of each sample, as the labels that `fit` saw.
 
         Parameters
         ----------
         X : array-like of shape (m, n_0)
+        lengths : array-like of shape (m,), optional
+            As for `predict`.
 
         Returns
         -------
-        ndarray of shape (m,)
+        ndarray of shape (m,), or (m, positions) where the output is a sequence
             Labels; for several sigmoid units (multi-label) 0 or 1 for each, shape (m, n_L); for
             several units with the hinge loss -1 or 1; for targets that were one-hot with mse the
             place of the largest output.
@@ -504,18 +531,20 @@ class Model:
         """
         if not self.encoder.has_classes:
             raise LabelError(f"a network with loss {self.loss!r} has no classes; use predict")
-        return self.encoder.labels(self._predict_numbers(X))
+        return self.encoder.labels(self._predict_numbers(X, lengths))
 
-    def predict_proba(self, X: Any) -> Array:
+    def predict_proba(self, X: Any, *, lengths: ArrayLike | None = None) -> Array:
         """Return the probability of each class, in the order of `classes`.
 
         Parameters
         ----------
         X : array-like of shape (m, n_0)
+        lengths : array-like of shape (m,), optional
+            As for `predict`.
 
         Returns
         -------
-        ndarray of shape (m, classes)
+        ndarray of shape (m, classes), or (m, positions, classes)
             For softmax the outputs; for one sigmoid unit two columns, ``1 - output`` and the
             output; for several sigmoid units (multi-label) the outputs, (m, n_L), each the
             probability of a 1.
@@ -540,7 +569,7 @@ class Model:
             raise LabelError(
                 f"a network with loss {self.loss!r} gives no probabilities; use predict"
             )
-        return self.encoder.probabilities(self._predict_numbers(X))
+        return self.encoder.probabilities(self._predict_numbers(X, lengths))
 
     def score(
         self,
@@ -549,12 +578,13 @@ class Model:
         sample_weight: ArrayLike | None = None,
         *,
         missing_targets: str = "error",
+        lengths: ArrayLike | None = None,
     ) -> float:
         """Return the accuracy, or for regression R^2: what `evaluate` gives beside the loss.
 
         Parameters
         ----------
-        X, y, sample_weight, missing_targets
+        X, y, sample_weight, missing_targets, lengths
             As for `evaluate`.
 
         Returns
@@ -569,15 +599,15 @@ class Model:
             If an argument is not valid.
         """
         missing = check_missing(missing_targets)
-        data, _ = self.reader.read(X, y, sample_weight, missing=missing)
+        data, _ = self.reader.read(X, y, sample_weight, lengths, missing=missing)
         scores = self.score_data(data)
         score = scores.get("accuracy", scores.get("r2"))
         return self.with_theta(lambda theta: self._r2(theta, data)) if score is None else score
 
-    def _predict_numbers(self, X: Any) -> Array:
+    def _predict_numbers(self, X: Any, lengths: Any) -> Array:
         """Predict; refuse NaN, of which an argmax would make the first class."""
-        output = self.predict(X)
-        nameless = np.isnan(output).any(axis=1)
+        output = self.predict(X, lengths=lengths)
+        nameless = np.isnan(output.reshape(len(output), -1)).any(axis=1)
         if nameless.any():
             raise DataError(
                 f"the network's output is NaN at row {nameless.argmax()} of X, which is no class: "
@@ -594,6 +624,7 @@ class Model:
         missing_targets: str = "error",
         batch_size: int | None = 256,
         metrics: Metrics | None = None,
+        lengths: ArrayLike | None = None,
     ) -> dict[str, float]:
         """Return the mean loss and a score.
 
@@ -602,7 +633,9 @@ class Model:
         X : array-like of shape (m, n_0)
             Also a memory map or a sparse matrix, as for `fit`.
         y : array-like of shape (m,) or (m, n_L)
-        sample_weight : array-like of shape (m,), optional
+            Of outputs that are sequences (m, positions) or (m, positions, n_L): each position has a
+            loss, and loss and score are means over those that were observed.
+        sample_weight : array-like of shape (m,) or (m, positions), optional
         missing_targets : {"error", "mask"}, default "error"
             What a gap in `y` is, as for `fit`.
         batch_size : int or None, default 256
@@ -611,6 +644,8 @@ class Model:
             the other losses it does not matter.
         metrics : list of str or callable, optional
             What else to measure, as for `fit`, under its name.
+        lengths : array-like of shape (m,), optional
+            Of samples that are sequences, as for `fit`.
 
         Returns
         -------
@@ -634,7 +669,7 @@ class Model:
             measures = check_metrics(metrics)
         if batch_size is not None:
             batch_size = check_size(batch_size, "batch_size")
-        data, _ = self.reader.read(X, y, sample_weight, missing=missing)
+        data, _ = self.reader.read(X, y, sample_weight, lengths, missing=missing)
         return self.score_data(data, batch_size or data.rows, measures)
 
     def _totals(self, theta: Array, data: Data, batch_size: int) -> Totals:
@@ -657,14 +692,15 @@ class Model:
     ) -> dict[str, float]:
         totals = self._totals(theta, data, batch_size)
         scores = {"loss": totals.mean_loss()}
-        if self.encoder.shows_classes(data.y):
+        if self.encoder.shows_classes(data.by_position().y):
             scores["accuracy"] = totals.accuracy()
         if losses.estimates_the_mean(self.loss):
             scores["r2"] = self._r2(theta, data, totals)
         if metrics:
             from pycnn._scoring import measure
 
-            scores |= measure(metrics, self.encoder, data, self._outputs(theta, data.x))
+            outputs = self._outputs(theta, data.x, data.lengths)
+            scores |= measure(metrics, self.encoder, data, outputs)
         return scores
 
     def _r2(self, theta: Array, data: Data, totals: Totals | None = None) -> float:
@@ -676,7 +712,7 @@ class Model:
             penalty = self.core.penalty(self.plan, theta) * totals.weight
             squares = 2 * float(np.maximum(totals.loss - penalty, 0.0))  # NaN stays
         else:
-            squares = sum_squares(encoder, data, self._outputs(theta, data.x))
+            squares = sum_squares(encoder, data, self._outputs(theta, data.x, data.lengths))
         return r2(encoder, data, squares)
 
     @overload
@@ -689,6 +725,7 @@ class Model:
         training: bool = False,
         reduction: Literal["mean"] = "mean",
         first_row: int = 0,
+        lengths: ArrayLike | None = None,
     ) -> tuple[float, Array]: ...
 
     @overload
@@ -701,6 +738,7 @@ class Model:
         training: bool = False,
         reduction: Literal["sum"],
         first_row: int = 0,
+        lengths: ArrayLike | None = None,
     ) -> tuple[float, Array, float]: ...
 
     def gradients(
@@ -712,6 +750,7 @@ class Model:
         training: bool = False,
         reduction: str = "mean",
         first_row: int = 0,
+        lengths: ArrayLike | None = None,
     ) -> tuple[float, Array] | tuple[float, Array, float]:
         """Return the mean loss and its gradient (lecture, equations 3 and 4), or sums.
 
@@ -723,7 +762,8 @@ class Model:
         X : array-like of shape (m, n_0)
         y : array-like of shape (m,) or (m, n_L)
         sample_weight : array-like of shape (m,), optional
-            The mean is then sum_i w_i L_i / sum_i w_i.
+            The mean is then sum_i w_i L_i / sum_i w_i. Of outputs that are sequences also
+            (m, positions): each position has a loss.
         training : bool, default False
             Whether the samples are taken as a mini-batch of the next epoch's training: `BatchNorm`
             normalizes by them, and `Dropout` drops. By default the network is as it predicts.
@@ -735,6 +775,8 @@ class Model:
         first_row : int, default 0
             With ``"sum"``: the samples of the epoch that came before these, so that `Dropout` drops
             what it would drop in a whole epoch, or mini-batch, of which these are a piece.
+        lengths : array-like of shape (m,), optional
+            Of samples that are sequences, as for `fit`.
 
         Returns
         -------
@@ -756,7 +798,7 @@ class Model:
         first_row = check_size(first_row, "first_row", at_least=0)
         if first_row and reduction == "mean":
             raise DataError('first_row needs reduction="sum": a mean is that of a whole mini-batch')
-        data = self._read(X, y, sample_weight)
+        data = self._read(X, y, sample_weight, lengths)
         if reduction == "sum":
             return self.sum_gradients(data, training, first_row)
         if training and data.rows < self.architecture.least_batch:
@@ -798,9 +840,9 @@ class Model:
         ndarray of shape (m, *input_shape)
             By the numbers of `X` as they are handed in: a `Rescale` is a layer like the others. The
             loss is that of `evaluate`, with `target_scale` in the network's own unit, but without
-            the penalty; it is not divided by m, so that a sample's gradient is the same in any
-            company. The network is as it predicts: no `Dropout` drops, and `BatchNorm` takes what
-            training has counted.
+            the penalty, of a sequence the sum over its positions; it is not divided by m, so that a
+            sample's gradient is the same in any company. The network is as it predicts: no
+            `Dropout` drops, and `BatchNorm` takes what training has counted.
 
         Raises
         ------
@@ -859,14 +901,14 @@ class Model:
             ],
         )
 
-    def _read(self, X: Any, y: Any, sample_weight: Any = None) -> Data:
+    def _read(self, X: Any, y: Any, sample_weight: Any = None, lengths: Any = None) -> Data:
         """Return checked samples, all in memory."""
-        return whole(self.reader.read(X, y, sample_weight)[0])
+        return whole(self.reader.read(X, y, sample_weight, lengths)[0])
 
     def trace_data(self, data: Data, theta: Array) -> Trace:
         """Return the quantities of a pass over data that have been checked."""
         m = data.rows
-        units = [layer.units for layer in self.layers]
+        units = self._numbers()
         ends = np.cumsum(units) * m
         z, a, delta = (np.empty(int(ends[-1])) for _ in range(3))
         grad = np.empty_like(self._parameters)
@@ -883,13 +925,13 @@ class Model:
             dW=self._by_layer("W", grad),
             db=self._by_layer("b", grad),
             loss=totals.mean_loss(),
-            Y=data.one_hot(self.outputs).T.copy(),
+            Y=data.one_hot(self.encoder.units).reshape(m, -1).T.copy(),
         )
 
     def activations_of(self, x: Array) -> list[Array]:
         """Return A^[1..L] of checked rows, (m, n_l) each, whatever the loss makes of them."""
         plan = self.core.create_plan(self.architecture.specs, "mse")
-        units = [layer.units for layer in self.layers]
+        units = self._numbers()
         ends = np.cumsum(units) * len(x)
         z, a, delta = (np.empty(int(ends[-1])) for _ in range(3))
         data = Data(x, np.zeros((len(x), self.outputs)), None)

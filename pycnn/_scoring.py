@@ -1,8 +1,9 @@
 """What `Network.fit` and `Network.evaluate` measure beside the loss: the `metrics` asked for.
 
-Metrics of labels get the labels, `roc_auc`, `log_loss` and `top_k_accuracy` the outputs, metrics of
-numbers the targets and outputs as numbers, and a function of the user's own what `predict_classes`
-or else `predict` gives. Where targets have gaps, what was observed is measured.
+Metrics of labels get the labels, `roc_auc`, `log_loss`, `perplexity` and `top_k_accuracy` the
+outputs, metrics of numbers the targets and outputs as numbers, and a function of the user's own
+what `predict_classes` or else `predict` gives. Where targets have gaps, what was observed is
+measured; of sequences each position counts as a sample.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from pycnn.backend.interface import Data
 
 OF_LABELS = ("accuracy", "precision", "recall", "f1")
-OF_SCORES = ("top_k_accuracy", "roc_auc", "log_loss")
+OF_PROBABILITIES = ("log_loss", "perplexity")
+OF_SCORES = ("top_k_accuracy", "roc_auc", *OF_PROBABILITIES)
 OF_NUMBERS = ("mse", "rmse", "mae", "r2")
 NAMES = (*OF_LABELS, *OF_SCORES, *OF_NUMBERS)
 AVERAGED = ("precision", "recall", "f1")
@@ -112,10 +114,11 @@ def measure(
     DataTypeError
         If one does not return a number.
     """
-    y = data.y if data.y.ndim == 1 else data.y.reshape(data.rows, -1)
+    data = data.by_position()
+    y, outputs = data.y, outputs.reshape(-1, encoder.units)
     if encoder.scale is not None:  # metrics are in the unit of the user's targets
         y, outputs = encoder.unscaled(np.array(y, np.float64)), encoder.unscaled(outputs.copy())
-    observed = np.ones(data.rows, bool) if y.ndim == 1 else ~np.isnan(y).all(axis=1)
+    observed = data.observed()
     weight = None if data.weight is None else data.weight[observed]
     measurable = observed.any() if weight is None else weight.any()
     if not measurable or not np.isfinite(outputs[observed]).all():
@@ -179,9 +182,9 @@ class _Case:
     def _of_classes(self, metric: Metric) -> Any:
         if not self.has_classes:
             raise LabelError(f"targets must be classes, but with loss {self.loss!r} are numbers")
-        if metric.name == "log_loss" and not losses.gives_probabilities(self.loss):
+        if metric.name in OF_PROBABILITIES and not losses.gives_probabilities(self.loss):
             raise LabelError(f"outputs must be probabilities, which {self.loss!r} does not give")
-        true, pred = self.encoder.positions(self.y), self.encoder.positions(self.outputs)
+        true, pred = self.encoder.indices(self.y), self.encoder.indices(self.outputs)
         scores, weight, count = self.outputs, self.weight, max(2, self.encoder.units)
         if self.encoder.is_multi_label:  # all answers together
             seen = ~np.isnan(self.y)
@@ -222,8 +225,9 @@ class _Case:
 
 def sum_squares(encoder: TargetEncoder, data: Data, outputs: Array) -> float:
     """Return sum_i w_i sum_j (a_j - y_j)^2, in the unit of the user's targets."""
-    y = data.y.reshape(outputs.shape)
-    w = np.ones(data.rows) if data.weight is None else data.weight
+    data, outputs = data.by_position(), outputs.reshape(-1, encoder.units)
+    y = data.y
+    w = np.ones(len(y)) if data.weight is None else data.weight
     with np.errstate(over="ignore", invalid="ignore"):
         error = outputs - y
         if encoder.scale is not None:
@@ -233,10 +237,11 @@ def sum_squares(encoder: TargetEncoder, data: Data, outputs: Array) -> float:
 
 def r2(encoder: TargetEncoder, data: Data, squares: float) -> float:
     """Return 1 - `squares` / sum_i w_i (y_i - mean)^2, over all outputs together."""
-    y = data.y.reshape(data.rows, -1)
+    data = data.by_position()
+    y = data.y
     if encoder.scale is not None:  # distances in the user's unit, from whatever origin
         y = y * encoder.scale.deviation
-    weight = np.ones(data.rows) if data.weight is None else data.weight
+    weight = np.ones(len(y)) if data.weight is None else data.weight
     w = np.where(np.isnan(y), 0.0, weight[:, None])  # what has not been observed does not count
     if not w.any() or math.isnan(squares):
         return math.nan

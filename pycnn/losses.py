@@ -37,6 +37,7 @@ Network(3, [Dense(1, 'linear')], loss=Quantile(q=0.9), seed=0)
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -246,7 +247,9 @@ class Custom(Loss):
         has one value for each sample, (m,), and a row of `gradient` is the derivative of that
         sample's. Sample weights need the latter. It need not be a mean over samples: in training,
         and for `Network.gradients`, a mini-batch is one call, however large; `Network.evaluate`
-        and validation call it for some samples at a time, see there.
+        and validation call it for some samples at a time, see there. Where outputs are sequences
+        all are (m, positions, n_L), and the loss has a value for each position, (m, positions);
+        targets that were not observed are NaN then, and what stands there in both is of no account.
 
     Raises
     ------
@@ -286,7 +289,10 @@ class Custom(Loss):
         return {"name": self.name}
 
     def __call__(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
-        """Return each sample's loss, (m,), and its derivative by the outputs, (m, n_L)."""
+        """Return each sample's loss, (m,), and its derivative by the outputs, (m, n_L).
+
+        Of sequences, (m, P, n), each position's, (m, P).
+        """
         if self.function is None:
             raise PycnnError(
                 "the loss of this network is a function of its maker's, which no file keeps: "
@@ -307,10 +313,10 @@ class Custom(Loss):
                 f"got {slopes.shape}"
             )
         if values.shape == ():
-            return np.full(len(outputs), float(values)), slopes * len(outputs)
-        if values.shape != shape[:1]:
+            return np.full(shape[:-1], float(values)), slopes * math.prod(shape[:-1])
+        if values.shape != shape[:-1]:
             raise ShapeError(
-                f"the loss function's loss must be a number or of shape ({len(outputs)},), "
+                f"the loss function's loss must be a number or of shape {shape[:-1]}, "
                 f"got {values.shape}"
             )
         return values, slopes

@@ -12,6 +12,7 @@ recall                TP / (TP + FN)
 f1                    2 TP / (2 TP + FP + FN)
 roc_auc               P(score of a positive > score of a negative), ties counting half
 log_loss              mean of -log(probability of the true class)
+perplexity            e to the power of log_loss
 ====================  =============================================================
 
 For numbers, with e = y - prediction; several outputs are averaged, each counting alike:
@@ -53,6 +54,7 @@ __all__ = [
     "log_loss",
     "mae",
     "mse",
+    "perplexity",
     "precision",
     "r2",
     "recall",
@@ -420,6 +422,42 @@ def log_loss(
     eps = np.finfo(np.float64).eps
     own = np.take_along_axis(prob, labelled.true[:, np.newaxis], axis=1)[:, 0]
     return _mean(-np.log(np.clip(own, eps, 1 - eps)), labelled.weight)
+
+
+def perplexity(
+    y_true: ArrayLike,
+    y_prob: ArrayLike,
+    *,
+    labels: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+) -> float:
+    """Return e to the power of `log_loss`: among how many classes the choice still is, as it were.
+
+    The measure of language models (Jelinek, Mercer, Bahl & Baker, 1977): 1 where each true class
+    has the probability 1, c where each of c classes has the same.
+
+    Parameters
+    ----------
+    y_true, y_prob, labels, sample_weight
+        As for `log_loss`.
+
+    Returns
+    -------
+    float
+        Of the true classes' probabilities the geometric mean's reciprocal.
+
+    Raises
+    ------
+    ShapeError, DataError, DataTypeError, LabelError
+        If an argument is not valid.
+
+    Examples
+    --------
+    >>> perplexity([0, 2], [[0.5, 0.25, 0.25], [0.5, 0.375, 0.125]])  # sqrt(2 * 8)
+    4.0
+    """
+    loss = log_loss(y_true, y_prob, labels=labels, sample_weight=sample_weight)
+    return float(np.exp(loss))
 
 
 # ------------------------------------------------------------------ numbers against numbers

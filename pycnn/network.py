@@ -181,7 +181,7 @@ class Network(Model):
     def _repr_html_(self) -> str:
         from pycnn._html import table
 
-        caption = f"Network, {_shape(self.input_shape)} inputs, {self.outputs} outputs"
+        caption = f"Network, {_shape(self.input_shape)} inputs, {_shape(self.output_shape)} outputs"
         return table(caption, self._summary_rows(), words=(0, 1, 3), footer=self._summary_totals())
 
     def _summary_rows(self) -> list[tuple[str, ...]]:
@@ -216,7 +216,8 @@ class Network(Model):
             if number == 0:
                 print("-" * len(left))
         print(
-            f"\n{_shape(self.input_shape)} inputs, {self.outputs} outputs, {self._summary_totals()}"
+            f"\n{_shape(self.input_shape)} inputs, {_shape(self.output_shape)} outputs, "
+            f"{self._summary_totals()}"
         )
 
     # -------------------------------------------------------------- training it
@@ -243,6 +244,7 @@ class Network(Model):
         scale_targets: bool = False,
         metrics: Metrics | None = None,
         validation_every: int = 1,
+        lengths: ArrayLike | None = None,
     ) -> History:
         """Train by mini-batch gradient descent, on from where the parameters stand.
 
@@ -253,17 +255,21 @@ class Network(Model):
             (28, 28, 1) also (m, 28, 28). Any real dtype, any strides. A large array of another
             dtype than float64, a memory map (`numpy.memmap`) or a sparse matrix of SciPy's is read
             a few megabytes at a time, in the shuffled order, and never copied as a whole. An
-            iterable yields ``(x, y)`` or ``(x, y, sample_weight)``, each a mini-batch in its own
-            order, and is gone through anew in each epoch, to its end, whatever its ``len()`` says;
-            a function that returns an iterator will do as well.
-            Integer labels are best then: others must all occur in the first mini-batch.
+            iterable yields ``(x, y)``, ``(x, y, sample_weight)`` or ``(x, y, sample_weight,
+            lengths)``, in which the last two may be None, each a mini-batch in its own order, and
+            is gone through anew in each epoch, to its end, whatever its ``len()`` says; a function
+            that returns an iterator will do as well. Integer labels are best then: others must all
+            occur in the first mini-batch.
         y : array-like of shape (m,) or (m, n_L)
             Not for an iterable. Targets. For softmax: labels of any dtype (their sorted values
             become `classes`; integers 0 ... n_L - 1 stand for themselves) or one-hot rows. For one
             sigmoid unit: labels of two classes, or values in [0, 1]. For the hinge loss: labels of
             two classes, or -1 and 1. For the poisson loss: numbers >= 0. With mse on several units
             targets of which each row is a 1 among zeros are taken for classes, which are learned:
-            accuracy is measured, and `predict_classes` names the largest output.
+            accuracy is measured, and `predict_classes` names the largest output. Where the output
+            is a sequence, (positions, n_L), each position has a target, (m, positions, n_L), or
+            (m, positions) for labels and for one unit, and a loss: the mean is that over the
+            positions that were observed.
         epochs : int, default 10
             Passes over the data.
         batch_size : int or None, default 32
@@ -271,15 +277,16 @@ class Network(Model):
             The last batch of an epoch may be smaller; it is averaged over its own size.
         optimizer : Optimizer or str, optional
             See `pycnn.optimizers`; by default ``SGD(0.1)``. Each fit starts it anew.
-        validation_data : (X, y) or (X, y, sample_weight), optional
-            Measured after each epoch. It must have a target with a weight above 0.
+        validation_data : (X, y), (X, y, sample_weight) or (X, y, sample_weight, lengths), optional
+            Measured after each epoch. It must have a target with a weight above 0. The last two may
+            be None.
         validation_every : int, default 1
             The validation data are measured after each so-many-th epoch, and after the last of
             `epochs`. In the others their values are NaN, in the history too, and the ready-made
             callbacks do not look at them.
         validation_split : float, default 0
             Fraction of the samples, drawn by the seed, to hold out for validation instead.
-        sample_weight : array-like of shape (m,), optional
+        sample_weight : array-like of shape (m,), or (m, positions) of sequences, optional
             Weights >= 0. A mini-batch's loss and gradient are means weighted by them; one whose
             weights are all zero changes nothing.
         class_weight : dict or "balanced", optional
@@ -308,7 +315,7 @@ class Network(Model):
             target that has not been observed. The latter adds nothing to the loss or the classes,
             and a sample without any target counts as if it were not there. For
             losses that are sums over the outputs: mse, mae, huber, quantile, poisson, hinge,
-            binary_crossentropy.
+            binary_crossentropy. Of sequences with any loss, and a label of -1 is a gap too.
         scale_targets : bool, default False
             Whether to learn each output's mean and standard deviation from the targets that are
             trained on, by their weights, and to train on ``(y - mean) / deviation``: for numbers
@@ -330,6 +337,12 @@ class Network(Model):
         diagnose : bool, default False
             Whether to measure each layer's gradient and activations after each epoch, on at most
             256 of the rows; see `History`. Layers that do not learn are warned of.
+        lengths : array-like of shape (m,), optional
+            Of samples that are sequences, (positions, features): how many of their positions are
+            there, from the first one on, at least 1. What stands behind them, in X, y and
+            `sample_weight`, is of no account, and may be NaN. All layers must know lengths, up to
+            one that makes a single row of a sequence: those that do not (a convolution over more
+            than one position, `BatchNorm`, `Flatten`, pooling of windows) are named.
 
         Returns
         -------
@@ -377,6 +390,7 @@ class Network(Model):
             scale_targets=scale_targets,
             metrics=metrics,
             validation_every=validation_every,
+            lengths=lengths,
         )
         me = object()
         try:
@@ -399,6 +413,7 @@ class Network(Model):
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         shuffle: bool = True,
+        lengths: ArrayLike | None = None,
     ) -> History:
         """Train for one epoch over the data at hand, as one of many.
 
@@ -422,6 +437,8 @@ class Network(Model):
         sample_weight : array-like of shape (m,), optional
         shuffle : bool, default True
             Whether to take the samples in a new order, drawn by the network's seed.
+        lengths : array-like of shape (m,), optional
+            Of samples that are sequences, as for `fit`.
 
         Returns
         -------
@@ -435,7 +452,8 @@ class Network(Model):
         DivergedError, BusyError, KeyboardInterrupt
             As by `fit`. A call that was interrupted does not count as an epoch.
         """
-        self._train_one(X, y, batch_size, optimizer, classes, sample_weight, shuffle, log=True)
+        beside = sample_weight, lengths
+        self._train_one(X, y, batch_size, optimizer, classes, beside, shuffle, log=True)
         assert self.history is not None
         return self.history
 
@@ -446,6 +464,7 @@ class Network(Model):
         *,
         optimizer: optimizers.Optimizer | str | None = None,
         sample_weight: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
     ) -> dict[str, float]:
         """Do one update by one mini-batch.
 
@@ -460,6 +479,8 @@ class Network(Model):
         optimizer : Optimizer or str, optional
             By default that of the call before, at first ``SGD(0.1)``.
         sample_weight : array-like of shape (m,), optional
+        lengths : array-like of shape (m,), optional
+            Of samples that are sequences, as for `fit`.
 
         Returns
         -------
@@ -483,7 +504,8 @@ class Network(Model):
         >>> logs["loss"] < 1e-6
         True
         """
-        return self._train_one(X, y, None, optimizer, None, sample_weight, False, log=False)
+        beside = sample_weight, lengths
+        return self._train_one(X, y, None, optimizer, None, beside, False, log=False)
 
     def sum_gradients(
         self, data: Data, training: bool, first_row: int
@@ -546,7 +568,7 @@ class Network(Model):
         batch_size: int | None,
         optimizer: Any,
         classes: Any,
-        sample_weight: Any,
+        beside: tuple[Any, Any],
         shuffle: bool,
         log: bool,
     ) -> dict[str, float]:
@@ -559,7 +581,7 @@ class Network(Model):
         try:
             self._training_record.get_in_line(me)
             chosen = self._last_optimizer() if optimizer is None else optimizers.get(optimizer)
-            data, learned = fitting.read_one(self, X, y, sample_weight, classes)
+            data, learned = fitting.read_one(self, X, y, *beside, classes=classes)
             loop.check_without_end(chosen)
             batch_size = fitting.check_one(self, data, batch_size)
             self.learn(learned)

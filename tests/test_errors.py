@@ -285,7 +285,7 @@ BAD_FIT = [
     ({"validation_split": 0.2, "validation_data": (X, Y)}, DataError, "not both"),
     ({"validation_data": X}, DataTypeError, r"validation_data must be \(X, y\)"),
     ({"validation_data": (X,)}, DataTypeError, r"validation_data must be \(X, y\)"),
-    ({"validation_data": (X, Y, None, None)}, DataTypeError, r"validation_data must be \(X, y\)"),
+    ({"validation_data": (X, Y, *[None] * 3)}, DataTypeError, r"validation_data must be \(X, y\)"),
     ({"validation_data": (X[:, :2], Y)}, ShapeError, "validation X must have shape"),
     ({"validation_data": (X, Y[:5])}, ShapeError, "validation y must have one target"),
     ({"validation_data": (X, Y, -X[:, 0])}, DataError, "validation sample_weight must be >= 0"),

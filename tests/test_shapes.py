@@ -162,10 +162,10 @@ def test_inputs_that_are_no_shape_are_refused(value, error, words):
 
 
 def test_layers_that_take_rows_name_what_makes_them():
-    with pytest.raises(ShapeError, match=r"have shape \(6, 5\): Flatten\(\) in front"):
-        Network((6, 5), [Dense(2), Dense(1)])
-    with pytest.raises(ShapeError, match=r"shape \(3, 2\): Flatten\(\) behind it"):
-        Network(4, [Dense(6), Reshape((3, 2))])
+    with pytest.raises(ShapeError, match=r"have shape \(6, 5, 1\): Flatten\(\) in front"):
+        Network((6, 5, 1), [Dense(2), Dense(1)])
+    with pytest.raises(ShapeError, match=r"shape \(3, 2, 1\): Flatten\(\) behind it"):
+        Network(4, [Dense(6), Reshape((3, 2, 1))])
 
 
 def test_reshape_refuses_what_does_not_fit():

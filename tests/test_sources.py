@@ -445,7 +445,7 @@ def test_a_generator_resumes_behind_what_it_has_done_before(tmp_path):
         ([], {}, DataError, "y must be given"),
         (X / 256, {}, DataError, "y must be given"),
         (lambda: iter([]), {}, DataError, "at least one mini-batch"),
-        ([(X / 256, Y, Y * 0.0, 3)], {}, DataError, "y must be given"),
+        ([(X / 256, Y, Y * 0.0, None, 3)], {}, DataError, "y must be given"),
         (lambda: iter([X / 256]), {}, DataTypeError, "mini-batch 0 of X must be"),
         (lambda: 5, {}, DataTypeError, "X must return an iterator of mini-batches .*, got 5"),
         (lambda: None, {}, DataTypeError, "X must return an iterator of mini-batches .*, got None"),

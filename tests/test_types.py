@@ -40,7 +40,7 @@ def calls(model: Model, data: Data, state: TrainingState, x: NDArray[np.float64]
     assert_type(core.create_plan(model.architecture.specs, "mse"), Plan)
     assert_type(core.find_not_finite(x), int)
     assert_type(core.predict(plan, theta, x, x), bool)
-    assert_type(core.predictor(plan, theta, 1, 1)(x), NDArray[np.float64])
+    assert_type(core.predictor(plan, theta, 1, (1,))(x), NDArray[np.float64])
     assert_type(core.penalty(plan, theta), float)
     assert_type(core.evaluate(plan, theta, data), Totals)
     assert_type(core.gradients(plan, theta, data, x), Totals)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycnn._checks import find_not_finite
+from pycnn.backend.interface import up_to_lengths
 from pycnn.exceptions import DataError, DataTypeError, ShapeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pycnn._typing import AnyArray, Array, Shape
+    from pycnn._typing import AnyArray, Array, Indices, Shape
     from pycnn.backend.interface import Data
 
     Finder = Callable[[Array], int]
@@ -206,24 +207,69 @@ def _shape_hint(given: Shape, name: str, shape: Shape) -> str:
     return ""
 
 
-def as_weights(value: Any, name: str, rows: int) -> Array | None:
-    """Return sample weights: None, or finite numbers >= 0 of shape (rows,)."""
+def as_weights(
+    value: Any,
+    name: str,
+    rows: int,
+    positions: int | None = None,
+    lengths: Indices | None = None,
+) -> Array | None:
+    """Return sample weights: None, or finite numbers >= 0 of shape (rows,).
+
+    Where outputs are sequences of so many `positions` also (rows, positions); what stands behind
+    the `lengths` does not matter then, and becomes 0.
+    """
     if value is None:
         return None
-    weight = as_values(value, name, (rows,))
+    weight = as_numbers(value, name)
+    shapes = [(rows,)] if positions is None else [(rows,), (rows, positions)]
+    if weight.shape not in shapes:
+        wanted = " or ".join(map(str, shapes))
+        raise ShapeError(f"{name} must have shape {wanted}, got {weight.shape}")
+    if lengths is not None and weight.ndim == 2:
+        weight = up_to_lengths(weight, lengths, weight.shape[1])
+    check_finite(weight, name)
     if (weight < 0).any():
-        raise DataError(f"{name} must be >= 0, but is {weight.min()} at row {weight.argmin()}")
+        where = np.unravel_index(weight.argmin(), weight.shape)
+        raise DataError(f"{name} must be >= 0, but is {weight.min()}{position_of(where)}")
     small = (weight > 0) & (weight < LEAST_WEIGHT)
     if small.any():
-        row = int(small.argmax())
+        where = np.unravel_index(small.argmax(), weight.shape)
         raise DataError(
-            f"{name} must be 0 or at least {LEAST_WEIGHT:g}, but is {weight[row]:g} at row {row}; "
+            f"{name} must be 0 or at least {LEAST_WEIGHT:g}, but is {weight[where]:g}"
+            f"{position_of(where)}; "
             "all weights may be multiplied by one number, since only their ratios count"
         )
     with np.errstate(over="ignore"):
         if not weight.sum() <= MOST_WEIGHT:
             raise DataError(f"{name} must have a finite sum, of at most {MOST_WEIGHT:g}")
     return weight
+
+
+def as_lengths(value: Any, name: str, rows: int, positions: int) -> Indices:
+    """Return the lengths of sequences: integers from 1 to `positions`, of shape (rows,)."""
+    array = as_array(value, name)
+    if array.dtype.kind not in "iu":
+        hint = f"; {name}.astype(int) if they are whole" if array.dtype.kind == "f" else ""
+        raise DataTypeError(f"{name} must hold integers, got dtype {array.dtype}{hint}")
+    if array.shape != (rows,):
+        raise ShapeError(
+            f"{name} must have shape ({rows},), one length for each row of its X, got {array.shape}"
+        )
+    wrong = (array < 1) | (array > positions)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise DataError(
+            f"{name} must lie in 1 ... {positions}, the positions of X, but is {array[row]} at row "
+            f"{row}"
+        )
+    return np.ascontiguousarray(array, dtype=np.intp)
+
+
+def position_of(where: Sequence[Any]) -> str:
+    """Return " at row 3" or, where a sample has positions, " at row 3, position 1"."""
+    words = (" at row ", ", position ")
+    return "".join(f"{word}{int(i)}" for word, i in zip(words, where, strict=False))
 
 
 def variation(y: Array, w: Array) -> Array:
@@ -246,11 +292,15 @@ def variation(y: Array, w: Array) -> Array:
 
 def check_measurable(data: Data, name: str) -> None:
     """Raise `DataError` where no sample has both a weight and a target: there is no mean."""
-    counts = np.ones(data.rows, dtype=bool) if data.weight is None else data.weight > 0
+    data = data.by_position()
+    counts = np.ones(len(data.y), dtype=bool) if data.weight is None else data.weight > 0
     if not counts.any():
         raise DataError(f"{name} must have a sample of weight above 0; all of its weights are 0")
-    if data.y.ndim == 2 and not (counts & ~np.isnan(data.y).all(axis=1)).any():
-        raise DataError(f"{name} must have a target that was observed; all of its targets are NaN")
+    if not (counts & data.observed()).any():
+        what = "-1" if data.has_labels else "NaN"
+        raise DataError(
+            f"{name} must have a target that was observed; all of its targets are {what}"
+        )
 
 
 # ------------------------------------------------------------------ names of columns

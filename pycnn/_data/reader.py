@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pycnn._data.arrays import as_weights, check_columns, column_names
+import numpy as np
+
+from pycnn._data.arrays import (
+    as_lengths,
+    as_weights,
+    check_columns,
+    check_finite,
+    column_names,
+)
 from pycnn._data.sources import LazyTable, as_table
 from pycnn._data.targets import TargetEncoder
-from pycnn.backend.interface import Data
+from pycnn._data.tokens import Tokens, check_range
+from pycnn.backend.interface import Data, up_to_lengths
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pycnn._data.arrays import Finder
     from pycnn._data.scaling import TargetScale
     from pycnn._data.targets import Targets
-    from pycnn._typing import AnyArray, Array, Shape
+    from pycnn._typing import AnyArray, Array, Indices, Shape
 
 
 class Reader:
@@ -26,21 +37,25 @@ class Reader:
     shape : tuple of int
         Of a sample.
     find_not_finite : callable
+    check_lengths : callable
+        Raises where a layer knows no lengths.
     names : tuple of str or None
         Those of the columns, once learned.
     encoder : TargetEncoder
     """
 
-    __slots__ = ("encoder", "find_not_finite", "names", "shape")
+    __slots__ = ("check_lengths", "encoder", "find_not_finite", "names", "shape")
 
     def __init__(
         self,
         shape: Shape,
         find_not_finite: Finder,
+        check_lengths: Callable[[], None],
         names: tuple[str, ...] | None,
         encoder: TargetEncoder,
     ) -> None:
         self.shape, self.find_not_finite = shape, find_not_finite
+        self.check_lengths = check_lengths
         self.names, self.encoder = names, encoder
 
     def rows(self, X: Any, name: str) -> Array | LazyTable:
@@ -51,13 +66,35 @@ class Reader:
         check_columns(X, name, self.names)
         return as_table(X, name, self.shape, self.find_not_finite)
 
+    def sequences(
+        self, X: Any, name: str, lengths: Any, called: str
+    ) -> tuple[Array | LazyTable, Indices | None]:
+        """Return a table as `rows` does, and the lengths, behind which it is not looked at."""
+        if lengths is None:
+            return self.rows(X, name), None
+        self.check_lengths()
+        check_columns(X, name, self.names)
+        values = X if column_names(X) is None else np.asarray(X)
+        x = as_table(values, name, self.shape, None, all_there=False)
+        checked = as_lengths(lengths, called, len(x), self.shape[0])
+        if isinstance(x, LazyTable):
+            return x.with_lengths(checked), checked
+        if isinstance(self.shape, Tokens):
+            x = up_to_lengths(x, checked, self.shape[0])
+            check_range(x, name, self.shape)
+        elif self.find_not_finite(x) != x.size:
+            x = up_to_lengths(x, checked, self.shape[0])
+            check_finite(x.reshape(-1, *self.shape), name)
+        return x, checked
+
     def read(
         self,
         X: Any,
         y: Any,
         sample_weight: Any = None,
+        lengths: Any = None,
         *,
-        called: tuple[str, str, str] = ("X", "y", "sample_weight"),
+        called: tuple[str, str, str, str] = ("X", "y", "sample_weight", "lengths"),
         learn: bool = False,
         missing: bool = False,
     ) -> tuple[Data, Targets]:
@@ -66,22 +103,31 @@ class Reader:
         Parameters
         ----------
         called : tuple of str
-            The user's names for the three.
+            The user's names for the four.
         learn, missing : bool
             As for `TargetEncoder.encode`.
         """
-        x = self.rows(X, called[0])
-        targets = self.encoder.encode(y, called[1], len(x), learn=learn, missing=missing)
-        return Data(x, targets.y, as_weights(sample_weight, called[2], len(x))), targets
+        x, known = self.sequences(X, called[0], lengths, called[3])
+        positions = self.encoder.positions
+        ends = None if positions is None else known  # those of the targets
+        targets = self.encoder.encode(
+            y, called[1], len(x), learn=learn, missing=missing, lengths=ends
+        )
+        weight = as_weights(sample_weight, called[2], len(x), positions, ends)
+        return Data(x, targets.y, weight, known), targets
 
     def encoding(self, classes: AnyArray | None, scale: TargetScale | None) -> Reader:
         """Return a reader whose encoder has these classes, and this scale."""
-        encoder = TargetEncoder(self.encoder.loss, self.encoder.units, classes, scale)
-        return Reader(self.shape, self.find_not_finite, self.names, encoder)
+        own = self.encoder
+        encoder = TargetEncoder(own.loss, own.units, classes, scale, own.positions)
+        return self._with(self.names, encoder)
 
     def naming(self, names: tuple[str, ...] | None) -> Reader:
         """Return a reader of columns with these names."""
-        return Reader(self.shape, self.find_not_finite, names, self.encoder)
+        return self._with(names, self.encoder)
+
+    def _with(self, names: tuple[str, ...] | None, encoder: TargetEncoder) -> Reader:
+        return Reader(self.shape, self.find_not_finite, self.check_lengths, names, encoder)
 
     def after(self, X: Any, targets: Targets) -> Reader:
         """Return the reader of a network that has learned from such samples."""

@@ -59,7 +59,8 @@ class TargetScale(NamedTuple):
         DataError
             If an output has no target, or such that no float holds their distance.
         """
-        weight = np.ones(data.rows) if data.weight is None else data.weight
+        data = data.by_position()
+        weight = np.ones(len(data.y)) if data.weight is None else data.weight
         w = np.where(np.isnan(data.y), 0.0, weight[:, None])
         known = w.any(axis=0)
         if not known.all():
@@ -86,7 +87,7 @@ class TargetScale(NamedTuple):
         return data._replace(y=self.scaled(data.y))
 
     def scaled(self, y: AnyArray) -> Array:
-        """Return targets (m, n_L) in this unit."""
+        """Return targets (..., n_L) in this unit."""
         with np.errstate(over="ignore"):  # which the loss will be told by
             scaled: Array = (y - self.mean) / self.deviation
         return scaled
@@ -96,7 +97,7 @@ class TargetScale(NamedTuple):
         return [self.mean.tolist(), self.deviation.tolist()]
 
     def restore(self, outputs: Array) -> Array:
-        """Bring outputs (m, n_L), or targets, back from this unit, in place; return them."""
+        """Bring outputs (..., n_L), or targets, back from this unit, in place; return them."""
         with np.errstate(over="ignore", invalid="ignore"):
             outputs *= self.deviation
             outputs += self.mean

@@ -15,7 +15,7 @@ from pycnn import _random
 from pycnn._checks import find_not_finite
 from pycnn._data.arrays import as_matrix, check_samples, place_of
 from pycnn._data.tokens import Tokens, as_integers, check_range
-from pycnn.backend.interface import Data
+from pycnn.backend.interface import up_to_lengths
 from pycnn.exceptions import DataError, DataTypeError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pycnn._typing import Array, Indices, Shape
+    from pycnn.backend.interface import Data
 
 
 # A table that takes no more bytes than this as float64 is converted at once: that is faster.
@@ -42,11 +43,17 @@ class LazyTable:
     """
 
     def __init__(
-        self, values: Any, name: str, index: Indices | None = None, tokens: Tokens | None = None
+        self,
+        values: Any,
+        name: str,
+        index: Indices | None = None,
+        shape: Shape = (),
+        lengths: Indices | None = None,
     ) -> None:
         self.values, self.name = values, name
+        self.sample_shape = shape  # of sequences, and of tokens
         self.index = index  # of the rows that belong to it; None: all
-        self.tokens = tokens  # what they are; None: numbers
+        self.lengths = lengths  # of all sequences in `values`: what is behind is not looked at
 
     def __len__(self) -> int:
         return int(self.values.shape[0]) if self.index is None else len(self.index)
@@ -64,7 +71,11 @@ class LazyTable:
     def select(self, index: Indices) -> LazyTable:
         """Return some of the rows, still unread."""
         chosen = index if self.index is None else self.index[index]
-        return LazyTable(self.values, self.name, chosen, self.tokens)
+        return LazyTable(self.values, self.name, chosen, self.sample_shape, self.lengths)
+
+    def with_lengths(self, lengths: Indices) -> LazyTable:
+        """Return these sequences, of which only what is before the lengths is looked at."""
+        return LazyTable(self.values, self.name, self.index, self.sample_shape, lengths)
 
     def __getitem__(self, index: Any) -> Array:
         """Read rows; those of a file do not stay in memory."""
@@ -81,8 +92,11 @@ class LazyTable:
                 part = part.toarray()
             with np.errstate(over="ignore"):
                 block = np.array(part, dtype=np.float64, order="C").reshape(len(part), -1)
-        if self.tokens is not None:
-            check_range(block, self.name, self.tokens, np.arange(self.values.shape[0])[index])
+        if self.lengths is not None:
+            block = up_to_lengths(block, self.lengths[index], self.sample_shape[0])
+        if isinstance(self.sample_shape, Tokens):
+            numbers = np.arange(self.values.shape[0])[index]
+            check_range(block, self.name, self.sample_shape, numbers)
         elif self.values.dtype.kind not in "biu":
             place = find_not_finite(block)
             if place != block.size:
@@ -161,8 +175,12 @@ def _let_go(values: Any) -> None:
             file.madvise(mmap.MADV_DONTNEED)
 
 
-def as_table(value: Any, name: str, shape: Shape, find: Any) -> Array | LazyTable:
+def as_table(
+    value: Any, name: str, shape: Shape, find: Any, *, all_there: bool = True
+) -> Array | LazyTable:
     """Return a table as the core reads it or, where that would take much memory, unread.
+
+    Where not all of sequences is there, the caller sees that what is there are tokens.
 
     Raises
     ------
@@ -170,7 +188,7 @@ def as_table(value: Any, name: str, shape: Shape, find: Any) -> Array | LazyTabl
         As `as_matrix`.
     """
     if isinstance(shape, Tokens):
-        return _as_tokens(value, name, shape)
+        return _as_tokens(value, name, shape, all_there)
     sparse = type(value).__module__.partition(".")[0] == "scipy" and hasattr(value, "tocsr")
     if sparse:
         value = value.tocsr()
@@ -185,17 +203,18 @@ def as_table(value: Any, name: str, shape: Shape, find: Any) -> Array | LazyTabl
     ):
         return as_matrix(value, name, shape, find)
     check_samples(value.shape, name, shape)
-    rows = LazyTable(value, name)
+    rows = LazyTable(value, name, shape=shape)
     return rows[:] if sparse and math.prod(rows.shape) * 8 <= WHOLE else rows
 
 
-def _as_tokens(value: Any, name: str, shape: Tokens) -> Array | LazyTable:
+def _as_tokens(value: Any, name: str, shape: Tokens, all_there: bool) -> Array | LazyTable:
     """Return samples of tokens as numbers that the core reads, or unread."""
     array = as_integers(value, name, shape)
     check_samples(array.shape, name, shape)
     if array.size * 8 > WHOLE:
-        return LazyTable(value if isinstance(value, np.memmap) else array, name, tokens=shape)
-    check_range(array, name, shape)
+        return LazyTable(value if isinstance(value, np.memmap) else array, name, shape=shape)
+    if all_there:
+        check_range(array, name, shape)
     return np.require(array, np.float64, ["C", "A"])
 
 
@@ -208,14 +227,13 @@ def select(data: Data, index: Indices) -> Data:
     """Return some rows, of a table that has not been read unread."""
     if not isinstance(data.x, LazyTable):
         return data.take(index)
-    weight = None if data.weight is None else data.weight[index]
-    return Data(data.x.select(index), data.y[index], weight)
+    return data.take(index, data.x.select(index))
 
 
 def pieces_of(data: Data) -> Iterator[Data]:
     """Read data whose `x` are `LazyTable`, a few megabytes at a time."""
     for part, x in data.x.pieces():
-        yield Data(x, data.y[part], None if data.weight is None else data.weight[part])
+        yield data.take(part, x)
 
 
 def batches_of(data: Data, size: int) -> Iterator[Data]:

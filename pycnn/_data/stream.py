@@ -27,7 +27,7 @@ def is_stream(X: Any, y: Any) -> bool:
     if y is not None or isinstance(X, np.ndarray) or hasattr(X, "__array__"):
         return False
     if isinstance(X, (list, tuple)):
-        return bool(X) and all(isinstance(item, tuple) and len(item) in (2, 3) for item in X)
+        return bool(X) and all(isinstance(item, tuple) and 2 <= len(item) <= 4 for item in X)
     return callable(X) or hasattr(X, "__iter__")
 
 
@@ -127,12 +127,15 @@ class BatchStream:
 
     def _read(self, item: Any) -> Data:
         what = f"mini-batch {self.at} of X"
-        if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
-            raise DataTypeError(f"{what} must be (x, y) or (x, y, sample_weight), got {item!r:.80}")
-        x, y, weight = (*item, None)[:3]
-        called = f"x in {what}", f"y in {what}", f"weights in {what}"
+        if not isinstance(item, (tuple, list)) or not 2 <= len(item) <= 4:
+            raise DataTypeError(
+                f"{what} must be (x, y), (x, y, sample_weight) or (x, y, sample_weight, lengths), "
+                f"got {item!r:.80}"
+            )
+        x, y, *beside = item
+        called = f"x in {what}", f"y in {what}", f"weights in {what}", f"lengths in {what}"
         data, targets = self.reader.read(
-            x, y, weight, called=called, learn=True, missing=self.missing
+            x, y, *beside, called=called, learn=True, missing=self.missing
         )
         self.reader = self.reader.after(x, targets)
         return whole(data)

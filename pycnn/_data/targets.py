@@ -22,12 +22,20 @@ from pycnn._data.labels import (
 from pycnn.exceptions import DataError, DataTypeError, LabelError, ShapeError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pycnn._data.scaling import TargetScale
-    from pycnn._typing import AnyArray, Array, Flags, Indices
+    from pycnn._typing import AnyArray, Array, Flags, Indices, Shape
+
+    RowName = Callable[[int], str]
 
 MISSING = ("error", "mask")
 # What a target that was not observed is taken for, until its place is NaN.
 _FILL = {"numbers": 0.0, "counts": 0.0, "binary": 0.0, "signs": 1.0}
+
+
+def _row_name(row: int) -> str:
+    return f"row {row}"
 
 
 def check_missing(value: Any) -> bool:
@@ -50,7 +58,7 @@ def is_one_hot(y: AnyArray) -> bool:
 class Targets(NamedTuple):
     """Encoded targets."""
 
-    y: Array | Indices  # (rows, n_L), or (rows,) class indices
+    y: Array | Indices  # as `Data` has them
     classes: AnyArray | None  # the label of each class; None where targets are no classes
 
 
@@ -63,14 +71,16 @@ class TargetEncoder:
     ----------
     loss : str
     units : int
-        n_L.
+        n_L, of sequences the features of a position.
     classes : ndarray or None
         The label of each class, once learned.
     scale : TargetScale or None
         The unit of each output; None: that of the user's targets.
+    positions : int or None
+        Of an output that is a sequence: each has a target.
     """
 
-    __slots__ = ("classes", "loss", "scale", "units")
+    __slots__ = ("classes", "loss", "positions", "scale", "units")
 
     def __init__(
         self,
@@ -78,8 +88,9 @@ class TargetEncoder:
         units: int,
         classes: AnyArray | None = None,
         scale: TargetScale | None = None,
+        positions: int | None = None,
     ) -> None:
-        self.loss, self.units = loss, units
+        self.loss, self.units, self.positions = loss, units, positions
         self.classes, self.scale = classes, scale
 
     @property
@@ -102,7 +113,14 @@ class TargetEncoder:
     # ------------------------------------------------------------ from the user's side
 
     def encode(
-        self, value: Any, name: str, rows: int, *, learn: bool = False, missing: bool = False
+        self,
+        value: Any,
+        name: str,
+        rows: int,
+        *,
+        learn: bool = False,
+        missing: bool = False,
+        lengths: Indices | None = None,
     ) -> Targets:
         """Return targets as the loss wants them, and the classes that they show or were held to.
 
@@ -118,10 +136,23 @@ class TargetEncoder:
             Whether labels may be learned from this `value`.
         missing : bool
             Whether a gap (NaN, None, NaT, NA, a masked value) is a target that was not observed,
-            which becomes NaN, and not a mistake.
+            which becomes NaN, and not a mistake. Of sequences also a label of -1.
+        lengths : ndarray, optional
+            Of sequences: what stands behind them was not observed.
         """
         wanted = losses.targets(self.loss)
         array, gaps = read_labels(value, name, wanted in ("numbers", "counts"))
+        if self.positions is not None:
+            self._check_sequences(array, name, rows, self.positions)
+            behind = np.zeros(array.shape[:2], np.bool_)
+            if lengths is not None:
+                behind |= np.arange(self.positions) >= lengths[:, None]
+            if missing and array.ndim == 2 and wanted != "signs" and array.dtype.kind == "i":
+                gaps = gaps | (array == -1)
+            behind = behind if array.ndim == 2 else behind[:, :, None]
+            if not missing:
+                refuse_gap(value, name, gaps & ~behind)
+            return self._encode_sequences(array, gaps | behind, name, learn)
         if not missing:
             refuse_gap(value, name, gaps)
         elif wanted not in _FILL or self.loss == "custom":
@@ -144,7 +175,65 @@ class TargetEncoder:
             return targets
         return Targets(self.scale.scaled(targets.y), None)  # numbers with a unit are no classes
 
-    def _encode_observed(self, array: AnyArray, gaps: Flags, name: str, learn: bool) -> Targets:
+    def _check_sequences(self, array: AnyArray, name: str, rows: int, positions: int) -> None:
+        """Raise `ShapeError` where there is not a target for each position."""
+        shapes: list[Shape] = [(rows, positions, self.units)]
+        if self.units == 1 or losses.targets(self.loss) == "classes":
+            shapes.insert(0, (rows, positions))
+        if array.shape in shapes:
+            return
+        hint = ""
+        if array.ndim and len(array) == rows and array.ndim < 3:
+            hint = "; the last layer gives a sequence, each position of which has a target"
+        wanted = " or ".join(map(str, shapes))
+        raise ShapeError(f"{name} must have shape {wanted}, got {array.shape}{hint}")
+
+    def _encode_sequences(self, array: AnyArray, gaps: Flags, name: str, learn: bool) -> Targets:
+        """Encode (rows, P) or (rows, P, n): those positions that have a target, as if samples."""
+        shape = array.shape[:2]
+        array, gaps = (each.reshape(-1, *each.shape[2:]) for each in (array, gaps))
+        seen: Flags = ~gaps if gaps.ndim == 1 else ~np.all(gaps, axis=1)
+        if not seen.any():
+            y = np.full((len(array), self.units), np.nan)
+            return Targets(y.reshape(*shape, self.units), self.classes)
+        places = np.flatnonzero(seen)
+
+        def row_name(row: int) -> str:
+            return "row {}, position {}".format(*np.unravel_index(places[row], shape))
+
+        array, gaps = array[seen], gaps[seen]
+        try:
+            if gaps.any():
+                if losses.targets(self.loss) == "classes":
+                    row = row_name(int(gaps.any(axis=-1).argmax()))
+                    raise DataError(
+                        f"{name} must have all numbers of a position or none; see {row}"
+                    )
+                targets = self._encode_observed(array, gaps, name, learn, row_name)
+            else:
+                targets = self._encode_all(array, name, learn, row_name)
+        except LabelError as error:
+            if array.dtype.kind != "i" or not (array == -1).any():
+                raise
+            row = row_name(int((array == -1).argmax()))
+            raise LabelError(
+                f"{error}. The label -1 at {row} stands for a target that was not observed where "
+                "missing_targets='mask'"
+            ) from None
+        y = targets.y
+        if not seen.all():
+            y = np.full(
+                (seen.size, *targets.y.shape[1:]), -1 if y.dtype.kind == "i" else np.nan, y.dtype
+            )
+            y[seen] = targets.y
+        targets = targets._replace(y=y.reshape(*shape, *y.shape[1:]))
+        if self.scale is None:
+            return targets
+        return Targets(self.scale.scaled(targets.y), None)  # numbers with a unit are no classes
+
+    def _encode_observed(
+        self, array: AnyArray, gaps: Flags, name: str, learn: bool, row_name: RowName = _row_name
+    ) -> Targets:
         """Encode targets of which some were not observed: NaN, once the labels are known."""
         filled = array.copy()
         wanted = losses.targets(self.loss)
@@ -154,12 +243,14 @@ class TargetEncoder:
             filled[gaps] = array[~gaps][0]  # a label that was observed: gaps add none
         elif is_numeric(array):
             filled[gaps] = _FILL[wanted]
-        targets = self._encode_all(filled, name, learn)
+        targets = self._encode_all(filled, name, learn, row_name)
         y = targets.y.astype(np.float64)
         y[gaps.reshape(y.shape)] = np.nan
         return self._encode_numbers(y, learn) if wanted == "numbers" else targets._replace(y=y)
 
-    def _encode_all(self, array: AnyArray, name: str, learn: bool) -> Targets:
+    def _encode_all(
+        self, array: AnyArray, name: str, learn: bool, row_name: RowName = _row_name
+    ) -> Targets:
         """Encode targets without gaps."""
         wanted = losses.targets(self.loss)
         single = array.ndim == 1 or array.shape[1] == 1
@@ -179,13 +270,13 @@ class TargetEncoder:
         check_finite(numbers, name)
         if wanted == "numbers":
             return self._encode_numbers(numbers, learn)
-        self._check_range(numbers, name)
+        self._check_range(numbers, name, row_name)
         if wanted == "classes":
             known = np.arange(self.units) if self.classes is None else self.classes
             return Targets(numbers, known)
         return Targets(numbers, None)
 
-    def _check_range(self, numbers: Array, name: str) -> None:
+    def _check_range(self, numbers: Array, name: str, row_name: RowName) -> None:
         """Raise `DataError` at the first row whose numbers this loss cannot have."""
         wanted = losses.targets(self.loss)
         if wanted == "counts":
@@ -195,15 +286,15 @@ class TargetEncoder:
         else:
             wrong, rule, what = (numbers < 0) | (numbers > 1), "lie in [0, 1]", "does"
         if wrong.any():
-            row = int(wrong.any(axis=1).argmax())
-            raise DataError(f"{name} must {rule} for {self.loss}; row {row} {what} not")
+            row = row_name(int(wrong.any(axis=1).argmax()))
+            raise DataError(f"{name} must {rule} for {self.loss}; {row} {what} not")
         if wanted == "classes":
             sums = numbers.sum(axis=1)
             uneven = np.abs(sums - 1) > 1e-6
             if uneven.any():
-                row = int(uneven.argmax())
+                first = int(uneven.argmax())
                 raise DataError(
-                    f"each row of {name} must add up to 1; row {row} gives {sums[row]:g}"
+                    f"each row of {name} must add up to 1; {row_name(first)} gives {sums[first]:g}"
                 )
 
     def _encode_numbers(self, y: Array, learn: bool) -> Targets:
@@ -287,15 +378,17 @@ class TargetEncoder:
         if targets.classes is None:
             raise DataError("class_weight needs targets that are classes, one for each sample")
         index: Indices
-        if targets.y.ndim == 1:
-            index = targets.y.astype(np.intp, copy=False)
-        elif self.units == 1:
-            index = (targets.y[:, 0] > 0.5).astype(np.intp)
+        if targets.y.dtype.kind == "i":
+            index, seen = targets.y.astype(np.intp, copy=False), targets.y >= 0
         else:
-            index = targets.y.argmax(axis=1)
+            above = self.units == 1
+            index = (
+                (targets.y[..., 0] > 0.5).astype(np.intp) if above else targets.y.argmax(axis=-1)
+            )
+            seen = ~np.all(np.isnan(targets.y), axis=-1)
         classes = targets.classes
         if isinstance(class_weight, str) and class_weight == "balanced":
-            observed = index if targets.y.ndim == 1 else index[~np.isnan(targets.y).all(axis=1)]
+            observed = index[seen]
             counts = np.bincount(observed, minlength=len(classes))
             by_class = len(observed) / (len(classes) * np.maximum(counts, 1))
         elif not isinstance(class_weight, str) and hasattr(class_weight, "items"):
@@ -315,7 +408,8 @@ class TargetEncoder:
                 "class_weight must be None, 'balanced' or a mapping from labels to weights, "
                 f"got {class_weight!r}"
             )
-        return as_weights(by_class[index].astype(np.float64), "class_weight", len(index))
+        weight = by_class[index].astype(np.float64)
+        return as_weights(weight, "class_weight", len(index), self.positions)
 
     # ------------------------------------------------------------ back to it
 
@@ -323,18 +417,18 @@ class TargetEncoder:
         """Bring outputs (..., n_L) back to the unit of the user's targets, in place."""
         return outputs if self.scale is None else self.scale.restore(outputs)
 
-    def positions(self, values: AnyArray) -> Indices:
+    def indices(self, values: AnyArray) -> Indices:
         """Return which class targets or outputs stand for; of several answers 0 or 1 for each."""
-        if values.ndim == 1:
+        if values.dtype.kind == "i":
             return values
         if losses.targets(self.loss) not in ("binary", "signs"):
-            return values.argmax(axis=1)
+            return values.argmax(axis=-1)
         above = (values > losses.boundary(self.loss)).astype(np.intp)
-        return above if self.is_multi_label else above[:, 0]
+        return above if self.is_multi_label else above[..., 0]
 
     def labels(self, values: AnyArray) -> AnyArray:
         """Return the label that targets or outputs stand for; of several answers one for each."""
-        index = self.positions(values)
+        index = self.indices(values)
         nameless = self.is_multi_label or self.classes is None
         if nameless and losses.targets(self.loss) == "signs":
             return 2 * index - 1
@@ -343,5 +437,5 @@ class TargetEncoder:
     def probabilities(self, outputs: Array) -> Array:
         """Return the probability of each class, of which one sigmoid unit has two."""
         if losses.targets(self.loss) == "binary" and self.units == 1:
-            return np.hstack([1 - outputs, outputs])
+            return np.concatenate([1 - outputs, outputs], axis=-1)
         return outputs

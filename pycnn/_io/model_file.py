@@ -178,7 +178,7 @@ def _to_pieces(network: Model, training_state: bool) -> list[Any]:
         raise DataTypeError(f"metadata must be a dict, got {state['metadata']!r}")
     description = {"format": FORMAT, "version": __version__}
     description |= {name: state[name] for name in _PLAIN}
-    classes, count = state["classes"], _class_count(network.loss, network.outputs)
+    classes, count = state["classes"], _class_count(network.loss, network.output_shape[-1])
     description["classes"] = None if classes is None else _pack_classes(classes, count)
     if state["feature_names"] is not None:
         description["feature_names"] = list(state["feature_names"])
@@ -294,7 +294,7 @@ def _check_state(
     if seed is None:  # which asks for a fresh one
         raise TypeError("seed must be an integer, got None")
     classes = description["classes"]
-    count = _class_count(losses.name_of(loss), architecture.outputs)
+    count = _class_count(losses.name_of(loss), architecture.output_shape[-1])
     names = description.get("feature_names")  # in a file of a network that has been fitted to them
     return {
         "inputs": description["inputs"],
@@ -339,4 +339,4 @@ def _check_scale(description: dict[str, Any], architecture: Architecture) -> Tar
         raise ValueError("target_scale belongs to another format")
     activation = architecture.layers[-1].activation
     check_can_scale(activation, losses.name_of(architecture.loss))
-    return TargetScale.check(scale, architecture.outputs)
+    return TargetScale.check(scale, architecture.output_shape[-1])

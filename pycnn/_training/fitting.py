@@ -56,6 +56,7 @@ class Request(NamedTuple):
     scale_targets: bool
     metrics: list[Metric]
     validation_every: int
+    lengths: Any
 
 
 class Prepared(NamedTuple):
@@ -131,11 +132,11 @@ def _prepare_stream(model: Model, X: Any, request: Request, scales: bool) -> Pre
             "scale_targets=True wants X and y as arrays; for an iterable of mini-batches set "
             "network.target_scale = (mean, deviation) before"
         )
-    given = request.sample_weight, request.class_weight
+    given = request.sample_weight, request.class_weight, request.lengths
     if request.validation_split or request.diagnose or any(value is not None for value in given):
         raise DataError(
-            "sample_weight, class_weight, validation_split and diagnose want X and y as arrays, "
-            "not as an iterable of mini-batches"
+            "sample_weight, class_weight, lengths, validation_split and diagnose want X and y as "
+            "arrays, not as an iterable of mini-batches"
         )
     missing, least = request.missing_targets, model.architecture.least_batch
     batches = BatchStream(model.reader, X, request.epochs, missing, least)
@@ -145,7 +146,7 @@ def _prepare_stream(model: Model, X: Any, request: Request, scales: bool) -> Pre
         lbfgs.check(model, batches, None, request.callbacks, None)
     first = batches.peek()  # learns the labels that the validation data are held to
     learned = batches.reader
-    labelled = losses.is_classification(model.loss) and model.outputs == 1
+    labelled = losses.is_classification(model.loss) and model.encoder.units == 1
     if labelled and learned.encoder.classes is None:
         raise DataError(
             "the first mini-batch of X must have a target that was observed: classes are learned "
@@ -178,7 +179,8 @@ def _read_arrays(
 ) -> tuple[Data, Reader, Data | None]:
     """Return the samples to train on, what is learned of them, and those to validate with."""
     reader, missing = model.reader, request.missing_targets
-    data, targets = reader.read(X, y, request.sample_weight, learn=True, missing=missing)
+    given = request.sample_weight, request.lengths
+    data, targets = reader.read(X, y, *given, learn=True, missing=missing)
     if scales:
         targets = targets._replace(classes=None)  # numbers with a unit are none
     learned = reader.after(X, targets)
@@ -202,9 +204,11 @@ def _weighted(data: Data, by_class: Array | None) -> Data:
         return data
     if data.weight is None:
         return data._replace(weight=by_class)
+    own = data.weight if data.weight.ndim == by_class.ndim else data.weight[:, None]
     with np.errstate(over="ignore"):
-        weight = by_class * data.weight
-    return data._replace(weight=as_weights(weight, "sample_weight * class_weight", data.rows))
+        weight = by_class * own
+    called, positions = "sample_weight * class_weight", weight.shape[-1]
+    return data._replace(weight=as_weights(weight, called, data.rows, positions))
 
 
 def _read_validation(learned: Reader, request: Request) -> Data | None:
@@ -212,12 +216,13 @@ def _read_validation(learned: Reader, request: Request) -> Data | None:
     given = request.validation_data
     if given is None:
         return None
-    if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
+    if not isinstance(given, (tuple, list)) or not 2 <= len(given) <= 4:
         raise DataTypeError(
-            f"validation_data must be (X, y) or (X, y, sample_weight), got {type(given).__name__}"
+            "validation_data must be (X, y), (X, y, sample_weight) or (X, y, sample_weight, "
+            f"lengths), got {type(given).__name__}"
         )
-    called = "validation X", "validation y", "validation sample_weight"
-    data, _ = learned.read(*given, called=called, missing=request.missing_targets)
+    names = "validation X", "validation y", "validation sample_weight", "validation lengths"
+    data, _ = learned.read(*given, called=names, missing=request.missing_targets)
     check_measurable(data, "validation_data")
     return data
 
@@ -229,11 +234,13 @@ def _measurable(
     if data is None:
         return None
     if metrics:
-        measure(metrics, learned.encoder, data, model.outputs_of(data.x))
+        measure(metrics, learned.encoder, data, model.outputs_of(data.x, data.lengths))
     return Validation(data, metrics)
 
 
-def read_one(model: Model, X: Any, y: Any, sample_weight: Any, classes: Any) -> tuple[Data, Reader]:
+def read_one(
+    model: Model, X: Any, y: Any, sample_weight: Any, lengths: Any, classes: Any
+) -> tuple[Data, Reader]:
     """Return the samples of a `partial_fit`, and what is learned of them."""
     reader = model.reader
     if classes is not None:
@@ -241,7 +248,7 @@ def read_one(model: Model, X: Any, y: Any, sample_weight: Any, classes: Any) -> 
     # A few rows that happen to be one-hot do not make classes of a regression.
     learn = not (losses.may_be_one_hot(model.loss) and model.epochs_trained)
     try:
-        data, targets = reader.read(X, y, sample_weight, learn=learn)
+        data, targets = reader.read(X, y, sample_weight, lengths, learn=learn)
     except LabelError as error:
         if reader.encoder.classes is None:
             raise LabelError(f"{error}. partial_fit takes all labels as classes=") from None

@@ -11,7 +11,7 @@ from pycnn._data import sources
 from pycnn._data.arrays import as_numbers, check_finite
 from pycnn._data.sources import LazyTable
 from pycnn._data.stream import UNKNOWN, BatchStream
-from pycnn.backend.interface import Data, TrainingState
+from pycnn.backend.interface import TrainingState
 from pycnn.exceptions import DataError, DataTypeError, ShapeError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pycnn._model import Model
     from pycnn._training.checkpoint import TrainingRecord
     from pycnn._typing import Array
+    from pycnn.backend.interface import Data
 
     # (x, y, rng) -> (x, y)
     Augment = Callable[[Array, Array, np.random.Generator], tuple[Any, Any]]
@@ -150,7 +151,7 @@ class Loader:
                 for at in range(0, piece.rows, size)
             ]
             x, y = (np.concatenate([getattr(p, name) for p in parts]) for name in ("x", "y"))
-            piece = Data(x, y, piece.weight)
+            piece = piece._replace(x=x, y=y)
         return piece, position, size
 
     def _augmented(self, piece: Data, epoch: int, batch: int) -> Data:
@@ -162,7 +163,7 @@ class Loader:
 def _augmented(network: Model, augment: list[Augment], data: Data, epoch: int, batch: int) -> Data:
     """Return a mini-batch as the augmenters change it, by random numbers of its own."""
     shape = (data.rows, *network.input_shape)
-    x, y = data.x.reshape(shape).copy(), data.one_hot(network.outputs).copy()
+    x, y = data.x.reshape(shape).copy(), data.one_hot(network.encoder.units).copy()
     scale = network.encoder.scale
     if scale is not None:
         scale.restore(y)
@@ -183,4 +184,5 @@ def _augmented(network: Model, augment: list[Augment], data: Data, epoch: int, b
             )
         x, y = new_x, new_y
         check_finite(x, f"augment: x of {name}")
-    return Data(x.reshape(len(x), -1), y if scale is None else scale.scaled(y), data.weight)
+    y = y if scale is None else scale.scaled(y)
+    return data._replace(x=x.reshape(len(x), -1), y=y)

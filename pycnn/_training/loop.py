@@ -18,6 +18,7 @@ from pycnn._training.lbfgs import Iterations
 from pycnn._training.loader import Loader
 from pycnn._training.progress import Bar
 from pycnn._training.steps import Steps
+from pycnn.backend.interface import Data
 from pycnn.callbacks import forget_states
 from pycnn.exceptions import DataError
 from pycnn.history import History
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from pycnn._model import Model
     from pycnn._training.checkpoint import Driver, TrainingRecord
     from pycnn._training.fitting import Prepared, Request
-    from pycnn.backend.interface import Data
     from pycnn.optimizers import Optimizer
 
 # Short epochs are trained several in one call; so many entries may their orders have together.
@@ -103,6 +103,8 @@ def _settings(seed: int, prepared: Prepared, request: Request) -> dict[str, Any]
         "validation_rows": None if validation is None else validation.rows,
         "validation_every": request.validation_every,
     }
+    if isinstance(data, Data) and data.lengths is not None:
+        settings["lengths"] = True
     if validation is not None and validation.metrics:
         settings["metrics"] = [metric.name for metric in validation.metrics]
     if prepared.learned.encoder.scale is not None:

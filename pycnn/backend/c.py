@@ -20,7 +20,7 @@ from pycnn.exceptions import BackendError, DataError, LabelError, PycnnError, Sh
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pycnn._typing import Array, Bits
+    from pycnn._typing import Array, Bits, Indices, Shape
     from pycnn.backend.interface import (
         Data,
         LayerSpec,
@@ -305,6 +305,9 @@ def create_plan(
     loss_function: LossFunction | None = None,
 ) -> Plan:
     """Return the plan of a network."""
+    own = [layer.settings for layer in layers]
+    if any("units" in given and "shape" in given and "kernel" not in given for given in own):
+        raise BackendError("sequences are computed with backend='numpy'")
     specs, _alive = _lend_layers(layers)
     inputs = math.prod(layers[0].input_shape)
     out = ffi.new("pycnn_network **")
@@ -318,7 +321,7 @@ def _lend(data: Data) -> tuple[Any, list[Any]]:
     x = _from_buffer(_DOUBLES, data.x)
     weight = ffi.NULL if data.weight is None else _from_buffer(_DOUBLES, data.weight)
     y = label = ffi.NULL
-    if data.y.ndim == 1:
+    if data.has_labels:
         label = _from_buffer(_SIZES, data.y)
     else:
         y = _from_buffer(_DOUBLES, data.y)
@@ -340,10 +343,10 @@ def find_not_finite(array: Array) -> int:
     return int(size)
 
 
-def predict(plan: Plan, theta: Array, x: Array, out: Array) -> bool:
+def predict(plan: Plan, theta: Array, x: Array, out: Array, lengths: Indices | None = None) -> bool:
     """Put the network's output for each row of `x` into `out`; return whether `x` is finite.
 
-    Where it is not, `out` is not to be used.
+    Where it is not, `out` is not to be used. What stands behind the `lengths` does not matter.
     """
     rows = len(x)
     threads = _pool.get() if rows > 1 else ffi.NULL
@@ -388,7 +391,7 @@ def predict_samples(plan: Plan, theta: Array, x: Array, keys: Bits, first: int, 
 
 
 def predictor(
-    plan: Plan, theta: Array, batch: int, outputs: int, frozen: bool = False
+    plan: Plan, theta: Array, batch: int, outputs: Shape, frozen: bool = False
 ) -> Predictor:
     """Return a callable that predicts `batch` rows with the least delay.
 
@@ -398,7 +401,7 @@ def predictor(
         return _frozen_row_predictor(plan, theta, outputs)
     theta = theta.copy() if frozen else theta
     workspace = plan.new_workspace(batch, lib.PYCNN_FORWARD)
-    result = np.zeros((batch, outputs))
+    result = np.zeros((batch, *outputs))
     lent_result, lent_theta = _from_buffer(_DOUBLES, result), _from_buffer(_DOUBLES, theta)
     run, network, lend, doubles = lib.pycnn_predict, plan.network, _from_buffer, _DOUBLES
     pointer, size = workspace.pointer, theta.size
@@ -412,7 +415,7 @@ def predictor(
     return predict_bound
 
 
-def _frozen_row_predictor(plan: Plan, theta: Array, outputs: int) -> Predictor:
+def _frozen_row_predictor(plan: Plan, theta: Array, outputs: Shape) -> Predictor:
     """Return a callable that predicts one row by a copy of theta, laid out for it."""
     network, out = plan.network, ffi.new("pycnn_predictor **")
     status = lib.pycnn_predictor_create(out, network, _from_buffer(_DOUBLES, theta), theta.size)
@@ -422,7 +425,7 @@ def _frozen_row_predictor(plan: Plan, theta: Array, outputs: int) -> Predictor:
         lib.pycnn_predictor_destroy(pointer)
 
     pointer = ffi.gc(out[0], destroy)
-    result = np.zeros((1, outputs))
+    result = np.zeros((1, *outputs))
     lent_result = _from_buffer(_DOUBLES, result)
     run, lend, doubles = lib.pycnn_predictor_run, _from_buffer, _DOUBLES
 
@@ -433,10 +436,10 @@ def _frozen_row_predictor(plan: Plan, theta: Array, outputs: int) -> Predictor:
     return predict_bound
 
 
-def row_predictor(plan: Plan, theta: Array, outputs: int) -> RowPredictor:
+def row_predictor(plan: Plan, theta: Array, outputs: Shape) -> RowPredictor:
     """Return a callable that predicts one row: None where that is not contiguous or not finite."""
     workspace = plan.new_workspace(1, lib.PYCNN_FORWARD)
-    result = np.zeros((1, outputs))
+    result = np.zeros((1, *outputs))
     lent_result, lent_theta = _from_buffer(_DOUBLES, result), _from_buffer(_DOUBLES, theta)
     run, network, lend, doubles = lib.pycnn_predict_finite, plan.network, _from_buffer, _DOUBLES
     copy, size = result.copy, theta.size

@@ -11,13 +11,13 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pycnn._typing import Array, Bits, Indices, Shape
+    from pycnn._typing import Array, Bits, Flags, Indices, Shape
 
     Predictor = Callable[[Array], Array]
     RowPredictor = Callable[[Array], Array | None]
     Sampler = Callable[[Array, float], int]
     # (outputs, targets) -> each sample's loss, and its derivative by the outputs; all (m, n_L) but
-    # the loss, (m,)
+    # the loss, (m,). Of sequences each position's: all (m, T, n) but the loss, (m, T)
     LossFunction = Callable[[Array, Array], tuple[Array, Array]]
 
 # Penalties and max-norms mean the weights. A statistic is counted by training, not learned.
@@ -52,6 +52,7 @@ class LayerSpec(NamedTuple):
     inner: tuple[LayerSpec, ...] = ()  # a composite layer's layers, one after the other ...
     shortcut: LayerSpec | None = None  # ... and the one beside them; None: the identity
     name: str | None = None  # within another, in the names of tensors; "": none; None: its number
+    knows_lengths: bool = False  # positions of a sequence that are not there do not matter to it
 
 
 class OptimizerSpec(NamedTuple):
@@ -74,28 +75,72 @@ class OptimizerSpec(NamedTuple):
     slots: int = 0  # buffers as long as theta that it remembers
 
 
+def up_to_lengths(x: Array, lengths: Indices | None, positions: int) -> Array:
+    """Return sequences, (m, T F), with zeros behind their lengths, whatever stands there."""
+    if lengths is None:
+        return x
+    there = np.arange(positions) < lengths[:, None]
+    return np.where(there[..., None], x.reshape(len(x), positions, -1), 0.0).reshape(len(x), -1)
+
+
 class Data(NamedTuple):
-    """Labelled samples: contiguous float64 (labels: intp), a row a sample."""
+    """Labelled samples: contiguous float64 (labels: intp), a row a sample.
+
+    Where the outputs are sequences, (P, n), each position has a target and, it may be, a weight.
+    """
 
     x: Any  # (rows, n_0); above the backends also `pycnn._data.sources.LazyTable`
-    y: Array | Indices  # (rows, n_L), or (rows,) class indices
-    weight: Array | None  # (rows,), or all are 1
+    # (rows, n_L) or (rows, P, n); or class indices, (rows,) or (rows, P), -1: not observed
+    y: Array | Indices
+    weight: Array | None  # (rows,) or (rows, P), or all are 1
+    lengths: Indices | None = None  # (rows,) positions of each that are there, or all are
 
     @property
     def rows(self) -> int:
         """Number of samples."""
         return len(self.x)
 
-    def one_hot(self, units: int) -> Array:
-        """Return the targets as (rows, n_L) numbers, also where they are class indices."""
-        if self.y.ndim == 1:
-            return (self.y[:, None] == np.arange(units)).astype(np.float64)
-        return self.y.astype(np.float64, copy=False)
+    @property
+    def has_labels(self) -> bool:
+        """Whether the targets are class indices."""
+        return self.y.dtype.kind == "i"
 
-    def take(self, index: Indices | slice) -> Data:
-        """Return some rows."""
-        weight = None if self.weight is None else self.weight[index]
-        return Data(self.x[index], self.y[index], weight)
+    def one_hot(self, units: int) -> Array:
+        """Return the targets as (..., units) numbers, also where they are class indices.
+
+        What was not observed is NaN.
+        """
+        if not self.has_labels:
+            return self.y.astype(np.float64, copy=False)
+        y = (self.y[..., None] == np.arange(units)).astype(np.float64)
+        y[self.y < 0] = np.nan
+        return y
+
+    def take(self, index: Indices | slice, x: Any = None) -> Data:
+        """Return some rows; `x` are theirs, where somebody has looked them up."""
+        return self._replace(
+            x=self.x[index] if x is None else x,
+            y=self.y[index],
+            weight=None if self.weight is None else self.weight[index],
+            lengths=None if self.lengths is None else self.lengths[index],
+        )
+
+    def observed(self) -> Flags:
+        """Tell for each sample, or each position of sequences, whether it has any target."""
+        if self.has_labels:
+            return self.y >= 0
+        seen: Flags = np.logical_not(np.isnan(self.y).all(axis=-1))
+        return seen
+
+    def by_position(self) -> Data:
+        """Return the data with each position of a sequence as a sample; `x` stays as it is."""
+        if self.y.ndim == (1 if self.has_labels else 2):
+            return self
+        rows, positions = self.y.shape[:2]
+        weight = self.weight
+        if weight is not None:
+            weight = np.repeat(weight, positions) if weight.ndim == 1 else weight.ravel()
+        return self._replace(y=self.y.reshape(rows * positions, *self.y.shape[2:]), weight=weight)
 
 
 class Totals(NamedTuple):

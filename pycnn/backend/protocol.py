@@ -9,7 +9,7 @@ from pycnn.backend.interface import Plan
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pycnn._typing import Array, Bits
+    from pycnn._typing import Array, Bits, Indices, Shape
     from pycnn.backend.interface import (
         Data,
         LayerSpec,
@@ -59,22 +59,27 @@ class BackendOf(Protocol[PlanT]):
         """Return the plan of a network."""
         ...
 
-    def predict(self, plan: PlanT, theta: Array, x: Array, out: Array) -> bool:
-        """Put the outputs for each row of `x` into `out`; return whether `x` is finite."""
+    def predict(
+        self, plan: PlanT, theta: Array, x: Array, out: Array, lengths: Indices | None = None
+    ) -> bool:
+        """Put the outputs for each row of `x` into `out`; return whether `x` is finite.
+
+        What stands behind the `lengths` of sequences does not matter.
+        """
         ...
 
     def predict_samples(
         self, plan: PlanT, theta: Array, x: Array, keys: Bits, first: int, out: Array
     ) -> None:
-        """Put the outputs with dropout left on into `out`, (draws, rows, n_L), by a key a draw."""
+        """Put the outputs with dropout left on into `out`, (draws, rows, ...), by a key a draw."""
 
     def predictor(
-        self, plan: PlanT, theta: Array, batch: int, outputs: int, frozen: bool = False
+        self, plan: PlanT, theta: Array, batch: int, outputs: Shape, frozen: bool = False
     ) -> Predictor:
         """Return a callable that predicts `batch` rows with the least delay."""
         ...
 
-    def row_predictor(self, plan: PlanT, theta: Array, outputs: int) -> RowPredictor:
+    def row_predictor(self, plan: PlanT, theta: Array, outputs: Shape) -> RowPredictor:
         """Return a callable that predicts one row, or says None."""
         ...
 

@@ -73,6 +73,7 @@ class MultiHeadAttention(Layer):
     """
 
     kind = "multi_head_attention"
+    knows_lengths = True
     core_kind = "attention"
 
     W_query = _view("W_query")
@@ -190,6 +191,7 @@ class TransformerBlock(Layer):
     """
 
     kind = "transformer_block"
+    knows_lengths = True
     core_kind = "stack"
 
     def __init__(
@@ -294,7 +296,15 @@ class TransformerBlock(Layer):
             for tensor in spec.tensors
         ]
         shape, random = specs[0].input_shape, True in [spec.is_random for spec in specs]
-        return LayerSpec(kind, shape, shape, tuple(tensors), is_random=random, inner=tuple(specs))
+        return LayerSpec(
+            kind,
+            shape,
+            shape,
+            tuple(tensors),
+            is_random=random,
+            inner=tuple(specs),
+            knows_lengths=True,
+        )
 
     def within(self, spec: LayerSpec) -> Iterator[tuple[str, Layer, LayerSpec]]:
         """Yield the layers that one of such a `spec` is made of, with their names and specs."""

@@ -34,6 +34,7 @@ class Layer:
     normalizes_inputs = False  # they may come in any unit
     can_be_last = True  # the layers before it learn from all of its outputs
     takes_tokens = False  # it makes numbers of whole ones that stand for something
+    knows_lengths = False  # what stands behind the end of a sequence changes nothing before it
 
     def __init__(self, activation: str = "linear") -> None:
         self._activation = activations.check(activation)
@@ -98,6 +99,7 @@ class Layer:
             self.needs_batch,
             self.is_random,
             self._least_batch(input_shape),
+            knows_lengths=self.knows_lengths,
         )
 
     def _settings(self, input_shape: Shape) -> Mapping[str, Setting]:
@@ -140,14 +142,13 @@ class Layer:
         view[:] = as_values(value, name, view.shape)
 
 
-def check_flat(layer: Layer, input_shape: Shape) -> int:
-    """Return how many numbers a sample has, or raise `ShapeError` where it is no single row."""
-    if len(input_shape) != 1:
+def check_no_image(layer: Layer, input_shape: Shape) -> None:
+    """Raise `ShapeError` where a sample is neither one row nor a sequence of rows."""
+    if len(input_shape) > 2:
         raise ShapeError(
-            f"{layer!r} takes samples that are one row, but they have shape {input_shape}: "
-            "Flatten() in front of it makes them so"
+            f"{layer!r} takes samples that are one row, or a sequence of rows, but they have shape "
+            f"{input_shape}: Flatten() in front of it makes them one row"
         )
-    return input_shape[0]
 
 
 def as_image(shape: Shape) -> Shape:
@@ -156,8 +157,8 @@ def as_image(shape: Shape) -> Shape:
 
 
 def check_softmax(layer: Layer, shape: Shape) -> None:
-    """Raise `ShapeError` where softmax would be of a sample that is no single row."""
-    if layer.activation == "softmax" and len(shape) > 1:
+    """Raise `ShapeError` where softmax would be of an image: no single row, nor a sequence."""
+    if layer.activation == "softmax" and len(shape) > 2:
         raise ShapeError(
             f"{layer!r} cannot have the activation 'softmax', which is of a whole row of units, on "
             f"samples of shape {shape}: Flatten() in front of it makes them a row"

@@ -75,6 +75,7 @@ class Residual(Layer):
         self._shortcut = shortcut
         self.is_random = True in [child.is_random for _, child in self.children]
         self.needs_batch = True in [child.needs_batch for _, child in self.children]
+        self.knows_lengths = False not in [child.knows_lengths for _, child in self.children]
 
     @property
     def inner(self) -> tuple[Any, ...]:
@@ -130,6 +131,7 @@ class Residual(Layer):
             least_batch=max([spec.least_batch for spec in specs]),
             inner=tuple(inner),
             shortcut=shortcut,
+            knows_lengths=self.knows_lengths,
         )
 
     def bound(self, input_shape: Shape, views: Mapping[str, Array]) -> Self:

@@ -92,6 +92,11 @@ class _Convolution(Weighted):
         return self.padding == "same" and max(self._windows.size) > 1
 
     @property
+    def knows_lengths(self) -> bool:  # type: ignore[override]
+        """Whether positions of a sequence do not see each other."""
+        return set(self._windows.size + self._windows.strides) == {1}
+
+    @property
     def use_bias(self) -> bool:
         """Whether there is a bias for each filter."""
         return self._use_bias

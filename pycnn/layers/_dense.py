@@ -1,4 +1,4 @@
-"""`Dense`: each unit sees all units of the layer before it."""
+"""`Dense`: each unit sees all units of the layer before it, or all features of a position."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 from pycnn._checks import check_size
 from pycnn.backend.interface import TensorSpec
-from pycnn.layers._base import check_flat
+from pycnn.layers._base import as_image, check_no_image
 from pycnn.layers._weighted import Weighted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
 
     from pycnn import initializers
     from pycnn._typing import Array, ArrayLike, Shape
+    from pycnn.backend.interface import Setting
 
 
 class Dense(Weighted):
     """A fully connected layer: ``A = f(W @ A_previous + b)`` (lecture, equations 1 and 2).
+
+    Of a sequence, (positions, features), each position goes through it, by the same weights.
 
     Parameters
     ----------
@@ -52,6 +57,7 @@ class Dense(Weighted):
     """
 
     kind = "dense"
+    knows_lengths = True
 
     def __init__(
         self,
@@ -74,15 +80,21 @@ class Dense(Weighted):
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of a sample behind the layer."""
-        return (self.units,)
+        check_no_image(self, input_shape)
+        return (*input_shape[:-1], self.units)
 
     def tensor_specs(self, input_shape: Shape) -> tuple[TensorSpec, ...]:
         """Return what arrays the layer has: W, which penalties and `max_norm` mean, and b."""
-        fan_in = check_flat(self, input_shape)
         return (
-            TensorSpec("W", (self.units, fan_in), "weight"),
+            TensorSpec("W", (self.units, input_shape[-1]), "weight"),
             TensorSpec("b", (self.units,), "bias"),
         )
+
+    def _settings(self, input_shape: Shape) -> Mapping[str, Setting]:
+        own = super()._settings(input_shape)
+        if len(input_shape) == 1:
+            return own
+        return {**own, "shape": as_image(input_shape), "units": self.units}
 
     def initialize(self, bits: np.random.PCG64) -> None:
         """Draw the parameters of a bound layer."""

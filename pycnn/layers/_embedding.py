@@ -66,6 +66,7 @@ class Embedding(_Table):
     """
 
     kind = "embedding"
+    knows_lengths = True
     takes_tokens = True
     normalizes_inputs = True
 
@@ -131,6 +132,7 @@ class PositionEmbedding(_Table):
     """
 
     kind = "position_embedding"
+    knows_lengths = True
 
     def __init__(self, kind: str = "learned") -> None:
         super().__init__()
@@ -197,6 +199,7 @@ class TiedDense(Layer):
     """
 
     kind = "tied_dense"
+    knows_lengths = True
 
     def __init__(self, activation: str = "softmax") -> None:
         super().__init__(activation)

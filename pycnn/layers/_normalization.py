@@ -198,6 +198,7 @@ class LayerNorm(_Normalization):
     """
 
     kind = "layer_norm"
+    knows_lengths = True
 
     def __init__(self, activation: str = "linear", *, epsilon: float = 1e-5) -> None:
         super().__init__(activation, epsilon)

@@ -75,6 +75,7 @@ class _GlobalPool(Layer):
     """What layers share that pool whole images: a window that is as large."""
 
     axes = 0
+    knows_lengths = True
 
     def __init__(self) -> None:
         super().__init__()

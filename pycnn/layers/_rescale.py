@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from pycnn._checks import check_real
 from pycnn.exceptions import DataError
-from pycnn.layers._base import Layer
+from pycnn.layers._base import Layer, as_image
 
 if TYPE_CHECKING:
     from pycnn._typing import Shape
+    from pycnn.backend.interface import Setting
 
 
 class Rescale(Layer):
@@ -40,6 +41,7 @@ class Rescale(Layer):
 
     kind = "rescale"
     normalizes_inputs = True
+    knows_lengths = True
 
     def __init__(self, scale: float, offset: float = 0.0) -> None:
         super().__init__()
@@ -58,8 +60,9 @@ class Rescale(Layer):
         """What is added."""
         return self._offset
 
-    def _settings(self, input_shape: Shape) -> dict[str, float]:
-        return {"scale": self.scale, "offset": self.offset}
+    def _settings(self, input_shape: Shape) -> dict[str, Setting]:
+        shape = {"shape": as_image(input_shape)} if len(input_shape) == 2 else {}
+        return {"scale": self.scale, "offset": self.offset, **shape}
 
     def config(self) -> dict[str, Any]:
         """Return kind and settings as plain data, from which `from_config` rebuilds the layer."""

@@ -7,18 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 from pycnn._checks import check_shape
 from pycnn.exceptions import ShapeError
-from pycnn.layers._base import Layer
+from pycnn.layers._base import Layer, as_image
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pycnn._typing import Shape
+    from pycnn.backend.interface import Setting
 
 
 class _Shape(Layer):
     """What these layers share: to a backend they are one kind, since shapes are not its concern."""
 
     core_kind = "reshape"
+
+    def _settings(self, input_shape: Shape) -> Mapping[str, Setting]:
+        shape = self.output_shape(input_shape)
+        return {"shape": as_image(shape)} if len(shape) == 2 else {}
 
 
 class Flatten(_Shape):

@@ -85,14 +85,14 @@ def tanh_delta(g: Array, a: Array) -> Array:
 
 
 def softmax(z: Array) -> Array:
-    """Return e^z_j / sum_k e^z_k, column by column."""
-    e = np.exp(z - z.max(axis=0))
-    return e / e.sum(axis=0)
+    """Return e^z_j / sum_k e^z_k, column by column; of (P, n, m) at each position."""
+    e = np.exp(z - z.max(axis=-2, keepdims=True))
+    return e / e.sum(axis=-2, keepdims=True)
 
 
 def softmax_delta(g: Array, a: Array) -> Array:
     """Turn g = dL/da into dL/dz = a (g - sum_k g_k a_k)."""
-    return a * (g - (g * a).sum(axis=0))
+    return a * (g - (g * a).sum(axis=-2, keepdims=True))
 
 
 def leaky_relu(z: Array) -> Array:

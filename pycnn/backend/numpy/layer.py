@@ -93,6 +93,23 @@ class Layer(NamedTuple):
             yield self
 
 
+def by_position(layer: Layer, a: Array) -> Array:
+    """Return Z or A as (P, n, m) where the layer's output is a sequence, else as they are."""
+    shape = layer.spec.output_shape
+    return a.reshape(*shape, -1) if len(shape) == 2 else a
+
+
+def as_columns(a: Array, features: int) -> Array:
+    """Return what lies a column a sample with a column for each position of each sample."""
+    return a.reshape(-1, features, a.shape[1]).swapaxes(0, 1).reshape(features, -1)
+
+
+def as_samples(columns: Array, samples: int) -> Array:
+    """Return such columns as they lie between layers, a column a sample."""
+    features = len(columns)
+    return columns.reshape(features, -1, samples).swapaxes(0, 1).reshape(-1, samples)
+
+
 class Activations(NamedTuple):
     """A forward pass: Z^[1..L], A^[0..L], and what each layer has saved for its backward."""
 
@@ -108,8 +125,10 @@ def steps_through(
     for layer in layers:
         z, saved = layer.ops.forward(layer, theta, a, context)
         f, _ = ACTIVATIONS[layer.spec.activation]
-        a = f(z)
+        a = f(by_position(layer, z)).reshape(z.shape)
         yield z, a, saved
+        if len(layer.spec.output_shape) == 1:  # the sequences, if any, have ended
+            context = context._replace(lengths=None)
 
 
 def forward_through(
@@ -142,7 +161,9 @@ def backward_through(
         if not (derived and l == len(layers) - 1):
             _, f_delta = ACTIVATIONS[layer.spec.activation]
             from_z = layer.spec.activation in FROM_Z
-            g = f_delta(g, activations.Z[l] if from_z else activations.A[l + 1])
+            known = activations.Z[l] if from_z else activations.A[l + 1]
+            shape = g.shape
+            g = f_delta(by_position(layer, g), by_position(layer, known)).reshape(shape)
         deltas[l] = g
         g = layer.ops.backward(layer, theta, activations.saved[l], g, activations.A[l], grad)
     return deltas, g

@@ -1,7 +1,7 @@
 """Losses: the terms of L, delta, and which classes are right; csrc/loss_template.h.
 
-A loss is the sum over the outputs of its terms, (n_L, m). p is its parameter: huber's delta,
-quantile's q.
+A loss is the sum over the outputs of its terms, (n_L, m), at each position (P, n, m). p is its
+parameter: huber's delta, quantile's q.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from pycnn.backend.numpy.activation import sigmoid
 
 if TYPE_CHECKING:
-    from pycnn._typing import Array
+    from pycnn._typing import Array, Flags
 
 # Outputs below this, which only an underflow makes, have its logarithm.
 LEAST_FOR_LOG = 2.0**-960
@@ -29,12 +29,18 @@ def mse_delta(z: Array, a: Array, y: Array, p: float) -> Array:
     return a - y
 
 
+def _same_largest(a: Array, y: Array) -> Flags:
+    """Tell where the largest output is the largest target's."""
+    same: Flags = a.argmax(axis=-2, keepdims=True) == y.argmax(axis=-2, keepdims=True)
+    return same
+
+
 def mse_correct(a: Array, y: Array) -> Array:
     """Return 1 where the largest output is the largest target's, which may be one-hot, else 0.
 
     One output has no classes, and a sample that has not been observed as a whole is not right.
     """
-    right = (a.argmax(axis=0) == y.argmax(axis=0)) & ~np.isnan(y).any(axis=0) & (len(a) > 1)
+    right = _same_largest(a, y) & ~np.isnan(y).any(axis=-2, keepdims=True) & (a.shape[-2] > 1)
     return np.broadcast_to(np.where(right, 1.0, 0.0), a.shape)
 
 
@@ -60,14 +66,15 @@ def binary_crossentropy_correct(a: Array, y: Array) -> Array:
 
 def _odds_against(z: Array, a: Array) -> tuple[Array, Array]:
     """Return t = argmax_j z_j as a mask, and sum_{j != t} a_j / a_t."""
-    top = np.arange(len(z))[:, None] == z.argmax(axis=0)
-    return top, np.where(top, 0.0, a).sum(axis=0) / np.where(top, a, 0.0).sum(axis=0)
+    top = np.arange(z.shape[-2])[:, None] == z.argmax(axis=-2, keepdims=True)
+    others, own = np.where(top, 0.0, a), np.where(top, a, 0.0)
+    return top, others.sum(axis=-2, keepdims=True) / own.sum(axis=-2, keepdims=True)
 
 
 def categorical_crossentropy(z: Array, a: Array, y: Array, p: float) -> Array:
     """Return -y_j log a_j, with -log a_j = max_k z_k - z_j + log(1 + odds against)."""
     _, rest = _odds_against(z, a)
-    minus_log_a = z.max(axis=0) - z + np.log1p(rest)
+    minus_log_a = z.max(axis=-2, keepdims=True) - z + np.log1p(rest)
     return y * np.where(y == 0, 0.0, minus_log_a)
 
 
@@ -75,13 +82,12 @@ def categorical_crossentropy_delta(z: Array, a: Array, y: Array, p: float) -> Ar
     """Return dL/dz = a sum_k y_k - y, without the cancellation where a is near 1."""
     top, rest = _odds_against(z, a)
     not_a = np.where(top, rest / (1 + rest), 1 - a)
-    return a * (y.sum(axis=0) - y) - y * not_a
+    return a * (y.sum(axis=-2, keepdims=True) - y) - y * not_a
 
 
 def categorical_crossentropy_correct(a: Array, y: Array) -> Array:
     """Return 1 where the largest output is the largest target's, else 0."""
-    right = a.argmax(axis=0) == y.argmax(axis=0)
-    return np.broadcast_to(np.where(right, 1.0, 0.0), a.shape)
+    return np.broadcast_to(np.where(_same_largest(a, y), 1.0, 0.0), a.shape)
 
 
 def mae(z: Array, a: Array, y: Array, p: float) -> Array:
@@ -143,7 +149,7 @@ def quantile_delta(z: Array, a: Array, y: Array, p: float) -> Array:
 def kl_divergence(z: Array, a: Array, y: Array, p: float) -> Array:
     """Return y log(y / a), computed from the logits as the cross-entropy is."""
     _, rest = _odds_against(z, a)
-    log_a = -(z.max(axis=0) - z + np.log1p(rest))
+    log_a = -(z.max(axis=-2, keepdims=True) - z + np.log1p(rest))
     log_y = np.log(np.where(y < LEAST_FOR_LOG, 1.0, y))
     return y * np.where(y == 0, 0.0, log_y - log_a)
 
@@ -180,7 +186,7 @@ def smoothed(loss: str, Y: Array, p: float) -> Array:
 
     Szegedy et al. 2016.
     """
-    undecided = {"binary_crossentropy": 0.5, "categorical_crossentropy": 1 / len(Y)}
+    undecided = {"binary_crossentropy": 0.5, "categorical_crossentropy": 1 / Y.shape[-2]}
     if loss not in undecided or not p:
         return Y
     return (1 - p) * Y + p * undecided[loss]

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pycnn._checks import find_not_finite
-from pycnn.backend.interface import NotFiniteError
+from pycnn.backend.interface import NotFiniteError, up_to_lengths
 from pycnn.backend.numpy.layer import BatchContext, steps_through, update_statistics
 from pycnn.backend.numpy.pass_ import backward, forward, load_targets, score
 from pycnn.backend.numpy.update import mean_gradient, penalty, step
 
 if TYPE_CHECKING:
-    from pycnn._typing import Array, Bits
+    from pycnn._typing import Array, Bits, Indices, Shape
     from pycnn.backend.interface import (
         Data,
         Predictor,
@@ -46,20 +46,21 @@ def threads() -> int:
 
 
 @np.errstate(all="ignore")
-def predict(plan: Plan, theta: Array, x: Array, out: Array) -> bool:
+def predict(plan: Plan, theta: Array, x: Array, out: Array, lengths: Indices | None = None) -> bool:
     """Put the network's output for each row of `x` into `out`; return whether `x` is finite.
 
-    Where it is not, `out` is not to be used.
+    Where it is not, `out` is not to be used. What stands behind the `lengths` does not matter.
     """
+    x = up_to_lengths(x, lengths, plan.input_positions)
     finite = find_not_finite(x) == x.size
     if finite:
-        _predict(plan, theta, x, out, PREDICTING)
+        _predict(plan, theta, x, out, PREDICTING._replace(lengths=lengths))
     return finite
 
 
 @np.errstate(all="ignore")
 def predict_samples(plan: Plan, theta: Array, x: Array, keys: Bits, first: int, out: Array) -> None:
-    """Put the outputs with dropout left on into `out`, (draws, rows, n_L), by a key a draw.
+    """Put the outputs with dropout left on into `out`, (draws, rows, ...), by a key a draw.
 
     `first` is the number of the first row of `x`, which is finite.
     """
@@ -73,9 +74,13 @@ def _predict(plan: Plan, theta: Array, x: Array, out: Array, context: BatchConte
 
     Some rows at a time, between which Ctrl-C is answered.
     """
+    out = out.reshape(len(x), -1)
     for first in range(0, len(x), PIECE):
         some = slice(first, first + PIECE)
-        here = context._replace(sample_offset=context.sample_offset + first)
+        here = context._replace(
+            sample_offset=context.sample_offset + first,
+            lengths=None if context.lengths is None else context.lengths[some],
+        )
         last = x[some].T
         for _, a, _ in steps_through(plan.layers, theta, last, here):
             last = a
@@ -83,13 +88,13 @@ def _predict(plan: Plan, theta: Array, x: Array, out: Array, context: BatchConte
 
 
 def predictor(
-    plan: Plan, theta: Array, batch: int, outputs: int, frozen: bool = False
+    plan: Plan, theta: Array, batch: int, outputs: Shape, frozen: bool = False
 ) -> Predictor:
     """Return a callable that predicts `batch` rows with the least delay.
 
     It raises ValueError where they are not contiguous. A frozen one has a copy of theta.
     """
-    result = np.zeros((batch, outputs))
+    result = np.zeros((batch, *outputs))
     theta = theta.copy() if frozen else theta
 
     def predict_bound(x: Array) -> Array:
@@ -101,11 +106,11 @@ def predictor(
     return predict_bound
 
 
-def row_predictor(plan: Plan, theta: Array, outputs: int) -> RowPredictor:
+def row_predictor(plan: Plan, theta: Array, outputs: Shape) -> RowPredictor:
     """Return a callable that predicts one row: None where that is not contiguous or not finite."""
 
     def predict_row(x: Array) -> Array | None:
-        result = np.empty((1, outputs))
+        result = np.empty((1, *outputs))
         return (
             result
             if x.flags.c_contiguous and predict(plan, theta, x.reshape(1, -1), result)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pycnn.backend.numpy.layer import LayerOps
+from pycnn.backend.numpy.layer import LayerOps, as_columns, as_samples
 
 if TYPE_CHECKING:
     from pycnn._typing import Array
@@ -26,23 +26,11 @@ class Normalized(NamedTuple):
     training: bool
 
 
-def as_columns(layer: Layer, a: Array) -> Array:
-    """Return what lies a column a sample with a column for each position of each sample."""
-    features, samples = layer.spec.input_shape[-1], a.shape[1]
-    return a.reshape(-1, features, samples).swapaxes(0, 1).reshape(features, -1)
-
-
-def as_samples(columns: Array, samples: int) -> Array:
-    """Return such columns as they lie between layers, a column a sample."""
-    features = len(columns)
-    return columns.reshape(features, -1, samples).swapaxes(0, 1).reshape(-1, samples)
-
-
 def batch_norm_forward(
     layer: Layer, theta: Array, a: Array, context: BatchContext
 ) -> tuple[Array, Normalized]:
     """Return gamma x^ + beta, x^ normalized over the samples (Ioffe & Szegedy 2015)."""
-    samples, a = a.shape[1], as_columns(layer, a)
+    samples, a = a.shape[1], as_columns(a, layer.spec.input_shape[-1])
     gamma, beta = (vector[:, None] for vector in layer.parameters(theta))
     mean, variance = (vector[:, None] for vector in layer.statistics(theta))
     if context.training:
@@ -58,7 +46,7 @@ def batch_norm_backward(
 ) -> Array:
     """Put the gradients of gamma and beta into `grad`; return dL/dA."""
     gamma = layer.parameters(theta)[0][:, None]
-    delta = as_columns(layer, delta)
+    delta = as_columns(delta, layer.spec.input_shape[-1])
     product = (delta * saved.x).sum(axis=1, keepdims=True)
     total = delta.sum(axis=1, keepdims=True)
     dgamma, dbeta = layer.parameters(grad)
@@ -83,7 +71,7 @@ def layer_norm_forward(
     layer: Layer, theta: Array, a: Array, context: BatchContext
 ) -> tuple[Array, tuple[Array, Array]]:
     """Return gamma x^ + beta, x^ normalized over a sample's units (Ba et al. 2016)."""
-    samples, a = a.shape[1], as_columns(layer, a)
+    samples, a = a.shape[1], as_columns(a, layer.spec.input_shape[-1])
     gamma, beta = (vector[:, None] for vector in layer.parameters(theta))
     rows = np.ascontiguousarray(a.T)  # a sample's sum must not depend on those beside it
     inverse = 1 / np.sqrt(rows.var(axis=1) + layer.setting("epsilon"))
@@ -97,7 +85,7 @@ def layer_norm_backward(
     """Put the gradients of gamma and beta into `grad`; return dL/dA."""
     gamma = layer.parameters(theta)[0][:, None]
     x, inverse = saved
-    delta = as_columns(layer, delta)
+    delta = as_columns(delta, layer.spec.input_shape[-1])
     dgamma, dbeta = layer.parameters(grad)
     dgamma[:], dbeta[:] = (delta * x).sum(axis=1), delta.sum(axis=1)
     g = gamma * delta

@@ -60,7 +60,12 @@ class Plan(interface.Plan):
         places = _Places(self.parameter_count)
         self.layers = tuple(places.place(spec) for spec in layers)
         self.leaves = tuple(leaf for layer in self.layers for leaf in layer.leaves())
-        self.outputs = math.prod(layers[-1].output_shape)
+        self.input_positions = layers[0].input_shape[0]
+        self.output_shape = layers[-1].output_shape
+        # Of what a loss is: (P, n) of a sequence, which has one at each position; else all.
+        self.is_sequence = len(self.output_shape) == 2
+        self.positions = self.output_shape[0] if self.is_sequence else 1
+        self.units = math.prod(self.output_shape) // self.positions
         self.loss = loss
         self.loss_parameter = loss_parameter
         self.loss_function = loss_function
