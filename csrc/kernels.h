@@ -3,6 +3,7 @@
 #define PYCNN_KERNELS_H
 
 #include "activation.h"
+#include "attention.h"
 #include "convolution.h"
 #include "loss.h"
 #include "normalization.h"
@@ -94,6 +95,7 @@ typedef struct {
 
     const normalization_kernels *normalization;
     const convolution_kernels *convolution;
+    const attention_kernels *attention;
     const pool_kernels *pool;
     const recurrent_kernels *recurrent;
     const online_kernels *online; /* [ONLINE_KINDS]; NULL: there are none */

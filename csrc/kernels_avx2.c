@@ -33,6 +33,7 @@ BEGIN_TARGET("avx2,fma", 256)
 #include "loss_template.h"
 #include "normalization_template.h"
 #include "convolution_template.h"
+#include "attention_template.h"
 #include "pool_template.h"
 #include "recurrent_template.h"
 #include "online_template.h"
@@ -64,6 +65,7 @@ const kernel_table pycnn_kernels_avx2 = {
     .penalty = penalty_avx2,
     .normalization = &normalization_avx2,
     .convolution = &convolution_avx2,
+    .attention = &attention_avx2,
     .pool = &pool_avx2,
     .recurrent = &recurrent_avx2,
     .online = online_avx2,

@@ -34,6 +34,7 @@ BEGIN_TARGET("avx512f,avx2,fma", 512)
 #include "loss_template.h"
 #include "normalization_template.h"
 #include "convolution_template.h"
+#include "attention_template.h"
 #include "pool_template.h"
 #include "recurrent_template.h"
 #include "online_template.h"
@@ -67,6 +68,7 @@ const kernel_table pycnn_kernels_avx512 = {
     .penalty = penalty_avx512,
     .normalization = &normalization_avx512,
     .convolution = &convolution_avx512,
+    .attention = &attention_avx512,
     .pool = &pool_avx512,
     .recurrent = &recurrent_avx512,
     .online = online_avx512,

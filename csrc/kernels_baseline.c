@@ -220,6 +220,7 @@ const kernel_table pycnn_kernels_baseline = {
     .penalty = penalty_baseline,
     .normalization = &normalization_baseline,
     .convolution = &pycnn_convolution_baseline,
+    .attention = &pycnn_attention_baseline,
     .pool = &pycnn_pool_baseline,
     .recurrent = &recurrent_baseline,
 };

@@ -30,6 +30,7 @@
 #include "loss_template.h"
 #include "normalization_template.h"
 #include "convolution_template.h"
+#include "attention_template.h"
 #include "pool_template.h"
 #include "recurrent_template.h"
 #include "online_template.h"
@@ -60,6 +61,7 @@ const kernel_table pycnn_kernels_neon = {
     .penalty = penalty_neon,
     .normalization = &normalization_neon,
     .convolution = &convolution_neon,
+    .attention = &attention_neon,
     .pool = &pool_neon,
     .recurrent = &recurrent_neon,
     .online = online_neon,
