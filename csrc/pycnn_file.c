@@ -614,6 +614,10 @@ static const struct {
     {"global_average_pool2d", PYCNN_AVERAGE_POOL},
     {"global_average_pool1d", PYCNN_AVERAGE_POOL},
     {"zero_padding2d", PYCNN_ZERO_PADDING},
+    {"simple_rnn", PYCNN_SIMPLE_RNN},
+    {"lstm", PYCNN_LSTM},
+    {"gru", PYCNN_GRU},
+    {"bidirectional", PYCNN_CONCATENATE},
 };
 enum {
     KIND_COUNT = sizeof KINDS / sizeof *KINDS,
@@ -634,16 +638,24 @@ enum {
     AVERAGE_POOL1D = 1 << 14,
     POOL = MAX_POOL2D | MAX_POOL1D | AVERAGE_POOL2D | AVERAGE_POOL1D,
     ZERO_PADDING2D = 1 << 19, /* behind those that pool whole images, which have no settings */
-    ALONG_ONE_AXIS = CONV1D | MAX_POOL1D | AVERAGE_POOL1D
+    SIMPLE_RNN = 1 << 20,
+    RECURRENT = SIMPLE_RNN | 1 << 21 | 1 << 22,
+    BOTH_WAYS = 23,
+    BIDIRECTIONAL = 1 << BOTH_WAYS,
+    ALONG_ONE_AXIS = CONV1D | MAX_POOL1D | AVERAGE_POOL1D,
+    WITH_WEIGHTS = DENSE | CONV | RECURRENT
 };
 
 /* What a layer's description may say, in ascending order. */
 typedef enum {
     ACTIVATION,
+    FLAG,
     IGNORED,
     INNER,
     KIND,
+    LAYER, /* which goes both ways */
     MAYBE_REAL,
+    MERGE,
     NOT,
     PADDING,
     REAL,
@@ -662,34 +674,42 @@ typedef struct {
 
 #define AT(member) offsetof(pycnn_layer_spec, member)
 static const field FIELDS[] = {
-    {"activation", ACTIVATION, DENSE | BATCH_NORM | LAYER_NORM | RESIDUAL | CONV, 0,
+    {"activation", ACTIVATION, DENSE | BATCH_NORM | LAYER_NORM | RESIDUAL | CONV | SIMPLE_RNN, 0,
      AT(activation)},
-    {"bias_initializer", IGNORED, DENSE | CONV, 0, 0},
+    {"bias_initializer", IGNORED, WITH_WEIGHTS, 0, 0},
     {"dilation", SIZES, CONV, 0, AT(dilation)},
     {"epsilon", REAL, BATCH_NORM | LAYER_NORM, 0, AT(epsilon)},
     {"filters", SIZE, CONV, CONV, AT(units)},
     {"kernel_size", SIZES, CONV, CONV, AT(kernel)},
     {"kind", KIND, (1 << KIND_COUNT) - 1, (1 << KIND_COUNT) - 1, AT(kind)},
-    {"l1", REAL, DENSE | CONV, 0, AT(l1)},
-    {"l2", REAL, DENSE | CONV, 0, AT(l2)},
+    {"l1", REAL, WITH_WEIGHTS, 0, AT(l1)},
+    {"l2", REAL, WITH_WEIGHTS, 0, AT(l2)},
+    {"layer", LAYER, BIDIRECTIONAL, BIDIRECTIONAL, 0},
     {"layers", INNER, RESIDUAL, RESIDUAL, 0},
-    {"max_norm", MAYBE_REAL, DENSE | CONV, 0, AT(max_norm)},
+    {"max_norm", MAYBE_REAL, WITH_WEIGHTS, 0, AT(max_norm)},
+    {"merge", MERGE, BIDIRECTIONAL, 0, AT(activation)}, /* which it has none of */
     {"momentum", REAL, BATCH_NORM, 0, AT(momentum)},
     {"offset", REAL, RESCALE, 0, AT(offset)},
     {"padding", PADDING, CONV | POOL | ZERO_PADDING2D, 0, AT(padding)},
     {"pool_size", SIZES, POOL, 0, AT(kernel)},
     {"rate", REAL, DROPOUT | SPATIAL_DROPOUT, 0, AT(rate)},
+    {"recurrent_initializer", IGNORED, RECURRENT, 0, 0},
+    {"return_sequences", FLAG, RECURRENT, 0, AT(return_sequences)},
+    {"reverse", FLAG, RECURRENT, 0, AT(reverse)},
     {"scale", REAL, RESCALE, RESCALE, AT(scale)},
     {"shape", SHAPE, RESHAPE, RESHAPE, AT(shape)},
     {"shortcut", SHORTCUT, RESIDUAL, RESIDUAL, 0},
     {"strides", SIZES, CONV | POOL, 0, AT(strides)},
-    {"units", SIZE, DENSE, DENSE, AT(units)},
+    {"units", SIZE, DENSE | RECURRENT, DENSE | RECURRENT, AT(units)},
     {"use_bias", NOT, CONV, 0, AT(no_bias)},
-    {"weight_initializer", IGNORED, DENSE | CONV, 0, 0},
+    {"weight_initializer", IGNORED, WITH_WEIGHTS, 0, 0},
 };
 enum { FIELD_COUNT = sizeof FIELDS / sizeof *FIELDS };
 static const char *const PADDINGS[] = {[PYCNN_VALID] = "valid", [PYCNN_SAME] = "same"};
 enum { MARGINS = 2 }; /* is no such padding, but numbers */
+
+/* What becomes of both ways through a sequence. */
+static const char *const MERGES[] = {"concatenate", "sum"};
 
 static int read_name(reader *in, int *found, const char *const *names, int count,
                      const char *problem)
@@ -866,6 +886,41 @@ static int read_padding(reader *in, pycnn_layer_spec *spec)
     return PYCNN_OK;
 }
 
+static bool is_recurrent(const pycnn_layer_spec *spec)
+{
+    return spec->kind == PYCNN_SIMPLE_RNN || spec->kind == PYCNN_LSTM || spec->kind == PYCNN_GRU;
+}
+
+/* A recurrent layer, and the same from the other end. */
+static int read_both_ways(reader *in, layer_list *list, pycnn_layer_spec *spec)
+{
+    pycnn_layer_spec forward;
+    TRY(read_layer(in, list, &forward));
+    RETURN_IF(!is_recurrent(&forward),
+              wrong(in, "it has a layer whose settings are not those of its kind"));
+    if (list->count++ >= list->most) {
+        return wrong(in, "it has more layers than a file may have");
+    }
+    pycnn_layer_spec *both = &list->ready[list->ready_count];
+    list->ready_count += 2;
+    both[0] = both[1] = forward;
+    both[0].name = "forward";
+    both[1].name = "backward";
+    both[1].reverse = !forward.reverse;
+    spec->inner = &both[0];
+    spec->inner_depth = 1;
+    spec->shortcut = &both[1];
+    return PYCNN_OK;
+}
+
+static int read_flag(reader *in, int *flag)
+{
+    *flag = takes_word(in, "true");
+    return *flag || takes_word(in, "false")
+               ? PYCNN_OK
+               : wrong(in, "it has something else where true or false must be");
+}
+
 static int read_field(reader *in, layer_list *list, pycnn_layer_spec *spec, const field *field)
 {
     void *member = (char *)spec + field->offset;
@@ -888,18 +943,20 @@ static int read_field(reader *in, layer_list *list, pycnn_layer_spec *spec, cons
         return read_sizes_along(in, member);
     case SHAPE: return read_shape_of_sample(in, member, true);
     case PADDING: return read_padding(in, spec);
+    case FLAG: return read_flag(in, member);
     case NOT:
-        *(int *)member = takes_word(in, "false");
-        return *(int *)member || takes_word(in, "true")
-                   ? PYCNN_OK
-                   : wrong(in, "it has something else where true or false must be");
+        TRY(read_flag(in, member));
+        *(int *)member = !*(int *)member;
+        return PYCNN_OK;
+    case LAYER: return read_both_ways(in, list, spec);
+    case MERGE: return read_name(in, member, MERGES, 2, "it has a merge of no kind");
     case MAYBE_REAL: RETURN_IF(takes_word(in, "null"), PYCNN_OK); return read_real(in, member);
     case REAL: return read_real(in, member);
     default: return skip_value(in);
     }
 }
 
-/* What is not said of windows that pool, and of margins: a row is one of KINDS. */
+/* What is not said of windows that pool, and of margins; and the kind, by a row of KINDS. */
 static void fill_in(pycnn_layer_spec *spec, int row)
 {
     if ((POOL >> row & 1) && spec->kernel[1] == 0) {
@@ -911,6 +968,11 @@ static void fill_in(pycnn_layer_spec *spec, int row)
     }
     if (spec->padding == MARGINS) {
         spec->padding = PYCNN_VALID;
+    }
+    spec->kind = KINDS[row].kind;
+    if (row == BOTH_WAYS) {
+        spec->kind = spec->activation == 0 ? PYCNN_CONCATENATE : PYCNN_RESIDUAL;
+        spec->activation = PYCNN_LINEAR;
     }
 }
 
@@ -951,8 +1013,10 @@ static int read_layer(reader *in, layer_list *list, pycnn_layer_spec *spec)
         RETURN_IF(!good, wrong(in, "it has a layer whose settings are not those of its kind"));
     }
     spec->shape[2] += SPATIAL_DROPOUT >> spec->kind & 1; /* it has features, to be found */
+    if ((SIMPLE_RNN >> spec->kind & 1) && !said[0]) {
+        spec->activation = PYCNN_TANH;
+    }
     fill_in(spec, spec->kind);
-    spec->kind = KINDS[spec->kind].kind;
     spec->l1 += list->l1;
     spec->l2 += list->l2;
     return PYCNN_OK;
@@ -990,6 +1054,15 @@ static void pass_shape(const pycnn_layer_spec *spec, size_t shape[3])
         shape[0] += spec->margins[0] + spec->margins[1];
         shape[1] += spec->margins[2] + spec->margins[3];
         return;
+    case PYCNN_SIMPLE_RNN:
+    case PYCNN_LSTM:
+    case PYCNN_GRU:
+        shape[2] = spec->units;
+        if (!spec->return_sequences) {
+            shape[0] = shape[1] = 0;
+        }
+        return;
+    case PYCNN_CONCATENATE: shape[2] *= 2; return;
     default: return;
     }
 }
@@ -1005,7 +1078,7 @@ static bool normalizes(const pycnn_layer_spec *spec)
 static bool reads_images(const pycnn_layer_spec *spec)
 {
     const bool by_features = normalizes(spec) || spec->kind == PYCNN_DROPOUT;
-    return spec->kind == PYCNN_CONVOLUTION || pools(spec->kind) ||
+    return spec->kind == PYCNN_CONVOLUTION || pools(spec->kind) || is_recurrent(spec) ||
            spec->kind == PYCNN_ZERO_PADDING || (by_features && spec->shape[2] > 0);
 }
 
@@ -1045,11 +1118,15 @@ static void find_shapes(pycnn_layer_spec *specs, size_t depth, size_t shape[3])
             }
             continue;
         }
-        if (spec->kind == PYCNN_RESIDUAL) {
+        if (spec->kind == PYCNN_RESIDUAL || spec->kind == PYCNN_CONCATENATE) {
             size_t beside[3];
             memcpy(beside, shape, sizeof beside);
             find_shapes((pycnn_layer_spec *)spec->inner, spec->inner_depth, shape);
             find_shapes((pycnn_layer_spec *)spec->shortcut, spec->shortcut != NULL, beside);
+            if (spec->kind == PYCNN_CONCATENATE && is_image(shape)) {
+                memcpy(spec->shape, shape, sizeof spec->shape);
+            }
+            pass_shape(spec, shape);
             continue;
         }
         if (reads_images(spec) || (normalizes(spec) && is_image(shape))) {
@@ -1415,7 +1492,9 @@ static int read_unit(model *self, reader *in, const description *found)
 static int describe(model *self, reader *in, description *found)
 {
     const span text = {in->at, in->end};
-    const size_t most = count_of(text, "\"kind\"", MOST_LAYERS);
+    /* What goes both ways is three layers. */
+    const size_t most = count_of(text, "\"kind\"", MOST_LAYERS) +
+                        count_of(text, "\"bidirectional\"", MOST_LAYERS);
     found->loss = -1;
     found->list = (layer_list){.most = most};
     found->list.waiting = array_of(most, sizeof *self->specs);
@@ -1926,8 +2005,9 @@ static void put_layer(writer *out, const pycnn_layer_spec *spec, size_t shape[3]
 static void put_change_of_shape(writer *out, const pycnn_layer_spec *spec, size_t shape[3])
 {
     if (reads_images(spec) && memcmp(spec->shape, shape, sizeof spec->shape) != 0) {
+        const size_t axes = is_recurrent(spec) ? 2 : 3; /* a sequence has no rows there */
         put_text(out, "{\"kind\": \"reshape\", \"shape\": ");
-        put_sizes(out, spec->shape, 3);
+        put_sizes(out, spec->shape + 3 - axes, axes);
         put_text(out, "}, ");
         memcpy(shape, spec->shape, sizeof spec->shape);
     } else if (reads_rows(spec) && is_image(shape)) {
@@ -1945,10 +2025,26 @@ static void put_layers(writer *out, const pycnn_layer_spec *specs, size_t depth,
     }
 }
 
+/* Whether it is a recurrent layer beside the same from the other end. */
+static bool goes_both_ways(const pycnn_layer_spec *spec)
+{
+    if ((spec->kind != PYCNN_RESIDUAL && spec->kind != PYCNN_CONCATENATE) ||
+        spec->activation != PYCNN_LINEAR || spec->inner_depth != 1 || spec->shortcut == NULL) {
+        return false;
+    }
+    const pycnn_layer_spec *a = spec->inner, *b = spec->shortcut;
+    return is_recurrent(a) && a->kind == b->kind && a->units == b->units &&
+           a->activation == b->activation && !a->reverse == (b->reverse != 0) && a->l1 == b->l1 &&
+           a->l2 == b->l2 && a->max_norm == b->max_norm;
+}
+
 /* Where KINDS first has a layer's kind, but that of dropping whole features; its end where it has
- * not. */
+ * not, or where a file cannot say what it is. */
 static size_t row_of(const pycnn_layer_spec *spec)
 {
+    if (spec->kind == PYCNN_CONCATENATE || goes_both_ways(spec)) {
+        return goes_both_ways(spec) ? (size_t)BOTH_WAYS : (size_t)KIND_COUNT;
+    }
     const bool spatial = spec->kind == PYCNN_DROPOUT && reads_images(spec);
     size_t row = 0;
     while (row < KIND_COUNT &&
@@ -1973,7 +2069,10 @@ static void put_field(writer *out, const pycnn_layer_spec *spec, const field *fi
         return;
     case SIZES: put_sizes(out, member, 2); return;
     case PADDING: put_padding(out, spec); return;
+    case FLAG: put_text(out, *(const int *)member ? "true" : "false"); return;
     case NOT: put_text(out, *(const int *)member ? "false" : "true"); return;
+    case LAYER: put_layer(out, spec->inner, shape); return;
+    case MERGE: put_name(out, MERGES[spec->kind == PYCNN_RESIDUAL]); return;
     case SIZE: put_size(out, *(const size_t *)member); return;
     case REAL: put_real(out, *(const double *)member); return;
     case MAYBE_REAL:
@@ -2001,7 +2100,8 @@ static void put_layer(writer *out, const pycnn_layer_spec *spec, size_t shape[3]
             put_text(out, before);
             put_name(out, field->key);
             put_text(out, ": ");
-            put_field(out, spec, field, field->type == INNER ? shape : beside);
+            put_field(out, spec, field,
+                      field->type == INNER || field->type == LAYER ? shape : beside);
             before = ", ";
         }
     }

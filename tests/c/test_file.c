@@ -162,6 +162,43 @@ static void test_networks_of_images_come_back_as_they_were(void)
                      "{\"kind\": \"dropout\", \"rate\": 0.25}");
 }
 
+/* Rows that become sequences, which are gone through from both ends. */
+static void test_recurrent_networks_come_back_as_they_were(void)
+{
+    const pycnn_layer_spec gru[] = {
+        {.kind = PYCNN_GRU, .units = 3, .shape = {1, 12, 5}, .return_sequences = 1, .l2 = 0.25},
+        {.kind = PYCNN_GRU,
+         .units = 3,
+         .shape = {1, 12, 5},
+         .return_sequences = 1,
+         .l2 = 0.25,
+         .reverse = 1}};
+    const pycnn_layer_spec rnn[] = {
+        {.kind = PYCNN_SIMPLE_RNN,
+         .units = 4,
+         .shape = {1, 12, 6},
+         .activation = PYCNN_RELU,
+         .reverse = 1},
+        {.kind = PYCNN_SIMPLE_RNN, .units = 4, .shape = {1, 12, 6}, .activation = PYCNN_RELU}};
+    pycnn_layer_spec layers[] = {
+        {.kind = PYCNN_LSTM, .units = 5, .shape = {1, 12, 5}, .return_sequences = 1, .l1 = 0.125},
+        {.kind = PYCNN_CONCATENATE,
+         .inner = &gru[0],
+         .inner_depth = 1,
+         .shortcut = &gru[1],
+         .shape = {1, 12, 3}},
+        {.kind = PYCNN_RESIDUAL, .inner = &rnn[0], .inner_depth = 1, .shortcut = &rnn[1]},
+        DENSE(PYCNN_SOFTMAX, OUTPUTS)};
+    check_comes_back(layers, 4, "{\"kind\": \"reshape\", \"shape\": [12, 5]}, ");
+    check_comes_back(layers, 4, "\"return_sequences\": true, \"reverse\": false");
+    check_comes_back(layers, 4, "\"merge\": \"concatenate\"}, {\"kind\": \"bidirectional\", ");
+    pycnn_file *file;
+    layers[1].inner = &gru[1]; /* twice the same: no file says so */
+    CHECK(pycnn_file_create(&file, INPUTS, layers, 4, PYCNN_CATEGORICAL_CROSSENTROPY, 0) ==
+          PYCNN_ERROR_SIZE);
+    CHECK(file == NULL);
+}
+
 static void test_networks_that_pool_come_back_as_they_were(void)
 {
     const pycnn_layer_spec layers[] = {
@@ -250,6 +287,8 @@ const test file_tests[] = {
          test_networks_of_images_come_back_as_they_were),
     ONCE("networks that pool come back as they were",
          test_networks_that_pool_come_back_as_they_were),
+    ONCE("recurrent networks come back as they were",
+         test_recurrent_networks_come_back_as_they_were),
     ONCE("a damaged file is refused", test_a_damaged_file_is_refused),
     ONCE("what a call cannot do has a status", test_what_a_call_cannot_do_has_a_status),
     {0},
