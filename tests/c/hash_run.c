@@ -1,6 +1,7 @@
 // Trains small networks whose shapes cross the edges of all tiles, and prints a hash of each one's
-// parameters, gradients and predictions, of all networks of images and, last, of all others: the
-// same for every instruction set with fused multiply-adds and for any number of threads.
+// parameters, gradients and predictions, of all networks of images, of sequences and, last, of all
+// others: the same for every instruction set with fused multiply-adds and for any number of
+// threads.
 //
 //     cc -O2 -Icsrc csrc/*.c tests/c/hash_run.c -o hash_run -pthread -lm
 //     ./hash_run [THREADS]
@@ -236,7 +237,8 @@ static void report_to(uint64_t *all, const run *r, pycnn_threads *threads)
     *all = hash_of(*all, &as_number, 1);
 }
 
-static uint64_t hash_of_all = HASH_START, hash_of_images = HASH_START;
+static uint64_t hash_of_all = HASH_START, hash_of_images = HASH_START,
+                hash_of_sequences = HASH_START;
 
 static void report(const run *r, pycnn_threads *threads) { report_to(&hash_of_all, r, threads); }
 
@@ -448,6 +450,45 @@ static void run_features(pycnn_threads *threads)
     }
 }
 
+/* Recurrent layers on top of each other, one of them both ways, as wide as tiles are, and one more
+ * or less. */
+static void run_sequences(pycnn_threads *threads)
+{
+    static const int kinds[] = {PYCNN_LSTM, PYCNN_GRU, PYCNN_SIMPLE_RNN};
+    static const size_t widths[] = {1, 7, 8, 9, 24, 33}, batches[] = {1, 3, 8, 25, 129};
+    enum { K = COUNT_OF(kinds), W = COUNT_OF(widths), B = COUNT_OF(batches) };
+    for (size_t i = 0; i < K * W * 2; i++) {
+        const int kind = kinds[i % K], f = kind == PYCNN_SIMPLE_RNN ? PYCNN_TANH : PYCNN_LINEAR;
+        const size_t positions = 1 + i % 6, features = widths[(i + i / W) % W];
+        const size_t width = widths[(5 * i + 1) % W];
+        const pycnn_layer_spec forward = {.kind = kind,
+                                          .activation = f,
+                                          .units = 4,
+                                          .shape = {1, positions, width},
+                                          .return_sequences = i % 4 == 0};
+        pycnn_layer_spec backward = forward;
+        backward.reverse = 1;
+        run r = {.inputs = positions * features, .depth = 3, .batch = batches[i % B]};
+        r.layers[0] = (pycnn_layer_spec){.kind = kind,
+                                         .activation = f,
+                                         .units = width,
+                                         .shape = {1, positions, features},
+                                         .return_sequences = 1,
+                                         .reverse = i % 2,
+                                         .l2 = i % 3 == 0 ? 0.01 : 0};
+        r.layers[1] = (pycnn_layer_spec){.kind = i % 5 == 0 ? PYCNN_RESIDUAL : PYCNN_CONCATENATE,
+                                         .inner = &forward,
+                                         .inner_depth = 1,
+                                         .shortcut = &backward,
+                                         .shape = {1, forward.return_sequences ? positions : 1, 4}};
+        r.layers[2] = (pycnn_layer_spec)DENSE(PYCNN_SOFTMAX, 5);
+        r.loss = PYCNN_CATEGORICAL_CROSSENTROPY;
+        r.rows = r.batch + r.batch / 2 + 3;
+        r.optimizer = (pycnn_optimizer){.kind = PYCNN_SGD, .momentum = i % 3 == 1 ? 0.5 : 0};
+        report_to(&hash_of_sequences, &r, threads);
+    }
+}
+
 int main(int argc, char **argv)
 {
     pycnn_threads *threads = NULL;
@@ -459,8 +500,10 @@ int main(int argc, char **argv)
     run_other_layers(threads);
     run_images(threads);
     run_features(threads);
+    run_sequences(threads);
     pycnn_threads_destroy(threads);
     printf("images %016llx\n", (unsigned long long)hash_of_images);
+    printf("sequences %016llx\n", (unsigned long long)hash_of_sequences);
     printf("%s %016llx\n", pycnn_isa(), (unsigned long long)hash_of_all);
     return EXIT_SUCCESS;
 }
