@@ -1493,8 +1493,8 @@ static int describe(model *self, reader *in, description *found)
 {
     const span text = {in->at, in->end};
     /* What goes both ways is three layers. */
-    const size_t most = count_of(text, "\"kind\"", MOST_LAYERS) +
-                        count_of(text, "\"bidirectional\"", MOST_LAYERS);
+    const size_t most =
+        count_of(text, "\"kind\"", MOST_LAYERS) + count_of(text, "\"bidirectional\"", MOST_LAYERS);
     found->loss = -1;
     found->list = (layer_list){.most = most};
     found->list.waiting = array_of(most, sizeof *self->specs);
