@@ -17,7 +17,7 @@ import numpy as np
 import pycnn
 from pycnn import activations, backend
 from pycnn._table.columns import DateColumn, TextColumn
-from pycnn.cli import images, reading, report, series, training
+from pycnn.cli import images, reading, report, series, texts, training
 from pycnn.cli import table as tables
 from pycnn.cli.examples import FEWEST_ROWS_TO_SPLIT, TEST_SIZE, VALIDATION_SIZE
 from pycnn.cli.images import ImageSet
@@ -131,7 +131,7 @@ def _joined(units: Sequence[int]) -> str:
 @click.version_option(pycnn.__version__, prog_name="pycnn")
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Train small neural networks on tables and images, and use them."""
+    """Train small neural networks on tables, images and text, and use them."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
@@ -192,7 +192,11 @@ def cli(context: click.Context) -> None:
     + ", ".join(f"{steps:,} steps for {task}" for task, steps in STEPS.items())
     + f": {FEWEST_EPOCHS} to {MOST_EPOCHS:,} epochs.",
 )
-@click.option("--batch-size", type=click.IntRange(min=1), default=BATCH_SIZE, show_default=True)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    help=f"By default {BATCH_SIZE}; of a corpus {texts.BATCH_SIZE}.",
+)
 @click.option(
     "--learning-rate",
     type=float,
@@ -204,7 +208,7 @@ def cli(context: click.Context) -> None:
     )
     + ".",
 )
-@click.option("--optimizer", default="sgd", show_default=True, metavar="|".join(OPTIMIZERS))
+@click.option("--optimizer", metavar="|".join(OPTIMIZERS), help="By default sgd; of a corpus adam.")
 @click.option(
     "--l2",
     type=click.FloatRange(min=0),
@@ -284,13 +288,18 @@ def train(**given: Any) -> None:
     target's column too, and foretells it; the test is the end of the table, and so is, of the rest,
     what tells when to stop.
 
+    With --text alone, which names a file then, the network learns to write: it reads some
+    characters and says which is next. The last tenth of the corpus is held out.
+
     \b
     pycnn train
     pycnn train flowers.csv --target species --out flowers.safetensors
     pycnn train photos --size 48 --out photos.safetensors
     pycnn train power.csv --sequence 24 --target load --out load.safetensors
+    pycnn train --text corpus.txt --out writer.safetensors
     """  # noqa: D301 - \b is click's
-    training.train(training.Request(**given))
+    request = training.Request(**given)
+    (texts if request.names_a_corpus else training).train(request)
 
 
 @cli.command()
@@ -315,6 +324,7 @@ def predict(
     if out is not None:
         check_outputs(paths[0], out, None, model, *paths[1:])
     network = pycnn.load(model, backend=backend_name)
+    texts.refuse_to_read(network)
     if reads_images(network, paths):
         _refuse_table_options(options)
         lines = image_predictions(network, images.listed(paths))
@@ -356,6 +366,7 @@ def evaluate(
     no file: it is scored on the part that training held out.
     """
     network = pycnn.load(model, backend=backend_name)
+    texts.refuse_to_read(network)
     if reads_images(network, () if path is None else (path,)):
         _evaluate_images(network, path, target, options)
         return
@@ -413,6 +424,51 @@ def _refuse_table_options(options: reading.Options, *others: str) -> None:
 
 @cli.command()
 @click.argument("model", type=PATH)
+@click.option("--prompt", default="", help="What it goes on from; by default a new line.")
+@click.option(
+    "--count", type=click.IntRange(min=0), default=500, show_default=True, help="Tokens to write."
+)
+@click.option(
+    "--temperature",
+    type=float,
+    default=0.7,
+    show_default=True,
+    help="Below 1 the probable becomes more so; 0: always the most probable.",
+)
+@click.option("--top-k", type=click.IntRange(min=1), help="Draw from so many tokens at most.")
+@click.option("--top-p", type=float, help="Draw from the tokens that have this probability.")
+@click.option("--seed", type=click.IntRange(min=0), help="What is drawn; by default a fresh one.")
+@backend_option
+def generate(
+    model: Path,
+    prompt: str,
+    count: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    seed: int | None,
+    backend_name: str,
+) -> None:
+    """Print a text that goes on from a prompt, by a model of pycnn train --text."""
+    network = pycnn.load(model, backend=backend_name)
+    tokenizer = texts.tokenizer_of(network)
+    start = texts.start_of(network, tokenizer, prompt)
+    writer = texts.Writer(tokenizer, write)
+    write(prompt)
+    network.generate(
+        start,
+        count,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        callback=writer,
+    )
+    writer.end()
+
+
+@cli.command()
+@click.argument("model", type=PATH)
 def info(model: Path) -> None:
     """Print what a model file holds."""
     network = pycnn.load(model)
@@ -427,11 +483,15 @@ def info(model: Path) -> None:
         windows = series.stored(network)
         if windows is not None:
             rows.append(("windows", f"{windows.sequence} rows, foretold {windows.horizon} on"))
-    if classes is not None:
+    if classes is not None and "tokenizer" not in network.metadata:
         rows.append(("classes", f"{len(classes)}: {report.listing(classes.tolist(), 20)}"))
     if kept is not None:
         rows[0] = ("trained", f"{rows[0][1]}, {kept['training_images']} images of {kept['source']}")
         rows.append(("images", images.pixels_of(network.input_shape)))
+    elif "tokenizer" in network.metadata:
+        source = network.metadata.get("corpus", "a corpus")
+        rows[0] = ("trained", f"{rows[0][1]}, {source}")
+        rows.append(("writes", f"{len(texts.tokenizer_of(network))} different tokens"))
     elif table is None:
         known = network.feature_names
         shown = "" if known is None else f": {report.listing(known, 20)}"

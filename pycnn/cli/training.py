@@ -65,9 +65,9 @@ class Request(NamedTuple):
     hidden: str | None
     activation: str
     epochs: int | None
-    batch_size: int
+    batch_size: int | None
     learning_rate: float | None
-    optimizer: str
+    optimizer: str | None
     l2: float | None
     dropout: float
     patience: int | None
@@ -80,6 +80,21 @@ class Request(NamedTuple):
     quiet: bool
     options: reading.Options
     backend_name: str
+
+    @property
+    def names_a_corpus(self) -> bool:
+        """Whether --text, which names columns of a table, is the file to learn from."""
+        return self.path is None and bool(self.options.text)
+
+    @property
+    def rows_together(self) -> int:
+        """Examples of a mini-batch, of tables and images."""
+        return self.batch_size or BATCH_SIZE
+
+    @property
+    def method(self) -> str:
+        """The optimizer, of tables and images."""
+        return self.optimizer or "sgd"
 
     def units(self, data: Examples) -> list[int]:
         """Return the hidden layers."""
@@ -109,7 +124,8 @@ def train(request: Request) -> None:
     started = time.perf_counter()
     history = _fit(network, data, plan, weights, request)
     seconds = time.perf_counter() - started
-    files = _write_files(request, network, history, plan)  # first: who reads our output may be gone
+    # First: who reads our output may be gone.
+    files = write_files(request, network, history, "validation" if plan.stopping else "test part")
     part = data.test if len(data.test) else data.train
     name = "test part" if len(data.test) else "training part, for want of a test part"
     request.say(
@@ -128,9 +144,9 @@ def _check(request: Request) -> None:
     for name in ("horizon", "season"):
         if request.sequence is None and getattr(request, name) is not None:
             raise DataError(f"--{name} needs --sequence: how many rows the network reads")
-    check_choice(request.optimizer, tuple(OPTIMIZERS), "--optimizer")
+    check_choice(request.method, tuple(OPTIMIZERS), "--optimizer")
     if request.learning_rate is not None:
-        OPTIMIZERS[request.optimizer](request.learning_rate)
+        OPTIMIZERS[request.method](request.learning_rate)
     check_outputs(request.path, request.out, request.plot_path)
 
 
@@ -231,11 +247,11 @@ class _Plan(NamedTuple):
     def of(cls, request: Request, data: Examples) -> _Plan:
         """Return what is asked for; what is not, by the number of rows."""
         rate = request.learning_rate
-        if rate is None and request.optimizer == "sgd":
+        if rate is None and request.method == "sgd":
             rate = LEARNING_RATES[data.goal.task]
-        method = OPTIMIZERS[request.optimizer]
+        method = OPTIMIZERS[request.method]
         optimizer = method() if rate is None else method(rate)
-        batches = -(-len(data.fit) // request.batch_size)
+        batches = -(-len(data.fit) // request.rows_together)
         epochs = request.epochs
         if epochs is None:
             epochs = min(max(round(STEPS[data.goal.task] / batches), FEWEST_EPOCHS), MOST_EPOCHS)
@@ -257,7 +273,7 @@ def _describe(request: Request, data: Examples, network: pycnn.Network, plan: _P
         f"network   {sizes}, {between}, "
         f"{output.activation} output, {network.parameters.size:,} parameters\n"
         f"training  {plan.epochs} epochs of {plan.batches} "
-        f"{'batches' if plan.batches > 1 else 'batch'}, {request.optimizer}, "
+        f"{'batches' if plan.batches > 1 else 'batch'}, {request.method}, "
         f"learning rate {plan.optimizer.learning_rate:g}, l2 {network.l2:.3g}"
         + (f", dropout {request.dropout:g}" if request.dropout else "")
     )
@@ -285,7 +301,7 @@ def _fit(
             X,
             y,
             epochs=plan.epochs,
-            batch_size=request.batch_size,
+            batch_size=request.rows_together,
             optimizer=plan.optimizer,
             sample_weight=weight[0] if weight else None,
             validation_data=examples(held_out) if len(held_out) else None,
@@ -301,14 +317,13 @@ def _fit(
         raise DivergedError(f"{error}; no file was written", error.epoch, error.batch) from None
 
 
-def _write_files(request: Request, network: pycnn.Network, history: History, plan: _Plan) -> str:
+def write_files(request: Request, network: pycnn.Network, history: History, held_out: str) -> str:
     """Write the model and the learning curve; return where they are."""
     network.save(request.out)
     files = f"model           {request.out}"
     if request.plot_path is not None:
         from pycnn._plot import learning_curves
 
-        held_out = "validation" if plan.stopping else "test part"
         learning_curves(history, request.plot_path, held_out=held_out)
         files += f"\nlearning curve  {request.plot_path}"
     return files
