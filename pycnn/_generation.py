@@ -35,7 +35,7 @@ def generate(
 ) -> Indices:
     """Return what follows on `start`: see `pycnn.Network.generate`."""
     tokens = _check_network(network)
-    known = _check_start(start, tokens)
+    known = _check_start(network, start, tokens)
     count = check_size(count, "count", at_least=0)
     sample = network.core.sampler(
         check_real(temperature, "temperature", at_least=0),
@@ -48,7 +48,7 @@ def generate(
     draws = _draws(_random.check_seed(seed))
     made = np.empty(count, np.intp)
     for number, draw in zip(range(count), draws, strict=False):
-        token = sample(_probabilities(network, known[-tokens.length :]), draw)
+        token = sample(_probabilities(network, known), draw)
         if token < 0:
             raise DataError(
                 f"the network gives no probabilities for token {number} of what it writes, but "
@@ -63,9 +63,24 @@ def generate(
     return made
 
 
-def _probabilities(network: Model, context: list[int]) -> Array:
-    """Return the probability of each token behind these."""
-    return network.outputs_of(np.array([context], np.float64))[0]
+def _probabilities(network: Model, known: list[int]) -> Array:
+    """Return the probability of each token behind these.
+
+    An output at each position is that behind the tokens up to there: what is known fills a window
+    and, when that is full, the last half of it begins the next one. A single output is that behind
+    the last tokens.
+    """
+    (length,), positions = network.input_shape, network.output_shape[:-1]
+    first = max(0, len(known) - length)
+    if positions and first:
+        step = length - length // 2
+        first = -(-first // step) * step
+    context = known[first:]
+    x = np.zeros((1, length))
+    x[0, : len(context)] = context
+    whole = len(context) == length
+    out = network.outputs_of(x, None if whole else np.array([len(context)]))[0]
+    return out[len(context) - 1] if positions else out
 
 
 def _draws(seed: int) -> Iterator[float]:
@@ -76,7 +91,7 @@ def _draws(seed: int) -> Iterator[float]:
 
 def _check_network(network: Model) -> Tokens:
     """Return what the network reads, if its output is a probability of each of such."""
-    tokens, shape = network.input_shape, network.architecture.output_shapes[-1]
+    tokens, shape = network.input_shape, network.output_shape
     if not isinstance(tokens, Tokens):
         raise DataError(
             f"generate needs a network on Tokens(vocabulary, length), whose inputs are not "
@@ -102,18 +117,23 @@ def _check_tokens(value: Any, name: str, tokens: Tokens) -> list[int]:
     return [int(token) for token in array]
 
 
-def _check_start(start: Any, tokens: Tokens) -> list[int]:
+def _check_start(network: Model, start: Any, tokens: Tokens) -> list[int]:
     """Return the tokens that are there before the first is drawn."""
     if isinstance(start, (str, bytes)):
         raise DataTypeError(
             f"start must be tokens, got {start!r:.40}; a tokenizer's encode() makes them of text"
         )
     known = _check_tokens(start, "start", tokens)
-    if len(known) < tokens.length:
-        raise DataError(
-            f"start must have at least {tokens.length} tokens, which the network reads at a time, "
-            f"got {len(known)}"
-        )
+    if not known:
+        raise DataError("start must have at least one token, got none")
+    if len(known) < tokens.length or len(network.output_shape) > 1:
+        try:
+            network.architecture.check_lengths()
+        except DataError as error:
+            raise DataError(
+                f"start must have at least {tokens.length} tokens, and the output must be one row, "
+                f"for a network that cannot read less than {tokens.length} at a time: {error}"
+            ) from None
     return known
 
 

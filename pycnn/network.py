@@ -640,12 +640,15 @@ class Network(Model):
     ) -> Indices:
         """Write on from a beginning: each token is drawn by its probability behind those before it.
 
-        For a network on `Tokens` whose output is a softmax over them.
+        For a network on `Tokens` whose output is a softmax over them: behind the last tokens that
+        it reads, or at each position, behind those up to there. In the latter case what is known
+        fills a window, and when it is full, its last half begins the next one.
 
         Parameters
         ----------
         start : array-like of int, of shape (tokens,)
-            The beginning, such as ``tokenizer.encode("ROMEO:")``.
+            The beginning, such as ``tokenizer.encode("ROMEO:")``: at least one token, and at least
+            as many as a sample has where a layer does not know lengths.
         count : int
             Tokens to write.
         temperature : float, default 1.0

@@ -7,7 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pycnn import Adam, Dense, Embedding, Flatten, Network, Tokens, _random, backend
+from pycnn import (
+    Adam,
+    Conv1D,
+    Dense,
+    Embedding,
+    Flatten,
+    LayerNorm,
+    Network,
+    PositionEmbedding,
+    Tokens,
+    TransformerBlock,
+    _random,
+    backend,
+)
 from pycnn.exceptions import DataError, DataTypeError, PairingError, ShapeError
 
 PROBABILITIES = st.lists(
@@ -151,8 +164,12 @@ def test_an_exception_of_the_callback_ends_it(net):
 WRONG = [
     ({"start": [1, 2, 7]}, DataError, r"start\[2\] is 7; tokens are 0 ... 6"),
     ({"start": [1, -1, 2]}, DataError, r"start\[1\] is -1"),
-    ({"start": []}, DataError, "start must have at least 3 tokens"),
-    ({"start": [1, 2]}, DataError, "start must have at least 3 tokens, .* got 2"),
+    ({"start": []}, DataError, "start must have at least one token, got none"),
+    (
+        {"start": [1, 2]},
+        DataError,
+        r"start must have at least 3 tokens, .* Flatten\(",
+    ),
     ({"start": [[1, 2, 3]]}, ShapeError, r"start must have shape \(tokens,\), got \(1, 3\)"),
     ({"start": [1.0, 2.0, 3.0]}, DataTypeError, "start must hold integers"),
     ({"start": "abc"}, DataTypeError, "start must be tokens, got 'abc'; a tokenizer's encode"),
@@ -194,3 +211,57 @@ def test_parameters_that_are_not_finite_give_no_probabilities(net):
     broken.layers[-1].b[:] = np.nan
     with pytest.raises(DataError, match="no probabilities for token 0 of what it writes"):
         broken.generate([1, 2, 3], 5)
+
+
+# ------------------------------------------------------------------ at each position
+
+
+def transformer(causal):
+    layers = [
+        *(Embedding(8), PositionEmbedding(), TransformerBlock(2, causal=causal)),
+        *(LayerNorm(), Dense(VOCABULARY, "softmax")),
+    ]
+    net = Network(Tokens(VOCABULARY, length=6), layers, seed=0, backend="numpy")
+    net.parameters *= 4
+    return net
+
+
+def windows_by_hand(count, length):
+    """Return where the window begins from which each of so many tokens is drawn."""
+    begins = [0]
+    for known in range(2, count + 1):
+        full = known - 1 - begins[-1] == length
+        begins.append(known - 1 - length // 2 if full else begins[-1])
+    return begins
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("start", [[5], [1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5, 6, 0, 1, 2]])
+def test_a_window_that_is_full_begins_the_next_with_its_last_half(causal, start):
+    net = transformer(causal)
+    draws = _random.uniform(_random.generator(3, _random.GENERATING), 20)
+    begins = windows_by_hand(len(start) + 20, 6)
+    sample = net.core.sampler(1.3, 0, 1.0)
+    known = list(start)
+    for draw in draws:
+        context = known[begins[len(known) - 1] :]
+        padded = [[*context, *[0] * (6 - len(context))]]
+        out = net.predict(padded, lengths=[len(context)])[0, len(context) - 1]
+        known.append(sample(out.copy(), draw))
+    assert net.generate(start, 20, temperature=1.3, seed=3).tolist() == known[len(start) :]
+    assert len(set(known[len(start) :])) > 2
+
+
+def test_within_a_window_it_is_what_the_whole_says():
+    """A causal network's outputs at all positions at once are those that it wrote one by one by."""
+    net = transformer(True)
+    written = net.generate([2], 6, temperature=0)
+    out = net.predict([[2, *written[:5]]])[0]
+    assert (out.argmax(axis=1) == written).all()
+
+
+def test_what_cannot_be_read_in_part_gives_one_row():
+    layers = [Embedding(4), Conv1D(4, 3, padding="same"), Dense(7, "softmax")]
+    net = Network(Tokens(7, length=4), layers, seed=0, backend="numpy")
+    with pytest.raises(DataError, match=r"the output must be one row, .* Conv1D"):
+        net.generate([1, 2, 3, 4], 1)
