@@ -35,8 +35,11 @@ if _TYPE_CHECKING:
     from pycnn import augmentation, datasets, metrics, plot, text
     from pycnn._gradient_check import gradient_check
     from pycnn.layers import (
+        GRU,
+        LSTM,
         AveragePool1D,
         AveragePool2D,
+        Bidirectional,
         Conv1D,
         Conv2D,
         Embedding,
@@ -51,6 +54,7 @@ if _TYPE_CHECKING:
         PositionEmbedding,
         Rescale,
         Reshape,
+        SimpleRNN,
         TiedDense,
         TransformerBlock,
         ZeroPadding2D,
@@ -58,7 +62,9 @@ if _TYPE_CHECKING:
     from pycnn.table import Table
 
 __all__ = [
+    "GRU",
     "LBFGS",
+    "LSTM",
     "SGD",
     "Adagrad",
     "Adam",
@@ -66,6 +72,7 @@ __all__ = [
     "AveragePool1D",
     "AveragePool2D",
     "BatchNorm",
+    "Bidirectional",
     "Callback",
     "Conv1D",
     "Conv2D",
@@ -90,6 +97,7 @@ __all__ = [
     "Reshape",
     "Residual",
     "Rprop",
+    "SimpleRNN",
     "SpatialDropout",
     "Table",
     "TiedDense",

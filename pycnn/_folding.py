@@ -104,7 +104,7 @@ def alone(layer: Layer) -> Folded:
     if not isinstance(layer, Weighted):
         return Folded(config, arrays)
     config |= {"l1": 0.0, "l2": 0.0, "max_norm": None}
-    return Folded(config, arrays, True, layer.sees_zeros)
+    return Folded(config, arrays, layer.is_sum, layer.sees_zeros)
 
 
 def fold_within(layer: Residual) -> Folded:

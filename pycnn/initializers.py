@@ -10,6 +10,7 @@ glorot_normal      N(0, s), s = sqrt(2/(fan_in+fan_out))   Glorot & Bengio (2010
 he_uniform         U(-r, r), r = sqrt(6/fan_in)            He et al. (2015)
 he_normal          N(0, s), s = sqrt(2/fan_in)             He et al. (2015), eq. 10
 fan_in_uniform     U(-r, r), r = 1/sqrt(fan_in)            PyTorch's start of biases
+orthogonal         gain Q, Q orthogonal, all alike likely  Stewart (1980); Saxe et al. (2014)
 uniform            U(low, high)
 normal             N(mean, std)
 zeros              0
@@ -45,6 +46,7 @@ __all__ = [
     "HeUniform",
     "Initializer",
     "Normal",
+    "Orthogonal",
     "Uniform",
     "Zeros",
 ]
@@ -212,6 +214,39 @@ class FanInUniform(_ByFan):
         return Uniform(-r, r)
 
 
+class Orthogonal(Initializer):
+    """A matrix whose rows or columns, whichever are fewer, are orthonormal, times `gain`.
+
+    All such matrices are alike likely. A product with a square one keeps lengths, so that signals
+    pass many steps of a recurrent layer unchanged in size (Saxe, McClelland & Ganguli, 2014).
+    """
+
+    name = "orthogonal"
+
+    def __init__(self, gain: float = 1.0) -> None:
+        self.gain = _finite(gain, "gain")
+
+    def draw(self, bits: np.random.PCG64, fan_out: int, fan_in: int) -> Array:
+        """Return an array of shape (fan_out, fan_in), drawn from a bit generator.
+
+        It is a product of random reflections (Stewart, 1980), each rounded in a fixed order: the
+        bits of a library's QR decomposition differ between machines.
+        """
+        rows, columns = max(fan_out, fan_in), min(fan_out, fan_in)
+        Q = np.eye(rows, columns)
+        for k in range(rows - columns + 1, rows + 1):
+            x = _random.normal(bits, k)
+            sign = -1.0 if x[0] < 0 else 1.0
+            norm = math.sqrt(float(np.add.accumulate(x * x)[-1]))
+            factor = 1 / (norm * (norm + abs(float(x[0]))))
+            v = x.copy()
+            v[0] += sign * norm
+            seen = Q[rows - k :, rows - k :]  # unchanged so far in its first row and column
+            w = np.add.accumulate(v[:, None] * seen, axis=0)[-1] * factor
+            seen[:] = -sign * (seen - v[:, None] * w)
+        return self.gain * (Q if fan_out >= fan_in else Q.T)
+
+
 _TABLE: dict[str, type[Initializer]] = {
     cls.name: cls
     for cls in (
@@ -222,6 +257,7 @@ _TABLE: dict[str, type[Initializer]] = {
         FanInUniform,
         Uniform,
         Normal,
+        Orthogonal,
         Zeros,
     )
 }

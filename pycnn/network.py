@@ -190,7 +190,7 @@ class Network(Model):
             rows.append(
                 (
                     f"{'  ' * part.depth}{part.name} {part.layer.kind}",
-                    part.spec.activation,
+                    part.layer.activation,
                     _shape(part.spec.output_shape),
                     ", ".join(f"{name} {shape}" for name, shape, _ in part.parameters),
                     f"{sum(math.prod(shape) for _, shape, _ in part.parameters):,}",

@@ -239,7 +239,7 @@ def _all_maps(net: Network, sample: Array) -> list[_Maps]:
     for part, a, shape in zip(parts, activations, net.architecture.output_shapes, strict=True):
         count = min(shape[-1], MOST_CHANNELS)
         some = f", the first {count} of {shape[-1]}" if count < shape[-1] else ""
-        named = f" {part.spec.activation}" if part.spec.activation != "linear" else ""
+        named = f" {part.layer.activation}" if part.layer.activation != "linear" else ""
         title = f"layer {part.name}: {part.layer.kind}{named}, {_size(shape)}{some}"
         maps.append(_Maps(title, a.reshape(shape)))
     return maps

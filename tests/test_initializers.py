@@ -158,6 +158,7 @@ def test_twenty_layers_of_the_default_learn(activation):
         initializers.FanInUniform(),
         initializers.Uniform(-1, 3),
         initializers.Normal(0.5, 2),
+        initializers.Orthogonal(1.5),
         initializers.Zeros(),
     ],
     ids=repr,

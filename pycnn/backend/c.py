@@ -306,7 +306,8 @@ def create_plan(
 ) -> Plan:
     """Return the plan of a network."""
     own = [layer.settings for layer in layers]
-    if any("units" in given and "shape" in given and "kernel" not in given for given in own):
+    known = {"kernel", "reverse"}
+    if any({"units", "shape"} <= given.keys() and not known & given.keys() for given in own):
         raise BackendError("sequences are computed with backend='numpy'")
     specs, _alive = _lend_layers(layers)
     inputs = math.prod(layers[0].input_shape)

@@ -32,13 +32,17 @@ if TYPE_CHECKING:
         MaxPool1D,
         MaxPool2D,
     )
+    from pycnn.layers._recurrent import GRU, LSTM, Bidirectional, SimpleRNN
     from pycnn.layers._rescale import Rescale
     from pycnn.layers._shape import Flatten, Reshape
 
 __all__ = [
+    "GRU",
+    "LSTM",
     "AveragePool1D",
     "AveragePool2D",
     "BatchNorm",
+    "Bidirectional",
     "Conv1D",
     "Conv2D",
     "Dense",
@@ -58,6 +62,7 @@ __all__ = [
     "Rescale",
     "Reshape",
     "Residual",
+    "SimpleRNN",
     "SpatialDropout",
     "TiedDense",
     "TransformerBlock",
@@ -79,6 +84,8 @@ def __getattr__(name: str) -> Any:
         from pycnn.layers import _attention as module
     elif name in ("Embedding", "PositionEmbedding", "TiedDense"):
         from pycnn.layers import _embedding as module
+    elif name in ("Bidirectional", "GRU", "LSTM", "SimpleRNN"):
+        from pycnn.layers import _recurrent as module
     elif name == "ZeroPadding2D":
         from pycnn.layers import _padding as module
     elif name in __all__:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class Weighted(Layer):
     """Base: a layer with ``W``, whose first axis are its neurons or filters, and ``b``."""
 
+    is_sum = True  # it is f(W A + b), and normalization beside it can become part of W and b
+
     def __init__(
         self,
         activation: str,
@@ -28,11 +30,11 @@ class Weighted(Layer):
         max_norm: float | None,
     ) -> None:
         super().__init__(activation)
-        suited = activations.TABLE[self.activation]
+        of_weights, of_biases = self._suited()
         if weight_initializer is None:
-            weight_initializer = suited.weight_initializer
+            weight_initializer = of_weights
         if bias_initializer is None:
-            bias_initializer = suited.bias_initializer
+            bias_initializer = of_biases
         self._weight_initializer = initializers.get(weight_initializer, "weight_initializer")
         self._bias_initializer = initializers.get(bias_initializer, "bias_initializer")
         self._l1 = check_real(l1, "l1", at_least=0)
@@ -40,6 +42,11 @@ class Weighted(Layer):
         self._max_norm = 0.0
         if max_norm is not None:
             self._max_norm = check_real(max_norm, "max_norm", above=0)
+
+    def _suited(self) -> tuple[str, str]:
+        """Return by which initializers W and b start where nothing else is said."""
+        suited = activations.TABLE[self.activation]
+        return suited.weight_initializer, suited.bias_initializer
 
     @property
     def sees_zeros(self) -> bool:
@@ -95,11 +102,11 @@ class Weighted(Layer):
 
     def _shown_of_weights(self) -> list[str]:
         """Return those of these settings that are not the defaults, as arguments."""
-        suited = activations.TABLE[self.activation]
+        of_weights, of_biases = self._suited()
         parts = []
-        if self.weight_initializer.name != suited.weight_initializer:
+        if self.weight_initializer.name != of_weights:
             parts.append(f"weight_initializer={self.weight_initializer!r}")
-        if self.bias_initializer.name != suited.bias_initializer:
+        if self.bias_initializer.name != of_biases:
             parts.append(f"bias_initializer={self.bias_initializer!r}")
         for name in ("l1", "l2", "max_norm"):
             if value := getattr(self, name):

@@ -37,6 +37,9 @@ class BatchContext(NamedTuple):
     sample_offset: int = 0  # ... and the first sample's place among them
     alone: bool = False
     lengths: Indices | None = None  # positions of each sample that are there, (m,); all are
+    # What the part of the sequences before has left of each recurrent layer, by its number, as
+    # (states, units, m); they leave theirs for the next part. None: it begins with zeros.
+    states: dict[int, Array] | None = None
 
 
 class LayerOps(NamedTuple):

@@ -16,6 +16,7 @@ from pycnn.backend.numpy.layer import Layer
 from pycnn.backend.numpy.normalization import BATCH_NORM, LAYER_NORM
 from pycnn.backend.numpy.padding import ZERO_PADDING
 from pycnn.backend.numpy.pool import AVERAGE_POOL, MAX_POOL
+from pycnn.backend.numpy.recurrent import CONCATENATE, GRU, LSTM, SIMPLE_RNN
 from pycnn.backend.numpy.rescale import RESCALE
 from pycnn.backend.numpy.reshape import RESHAPE
 from pycnn.backend.numpy.stack import STACK
@@ -37,6 +38,10 @@ LAYERS = {
     "max_pool": MAX_POOL,
     "average_pool": AVERAGE_POOL,
     "zero_padding": ZERO_PADDING,
+    "simple_rnn": SIMPLE_RNN,
+    "lstm": LSTM,
+    "gru": GRU,
+    "concatenate": CONCATENATE,
     "stack": STACK,
     "embedding": EMBEDDING,
     "position_embedding": POSITION_EMBEDDING,
