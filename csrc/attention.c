@@ -144,6 +144,7 @@ static int attention_create(layer *self, const pycnn_layer_spec *spec)
     TRY(pycnn_set_activation(self, spec->activation));
     self->fan_out = self->fan_in;
     self->positions = spec->shape[1];
+    self->knows_lengths = true;
     self->features = spec->shape[2];
     self->heads = spec->heads;
     self->window = spec->window;

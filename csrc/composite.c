@@ -28,18 +28,18 @@ static int two_paths_compose(pycnn_network *net, const pycnn_layer_spec *spec,
     return PYCNN_OK;
 }
 
-/* What the shape of an image or a sequence says, where there is one. */
-static int set_sequence(layer *self, const pycnn_layer_spec *spec)
+/* It is a sequence where that within is one. */
+static void keep_sequence(layer *self)
 {
-    TRY(pycnn_set_features(self, spec));
-    self->positions = spec->shape[0] == 1 ? spec->shape[1] : 0;
-    return PYCNN_OK;
+    self->positions = self->input_positions;
+    self->slice_by_slice = self->positions > 0;
+    self->knows_lengths = true;
 }
 
 static int residual_create(layer *self, const pycnn_layer_spec *spec)
 {
     self->fan_out = self->work = self->fan_in;
-    TRY(set_sequence(self, spec));
+    keep_sequence(self);
     return pycnn_set_activation(self, spec->activation);
 }
 
@@ -92,8 +92,9 @@ static int stack_compose(pycnn_network *net, const pycnn_layer_spec *spec,
 
 static int stack_create(layer *self, const pycnn_layer_spec *spec)
 {
+    (void)spec;
     self->fan_out = self->work = self->fan_in;
-    TRY(set_sequence(self, spec));
+    keep_sequence(self);
     return pycnn_set_activation(self, PYCNN_LINEAR);
 }
 
@@ -128,6 +129,7 @@ static int concatenate_create(layer *self, const pycnn_layer_spec *spec)
 {
     TRY(pycnn_set_features(self, spec)); /* of each of both */
     self->slice_by_slice = false;
+    self->knows_lengths = true;
     self->positions = self->fan_in / self->features;
     TRY(add_product(&self->fan_out, self->fan_in, 2));
     self->features *= 2;

@@ -111,7 +111,7 @@ static int convolution_create(layer *self, const pycnn_layer_spec *spec)
 {
     convolution *shape = &self->forward;
     REQUIRE(spec->units > 0, self, PYCNN_ERROR_SIZE, "units, the filters, must be at least 1");
-    REQUIRE(spec->activation != PYCNN_SOFTMAX, self, PYCNN_ERROR_ARGUMENT,
+    REQUIRE(spec->activation != PYCNN_SOFTMAX || spec->shape[0] == 1, self, PYCNN_ERROR_ARGUMENT,
             "softmax is of a row of units, and this is an image");
     TRY(pycnn_set_windows(self, spec));
     TRY(pycnn_set_regularization(self, spec));
@@ -125,6 +125,9 @@ static int convolution_create(layer *self, const pycnn_layer_spec *spec)
     }
     self->backward = pycnn_filters_backwards(shape);
     const size_t places = shape->out[0] * shape->out[1];
+    const bool one_tap = shape->taps[0] == 1 && shape->taps[1] == 1 && shape->strides[1] == 1;
+    self->positions = sequence_of(shape);
+    self->knows_lengths = self->positions > 0 && one_tap;
     TRY(add_product(&self->fan_out, places, spec->units));
     TRY(add_product(&self->work, places, self->parameter_count));
     self->slice_by_slice = self->sums_samples = true;

@@ -56,6 +56,12 @@ static inline size_t weights_of(const convolution *self)
     return self->taps[0] * self->taps[1] * self->in_features;
 }
 
+/* Positions of what is written, where both are sequences; else 0. */
+static inline size_t sequence_of(const convolution *self)
+{
+    return self->in[0] == 1 && self->out[0] == 1 ? self->out[1] : 0;
+}
+
 /* Rows (axis 0) or columns of the image once it is padded: as far as taps read, `before` in front
  * included. */
 static inline size_t padded(const convolution *self, int axis)

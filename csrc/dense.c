@@ -1,5 +1,5 @@
 /* The dense layer: a = f(W @ input + b), its delta and its gradients. The sums are in the kernels.
- */
+ * At each position of a sequence it is a convolution whose filters have one tap. */
 #include "layer.h"
 
 #include <math.h>
@@ -10,9 +10,32 @@ enum { ROWS_TOGETHER = 8 };
 /* Units whose weights lie together for a single sample: as many as a kernel sums side by side. */
 enum { UNITS_TOGETHER = 32 };
 
+/* The layer becomes such a convolution, but for the shape of W[units,features]. */
+static int make_per_position(layer *self, const pycnn_layer_spec *spec)
+{
+    const pycnn_layer_spec filters = {.activation = spec->activation,
+                                      .units = spec->units,
+                                      .l1 = spec->l1,
+                                      .l2 = spec->l2,
+                                      .max_norm = spec->max_norm,
+                                      .shape = {1, spec->shape[1], spec->shape[2]},
+                                      .kernel = {1, 1}};
+    REQUIRE(spec->shape[0] == 1, self, PYCNN_ERROR_SIZE,
+            "shape must be that of a sequence, which has one row");
+    self->ops = &pycnn_convolution_ops;
+    TRY(self->ops->create(self, &filters));
+    layer_tensor *weights = &self->tensors[0];
+    *weights = (layer_tensor){
+        weights->name, weights->role, 2, weights->size, {spec->units, spec->shape[2], 1, 1}};
+    return PYCNN_OK;
+}
+
 static int dense_create(layer *self, const pycnn_layer_spec *spec)
 {
     REQUIRE(spec->units > 0, self, PYCNN_ERROR_SIZE, "units must be at least 1");
+    if (spec->shape[2] > 0) {
+        return make_per_position(self, spec);
+    }
     TRY(pycnn_set_regularization(self, spec));
     TRY(pycnn_set_activation(self, spec->activation));
     self->fan_out = spec->units;

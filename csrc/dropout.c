@@ -16,6 +16,7 @@ static int dropout_create(layer *self, const pycnn_layer_spec *spec)
     self->fan_out = self->fan_in;
     self->writes_z = true;
     TRY(pycnn_set_features(self, spec));
+    self->knows_lengths = self->positions > 0;
     TRY(add_product(&self->work, DRAW_WORK, self->fan_out));
     return pycnn_set_activation(self, PYCNN_LINEAR);
 }

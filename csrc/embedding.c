@@ -30,7 +30,7 @@ static int embedding_create(layer *self, const pycnn_layer_spec *spec)
     self->features = spec->units;
     self->positions = self->fan_in;
     self->work = self->fan_out;
-    self->shares_gradient = true;
+    self->shares_gradient = self->knows_lengths = true;
     return PYCNN_OK;
 }
 
@@ -153,6 +153,7 @@ static int tied_create(layer *self, const pycnn_layer_spec *spec)
     self->backward = pycnn_filters_backwards(&self->forward);
     self->features = embedding->vocabulary;
     self->positions = one ? 0 : positions;
+    self->knows_lengths = !one;
     TRY(add_product(&self->fan_out, positions, self->features));
     TRY(add_product(&self->work, self->fan_out, features));
     TRY(add_product(&self->packed_width, embedding->parameter_count, 1));

@@ -101,11 +101,18 @@ int pycnn_check_image(layer *self, const pycnn_layer_spec *spec)
     return PYCNN_OK;
 }
 
+size_t pycnn_sequence_positions(const pycnn_layer_spec *spec)
+{
+    return spec->shape[0] == 1 && spec->shape[2] > 0 ? spec->shape[1] : 0;
+}
+
 int pycnn_set_features(layer *self, const pycnn_layer_spec *spec)
 {
     self->features = self->fan_in;
+    self->positions = self->input_positions;
     RETURN_IF(spec->shape[2] == 0, PYCNN_OK);
     self->features = spec->shape[2];
+    self->positions = pycnn_sequence_positions(spec);
     self->slice_by_slice = true;
     return pycnn_check_image(self, spec);
 }
@@ -184,7 +191,11 @@ int pycnn_set_activation(layer *self, int activation)
 /* a[fan_out,batch] = f(z)                                                      (lecture, 2) */
 void pycnn_activate(const layer *self, const layer_io *io)
 {
-    self->activation->forward(io->output, io->z, self->fan_out, io->stride);
+    const size_t columns = meets_in_columns(self) ? self->positions : 1;
+    const size_t units = self->fan_out / columns;
+    for (size_t p = 0, at = 0; p < columns; p++, at += units * io->stride) {
+        self->activation->forward(io->output + at, io->z + at, units, io->stride);
+    }
     pycnn_rows(self, io);
 }
 
@@ -209,9 +220,11 @@ void pycnn_rows(const layer *self, const layer_io *io)
 /* delta[fan_out,batch] = dL/da * f'(z) */
 void pycnn_derive(const layer *self, const layer_io *io)
 {
-    if (!io->delta_is_dz) {
-        const double *from = self->activation->from_z ? io->z : io->output;
-        self->activation->backward(io->delta, from, self->fan_out, io->stride);
+    const double *from = self->activation->from_z ? io->z : io->output;
+    const size_t columns = meets_in_columns(self) ? self->positions : 1;
+    const size_t units = self->fan_out / columns;
+    for (size_t p = 0, at = 0; p < columns && !io->delta_is_dz; p++, at += units * io->stride) {
+        self->activation->backward(io->delta + at, from + at, units, io->stride);
     }
 }
 

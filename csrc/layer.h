@@ -32,8 +32,10 @@ typedef struct {
     /* What the plan knows. */
     size_t inputs[MOST_INPUTS]; /* layers, or THE_DATA, whose outputs it reads */
     size_t input_count;
-    size_t last_reader; /* of its output */
-    bool traced;        /* it is not part of another layer */
+    size_t last_reader;     /* of its output */
+    size_t input_positions; /* of what it reads first, as `positions` below; of the data 0 */
+    bool has_lengths;       /* what it reads has, where the data's samples have */
+    bool traced;            /* it is not part of another layer */
     const kernel_table *kernels;
     const activation_ops *activation;
     size_t offset;           /* of its parameters in theta */
@@ -50,8 +52,8 @@ typedef struct {
     size_t fan_out;
     size_t features;     /* of each position of an image, where they differ in more
                             than their numbers: fan_out where it has none */
-    size_t positions;    /* of its output, [positions,features]: each has a softmax of its own and,
-                            where the last layer is a sequence, a loss; 0 stands for 1 */
+    size_t positions;    /* of its output, a sequence [positions,features]: each has a softmax of
+                            its own and, of the last layer, a loss; 0: it is no sequence */
     size_t state_count;  /* numbers of a sample that go on into the next part of its sequence */
     size_t state_offset; /* of these among those of all layers; the plan knows it */
     size_t vocabulary;   /* what it reads are tokens 0 ... vocabulary - 1; 0: numbers */
@@ -72,6 +74,7 @@ typedef struct {
     size_t row_widths[2];    /* ... and the numbers in each, of two kinds */
     size_t work;             /* about as many multiply-adds as a sample's forward pass takes */
     bool reads_rows;         /* its gradient reads input_rows */
+    bool knows_lengths;      /* samples may have fewer positions than there is room for */
     bool writes_z;           /* something of its own: z is not `output`, nor for a loss to read */
     bool sums_samples;       /* in CHAINS chains: slices must begin at multiples of these */
     bool trains_online;      /* in the layout of online.h */
@@ -207,8 +210,11 @@ PYCNN_PRIVATE int pycnn_add_tensor(layer *self, const char *name, int role, size
                                    const size_t *shape);
 
 /* Sets the features that the positions of an image share something by: all numbers, of a sample
- * that is none. */
+ * that is none. The positions of a sequence are those of the output. */
 PYCNN_PRIVATE int pycnn_set_features(layer *self, const pycnn_layer_spec *spec);
+
+/* Positions of a sequence, whose image has one row; of what is none 0. */
+PYCNN_PRIVATE size_t pycnn_sequence_positions(const pycnn_layer_spec *spec);
 
 /* Sets l1, l2 and max_norm. */
 PYCNN_PRIVATE int pycnn_set_regularization(layer *self, const pycnn_layer_spec *spec);
@@ -248,5 +254,11 @@ PYCNN_PRIVATE void pycnn_add_deltas(const layer *self, const layer_io *io, size_
 
 /* Sets the activation's code. */
 PYCNN_PRIVATE int pycnn_set_activation(layer *self, int activation);
+
+/* Whether the samples of an activation's column meet, so that each position is one of its own. */
+static inline bool meets_in_columns(const layer *self)
+{
+    return self->f == PYCNN_SOFTMAX && self->positions > 1;
+}
 
 #endif

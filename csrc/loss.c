@@ -312,13 +312,15 @@ void pycnn_loss_weigh(double *delta, const double *weight, size_t units, size_t 
 }
 
 void pycnn_loss_sum(pycnn_totals *totals, const double *loss, const double *correct,
-                    const double *weight, size_t count)
+                    const double *weight, size_t positions, size_t batch, size_t stride)
 {
-    for (size_t i = 0; i < count; i++) {
-        const double w = weight[i];
-        totals->weight += w;
-        totals->loss += w == 0 ? 0 : w * loss[i];
-        totals->correct += w * correct[i];
+    for (size_t i = 0; i < batch; i++) {
+        for (size_t p = 0, at = i; p < positions; p++, at += stride) {
+            const double w = weight[at];
+            totals->weight += w;
+            totals->loss += w == 0 ? 0 : w * loss[at];
+            totals->correct += w * correct[at];
+        }
     }
 }
 

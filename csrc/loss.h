@@ -49,9 +49,11 @@ PYCNN_PRIVATE void pycnn_loss_smooth(double *y, int loss, double parameter, size
 PYCNN_PRIVATE void pycnn_loss_weigh(double *delta, const double *weight, size_t units, size_t batch,
                                     size_t stride);
 
-/* Adds weighted losses and right answers of `count` samples. */
+/* Adds the weighted losses and right answers of a slice, loss, correct and weight
+ * [positions,stride]: sample after sample, of each one position after the other. */
 PYCNN_PRIVATE void pycnn_loss_sum(pycnn_totals *totals, const double *loss, const double *correct,
-                                  const double *weight, size_t count);
+                                  const double *weight, size_t positions, size_t batch,
+                                  size_t stride);
 
 /* Whether a parameter is one that the loss can have. */
 PYCNN_PRIVATE bool pycnn_loss_takes(int loss, double parameter);

@@ -41,7 +41,7 @@ static int predict(double *y, const pycnn_network *net, pycnn_workspace *ws, con
                    size_t theta_size, const double *x, size_t rows, bool finite)
 {
     KEEP_MODE;
-    const prediction work = {ws, theta, x, y, finite};
+    const prediction work = {ws, theta, x, y, finite, true, 0};
     TRY(begin_prediction(&work, net, theta_size, false));
     return pycnn_predict_rows(&work, rows, 0);
 }
@@ -63,7 +63,7 @@ int pycnn_predict_samples(double *y, const pycnn_network *net, pycnn_workspace *
                           const uint64_t *dropout_keys, size_t draws, size_t sample_offset)
 {
     KEEP_MODE;
-    prediction work = {ws, theta, x, y, false};
+    prediction work = {ws, theta, x, y, false, false, 0};
     TRY(begin_prediction(&work, net, theta_size, true));
     RETURN_IF(dropout_keys == NULL, PYCNN_ERROR_ARGUMENT);
     for (size_t draw = 0; draw < draws; draw++) {

@@ -20,8 +20,8 @@ static int normalization_create(layer *self, const pycnn_layer_spec *spec)
 {
     REQUIRE(spec->epsilon > 0 && isfinite(spec->epsilon), self, PYCNN_ERROR_RANGE,
             "epsilon must be finite and above 0");
-    REQUIRE(spec->activation != PYCNN_SOFTMAX || spec->shape[2] == 0, self, PYCNN_ERROR_ARGUMENT,
-            "softmax is of a row of units, and this is an image");
+    REQUIRE(spec->activation != PYCNN_SOFTMAX || spec->shape[2] == 0 || spec->shape[0] == 1, self,
+            PYCNN_ERROR_ARGUMENT, "softmax is of a row of units, and this is an image");
     TRY(pycnn_set_activation(self, spec->activation));
     self->epsilon = spec->epsilon;
     self->fan_out = self->fan_in;
@@ -321,6 +321,7 @@ const layer_ops pycnn_batch_norm_ops = {
 static int layer_norm_create(layer *self, const pycnn_layer_spec *spec)
 {
     TRY(normalization_create(self, spec));
+    self->knows_lengths = pycnn_sequence_positions(spec) > 0;
     self->saved_per_sample = SAMPLE_SCRATCH;
     return add_product(&self->saved_per_sample, SAMPLE_MOMENTS, positions_of(self));
 }

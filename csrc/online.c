@@ -46,7 +46,7 @@ static int score(pycnn_workspace *ws, const selection *samples)
     const layer *self = &net->layers[net->depth - 1];
     pycnn_workspace_partition(ws, samples->count);
     layer_io *io = io_of(ws, net->depth - 1, 0);
-    TRY(pycnn_load_targets(&ws->slices[0], samples, net));
+    TRY(pycnn_load_targets(&ws->slices[0], samples, ws));
     double *const z = io->z, *const delta = io->delta;
     if (io->stride == 1) { /* of a single sample, row and column are the same */
         io->z = last->z;
@@ -58,7 +58,7 @@ static int score(pycnn_workspace *ws, const selection *samples)
     if (loss_reads_output(net->loss)) {
         pycnn_activate(self, io);
     }
-    pycnn_score(ws, samples->data->weight != NULL, 0);
+    pycnn_score(ws, samples, 0);
     pycnn_derive(self, io);
     if (io->stride != 1) {
         ws->net->kernels->transpose(last->delta, last->out_stride, io->delta, io->stride,
@@ -83,7 +83,7 @@ int pycnn_online_step(pycnn_totals *totals, pycnn_workspace *ws, const selection
     kernels->forward(ws->online, net->depth, x, samples->count);
     TRY(score(ws, samples));
     *totals = (pycnn_totals){0};
-    pycnn_add_totals(totals, ws, samples->count);
+    pycnn_add_totals(totals, ws);
     RETURN_IF(!isfinite(totals->loss), PYCNN_ERROR_DIVERGED);
     RETURN_IF(!weight_divides(totals->weight), PYCNN_ERROR_RANGE);
     kernels->backward(ws->online, net->depth, samples->count);

@@ -18,6 +18,7 @@ static int padding_create(layer *self, const pycnn_layer_spec *spec)
     TRY(add_product(&places, shape->out[0], shape->out[1]));
     TRY(add_product(&self->fan_out, places, shape->out_features));
     self->work = self->fan_out;
+    self->positions = sequence_of(shape);
     self->slice_by_slice = true;
     return pycnn_set_activation(self, PYCNN_LINEAR);
 }

@@ -33,29 +33,133 @@ static int check_tokens(const slice *self, const pycnn_network *net)
     return PYCNN_OK;
 }
 
-int pycnn_load_targets(slice *self, const selection *samples, const pycnn_network *net)
+/* What of a sample that is a sequence lies in front of its length. */
+static size_t numbers_there(const pycnn_workspace *ws, size_t row)
 {
-    const size_t outputs = net->outputs;
-    const pycnn_dataset *data = samples->data;
-    const bool may_miss = pycnn_loss_allows_missing(net->loss);
-    memset(self->y, 0, outputs * self->stride * sizeof *self->y);
-    for (size_t i = 0; i < self->batch; i++) {
-        const size_t row = row_of(samples, self->first + i);
-        self->weight[i] = data->weight == NULL ? 1 : data->weight[row];
-        if (data->y == NULL) {
-            RETURN_IF(data->label[row] >= outputs, PYCNN_ERROR_LABEL);
-            self->y[data->label[row] * self->stride + i] = 1;
-            continue;
-        }
-        bool observed = !may_miss;
-        for (size_t j = 0; j < outputs; j++) {
-            const double y = data->y[row * outputs + j];
-            self->y[j * self->stride + i] = y;
-            observed = observed || !isnan(y);
-        }
-        self->weight[i] = observed ? self->weight[i] : 0; /* as if the sample were not there */
+    const pycnn_network *net = ws->net;
+    const size_t *lengths = ws->sequences.lengths;
+    return lengths == NULL ? net->inputs : net->inputs / net->steps * lengths[row];
+}
+
+/* Brings the i-th sample's length and state in, where there are such. */
+static int load_sequence(slice *self, const pycnn_workspace *ws, size_t i, size_t row)
+{
+    const size_t count = ws->net->state_count;
+    if (self->lengths != NULL) {
+        const size_t length = ws->sequences.lengths[row];
+        RETURN_IF(length == 0 || length > ws->net->steps, PYCNN_ERROR_LENGTHS);
+        self->lengths[i] = (double)length;
     }
-    pycnn_loss_smooth(self->y, net->loss, net->loss_parameter, outputs, self->stride);
+    for (size_t j = 0; j < count && self->state != NULL; j++) {
+        self->state[j * self->stride + i] = ws->sequences.state[row * count + j];
+    }
+    return PYCNN_OK;
+}
+
+/* In the padding samples are whole, and go on from nothing. */
+static void pad_sequences(slice *self, const pycnn_network *net)
+{
+    for (size_t i = self->batch; i < self->stride; i++) {
+        if (self->lengths != NULL) {
+            self->lengths[i] = (double)net->steps;
+        }
+        for (size_t j = 0; j < net->state_count && self->state != NULL; j++) {
+            self->state[j * self->stride + i] = 0;
+        }
+    }
+}
+
+static void store_state(const slice *self, const pycnn_workspace *ws, size_t i, size_t row)
+{
+    const size_t count = ws->net->state_count;
+    for (size_t j = 0; j < count; j++) {
+        ws->sequences.state[row * count + j] = self->state[j * self->stride + i];
+    }
+}
+
+/* Of a mini-batch when all samples are through: a row may be there twice. */
+static void store_states(const pycnn_workspace *ws, const selection *samples)
+{
+    for (size_t s = 0; s < ws->slice_count && ws->sequences.state != NULL; s++) {
+        const slice *self = &ws->slices[s];
+        for (size_t i = 0; i < self->batch; i++) {
+            store_state(self, ws, i, row_of(samples, self->first + i));
+        }
+    }
+}
+
+/* Targets of a row's position, and what they weigh: `at` is its place among all of the data's. */
+static int load_position(double *y, double *weight, size_t stride, const pycnn_dataset *data,
+                         const pycnn_network *net, size_t at)
+{
+    const size_t units = net->features;
+    if (data->y == NULL) {
+        const size_t label = data->label[at];
+        if (label == SIZE_MAX && net->has_sequence) {
+            *weight = 0;
+            return PYCNN_OK;
+        }
+        RETURN_IF(label >= units, PYCNN_ERROR_LABEL);
+        y[label * stride] = 1;
+        return PYCNN_OK;
+    }
+    bool observed = !net->has_sequence && !pycnn_loss_allows_missing(net->loss);
+    for (size_t j = 0; j < units; j++) {
+        y[j * stride] = data->y[at * units + j];
+        observed = observed || !isnan(y[j * stride]);
+    }
+    *weight = observed ? *weight : 0; /* as if the sample were not there */
+    return PYCNN_OK;
+}
+
+static int load_target(slice *self, const pycnn_dataset *data, const pycnn_workspace *ws, size_t i,
+                       size_t row)
+{
+    const pycnn_network *net = ws->net;
+    const bool ends = net->has_lengths && ws->sequences.lengths != NULL;
+    const size_t there = ends ? ws->sequences.lengths[row] : net->positions;
+    for (size_t p = 0; p < net->positions; p++) {
+        const size_t at = row * net->positions + p, of = data->weight_per_position ? at : row;
+        double *weight = &self->weight[p * self->stride + i];
+        *weight = data->weight == NULL ? 1 : data->weight[of];
+        if (p < there) {
+            TRY(load_position(self->y + p * net->features * self->stride + i, weight, self->stride,
+                              data, net, at));
+        } else {
+            *weight = 0;
+        }
+    }
+    return PYCNN_OK;
+}
+
+int pycnn_load_targets(slice *self, const selection *samples, const pycnn_workspace *ws)
+{
+    const pycnn_network *net = ws->net;
+    const size_t position = net->features * self->stride;
+    memset(self->y, 0, net->positions * position * sizeof *self->y);
+    for (size_t i = 0; i < self->batch; i++) {
+        TRY(load_target(self, samples->data, ws, i, row_of(samples, self->first + i)));
+    }
+    for (size_t p = 0; p < net->positions; p++) {
+        pycnn_loss_smooth(self->y + p * position, net->loss, net->loss_parameter, net->features,
+                          self->stride);
+    }
+    return PYCNN_OK;
+}
+
+/* Brings a sample in, a row. */
+static int load_row(slice *self, const pycnn_workspace *ws, const double *x, size_t i, size_t row)
+{
+    const kernel_table *kernels = ws->net->kernels;
+    const size_t inputs = ws->net->inputs, panel = kernels->panel, distance = panel_distance(ws);
+    TRY(load_sequence(self, ws, i, row));
+    const size_t there = numbers_there(ws, row);
+    double *packed = self->rows + i * panel;
+    kernels->pack(packed, distance, x + row * inputs, there);
+    for (size_t k = there; k < inputs; k++) {
+        packed[k / panel * distance + k % panel] = 0;
+    }
+    packed[inputs / panel * distance + inputs % panel] = 1; /* the input of the bias */
     return PYCNN_OK;
 }
 
@@ -66,13 +170,12 @@ static int load(slice *self, const selection *samples, const pycnn_workspace *ws
     const kernel_table *kernels = net->kernels;
     const pycnn_dataset *data = samples->data;
     const size_t inputs = net->inputs, panel = kernels->panel, distance = panel_distance(ws);
-    double *ones = self->rows + inputs / panel * distance + inputs % panel;
     for (size_t i = 0; i < self->batch; i++) {
         const size_t row = row_of(samples, self->first + i);
         RETURN_IF(row >= data->rows, PYCNN_ERROR_INDEX);
-        kernels->pack(self->rows + i * panel, distance, data->x + row * inputs, inputs);
-        ones[i * panel] = 1; /* the input of the bias */
+        TRY(load_row(self, ws, data->x, i, row));
     }
+    pad_sequences(self, net);
     for (size_t k = 0; k < inputs && self->rows != self->input; k += panel) {
         kernels->transpose(self->input + k * self->stride, self->stride,
                            self->rows + k / panel * distance, panel, self->batch,
@@ -80,7 +183,7 @@ static int load(slice *self, const selection *samples, const pycnn_workspace *ws
     }
     pad_input(self, inputs);
     TRY(check_tokens(self, net));
-    return pycnn_load_targets(self, samples, net);
+    return pycnn_load_targets(self, samples, ws);
 }
 
 /* Whether layer `next` is like layer l: a slice either goes on alone through both, or waits for the
@@ -120,25 +223,34 @@ static void forward(const pycnn_workspace *ws, const double *theta, size_t t, si
     }
 }
 
-/* delta[L], weighted by its sample, and 0 in the padding */
-static void weigh(const slice *self, const layer_io *last, size_t units, bool weighted)
+/* delta[L], weighted by its sample or position, and 0 in the padding */
+static void weigh(const pycnn_workspace *ws, const selection *samples, size_t s)
 {
-    if (last->delta != NULL) {
-        pycnn_loss_weigh(last->delta, weighted ? self->weight : NULL, units, self->batch,
-                         self->stride);
+    const pycnn_network *net = ws->net;
+    const slice *self = &ws->slices[s];
+    double *delta = io_of(ws, net->depth - 1, s)->delta;
+    const bool weighted = samples->data->weight != NULL || net->has_sequence;
+    for (size_t p = 0; p < net->positions && delta != NULL; p++) {
+        pycnn_loss_weigh(delta, weighted ? self->weight + p * self->stride : NULL, net->features,
+                         self->batch, self->stride);
+        delta += net->features * self->stride;
     }
 }
 
-void pycnn_score(const pycnn_workspace *ws, bool weighted, size_t s)
+void pycnn_score(const pycnn_workspace *ws, const selection *samples, size_t s)
 {
     const pycnn_network *net = ws->net;
     const slice *self = &ws->slices[s];
     const layer_io *last = io_of(ws, net->depth - 1, s);
-    const loss_inputs in = {last->z,      last->output, self->y,
-                            net->outputs, self->stride, net->loss_parameter};
-    const loss_outputs out = {self->loss, self->correct, last->delta};
-    net->kernels->losses[net->loss](&out, &in);
-    weigh(self, last, net->outputs, weighted);
+    for (size_t p = 0; p < net->positions; p++) {
+        const size_t at = p * net->features * self->stride, one = p * self->stride;
+        const loss_inputs in = {last->z + at,  last->output + at, self->y + at,
+                                net->features, self->stride,      net->loss_parameter};
+        const loss_outputs out = {self->loss + one, self->correct + one,
+                                  last->delta == NULL ? NULL : last->delta + at};
+        net->kernels->losses[net->loss](&out, &in);
+    }
+    weigh(ws, samples, s);
 }
 
 /* ---------------------------------------------------------------- forward and back */
@@ -160,13 +272,11 @@ typedef struct {
 static void score_chunk(const segment *here, size_t t)
 {
     const pycnn_workspace *ws = here->ws;
-    const size_t last = ws->net->depth - 1;
-    const bool weighted = here->samples->data->weight != NULL;
     for (size_t s = ws->chunks[t]; s < ws->chunks[t + 1]; s++) {
         if (ws->net->loss == PYCNN_CUSTOM) {
-            weigh(&ws->slices[s], io_of(ws, last, s), ws->net->outputs, weighted);
+            weigh(ws, here->samples, s);
         } else {
-            pycnn_score(ws, weighted, s);
+            pycnn_score(ws, here->samples, s);
         }
     }
 }
@@ -313,8 +423,10 @@ static bool reduces_at(const pycnn_workspace *ws, size_t l)
 static int call_loss(pycnn_workspace *ws)
 {
     const size_t units = ws->net->outputs, last = ws->net->depth - 1, count = ws->context.count;
+    const size_t positions = ws->net->positions;
     const kernel_table *kernels = ws->net->kernels;
-    double *outputs = ws->loss_rows, *targets = outputs + count * units;
+    double *losses = ws->loss_rows, *outputs = losses + count * positions;
+    double *targets = outputs + count * units;
     double *gradient = ws->mode == PYCNN_FORWARD ? NULL : targets + count * units;
     RETURN_IF(ws->loss_function == NULL, PYCNN_ERROR_ARGUMENT);
     for (size_t s = 0; s < ws->slice_count; s++) {
@@ -323,15 +435,19 @@ static int call_loss(pycnn_workspace *ws)
         kernels->transpose(outputs + at, units, io_of(ws, last, s)->output, self->stride, units,
                            self->batch);
         kernels->transpose(targets + at, units, self->y, self->stride, units, self->batch);
-        memset(self->correct, 0, self->batch * sizeof *self->correct);
+        memset(self->correct, 0, positions * self->stride * sizeof *self->correct);
     }
-    const int failed = ws->loss_function(ws->loss_context, ws->whole.loss, gradient, outputs,
-                                         targets, count, units);
+    const int failed = ws->loss_function(ws->loss_context, losses, gradient, outputs, targets,
+                                         count * positions, ws->net->features);
     RETURN_IF(failed, PYCNN_ERROR_LOSS);
-    for (size_t s = 0; s < ws->slice_count && gradient != NULL; s++) {
+    for (size_t s = 0; s < ws->slice_count; s++) {
         const slice *self = &ws->slices[s];
-        kernels->transpose(io_of(ws, last, s)->delta, self->stride, gradient + self->first * units,
-                           units, self->batch, units);
+        kernels->transpose(self->loss, self->stride, losses + self->first * positions, positions,
+                           self->batch, positions);
+        if (gradient != NULL) {
+            kernels->transpose(io_of(ws, last, s)->delta, self->stride,
+                               gradient + self->first * units, units, self->batch, units);
+        }
     }
     return PYCNN_OK;
 }
@@ -378,10 +494,12 @@ static int backward_segments(segment *here)
     return run_segment(here);
 }
 
-void pycnn_add_totals(pycnn_totals *totals, const pycnn_workspace *ws, size_t count)
+void pycnn_add_totals(pycnn_totals *totals, const pycnn_workspace *ws)
 {
-    const slice *whole = &ws->whole;
-    pycnn_loss_sum(totals, whole->loss, whole->correct, whole->weight, count);
+    for (const slice *self = ws->slices; self < ws->slices + ws->slice_count; self++) {
+        pycnn_loss_sum(totals, self->loss, self->correct, self->weight, ws->net->positions,
+                       self->batch, self->stride);
+    }
 }
 
 int pycnn_pass(pycnn_totals *totals, pycnn_workspace *ws, const double *theta,
@@ -394,7 +512,8 @@ int pycnn_pass(pycnn_totals *totals, pycnn_workspace *ws, const double *theta,
     TRY(forward_segments(&here));
     here.top = backward ? ws->net->depth : 0;
     TRY(backward_segments(&here));
-    pycnn_add_totals(totals, ws, samples->count);
+    pycnn_add_totals(totals, ws);
+    store_states(ws, samples);
     return PYCNN_OK;
 }
 
@@ -496,16 +615,30 @@ int pycnn_input_gradient_of(double *gradient, pycnn_workspace *ws, const double 
 /* Brings samples in from where they lie side by side. */
 static int load_rows(slice *self, const prediction *work)
 {
-    const pycnn_network *net = work->ws->net;
+    const pycnn_workspace *ws = work->ws;
+    const pycnn_network *net = ws->net;
+    const bool in_sequences = self->lengths != NULL || self->state != NULL;
     const size_t inputs = net->inputs, count = self->batch * inputs;
     const double *x = work->x + self->first * inputs;
-    RETURN_IF(work->finite && pycnn_find_not_finite(x, count) != count, PYCNN_ERROR_NOT_FINITE);
-    if (work->ws->batch == 1) {
+    RETURN_IF(work->finite && self->lengths == NULL && pycnn_find_not_finite(x, count) != count,
+              PYCNN_ERROR_NOT_FINITE);
+    if (ws->batch == 1) {
         memcpy(self->input, x, inputs * sizeof *x);
     } else {
         net->kernels->transpose(self->input, self->stride, x, inputs, self->batch, inputs);
         pad_input(self, inputs);
     }
+    for (size_t i = 0; i < self->batch && in_sequences; i++) {
+        const size_t row = work->row + self->first + i;
+        TRY(load_sequence(self, ws, i, row));
+        const size_t there = numbers_there(ws, row);
+        RETURN_IF(work->finite && pycnn_find_not_finite(x + i * inputs, there) != there,
+                  PYCNN_ERROR_NOT_FINITE);
+        for (size_t k = there; k < inputs; k++) {
+            self->input[k * self->stride + i] = 0;
+        }
+    }
+    pad_sequences(self, net);
     return check_tokens(self, net);
 }
 
@@ -527,6 +660,9 @@ static void predict_task(void *context, size_t t)
         net->kernels->transpose(work->y + self->first * net->outputs, net->outputs,
                                 io_of(ws, net->depth - 1, s)->output, self->stride, net->outputs,
                                 self->batch);
+        for (size_t i = 0; i < self->batch && self->state != NULL && work->leaves_state; i++) {
+            store_state(self, ws, i, work->row + self->first + i);
+        }
     }
 }
 
@@ -540,6 +676,7 @@ int pycnn_predict_rows(const prediction *all, size_t rows, size_t position)
         ws->context.position = position + done;
         pycnn_workspace_partition(ws, MIN(ws->capacity, rows - done));
         prediction work = *all;
+        work.row += done;
         work.x += done * ws->net->inputs;
         work.y += done * ws->net->outputs;
         TRY(run_chunks(ws, predict_task, &work));

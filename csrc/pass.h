@@ -18,16 +18,16 @@ static inline size_t row_of(const selection *samples, size_t i)
     return samples->order == NULL ? at : samples->order[at];
 }
 
-/* Brings targets and weights in: y[outputs,batch], weight[batch]. */
+/* Brings targets and weights in: y[outputs,batch], weight[positions,batch]. */
 PYCNN_PRIVATE int pycnn_load_targets(slice *self, const selection *samples,
-                                     const pycnn_network *net);
+                                     const pycnn_workspace *ws);
 
-/* The loss of each sample of a slice and, where there is room for it, delta[L], weighted by its
- * sample. */
-PYCNN_PRIVATE void pycnn_score(const pycnn_workspace *ws, bool weighted, size_t s);
+/* The loss of each sample of a slice, or of each position, and where there is room for it delta[L],
+ * weighted. */
+PYCNN_PRIVATE void pycnn_score(const pycnn_workspace *ws, const selection *samples, size_t s);
 
-/* Adds what was scored of `count` samples, whose slices lie behind each other. */
-PYCNN_PRIVATE void pycnn_add_totals(pycnn_totals *totals, const pycnn_workspace *ws, size_t count);
+/* Adds what was scored of all slices. */
+PYCNN_PRIVATE void pycnn_add_totals(pycnn_totals *totals, const pycnn_workspace *ws);
 
 /* Takes a mini-batch through the network and adds its loss and right answers to totals; ws->context
  * says whether it is trained on. */
@@ -57,6 +57,8 @@ typedef struct {
     const double *x; /* [.,inputs] */
     double *y;       /* [.,outputs] */
     bool finite;     /* x must be */
+    bool leaves_state;
+    size_t row; /* of the data that x begins with */
 } prediction;
 
 /* Works through all rows, of which the first has this place among dropout's random numbers. */

@@ -74,6 +74,8 @@ static int add_up(pycnn_network *net, const layer *self)
     net->statistic_tensor_count += self->statistic_tensor_count;
     net->scratch = MAX(net->scratch, self->scratch);
     net->slice_by_slice = net->slice_by_slice || self->slice_by_slice;
+    net->takes_lengths = net->takes_lengths && (self->knows_lengths || !self->has_lengths);
+    TRY(add_product(&net->state_count, self->state_count, 1));
     TRY(add_product(&net->work, self->work, 1));
     TRY(add_product(&net->parameter_count, self->parameter_count, 1));
     return add_product(&net->statistic_count, self->statistic_count, 1);
@@ -90,8 +92,10 @@ static void connect(pycnn_network *net, layer *self, const size_t inputs[MOST_IN
             layer *below = &net->layers[inputs[k]];
             below->last_reader = self->number;
             below->rows_wanted = below->rows_wanted || self->reads_rows;
+            self->has_lengths = self->has_lengths || (below->has_lengths && below->positions > 0);
         } else {
             net->last_reader = self->number;
+            self->has_lengths = true;
         }
     }
 }
@@ -116,6 +120,8 @@ static int append_alone(pycnn_network *net, const pycnn_layer_spec *spec, layer 
     self->fan_in = pycnn_plan_width(net, inputs[0]);
     self->offset = net->parameter_count;
     self->statistic_offset = net->statistic_count;
+    self->state_offset = net->state_count;
+    self->input_positions = inputs[0] == THE_DATA ? net->steps : net->layers[inputs[0]].positions;
     self->parent = NO_LAYER;
     self->first_tensor = net->tensor_count;
     self->first_statistic = net->statistic_tensor_count;
@@ -124,6 +130,7 @@ static int append_alone(pycnn_network *net, const pycnn_layer_spec *spec, layer 
     net->refusal = self->refusal;
     TRY(status);
     assert(self->fan_out > 0 && self->weight_count <= self->parameter_count);
+    net->steps = self->vocabulary > 0 ? self->fan_in : net->steps; /* tokens are positions */
     connect(net, self, inputs, input_count);
     return add_up(net, self);
 }
@@ -149,17 +156,41 @@ int pycnn_plan_append(pycnn_network *net, const pycnn_layer_spec *spec, size_t *
     return status;
 }
 
+/* Positions of the data's samples, by the first layer that says what it reads, or puts through. */
+static size_t find_steps(const pycnn_layer_spec *specs, size_t depth, size_t inputs)
+{
+    size_t steps = 0;
+    for (size_t l = 0; l < depth && steps == 0; l++) {
+        const pycnn_layer_spec *spec = &specs[l];
+        if (spec->shape[2] > 0) {
+            const size_t positions = pycnn_sequence_positions(spec);
+            return positions > 0 && inputs % positions == 0 ? positions : 0;
+        }
+        if (pycnn_layer_ops(spec->kind)->compose != NULL) {
+            steps = find_steps(spec->inner, spec->inner_depth, inputs);
+        }
+    }
+    return steps;
+}
+
 /* *last: the last layer's place in the order in which they are written */
 static int create_layers(pycnn_network *net, const pycnn_layer_spec *specs, size_t depth,
                          size_t *last)
 {
     size_t top = THE_DATA;
+    net->steps = find_steps(specs, depth, net->inputs);
     for (size_t l = 0; l < depth; l++) {
         *last = net->met;
         TRY(pycnn_plan_append(net, &specs[l], &top, l + 1));
         net->layers[top].traced = true;
     }
-    net->outputs = pycnn_plan_width(net, top);
+    const layer *output = &net->layers[top];
+    net->outputs = output->fan_out;
+    net->has_sequence = output->positions > 0;
+    net->has_lengths = net->has_sequence && output->has_lengths;
+    net->positions = net->has_sequence ? output->positions : 1;
+    net->features = net->outputs / net->positions;
+    net->takes_lengths = net->takes_lengths && net->steps > 0;
     /* The bytes of theta must be countable too. */
     size_t bytes = 0;
     TRY(add_product(&bytes, net->parameter_count, sizeof(double)));
@@ -236,6 +267,7 @@ static int create_network(pycnn_network **out, refusal *found, size_t inputs,
     net->loss = loss;
     net->loss_parameter = loss_parameter;
     net->refused = NO_LAYER;
+    net->takes_lengths = true;
     const int status = make_plan(net, layers, depth);
     if (status != PYCNN_OK) {
         *found = (refusal){net->refusal, net->refused};
@@ -300,3 +332,13 @@ size_t pycnn_network_theta_size(const pycnn_network *net)
 size_t pycnn_network_inputs(const pycnn_network *net) { return net == NULL ? 0 : net->inputs; }
 
 size_t pycnn_network_outputs(const pycnn_network *net) { return net == NULL ? 0 : net->outputs; }
+
+size_t pycnn_network_positions(const pycnn_network *net)
+{
+    return net == NULL ? 0 : net->positions;
+}
+
+size_t pycnn_network_state_count(const pycnn_network *net)
+{
+    return net == NULL ? 0 : net->state_count;
+}

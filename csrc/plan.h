@@ -20,6 +20,13 @@ struct pycnn_network {
     size_t last_reader;   /* of the data */
     size_t work;          /* about as many multiply-adds as a sample's forward pass takes, not 0 */
     size_t statistic_count;
+    size_t steps;        /* positions of the data's samples, where a layer says so; else 0 */
+    size_t state_count;  /* numbers of a sample that go on into the next part of its sequence */
+    bool takes_lengths;  /* all layers that would read some know them */
+    bool has_sequence;   /* the output is one: each position has a loss of its own */
+    bool has_lengths;    /* ... and lengths, where the data has */
+    size_t positions;    /* of the output; 1 where it is no sequence */
+    size_t features;     /* ... of each of them */
     size_t scratch;      /* the most that a layer needs */
     bool slice_by_slice; /* some layer is */
     size_t tensor_count, statistic_tensor_count;

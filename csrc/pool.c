@@ -84,6 +84,7 @@ static int pool_create(layer *self, const pycnn_layer_spec *spec)
     shape->out_features = shape->in_features;
     self->fan_out = shape->out[0] * shape->out[1] * shape->out_features; /* none is larger */
     self->work = self->fan_in;
+    self->positions = sequence_of(shape) > 1 ? shape->out[1] : 0; /* one is of all positions */
     self->slice_by_slice = true;
     return pycnn_set_activation(self, PYCNN_LINEAR);
 }

@@ -93,14 +93,16 @@ typedef enum {
     PYCNN_ERROR_LOSS = 10,     /* the caller's loss function failed */
     PYCNN_ERROR_NOT_FINITE = 11,  /* the samples, or a gradient, hold an infinity or a NaN */
     PYCNN_ERROR_INTERRUPTED = 12, /* the caller's poll function asked for it */
-    PYCNN_ERROR_RANGE = 13, /* a number of a layer, a loss, an optimizer or a training is out of
-                               its range, or a NaN */
-    PYCNN_ERROR_FILE = 14,  /* pycnn_file.h: not an intact model file */
-    PYCNN_ERROR_IO = 15,    /* the same: a file could not be read or written */
-    PYCNN_ERROR_BUILD = 16, /* the compiler had options that change the core's arithmetic, of which
-                               no macro tells */
-    PYCNN_ERROR_TOKEN = 17  /* an input of a network on tokens is none: not whole, or out of its
-                               vocabulary */
+    PYCNN_ERROR_RANGE = 13,  /* a number of a layer, a loss, an optimizer or a training is out of
+                                its range, or a NaN */
+    PYCNN_ERROR_FILE = 14,   /* pycnn_file.h: not an intact model file */
+    PYCNN_ERROR_IO = 15,     /* the same: a file could not be read or written */
+    PYCNN_ERROR_BUILD = 16,  /* the compiler had options that change the core's arithmetic, of which
+                                no macro tells */
+    PYCNN_ERROR_TOKEN = 17,  /* an input of a network on tokens is none: not whole, or out of its
+                                vocabulary */
+    PYCNN_ERROR_LENGTHS = 18 /* a length is 0 or more than there are positions, or a layer cannot do
+                                with lengths */
 } pycnn_status;
 
 typedef enum {
@@ -187,7 +189,9 @@ typedef struct pycnn_layer_spec {
     double scale, offset;                    /* rescale: a factor that is not 0, and a summand */
     size_t shape[3];      /* of an input image: rows, columns, features, which lie side by side; a
                              sequence has one row. Dropout and normalization: shape[2] may be 0,
-                             else they drop, or normalize, a feature at all positions alike */
+                             else they drop, or normalize, a feature at all positions alike. Dense,
+                             rescale: shape[2] may be 0; of a sequence each position has the units.
+                             Reshape: of its output, where that is an image or a sequence */
     size_t kernel[2];     /* rows and columns of a window */
     size_t strides[2];    /* from one window to the next; 0 stands for 1 */
     size_t dilation[2];   /* from one number of a window to the next; 0 stands for 1 */
@@ -248,17 +252,32 @@ typedef enum {
     PYCNN_TRACE = 2     /* and pycnn_trace, pycnn_input_gradient */
 } pycnn_mode;
 
-/* Labelled samples, lent by the caller. */
+/* Labelled samples, lent by the caller. Where the output is a sequence [positions,features] (see
+ * pycnn_network_positions) each position has a class, a loss and a weight of its own; one whose
+ * targets are all NaN, or whose label is SIZE_MAX, has not been observed: it weighs 0. */
 typedef struct {
     size_t rows;
     const double *x;      /* [rows,inputs] row-major: a row is a sample */
     const double *y;      /* [rows,outputs] row-major, or NULL: then label counts */
-    const size_t *label;  /* [rows] class indices, one for each output; only read when y is NULL */
+    const size_t *label;  /* [rows,positions] class indices, one for each output, or feature of a
+                             position; only read when y is NULL */
     const double *weight; /* [rows] 0 or, to be divided by, 1e-250 ... 1e250; or NULL: all are 1 */
-    uint64_t reserved[4]; /* 0 */
+    int weight_per_position; /* not 0: weight is [rows,positions] */
+    uint64_t reserved[3];    /* 0 */
 } pycnn_dataset;
 
-/* Weighted sums over samples: the mean loss is loss / weight, the accuracy correct / weight. */
+/* What sequences have besides, lent by the caller; by the rows of the data. */
+typedef struct {
+    const size_t *lengths; /* [rows] 1 ... the positions of a sample: so many, the first ones, are
+                              there; or NULL: all are */
+    double *state; /* [rows,pycnn_network_state_count()] what the part of a sequence before has left
+                      (zeros: there was none), which becomes what this one leaves; or NULL: each
+                      sample is a whole sequence */
+    uint64_t reserved[4]; /* 0 */
+} pycnn_sequences;
+
+/* Weighted sums over samples, or their positions: the mean loss is loss / weight, the accuracy
+ * correct / weight. */
 typedef struct {
     double loss;
     double weight;
@@ -378,6 +397,12 @@ PYCNN_API size_t pycnn_network_theta_size(const pycnn_network *net);
 PYCNN_API size_t pycnn_network_inputs(const pycnn_network *net);
 PYCNN_API size_t pycnn_network_outputs(const pycnn_network *net);
 
+/* Positions of an output that is a sequence [positions,features]; 1 where it is none. */
+PYCNN_API size_t pycnn_network_positions(const pycnn_network *net);
+
+/* Numbers of a sample that its sequence's next part begins with: what recurrent layers remember. */
+PYCNN_API size_t pycnn_network_state_count(const pycnn_network *net);
+
 /* The arrays that theta is made of, in its order and without gaps: number 0 ... count - 1, and
  * PYCNN_ERROR_INDEX where there is no such one. */
 PYCNN_API size_t pycnn_network_tensor_count(const pycnn_network *net);
@@ -441,10 +466,20 @@ PYCNN_API void pycnn_threads_destroy(pycnn_threads *threads);
  * results do not depend on it, to the bit. */
 PYCNN_API void pycnn_workspace_set_threads(pycnn_workspace *ws, pycnn_threads *threads);
 
+/* Lets calls with this workspace use lengths and states of the data's samples, until other ones are
+ * set, or NULL: none, as at first. The arrays must be there until then, and have as many rows as
+ * the data of each call. What lies behind a sample's length is not read, neither of its inputs nor
+ * of its targets, and weighs nothing; of its outputs nothing is said. pycnn_predict_samples reads
+ * a state and leaves it as it was; of a row that is there twice in a mini-batch the last one's
+ * state is left. PYCNN_ERROR_LENGTHS where there are lengths, and a layer needs all positions: then
+ * nothing is set. */
+PYCNN_API int pycnn_workspace_set_sequences(pycnn_workspace *ws, const pycnn_sequences *sequences);
+
 /* The loss of a network that was made with PYCNN_CUSTOM: of outputs[rows,units] and targets it puts
  * each sample's loss into losses[rows] and its derivative by the outputs into gradient[rows,units],
- * which is NULL where nobody asks. It is called on the thread that called the core, and returns 0,
- * or anything else to end the call with PYCNN_ERROR_LOSS. */
+ * which is NULL where nobody asks. Where the output is a sequence a row is a position, all those of
+ * a sample behind each other, and units are its features. It is called on the thread that called
+ * the core, and returns 0, or anything else to end the call with PYCNN_ERROR_LOSS. */
 typedef int pycnn_loss_function(void *context, double *losses, double *gradient,
                                 const double *outputs, const double *targets, size_t rows,
                                 size_t units);

@@ -226,6 +226,7 @@ static int recurrent_create(layer *self, const pycnn_layer_spec *spec, const cel
         TRY(pycnn_add_tensor(self, "b_n", PYCNN_BIAS, 1, &units));
     }
     self->positions = spec->return_sequences ? positions : 0;
+    self->knows_lengths = true;
     TRY(add_product(&self->fan_out, units, spec->return_sequences ? positions : 1));
     TRY(add_product(&self->state_count, units, 1 + cell->has_c));
     TRY(add_product(&self->work, positions, self->parameter_count));

@@ -12,6 +12,8 @@ static int rescale_create(layer *self, const pycnn_layer_spec *spec)
     self->scale = spec->scale;
     self->shift = spec->offset;
     self->fan_out = self->work = self->fan_in;
+    TRY(pycnn_set_features(self, spec));
+    self->knows_lengths = self->positions > 0;
     return pycnn_set_activation(self, PYCNN_LINEAR);
 }
 

@@ -4,7 +4,8 @@
 
 static int reshape_create(layer *self, const pycnn_layer_spec *spec)
 {
-    (void)spec;
+    TRY(pycnn_set_features(self, spec));
+    self->positions = pycnn_sequence_positions(spec); /* which it has from here on */
     self->fan_out = self->work = self->fan_in;
     return pycnn_set_activation(self, PYCNN_LINEAR);
 }

@@ -23,6 +23,8 @@ const char *pycnn_strerror(int status)
     case PYCNN_ERROR_INTERRUPTED: return "the call was interrupted";
     case PYCNN_ERROR_RANGE:
         return "a number of a layer, a loss, an optimizer or a training is out of range";
+    case PYCNN_ERROR_LENGTHS:
+        return "a length is 0 or more than there are positions, or a layer needs all of them";
     case PYCNN_ERROR_FILE: return "this is not an intact model file";
     case PYCNN_ERROR_TOKEN: return "a token is no whole number, or not below the vocabulary";
     case PYCNN_ERROR_IO: return "the file could not be read or written";

@@ -184,7 +184,7 @@ void pycnn_update_statistics(double *statistics, const pycnn_workspace *ws)
         return;
     }
     pycnn_totals own = {0}; /* of this mini-batch alone: in a longer sum a little weight is lost */
-    pycnn_add_totals(&own, ws, ws->context.count);
+    pycnn_add_totals(&own, ws);
     for (size_t l = 0; l < ws->net->depth && own.weight > 0 && isfinite(own.loss); l++) {
         const layer *self = &ws->net->layers[l];
         if (self->ops->update_statistics != NULL) {

@@ -155,10 +155,13 @@ static void hand_out(pycnn_workspace *ws, arena *memory)
     ws->whole.rows = take(memory, row_width(net, net->inputs), m);
     ws->whole.delta = ws->mode == PYCNN_TRACE ? take(memory, net->inputs, m) : NULL;
     ws->whole.y = take(memory, net->outputs, m);
-    ws->whole.weight = take(memory, m, 1);
-    ws->whole.loss = take(memory, m, 1);
-    ws->whole.correct = take(memory, m, 1);
-    ws->loss_rows = net->loss == PYCNN_CUSTOM ? take(memory, 3 * net->outputs, m) : NULL;
+    ws->whole.weight = take(memory, net->positions, m);
+    ws->whole.loss = take(memory, net->positions, m);
+    ws->whole.correct = take(memory, net->positions, m);
+    ws->whole.lengths = net->takes_lengths ? take(memory, m, 1) : NULL;
+    ws->whole.state = take(memory, net->state_count, m);
+    ws->loss_rows =
+        net->loss == PYCNN_CUSTOM ? take(memory, 3 * net->outputs + net->positions, m) : NULL;
     ws->grad = backward ? take(memory, net->parameter_count, 1) : NULL;
     for (size_t l = 0; l < net->depth; l++) {
         const layer *here = &net->layers[l];
@@ -168,8 +171,9 @@ static void hand_out(pycnn_workspace *ws, arena *memory)
         buffers->output = take_output(ws, memory, l, m);
         /* The losses read the output layer's z; elsewhere only a trace and some derivatives do. */
         const bool derived = backward && here->activation->from_z;
-        const bool keep_z =
-            last || derived || (backward && here->writes_z) || ws->mode == PYCNN_TRACE;
+        /* And of a single sample the outputs of a position reach into the z of the next one. */
+        const bool keep_z = last || derived || (backward && here->writes_z) ||
+                            ws->mode == PYCNN_TRACE || meets_in_columns(here);
         buffers->z = keep_z ? take(memory, units, m) : buffers->output;
         const bool keep_rows = backward && here->rows_wanted;
         buffers->output_rows = keep_rows ? take(memory, row_width(net, units), m) : NULL;
@@ -330,6 +334,16 @@ void pycnn_workspace_set_loss(pycnn_workspace *ws, pycnn_loss_function *function
     }
 }
 
+int pycnn_workspace_set_sequences(pycnn_workspace *ws, const pycnn_sequences *sequences)
+{
+    RETURN_IF(ws == NULL || (sequences != NULL && !IS_RESERVED(sequences)), PYCNN_ERROR_ARGUMENT);
+    const pycnn_sequences none = {0}, next = sequences == NULL ? none : *sequences;
+    RETURN_IF(next.lengths != NULL && !ws->net->takes_lengths, PYCNN_ERROR_LENGTHS);
+    ws->sequences = next;
+    ws->batch = 0; /* what layers read and write of a slice is another */
+    return PYCNN_OK;
+}
+
 void pycnn_workspace_set_poll(pycnn_workspace *ws, pycnn_poll_function *function, void *context)
 {
     if (ws != NULL) {
@@ -420,9 +434,11 @@ static void place(pycnn_workspace *ws, size_t s, size_t chunk)
     self->input = ws->batch == 1 ? self->rows : ws->whole.input + first * net->inputs;
     self->delta = ws->whole.delta == NULL ? NULL : ws->whole.delta + first * net->inputs;
     self->y = ws->whole.y + first * net->outputs;
-    self->weight = ws->whole.weight + first;
-    self->loss = ws->whole.loss + first;
-    self->correct = ws->whole.correct + first;
+    self->weight = ws->whole.weight + first * net->positions;
+    self->loss = ws->whole.loss + first * net->positions;
+    self->correct = ws->whole.correct + first * net->positions;
+    self->lengths = ws->sequences.lengths == NULL ? NULL : ws->whole.lengths + first;
+    self->state = ws->sequences.state == NULL ? NULL : ws->whole.state + first * net->state_count;
     for (size_t l = 0; l < net->depth; l++) {
         const layer *here = &net->layers[l];
         const struct layer_buffers *buffers = &ws->layers[l];
@@ -443,6 +459,8 @@ static void place(pycnn_workspace *ws, size_t s, size_t chunk)
             io->output_rows = io->output; /* it has room for one number more */
         }
         io->delta = buffers->delta == NULL ? NULL : buffers->delta + at;
+        io->lengths = here->has_lengths ? self->lengths : NULL;
+        io->state = self->state == NULL ? NULL : self->state + here->state_offset * self->stride;
         io->saved = buffers->saved + s * here->saved_per_slice;
         io->saved_samples = buffers->saved_samples + first * saved_per_sample(ws, here);
         io->own_rows = buffers->own_rows;

@@ -15,9 +15,11 @@ typedef struct {
     double *input;   /* [inputs,batch] the same, transposed */
     double *delta;   /* [inputs,batch] dL/dinput; NULL where nobody wants it */
     double *y;       /* [outputs,batch] */
-    double *weight;  /* [batch] */
-    double *loss;    /* [batch] */
-    double *correct; /* [batch] */
+    double *weight;  /* [positions,batch] of the output */
+    double *loss;    /* [positions,batch] */
+    double *correct; /* [positions,batch] */
+    double *lengths; /* [stride] of the samples; NULL where the network takes none */
+    double *state;   /* [state_count,stride] */
     int status;      /* of the work on it */
 } slice;
 
@@ -54,9 +56,11 @@ struct pycnn_workspace {
     } *layers;                      /* [depth] whole buffers, from which the slices are taken */
     slice whole;
     batch_context context;
+    pycnn_sequences sequences;          /* zeros: none are set */
     pycnn_loss_function *loss_function; /* or NULL */
     void *loss_context;
-    double *loss_rows;         /* [3,batch,outputs] outputs, targets, gradient of such a loss */
+    double *loss_rows; /* [3,batch,outputs] outputs, targets, gradient of such a loss, and what it
+                          is itself: [batch,positions] */
     pycnn_poll_function *poll; /* or NULL */
     void *poll_context;
     uint64_t polled;      /* when it was called last, in milliseconds; 0: not in this call */

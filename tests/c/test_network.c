@@ -353,7 +353,7 @@ static void test_data_of_a_later_version(void)
     pycnn_workspace *ws = workspace(p.net, ROWS, PYCNN_TRACE);
     double *theta = copy_doubles(p.theta, p.theta_size), *grad = doubles(p.parameters);
     double *out = doubles(p.units * ROWS);
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 3; i++) {
         pycnn_totals totals = {0};
         pycnn_training state = {.epochs = 1, .batch_size = ROWS, .learning_rate = 0.1};
         size_t steps = 1;

@@ -3,7 +3,7 @@
 
 static void test_every_status_has_words(void)
 {
-    for (int a = PYCNN_OK; a <= PYCNN_ERROR_TOKEN; a++) {
+    for (int a = PYCNN_OK; a <= PYCNN_ERROR_LENGTHS; a++) {
         CHECK(strlen(pycnn_strerror(a)) > 5);
         CHECK(strcmp(pycnn_strerror(a), "unknown status") != 0);
         for (int b = PYCNN_OK; b < a; b++) {
@@ -11,7 +11,7 @@ static void test_every_status_has_words(void)
         }
     }
     CHECK(strcmp(pycnn_strerror(-1), "unknown status") == 0);
-    CHECK(strcmp(pycnn_strerror(PYCNN_ERROR_TOKEN + 1), "unknown status") == 0);
+    CHECK(strcmp(pycnn_strerror(PYCNN_ERROR_LENGTHS + 1), "unknown status") == 0);
     CHECK(strcmp(pycnn_version(), PYCNN_VERSION) == 0);
     CHECK(strlen(pycnn_isa()) > 0 && strlen(pycnn_compiler()) > 0);
 }
