@@ -143,6 +143,8 @@ static int tied_create(layer *self, const pycnn_layer_spec *spec)
     REQUIRE(embedding != NULL, self, PYCNN_ERROR_ARGUMENT,
             "a tied dense layer needs a network whose first layer is an embedding");
     TRY(one ? PYCNN_OK : pycnn_check_image(self, spec));
+    REQUIRE(spec->units == embedding->vocabulary, self, PYCNN_ERROR_SIZE,
+            "units must be the embedding's vocabulary");
     REQUIRE(one || spec->shape[0] == 1, self, PYCNN_ERROR_SIZE, "a sequence has one row");
     REQUIRE(features == embedding->features, self, PYCNN_ERROR_SIZE,
             "a tied dense layer must have as many features as the embedding has units");

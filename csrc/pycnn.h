@@ -176,7 +176,8 @@ typedef enum {
 typedef struct pycnn_layer_spec {
     int kind;        /* pycnn_layer_kind */
     int activation;  /* pycnn_activation; what drops, pools or pads has none */
-    size_t units;    /* dense: fan_out; convolution: the filters, features of an output */
+    size_t units;    /* dense: fan_out; convolution: the filters, features of an output; embedding:
+                        numbers of a token; tied dense: the vocabulary */
     double l1, l2;   /* of layers with weights: >= 0: the loss gets l1 sum |w| + l2/2 sum w^2 */
     double max_norm; /* above 0: after each update the weights of no unit have a larger norm */
     double rate;     /* dropout: 0 <= rate < 1 */

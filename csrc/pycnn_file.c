@@ -618,6 +618,8 @@ static const struct {
     {"lstm", PYCNN_LSTM},
     {"gru", PYCNN_GRU},
     {"bidirectional", PYCNN_CONCATENATE},
+    {"embedding", PYCNN_EMBEDDING},
+    {"tied_dense", PYCNN_TIED_DENSE},
 };
 enum {
     KIND_COUNT = sizeof KINDS / sizeof *KINDS,
@@ -642,6 +644,8 @@ enum {
     RECURRENT = SIMPLE_RNN | 1 << 21 | 1 << 22,
     BOTH_WAYS = 23,
     BIDIRECTIONAL = 1 << BOTH_WAYS,
+    EMBEDDING = 1 << 24,
+    TIED_DENSE = 1 << 25,
     ALONG_ONE_AXIS = CONV1D | MAX_POOL1D | AVERAGE_POOL1D,
     WITH_WEIGHTS = DENSE | CONV | RECURRENT
 };
@@ -674,7 +678,8 @@ typedef struct {
 
 #define AT(member) offsetof(pycnn_layer_spec, member)
 static const field FIELDS[] = {
-    {"activation", ACTIVATION, DENSE | BATCH_NORM | LAYER_NORM | RESIDUAL | CONV | SIMPLE_RNN, 0,
+    {"activation", ACTIVATION,
+     DENSE | BATCH_NORM | LAYER_NORM | RESIDUAL | CONV | SIMPLE_RNN | TIED_DENSE, 0,
      AT(activation)},
     {"bias_initializer", IGNORED, WITH_WEIGHTS, 0, 0},
     {"dilation", SIZES, CONV, 0, AT(dilation)},
@@ -700,7 +705,7 @@ static const field FIELDS[] = {
     {"shape", SHAPE, RESHAPE, RESHAPE, AT(shape)},
     {"shortcut", SHORTCUT, RESIDUAL, RESIDUAL, 0},
     {"strides", SIZES, CONV | POOL, 0, AT(strides)},
-    {"units", SIZE, DENSE | RECURRENT, DENSE | RECURRENT, AT(units)},
+    {"units", SIZE, DENSE | RECURRENT | EMBEDDING, DENSE | RECURRENT | EMBEDDING, AT(units)},
     {"use_bias", NOT, CONV, 0, AT(no_bias)},
     {"weight_initializer", IGNORED, WITH_WEIGHTS, 0, 0},
 };
@@ -1040,6 +1045,12 @@ static void pass_shape(const pycnn_layer_spec *spec, size_t shape[3])
 {
     switch (spec->kind) {
     case PYCNN_DENSE: memcpy(shape, (size_t[]){0, 0, spec->units}, 3 * sizeof *shape); return;
+    case PYCNN_EMBEDDING:
+        shape[0] = 1;
+        shape[1] = shape[2];
+        shape[2] = spec->units;
+        return;
+    case PYCNN_TIED_DENSE: shape[2] = spec->units; return;
     case PYCNN_CONVOLUTION:
         shape[0] = count_windows(spec, 0);
         shape[1] = count_windows(spec, 1);
@@ -1079,7 +1090,8 @@ static bool reads_images(const pycnn_layer_spec *spec)
 {
     const bool by_features = normalizes(spec) || spec->kind == PYCNN_DROPOUT;
     return spec->kind == PYCNN_CONVOLUTION || pools(spec->kind) || is_recurrent(spec) ||
-           spec->kind == PYCNN_ZERO_PADDING || (by_features && spec->shape[2] > 0);
+           spec->kind == PYCNN_ZERO_PADDING ||
+           ((by_features || spec->kind == PYCNN_TIED_DENSE) && spec->shape[2] > 0);
 }
 
 /* Whether it takes what it reads for one row. */
@@ -1129,7 +1141,8 @@ static void find_shapes(pycnn_layer_spec *specs, size_t depth, size_t shape[3])
             pass_shape(spec, shape);
             continue;
         }
-        if (reads_images(spec) || (normalizes(spec) && is_image(shape))) {
+        const bool may_read = normalizes(spec) || spec->kind == PYCNN_TIED_DENSE;
+        if (reads_images(spec) || (may_read && is_image(shape))) {
             memcpy(spec->shape, shape, sizeof spec->shape);
         }
         const bool whole = pools(spec->kind) && spec->kernel[0] == 0; /* one window, and a row */
@@ -1219,7 +1232,8 @@ typedef struct {
 /* What is found in a description on the way through it; the places of what has to wait. */
 typedef struct {
     size_t format, inputs, depth;
-    size_t shape[3]; /* of a sample */
+    size_t shape[3];   /* of a sample */
+    size_t vocabulary; /* of tokens, which it consists of; 0: of numbers */
     double loss_parameter;
     int loss;
     const pycnn_layer_spec *layers;
@@ -1234,9 +1248,33 @@ typedef struct {
 static const char SEAL_KEY[] = "sha256";
 static const span SEAL = {SEAL_KEY, SEAL_KEY + sizeof SEAL_KEY - 1};
 
-/* One number, or the shape of a sample, which has so many. */
+/* How many tokens a sample consists of, and how many different ones there are. */
+static int read_tokens(reader *in, description *found)
+{
+    span key = {NULL, NULL};
+    TRY(open_group(in, '{'));
+    for (bool has = true;;) {
+        TRY(next_key(in, &key, &has));
+        if (!has) {
+            break;
+        }
+        if (!is(key, "length") && !is(key, "vocabulary")) {
+            return wrong(in, "it has inputs with a setting that this version does not know");
+        }
+        TRY(read_size(in, is(key, "length") ? &found->inputs : &found->vocabulary));
+    }
+    found->shape[2] = found->inputs;
+    return found->inputs > 0 && found->vocabulary > 1
+               ? PYCNN_OK
+               : wrong(in, "it has something else where a size must be");
+}
+
+/* One number, or the shape of a sample, which has so many; or tokens. */
 static int read_inputs(reader *in, description *found)
 {
+    if (next(in) == '{') {
+        return read_tokens(in, found);
+    }
     TRY(read_shape_of_sample(in, found->shape, false));
     found->inputs = found->shape[2];
     for (size_t i = 0; i < 2 && is_image(found->shape); i++) {
@@ -1348,11 +1386,28 @@ static size_t count_of(span text, const char *wanted, size_t most)
     return count;
 }
 
+/* Tells the layers of tokens how many there are. A network on tokens begins with an embedding, and
+ * no other does. */
+static int find_vocabulary(reader *in, pycnn_layer_spec *layers, const description *found)
+{
+    for (pycnn_layer_spec *spec = layers; spec < layers + found->depth; spec++) {
+        if (spec->kind == PYCNN_EMBEDDING) {
+            spec->vocabulary = found->vocabulary;
+        } else if (spec->kind == PYCNN_TIED_DENSE) {
+            spec->units = found->vocabulary;
+        }
+    }
+    return (layers[0].kind == PYCNN_EMBEDDING) == (found->vocabulary > 0)
+               ? PYCNN_OK
+               : wrong(in, "it has inputs that its first layer does not read");
+}
+
 /* What makes no network, of numbers that stand in a file, is the file's fault. */
 static int make_network(model *self, reader *in, const description *found)
 {
     size_t shape[3];
     memcpy(shape, found->shape, sizeof shape);
+    TRY(find_vocabulary(in, (pycnn_layer_spec *)found->layers, found));
     find_shapes((pycnn_layer_spec *)found->layers, found->depth, shape);
     const int status = pycnn_network_create(&self->shown.net, found->inputs, found->layers,
                                             found->depth, found->loss, found->loss_parameter);
@@ -2150,7 +2205,15 @@ static void put_description(writer *out, size_t inputs, const pycnn_layer_spec *
                             size_t depth, int loss, double parameter)
 {
     put_text(out, "{\"classes\": null, \"epochs_trained\": 0, \"format\": 2, \"inputs\": ");
-    put_size(out, inputs);
+    if (layers[0].kind == PYCNN_EMBEDDING) {
+        put_text(out, "{\"length\": ");
+        put_size(out, inputs);
+        put_text(out, ", \"vocabulary\": ");
+        put_size(out, layers[0].vocabulary);
+        put_text(out, "}");
+    } else {
+        put_size(out, inputs);
+    }
     put_text(out, ", \"l1\": 0.0, \"l2\": 0.0, \"layers\": [");
     size_t shape[3] = {0, 0, inputs};
     put_layers(out, layers, depth, shape);

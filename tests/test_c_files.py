@@ -18,6 +18,7 @@ from pycnn import (
     Conv2D,
     Dense,
     Dropout,
+    Embedding,
     Flatten,
     GlobalAveragePool1D,
     GlobalMaxPool2D,
@@ -29,6 +30,8 @@ from pycnn import (
     Reshape,
     Residual,
     SpatialDropout,
+    TiedDense,
+    Tokens,
     ZeroPadding2D,
     losses,
 )
@@ -37,6 +40,7 @@ from pycnn.exceptions import ModelFileError
 
 TESTS = Path(__file__).parent
 X = np.random.default_rng(3).normal(size=(12, 3))
+SIGNS = np.arange(36).reshape(12, 3) * 7 % 5
 INDEX = np.arange(12) % 3
 CHANNELS = [
     *(Dense(24), Reshape((2, 4, 3)), BatchNorm("tanh"), SpatialDropout(0.2), Dropout(0.1)),
@@ -53,6 +57,7 @@ MODELS = {
     "booleans": ([Dense(1, "sigmoid", max_norm=3)], {}, [False, True, True]),
     "channels": (CHANNELS, {}, [1, 2, 3]),
     "residual": ([BLOCK, Residual([Residual([Dense(2)])]), Dense(1)], {}, [0.5, 1.5, 2]),
+    "tokens": ([Embedding(4), Flatten(), Dense(4, "gelu"), TiedDense()], {}, [0, 2, 4]),
     "huber": ([Rescale(1 / 255, -1e-7), Dense(1)], {"loss": losses.Huber(0.5)}, [1e5, 2e5, 4e5]),
     "quantile": ([Dense(2, "gelu"), Dense(1)], {"loss": losses.Quantile(1 / 3)}, [1.0, 2.0, 4.0]),
     "convolutions": (
@@ -117,9 +122,10 @@ def verdicts(core, programs):
 
 def trained(name):
     layers, settings, targets = MODELS[name]
-    net = Network(3, layers, **{"seed": 7, "backend": "c"} | settings)
+    inputs, samples = (Tokens(5, 3), SIGNS) if name == "tokens" else (3, X)
+    net = Network(inputs, layers, **{"seed": 7, "backend": "c"} | settings)
     scaled = {"scale_targets": True} if name == "huber" else {}
-    net.fit(X, np.array(targets)[INDEX], epochs=2, **scaled)
+    net.fit(samples, np.array(targets)[INDEX], epochs=2, **scaled)
     net.feature_names = ("a", "b\n", "\u00e9")
     net.metadata = {
         "note": '\u00e9\x7f"\\/\n',
@@ -133,8 +139,10 @@ def trained(name):
 def test_c_predicts_and_saves_as_python_does(run, tmp_path, name):
     net = trained(name)
     net.save(tmp_path / "model", training_state=True)
-    bits = run("predict", tmp_path / "model", tmp_path / "copy", data=X.tobytes())
-    assert bits == net.predict(X).tobytes()
+    samples = SIGNS if name == "tokens" else X
+    data = samples.astype(float).tobytes()
+    bits = run("predict", tmp_path / "model", tmp_path / "copy", data=data)
+    assert bits == net.predict(samples).tobytes()
     net.save(tmp_path / "model")
     assert (tmp_path / "copy").read_bytes() == (tmp_path / "model").read_bytes()
     back = pycnn.load(tmp_path / "copy", backend="c")
@@ -216,7 +224,9 @@ def altered(net, rng):
         yield b"".join(safetensors_file.write(tensors, {"pycnn": metadata["pycnn"]}))
 
 
-@pytest.mark.parametrize("name", ["labels", "residual", "huber", "convolutions", "pooling"])
+@pytest.mark.parametrize(
+    "name", ["labels", "residual", "huber", "convolutions", "pooling", "tokens"]
+)
 def test_c_reads_whatever_python_reads_and_stays_within_its_memory(verdicts, tmp_path, name):
     rng, net = random.Random(name), trained(name)
     paths = []

@@ -10,7 +10,7 @@ static const pycnn_layer_spec tied[] = {
     EMBEDDING,
     DENSE(PYCNN_GELU, HIDDEN),
     DENSE(PYCNN_TANH, UNITS),
-    {.kind = PYCNN_TIED_DENSE, .activation = PYCNN_SOFTMAX},
+    {.kind = PYCNN_TIED_DENSE, .units = VOCABULARY, .activation = PYCNN_SOFTMAX},
 };
 /* The same at each position. */
 static const pycnn_layer_spec tied_sequence[] = {
@@ -21,7 +21,10 @@ static const pycnn_layer_spec tied_sequence[] = {
      .shape = {1, LENGTH, UNITS},
      .kernel = {1, 3},
      .padding = PYCNN_SAME},
-    {.kind = PYCNN_TIED_DENSE, .activation = PYCNN_TANH, .shape = {1, LENGTH, UNITS}},
+    {.kind = PYCNN_TIED_DENSE,
+     .units = VOCABULARY,
+     .activation = PYCNN_TANH,
+     .shape = {1, LENGTH, UNITS}},
     DENSE(PYCNN_LINEAR, 2),
 };
 static const pycnn_layer_spec alone[] = {EMBEDDING, DENSE(PYCNN_TANH, 4)};
@@ -251,11 +254,14 @@ static void test_refusals(void)
         {.kind = PYCNN_EMBEDDING, .vocabulary = SIZE_MAX / 2, .units = SIZE_MAX / 2}};
     const pycnn_layer_spec untied[] = {DENSE(PYCNN_TANH, 4), {.kind = PYCNN_TIED_DENSE}};
     const pycnn_layer_spec first[] = {{.kind = PYCNN_TIED_DENSE}};
-    const pycnn_layer_spec wide[] = {EMBEDDING, DENSE(PYCNN_TANH, 4), {.kind = PYCNN_TIED_DENSE}};
-    const pycnn_layer_spec rows[] = {EMBEDDING,
-                                     {.kind = PYCNN_TIED_DENSE, .shape = {LENGTH, 1, UNITS}}};
-    const pycnn_layer_spec other[] = {EMBEDDING,
-                                      {.kind = PYCNN_TIED_DENSE, .shape = {1, LENGTH - 1, UNITS}}};
+    const pycnn_layer_spec wide[] = {
+        EMBEDDING, DENSE(PYCNN_TANH, 4), {.kind = PYCNN_TIED_DENSE, .units = VOCABULARY}};
+    const pycnn_layer_spec rows[] = {
+        EMBEDDING, {.kind = PYCNN_TIED_DENSE, .units = VOCABULARY, .shape = {LENGTH, 1, UNITS}}};
+    const pycnn_layer_spec other[] = {
+        EMBEDDING,
+        {.kind = PYCNN_TIED_DENSE, .units = VOCABULARY, .shape = {1, LENGTH - 1, UNITS}}};
+    const pycnn_layer_spec none[] = {EMBEDDING, {.kind = PYCNN_TIED_DENSE}};
     check_refused(behind, 2, 3, PYCNN_ERROR_ARGUMENT, 1, "must be the first layer");
     check_refused(nothing, 1, 3, PYCNN_ERROR_SIZE, 0, "vocabulary must be");
     check_refused(no_units, 1, 3, PYCNN_ERROR_SIZE, 0, "units must be");
@@ -263,6 +269,7 @@ static void test_refusals(void)
     check_refused(untied, 2, 3, PYCNN_ERROR_ARGUMENT, 1, "first layer is an embedding");
     check_refused(first, 1, 3, PYCNN_ERROR_ARGUMENT, 0, "first layer is an embedding");
     check_refused(wide, 3, LENGTH, PYCNN_ERROR_SIZE, 2, "as many features");
+    check_refused(none, 2, LENGTH, PYCNN_ERROR_SIZE, 1, "vocabulary");
     check_refused(rows, 2, LENGTH, PYCNN_ERROR_SIZE, 1, "one row");
     check_refused(other, 2, LENGTH, PYCNN_ERROR_SIZE, 1, "as many numbers");
 }
