@@ -1,4 +1,4 @@
-"""Pictures of what a network of images has learned, and of what it looks at.
+"""Pictures of what a network of images or sequences has learned, and of what it looks at.
 
 They need Matplotlib (``pip install "pycnn[plot]"``). Each function returns a figure, which a
 notebook shows where it is a cell's last value, and writes it to `path` where one is given. The
@@ -7,7 +7,8 @@ learning curves of a training are ``History.plot``.
 - `filters`: the weights of a convolution;
 - `feature_maps`: what becomes of an image, layer by layer;
 - `saliency`: the numbers of an image that the loss hangs on;
-- `occlusion`: how much less probable its class is where a part of it is covered.
+- `occlusion`: how much less probable its class is where a part of it is covered;
+- `attention`: which positions of a sequence look at which.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pycnn.exceptions import DataError, LabelError, ShapeError
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
     Path = str | os.PathLike[str] | None
 
-__all__ = ["feature_maps", "filters", "occlusion", "saliency"]
+__all__ = ["attention", "feature_maps", "filters", "occlusion", "saliency"]
 __dir__ = names_of(__name__)
 
 # Colours that are told apart by the colour-blind, too: both signs, sizes, and what is laid over an
@@ -455,6 +457,93 @@ def _class_place(net: Network, sample: Array, y: Any) -> int:
     return int(target[0, 0] > 0.5) if target.shape[1] == 1 else int(target[0].argmax())
 
 
+# ------------------------------------------------------------------ attention
+
+
+def attention(
+    net: Network,
+    x: ArrayLike,
+    layer: int | None = None,
+    labels: Sequence[Any] | None = None,
+    path: Path = None,
+) -> Figure:
+    """Draw which positions of a sequence look at which: the probabilities of an attention.
+
+    Parameters
+    ----------
+    net : Network
+        One of its layers is a `MultiHeadAttention` or a `TransformerBlock`.
+    x : array-like of shape input_shape, or (1, *input_shape)
+        One sample.
+    layer : int, optional
+        The number of such a layer, from 1; by default the first.
+    labels : sequence, optional
+        What to write at the positions: a sentence's words. By default their numbers, from 0.
+    path : path-like, optional
+        Where to write the picture; its ending tells the format.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A panel for each head: in a row how much that position takes from each, 1 in all.
+
+    Raises
+    ------
+    ShapeError, DataTypeError, DataError
+        If an argument is not valid, or the layer has no attention.
+    ImportError
+        If Matplotlib is not installed.
+    """
+    check_format(path)
+    from pycnn._figure import Picture
+
+    sample = _samples(net, x, "x", most=1)
+    number = _attention_layer(net, layer)
+    shapes = (net.input_shape, *net.architecture.output_shapes)
+    inputs = [sample, *net.activations_of(sample.reshape(1, -1))][number - 1]
+    maps = net.layers[number - 1].probabilities(inputs.reshape(1, *shapes[number - 1]))[0]
+    heads, length = maps.shape[:2]
+    names = [str(i) for i in range(length)] if labels is None else [str(each) for each in labels]
+    if len(names) != length:
+        raise DataError(f"labels must name {length} positions, got {len(names)}")
+    columns = _columns(heads, 1.0)
+    rows, side = -(-heads // columns), min(1.4 + 0.16 * length, 6.0)
+    figure = Picture(figsize=(side * columns + 0.7, side * rows), dpi=150, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for axes in panels.flat[heads:]:
+        axes.set_visible(False)
+    for head, (axes, picture) in enumerate(zip(panels.flat, maps, strict=False), start=1):
+        shown = axes.imshow(picture, cmap=SIZES, vmin=0, vmax=1, interpolation="nearest")
+        _bare(axes, f"head {head}")
+        _name_positions(axes, names)
+    _scale(figure, panels.ravel().tolist(), shown, "")
+    return save(figure, path)
+
+
+def _attention_layer(net: Network, layer: int | None) -> int:
+    """Return the number of a layer that has an attention."""
+    having = [n for n, each in enumerate(net.layers, 1) if hasattr(each, "probabilities")]
+    if not having:
+        raise DataError("attention needs a network with a MultiHeadAttention or TransformerBlock")
+    if layer is None:
+        return having[0]
+    layer = check_size(layer, "layer")
+    if layer not in having:
+        raise DataError(f"layer must be one with an attention, {having}, got {layer}")
+    return layer
+
+
+def _name_positions(axes: Axes, names: list[str]) -> None:
+    """Write names at a map's rows and columns: as many as there is room for."""
+    each = -(-len(names) // 32)
+    places = range(0, len(names), each)
+    shown = [names[place] for place in places]
+    longest = max(map(len, shown))
+    axes.set_xticks(places, shown, rotation=90 if longest > 2 else 0, fontsize=7)
+    axes.set_yticks(places, shown, fontsize=7)
+    axes.tick_params(length=0)
+
+
 # ------------------------------------------------------------------ samples and images
 
 
@@ -539,7 +628,7 @@ def _draw_signed(figure: Figure, axes: Axes, picture: Array, largest: float, lab
     _scale(figure, axes, shown, label)
 
 
-def _scale(figure: Figure, axes: Axes, shown: Any, label: str) -> None:
+def _scale(figure: Figure, axes: Axes | list[Axes], shown: Any, label: str) -> None:
     bar = figure.colorbar(shown, ax=axes, fraction=0.05, pad=0.02, aspect=18, panchor=False)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=7, length=2)

@@ -289,6 +289,9 @@ def _lend_layers(layers: Sequence[LayerSpec]) -> tuple[Any, list[Any]]:
         spec.units = math.prod(layer.output_shape)
         for name, value in layer.settings.items():
             setattr(spec, name, _code(value) if isinstance(value, str) else value)
+        if layer.name is not None:
+            alive.append(ffi.new("char[]", layer.name.encode()))
+            spec.name = alive[-1]
         if layer.inner:
             alive.append(_lend_layers(layer.inner))
             spec.inner, spec.inner_depth = alive[-1][0], len(layer.inner)

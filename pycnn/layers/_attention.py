@@ -73,8 +73,8 @@ class MultiHeadAttention(Layer):
     """
 
     kind = "multi_head_attention"
-    knows_lengths = True
     core_kind = "attention"
+    knows_lengths = True
 
     W_query = _view("W_query")
     W_key = _view("W_key")
@@ -124,6 +124,28 @@ class MultiHeadAttention(Layer):
             W = self._get(f"W_{role}")
             W[:] = initializers.GlorotUniform().draw(bits, *W.shape)
             self._get(f"b_{role}")[:] = 0.0
+
+    def probabilities(self, inputs: Array) -> Array:
+        """Return how much each position takes from each other.
+
+        Parameters
+        ----------
+        inputs : ndarray of shape (m, positions, features)
+            What the layer reads.
+
+        Returns
+        -------
+        ndarray of shape (m, heads, positions, positions)
+            For each position a row, whose sum is 1.
+        """
+        from pycnn.backend.numpy import attention  # imported when used
+
+        query, key = (
+            attention.split(inputs @ self._get(f"W_{role}").T + self._get(f"b_{role}"), self.heads)
+            for role in ("query", "key")
+        )
+        mask = attention.seen(inputs.shape[1], self.causal, None)
+        return attention.probabilities(query, key, mask)
 
     def config(self) -> dict[str, Any]:
         """Return kind and settings as plain data, from which `from_config` rebuilds the layer."""
@@ -191,8 +213,8 @@ class TransformerBlock(Layer):
     """
 
     kind = "transformer_block"
-    knows_lengths = True
     core_kind = "stack"
+    knows_lengths = True
 
     def __init__(
         self,
@@ -296,11 +318,13 @@ class TransformerBlock(Layer):
             for tensor in spec.tensors
         ]
         shape, random = specs[0].input_shape, True in [spec.is_random for spec in specs]
+        settings = {"shape": as_image(shape)}
         return LayerSpec(
             kind,
             shape,
             shape,
             tuple(tensors),
+            settings=settings,
             is_random=random,
             inner=tuple(specs),
             knows_lengths=True,
@@ -336,6 +360,16 @@ class TransformerBlock(Layer):
         """Draw the parameters of the layers that it is made of."""
         for _, child in self._parts:
             child.initialize(bits)
+
+    def probabilities(self, inputs: Array) -> Array:
+        """Return how much each position takes from each other: see `MultiHeadAttention`'s."""
+        if self._norm_first:
+            norm = self.norm_1
+            deviation = (inputs.var(axis=2, keepdims=True) + norm.epsilon) ** 0.5
+            inputs = (inputs - inputs.mean(axis=2, keepdims=True)) / deviation
+            inputs = norm.gamma * inputs + norm.beta
+        found: Array = self.attention.probabilities(inputs)
+        return found
 
     def config(self) -> dict[str, Any]:
         """Return kind and settings as plain data, from which `from_config` rebuilds the layer."""
