@@ -67,7 +67,7 @@ class MultiHeadAttention(Layer):
     Examples
     --------
     >>> from pycnn import Dense, Flatten, Network
-    >>> net = Network((5, 8), [MultiHeadAttention(2), Flatten(), Dense(1)], backend="numpy")
+    >>> net = Network((5, 8), [MultiHeadAttention(2), Flatten(), Dense(1)])
     >>> net.layers[0].W_query.shape
     (8, 8)
     """
