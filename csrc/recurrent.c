@@ -22,6 +22,7 @@ enum {
     ROWS_TOGETHER = 8,     /* of a gradient that a part has at least, as a dense layer's */
     UNITS_TOGETHER = 32,   /* whose weights lie together for a single sample, too */
     SLICES_TOGETHER = 8,   /* that go through the steps side by side, by the same weights */
+    TERMS_TOGETHER = 256,  /* of a gradient's sums, about */
     COLUMNS_TOGETHER = 32, /* of an orthogonal matrix */
     TAIL = 8               /* numbers that a kernel may write behind those that are meant */
 };
@@ -237,6 +238,7 @@ static int recurrent_create(layer *self, const pycnn_layer_spec *spec, const cel
     self->row_widths[0] = features + 1;
     self->row_widths[1] = units + 1;
     self->scratch = TERMS;
+    self->shares_gradient = true; /* its sums are made in several parts */
     TRY(add_product(&width, sums_of(cell), units));
     self->packed_rows = features + units + 1;
     self->packed_width = width + 3 * TAIL;
@@ -573,34 +575,55 @@ static void recurrent_backward(const layer *self, const double *theta, const lay
     }
 }
 
+/* Goes on with the sums of rows begin ... end - 1 of W or of U, over some positions from `first`
+ * on: those of W by the deltas `behind` rows further. */
+typedef struct {
+    const gradient_terms *terms;
+    size_t count, first, begin, end;
+    gradient_use use;
+    double step;
+} row_sums;
+
+static void add_rows_of(const layer *self, const row_sums *sums, const layer_io *io, double *matrix,
+                        double *bias, const double *rows, size_t behind, size_t width)
+{
+    const size_t panel = self->kernels->panel, samples = io->context->count;
+    self->kernels->gradient(matrix + sums->begin * width, bias, sums->use, sums->step, sums->terms,
+                            sums->count, rows + sums->first * samples * panel,
+                            self->recurrence.positions * samples * panel, sums->begin + behind,
+                            sums->end - sums->begin, width);
+}
+
 /* dW = the sum over positions, and at each over the samples, of the sums' deltas times x; dU of the
- * same times h before the step; db of the deltas. A part is some of the rows. */
+ * same times h before the step; db of the deltas. A part is some of the rows. Some positions at a
+ * time, whose deltas stay in cache for all of a row's weights. */
 static void recurrent_gradient(const layer *self, double *out, gradient_use use, double step,
                                const layer_io *io, size_t slices, part which)
 {
     const recurrence *shape = &self->recurrence;
     const weights to = weights_of_layer(self, out);
-    const size_t rows = to.together + to.apart, n = shape->units, features = shape->features;
+    const size_t rows = to.together + to.apart, deltas = sums_of(shape->cell) * shape->units;
     const size_t height = round_up((rows + which.of - 1) / which.of, ROWS_TOGETHER);
     const size_t first = MIN(which.index * height, rows), last = MIN(first + height, rows);
-    const size_t distance = shape->positions * io->context->count * self->kernels->panel;
+    const size_t some = MAX(TERMS_TOGETHER / io->context->count, 1);
     gradient_terms *terms = (gradient_terms *)(void *)which.scratch;
-    for (size_t s = 0; s < slices; s++) {
-        terms[s] = (gradient_terms){io[s].saved_samples, io[s].stride, io[s].batch,
-                                    shape->positions, sums_of(shape->cell) * n};
-    }
-    for (size_t k = 0; k < 2; k++) { /* rows with one chain, and those with two */
-        const size_t begin = k == 0 ? first : MAX(first, to.together);
-        const size_t end = k == 0 ? MIN(last, to.together) : last;
-        if (begin >= end) {
-            continue;
+    for (size_t p = 0; p < shape->positions; p += some) {
+        for (size_t s = 0; s < slices; s++) {
+            terms[s] =
+                (gradient_terms){io[s].saved_samples + p * deltas * io[s].stride, io[s].stride,
+                                 io[s].batch, MIN(some, shape->positions - p), deltas};
         }
-        self->kernels->gradient(to.w + begin * features, to.b + begin, use, step, terms, slices,
-                                io->own_rows, distance, begin + k * to.apart, end - begin,
-                                features);
-        self->kernels->gradient(to.u + begin * n, k == 0 ? NULL : to.b_n + begin - to.together, use,
-                                step, terms, slices, rows_of_h(self, io), distance, begin,
-                                end - begin, n);
+        row_sums sums = {terms, slices, p, 0, 0, p == 0 ? use : GRADIENT_ADD, step};
+        for (size_t k = 0; k < 2; k++) { /* rows with one chain, and those with two */
+            sums.begin = k == 0 ? first : MAX(first, to.together);
+            sums.end = k == 0 ? MIN(last, to.together) : last;
+            if (sums.begin < sums.end) {
+                double *b_n = k == 0 ? NULL : to.b_n + sums.begin - to.together;
+                add_rows_of(self, &sums, io, to.w, to.b + sums.begin, io->own_rows, k * to.apart,
+                            shape->features);
+                add_rows_of(self, &sums, io, to.u, b_n, rows_of_h(self, io), 0, shape->units);
+            }
+        }
     }
 }
 
