@@ -125,15 +125,14 @@ const layer_ops pycnn_stack_ops = {
     .backward = stack_backward,
 };
 
+/* Of a sequence at each position; rows of numbers as they are. */
 static int concatenate_create(layer *self, const pycnn_layer_spec *spec)
 {
-    TRY(pycnn_set_features(self, spec)); /* of each of both */
-    self->slice_by_slice = false;
+    self->positions = self->input_positions;
     self->knows_lengths = true;
-    self->positions = self->fan_in / self->features;
     TRY(add_product(&self->fan_out, self->fan_in, 2));
-    self->features *= 2;
     self->work = self->fan_out;
+    self->features = self->fan_out / MAX(self->positions, 1);
     return pycnn_set_activation(self, spec->activation);
 }
 
@@ -145,7 +144,7 @@ static void concatenate_forward(const layer *self, const double *theta, const la
     (void)theta;
     for (const layer_io *end = io + slices; io < end; io++) {
         const size_t half = self->features / 2 * io->stride;
-        for (size_t p = 0; p < self->positions; p++) {
+        for (size_t p = 0; p < MAX(self->positions, 1); p++) {
             memcpy(io->z + 2 * p * half, io->input + p * half, half * sizeof *io->z);
             memcpy(io->z + (2 * p + 1) * half, io->second_input + p * half, half * sizeof *io->z);
         }
@@ -161,7 +160,7 @@ static void concatenate_backward(const layer *self, const double *theta, const l
         const size_t half = self->features / 2 * io->stride;
         for (int k = 0; k < MOST_INPUTS; k++) {
             double *below = k == 0 ? io->delta_input : io->delta_second_input;
-            for (size_t p = 0; p < self->positions && below != NULL; p++) {
+            for (size_t p = 0; p < MAX(self->positions, 1) && below != NULL; p++) {
                 memcpy(below + p * half, io->delta + (2 * p + (size_t)k) * half,
                        half * sizeof *below);
             }

@@ -1135,9 +1135,6 @@ static void find_shapes(pycnn_layer_spec *specs, size_t depth, size_t shape[3])
             memcpy(beside, shape, sizeof beside);
             find_shapes((pycnn_layer_spec *)spec->inner, spec->inner_depth, shape);
             find_shapes((pycnn_layer_spec *)spec->shortcut, spec->shortcut != NULL, beside);
-            if (spec->kind == PYCNN_CONCATENATE && is_image(shape)) {
-                memcpy(spec->shape, shape, sizeof spec->shape);
-            }
             pass_shape(spec, shape);
             continue;
         }

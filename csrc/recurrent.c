@@ -606,6 +606,7 @@ static void recurrent_gradient(const layer *self, double *out, gradient_use use,
     const size_t height = round_up((rows + which.of - 1) / which.of, ROWS_TOGETHER);
     const size_t first = MIN(which.index * height, rows), last = MIN(first + height, rows);
     const size_t some = MAX(TERMS_TOGETHER / io->context->count, 1);
+    assert(use != GRADIENT_DESCEND || some >= shape->positions);
     gradient_terms *terms = (gradient_terms *)(void *)which.scratch;
     for (size_t p = 0; p < shape->positions; p += some) {
         for (size_t s = 0; s < slices; s++) {
