@@ -45,10 +45,10 @@ def generate(
     ends = _check_stop(stop, tokens)
     if callback is not None and not callable(callback):
         raise DataTypeError(f"callback must be callable, got {callback!r:.80}")
-    draws = _draws(_random.check_seed(seed))
+    draws, behind = _draws(_random.check_seed(seed)), _reader(network)
     made = np.empty(count, np.intp)
     for number, draw in zip(range(count), draws, strict=False):
-        token = sample(_probabilities(network, known), draw)
+        token = sample(behind(known), draw)
         if token < 0:
             raise DataError(
                 f"the network gives no probabilities for token {number} of what it writes, but "
@@ -63,24 +63,30 @@ def generate(
     return made
 
 
-def _probabilities(network: Model, known: list[int]) -> Array:
-    """Return the probability of each token behind these.
+def _reader(network: Model) -> Callable[[list[int]], Array]:
+    """Return what gives the probability of each token behind those that are known.
 
     An output at each position is that behind the tokens up to there: what is known fills a window
     and, when that is full, the last half of it begins the next one. A single output is that behind
-    the last tokens.
+    the last tokens; whole windows of them take the shortest way, by the parameters of now.
     """
     (length,), positions = network.input_shape, network.output_shape[:-1]
-    first = max(0, len(known) - length)
-    if positions and first:
-        step = length - length // 2
-        first = -(-first // step) * step
-    context = known[first:]
-    x = np.zeros((1, length))
-    x[0, : len(context)] = context
-    whole = len(context) == length
-    out = network.outputs_of(x, None if whole else np.array([len(context)]))[0]
-    return out[len(context) - 1] if positions else out
+    run = None if positions else network.predictor(frozen=True)
+
+    def behind(known: list[int]) -> Array:
+        first = max(0, len(known) - length)
+        if positions and first:
+            step = length - length // 2
+            first = -(-first // step) * step
+        count = len(known) - first
+        x = np.zeros((1, length))
+        x[0, :count] = known[first:]
+        if run is not None and count == length:
+            return run(x)[0]
+        out = network.outputs_of(x, None if count == length else np.array([count]))[0]
+        return out[count - 1] if positions else out
+
+    return behind
 
 
 def _draws(seed: int) -> Iterator[float]:
