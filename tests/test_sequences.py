@@ -35,11 +35,6 @@ THERE = np.arange(T) < LENGTHS[:, None]
 PADDED = np.where(THERE[:, :, None], X, np.nan)  # what stands behind a length is not looked at
 
 
-@pytest.fixture
-def backend():
-    return "numpy"
-
-
 def classifier(backend, seed=3):
     layers = [Dense(6, "tanh"), Residual([Dense(6, "tanh")]), LayerNorm(), Dense(N, "softmax")]
     return Network((T, F), layers, seed=seed, backend=backend)
@@ -208,12 +203,52 @@ def test_targets_at_each_position_of_every_kind(backend):
     numbers = regression(backend)
     gaps = NUMBERS.copy()
     gaps[0, 2], gaps[1, 0, 1] = np.nan, np.nan
-    numbers.fit(X, 30 * gaps + 5, missing_targets="mask", scale_targets=True, epochs=2)
+    masked = {"missing_targets": "mask", "sample_weight": WEIGHTS - WEIGHTS + 1}
+    numbers.fit(X, 30 * gaps + 5, scale_targets=True, epochs=2, **masked)
     assert numbers.target_scale[0] == pytest.approx(np.nanmean(30 * gaps + 5, axis=(0, 1)))
     assert set(numbers.evaluate(X, NUMBERS)) == {"loss", "r2"}
+    with pytest.warns(pycnn.exceptions.DataWarning, match="y is not scaled: column 1 of y"):
+        regression(backend).fit(X, 100 * NUMBERS, sample_weight=WEIGHTS, epochs=1, optimizer="adam")
+    with pytest.warns(pycnn.exceptions.DataWarning, match="Subtract each feature's mean"):
+        regression(backend).fit(300 * PADDED, NUMBERS, lengths=LENGTHS, optimizer="adam")
     smooth = pycnn.losses.CategoricalCrossentropy(0.1)
     soft = Network((T, F), [Dense(N, "softmax")], loss=smooth, seed=1, backend=backend)
     assert gradient_check(soft, X, LABELS) < 1e-7
+
+
+def test_a_sequence_of_one_position_may_lack_it(backend):
+    net = Network((1, F), [Dense(N, "softmax")], seed=1, backend=backend)
+    missing = np.where(np.arange(M) < 3, -1, LABELS[:, 0])[:, None]
+    one_hot = np.where(missing[..., None] < 0, np.nan, np.eye(N)[missing])
+    wanted = net.evaluate(X[3:, :1], LABELS[3:, :1])
+    for y in (missing, one_hot):
+        assert net.evaluate(X[:, :1], y, missing_targets="mask") == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_both_backends_train_sequences_alike(threads):
+    before = pycnn.get_num_threads()
+    pycnn.set_num_threads(threads)
+    try:
+        nets = []
+        for core in ("c", "numpy"):
+            layers = [Dense(7, "tanh"), Dropout(0.2), LayerNorm(), Dense(N, "softmax")]
+            net = Network((T, F), layers, seed=2, backend=core)
+            sgd = pycnn.SGD(0.1, momentum=0.9)
+            net.fit(
+                PADDED,
+                LABELS,
+                sample_weight=WEIGHTS,
+                lengths=LENGTHS,
+                epochs=20,
+                batch_size=5,
+                optimizer=sgd,
+            )
+            nets.append(net)
+    finally:
+        pycnn.set_num_threads(before)
+    np.testing.assert_allclose(nets[0].parameters, nets[1].parameters, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(nets[0].history["loss"], nets[1].history["loss"], rtol=1e-12)
 
 
 def test_what_looks_inside_sees_all_positions(backend):
@@ -332,3 +367,22 @@ def test_lengths_are_refused_where_they_cannot_be():
         Network((4, 4, 1), [Dense(2), Flatten(), Dense(1)])
     with pytest.raises(DataError, match="all of its targets are NaN"):
         NET.fit(X, LABELS, validation_data=(X, LABELS - LABELS - 1), missing_targets="mask")
+
+
+def test_training_at_each_position_is_pytorchs(backend):
+    torch = pytest.importorskip("torch")
+    net = Network((T, F), [Dense(8, "tanh"), Dense(N, "softmax")], seed=4, backend=backend)
+    tensors = [torch.tensor(array.copy(), requires_grad=True) for array in net.tensors.values()]
+    W1, b1, W2, b2 = tensors
+    x, y, weight = torch.tensor(X), torch.tensor(LABELS), torch.tensor(WEIGHTS * THERE)
+    descent = torch.optim.SGD(tensors, lr=0.1, momentum=0.9)
+    for _ in range(50):
+        z = torch.tanh(x @ W1.T + b1) @ W2.T + b2
+        losses = torch.nn.functional.cross_entropy(z.movedim(2, 1), y, reduction="none")
+        descent.zero_grad()
+        ((weight * losses).sum() / weight.sum()).backward()
+        descent.step()
+    given = {"epochs": 50, "batch_size": None, "optimizer": pycnn.SGD(0.1, momentum=0.9)}
+    net.fit(PADDED, LABELS, sample_weight=WEIGHTS, lengths=LENGTHS, **given)
+    for ours, theirs in zip(net.tensors.values(), tensors, strict=True):
+        np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-10, atol=1e-12)

@@ -64,13 +64,14 @@ def check_data(network: Model, data: Data) -> None:
     """Warn where inputs or targets are far from where layers start."""
     complaint = _unscaled_inputs(network, data)
     if complaint:
-        remedy = (
-            "Subtract each column's mean and divide by its standard deviation, or divide all by "
-            "one number (pixels: 255) where the columns are alike; what you predict needs the same"
-            if len(network.input_shape) == 1
-            else "A first layer Rescale(1 / 255) divides pixels, also of what you predict"
-        )
-        warn(f"{complaint}. {remedy}", DataWarning)
+        remedy = {
+            1: "Subtract each column's mean and divide by its standard deviation, or divide all by "
+            "one number (pixels: 255) where the columns are alike; what you predict needs the same",
+            2: "Subtract each feature's mean and divide by its standard deviation, or let a first "
+            "layer Rescale(scale, offset) do it; what you predict needs the same",
+            3: "A first layer Rescale(1 / 255) divides pixels, also of what you predict",
+        }
+        warn(f"{complaint}. {remedy[min(3, len(network.input_shape))]}", DataWarning)
     complaint = _unscaled_targets(network, data)
     if complaint:
         warn(complaint, DataWarning)
@@ -83,12 +84,11 @@ def cause(network: Model, data: Data, learning_rate: float | None) -> str:
     complaints = [_unscaled_targets(network, data), _unscaled_inputs(network, data)]
     found = [complaint for complaint in complaints if complaint]
     if found and found[-1] == complaints[1]:
-        flat = len(network.input_shape) == 1
-        found[-1] += (
-            ". Scale each column to mean 0 and deviation 1"
-            if flat
-            else ". A first layer Rescale(1 / 255) divides pixels"
-        )
+        found[-1] += {
+            1: ". Scale each column to mean 0 and deviation 1",
+            2: ". Scale each feature to mean 0 and deviation 1",
+            3: ". A first layer Rescale(1 / 255) divides pixels",
+        }[min(3, len(network.input_shape))]
     if learning_rate is not None:
         found.append(f"A smaller learning_rate than {learning_rate:g} may help")
     elif not found:
@@ -135,6 +135,7 @@ def _unscaled_targets(network: Model, data: Data) -> str:
     is_bounded = TABLE[activation].high < math.inf
     if not losses.is_distance(network.loss) or is_bounded or network.target_scale is not None:
         return ""
+    data = data.by_position()
     y = _some(data.y)
     counts = np.isfinite(y)
     if data.weight is not None:

@@ -138,8 +138,8 @@ _pool = _Pool()
 class _Context:
     """What the core's calls into Python have to know, and what was raised there."""
 
-    def __init__(self, loss_function: LossFunction | None) -> None:
-        self.loss_function = loss_function
+    def __init__(self, loss_function: LossFunction | None, output_shape: Shape) -> None:
+        self.loss_function, self.output_shape = loss_function, output_shape
         self.error: BaseException | None = None
 
     def take_error(self) -> BaseException:
@@ -155,21 +155,30 @@ class Workspace:
     as to raise `KeyboardInterrupt`, and calls the plan's own loss function, if it has one.
     """
 
-    __slots__ = ("_context", "_handle", "batch", "mode", "pointer", "threads")
+    __slots__ = ("_context", "_handle", "_lengths", "batch", "mode", "pointer", "threads")
 
-    def __init__(
-        self, network: Any, batch: int, mode: int, loss_function: LossFunction | None
-    ) -> None:
+    def __init__(self, network: Any, batch: int, mode: int, context: _Context) -> None:
         out = ffi.new("pycnn_workspace **")
         _check(lib.pycnn_workspace_create(out, network, batch, mode))
         self.pointer = ffi.gc(out[0], lib.pycnn_workspace_destroy)
         self.batch, self.mode = batch, mode
         self.threads = ffi.NULL  # whoever computes in it holds the pool, which may be replaced
-        self._context = _Context(loss_function)
+        self._lengths: Any = None
+        self._context = context
         self._handle = ffi.new_handle(self._context)
         lib.pycnn_workspace_set_poll(self.pointer, lib.pycnn_call_poll, self._handle)
-        if loss_function is not None:
+        if context.loss_function is not None:
             lib.pycnn_workspace_set_loss(self.pointer, lib.pycnn_call_loss, self._handle)
+
+    def set_lengths(self, lengths: Indices | None) -> None:
+        """Let the next calls know how long the sequences of their data are."""
+        if lengths is None and self._lengths is None:
+            return
+        sequences = ffi.NULL
+        self._lengths = None if lengths is None else _from_buffer(_SIZES, lengths)
+        if lengths is not None:
+            sequences = ffi.new("pycnn_sequences *", {"lengths": self._lengths})
+        _check(lib.pycnn_workspace_set_sequences(self.pointer, sequences))
 
     def check(self, status: int) -> None:
         """Turn a status into an exception: where Python code has failed, into the one from there.
@@ -202,18 +211,20 @@ def pycnn_call_poll(context: Any) -> int:
 def pycnn_call_loss(
     context: Any, losses: Any, gradient: Any, outputs: Any, targets: Any, rows: int, units: int
 ) -> int:
-    """Call the loss function of a `_Context`."""
+    """Call the loss function of a `_Context`: of sequences it gets each position's units."""
+    called = ffi.from_handle(context)
+    shape = rows, *called.output_shape
 
-    def array(pointer: Any, *shape: int) -> Array:
+    def array(pointer: Any, shape: Shape) -> Array:
         buffer = ffi.buffer(pointer, math.prod(shape) * 8)
         return np.frombuffer(buffer, np.float64).reshape(shape)
 
-    values, slopes = ffi.from_handle(context).loss_function(
-        array(outputs, rows, units).copy(), array(targets, rows, units).copy()
+    values, slopes = called.loss_function(
+        array(outputs, shape).copy(), array(targets, shape).copy()
     )
-    array(losses, rows)[:] = values
+    array(losses, shape[:-1])[:] = values
     if gradient != ffi.NULL:
-        array(gradient, rows, units)[:] = slopes
+        array(gradient, shape)[:] = slopes
     return 0
 
 
@@ -224,10 +235,23 @@ class Plan(interface.Plan):
     fails does not give it back. `list.pop` and `list.append` are atomic, with a GIL and without.
     """
 
-    __slots__ = ("_idle", "_idle_for_traces", "loss_function", "needs_batch", "network")
+    __slots__ = (
+        "_idle",
+        "_idle_for_traces",
+        "loss_function",
+        "needs_batch",
+        "network",
+        "output_shape",
+    )
 
-    def __init__(self, network: Any, loss_function: LossFunction | None, needs_batch: bool) -> None:
-        self.network = network
+    def __init__(
+        self,
+        network: Any,
+        output_shape: Shape,
+        loss_function: LossFunction | None,
+        needs_batch: bool,
+    ) -> None:
+        self.network, self.output_shape = network, output_shape
         self.loss_function = loss_function
         self.needs_batch = needs_batch  # a layer does, in training
         self._idle: list[Workspace] = []
@@ -246,9 +270,11 @@ class Plan(interface.Plan):
 
     def new_workspace(self, batch: int, mode: int) -> Workspace:
         """Return a workspace that nobody else has."""
-        return Workspace(self.network, batch, mode, self.loss_function)
+        return Workspace(self.network, batch, mode, _Context(self.loss_function, self.output_shape))
 
-    def take(self, batch: int, mode: int, threads: Any) -> Workspace:
+    def take(
+        self, batch: int, mode: int, threads: Any, lengths: Indices | None = None
+    ) -> Workspace:
         """Return a workspace with room for `batch` samples, to be given back."""
         try:
             workspace = self._idle_in(mode).pop()
@@ -264,11 +290,13 @@ class Plan(interface.Plan):
             workspace = self.new_workspace(batch, mode)
         lib.pycnn_workspace_set_threads(workspace.pointer, threads)
         workspace.threads = threads
+        workspace.set_lengths(lengths)
         return workspace
 
     def give_back(self, workspace: Workspace) -> None:
         """Keep a workspace for a later call, but not the threads, which may be idle for long."""
         workspace.threads = ffi.NULL
+        workspace.set_lengths(None)
         idle = self._idle_in(workspace.mode)
         if len(idle) < KEPT:
             idle.append(workspace)
@@ -308,20 +336,19 @@ def create_plan(
     loss_function: LossFunction | None = None,
 ) -> Plan:
     """Return the plan of a network."""
-    own = [layer.settings for layer in layers]
-    known = {"kernel", "reverse"}
-    if any({"units", "shape"} <= given.keys() and not known & given.keys() for given in own):
-        raise BackendError("sequences are computed with backend='numpy'")
     specs, _alive = _lend_layers(layers)
     inputs = math.prod(layers[0].input_shape)
     out = ffi.new("pycnn_network **")
     _check(lib.pycnn_network_create(out, inputs, specs, len(layers), _code(loss), loss_parameter))
     needs_batch = any(layer.needs_batch for layer in layers)
-    return Plan(ffi.gc(out[0], lib.pycnn_network_destroy), loss_function, needs_batch)
+    network, shape = ffi.gc(out[0], lib.pycnn_network_destroy), layers[-1].output_shape
+    return Plan(network, shape, loss_function, needs_batch)
 
 
 def _lend(data: Data) -> tuple[Any, list[Any]]:
     """Return a ``pycnn_dataset`` and what it points to, which must live as long."""
+    if data.y.ndim == (2 if data.has_labels else 3) and data.y.shape[1] == 1:
+        data = _weigh_observed(data)  # to the core this is no sequence
     x = _from_buffer(_DOUBLES, data.x)
     weight = ffi.NULL if data.weight is None else _from_buffer(_DOUBLES, data.weight)
     y = label = ffi.NULL
@@ -329,7 +356,19 @@ def _lend(data: Data) -> tuple[Any, list[Any]]:
         label = _from_buffer(_SIZES, data.y)
     else:
         y = _from_buffer(_DOUBLES, data.y)
-    return ffi.new("pycnn_dataset *", (data.rows, x, y, label, weight)), [x, y, label, weight]
+    by_position = data.weight is not None and data.weight.ndim == 2
+    dataset = ffi.new("pycnn_dataset *", (data.rows, x, y, label, weight, by_position))
+    return dataset, [x, y, label, weight]
+
+
+def _weigh_observed(data: Data) -> Data:
+    """Return data whose samples without a target weigh 0, and have one."""
+    seen = data.observed()
+    if seen.all():
+        return data
+    weight = 1.0 if data.weight is None else data.weight.reshape(-1, 1)
+    y = np.where(seen.reshape(-1, *[1] * (data.y.ndim - 1)), data.y, 0)
+    return data._replace(y=y, weight=np.where(seen, weight, 0.0))
 
 
 def _read(totals: Any) -> Totals:
@@ -354,7 +393,7 @@ def predict(plan: Plan, theta: Array, x: Array, out: Array, lengths: Indices | N
     """
     rows = len(x)
     threads = _pool.get() if rows > 1 else ffi.NULL
-    workspace = plan.take(min(rows, PIECE), lib.PYCNN_FORWARD, threads)
+    workspace = plan.take(min(rows, PIECE), lib.PYCNN_FORWARD, threads, lengths)
     status = lib.pycnn_predict_finite(
         _from_buffer(_DOUBLES, out),
         plan.network,
@@ -491,7 +530,7 @@ def penalty(plan: Plan, theta: Array) -> float:
 def evaluate(plan: Plan, theta: Array, data: Data) -> Totals:
     """Return the sums of loss, weight and right answers over the data."""
     threads = _pool.get()
-    workspace = plan.take(plan.room(data.rows, False), lib.PYCNN_FORWARD, threads)
+    workspace = plan.take(plan.room(data.rows, False), lib.PYCNN_FORWARD, threads, data.lengths)
     totals = ffi.new("pycnn_totals *")
     dataset, _alive = _lend(data)
     status = lib.pycnn_evaluate(
@@ -511,7 +550,7 @@ def gradients(
     """
     threads = _pool.get()
     batch = plan.room(data.rows, dropout_keys is not None)
-    workspace = plan.take(batch, lib.PYCNN_BACKWARD, threads)
+    workspace = plan.take(batch, lib.PYCNN_BACKWARD, threads, data.lengths)
     totals = ffi.new("pycnn_totals *")
     dataset, _alive = _lend(data)
     status = lib.pycnn_gradients(
@@ -544,9 +583,8 @@ def gradient_sums(
     which has the number `sample_offset` in the epoch; then `statistics` are updated, if given.
     """
     threads = _pool.get()
-    workspace = plan.take(
-        plan.room(data.rows, dropout_keys is not None), lib.PYCNN_BACKWARD, threads
-    )
+    batch = plan.room(data.rows, dropout_keys is not None)
+    workspace = plan.take(batch, lib.PYCNN_BACKWARD, threads, data.lengths)
     totals = ffi.new("pycnn_totals *")
     dataset, _alive = _lend(data)
     grad[:] = 0.0  # the core adds to it
@@ -607,7 +645,7 @@ def trace(
     plan: Plan, theta: Array, data: Data, grad: Array, z: Array, a: Array, delta: Array
 ) -> Totals:
     """As `gradients`, and put Z, A and delta of each layer, one after the other, into the rest."""
-    workspace = plan.take(data.rows, lib.PYCNN_TRACE, ffi.NULL)
+    workspace = plan.take(data.rows, lib.PYCNN_TRACE, ffi.NULL, data.lengths)
     totals = ffi.new("pycnn_totals *")
     dataset, _alive = _lend(data)
     outputs = [_from_buffer(_DOUBLES, array) for array in (grad, z, a, delta)]
@@ -620,7 +658,8 @@ def trace(
 def input_gradient(plan: Plan, theta: Array, data: Data, out: Array) -> None:
     """Put the gradient of each sample's own loss by its inputs into `out`, a row a sample."""
     threads = _pool.get()
-    workspace = plan.take(plan.room(data.rows, False), lib.PYCNN_TRACE, threads)
+    batch = plan.room(data.rows, False)
+    workspace = plan.take(batch, lib.PYCNN_TRACE, threads, data.lengths)
     dataset, _alive = _lend(data)
     status = lib.pycnn_input_gradient(
         _from_buffer(_DOUBLES, out),
@@ -661,7 +700,7 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
     """
     threads = _pool.get()
     batch = plan.room(min(state.batch_size, data.rows), True)
-    workspace = plan.take(batch, lib.PYCNN_BACKWARD, threads)
+    workspace = plan.take(batch, lib.PYCNN_BACKWARD, threads, data.lengths)
     dataset, _alive = _lend(data)
     order = ffi.NULL if state.order is None else _from_buffer(_SIZES, state.order)
     totals = _from_buffer(_DOUBLES, state.totals)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pycnn.backend.interface import LayerSpec
 from pycnn.exceptions import DataTypeError, ShapeError
-from pycnn.layers._base import Layer, check_list, check_softmax, views_of
+from pycnn.layers._base import Layer, as_image, check_list, check_softmax, views_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -126,6 +126,7 @@ class Residual(Layer):
             shape,
             tuple(sorted(tensors, key=lambda tensor: tensor.role == "statistic")),
             self.activation,
+            {"shape": as_image(shape)} if len(shape) == 2 else {},
             needs_batch=self.needs_batch,
             is_random=self.is_random,
             least_batch=max([spec.least_batch for spec in specs]),
