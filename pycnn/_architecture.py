@@ -64,7 +64,7 @@ class Part:
     @property
     def parameters(self) -> tuple[TensorSpec, ...]:
         """The layer's own, without those of layers within it."""
-        if self.layer.children:
+        if self.spec.inner:
             return ()
         return tuple(tensor for tensor in self.spec.tensors if tensor.role != "statistic")
 

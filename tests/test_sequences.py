@@ -386,3 +386,11 @@ def test_training_at_each_position_is_pytorchs(backend):
     net.fit(PADDED, LABELS, sample_weight=WEIGHTS, lengths=LENGTHS, **given)
     for ours, theirs in zip(net.tensors.values(), tensors, strict=True):
         np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-10, atol=1e-12)
+
+
+def test_a_summary_has_each_array_once():
+    layers = [pycnn.Embedding(4), pycnn.TransformerBlock(2), Dense(9, "softmax")]
+    net = Network(pycnn.Tokens(9, length=T), layers, seed=0, backend="numpy")
+    rows = net._summary_rows()[1:]
+    assert sum(int(row[4].replace(",", "")) for row in rows) == net.parameters.size
+    assert rows[-1][:3] == ("3 dense", "softmax", "(5, 9)")

@@ -407,7 +407,7 @@ def check(
             "a line search finds the length of each step"
         )
     for part in network.architecture.parts():
-        if part.layer.children:
+        if part.spec.inner:
             continue
         if part.spec.is_random or part.spec.needs_batch:
             raise DataError(
