@@ -82,6 +82,10 @@ static int pool_create(layer *self, const pycnn_layer_spec *spec)
     dense.dilation[0] = dense.dilation[1] = 1; /* it is none of these layers' */
     TRY(pycnn_set_windows(self, &dense));
     shape->out_features = shape->in_features;
+    const bool whole = shape->taps[1] == shape->in[1] && shape->before[1] == 0;
+    if (shape->in[0] == 1 && shape->out[0] == 1 && shape->out[1] == 1 && whole) {
+        self->knows_lengths = true; /* one window over all that is there of a sequence */
+    }
     self->fan_out = shape->out[0] * shape->out[1] * shape->out_features; /* none is larger */
     self->work = self->fan_in;
     self->positions = sequence_of(shape) > 1 ? shape->out[1] : 0; /* one is of all positions */
@@ -109,12 +113,58 @@ static size_t window_of(pool_window *window, const convolution *shape, size_t st
     return row * window->row_step + cover(&window->columns, shape, 1, x) * window->width;
 }
 
+/* Positions of the sample that the k-th number of a row is of. */
+static size_t length_of(const layer_io *io, size_t k)
+{
+    return MAX((size_t)io->lengths[k % io->stride], 1); /* in the padding it is 0 */
+}
+
+/* The largest number, or the mean, of the positions that are there. */
+static void pool_lengths(const layer *self, const layer_io *io, bool largest)
+{
+    const size_t width = self->fan_out * io->stride;
+    for (size_t k = 0; k < width; k++) {
+        const size_t length = length_of(io, k);
+        double most = -INFINITY, sum = 0;
+        for (size_t t = 0; t < length; t++) {
+            const double x = io->input[t * width + k];
+            most = x > most || isnan(x) ? x : most;
+            sum += x;
+        }
+        io->z[k] = largest ? most : sum / (double)length;
+    }
+}
+
+/* The same back: all to the first of the largest, or to each an equal part. */
+static void give_to_lengths(const layer *self, const layer_io *io, bool largest)
+{
+    const size_t width = self->fan_out * io->stride;
+    memset(io->delta_input, 0, self->fan_in * io->stride * sizeof *io->delta_input);
+    for (size_t k = 0; k < width; k++) {
+        const size_t length = length_of(io, k);
+        bool found = false;
+        for (size_t t = 0; t < length && !found; t++) {
+            const double x = io->input[t * width + k];
+            found = largest && (x == io->output[k] || isnan(x));
+            if (found || !largest) {
+                io->delta_input[t * width + k] =
+                    largest ? io->delta[k] : io->delta[k] / (double)length;
+            }
+        }
+    }
+}
+
 static void pool_slices(const layer *self, const layer_io *io, size_t slices, pool_function *pool)
 {
     const convolution *shape = &self->forward;
     pool_window window = {0};
     for (const layer_io *end = io + slices; io < end; io++) {
         double *out = io->z;
+        if (io->lengths != NULL) {
+            pool_lengths(self, io, pool == self->kernels->pool->largest);
+            pycnn_activate(self, io);
+            continue;
+        }
         for (size_t y = 0; y < shape->out[0]; y++) {
             for (size_t x = 0; x < shape->out[1]; x++, out += window.width) {
                 const size_t at = window_of(&window, shape, io->stride, y, x);
@@ -141,6 +191,10 @@ static void pool_deltas(const layer *self, const layer_io *io, size_t slices,
                                     shape->strides[1] < shape->taps[1]};
     for (const layer_io *end = io + slices; io < end && io->delta_input != NULL; io++) {
         size_t from = 0;
+        if (io->lengths != NULL) {
+            give_to_lengths(self, io, give == self->kernels->pool->give_to_largest);
+            continue;
+        }
         if (!divides(shape, 0) || !divides(shape, 1)) {
             memset(io->delta_input, 0, self->fan_in * io->stride * sizeof *io->delta_input);
         }
