@@ -11,7 +11,10 @@ import pytest
 import pycnn
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "docs/training.md", "docs/tables.md", "docs/images.md", "docs/text.md"]
+PAGES = [
+    *("README.md", "docs/training.md", "docs/tables.md"),
+    *("docs/images.md", "docs/sequences.md", "docs/text.md"),
+]
 SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 

@@ -36,6 +36,7 @@ STACKS = {
     "relu": lambda: [SimpleRNN(5, "relu", weight_initializer="he_normal")],
     "gelu": lambda: [SimpleRNN(5, "gelu")],
     "two": lambda: [LSTM(5, return_sequences=True), GRU(4, reverse=True)],
+    "two forward": lambda: [LSTM(5, return_sequences=True), GRU(4)],
     "both ends": lambda: [Bidirectional(LSTM(4, return_sequences=True)), Bidirectional(GRU(3))],
     "summed": lambda: [
         Bidirectional(SimpleRNN(4, return_sequences=True), "sum"),
@@ -71,7 +72,7 @@ def torch():
     torch.set_num_threads(before)
 
 
-def in_torch(torch, layer, own, x):
+def in_torch(torch, layer, own, x, lengths=None):
     """Return what PyTorch makes of x by `layer`, whose arrays `own` has by their names."""
     if isinstance(layer, Dense):
         return x @ own["W"].T + own["b"]
@@ -92,7 +93,14 @@ def in_torch(torch, layer, own, x):
         named[f"bias_ih_l0{suffix}"] = b
         named[f"bias_hh_l0{suffix}"] = torch.cat([torch.zeros_like(b[len(b_n) :]), b_n])
     turned = (lambda a: a.flip(1)) if one.reverse else (lambda a: a)
-    outputs, state = torch.func.functional_call(module, named, (turned(x),))
+    given = turned(x)
+    if lengths is not None:
+        pack = torch.nn.utils.rnn.pack_padded_sequence
+        given = pack(x, lengths, batch_first=True, enforce_sorted=False)
+    outputs, state = torch.func.functional_call(module, named, (given,))
+    if lengths is not None:
+        unpack = torch.nn.utils.rnn.pad_packed_sequence
+        outputs, _ = unpack(outputs, batch_first=True, total_length=x.shape[1])
     h = state[0] if isinstance(one, LSTM) else state
     ends = turned(outputs) if one.return_sequences else torch.cat([*h], dim=1)
     if both and layer.merge == "sum":
@@ -104,11 +112,11 @@ def leaves_of(torch, net):
     return {name: torch.tensor(view, requires_grad=True) for name, view in net.tensors.items()}
 
 
-def through_torch(torch, net, leaves, x):
+def through_torch(torch, net, leaves, x, lengths=None):
     for number, layer in enumerate(net.layers, start=1):
         prefix = f"layers.{number}."
         own = {n.removeprefix(prefix): leaf for n, leaf in leaves.items() if n.startswith(prefix)}
-        x = in_torch(torch, layer, own, x)
+        x = in_torch(torch, layer, own, x, lengths)
     return x
 
 
@@ -164,6 +172,24 @@ def test_fifty_steps_are_those_of_pytorch(torch, backend, stack):
     net.fit(X, y, epochs=50, batch_size=11, shuffle=False, optimizer=SGD(0.05, momentum=0.9))
     for name, view in net.tensors.items():
         np.testing.assert_allclose(view, leaves[name].detach().numpy(), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "stack", ["simple_rnn", "lstm", "gru", "two forward", "both ends", "summed"]
+)
+def test_lengths_are_those_of_packed_sequences(torch, stack):
+    layers = STACKS[stack]()
+    net = Network((6, 3), [*layers, Dense(2)], loss="mse", seed=3, backend="numpy")
+    (X, y), lengths = data(7), np.array([6, 1, 3, 6, 2, 5, 4])
+    X[np.arange(6) >= lengths[:, None]] = 1e300  # of no matter
+    leaves = leaves_of(torch, net)
+    outputs = through_torch(torch, net, leaves, torch.tensor(X), torch.tensor(lengths))
+    (((outputs - torch.tensor(y)) ** 2).sum() / 14).backward()
+    _, gradient = net.gradients(X, y, lengths=lengths)
+    expected = np.concatenate([leaf.grad.numpy().ravel() for leaf in leaves.values()])
+    found = net.predict(X, lengths=lengths)
+    np.testing.assert_allclose(found, outputs.detach().numpy(), rtol=0, atol=1e-10)
+    np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-10)
 
 
 # ------------------------------------------------------------------ the formulas
@@ -266,6 +292,47 @@ def test_what_is_behind_a_length_does_not_matter(stack):
         alone = Network((length, 3), [*STACKS[stack](), Dense(2)], loss="mse", backend="numpy")
         alone.parameters[:] = net.parameters
         np.testing.assert_array_equal(found[n], in_twin(alone, row[None, :length])[0])
+
+
+# ------------------------------------------------------------------ the same bits
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_a_sample_has_the_same_bits_wherever_it_stands(backend, stack):
+    net, (X, _) = network(stack, backend), data(61)
+    whole = net.predict(X)
+    for some in (slice(0, 1), slice(7, 9), slice(3, 31), slice(60, 61)):
+        np.testing.assert_array_equal(net.predict(X[some]), whole[some])
+    strided = np.zeros((61, 6, 6))
+    strided[:, :, ::2] = X
+    np.testing.assert_array_equal(net.predict(strided[:, :, ::2]), whole)
+    np.testing.assert_array_equal(net.predict(X.reshape(61, 18)), whole)
+    np.testing.assert_array_equal(net.predictor()(X[5:6]), whole[5:6])
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_training_has_the_same_bits_on_any_threads_and_resumed(core, stack, tmp_path):
+    X, y = data(61)
+    before = pycnn.get_num_threads()
+
+    options = {"batch_size": 25, "optimizer": SGD(0.02, momentum=0.5)}
+
+    def trained(threads, epochs=4):
+        pycnn.set_num_threads(threads)
+        net = network(stack, "c")
+        net.fit(X, y, epochs=epochs, **options)
+        return net
+
+    try:
+        expected = trained(1).parameters
+        for threads in (2, 3):
+            np.testing.assert_array_equal(trained(threads).parameters, expected)
+        trained(2, 2).save(tmp_path / "half.safetensors", training_state=True)
+        half = pycnn.load(tmp_path / "half.safetensors", backend="c")
+        half.fit(X, y, epochs=4, resume=True, **options)
+        np.testing.assert_array_equal(half.parameters, expected)
+    finally:
+        pycnn.set_num_threads(before)
 
 
 # ------------------------------------------------------------------ where they start
