@@ -3,7 +3,7 @@
 Three tasks that need memory, each with a plain network, an LSTM and a GRU: to recall the first of
 20 symbols, to add two numbers that are marked among 100 (Hochreiter & Schmidhuber, 1997), and to
 tell whether brackets close. Then the reason: how large the error's gradient still is at each
-position, before and after training, where the answer is at the end.
+position, where the answer is at the end, as networks start.
 """
 
 import argparse
