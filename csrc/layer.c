@@ -25,6 +25,7 @@ const layer_ops *pycnn_layer_ops(int kind)
         [PYCNN_CONCATENATE] = &pycnn_concatenate_ops,
         [PYCNN_EMBEDDING] = &pycnn_embedding_ops,
         [PYCNN_TIED_DENSE] = &pycnn_tied_dense_ops,
+        [PYCNN_POSITION_EMBEDDING] = &pycnn_position_embedding_ops,
         [PYCNN_ATTENTION] = &pycnn_attention_ops,
     };
     const int count = (int)(sizeof table / sizeof *table);

@@ -88,7 +88,7 @@ typedef struct {
     size_t scratch;      /* doubles that a chunk's pass and a part of the gradient need */
     convolution forward, backward;
     recurrence recurrence;
-    size_t heads, window; /* of attention */
+    size_t heads, window; /* of attention; and of positions that are numbered */
     bool causal;
 } layer;
 
@@ -190,7 +190,7 @@ extern PYCNN_PRIVATE const layer_ops pycnn_dense_ops, pycnn_dropout_ops, pycnn_b
     pycnn_layer_norm_ops, pycnn_residual_ops, pycnn_stack_ops, pycnn_reshape_ops, pycnn_rescale_ops,
     pycnn_convolution_ops, pycnn_max_pool_ops, pycnn_average_pool_ops, pycnn_zero_padding_ops,
     pycnn_embedding_ops, pycnn_tied_dense_ops, pycnn_simple_rnn_ops, pycnn_lstm_ops, pycnn_gru_ops,
-    pycnn_concatenate_ops, pycnn_attention_ops;
+    pycnn_concatenate_ops, pycnn_attention_ops, pycnn_position_embedding_ops;
 
 /* By pycnn_layer_kind; NULL: there is no such kind. */
 PYCNN_PRIVATE const layer_ops *pycnn_layer_ops(int kind);
