@@ -30,6 +30,11 @@
 #define NDEBUG
 #endif
 
+/* Clocks, threads and files are more than the C library shows with -std=c11. */
+#if defined(__linux__) && !defined(_DEFAULT_SOURCE)
+#define _DEFAULT_SOURCE 1
+#endif
+
 #include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -99,6 +104,16 @@ static inline bool is_zero(const uint64_t *reserved, size_t count)
     }
     return any == 0;
 }
+
+/* Returns the status, unless the condition holds, and puts why into *why, in words that users read.
+ */
+#define NEED(condition, status, words) \
+    do {                               \
+        if (!(condition)) {            \
+            *why = (words);            \
+            return (status);           \
+        }                              \
+    } while (0)
 
 #define IS_RESERVED(object) \
     is_zero((object)->reserved, sizeof(object)->reserved / sizeof *(object)->reserved)

@@ -16,13 +16,20 @@ static int begin(const pycnn_network *net, pycnn_workspace *ws, int mode, const 
     return PYCNN_OK;
 }
 
+static int find_data(const char **why, const pycnn_dataset *data)
+{
+    NEED(data != NULL && data->x != NULL, PYCNN_ERROR_ARGUMENT, "there are no samples: x is NULL");
+    NEED(data->y != NULL || data->label != NULL, PYCNN_ERROR_ARGUMENT,
+         "there are no targets: y and label are NULL");
+    NEED(IS_RESERVED(data), PYCNN_ERROR_ARGUMENT, "the data's reserved numbers must be 0");
+    NEED(data->rows > 0, PYCNN_ERROR_SIZE, "rows must be at least 1");
+    return PYCNN_OK;
+}
+
 static int check_data(const pycnn_dataset *data)
 {
-    RETURN_IF(data == NULL || data->x == NULL || (data->y == NULL && data->label == NULL),
-              PYCNN_ERROR_ARGUMENT);
-    RETURN_IF(!IS_RESERVED(data), PYCNN_ERROR_ARGUMENT);
-    RETURN_IF(data->rows == 0, PYCNN_ERROR_SIZE);
-    return PYCNN_OK;
+    const char *ignored;
+    return find_data(&ignored, data);
 }
 
 static int begin_prediction(const prediction *all, const pycnn_network *net, size_t theta_size,
@@ -172,16 +179,19 @@ static double rate_of(const pycnn_training *state, size_t i)
 }
 
 /* What the next steps go by. */
-static int check_state(const pycnn_training *state, size_t rates)
+static int check_state(const char **why, const pycnn_training *state, size_t rates)
 {
-    RETURN_IF(!IS_RESERVED(state), PYCNN_ERROR_ARGUMENT);
-    TRY(pycnn_optimizer_check(state->optimizer));
-    RETURN_IF(pycnn_optimizer_slots(state->optimizer) > 0 && state->slots == NULL,
-              PYCNN_ERROR_ARGUMENT);
-    RETURN_IF(state->updates == SIZE_MAX, PYCNN_ERROR_RANGE); /* they are counted */
+    NEED(IS_RESERVED(state), PYCNN_ERROR_ARGUMENT, "the training's reserved numbers must be 0");
+    TRY(pycnn_optimizer_check(why, state->optimizer));
+    NEED(pycnn_optimizer_slots(state->optimizer) == 0 || state->slots != NULL, PYCNN_ERROR_ARGUMENT,
+         "slots is NULL, and the optimizer needs some");
+    /* They are counted. */
+    NEED(state->updates < SIZE_MAX, PYCNN_ERROR_RANGE, "updates must be below SIZE_MAX");
     for (size_t i = 0; i < rates; i++) {
         const double rate = rate_of(state, i);
-        RETURN_IF(!(rate >= 0 && isfinite(rate)), PYCNN_ERROR_RANGE);
+        NEED(rate >= 0 && isfinite(rate), PYCNN_ERROR_RANGE,
+             state->learning_rates == NULL ? "learning_rate must be finite and at least 0"
+                                           : "learning_rates must be finite and at least 0");
     }
     return PYCNN_OK;
 }
@@ -201,7 +211,8 @@ int pycnn_update(double *theta, size_t theta_size, pycnn_training *state, double
     KEEP_MODE;
     TRY(begin(net, ws, PYCNN_FORWARD, theta, theta_size));
     RETURN_IF(state == NULL || grad == NULL || totals == NULL, PYCNN_ERROR_ARGUMENT);
-    TRY(check_state(state, 1));
+    const char *ignored;
+    TRY(check_state(&ignored, state, 1));
     RETURN_IF(!is_finite(grad, net), PYCNN_ERROR_NOT_FINITE);
     pycnn_totals penalized = *totals;
     pycnn_penalize(&penalized, net, theta);
@@ -226,6 +237,62 @@ static size_t count_rates(const pycnn_training *state, size_t rows, size_t max_s
         steps += left / state->batch_size + (left % state->batch_size != 0);
     }
     return MIN(steps, max_steps);
+}
+
+static int check_training(const char **why, const pycnn_training *state, const pycnn_dataset *data,
+                          size_t max_steps)
+{
+    NEED(state->batch_size > 0, PYCNN_ERROR_SIZE, "batch_size must be at least 1");
+    NEED(state->position < data->rows, PYCNN_ERROR_SIZE, "position must be below rows");
+    return check_state(why, state, count_rates(state, data->rows, max_steps));
+}
+
+/* What is wrong with a row of the data; NULL: nothing. */
+static const char *row_problem(const pycnn_network *net, const pycnn_dataset *data, size_t row)
+{
+    const double *x = data->x + row * net->inputs;
+    const size_t weights = data->weight_per_position ? net->positions : 1;
+    for (size_t p = 0; p < net->positions && data->y == NULL; p++) {
+        const size_t label = data->label[row * net->positions + p];
+        if (label >= net->features && !(net->has_sequence && label == SIZE_MAX)) {
+            return "label must be below the number of outputs";
+        }
+    }
+    for (size_t p = 0; p < weights && data->weight != NULL; p++) {
+        const double weight = data->weight[row * weights + p];
+        if (!(weight >= 0 && isfinite(weight) && weight_divides(weight))) {
+            return "weight must be 0, or lie between 1e-250 and 1e250";
+        }
+    }
+    return pycnn_find_not_finite(x, net->inputs) < net->inputs ? "x must be finite" : NULL;
+}
+
+const char *pycnn_training_check(const pycnn_training *training, const pycnn_network *net,
+                                 const pycnn_dataset *data, size_t *row)
+{
+    const char *why = NULL;
+    size_t ignored, *at = row == NULL ? &ignored : row;
+    *at = SIZE_MAX;
+    if (training == NULL || net == NULL) {
+        return "training or net is NULL";
+    }
+    if (find_data(&why, data) != PYCNN_OK || check_training(&why, training, data, 1) != PYCNN_OK) {
+        return why;
+    }
+    for (*at = 0; *at < data->rows; ++*at) {
+        why = row_problem(net, data, *at);
+        if (why != NULL) {
+            return why;
+        }
+    }
+    for (*at = 0; *at < data->rows && training->order != NULL; ++*at) {
+        const size_t entry = training->epoch * data->rows + *at;
+        if (training->epoch < training->epochs && training->order[entry] >= data->rows) {
+            return "order must name rows of the data";
+        }
+    }
+    *at = SIZE_MAX;
+    return NULL;
 }
 
 static int run_steps(size_t *steps, double *theta, pycnn_training *state, pycnn_workspace *ws,
@@ -255,8 +322,8 @@ int pycnn_train(size_t *steps, double *theta, size_t theta_size, pycnn_training 
     TRY(begin(net, ws, PYCNN_BACKWARD, theta, theta_size));
     TRY(check_data(data));
     RETURN_IF(state == NULL, PYCNN_ERROR_ARGUMENT);
-    RETURN_IF(state->batch_size == 0 || state->position >= data->rows, PYCNN_ERROR_SIZE);
-    TRY(check_state(state, count_rates(state, data->rows, max_steps)));
+    const char *ignored;
+    TRY(check_training(&ignored, state, data, max_steps));
     const bool online =
         pycnn_online_serves(ws, state->batch_size) && pycnn_step_is_plain(net, state);
     if (online) {

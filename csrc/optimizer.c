@@ -143,35 +143,44 @@ static void set_steps(update *u, const pycnn_optimizer *optimizer)
     u->max_step = or_default(optimizer->max_step, 50);
 }
 
-static bool has_good_steps(const pycnn_optimizer *optimizer)
+static int check_steps(const char **why, const pycnn_optimizer *optimizer)
 {
     update u;
     set_steps(&u, optimizer);
-    return is_at_least(1, u.increase) && u.decrease > 0 && u.decrease < 1 &&
-           is_positive(u.min_step) && is_at_least(u.min_step, u.max_step);
+    NEED(is_at_least(1, u.increase), PYCNN_ERROR_RANGE, "increase must be finite and at least 1");
+    NEED(u.decrease > 0 && u.decrease < 1, PYCNN_ERROR_RANGE, "decrease must lie between 0 and 1");
+    NEED(is_positive(u.min_step), PYCNN_ERROR_RANGE, "min_step must be finite and above 0");
+    NEED(is_at_least(u.min_step, u.max_step), PYCNN_ERROR_RANGE,
+         "max_step must be finite and at least min_step");
+    return PYCNN_OK;
 }
 
-int pycnn_optimizer_check(const pycnn_optimizer *optimizer)
+int pycnn_optimizer_check(const char **why, const pycnn_optimizer *optimizer)
 {
     RETURN_IF(optimizer == NULL, PYCNN_OK);
-    RETURN_IF(!IS_RESERVED(optimizer), PYCNN_ERROR_ARGUMENT);
     const pycnn_optimizer *o = optimizer;
-    bool good = is_at_least(0, o->clip_value) && is_at_least(0, o->clip_norm);
-    switch (o->kind) {
-    case PYCNN_SGD: good = good && is_fraction(o->momentum); break;
-    case PYCNN_ADAM:
-        good = good && is_fraction(o->beta_1) && is_fraction(o->beta_2) &&
-               is_positive(o->epsilon) && is_at_least(0, o->weight_decay);
-        break;
-    case PYCNN_RMSPROP:
-        good =
-            good && is_fraction(o->beta_2) && is_positive(o->epsilon) && is_fraction(o->momentum);
-        break;
-    case PYCNN_ADAGRAD: good = good && is_positive(o->epsilon); break;
-    case PYCNN_RPROP: good = good && has_good_steps(o); break;
-    default: return PYCNN_ERROR_ARGUMENT;
+    NEED(IS_RESERVED(o), PYCNN_ERROR_ARGUMENT, "the optimizer's reserved numbers must be 0");
+    NEED(o->kind >= 0 && o->kind < PYCNN_OPTIMIZER_COUNT, PYCNN_ERROR_ARGUMENT,
+         "the optimizer's kind is no pycnn_optimizer_kind");
+    NEED(is_at_least(0, o->clip_value), PYCNN_ERROR_RANGE,
+         "clip_value must be finite and above 0, or 0 for none");
+    NEED(is_at_least(0, o->clip_norm), PYCNN_ERROR_RANGE,
+         "clip_norm must be finite and above 0, or 0 for none");
+    if (o->kind == PYCNN_RPROP) {
+        return check_steps(why, o);
     }
-    return good ? PYCNN_OK : PYCNN_ERROR_RANGE;
+    const bool adam = o->kind == PYCNN_ADAM, rmsprop = o->kind == PYCNN_RMSPROP;
+    NEED(is_fraction(o->momentum) || !(rmsprop || o->kind == PYCNN_SGD), PYCNN_ERROR_RANGE,
+         "momentum must be at least 0 and below 1");
+    NEED(is_fraction(o->beta_1) || !adam, PYCNN_ERROR_RANGE,
+         "beta_1 must be at least 0 and below 1");
+    NEED(is_fraction(o->beta_2) || !(adam || rmsprop), PYCNN_ERROR_RANGE,
+         "beta_2 must be at least 0 and below 1");
+    NEED(is_positive(o->epsilon) || o->kind == PYCNN_SGD, PYCNN_ERROR_RANGE,
+         "epsilon must be finite and above 0");
+    NEED(is_at_least(0, o->weight_decay) || !adam, PYCNN_ERROR_RANGE,
+         "weight_decay must be finite and at least 0");
+    return PYCNN_OK;
 }
 
 bool pycnn_optimizer_is_plain(const pycnn_optimizer *optimizer)

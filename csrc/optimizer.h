@@ -40,7 +40,7 @@ PYCNN_PRIVATE update pycnn_update_of(const pycnn_optimizer *optimizer, double ra
                                      double *slots, size_t parameters);
 
 /* Whether the numbers that its kind reads, and its limits, are in their ranges. */
-PYCNN_PRIVATE int pycnn_optimizer_check(const pycnn_optimizer *optimizer);
+PYCNN_PRIVATE int pycnn_optimizer_check(const char **why, const pycnn_optimizer *optimizer);
 
 /* Whether theta -= rate * gradient is all that it does. */
 PYCNN_PRIVATE bool pycnn_optimizer_is_plain(const pycnn_optimizer *optimizer);

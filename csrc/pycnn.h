@@ -357,6 +357,12 @@ typedef struct {
  * descent with a learning rate of 0.1; all else is 0 or NULL. */
 PYCNN_API void pycnn_training_init(pycnn_training *training);
 
+/* NULL where pycnn_train would begin with these, or else what is wrong, in words that stay where
+ * they are; *row (which may be NULL) becomes the row of the data, or the entry of the current
+ * epoch's order, that it is about, or SIZE_MAX. It looks at all of the data. */
+PYCNN_API const char *pycnn_training_check(const pycnn_training *training, const pycnn_network *net,
+                                           const pycnn_dataset *data, size_t *row);
+
 PYCNN_API const char *pycnn_strerror(int status);
 PYCNN_API const char *pycnn_version(void);
 PYCNN_API int pycnn_abi(void);         /* PYCNN_ABI of the library */

@@ -11,7 +11,8 @@ const char *pycnn_strerror(int status)
         return "a pointer is NULL, an enum value is unknown, or a reserved number is not 0";
     case PYCNN_ERROR_PAIRING: return "this loss does not go with this output activation";
     case PYCNN_ERROR_WORKSPACE: return "the workspace does not fit the network or the call";
-    case PYCNN_ERROR_INDEX: return "an entry of the sample order is not a row of the data";
+    case PYCNN_ERROR_INDEX:
+        return "an entry of the sample order, or a number, is that of nothing there";
     case PYCNN_ERROR_LABEL: return "a class label is not below the number of outputs";
     case PYCNN_ERROR_DIVERGED: return "the loss is infinite or not a number";
     case PYCNN_ERROR_ISA: return "PYCNN_ISA must name an instruction set that can run here";

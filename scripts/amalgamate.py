@@ -150,7 +150,8 @@ def amalgamate():
 
 
 def write(folder):
-    """Write them."""
+    """Write them; the folder is made where there is none."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
     for name, text in amalgamate().items():
         Path(folder, name).write_text(text, encoding="utf-8", newline="\n")
 

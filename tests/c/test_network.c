@@ -429,7 +429,68 @@ static void test_a_mode_of_the_callers_does_not_matter_and_stays(void)
     free_problem(&p);
 }
 
+static void test_what_is_wrong_with_a_training_is_said(void)
+{
+    enum { ROWS = 12 };
+    problem p = classifier(5, ROWS);
+    size_t order[ROWS], row = 0;
+    for (size_t i = 0; i < ROWS; i++) {
+        order[i] = i;
+    }
+    pycnn_optimizer adam;
+    pycnn_optimizer_init(&adam, PYCNN_ADAM);
+    double *slots = doubles(2 * p.parameters);
+    pycnn_training good;
+    pycnn_training_init(&good);
+    good.optimizer = &adam, good.slots = slots, good.order = order, good.epochs = 1;
+    const pycnn_dataset data = {.rows = ROWS, .x = p.x, .label = p.label, .weight = p.weight};
+    CHECK(pycnn_training_check(&good, p.net, &data, &row) == NULL && row == SIZE_MAX);
+    CHECK(pycnn_training_check(&good, p.net, &data, NULL) == NULL);
+    CHECK(pycnn_training_check(NULL, p.net, &data, &row) != NULL);
+    CHECK(pycnn_training_check(&good, p.net, NULL, &row) != NULL);
+
+    pycnn_training bad = good;
+#define SAID(words) (strstr(pycnn_training_check(&bad, p.net, &data, &row), (words)) != NULL)
+    bad.learning_rate = NAN;
+    CHECK(SAID("learning_rate must be") && row == SIZE_MAX);
+    bad = good, bad.batch_size = 0;
+    CHECK(SAID("batch_size"));
+    bad = good, bad.position = ROWS;
+    CHECK(SAID("position"));
+    bad = good, bad.slots = NULL;
+    CHECK(SAID("slots is NULL"));
+    bad = good, bad.reserved[1] = 7;
+    CHECK(SAID("the training's reserved"));
+    bad = good;
+    adam.beta_1 = 1;
+    CHECK(SAID("beta_1"));
+    pycnn_optimizer_init(&adam, PYCNN_ADAM), adam.epsilon = 0;
+    CHECK(SAID("epsilon"));
+    pycnn_optimizer_init(&adam, PYCNN_RPROP), adam.max_step = 1e-9;
+    CHECK(SAID("max_step"));
+    pycnn_optimizer_init(&adam, PYCNN_SGD), adam.momentum = 1;
+    CHECK(SAID("momentum"));
+    pycnn_optimizer_init(&adam, PYCNN_ADAM), adam.kind = 77;
+    CHECK(SAID("kind"));
+    pycnn_optimizer_init(&adam, PYCNN_ADAM);
+    order[7] = ROWS;
+    CHECK(SAID("order") && row == 7);
+    order[7] = 7;
+    p.label[3] = 3;
+    CHECK(SAID("label must be below") && row == 3);
+    p.label[3] = 2, p.x[5 * p.inputs + 1] = NAN;
+    CHECK(SAID("x must be finite") && row == 5);
+    p.x[5 * p.inputs + 1] = 0, p.weight[4] = -1;
+    CHECK(SAID("weight must be") && row == 4);
+#undef SAID
+    p.weight[4] = 1;
+    CHECK(pycnn_training_check(&bad, p.net, &data, &row) == NULL);
+    free(slots);
+    free_problem(&p);
+}
+
 const test network_tests[] = {
+    ONCE("what is wrong with a training is said", test_what_is_wrong_with_a_training_is_said),
     ONCE("data of a later version", test_data_of_a_later_version),
     FOR_EACH_SET("the lecture's worked example", test_lecture_example),
     FOR_EACH_SET("gradients meet central differences", test_gradients_meet_central_differences),
