@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pycnn import (
+    GRU,
+    LSTM,
     Adam,
+    Bidirectional,
     Conv1D,
     Dense,
     Embedding,
@@ -258,6 +261,25 @@ def test_within_a_window_it_is_what_the_whole_says():
     written = net.generate([2], 6, temperature=0)
     out = net.predict([[2, *written[:5]]])[0]
     assert (out.argmax(axis=1) == written).all()
+
+
+@pytest.mark.usefixtures("core")
+@pytest.mark.parametrize(
+    "layers",
+    [
+        lambda: [GRU(6, return_sequences=True), Dense(VOCABULARY, "softmax")],
+        lambda: [Bidirectional(LSTM(4)), Dense(VOCABULARY, "softmax")],
+        lambda: [TransformerBlock(2, causal=True), Dense(VOCABULARY, "softmax")],
+    ],
+    ids=["at each position", "behind all", "attention"],
+)
+def test_both_backends_write_the_same(layers):
+    texts = []
+    for name in ("c", "numpy"):
+        net = Network(Tokens(VOCABULARY, 6), [Embedding(4), *layers()], seed=0, backend=name)
+        texts.append(net.generate([3, 1], 40, seed=2).tolist())
+    assert texts[0] == texts[1]
+    assert len(set(texts[0])) > 3
 
 
 def test_what_cannot_be_read_in_part_gives_one_row():
