@@ -344,7 +344,7 @@ static void recurrent_constrain(const layer *self, double *theta)
 /* ---------------------------------------------------------------- forward */
 
 /* h and c that the first step begins with. */
-static void begin(const layer *self, const tape *tape)
+static void begin_forward(const layer *self, const tape *tape)
 {
     const size_t bytes = tape->count * sizeof(double);
     const double *state = tape->io->state;
@@ -429,7 +429,7 @@ static void recurrent_forward(const layer *self, const double *theta, const laye
         const size_t count = MIN(SLICES_TOGETHER, slices - first);
         for (size_t s = 0; s < count; s++) {
             tapes[s] = tape_of(self, &io[first + s]);
-            begin(self, &tapes[s]);
+            begin_forward(self, &tapes[s]);
         }
         for (size_t step = 0; step < self->recurrence.positions; step++) {
             sum_gates(self, theta, tapes, count, step);
