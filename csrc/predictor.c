@@ -9,6 +9,7 @@ struct pycnn_predictor {
     pycnn_allocator allocator; /* the network's */
     pycnn_workspace *ws;
     online_layer *narrow; /* [depth] as the kernels for narrow networks read it; NULL: it is not */
+    double *state;        /* [state_count] of the sequence that the rows are parts of */
     double *packed[];     /* [depth] what a layer packs, or a copy of its parameters */
 };
 
@@ -31,6 +32,7 @@ static int allocate_predictor(pycnn_predictor **out, const pycnn_network *net)
     for (size_t l = 0; l < net->depth; l++) {
         TRY(add_packed(&count, &net->layers[l]));
     }
+    TRY(add_product(&count, net->state_count, 1)); /* behind all of these */
     TRY(add_product(&bytes, count, sizeof(double)));
     TRY(add_product(&bytes, CACHE_LINE, 1));
     pycnn_predictor *self = pycnn_allocate(&net->allocator, bytes);
@@ -44,6 +46,7 @@ static int allocate_predictor(pycnn_predictor **out, const pycnn_network *net)
         self->packed[l] = first + count;
         TRY(add_packed(&count, &net->layers[l]));
     }
+    self->state = first + count;
     *out = self;
     return PYCNN_OK;
 }
@@ -138,6 +141,19 @@ int pycnn_predictor_update(pycnn_predictor *self, const double *theta, size_t th
     RETURN_IF(theta_size != theta_size_of(self->ws->net), PYCNN_ERROR_SIZE);
     pack_all(self, theta);
     return PYCNN_OK;
+}
+
+double *pycnn_predictor_state(pycnn_predictor *self, size_t *count)
+{
+    const pycnn_network *net = self == NULL ? NULL : self->ws->net;
+    const size_t numbers = net == NULL ? 0 : net->state_count;
+    if (count != NULL) {
+        *count = numbers;
+    }
+    for (size_t l = 0; numbers > 0 && l < net->depth; l++) {
+        io_of(self->ws, l, 0)->state = self->state + net->layers[l].state_offset;
+    }
+    return numbers == 0 ? NULL : self->state;
 }
 
 static void run_layers(const pycnn_predictor *self)

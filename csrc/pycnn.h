@@ -534,6 +534,14 @@ PYCNN_API void pycnn_predictor_destroy(pycnn_predictor *predictor);
 PYCNN_API int pycnn_predictor_update(pycnn_predictor *predictor, const double *theta,
                                      size_t theta_size);
 
+/* What goes on from one row to the next: from this call on each row is the next part of one and the
+ * same sequence, and these numbers, `*count` of them, are what the rows before have left. They
+ * begin as zeros, may be read and replaced between two runs, and zeros begin a new sequence; they
+ * live as long as the predictor, and pycnn_predictor_update leaves them. NULL where the network
+ * remembers nothing; without this call each row is a whole sequence. The same layers with T = 1
+ * have the same theta: so they step through a sequence of any length, one position at a time. */
+PYCNN_API double *pycnn_predictor_state(pycnn_predictor *predictor, size_t *count);
+
 /* y[outputs] = the network's output for x[inputs], to the bits of pycnn_predict. */
 PYCNN_API int pycnn_predictor_run(pycnn_predictor *predictor, double *y, const double *x);
 

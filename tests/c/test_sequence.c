@@ -1,4 +1,4 @@
-/* Sequences: layers that do the same at each position, a loss of each, lengths. */
+/* Sequences: layers that do the same at each position, a loss of each, lengths, states. */
 #include "check.h"
 
 enum { ROWS = 21, STEPS = 5, FEATURES = 3, CLASSES = 4 };
@@ -370,6 +370,160 @@ static void test_lengths_are_refused(void)
     free_problem(&p);
 }
 
+/* ---------------------------------------------------------------- states */
+
+enum { UNITS = 3, PARTS = 2, REMEMBERED = 2 * UNITS + UNITS + 2 };
+
+/* Three layers that remember, and four classes at each of so many positions. */
+static problem remembering(size_t steps)
+{
+    const pycnn_layer_spec layers[] = {
+        {.kind = PYCNN_LSTM, .units = UNITS, .shape = {1, steps, FEATURES}, .return_sequences = 1},
+        {.kind = PYCNN_SIMPLE_RNN,
+         .activation = PYCNN_TANH,
+         .units = UNITS,
+         .shape = {1, steps, UNITS},
+         .return_sequences = 1},
+        {.kind = PYCNN_GRU, .units = 2, .shape = {1, steps, UNITS}, .return_sequences = 1},
+        {.kind = PYCNN_DENSE,
+         .activation = PYCNN_SOFTMAX,
+         .units = CLASSES,
+         .shape = {1, steps, 2}},
+    };
+    return make_problem(5, ROWS, steps * FEATURES, layers, 4, PYCNN_CATEGORICAL_CROSSENTROPY);
+}
+
+/* part[ROWS,width / PARTS] of whole[ROWS,width] */
+static void take_part(double *part, const double *whole, size_t width, size_t index)
+{
+    for (size_t i = 0; i < ROWS; i++) {
+        memcpy(part + i * width / PARTS, whole + i * width + index * width / PARTS,
+               width / PARTS * sizeof *part);
+    }
+}
+
+static void test_parts_of_sequences_go_on(void)
+{
+    enum { WHOLE = 6, SOME = WHOLE / PARTS };
+    problem p = remembering(WHOLE), q = remembering(SOME);
+    double *y = doubles(ROWS * p.outputs), *x = doubles(ROWS * q.inputs);
+    double *part = doubles(ROWS * q.outputs), *expected = doubles(ROWS * q.outputs);
+    double *state = doubles(ROWS * REMEMBERED), *before = doubles(ROWS * REMEMBERED);
+    CHECK(pycnn_network_state_count(q.net) == REMEMBERED && p.theta_size == q.theta_size);
+    pycnn_threads *threads = NULL;
+    CHECK(pycnn_threads_create(&threads, 3) == PYCNN_OK);
+    pycnn_workspace *whole = workspace(p.net, ROWS, PYCNN_FORWARD);
+    CHECK(pycnn_predict(y, p.net, whole, p.theta, p.theta_size, p.x, ROWS) == PYCNN_OK);
+    for (size_t room = 1; room <= ROWS; room += 10) {
+        pycnn_workspace *ws = workspace(q.net, room, PYCNN_FORWARD);
+        const pycnn_sequences sequences = {.state = state};
+        pycnn_workspace_set_threads(ws, threads);
+        CHECK(pycnn_workspace_set_sequences(ws, &sequences) == PYCNN_OK);
+        memset(state, 0, ROWS * REMEMBERED * sizeof *state);
+        for (size_t k = 0; k < PARTS; k++) {
+            take_part(x, p.x, p.inputs, k);
+            take_part(expected, y, p.outputs, k);
+            memcpy(before, state, ROWS * REMEMBERED * sizeof *state);
+            /* What is drawn reads a state, and leaves it. */
+            CHECK(pycnn_predict_samples(part, q.net, ws, p.theta, q.theta_size, x, ROWS,
+                                        (uint64_t[]){1}, 1, 0) == PYCNN_OK);
+            CHECK(same_bits(part, expected, ROWS * q.outputs));
+            CHECK(same_bits(state, before, ROWS * REMEMBERED));
+            /* Data are gone through as predictions are. */
+            const pycnn_dataset data = {.rows = ROWS, .x = x, .y = q.y};
+            pycnn_totals totals;
+            CHECK(pycnn_evaluate(&totals, q.net, ws, p.theta, q.theta_size, &data) == PYCNN_OK);
+            CHECK(!same_bits(state, before, ROWS * REMEMBERED));
+            double *left = copy_doubles(state, ROWS * REMEMBERED);
+            memcpy(state, before, ROWS * REMEMBERED * sizeof *state);
+            CHECK(pycnn_predict(part, q.net, ws, p.theta, q.theta_size, x, ROWS) == PYCNN_OK);
+            CHECK(same_bits(part, expected, ROWS * q.outputs));
+            CHECK(same_bits(state, left, ROWS * REMEMBERED));
+            free(left);
+        }
+        CHECK(pycnn_workspace_set_sequences(ws, NULL) == PYCNN_OK);
+        CHECK(pycnn_predict(part, q.net, ws, p.theta, q.theta_size, x, ROWS) == PYCNN_OK);
+        CHECK(!same_bits(part, expected, ROWS * q.outputs));
+        pycnn_workspace_destroy(ws);
+    }
+    pycnn_workspace_destroy(whole);
+    pycnn_threads_destroy(threads);
+    free(y), free(x), free(part), free(expected), free(state), free(before);
+    free_problem(&p), free_problem(&q);
+}
+
+/* A state that a training goes on from follows its rows, in whatever order they come. */
+static void test_a_state_is_its_rows(void)
+{
+    problem p = remembering(STEPS);
+    double *states[2] = {random_doubles(3, ROWS * REMEMBERED), doubles(ROWS * REMEMBERED)};
+    double *theta[2];
+    size_t order[ROWS];
+    problem moved = p;
+    moved.x = doubles(ROWS * p.inputs), moved.y = doubles(ROWS * p.outputs);
+    moved.data.x = moved.x, moved.data.y = moved.y;
+    for (size_t i = 0; i < ROWS; i++) {
+        order[i] = (i * 4 + 3) % ROWS;
+        memcpy(moved.x + i * p.inputs, p.x + order[i] * p.inputs, p.inputs * sizeof *p.x);
+        memcpy(moved.y + i * p.outputs, p.y + order[i] * p.outputs, p.outputs * sizeof *p.y);
+        memcpy(states[1] + i * REMEMBERED, states[0] + order[i] * REMEMBERED,
+               REMEMBERED * sizeof *p.x);
+    }
+    for (int k = 0; k < 2; k++) {
+        pycnn_workspace *ws = workspace(p.net, 8, PYCNN_BACKWARD);
+        const pycnn_sequences sequences = {.state = states[k]};
+        const pycnn_training plan = {
+            .epochs = 1, .batch_size = 8, .learning_rate = 0.1, .order = k == 0 ? order : NULL};
+        pycnn_totals totals;
+        CHECK(pycnn_workspace_set_sequences(ws, &sequences) == PYCNN_OK);
+        theta[k] = trained(k == 0 ? &p : &moved, ws, plan, &totals);
+        pycnn_workspace_destroy(ws);
+    }
+    CHECK(same_bits(theta[0], theta[1], p.theta_size));
+    for (size_t i = 0; i < ROWS; i++) {
+        CHECK(same_bits(states[1] + i * REMEMBERED, states[0] + order[i] * REMEMBERED, REMEMBERED));
+    }
+    free(theta[0]), free(theta[1]), free(states[0]), free(states[1]);
+    free(moved.x), free(moved.y);
+    free_problem(&p);
+}
+
+static void test_a_predictor_steps_through_a_sequence(void)
+{
+    problem p = remembering(STEPS), q = remembering(1);
+    double *y = doubles(p.outputs), one[CLASSES], first[CLASSES];
+    size_t count = 7;
+    pycnn_predictor *predictor = NULL;
+    pycnn_workspace *ws = workspace(p.net, 1, PYCNN_FORWARD);
+    CHECK(pycnn_predictor_create(&predictor, q.net, p.theta, q.theta_size) == PYCNN_OK);
+    for (int k = 0; k < 2; k++) { /* each row is a whole sequence, at first */
+        CHECK(pycnn_predictor_run(predictor, k == 0 ? first : one, p.x) == PYCNN_OK);
+    }
+    CHECK(same_bits(one, first, CLASSES));
+    double *state = pycnn_predictor_state(predictor, &count);
+    CHECK(state != NULL && count == REMEMBERED && largest(state, count) == 0);
+    for (size_t i = 0; i < 3; i++) {
+        const double *x = p.x + i * p.inputs;
+        memset(state, 0, count * sizeof *state);
+        CHECK(pycnn_predict(y, p.net, ws, p.theta, p.theta_size, x, 1) == PYCNN_OK);
+        for (size_t t = 0; t < STEPS; t++) {
+            CHECK(pycnn_predictor_run(predictor, one, x + t * FEATURES) == PYCNN_OK);
+            CHECK(same_bits(one, y + t * CLASSES, CLASSES));
+            CHECK(pycnn_predictor_update(predictor, p.theta, q.theta_size) == PYCNN_OK);
+        }
+    }
+    CHECK(pycnn_predictor_state(predictor, NULL) == state);
+    CHECK(pycnn_predictor_state(NULL, &count) == NULL && count == 0);
+    pycnn_predictor_destroy(predictor);
+    problem none = classifier(1, 1);
+    CHECK(pycnn_predictor_create(&predictor, none.net, none.theta, none.theta_size) == PYCNN_OK);
+    CHECK(pycnn_predictor_state(predictor, &count) == NULL && count == 0);
+    pycnn_predictor_destroy(predictor);
+    free(y);
+    pycnn_workspace_destroy(ws);
+    free_problem(&p), free_problem(&q), free_problem(&none);
+}
+
 /* ---------------------------------------------------------------- a loss of the caller's */
 
 static int half_of_squares(void *context, double *losses, double *gradient, const double *outputs,
@@ -428,6 +582,9 @@ const test sequence_tests[] = {
     FOR_EACH_SET("what lies behind a length is not there",
                  test_what_lies_behind_a_length_is_not_there),
     ONCE("lengths are refused", test_lengths_are_refused),
+    FOR_EACH_SET("parts of sequences go on", test_parts_of_sequences_go_on),
+    FOR_EACH_SET("a state is its row's", test_a_state_is_its_rows),
+    FOR_EACH_SET("a predictor steps through a sequence", test_a_predictor_steps_through_a_sequence),
     FOR_EACH_SET("the caller's loss is of positions", test_the_callers_loss_is_of_positions),
     {0},
 };
