@@ -680,7 +680,7 @@ static void recurrent_forward_packed(const layer *self, const double *packed, co
     tape tape = tape_of(self, io);
     double *x = tape.h - features, *z = tape.z;
     tape.states = 1;
-    begin(self, &tape);
+    begin_forward(self, &tape);
     for (size_t step = 0; step < shape->positions; step++) {
         memcpy(x, io->input + position_of(self, step) * features, features * sizeof *x);
         const double *next = combine_rows(self, z, packed, x, features + n, together);
