@@ -11,10 +11,8 @@ import pytest
 import pycnn
 
 ROOT = Path(__file__).parents[1]
-PAGES = [
-    *("README.md", "docs/training.md", "docs/tables.md"),
-    *("docs/images.md", "docs/sequences.md", "docs/text.md"),
-]
+GUIDES = ("training", "tables", "images", "sequences", "language", "text")
+PAGES = ["README.md", *(f"docs/{guide}.md" for guide in GUIDES)]
 SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
