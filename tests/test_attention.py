@@ -19,11 +19,6 @@ LENGTH, FEATURES = 5, 8
 SHAPE = (LENGTH, FEATURES)
 
 
-@pytest.fixture
-def twin():
-    return "numpy"
-
-
 def samples(rows=6, seed=0):
     rng = np.random.default_rng(seed)
     return rng.normal(size=(rows, *SHAPE)), rng.normal(size=(rows, 2))
@@ -146,10 +141,10 @@ def attention_gradients(theirs):
 
 
 @pytest.mark.parametrize("norm_first", [True, False])
-def test_pytorchs_blocks_agree_with_padding_too(norm_first, twin):
+def test_pytorchs_blocks_agree_with_padding_too(norm_first, backend):
     torch = pytest.importorskip("torch")
     block = TransformerBlock(2, 12, causal=True, norm_first=norm_first)
-    net = Network(SHAPE, [block, Dense(3)], seed=0, backend=twin)
+    net = Network(SHAPE, [block, Dense(3)], seed=0, backend=backend)
     X, _ = samples()
     lengths = np.array([5, 1, 3, 4, 5, 2])
     there = np.arange(LENGTH) < lengths[:, None]
@@ -272,13 +267,13 @@ def test_what_cannot_be_is_refused(make, error, message):
         make()
 
 
-def test_a_picture_has_a_panel_for_each_head(twin, tmp_path):
+def test_a_picture_has_a_panel_for_each_head(backend, tmp_path):
     pytest.importorskip("matplotlib")
     net = Network(
         SHAPE,
         [Dense(6), TransformerBlock(3, causal=True), Flatten(), Dense(2)],
         seed=0,
-        backend=twin,
+        backend=backend,
     )
     X, _ = samples()
     figure = plot.attention(net, X[0], labels="abcde", path=tmp_path / "attention.png")
@@ -296,7 +291,7 @@ def test_a_picture_has_a_panel_for_each_head(twin, tmp_path):
     with pytest.raises(DataError, match="labels must name 5 positions, got 2"):
         plot.attention(net, X[0], labels=["a", "b"])
     with pytest.raises(DataError, match="needs a network with a MultiHeadAttention"):
-        plot.attention(Network(SHAPE, [Flatten(), Dense(2)], backend=twin), X[0])
+        plot.attention(Network(SHAPE, [Flatten(), Dense(2)], backend=backend), X[0])
 
 
 def test_both_backends_agree(core):

@@ -21,6 +21,9 @@ UNFUSED = "ea8ab4ba459c7978"
 # The same of IMAGE_TRAININGS.
 IMAGES_FUSED = "f6c0547720f1a9fe"
 IMAGES_UNFUSED = "845a9e40ff770279"
+# The same of LANGUAGE_TRAININGS.
+LANGUAGE_FUSED = "23e9e13ca7063af6"
+LANGUAGE_UNFUSED = "be5798a2d928105d"
 
 ROWS, INPUTS, CLASSES = 90, 7, 4
 
@@ -50,6 +53,11 @@ def train(layers, x, y, output, loss, start=1, **settings):
     """Return the bytes of what a training ends in."""
     last = pycnn.Dense(2 if y.ndim == 2 else CLASSES, output)
     net = pycnn.Network(x.shape[1:], [*layers, last], loss=loss, seed=5, backend="c")
+    return trained(net, x, y, start, **settings)
+
+
+def trained(net, x, y, start=1, **settings):
+    """Train a network from integers on; return the bytes of what that ends in."""
     net.parameters[:] = start * integers(6, net.parameters.size) / 512
     given = {"epochs": 3, "batch_size": 16, "optimizer": pycnn.SGD(0.0625)}
     net.fit(x, y, **(given | {"progress": False} | settings))
@@ -153,6 +161,42 @@ IMAGE_TRAININGS = {
 }
 
 
+SIGNS = (integers(8, ROWS * 6) % 9).astype(int).reshape(ROWS, 6)
+
+
+def read(*layers, y=SIGNS[:, ::-1], **settings):
+    """Train on tokens, on a label at each position."""
+    layers = [pycnn.Embedding(8), *layers]
+    net = pycnn.Network(pycnn.Tokens(9, length=6), layers, seed=5, backend="c")
+    return trained(net, SIGNS, y, **settings)
+
+
+LANGUAGE_TRAININGS = {
+    "blocks": lambda: read(
+        pycnn.PositionEmbedding(),
+        pycnn.TransformerBlock(2, 9, causal=True, dropout=0.25),
+        pycnn.TransformerBlock(4, 17, norm_first=False, activation="tanh"),
+        pycnn.Dense(9, "softmax"),
+    ),
+    "by the table": lambda: read(
+        pycnn.MultiHeadAttention(8),
+        pycnn.LayerNorm(),
+        pycnn.TiedDense(),
+        optimizer=pycnn.Adam(0.01),
+    ),
+    "one by one": lambda: read(
+        pycnn.TransformerBlock(1),
+        pycnn.Flatten(),
+        pycnn.Dense(CLASSES, "softmax"),
+        y=LABELS,
+        batch_size=1,
+    ),
+    "lengths": lambda: read(
+        pycnn.TransformerBlock(2), pycnn.Dense(9, "softmax"), lengths=1 + SIGNS[:, 0] % 6
+    ),
+}
+
+
 def hashes(trainings):
     """Return the hash of each training, and of all of them, by names."""
     found = {}
@@ -163,15 +207,18 @@ def hashes(trainings):
 
 def print_hashes():
     isa = pycnn.config()["isa"]
-    for of, trainings in (("", TRAININGS), ("images: ", IMAGE_TRAININGS)):
+    lists = {"": TRAININGS, "images: ": IMAGE_TRAININGS, "language: ": LANGUAGE_TRAININGS}
+    for of, trainings in lists.items():
         for name, value in hashes(trainings).items():
             print(f"{value}  {isa}  {of}{name}")
 
 
 def expected(isa):
-    """Return what the hashes of both lists are printed as."""
-    both = (UNFUSED, IMAGES_UNFUSED) if isa == "baseline" else (FUSED, IMAGES_FUSED)
-    return {f"{both[0]}  {isa}  all", f"{both[1]}  {isa}  images: all"}
+    """Return what the hashes of all lists are printed as."""
+    fused = {"": FUSED, "images: ": IMAGES_FUSED, "language: ": LANGUAGE_FUSED}
+    unfused = {"": UNFUSED, "images: ": IMAGES_UNFUSED, "language: ": LANGUAGE_UNFUSED}
+    found = unfused if isa == "baseline" else fused
+    return {f"{value}  {isa}  {of}all" for of, value in found.items()}
 
 
 @pytest.mark.parametrize("threads", [3, pytest.param(1, marks=pytest.mark.thorough)])

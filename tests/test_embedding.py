@@ -14,6 +14,7 @@ from pycnn import (
     PositionEmbedding,
     TiedDense,
     Tokens,
+    TransformerBlock,
     gradient_check,
 )
 from pycnn._data import sources
@@ -21,11 +22,6 @@ from pycnn.exceptions import DataError, DataTypeError, ShapeError, UnknownNameEr
 
 VOCABULARY, LENGTH = 7, 5
 TOKENS = Tokens(VOCABULARY, length=LENGTH)
-
-
-@pytest.fixture
-def twin():
-    return "numpy"
 
 
 def network(backend, *layers, units=4, outputs=3):
@@ -54,10 +50,10 @@ def test_each_token_becomes_its_row_of_the_table(backend):
     np.testing.assert_allclose(net.predict(X), last.predict(rows), rtol=1e-12)
 
 
-def test_positions_have_rows_of_their_own_or_waves(twin):
+def test_positions_have_rows_of_their_own_or_waves(backend):
     learned, waves = (
-        network(twin, PositionEmbedding()),
-        network(twin, PositionEmbedding("sinusoidal")),
+        network(backend, PositionEmbedding()),
+        network(backend, PositionEmbedding("sinusoidal")),
     )
     t, i = np.arange(LENGTH)[:, None], np.arange(2)
     W = np.empty((LENGTH, 4))
@@ -73,13 +69,13 @@ def test_positions_have_rows_of_their_own_or_waves(twin):
 
 
 @pytest.mark.parametrize("kind", ["learned", "sinusoidal"])
-def test_gradients_are_those_of_differences(kind, twin):
-    assert gradient_check(network(twin, PositionEmbedding(kind)), *samples()) < 1e-7
+def test_gradients_are_those_of_differences(kind, backend):
+    assert gradient_check(network(backend, PositionEmbedding(kind)), *samples()) < 1e-7
 
 
-def test_pytorch_agrees_where_tokens_come_again(twin):
+def test_pytorch_agrees_where_tokens_come_again(backend):
     torch = pytest.importorskip("torch")
-    net = network(twin, PositionEmbedding())
+    net = network(backend, PositionEmbedding())
     X, y = samples(rows=8)
     X[:, 1] = X[:, 0]
     arrays = [view.copy() for view in net.tensors.values()]
@@ -247,6 +243,25 @@ def test_pytorch_agrees_on_a_table_that_is_used_twice(backend):
     )
     theirs = torch.cat([array.detach().flatten() for array in arrays])
     np.testing.assert_allclose(net.parameters, theirs.numpy(), rtol=1e-10, atol=1e-12)
+
+
+def test_the_table_gives_outputs_at_each_position_of_its_own(backend):
+    layers = [Embedding(4), PositionEmbedding(), TransformerBlock(2, 6, causal=True), TiedDense()]
+    net = Network(TOKENS, layers, seed=0, backend=backend)
+    X, _ = samples()
+    y, lengths = np.roll(X, -1, axis=1), np.array([5, 1, 2, 3, 4, 5])
+    padded = np.where(np.arange(LENGTH) < lengths[:, None], X, -1)  # which is no token
+    assert net.predict(X).shape == (6, LENGTH, VOCABULARY)
+    assert gradient_check(net, X, y) < 1e-7
+    whole, short = net.predict(X), net.predict(padded, lengths=lengths)
+    for row, length in enumerate(lengths):
+        assert (whole[row, :length] == short[row, :length]).all()
+    history = net.fit(
+        padded, y, lengths=lengths, epochs=30, optimizer=pycnn.Adam(0.02), batch_size=2
+    )
+    assert history["loss"][-1] < 0.7 * history["loss"][0]
+    with pytest.raises(DataError, match=r"X\[1, 0\] is -1"):
+        net.predict(np.where([[False], [True]], -1, X[:2]), lengths=[2, 2])
 
 
 # ------------------------------------------------------------------ kept

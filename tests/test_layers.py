@@ -21,11 +21,14 @@ from pycnn import (
     GlobalAveragePool2D,
     LayerNorm,
     MaxPool2D,
+    MultiHeadAttention,
     Network,
+    PositionEmbedding,
     Rescale,
     Reshape,
     Residual,
     SpatialDropout,
+    TransformerBlock,
     ZeroPadding2D,
 )
 from pycnn._io import safetensors_file
@@ -77,6 +80,13 @@ STACKS = {
         LayerNorm("silu"),
         Flatten(),
         Dense(3, "softmax"),
+    ],
+    "attention": lambda: [
+        *(LayerNorm(), Dense(24, "tanh"), Reshape((4, 6)), PositionEmbedding()),
+        MultiHeadAttention(2, causal=True),
+        TransformerBlock(3, 5, dropout=0.2),
+        TransformerBlock(1, activation="tanh", norm_first=False),
+        *(Flatten(), Dense(3, "softmax")),
     ],
     "residual": lambda: [
         Residual([Dense(9, "tanh"), Dense(6)]),
