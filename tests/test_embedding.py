@@ -198,6 +198,13 @@ def test_what_cannot_be_is_refused(make, error, message):
         make()
 
 
+def test_a_frozen_predictor_makes_nothing_of_what_is_no_token(backend):
+    predict = network(backend).predictor(frozen=True)
+    assert np.isfinite(predict(np.array([0.0, 1, 2, 3, 6]))).all()
+    for wrong in (-1.0, 7.0, 0.5, np.nan, 1e300):
+        assert np.isnan(predict(np.array([0.0, 1, wrong, 3, 6]))).all()
+
+
 def test_there_is_no_gradient_by_a_token(backend):
     with pytest.raises(DataError, match=r"input_gradient needs inputs that are numbers.*Tokens"):
         network(backend).input_gradient(*samples())

@@ -93,7 +93,7 @@ def _check(status: int) -> None:
         raise MemoryError(message)
     if status == lib.PYCNN_ERROR_SIZE:
         raise ShapeError(message)
-    if status == lib.PYCNN_ERROR_RANGE:
+    if status in (lib.PYCNN_ERROR_RANGE, lib.PYCNN_ERROR_TOKEN):
         raise DataError(message)
     if status == lib.PYCNN_ERROR_LABEL:
         raise LabelError(message)

@@ -26,10 +26,12 @@ def as_samples(sequences: Array) -> Array:
 def embedding_forward(
     layer: Layer, theta: Array, a: Array, context: BatchContext
 ) -> tuple[Array, Indices]:
-    """Return row k of W for each token k, and the tokens, (samples, positions)."""
+    """Return row k of W for each token k, NaN for what is none, and the tokens, a row a sample."""
     (W,) = layer.parameters(theta)
-    tokens = a.T.astype(np.intp)
-    return as_samples(W[tokens]), tokens
+    given, vocabulary = a.T, len(W)
+    known = (given >= 0) & (given < vocabulary) & (np.floor(given) == given)
+    tokens = np.where(known, given, 0).astype(np.intp)
+    return as_samples(np.where(known[:, :, None], W[tokens], np.nan)), tokens
 
 
 def embedding_backward(
