@@ -513,10 +513,10 @@ def attention(
     for axes in panels.flat[heads:]:
         axes.set_visible(False)
     for head, (axes, picture) in enumerate(zip(panels.flat, maps, strict=False), start=1):
-        shown = axes.imshow(picture, cmap=SIZES, vmin=0, vmax=1, interpolation="nearest")
+        axes.imshow(picture, cmap=SIZES, vmin=0, vmax=1, interpolation="nearest")
         _bare(axes, f"head {head}")
         _name_positions(axes, names)
-    _scale(figure, panels.ravel().tolist(), shown, "")
+    _scale(figure, panels.ravel().tolist(), panels[0, 0].images[0], "")
     return save(figure, path)
 
 
