@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pycnn._typing import AnyArray
+    from pycnn.history import History
 
 # Characters that the network reads at a time, and its layers: docs/defaults.md tells how they were
 # chosen, and how many steps.
@@ -57,65 +58,28 @@ def train(request: Request) -> None:
     check_outputs(path, request.out, request.plot_path)
     corpus = read(path, request.options.encoding)
     tokenizer = text.CharacterTokenizer.fit(corpus, fallback=not isinstance(corpus, str))
-    if len(tokenizer) < 2:
-        raise DataError(f"{path} has one character only, {tokenizer.decode([0])!r}")
-    tokens = tokenizer.encode(corpus)
-    size = VALIDATION_SIZE if request.test_size is None else request.test_size
-    if len(tokens) * min(size, 1 - size) < 2 * LENGTH:
-        raise DataError(
-            f"{path} has {len(tokens)} characters, which are too few to read {LENGTH} at a time "
-            f"and hold out {size:.0%} of them"
-        )
-    parts = text.split(tokens, size)
-    learned, held_out = map(_examples, parts)
-
-    hidden = HIDDEN if request.hidden is None else tuple(parse_hidden(request.hidden))
-    layers: list[Any] = [pycnn.Embedding(EMBEDDING), pycnn.Flatten()]
-    for units in hidden:
-        layers += [pycnn.Dense(units, request.activation)]
-        layers += [pycnn.Dropout(request.dropout)] if request.dropout else []
-    network = pycnn.Network(
-        pycnn.Tokens(len(tokenizer), length=LENGTH),
-        [*layers, pycnn.Dense(len(tokenizer), "softmax")],
-        l2=request.l2 or 0.0,
-        seed=request.seed,
-        backend=request.backend_name,
-    )
+    training, validation = _split(tokenizer, corpus, path, request.test_size)
+    network = _build(request, tokenizer)
     network.metadata |= {"tokenizer": tokenizer.to_metadata(), "corpus": path.name}
-    batch_size = request.batch_size or BATCH_SIZE
-    batches = -(-len(learned[0]) // batch_size)
+    learned, held_out = _examples(training), _examples(validation)
+    batches = -(-len(learned[0]) // (request.batch_size or BATCH_SIZE))
     epochs = request.epochs or min(max(round(STEPS / batches), 1), MOST_EPOCHS)
     rate = LEARNING_RATE if request.learning_rate is None else request.learning_rate
-    optimizer = OPTIMIZERS[name](pycnn.schedules.CosineDecay(rate))
-    sizes = "-".join(map(str, [f"{LENGTH}x{EMBEDDING}", *hidden, len(tokenizer)]))
     request.say(
-        f"data      {path.name}: {len(tokens)} characters, {len(tokenizer)} different tokens; the "
-        f"last {len(parts[1])} held out\n"
-        f"network   {sizes}, reads {LENGTH} characters, {network.parameters.size:,} parameters\n"
+        f"data      {path.name}: {len(training) + len(validation)} characters, {len(tokenizer)} "
+        f"different tokens; the last {len(validation)} held out\n"
+        f"network   {_sizes(network)}, reads {LENGTH} characters, "
+        f"{network.parameters.size:,} parameters\n"
         f"training  {epochs} {'epochs' if epochs > 1 else 'epoch'} of {batches} batches, {name}, "
         f"learning rate {rate:g}, falling"
     )
-    stopping = EarlyStopping(patience=PATIENCE if request.patience is None else request.patience)
-    watching = [Told(request.say, epochs), *([] if request.patience == 0 else [stopping])]
+    optimizer = OPTIMIZERS[name](pycnn.schedules.CosineDecay(rate))
     started = time.perf_counter()
-    try:
-        history = network.fit(
-            *learned,
-            epochs=epochs,
-            batch_size=batch_size,
-            optimizer=optimizer,
-            validation_data=held_out,
-            callbacks=watching,
-            progress=False if request.quiet else None,
-        )
-    except KeyboardInterrupt:
-        raise click.Abort("training was interrupted; no file was written") from None
-    except DivergedError as error:
-        raise DivergedError(f"{error}; no file was written", error.epoch, error.batch) from None
+    history = _fit(network, request, learned, held_out, epochs, optimizer)
     seconds = time.perf_counter() - started
     files = write_files(request, network, history, "validation")
     scores = network.evaluate(*held_out)
-    start = parts[1][:LENGTH]
+    start = validation[:LENGTH]
     written = network.generate(start, SHOWN, temperature=SHOWN_TEMPERATURE, seed=request.seed)
     request.say(
         f"          {seconds:.1f} s\n\n"
@@ -126,6 +90,67 @@ def train(request: Request) -> None:
         f"it writes, at a temperature of {SHOWN_TEMPERATURE}\n\n"
         f"{tokenizer.decode(np.concatenate([start, written]))}\n\n{files}"
     )
+
+
+def _split(
+    tokenizer: text.Tokenizer, corpus: str | bytes, path: Path, size: float | None
+) -> tuple[AnyArray, AnyArray]:
+    """Return the tokens to learn from, and those at the end, which are held out."""
+    if len(tokenizer) < 2:
+        raise DataError(f"{path} has one character only, {tokenizer.decode([0])!r}")
+    tokens = tokenizer.encode(corpus)
+    size = VALIDATION_SIZE if size is None else size
+    if len(tokens) * min(size, 1 - size) < 2 * LENGTH:
+        raise DataError(
+            f"{path} has {len(tokens)} characters, which are too few to read {LENGTH} at a time "
+            f"and hold out {size:.0%} of them"
+        )
+    return text.split(tokens, size)
+
+
+def _build(request: Request, tokenizer: text.Tokenizer) -> pycnn.Network:
+    """Return the network to be trained."""
+    hidden = HIDDEN if request.hidden is None else tuple(parse_hidden(request.hidden))
+    layers: list[Any] = [pycnn.Embedding(EMBEDDING), pycnn.Flatten()]
+    for units in hidden:
+        layers += [pycnn.Dense(units, request.activation)]
+        layers += [pycnn.Dropout(request.dropout)] if request.dropout else []
+    return pycnn.Network(
+        pycnn.Tokens(len(tokenizer), length=LENGTH),
+        [*layers, pycnn.Dense(len(tokenizer), "softmax")],
+        l2=request.l2 or 0.0,
+        seed=request.seed,
+        backend=request.backend_name,
+    )
+
+
+def _sizes(network: pycnn.Network) -> str:
+    """Return the sizes of a network's layers in words."""
+    units = [place.size for place in network.architecture.tensors if place.role == "bias"]
+    return "-".join(map(str, [f"{LENGTH}x{EMBEDDING}", *units]))
+
+
+def _fit(
+    network: pycnn.Network, request: Request, learned: Any, held_out: Any, epochs: int, by: Any
+) -> History:
+    patience = PATIENCE if request.patience is None else request.patience
+    watching: list[Callback] = [Told(request.say, epochs)]
+    if patience:
+        watching.append(EarlyStopping(patience=patience))
+    try:
+        return network.fit(
+            *learned,
+            epochs=epochs,
+            batch_size=request.batch_size or BATCH_SIZE,
+            optimizer=by,
+            validation_data=held_out,
+            callbacks=watching,
+            progress=False if request.quiet else None,
+        )
+    except KeyboardInterrupt:
+        raise click.Abort("training was interrupted; no file was written") from None
+    except DivergedError as error:
+        raise DivergedError(f"{error}; no file was written", error.epoch, error.batch) from None
 
 
 def read(path: Path, encoding: str | None) -> str | bytes:
