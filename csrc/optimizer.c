@@ -128,7 +128,6 @@ double pycnn_optimizer_learning_rate(int kind)
     return kind >= 0 && kind < PYCNN_OPTIMIZER_COUNT ? rates[kind] : NAN;
 }
 
-static bool is_fraction(double value) { return value >= 0 && value < 1; }
 static bool is_positive(double value) { return value > 0 && isfinite(value); }
 static bool is_at_least(double least, double value) { return value >= least && isfinite(value); }
 
@@ -155,32 +154,54 @@ static int check_steps(const char **why, const pycnn_optimizer *optimizer)
     return PYCNN_OK;
 }
 
+static int check_fraction(const char **why, double value, const char *words)
+{
+    NEED(value >= 0 && value < 1, PYCNN_ERROR_RANGE, words);
+    return PYCNN_OK;
+}
+
+static const char *const fraction_words[] = {
+    "momentum must be at least 0 and below 1",
+    "beta_1 must be at least 0 and below 1",
+    "beta_2 must be at least 0 and below 1",
+};
+enum { MOMENTUM, BETA_1, BETA_2 };
+
+static int check_epsilon(const char **why, const pycnn_optimizer *optimizer)
+{
+    NEED(is_positive(optimizer->epsilon), PYCNN_ERROR_RANGE, "epsilon must be finite and above 0");
+    return PYCNN_OK;
+}
+
+static int check_adam(const char **why, const pycnn_optimizer *optimizer)
+{
+    TRY(check_fraction(why, optimizer->beta_1, fraction_words[BETA_1]));
+    TRY(check_fraction(why, optimizer->beta_2, fraction_words[BETA_2]));
+    NEED(is_at_least(0, optimizer->weight_decay), PYCNN_ERROR_RANGE,
+         "weight_decay must be finite and at least 0");
+    return check_epsilon(why, optimizer);
+}
+
 int pycnn_optimizer_check(const char **why, const pycnn_optimizer *optimizer)
 {
     RETURN_IF(optimizer == NULL, PYCNN_OK);
     const pycnn_optimizer *o = optimizer;
     NEED(IS_RESERVED(o), PYCNN_ERROR_ARGUMENT, "the optimizer's reserved numbers must be 0");
-    NEED(o->kind >= 0 && o->kind < PYCNN_OPTIMIZER_COUNT, PYCNN_ERROR_ARGUMENT,
-         "the optimizer's kind is no pycnn_optimizer_kind");
     NEED(is_at_least(0, o->clip_value), PYCNN_ERROR_RANGE,
          "clip_value must be finite and above 0, or 0 for none");
     NEED(is_at_least(0, o->clip_norm), PYCNN_ERROR_RANGE,
          "clip_norm must be finite and above 0, or 0 for none");
-    if (o->kind == PYCNN_RPROP) {
-        return check_steps(why, o);
+    switch (o->kind) {
+    case PYCNN_SGD: return check_fraction(why, o->momentum, fraction_words[MOMENTUM]);
+    case PYCNN_ADAM: return check_adam(why, o);
+    case PYCNN_RMSPROP:
+        TRY(check_fraction(why, o->momentum, fraction_words[MOMENTUM]));
+        TRY(check_fraction(why, o->beta_2, fraction_words[BETA_2]));
+        return check_epsilon(why, o);
+    case PYCNN_ADAGRAD: return check_epsilon(why, o);
+    case PYCNN_RPROP: return check_steps(why, o);
+    default: NEED(false, PYCNN_ERROR_ARGUMENT, "the optimizer's kind is no pycnn_optimizer_kind");
     }
-    const bool adam = o->kind == PYCNN_ADAM, rmsprop = o->kind == PYCNN_RMSPROP;
-    NEED(is_fraction(o->momentum) || !(rmsprop || o->kind == PYCNN_SGD), PYCNN_ERROR_RANGE,
-         "momentum must be at least 0 and below 1");
-    NEED(is_fraction(o->beta_1) || !adam, PYCNN_ERROR_RANGE,
-         "beta_1 must be at least 0 and below 1");
-    NEED(is_fraction(o->beta_2) || !(adam || rmsprop), PYCNN_ERROR_RANGE,
-         "beta_2 must be at least 0 and below 1");
-    NEED(is_positive(o->epsilon) || o->kind == PYCNN_SGD, PYCNN_ERROR_RANGE,
-         "epsilon must be finite and above 0");
-    NEED(is_at_least(0, o->weight_decay) || !adam, PYCNN_ERROR_RANGE,
-         "weight_decay must be finite and at least 0");
-    return PYCNN_OK;
 }
 
 bool pycnn_optimizer_is_plain(const pycnn_optimizer *optimizer)
