@@ -1044,7 +1044,12 @@ static size_t count_windows(const pycnn_layer_spec *spec, int axis)
 static void pass_shape(const pycnn_layer_spec *spec, size_t shape[3])
 {
     switch (spec->kind) {
-    case PYCNN_DENSE: memcpy(shape, (size_t[]){0, 0, spec->units}, 3 * sizeof *shape); return;
+    case PYCNN_DENSE:
+        shape[2] = spec->units;
+        if (spec->shape[2] == 0) {
+            shape[0] = shape[1] = 0;
+        }
+        return;
     case PYCNN_EMBEDDING:
         shape[0] = 1;
         shape[1] = shape[2];
@@ -1091,16 +1096,19 @@ static bool reads_images(const pycnn_layer_spec *spec)
     const bool by_features = normalizes(spec) || spec->kind == PYCNN_DROPOUT;
     return spec->kind == PYCNN_CONVOLUTION || pools(spec->kind) || is_recurrent(spec) ||
            spec->kind == PYCNN_ZERO_PADDING ||
-           ((by_features || spec->kind == PYCNN_TIED_DENSE) && spec->shape[2] > 0);
+           ((by_features || spec->kind == PYCNN_TIED_DENSE || spec->kind == PYCNN_DENSE) &&
+            spec->shape[2] > 0);
 }
 
 /* Whether it takes what it reads for one row. */
 static bool reads_rows(const pycnn_layer_spec *spec)
 {
-    return spec->kind == PYCNN_DENSE || (normalizes(spec) && !reads_images(spec));
+    return (spec->kind == PYCNN_DENSE || normalizes(spec)) && !reads_images(spec);
 }
 
 static bool is_image(const size_t shape[3]) { return shape[0] > 0; }
+
+static bool is_sequence(const size_t shape[3]) { return shape[0] == 1; }
 
 /* The shape of a sample in front of a layer that gives it another -> that one, in which a size may
  * follow from the others. */
@@ -1124,6 +1132,9 @@ static void find_shapes(pycnn_layer_spec *specs, size_t depth, size_t shape[3])
         if (spec->kind == PYCNN_RESHAPE) {
             if (spec->shape[2] > 0) {
                 reshape(shape, spec->shape);
+                for (size_t axis = 0; axis < 3; axis++) { /* of a row the core wants none */
+                    spec->shape[axis] = is_image(shape) ? shape[axis] : 0;
+                }
             } else if (is_image(shape)) {
                 shape[2] *= shape[0] * shape[1];
                 shape[0] = shape[1] = 0;
@@ -1139,7 +1150,9 @@ static void find_shapes(pycnn_layer_spec *specs, size_t depth, size_t shape[3])
             continue;
         }
         const bool may_read = normalizes(spec) || spec->kind == PYCNN_TIED_DENSE;
-        if (reads_images(spec) || (may_read && is_image(shape))) {
+        const bool by_position = spec->kind == PYCNN_DENSE || spec->kind == PYCNN_RESCALE;
+        if (reads_images(spec) || (may_read && is_image(shape)) ||
+            (by_position && is_sequence(shape))) {
             memcpy(spec->shape, shape, sizeof spec->shape);
         }
         const bool whole = pools(spec->kind) && spec->kernel[0] == 0; /* one window, and a row */
@@ -2057,7 +2070,8 @@ static void put_layer(writer *out, const pycnn_layer_spec *spec, size_t shape[3]
 static void put_change_of_shape(writer *out, const pycnn_layer_spec *spec, size_t shape[3])
 {
     if (reads_images(spec) && memcmp(spec->shape, shape, sizeof spec->shape) != 0) {
-        const size_t axes = is_recurrent(spec) ? 2 : 3; /* a sequence has no rows there */
+        /* A sequence has no rows there. */
+        const size_t axes = is_recurrent(spec) || spec->kind == PYCNN_DENSE ? 2 : 3;
         put_text(out, "{\"kind\": \"reshape\", \"shape\": ");
         put_sizes(out, spec->shape + 3 - axes, axes);
         put_text(out, "}, ");
@@ -2214,7 +2228,7 @@ static void put_description(writer *out, size_t inputs, const pycnn_layer_spec *
     put_text(out, ", \"l1\": 0.0, \"l2\": 0.0, \"layers\": [");
     size_t shape[3] = {0, 0, inputs};
     put_layers(out, layers, depth, shape);
-    if (is_image(shape)) { /* what a network gives is a row */
+    if (is_image(shape) && !is_sequence(shape)) { /* what a network gives is a row, or several */
         put_text(out, ", {\"kind\": \"flatten\"}");
     }
     put_text(out, "], \"loss\": ");

@@ -162,6 +162,16 @@ static void test_networks_of_images_come_back_as_they_were(void)
                      "{\"kind\": \"dropout\", \"rate\": 0.25}");
 }
 
+static void test_dense_layers_at_each_position_come_back(void)
+{
+    const pycnn_layer_spec layers[] = {
+        {.kind = PYCNN_RESCALE, .scale = 0.5},
+        {.kind = PYCNN_DENSE, .activation = PYCNN_SOFTMAX, .units = 4, .shape = {1, 20, 3}},
+        {.kind = PYCNN_DENSE, .activation = PYCNN_TANH, .units = 2, .shape = {1, 20, 4}},
+        DENSE(PYCNN_SOFTMAX, OUTPUTS)};
+    check_comes_back(layers, 4, "{\"kind\": \"reshape\", \"shape\": [20, 3]}, {");
+}
+
 /* Rows that become sequences, which are gone through from both ends. */
 static void test_recurrent_networks_come_back_as_they_were(void)
 {
@@ -287,6 +297,7 @@ const test file_tests[] = {
          test_networks_of_images_come_back_as_they_were),
     ONCE("networks that pool come back as they were",
          test_networks_that_pool_come_back_as_they_were),
+    ONCE("dense layers at each position come back", test_dense_layers_at_each_position_come_back),
     ONCE("recurrent networks come back as they were",
          test_recurrent_networks_come_back_as_they_were),
     ONCE("a damaged file is refused", test_a_damaged_file_is_refused),
