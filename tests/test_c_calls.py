@@ -8,21 +8,31 @@ import numpy as np
 import pytest
 
 from pycnn import (
+    GRU,
+    LSTM,
     SGD,
     Adagrad,
     Adam,
     BatchNorm,
+    Bidirectional,
     Conv1D,
     Conv2D,
     Dense,
     Dropout,
+    Embedding,
     Flatten,
     LayerNorm,
+    MultiHeadAttention,
     Network,
+    PositionEmbedding,
     Reshape,
     Residual,
     RMSprop,
     Rprop,
+    SimpleRNN,
+    TiedDense,
+    Tokens,
+    TransformerBlock,
     _random,
 )
 from pycnn.activations import ACTIVATIONS
@@ -73,7 +83,30 @@ def test_tensors_have_the_names_and_places_that_python_gives_them(native):
     assert lib.pycnn_network_outputs(plan) == 2
 
 
+def sequences():
+    recurrent = [
+        SimpleRNN(4, "relu", return_sequences=True),
+        Bidirectional(LSTM(3, return_sequences=True)),
+        Bidirectional(GRU(4, return_sequences=True), merge="sum"),
+        LSTM(7),
+        Dense(2),
+    ]
+    language = [Embedding(8), PositionEmbedding(), TransformerBlock(2), MultiHeadAttention(4)]
+    yield (5, 3), [Dense(6, "relu"), LayerNorm(), *recurrent]
+    yield Tokens(9, 6), [*language, PositionEmbedding("sinusoidal"), TiedDense("softmax")]
+
+
 SEEDS = [0, 1, 2**32 - 1, 2**32, 2**64 - 1, 12345678901234567890]
+
+
+@pytest.mark.parametrize(("inputs", "layers"), list(sequences()), ids=["recurrent", "language"])
+def test_networks_of_sequences_start_where_pythons_start(native, inputs, layers):
+    ffi, lib = native
+    net = Network(inputs, layers, seed=7, backend="c")
+    theta = np.full(net.theta.size, np.nan)
+    lent = ffi.from_buffer("double[]", theta)
+    assert lib.pycnn_initialize(lent, theta.size, net.plan.network, 7) == lib.PYCNN_OK
+    assert theta.tobytes() == net.theta.tobytes()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
