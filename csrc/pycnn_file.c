@@ -2212,6 +2212,21 @@ static void put_loss(writer *out, int loss, double parameter)
     put_text(out, "}");
 }
 
+/* Whether a file has rows in the shape of what these give: what has windows has, of one row too. */
+static bool gives_rows(const pycnn_layer_spec *layers, size_t depth)
+{
+    for (const pycnn_layer_spec *spec = layers + depth; spec-- > layers;) {
+        if (spec->kind == PYCNN_DENSE || spec->kind == PYCNN_EMBEDDING || is_recurrent(spec)) {
+            return false;
+        }
+        if (spec->kind == PYCNN_CONVOLUTION || spec->kind == PYCNN_ZERO_PADDING ||
+            pools(spec->kind)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void put_description(writer *out, size_t inputs, const pycnn_layer_spec *layers,
                             size_t depth, int loss, double parameter)
 {
@@ -2228,7 +2243,12 @@ static void put_description(writer *out, size_t inputs, const pycnn_layer_spec *
     put_text(out, ", \"l1\": 0.0, \"l2\": 0.0, \"layers\": [");
     size_t shape[3] = {0, 0, inputs};
     put_layers(out, layers, depth, shape);
-    if (is_image(shape) && !is_sequence(shape)) { /* what a network gives is a row, or several */
+    /* What a network gives is a row, or a sequence of them. */
+    if (is_sequence(shape) && gives_rows(layers, depth)) {
+        put_text(out, ", {\"kind\": \"reshape\", \"shape\": ");
+        put_sizes(out, shape + 1, 2);
+        put_text(out, "}");
+    } else if (is_image(shape) && !is_sequence(shape)) {
         put_text(out, ", {\"kind\": \"flatten\"}");
     }
     put_text(out, "], \"loss\": ");

@@ -1,6 +1,7 @@
 import functools
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -404,7 +405,7 @@ class Programs:
         key = compiler, isa, threads
         if key not in self.hashes:
             done = self.run(compiler, "hash_run", threads, PYCNN_ISA=isa)
-            last = " ".join(done.stdout.splitlines()[-2:])
+            last = " ".join(re.findall(r"^\w+ [0-9a-f]{16}$", done.stdout, re.MULTILINE))
             self.hashes[key] = f"{last} ({done.returncode})"
         return self.hashes[key]
 

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 import pycnn
 from pycnn import (
+    GRU,
     LBFGS,
+    LSTM,
     SGD,
     Adagrad,
     Adam,
@@ -17,6 +19,7 @@ from pycnn import (
     AveragePool1D,
     AveragePool2D,
     BatchNorm,
+    Bidirectional,
     Callback,
     Conv1D,
     Conv2D,
@@ -40,6 +43,7 @@ from pycnn import (
     Residual,
     RMSprop,
     Rprop,
+    SimpleRNN,
     SpatialDropout,
     Table,
     TiedDense,
@@ -79,6 +83,7 @@ from pycnn.initializers import (
     HeUniform,
     Initializer,
     Normal,
+    Orthogonal,
     Uniform,
     Zeros,
 )
@@ -156,7 +161,7 @@ def every_class(backend: str, folder: str) -> None:
     X, y = digits.X[:120] / 16, digits.y[:120]
     initializers: list[Initializer] = [
         *(FanInUniform(), GlorotNormal(), GlorotUniform(), HeNormal(), HeUniform()),
-        *(Normal(0, 0.1), Uniform(-0.1, 0.1), Zeros()),
+        *(Normal(0, 0.1), Uniform(-0.1, 0.1), Zeros(), Orthogonal()),
     ]
     layers: list[Layer] = [
         Residual([Dense(8, "relu", weight_initializer=start), BatchNorm()], shortcut=Dense(8))
@@ -177,6 +182,10 @@ def every_class(backend: str, folder: str) -> None:
     reader += [TransformerBlock(2, dropout=0.1), TiedDense("softmax")]
     assert_type(Tokens(64, length=8).vocabulary, int)
     assert [layer.kind for layer in reader][::4] == ["embedding", "tied_dense"]
+    recurrent: list[Layer] = [SimpleRNN(4, return_sequences=True), GRU(3, return_sequences=True)]
+    recurrent += [Bidirectional(LSTM(2, reverse=False), merge="sum")]
+    for layer in recurrent:
+        assert Network((5, 2), [layer, Dense(1)], backend=backend).output_shape[-1] == 1
     schedules: list[Schedule] = [
         *(
             Constant(0.1),
