@@ -72,22 +72,21 @@ class Trace(NamedTuple):
         for l in numbers:  # noqa: E741 - the lecture's l
             if l in weights:
                 lines += [show(f"W[{l}]", self.W[l]), show(f"b[{l}]", self.b[l])]
-            how = f" = {self._product(l)}" if l in weights else ""
             lines += [
-                show(f"Z[{l}]{how}", self.Z[l]),
+                show(f"Z[{l}]{self._product(l)}", self.Z[l]),
                 show(f"A[{l}] = f(Z[{l}])", self.A[l]),
             ]
         lines += [show("Y", self.Y), f"L = {self.loss:.6g}", "", "Backpropagation", ""]
         last = numbers[-1]
         for l in reversed(numbers):  # noqa: E741
             how = f"dL/dZ[{l}]"
-            if l < last and l + 1 in weights and _is_matrix(self.W[l + 1]):
+            if l < last and self._is_dense(l + 1):
                 how = f"(W[{l + 1}]^T delta[{l + 1}]) * f'(Z[{l}])"
             lines += [
                 show(f"f'(Z[{l}])", self.slope[l] if self.slope else None),
                 show(f"delta[{l}] = {how}", self.delta[l]),
-                show(f"dW[{l}] = 1/m {self._gradient(l)}", self.dW[l]),
-                show(f"db[{l}] = 1/m sum delta[{l}]", self.db[l]),
+                show(f"dW[{l}]{self._gradient(l)}", self.dW[l]),
+                show(f"db[{l}]{self._bias_gradient(l)}", self.db[l]),
             ]
         if weights:
             lines += [f"Gradient descent, with alpha = {ALPHA}", ""]
@@ -99,22 +98,33 @@ class Trace(NamedTuple):
                 lines.append(show(f"{name}[{l}] - alpha d{name}[{l}]", before - ALPHA * change))
         return "\n".join(line for line in lines if line is not None)
 
-    def _product(self, l: int) -> str:  # noqa: E741 - the lecture's l
-        """Return how Z[l] follows from A[l - 1]: W of more axes than two moves over the places."""
+    def _is_dense(self, l: int) -> bool:  # noqa: E741 - the lecture's l
+        """Tell whether W[l] has a row for each unit, and a column for each of its inputs."""
+        W = self.W[l] if self.W else None
+        return W is not None and W.shape == (len(self.A[l]), len(self.A[l - 1]))
+
+    def _has_windows(self, l: int) -> bool:  # noqa: E741
+        """Tell whether W[l], of more axes than two, moves over the places of A[l - 1]."""
+        W = self.W[l] if self.W else None
+        return W is not None and W.ndim > 2
+
+    def _product(self, l: int) -> str:  # noqa: E741
+        """Return how Z[l] follows from A[l - 1], where one formula says it."""
+        if not (self._is_dense(l) or self._has_windows(l)):
+            return ""
         bias = "" if self.b[l] is None else f" + b[{l}]"
-        if _is_matrix(self.W[l]):
-            return f"W[{l}] A[{l - 1}]{bias}"
-        return f"sum over a window of W[{l}] A[{l - 1}]{bias}"
+        window = "sum over a window of " if self._has_windows(l) else ""
+        return f" = {window}W[{l}] A[{l - 1}]{bias}"
+
+    def _bias_gradient(self, l: int) -> str:  # noqa: E741
+        """Return how db[l] follows from delta[l], where one formula says it."""
+        return f" = 1/m sum delta[{l}]" if self._gradient(l) else ""
 
     def _gradient(self, l: int) -> str:  # noqa: E741
-        """Return how dW[l] follows from delta[l]."""
-        if not self.W or _is_matrix(self.W[l]):
-            return f"delta[{l}] A[{l - 1}]^T"
-        return f"sum over all places of delta[{l}] A[{l - 1}]"
-
-
-def _is_matrix(W: Array | None) -> bool:
-    return W is not None and W.ndim == 2
+        """Return how dW[l] follows from delta[l], where one formula says it."""
+        if self._has_windows(l):
+            return f" = 1/m sum over all places of delta[{l}] A[{l - 1}]"
+        return f" = 1/m delta[{l}] A[{l - 1}]^T" if self._is_dense(l) or not self.W else ""
 
 
 def slope_of(activation: str, z: Array | None, a: Array) -> Array | None:

@@ -65,6 +65,18 @@ def test_windows_end_before_what_they_foretell(sequence, horizon, season):
     assert np.array_equal(ago, np.where(y >= seasons, y - seasons, np.nan), equal_nan=True)
 
 
+def test_a_season_that_is_longer_than_the_table_has_no_forecast():
+    values = np.arange(30.0)
+    naive = Windows(4, 1, 1000).naive(values)
+    assert np.isnan(naive["1000 before"]).all()
+    assert "1000 before" not in Windows(4, 1, 1000).compared(values, slice(None))
+    assert np.isfinite(Windows(4, 1, 28).naive(values)["28 before"]).sum() == 2
+
+
+def test_a_sequence_wants_a_table(in_own_folder, fail):
+    assert "--sequence needs a table" in fail("train", "--sequence", 12)
+
+
 def test_a_series_learns_more_than_is_known_without_it(table, succeed):
     out = succeed("train", table, *OPTIONS, "--horizon", 2)
     assert f"{ROWS} rows as {ROWS - DAY - 1} windows of {DAY} rows and 2 inputs" in out

@@ -191,6 +191,19 @@ def test_a_trace_of_many_samples_is_printed_on_a_page(backend):
     assert trace.slope[2] is None
 
 
+def test_the_trace_of_what_no_one_formula_says_gives_none(backend):
+    layers = [pycnn.Embedding(4), pycnn.PositionEmbedding(), pycnn.LSTM(3), Dense(2, "softmax")]
+    net = Network(pycnn.Tokens(9, 5), layers, seed=0, backend=backend)
+    shown = str(net.trace([[1, 2, 3, 4, 8]], [1]))
+    for l in (1, 2, 3):  # noqa: E741 - the lecture's l
+        assert f"Z[{l}] = " not in shown
+        assert f"dW[{l}] = " not in shown
+        assert f"dW[{l}]\n" in shown
+    assert "Z[4] = W[4] A[3] + b[4]\n" in shown
+    assert "delta[2] = dL/dZ[2]\n" in shown
+    assert "db[3]\n" in shown
+
+
 def test_the_trace_of_a_convolution_says_what_its_sums_are(backend):
     layers = [
         pycnn.Conv2D(2, 2, "relu", use_bias=False),

@@ -67,9 +67,11 @@ class Windows:
         count = len(self.targets(values))
         seasons = -(-self.horizon // self.season) * self.season
         ago = np.arange(count) + self.ahead - seasons
+        before = np.full(count, np.nan)
+        before[ago >= 0] = values[ago[ago >= 0]]
         return {
             "persistence": values[self.sequence - 1 :][:count],
-            f"{self.season} before": np.where(ago >= 0, values[ago], np.nan),
+            f"{self.season} before": before,
         }
 
     def compared(self, values: Array, windows: Any) -> str:

@@ -141,6 +141,8 @@ def _check(request: Request) -> None:
     activations.check(request.activation)
     if request.dropout and none:
         raise DataError("--dropout needs a hidden layer; --hidden has none")
+    if request.sequence is not None and request.path is None:
+        raise DataError("--sequence needs a table, whose rows follow each other in time")
     for name in ("horizon", "season"):
         if request.sequence is None and getattr(request, name) is not None:
             raise DataError(f"--{name} needs --sequence: how many rows the network reads")

@@ -52,9 +52,11 @@ def check_image(layer: Layer, input_shape: Shape, axes: int) -> Shape:
     if len(input_shape) == axes + 1:
         return input_shape[:-1]
     names = ", ".join((*AXES[axes], "channels"))
+    row = axes == 1 and len(input_shape) == 1
+    recurrent = ", or return_sequences=True in a recurrent layer there" if row else ""
     raise ShapeError(
         f"{layer!r} takes samples of shape ({names}), but they have shape {input_shape}: "
-        f"Reshape({_remedy(input_shape, axes)}) in front of it makes them so"
+        f"Reshape({_remedy(input_shape, axes)}) in front of it makes them so{recurrent}"
     )
 
 
