@@ -491,6 +491,8 @@ class Model:
             ):
                 try:
                     out = run(x)
+                except DataError:  # of a token that is none
+                    raise
                 except ValueError:
                     raise ShapeError("x must be contiguous; np.ascontiguousarray(x) is") from None
                 scale = kept if frozen else self.reader.encoder.scale

@@ -205,6 +205,13 @@ def test_a_frozen_predictor_makes_nothing_of_what_is_no_token(backend):
         assert np.isnan(predict(np.array([0.0, 1, wrong, 3, 6]))).all()
 
 
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_predictor_of_the_core_says_that_it_was_given_no_token(core, batch):
+    predict = network("c").predictor(batch)
+    with pytest.raises(DataError, match="a token is no whole number"):
+        predict(np.full((batch, 5), 7.0))
+
+
 def test_there_is_no_gradient_by_a_token(backend):
     with pytest.raises(DataError, match=r"input_gradient needs inputs that are numbers.*Tokens"):
         network(backend).input_gradient(*samples())
