@@ -236,7 +236,9 @@ static void remember(const layer *self, const layer_io *io, size_t s)
 {
     const size_t row = self->features * io->stride, half = self->window * row;
     double *count = counts_of(self, io) + s;
-    const size_t before = *count < 0 ? 0 : (size_t)*count, room = self->window - self->positions;
+    /* A state may be anybody's. */
+    const size_t before = *count > 0 ? (size_t)MIN(*count, (double)self->window) : 0;
+    const size_t room = self->window - self->positions;
     const size_t dropped = before > room ? before - room : 0;
     for (double *at = io->state + s; dropped > 0 && at < io->state + 2 * half; at += half) {
         for (size_t i = 0; i < room * row; i += io->stride) {

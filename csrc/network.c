@@ -264,6 +264,12 @@ static const char *row_problem(const pycnn_network *net, const pycnn_dataset *da
             return "weight must be 0, or lie between 1e-250 and 1e250";
         }
     }
+    const layer *first = &net->layers[0];
+    for (size_t k = 0; k < net->inputs && first->vocabulary > 0; k++) {
+        if (pycnn_token_of(first, x[k]) == first->vocabulary) {
+            return "x must be tokens: whole numbers below the vocabulary";
+        }
+    }
     return pycnn_find_not_finite(x, net->inputs) < net->inputs ? "x must be finite" : NULL;
 }
 

@@ -505,6 +505,8 @@ void pycnn_add_totals(pycnn_totals *totals, const pycnn_workspace *ws)
 int pycnn_pass(pycnn_totals *totals, pycnn_workspace *ws, const double *theta,
                const selection *samples, bool backward)
 {
+    /* No delta reaches what a window has kept of earlier parts. */
+    RETURN_IF(backward && ws->sequences.state != NULL && ws->net->has_window, PYCNN_ERROR_LENGTHS);
     pycnn_workspace_partition(ws, samples->count);
     ws->context.count = samples->count;
     ws->context.statistics = theta + ws->net->parameter_count;

@@ -68,6 +68,7 @@ static int add_up(pycnn_network *net, const layer *self)
     net->constrained = net->constrained || self->max_norm > 0;
     net->needs_batch = net->needs_batch || self->ops->reduce != NULL;
     net->sums_samples = net->sums_samples || self->sums_samples;
+    net->has_window = net->has_window || self->window > 0;
     net->shares_gradient = net->shares_gradient || self->shares_gradient;
     net->widest = self->fan_out > net->widest ? self->fan_out : net->widest;
     net->tensor_count += self->tensor_count;
@@ -111,6 +112,15 @@ static int keep_name(pycnn_network *net, layer *self, const char *name)
     return PYCNN_OK;
 }
 
+/* Lengths count the positions of the data: a layer that sees others in the same numbers does not
+ * know them. */
+static void know_lengths(const pycnn_network *net, layer *self, const pycnn_layer_spec *spec)
+{
+    const bool shaped = self->ops->compose == NULL && spec->shape[2] > 0;
+    const size_t seen = shaped ? pycnn_sequence_positions(spec) : self->input_positions;
+    self->knows_lengths = self->knows_lengths && (self->vocabulary > 0 || seen == net->steps);
+}
+
 /* Appends a layer itself, on top of `inputs`. */
 static int append_alone(pycnn_network *net, const pycnn_layer_spec *spec, layer *self,
                         const size_t inputs[MOST_INPUTS], size_t input_count)
@@ -132,6 +142,7 @@ static int append_alone(pycnn_network *net, const pycnn_layer_spec *spec, layer 
     assert(self->fan_out > 0 && self->weight_count <= self->parameter_count);
     net->steps = self->vocabulary > 0 ? self->fan_in : net->steps; /* tokens are positions */
     connect(net, self, inputs, input_count);
+    know_lengths(net, self, spec);
     return add_up(net, self);
 }
 
@@ -162,11 +173,15 @@ static size_t find_steps(const pycnn_layer_spec *specs, size_t depth, size_t inp
     size_t steps = 0;
     for (size_t l = 0; l < depth && steps == 0; l++) {
         const pycnn_layer_spec *spec = &specs[l];
-        if (spec->shape[2] > 0) {
+        const bool composite = pycnn_layer_ops(spec->kind)->compose != NULL;
+        if (spec->vocabulary > 0) {
+            return inputs; /* tokens are positions */
+        }
+        if (spec->shape[2] > 0 && !composite) {
             const size_t positions = pycnn_sequence_positions(spec);
             return positions > 0 && inputs % positions == 0 ? positions : 0;
         }
-        if (pycnn_layer_ops(spec->kind)->compose != NULL) {
+        if (composite) {
             steps = find_steps(spec->inner, spec->inner_depth, inputs);
         }
     }

@@ -16,6 +16,7 @@ struct pycnn_network {
     bool needs_batch;     /* some layer does, in training: something is reduced over its samples */
     bool sums_samples;    /* some layer does, in chains */
     bool shares_gradient; /* some layer does */
+    bool has_window;      /* some layer has: what it has seen before is in a state */
     size_t widest;        /* number of units, or of inputs */
     size_t last_reader;   /* of the data */
     size_t work;          /* about as many multiply-adds as a sample's forward pass takes, not 0 */

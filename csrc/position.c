@@ -73,7 +73,9 @@ static void make_waves(const layer *self, double *table, size_t first, size_t la
 static size_t row_of(const layer *self, const layer_io *io, size_t t, size_t s)
 {
     const bool goes_on = self->window > 0 && io->state != NULL;
-    return MIN(t + (goes_on ? (size_t)io->state[s] : 0), rows_of(self) - 1);
+    const double before = goes_on && io->state[s] > 0 ? io->state[s] : 0; /* it may be anybody's */
+    const size_t rows = rows_of(self);
+    return MIN(t + (size_t)MIN(before, (double)rows), rows - 1);
 }
 
 static void count_positions(const layer *self, const layer_io *io)

@@ -272,8 +272,9 @@ typedef struct {
     const size_t *lengths; /* [rows] 1 ... the positions of a sample: so many, the first ones, are
                               there; or NULL: all are */
     double *state; /* [rows,pycnn_network_state_count()] what the part of a sequence before has left
-                      (zeros: there was none), which becomes what this one leaves; or NULL: each
-                      sample is a whole sequence */
+                      (zeros: there was none), which becomes what this one leaves, and after an
+                      error is not to be used; or NULL: each sample is a whole sequence. Of a
+                      network with a window there are no gradients then (PYCNN_ERROR_LENGTHS) */
     uint64_t reserved[4]; /* 0 */
 } pycnn_sequences;
 
@@ -359,7 +360,8 @@ PYCNN_API void pycnn_training_init(pycnn_training *training);
 
 /* NULL where pycnn_train would begin with these, or else what is wrong, in words that stay where
  * they are; *row (which may be NULL) becomes the row of the data, or the entry of the current
- * epoch's order, that it is about, or SIZE_MAX. It looks at all of the data. */
+ * epoch's order, that it is about, or SIZE_MAX. It looks at all of the data, and knows of no
+ * lengths. */
 PYCNN_API const char *pycnn_training_check(const pycnn_training *training, const pycnn_network *net,
                                            const pycnn_dataset *data, size_t *row);
 
@@ -584,9 +586,9 @@ PYCNN_API int pycnn_gradient_sums(pycnn_totals *totals, double *grad, double *st
  * (PYCNN_ERROR_RANGE).
  *
  * The bits are pycnn_train's where mini-batches fit the workspace and come in one call each;
- * without normalization and convolution also where they come in several. But plain descent (no
- * optimizer that remembers, no penalty, clip, max_norm or norms) on one sample rounds otherwise:
- * there pycnn_train multiplies learning_rate into delta first. */
+ * where no layer has positions, and none normalizes, also where they come in several. But plain
+ * descent (no optimizer that remembers, no penalty, clip, max_norm or norms) on one sample rounds
+ * otherwise: there pycnn_train multiplies learning_rate into delta first. */
 PYCNN_API int pycnn_update(double *theta, size_t theta_size, pycnn_training *state, double *grad,
                            const pycnn_totals *totals, const pycnn_network *net,
                            pycnn_workspace *ws);

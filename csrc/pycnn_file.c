@@ -2065,6 +2065,7 @@ static void put_padding(writer *out, const pycnn_layer_spec *spec)
 }
 
 static void put_layer(writer *out, const pycnn_layer_spec *spec, size_t shape[3]);
+static bool goes_both_ways(const pycnn_layer_spec *spec);
 
 /* What a file says and C does not: where rows of numbers become images, and images rows. */
 static void put_change_of_shape(writer *out, const pycnn_layer_spec *spec, size_t shape[3])
@@ -2086,7 +2087,7 @@ static void put_layers(writer *out, const pycnn_layer_spec *specs, size_t depth,
 {
     for (size_t i = 0; i < depth; i++) {
         put_text(out, i > 0 ? ", " : "");
-        put_change_of_shape(out, &specs[i], shape);
+        put_change_of_shape(out, goes_both_ways(&specs[i]) ? specs[i].inner : &specs[i], shape);
         put_layer(out, &specs[i], shape);
     }
 }
@@ -2101,7 +2102,9 @@ static bool goes_both_ways(const pycnn_layer_spec *spec)
     const pycnn_layer_spec *a = spec->inner, *b = spec->shortcut;
     return is_recurrent(a) && a->kind == b->kind && a->units == b->units &&
            a->activation == b->activation && !a->reverse == (b->reverse != 0) && a->l1 == b->l1 &&
-           a->l2 == b->l2 && a->max_norm == b->max_norm;
+           a->l2 == b->l2 && a->max_norm == b->max_norm &&
+           !a->return_sequences == !b->return_sequences &&
+           memcmp(a->shape, b->shape, sizeof a->shape) == 0;
 }
 
 /* Where KINDS first has a layer's kind, but that of dropping whole features; its end where it has

@@ -115,6 +115,7 @@ int pycnn_sample(size_t *token, double *probabilities, size_t count, const pycnn
     }
     const double target = draw * sum_from(probabilities, count, 0);
     double below = 0;
+    *token = place_of_largest(probabilities, count); /* where rounding leaves nothing above it */
     for (size_t i = 0; i < count; i++) {
         below += probabilities[i];
         if (below > target) {

@@ -574,7 +574,65 @@ static void test_the_callers_loss_is_of_positions(void)
     free_problem(&p), free_problem(&q);
 }
 
+/* Lengths count the data's positions, and a pool that sees others has no use for them. */
+static void test_lengths_of_other_positions_are_refused(void)
+{
+    const pycnn_layer_spec layers[] = {
+        {.kind = PYCNN_SIMPLE_RNN, .units = 2, .shape = {1, 40, 1}, .return_sequences = 1},
+        {.kind = PYCNN_AVERAGE_POOL, .shape = {1, 1, 80}, .kernel = {1, 1}},
+    };
+    size_t lengths[] = {3, 40};
+    pycnn_network *net = create(40, layers, 2, PYCNN_MSE);
+    pycnn_workspace *ws = workspace(net, 2, PYCNN_FORWARD);
+    CHECK(pycnn_workspace_set_sequences(ws, &(pycnn_sequences){.lengths = lengths}) ==
+          PYCNN_ERROR_LENGTHS);
+    pycnn_workspace_destroy(ws);
+    pycnn_network_destroy(net);
+}
+
+/* A window keeps what it has seen in a state, which is the caller's to change. */
+static void test_states_of_a_window_may_hold_anything(void)
+{
+    enum { WINDOW = 4, WIDTH = 2 };
+    static const double counts[] = {1e9, -1, NAN, INFINITY, 2.5};
+    const pycnn_layer_spec layers[] = {
+        {.kind = PYCNN_POSITION_EMBEDDING, .shape = {1, 1, WIDTH}, .window = WINDOW},
+        {.kind = PYCNN_ATTENTION, .shape = {1, 1, WIDTH}, .heads = 1, .window = WINDOW},
+    };
+    pycnn_network *net = create(WIDTH, layers, 2, PYCNN_MSE);
+    const size_t size = pycnn_network_theta_size(net), numbers = pycnn_network_state_count(net);
+    double *theta = random_doubles(1, size), *grad = doubles(size), *state = doubles(numbers);
+    double x[WIDTH] = {0.5, -1}, y[WIDTH];
+    pycnn_predictor *predictor;
+    CHECK(pycnn_predictor_create(&predictor, net, theta, size) == PYCNN_OK);
+    size_t count;
+    double *kept = pycnn_predictor_state(predictor, &count);
+    CHECK(count == numbers);
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        for (size_t k = 0; k < numbers; k++) {
+            kept[k] = counts[i];
+        }
+        CHECK(pycnn_predictor_run(predictor, y, x) == PYCNN_OK);
+    }
+    pycnn_predictor_destroy(predictor);
+
+    /* There is no way back to what came before. */
+    pycnn_workspace *ws = workspace(net, 1, PYCNN_BACKWARD);
+    const pycnn_dataset data = {.rows = 1, .x = x, .y = x};
+    pycnn_totals totals;
+    memset(state, 0, numbers * sizeof *state);
+    CHECK(pycnn_workspace_set_sequences(ws, &(pycnn_sequences){.state = state}) == PYCNN_OK);
+    CHECK(pycnn_evaluate(&totals, net, ws, theta, size, &data) == PYCNN_OK);
+    CHECK(pycnn_gradients(&totals, grad, net, ws, theta, size, &data, NULL) == PYCNN_ERROR_LENGTHS);
+    pycnn_workspace_destroy(ws);
+    pycnn_network_destroy(net);
+    free(theta), free(grad), free(state);
+}
+
 const test sequence_tests[] = {
+    FOR_EACH_SET("lengths of other positions are refused",
+                 test_lengths_of_other_positions_are_refused),
+    FOR_EACH_SET("states of a window may hold anything", test_states_of_a_window_may_hold_anything),
     FOR_EACH_SET("each position is as a sample", test_each_position_is_as_a_sample),
     FOR_EACH_SET("a softmax within is of each position", test_a_softmax_within_is_of_each_position),
     FOR_EACH_SET("each position has a loss", test_each_position_has_a_loss),

@@ -35,7 +35,9 @@ def sampler(temperature: float, top_k: int, top_p: float) -> Sampler:
         if 0 < top_p < 1:
             weights = _from(weights, _threshold(weights, top_p * _sum(weights)))
         below = np.cumsum(weights)
-        return int(np.searchsorted(below, draw * below[-1], side="right"))
+        found = int(np.searchsorted(below, draw * below[-1], side="right"))
+        # Where sums are subnormal, rounding may leave nothing above.
+        return found if found < len(below) else int(weights.argmax())
 
     return sample
 
