@@ -225,6 +225,7 @@ def test_a_sequence_of_one_position_may_lack_it(backend):
         assert net.evaluate(X[:, :1], y, missing_targets="mask") == pytest.approx(wanted)
 
 
+@pytest.mark.usefixtures("core")
 @pytest.mark.parametrize("threads", [1, 3])
 def test_both_backends_train_sequences_alike(threads):
     before = pycnn.get_num_threads()
