@@ -174,9 +174,6 @@ static size_t find_steps(const pycnn_layer_spec *specs, size_t depth, size_t inp
     for (size_t l = 0; l < depth && steps == 0; l++) {
         const pycnn_layer_spec *spec = &specs[l];
         const bool composite = pycnn_layer_ops(spec->kind)->compose != NULL;
-        if (spec->vocabulary > 0) {
-            return inputs; /* tokens are positions */
-        }
         if (spec->shape[2] > 0 && !composite) {
             const size_t positions = pycnn_sequence_positions(spec);
             return positions > 0 && inputs % positions == 0 ? positions : 0;
