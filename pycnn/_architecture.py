@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from pycnn._checks import check_fits
-from pycnn._data.tokens import Tokens
+from pycnn._checks import LARGEST, check_fits, is_open, known
+from pycnn._data.tokens import Tokens, at_length
 from pycnn.exceptions import DataError, ShapeError
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ class Architecture:
     Parameters
     ----------
     input_shape : tuple of int
-        Of one sample.
+        Of one sample; of sequences of any length the first size is None, as in all shapes that
+        follow from it. What a backend computes with is then the architecture `at_length`.
     layers : sequence of Layer
     loss : str or Loss
         One that goes with the last layer's activation.
@@ -89,7 +90,7 @@ class Architecture:
     shapes : tuple of shapes, L + 1 of them
         Of a sample before the first layer, between the layers, and at the end.
     inputs, outputs : int
-        How many numbers a sample has at both ends.
+        How many numbers a sample has at both ends, or each position where any number will do.
     specs : tuple of LayerSpec
         The layers as the backends need to know them, with all penalties.
     tensors : tuple of Tensor
@@ -128,7 +129,13 @@ class Architecture:
         self.penalty = penalty
         specs: list[LayerSpec] = []
         shapes = [input_shape]
-        for layer in self.layers:
+        for number, layer in enumerate(self.layers, start=1):
+            if layer.needs_length and is_open(shapes[-1]):
+                raise ShapeError(
+                    f"{layer!r}, as layer {number} is, needs sequences of one length, but these "
+                    f"have shape {shapes[-1]}: give the network their length. (A recurrent layer "
+                    "makes a row of sequences of any length, and so does GlobalAveragePool1D.)"
+                )
             specs.append(_penalized(layer.spec(shapes[-1]), *penalty))
             shapes.append(specs[-1].output_shape)
         if len(shapes[-1]) > 2:
@@ -138,7 +145,7 @@ class Architecture:
             )
         self.shapes, self.specs = tuple(shapes), tuple(specs)
         self.output_shape: Shape = shapes[-1]
-        self.inputs, self.outputs = math.prod(shapes[0]), math.prod(shapes[-1])
+        self.inputs, self.outputs = known(shapes[0]), known(shapes[-1])
         # Lists: an interrupt is lost that comes while a generator is closed before its end.
         self.is_random = True in [spec.is_random for spec in specs]
         self.least_batch = max([spec.least_batch for spec in specs])
@@ -150,6 +157,37 @@ class Architecture:
             self.parameter_count + self.statistic_count,
             f"a network of {self.parameter_count} parameters",
         )
+
+    def at_length(self, positions: int) -> Architecture:
+        """Return the same layers, with the same arrays, on sequences of so many positions.
+
+        Raises
+        ------
+        ShapeError
+            If a layer has other arrays then, or needs more positions.
+        """
+        shape = at_length(self.input_shape, positions)
+        other = Architecture(shape, self.layers, self.loss, self.penalty)
+        for own, theirs in zip(self.tensors, other.tensors, strict=True):
+            if own.shape != theirs.shape:
+                raise ShapeError(
+                    f"{self.layers[own.layer - 1]!r}, as layer {own.layer} is, needs sequences of "
+                    f"one length: its {own.name} depends on it"
+                )
+        return other
+
+    def shortest(self) -> Architecture:
+        """Return that of the shortest sequences, but for a factor of 2; of one length itself."""
+        if not is_open(self.input_shape):
+            return self
+        positions = 1
+        while True:
+            try:
+                return self.at_length(positions)
+            except ShapeError:  # windows that cover more
+                if positions > LARGEST >> 8:
+                    raise
+                positions *= 2
 
     def check_lengths(self) -> None:
         """Raise `DataError` where samples are no sequences, or a layer knows no lengths.

@@ -85,6 +85,16 @@ def check_shape(value: Any, name: str, *, may_follow: bool = False) -> tuple[int
     return shape
 
 
+def is_open(shape: tuple[int | None, ...]) -> bool:
+    """Tell whether samples of this shape are sequences of any length, whose first size is None."""
+    return None in shape
+
+
+def known(shape: tuple[int | None, ...]) -> int:
+    """Return how many numbers there are: of sequences of any length at each position."""
+    return math.prod([size for size in shape if size is not None])
+
+
 def _shown(value: Any) -> str:
     """Return the repr of a number: Python refuses to write out an integer of many digits."""
     try:

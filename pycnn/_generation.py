@@ -103,6 +103,11 @@ def _check_network(network: Model) -> Tokens:
             f"generate needs a network on Tokens(vocabulary, length), whose inputs are not "
             f"{tuple(tokens)}"
         )
+    if tokens.length is None:
+        raise DataError(
+            f"generate needs a network on Tokens({tokens.vocabulary}, length), which knows how "
+            "many tokens it reads at a time; one with a length takes the same parameters"
+        )
     output = network.layers[-1]
     if output.activation != "softmax" or shape[-1] != tokens.vocabulary:
         raise PairingError(
@@ -132,7 +137,7 @@ def _check_start(network: Model, start: Any, tokens: Tokens) -> list[int]:
     known = _check_tokens(start, "start", tokens)
     if not known:
         raise DataError("start must have at least one token, got none")
-    if len(known) < tokens.length or len(network.output_shape) > 1:
+    if len(known) < tokens[0] or len(network.output_shape) > 1:
         try:
             network.architecture.check_lengths()
         except DataError as error:

@@ -68,7 +68,7 @@ def gradient_check(
     training = check_bool(training, "training")
     data = whole(net.reader.read(X, y, sample_weight, lengths)[0])
     check_measurable(data, "the data")
-    theta = net.theta.copy()
+    plan, theta = net.planned(data.x.shape[1]).plan, net.theta.copy()
     loss, analytic = net.gradients(X, y, sample_weight, training=training, lengths=lengths)
     drawn = dropout_keys(net.seed, net.epochs_trained, 1) if training else None
     scratch = np.empty_like(analytic)
@@ -81,9 +81,9 @@ def gradient_check(
     def loss_at(index: int, value: float) -> float:
         before, theta[index] = theta[index], value
         totals = (
-            net.core.gradients(net.plan, theta, data, scratch, drawn)
+            net.core.gradients(plan, theta, data, scratch, drawn)
             if training
-            else net.core.evaluate(net.plan, theta, data)
+            else net.core.evaluate(plan, theta, data)
         )
         theta[index] = before
         return float(totals.mean_loss())

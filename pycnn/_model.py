@@ -15,13 +15,13 @@ import numpy as np
 
 from pycnn import _random, backend, losses
 from pycnn._architecture import Architecture
-from pycnn._checks import check_bool, check_choice, check_fits, check_size
+from pycnn._checks import check_bool, check_choice, check_fits, check_size, is_open, known
 from pycnn._data.arrays import as_names, as_values, check_columns, check_finite
 from pycnn._data.reader import Reader
 from pycnn._data.scaling import TargetScale, check_can_scale
 from pycnn._data.sources import LazyTable, as_table, batches_of, pieces_of, whole
 from pycnn._data.targets import TargetEncoder, check_missing
-from pycnn._data.tokens import Tokens, check_inputs, plain_inputs
+from pycnn._data.tokens import Tokens, check_inputs, fitted, plain_inputs
 from pycnn.backend.interface import Data, Totals
 from pycnn.exceptions import DataError, LabelError, ShapeError
 from pycnn.layers import from_config
@@ -51,6 +51,22 @@ def _aligned_zeros(count: int) -> Array:
     block = np.zeros(count + spare)
     start = -block.ctypes.data % ALIGNMENT // 8
     return block[start : start + count]
+
+
+class Planned(NamedTuple):
+    """What samples of one shape are computed with."""
+
+    architecture: Architecture
+    plan: Plan
+
+
+# Of sequences of any length so many lengths are kept planned, the shortest for good.
+MOST_PLANNED = 8
+
+
+def _numbers(architecture: Architecture) -> list[int]:
+    """Return how many numbers a sample has behind each layer."""
+    return [math.prod(shape) for shape in architecture.output_shapes]
 
 
 NOBODY = 0  # what no thread is called
@@ -87,7 +103,8 @@ class Model:
     core : module
         The backend that computes.
     plan : Plan
-        What the core has made of the architecture.
+        What the core has made of the architecture: for sequences of any length that of some, which
+        will do where no samples are computed with. `planned` has that of others.
     reader : Reader
         How it reads what users hand in: the columns' names, labels, and the targets' unit.
     loan : Loan
@@ -110,11 +127,8 @@ class Model:
         self.metadata: dict[str, Any] = {}
         self._backend_name = backend_name
         self._core = backend.load(backend_name)
-        loss, count = architecture.loss, architecture.parameter_count
-        function = loss if isinstance(loss, losses.Custom) else None
-        self._plan = self._core.create_plan(
-            architecture.specs, self.loss, self.loss_parameter or 0.0, function
-        )
+        count = architecture.parameter_count
+        self._planned = [self._plan_for(architecture.shortest())]
         self._theta = _aligned_zeros(count + architecture.statistic_count)
         self._parameters, self._statistics = self._theta[:count], self._theta[count:]
         self._layers = architecture.bound(self._theta)
@@ -122,11 +136,46 @@ class Model:
         *positions, units = self.output_shape
         encoder = TargetEncoder(self.loss, units, positions=positions[0] if positions else None)
         find, check = self._core.find_not_finite, architecture.check_lengths
-        self._reader = Reader(self.input_shape, find, check, None, encoder)
+        self._reader = Reader(self.input_shape, find, check, self._positions, None, encoder)
         self._row_predictors: list[RowPredictor] = []  # idle ones
         # Of a row that needs no reading; of tokens none, whose dtype has to be looked at.
-        numbers = not isinstance(self.input_shape, Tokens)
+        numbers = not isinstance(self.input_shape, Tokens) and not is_open(self.input_shape)
         self._row_shape = (1, *self.input_shape) if numbers else None
+
+    def _plan_for(self, architecture: Architecture) -> Planned:
+        loss = architecture.loss
+        function = loss if isinstance(loss, losses.Custom) else None
+        parameter = self.loss_parameter or 0.0
+        plan = self._core.create_plan(architecture.specs, self.loss, parameter, function)
+        return Planned(architecture, plan)
+
+    def planned(self, numbers: int) -> Planned:
+        """Return what samples of so many numbers are computed with, each.
+
+        It is made where it has not been kept: of sequences, whose length may be any, or a part of
+        the whole.
+        """
+        for planned in self._planned:
+            if planned.architecture.inputs == numbers:
+                return planned
+        features = known(self.architecture.input_shape[1:])
+        planned = self._plan_for(self.architecture.at_length(numbers // features))
+        self._planned.append(planned)
+        del self._planned[1:-MOST_PLANNED]
+        return planned
+
+    def _positions(self, numbers: int) -> int | None:
+        """Return how many positions have a target, where outputs are sequences."""
+        shape = self.planned(numbers).architecture.output_shape
+        return shape[0] if len(shape) > 1 else None
+
+    def least_batch(self, data: Data) -> int:
+        """Return how many of such samples a mini-batch must have in training."""
+        return self.planned(data.x.shape[1]).architecture.least_batch
+
+    def in_shape(self, x: Array) -> Array:
+        """Return rows of numbers as samples of the network's shape."""
+        return x.reshape(len(x), *self.planned(x.shape[1]).architecture.input_shape)
 
     # -------------------------------------------------------------- what it is made of
     #
@@ -145,7 +194,7 @@ class Model:
     @property
     def plan(self) -> Plan:
         """What the core has made of the architecture."""
-        return self._plan
+        return self._planned[0].plan
 
     @property
     def theta(self) -> Array:
@@ -184,17 +233,26 @@ class Model:
 
     @property
     def inputs(self) -> int:
-        """Number of features, n_0: of all numbers that a sample has."""
+        """Number of features, n_0: of all numbers that a sample has.
+
+        Of sequences of any length: of each position.
+        """
         return self.architecture.inputs
 
     @property
     def input_shape(self) -> Shape:
-        """Shape of a sample, ``(n_0,)`` or such as (rows, columns, channels)."""
+        """Shape of a sample, ``(n_0,)`` or such as (rows, columns, channels).
+
+        Of sequences of any length ``(None, features)``.
+        """
         return self.architecture.input_shape
 
     @property
     def outputs(self) -> int:
-        """Number of output units, n_L: of all numbers that a sample has at the end."""
+        """Number of output units, n_L: of all numbers that a sample has at the end.
+
+        Of sequences of any length: at each position.
+        """
         return self.architecture.outputs
 
     @property
@@ -338,7 +396,8 @@ class Model:
                 return row if scale is None else scale.restore(row)
         if lengths is None:
             check_columns(X, "X", self._reader.names)
-            out = self.outputs_of(as_table(X, "X", self.input_shape, None))
+            X, shape = fitted(self.input_shape, X, "X")
+            out = self.outputs_of(as_table(X, "X", shape, None))
         else:
             out = self.outputs_of(*self._reader.sequences(X, "X", lengths, "lengths"))
         return self._reader.encoder.unscaled(out)
@@ -348,11 +407,12 @@ class Model:
         return self.with_theta(lambda theta: self._outputs(theta, x, lengths))
 
     def _outputs(self, theta: Array, x: Array | LazyTable, lengths: Indices | None = None) -> Array:
-        out = np.empty((len(x), *self.output_shape))
+        architecture, plan = self.planned(x.shape[1])
+        out = np.empty((len(x), *architecture.output_shape))
         for part, piece in x.pieces() if isinstance(x, LazyTable) else [(slice(None), x)]:
             own = None if lengths is None else lengths[part]
-            if not self.core.predict(self.plan, theta, piece, out[part], own):
-                check_finite(piece.reshape(-1, *self.input_shape), "X")
+            if not self.core.predict(plan, theta, piece, out[part], own):
+                check_finite(piece.reshape(-1, *architecture.input_shape), "X")
         return out
 
     def _predict_row(self, x: Array) -> Array | None:
@@ -417,19 +477,21 @@ class Model:
         count = check_size(count, "count")
         keys = _random.generator(_random.check_seed(seed), _random.SAMPLING)
         x = self.reader.rows(X, "X")
-        check_fits(count * len(x) * self.outputs, f"{count} draws of {len(x)} rows")
+        outputs = self.planned(x.shape[1]).architecture.outputs
+        check_fits(count * len(x) * outputs, f"{count} draws of {len(x)} rows")
         drawn = keys.random_raw(count)
         return self.encoder.unscaled(self.with_theta(lambda theta: self._samples(theta, x, drawn)))
 
     def _samples(self, theta: Array, x: Array | LazyTable, keys: Bits) -> Array:
-        out = np.empty((len(keys), len(x), *self.output_shape))
+        architecture, plan = self.planned(x.shape[1])
+        out = np.empty((len(keys), len(x), *architecture.output_shape))
         run = self.core.predict_samples
         if not isinstance(x, LazyTable):
-            run(self.plan, theta, x, keys, 0, out)
+            run(plan, theta, x, keys, 0, out)
             return out
         for part, piece in x.pieces():
-            samples = np.empty((len(keys), len(piece), *self.output_shape))
-            run(self.plan, theta, piece, keys, part.start, samples)
+            samples = np.empty((len(keys), len(piece), *architecture.output_shape))
+            run(plan, theta, piece, keys, part.start, samples)
             out[:, part] = samples
         return out
 
@@ -450,7 +512,8 @@ class Model:
         callable
             ``p(x)`` takes a contiguous float64 array of shape (batch, n_0) (for one row also
             (n_0,)) and returns an array of shape (batch, *output_shape): always the same one,
-            overwritten by the next call. It reads the network's present parameters, unless it is
+            overwritten by the next call. Of sequences of any length it takes whatever length, and
+            is quick where it comes again. It reads the network's present parameters, unless it is
             frozen; NaN in gives NaN out. One thread at a time may call it: make each its own.
 
         Raises
@@ -469,17 +532,35 @@ class Model:
         True
         """
         batch, frozen = check_size(batch, "batch"), check_bool(frozen, "frozen")
-        numbers = self.inputs + sum(self._numbers())
+        theta = self.with_theta(np.copy) if frozen else self.theta
+        if not is_open(self.input_shape):
+            return self._predictor(self.planned(self.inputs), theta, batch, frozen)
+        runs: dict[int, Callable[[Array], Array]] = {}
+
+        def predict_any(x: Array) -> Array:
+            size = x.size if isinstance(x, np.ndarray) else 0
+            numbers = size // batch or self.inputs  # what is no such sample is refused below
+            if numbers not in runs:
+                if len(runs) == MOST_PLANNED:
+                    del runs[next(iter(runs))]
+                planned = self.planned(max(1, numbers // self.inputs) * self.inputs)
+                runs[numbers] = self._predictor(planned, theta, batch, frozen)
+            return runs[numbers](x)
+
+        return predict_any
+
+    def _predictor(
+        self, planned: Planned, theta: Array, batch: int, frozen: bool
+    ) -> Callable[[Array], Array]:
+        """Return a predictor of samples of one shape."""
+        architecture, plan = planned
+        numbers = architecture.inputs + sum(_numbers(architecture))
         check_fits(batch * numbers, f"a batch of {batch} rows")
-        core, plan, outputs = self.core, self.plan, self.output_shape
-        if frozen:
-            run = self.with_theta(lambda theta: core.predictor(plan, theta, batch, outputs, True))
-        else:
-            run = core.predictor(plan, self.theta, batch, outputs)
-        kept = self.reader.encoder.scale
-        shapes: tuple[Shape, ...] = ((batch, *self.input_shape), (batch, self.inputs))
+        run = self.core.predictor(plan, theta, batch, architecture.output_shape, frozen)
+        kept, shape = self.reader.encoder.scale, architecture.input_shape
+        shapes: tuple[Shape, ...] = ((batch, *shape), (batch, architecture.inputs))
         if batch == 1:
-            shapes += (self.input_shape, (self.inputs,))
+            shapes += (shape, (architecture.inputs,))
         alone = batch == 1
 
         def predict_bound(x: Array) -> Array:
@@ -501,10 +582,6 @@ class Model:
             raise ShapeError(f"x must be a float64 array of shape {shapes[0]}, got {got}")
 
         return predict_bound
-
-    def _numbers(self) -> list[int]:
-        """Return how many numbers a sample has behind each layer."""
-        return [math.prod(shape) for shape in self.architecture.output_shapes]
 
     def predict_classes(self, X: ArrayLike, *, lengths: ArrayLike | None = None) -> AnyArray:
         """Return the most probable class of each sample, as the labels that `fit` saw.
@@ -680,7 +757,8 @@ class Model:
             pieces = batches_of(data, batch_size)
         else:
             pieces = pieces_of(data) if isinstance(data.x, LazyTable) else iter([data])
-        sums = [self.core.evaluate(self.plan, theta, piece) for piece in pieces]
+        plan = self.planned(data.x.shape[1]).plan
+        sums = [self.core.evaluate(plan, theta, piece) for piece in pieces]
         return Totals(*map(sum, zip(*sums, strict=True)))
 
     def score_data(
@@ -803,25 +881,23 @@ class Model:
         data = self._read(X, y, sample_weight, lengths)
         if reduction == "sum":
             return self.sum_gradients(data, training, first_row)
-        if training and data.rows < self.architecture.least_batch:
+        if training and data.rows < self.least_batch(data):
             raise DataError("X must have at least 2 samples for BatchNorm: one has no variance")
-        grad = np.empty_like(self._parameters)
+        plan, grad = self.planned(data.x.shape[1]).plan, np.empty_like(self._parameters)
         keys = _random.dropout_keys(self.seed, self.epochs_trained, 1) if training else None
-        totals = self.with_theta(
-            lambda theta: self.core.gradients(self.plan, theta, data, grad, keys)
-        )
+        totals = self.with_theta(lambda theta: self.core.gradients(plan, theta, data, grad, keys))
         return totals.mean_loss(), grad
 
     def sum_gradients(
         self, data: Data, training: bool, first_row: int
     ) -> tuple[float, Array, float]:
         """Return sums over data that have been checked; in training the statistics change."""
-        grad = np.empty_like(self._parameters)
+        plan, grad = self.planned(data.x.shape[1]).plan, np.empty_like(self._parameters)
         keys = _random.dropout_keys(self.seed, self.epochs_trained, 1) if training else None
         statistics = self._statistics if training else None
         totals = self.with_theta(
             lambda theta: self.core.gradient_sums(
-                self.plan, theta, data, grad, keys, first_row, statistics
+                plan, theta, data, grad, keys, first_row, statistics
             )
         )
         return totals.loss, grad, totals.weight
@@ -865,9 +941,9 @@ class Model:
                 "a token has nothing that could be a little larger"
             )
         data = self._read(X, y)
-        out = np.empty((data.rows, self.inputs))
-        self.with_theta(lambda theta: self.core.input_gradient(self.plan, theta, data, out))
-        return out.reshape(-1, *self.input_shape)
+        plan, out = self.planned(data.x.shape[1]).plan, np.empty(data.x.shape)
+        self.with_theta(lambda theta: self.core.input_gradient(plan, theta, data, out))
+        return self.in_shape(out)
 
     def trace(self, X: ArrayLike, y: ArrayLike) -> Trace:
         """Return every quantity of one forward and backward pass; ``print`` shows them.
@@ -909,12 +985,12 @@ class Model:
 
     def trace_data(self, data: Data, theta: Array) -> Trace:
         """Return the quantities of a pass over data that have been checked."""
-        m = data.rows
-        units = self._numbers()
+        m, (architecture, plan) = data.rows, self.planned(data.x.shape[1])
+        units = _numbers(architecture)
         ends = np.cumsum(units) * m
         z, a, delta = (np.empty(int(ends[-1])) for _ in range(3))
         grad = np.empty_like(self._parameters)
-        totals = self.core.trace(self.plan, theta, data, grad, z, a, delta)
+        totals = self.core.trace(plan, theta, data, grad, z, a, delta)
 
         def by_layer(flat: Array) -> list[Array]:
             parts = np.split(flat, ends[:-1])
@@ -932,11 +1008,11 @@ class Model:
 
     def activations_of(self, x: Array) -> list[Array]:
         """Return A^[1..L] of checked rows, (m, n_l) each, whatever the loss makes of them."""
-        plan = self.core.create_plan(self.architecture.specs, "mse")
-        units = self._numbers()
+        architecture = self.planned(x.shape[1]).architecture
+        plan, units = self.core.create_plan(architecture.specs, "mse"), _numbers(architecture)
         ends = np.cumsum(units) * len(x)
         z, a, delta = (np.empty(int(ends[-1])) for _ in range(3))
-        data = Data(x, np.zeros((len(x), self.outputs)), None)
+        data = Data(x, np.zeros((len(x), architecture.outputs)), None)
         grad = np.empty_like(self._parameters)
         self.with_theta(lambda theta: self.core.trace(plan, theta, data, grad, z, a, delta))
         parts = np.split(a, ends[:-1])

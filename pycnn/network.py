@@ -10,7 +10,7 @@ import numpy as np
 
 from pycnn import _random, losses, optimizers
 from pycnn._architecture import Architecture
-from pycnn._checks import check_bool, check_real, check_size
+from pycnn._checks import check_bool, check_real, check_size, is_open, known
 from pycnn._data.arrays import as_values
 from pycnn._data.tokens import Tokens, check_inputs
 from pycnn._model import Model
@@ -43,8 +43,11 @@ _FOR_THE_PACKAGE = {
     "learn",
     "lent",
     "loan",
+    "in_shape",
+    "least_batch",
     "outputs_of",
     "plan",
+    "planned",
     "reader",
     "score_data",
     "sum_gradients",
@@ -69,7 +72,8 @@ class Network(Model):
     inputs : int, tuple of int or Tokens
         Number of features, n_0, or a sample's shape, features last: ``(28, 28, 1)``, rows, columns
         and channels, for grey images; or ``Tokens(vocabulary, length)`` for whole numbers that
-        stand for words or signs.
+        stand for words or signs. ``(None, features)`` and ``Tokens(vocabulary)`` are sequences of
+        any length, for layers whose arrays do not depend on it; those of a call are equally long.
     layers : sequence of Layer
         The layers 1 ... L; the last is the output layer.
     loss : str or Loss, optional
@@ -135,7 +139,7 @@ class Network(Model):
 
     def __init__(
         self,
-        inputs: int | Sequence[int],
+        inputs: int | Sequence[int | None],
         layers: Sequence[Layer],
         loss: str | losses.Loss | losses.Function | None = None,
         seed: int | None = None,
@@ -199,10 +203,11 @@ class Network(Model):
         return rows
 
     def _summary_totals(self) -> str:
-        between = sum(math.prod(part.spec.output_shape) for part in self.architecture.parts())
+        between = sum(known(part.spec.output_shape) for part in self.architecture.parts())
+        each = "position" if is_open(self.input_shape) else "sample"
         return (
             f"{self._parameters.size:,} parameters ({self._parameters.nbytes / 1000:,.1f} kB), "
-            f"{between:,} activations a sample ({between * 8 / 1000:,.1f} kB), "
+            f"{between:,} activations a {each} ({between * 8 / 1000:,.1f} kB), "
             f"loss {self.loss}, backend {self.backend}"
         )
 
@@ -524,7 +529,7 @@ class Network(Model):
                     "X is too large for BatchNorm: its mean or variance would be infinite; divide "
                     "each column by its standard deviation"
                 )
-            if data.rows < self.architecture.least_batch:
+            if data.rows < self.least_batch(data):
                 warn(
                     "X has one sample, which has no variance: BatchNorm neither counts it nor lets "
                     "the layers before it learn from it; take at least 2 at a time",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pycnn import losses
-from pycnn._checks import check_shape, check_size
+from pycnn._checks import check_shape, check_size, is_open
 from pycnn._data.sources import whole
 from pycnn._plot import check_format, save
 from pycnn._public import names_of
@@ -237,8 +237,9 @@ def _all_maps(net: Network, sample: Array) -> list[_Maps]:
     """Return the input and what each layer leaves, in its shape."""
     activations = net.activations_of(sample.reshape(1, -1))
     parts = [part for part in net.architecture.parts() if part.depth == 0]
-    maps = [_Maps(f"input {_size(net.input_shape)}", sample[0])]
-    for part, a, shape in zip(parts, activations, net.architecture.output_shapes, strict=True):
+    architecture = net.planned(sample.size).architecture
+    maps = [_Maps(f"input {_size(architecture.input_shape)}", sample[0])]
+    for part, a, shape in zip(parts, activations, architecture.output_shapes, strict=True):
         count = min(shape[-1], MOST_CHANNELS)
         some = f", the first {count} of {shape[-1]}" if count < shape[-1] else ""
         named = f" {part.layer.activation}" if part.layer.activation != "linear" else ""
@@ -499,7 +500,7 @@ def attention(
 
     sample = _samples(net, x, "x", most=1)
     number = _attention_layer(net, layer)
-    shapes = (net.input_shape, *net.architecture.output_shapes)
+    shapes = net.planned(sample.size).architecture.shapes
     inputs = [sample, *net.activations_of(sample.reshape(1, -1))][number - 1]
     maps = net.layers[number - 1].probabilities(inputs.reshape(1, *shapes[number - 1]))[0]
     heads, length = maps.shape[:2]
@@ -551,13 +552,17 @@ def _samples(net: Network, X: Any, name: str, most: int) -> Array:
     """Return checked samples, (m, *input_shape); one of them may come alone."""
     values = np.asarray(X)
     alone = (net.input_shape, net.input_shape[:-1], (net.inputs,))
-    if values.ndim and values.shape in alone and values.size == net.inputs:
+    if is_open(net.input_shape):
+        single = values.ndim == len(net.input_shape) and values.shape[1:] == net.input_shape[1:]
+    else:
+        single = values.ndim > 0 and values.shape in alone and values.size == net.inputs
+    if single:
         values = values[None]
     data = whole(Data(net.reader.rows(values, name), np.empty(0), None))
     if len(data.x) > most:
         several = "one sample" if most == 1 else f"at most {most} samples"
         raise ShapeError(f"{name} must be {several}, got {len(data.x)}")
-    return np.asarray(data.x).reshape(-1, *net.input_shape)
+    return net.in_shape(np.asarray(data.x))
 
 
 def _image_shape(net: Network, shape: Shape | None) -> Shape:

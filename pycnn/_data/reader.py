@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pycnn._checks import is_open
 from pycnn._data.arrays import (
     as_lengths,
     as_weights,
@@ -15,7 +16,7 @@ from pycnn._data.arrays import (
 )
 from pycnn._data.sources import LazyTable, as_table
 from pycnn._data.targets import TargetEncoder
-from pycnn._data.tokens import Tokens, check_range
+from pycnn._data.tokens import Tokens, check_range, fitted
 from pycnn.backend.interface import Data, up_to_lengths
 
 if TYPE_CHECKING:
@@ -39,23 +40,33 @@ class Reader:
     find_not_finite : callable
     check_lengths : callable
         Raises where a layer knows no lengths.
+    find_positions : callable
+        Returns those of the outputs, by how many numbers a sample has; None: these are one row.
     names : tuple of str or None
         Those of the columns, once learned.
     encoder : TargetEncoder
     """
 
-    __slots__ = ("check_lengths", "encoder", "find_not_finite", "names", "shape")
+    __slots__ = (
+        "check_lengths",
+        "encoder",
+        "find_not_finite",
+        "find_positions",
+        "names",
+        "shape",
+    )
 
     def __init__(
         self,
         shape: Shape,
         find_not_finite: Finder,
         check_lengths: Callable[[], None],
+        find_positions: Callable[[int], int | None],
         names: tuple[str, ...] | None,
         encoder: TargetEncoder,
     ) -> None:
         self.shape, self.find_not_finite = shape, find_not_finite
-        self.check_lengths = check_lengths
+        self.check_lengths, self.find_positions = check_lengths, find_positions
         self.names, self.encoder = names, encoder
 
     def rows(self, X: Any, name: str) -> Array | LazyTable:
@@ -64,7 +75,8 @@ class Reader:
         A data frame's columns must have the names that are known.
         """
         check_columns(X, name, self.names)
-        return as_table(X, name, self.shape, self.find_not_finite)
+        X, shape = fitted(self.shape, X, name)
+        return as_table(X, name, shape, self.find_not_finite)
 
     def sequences(
         self, X: Any, name: str, lengths: Any, called: str
@@ -74,17 +86,18 @@ class Reader:
             return self.rows(X, name), None
         self.check_lengths()
         check_columns(X, name, self.names)
+        X, shape = fitted(self.shape, X, name)
         values = X if column_names(X) is None else np.asarray(X)
-        x = as_table(values, name, self.shape, None, all_there=False)
-        checked = as_lengths(lengths, called, len(x), self.shape[0])
+        x = as_table(values, name, shape, None, all_there=False)
+        checked = as_lengths(lengths, called, len(x), shape[0])
         if isinstance(x, LazyTable):
             return x.with_lengths(checked), checked
-        if isinstance(self.shape, Tokens):
-            x = up_to_lengths(x, checked, self.shape[0])
-            check_range(x, name, self.shape)
+        if isinstance(shape, Tokens):
+            x = up_to_lengths(x, checked, shape[0])
+            check_range(x, name, shape)
         elif self.find_not_finite(x) != x.size:
-            x = up_to_lengths(x, checked, self.shape[0])
-            check_finite(x.reshape(-1, *self.shape), name)
+            x = up_to_lengths(x, checked, shape[0])
+            check_finite(x.reshape(-1, *shape), name)
         return x, checked
 
     def read(
@@ -108,13 +121,20 @@ class Reader:
             As for `TargetEncoder.encode`.
         """
         x, known = self.sequences(X, called[0], lengths, called[3])
-        positions = self.encoder.positions
+        encoder = self._encoder_for(x)
+        positions = encoder.positions
         ends = None if positions is None else known  # those of the targets
-        targets = self.encoder.encode(
-            y, called[1], len(x), learn=learn, missing=missing, lengths=ends
-        )
+        targets = encoder.encode(y, called[1], len(x), learn=learn, missing=missing, lengths=ends)
         weight = as_weights(sample_weight, called[2], len(x), positions, ends)
         return Data(x, targets.y, weight, known), targets
+
+    def _encoder_for(self, x: Array | LazyTable) -> TargetEncoder:
+        """Return the encoder of the targets of such samples."""
+        own = self.encoder
+        if not is_open(self.shape):
+            return own
+        positions = self.find_positions(x.shape[1])
+        return TargetEncoder(own.loss, own.units, own.classes, own.scale, positions)
 
     def encoding(self, classes: AnyArray | None, scale: TargetScale | None) -> Reader:
         """Return a reader whose encoder has these classes, and this scale."""
@@ -127,7 +147,8 @@ class Reader:
         return self._with(names, self.encoder)
 
     def _with(self, names: tuple[str, ...] | None, encoder: TargetEncoder) -> Reader:
-        return Reader(self.shape, self.find_not_finite, self.check_lengths, names, encoder)
+        callables = self.find_not_finite, self.check_lengths, self.find_positions
+        return Reader(self.shape, *callables, names, encoder)
 
     def after(self, X: Any, targets: Targets) -> Reader:
         """Return the reader of a network that has learned from such samples."""

@@ -13,7 +13,7 @@ from pycnn._data.sources import whole
 from pycnn.exceptions import DataError, DataTypeError, DataWarning, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from pycnn._data.reader import Reader
     from pycnn.backend.interface import Data
@@ -37,11 +37,16 @@ class BatchStream:
     weight: Any = None
 
     def __init__(
-        self, reader: Reader, source: Any, epochs: int, missing: bool, least_batch: int
+        self,
+        reader: Reader,
+        source: Any,
+        epochs: int,
+        missing: bool,
+        least_batch: Callable[[Data], int],
     ) -> None:
         self.reader, self.source = reader, source  # the reader learns from the mini-batches
         self.missing = missing  # whether NaN targets have not been observed
-        self.least_batch = least_batch  # samples of a mini-batch
+        self.least_batch = least_batch  # samples that such a mini-batch must have
         if not callable(source) and iter(source) is source and epochs > 1:
             raise DataError(
                 "X can be gone through only once, but epochs is more than 1: give a list, a "
@@ -108,7 +113,7 @@ class BatchStream:
         data = self._read(self.ahead.pop())
         self.at += 1
         self.seen += data.rows
-        if data.rows < self.least_batch:
+        if data.rows < self.least_batch(data):
             data = data.take(np.zeros(1, np.intp))  # its memory may be that of the next one, too
             self._check_lone()
         return data

@@ -409,7 +409,8 @@ class TargetEncoder:
                 f"got {class_weight!r}"
             )
         weight = by_class[index].astype(np.float64)
-        return as_weights(weight, "class_weight", len(index), self.positions)
+        positions = index.shape[1] if index.ndim == 2 else None
+        return as_weights(weight, "class_weight", len(index), positions)
 
     # ------------------------------------------------------------ back to it
 

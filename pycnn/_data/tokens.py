@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from pycnn._checks import check_shape, check_size
+from pycnn._checks import check_shape, check_size, is_open
 from pycnn._data.arrays import as_array, place_of
-from pycnn.exceptions import DataError, DataTypeError
+from pycnn.exceptions import DataError, DataTypeError, ShapeError
 
 if TYPE_CHECKING:
     from typing import Self
@@ -27,8 +27,9 @@ class Tokens(tuple[int, ...]):
     ----------
     vocabulary : int
         How many different tokens there are, at least 2.
-    length : int
-        Tokens of a sample.
+    length : int, optional
+        Tokens of a sample. By default samples may be of any length, which is that of all those of a
+        call, for layers that do not depend on it.
 
     Raises
     ------
@@ -46,9 +47,10 @@ class Tokens(tuple[int, ...]):
 
     _vocabulary: int
 
-    def __new__(cls, vocabulary: int, length: int) -> Self:
+    def __new__(cls, vocabulary: int, length: int | None = None) -> Self:
         """Return the shape of samples of that many tokens."""
-        shape = super().__new__(cls, (check_size(length, "length"),))
+        size = cast("int", None) if length is None else check_size(length, "length")
+        shape = super().__new__(cls, (size,))
         shape._vocabulary = check_size(vocabulary, "vocabulary", at_least=2)
         return shape
 
@@ -58,11 +60,11 @@ class Tokens(tuple[int, ...]):
         return self._vocabulary
 
     @property
-    def length(self) -> int:
-        """Tokens of a sample."""
+    def length(self) -> int | None:
+        """Tokens of a sample; None: any number."""
         return self[0]
 
-    def __getnewargs__(self) -> tuple[int, int]:
+    def __getnewargs__(self) -> tuple[int, int | None]:
         return self.vocabulary, self.length
 
     def __eq__(self, other: object) -> bool:
@@ -76,7 +78,8 @@ class Tokens(tuple[int, ...]):
     __hash__ = tuple.__hash__
 
     def __repr__(self) -> str:
-        return f"Tokens({self.vocabulary}, length={self.length})"
+        length = "" if self.length is None else f", length={self.length}"
+        return f"Tokens({self.vocabulary}{length})"
 
 
 def check_inputs(value: Any) -> Shape:
@@ -93,7 +96,49 @@ def check_inputs(value: Any) -> Shape:
         if value.keys() != {"vocabulary", "length"}:
             raise DataError(f"inputs must have a vocabulary and a length, got {value!r:.80}")
         return Tokens(**value)
+    if isinstance(value, (tuple, list)) and None in value:
+        if len(value) != 2 or value[1] is None:
+            raise DataError(
+                "inputs may have None for the length of sequences, (None, features), or be "
+                f"Tokens(vocabulary), got {value!r:.80}"
+            )
+        return cast("Shape", (None, check_size(value[1], "inputs")))
     return check_shape(value, "inputs")
+
+
+def at_length(shape: Shape, positions: int) -> Shape:
+    """Return the shape of sequences that are so long."""
+    if isinstance(shape, Tokens):
+        return Tokens(shape.vocabulary, positions)
+    return (positions, *shape[1:])
+
+
+def fitted(shape: Shape, value: Any, name: str) -> tuple[Any, Shape]:
+    """Return samples and their shape; where sequences may have any length, these tell theirs.
+
+    Raises
+    ------
+    ShapeError
+        If they are then no array of sequences that are equally long.
+    """
+    if not is_open(shape):
+        return value, shape
+    if not hasattr(value, "shape"):
+        try:
+            value = as_array(value, name)
+        except ShapeError as error:
+            raise ShapeError(
+                f"{error}. Sequences of several lengths are padded at their ends to be one array, "
+                "and lengths= says where they end; or each length is a mini-batch of its own"
+            ) from None
+    given = tuple(value.shape)
+    # Of one feature, or of tokens, an array has one axis less.
+    single = len(shape) == 2 and shape[1] == 1 and len(given) == 2
+    if not (single or given[2:] == shape[1:]) or len(given) < 2 or not given[1]:
+        wanted = ", ".join(["samples", "positions", *map(str, shape[1:])])
+        alone = "; a single sample is {name}[np.newaxis]" if given[1:] == shape[1:] else ""
+        raise ShapeError(f"{name} must have shape ({wanted}), got {given}{alone.format(name=name)}")
+    return value, at_length(shape, given[1])
 
 
 def plain_inputs(shape: Shape) -> Any:

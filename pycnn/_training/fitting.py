@@ -25,7 +25,6 @@ from pycnn.callbacks import as_callbacks
 from pycnn.exceptions import DataError, DataTypeError, LabelError
 
 if TYPE_CHECKING:
-    from pycnn._architecture import Architecture
     from pycnn._data.reader import Reader
     from pycnn._model import Model
     from pycnn._scoring import Metric
@@ -138,8 +137,8 @@ def _prepare_stream(model: Model, X: Any, request: Request, scales: bool) -> Pre
             "sample_weight, class_weight, lengths, validation_split and diagnose want X and y as "
             "arrays, not as an iterable of mini-batches"
         )
-    missing, least = request.missing_targets, model.architecture.least_batch
-    batches = BatchStream(model.reader, X, request.epochs, missing, least)
+    missing = request.missing_targets
+    batches = BatchStream(model.reader, X, request.epochs, missing, model.least_batch)
     if not request.resume:
         check_parameters(model)
     if isinstance(request.optimizer, optimizers.LBFGS):
@@ -169,7 +168,7 @@ def _prepare_arrays(model: Model, X: Any, y: Any, request: Request, scales: bool
     advice.check_fit(model, data, request.batch_size)
     if request.diagnose:
         callbacks = [diagnosis.Diagnosis(data, model.seed), *callbacks]
-    batch_size = check_batch(model.architecture, request.batch_size, data.rows)
+    batch_size = check_batch(model.least_batch(data), request.batch_size, data.rows)
     validation = _measurable(model, learned, held_out, request.metrics)
     return Prepared(data, learned, validation, batch_size, request.shuffle, callbacks)
 
@@ -259,21 +258,21 @@ def read_one(
 def check_one(model: Model, data: Data, batch_size: int | None) -> int:
     """Return how many samples a mini-batch of a `partial_fit` has, once it can begin."""
     check_parameters(model)
-    batch_size = check_batch(model.architecture, batch_size, data.rows)
+    batch_size = check_batch(model.least_batch(data), batch_size, data.rows)
     if model.epochs_trained == 0:
         advice.check_data(model, data)
     return batch_size
 
 
-def check_batch(architecture: Architecture, batch_size: int | None, rows: int) -> int:
-    """Return how many samples a mini-batch has; None stands for all."""
+def check_batch(least: int, batch_size: int | None, rows: int) -> int:
+    """Return how many samples a mini-batch has, at `least` so many; None stands for all."""
     batch_size = min(batch_size or rows, rows)
-    if batch_size < architecture.least_batch:
+    if batch_size < least:
         raise DataError(
             "batch_size must be at least 2 for BatchNorm: one sample has no variance; "
             "LayerNorm normalizes samples one by one"
         )
-    if 0 < rows % batch_size < architecture.least_batch:
+    if 0 < rows % batch_size < least:
         warn_lone_sample(
             f"batch_size={batch_size} cuts {rows} samples so that an epoch ends with a"
         )

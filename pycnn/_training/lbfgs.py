@@ -311,6 +311,7 @@ class Iterations:
 
     def __init__(self, network: Model, data: Data, optimizer: LBFGS) -> None:
         self.network, self.data = network, data
+        self.plan = network.planned(data.x.shape[1]).plan
         self.schedule = optimizer.schedule()
         self.tolerance = optimizer.tolerance
         steps = optimizer.history_size
@@ -381,7 +382,7 @@ class Iterations:
 
     def _evaluate(self, theta: Array, gradient: Array) -> float:
         network = self.network
-        totals = network.core.gradients(network.plan, theta, self.data, gradient)
+        totals = network.core.gradients(self.plan, theta, self.data, gradient)
         self.accuracy, self.weight = totals.accuracy(), totals.weight
         return totals.mean_loss() if totals.weight else 0.0  # nothing that could descend
 

@@ -127,8 +127,9 @@ class Loader:
 
     def _let_train(self, theta: Array, data: Data, state: TrainingState, steps: int) -> int:
         network = self.network
+        plan = network.planned(data.x.shape[1]).plan
         self.record.in_step = True
-        done: int = network.core.train(network.plan, theta, data, state, steps)
+        done: int = network.core.train(plan, theta, data, state, steps)
         return done
 
     def _next_piece(self, state: TrainingState, steps: int) -> tuple[Data, int, int] | None:
@@ -142,7 +143,7 @@ class Loader:
                 return None
             return self._augmented(batch, epoch, position), first, batch.rows
         size = state.batch_size
-        most = max(1, sources.PIECE // (8 * size * self.network.inputs))
+        most = max(1, sources.PIECE // (8 * size * self.data.x.shape[1]))
         part = slice(position, min(position + min(steps, most) * size, self.rows))
         piece = self.data.take(part if state.order is None else state.order[state.epoch, part])
         if self.augment:
@@ -162,8 +163,7 @@ class Loader:
 
 def _augmented(network: Model, augment: list[Augment], data: Data, epoch: int, batch: int) -> Data:
     """Return a mini-batch as the augmenters change it, by random numbers of its own."""
-    shape = (data.rows, *network.input_shape)
-    x, y = data.x.reshape(shape).copy(), data.one_hot(network.encoder.units).copy()
+    x, y = network.in_shape(data.x).copy(), data.one_hot(network.encoder.units).copy()
     scale = network.encoder.scale
     if scale is not None:
         scale.restore(y)

@@ -214,7 +214,7 @@ def start_of(network: pycnn.Network, tokenizer: text.Tokenizer, prompt: str) -> 
         blank = int(tokenizer.encode("\n")[0])
     except DataError:
         blank = 0
-    missing = network.input_shape[0] - len(known)
+    missing = (network.input_shape[0] or 0) - len(known)
     return [blank] * missing + known
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from pycnn import activations
+from pycnn._checks import known
 from pycnn._data.arrays import as_values
 from pycnn.backend.interface import LayerSpec
 from pycnn.exceptions import DataError, DataTypeError, PycnnError, ShapeError
@@ -34,6 +34,7 @@ class Layer:
     normalizes_inputs = False  # they may come in any unit
     can_be_last = True  # the layers before it learn from all of its outputs
     takes_tokens = False  # it makes numbers of whole ones that stand for something
+    needs_length = False  # of sequences: what it is depends on how many positions there are
     knows_lengths = False  # what stands behind the end of a sequence changes nothing before it
 
     def __init__(self, activation: str = "linear") -> None:
@@ -50,7 +51,7 @@ class Layer:
             raise PycnnError(
                 "this layer has as many units as the one before it: it is not part of a network yet"
             )
-        return math.prod(self._output_shape)
+        return known(self._output_shape)
 
     @property
     def activation(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pycnn._checks import is_open
 from pycnn.backend.interface import LayerSpec
 from pycnn.exceptions import DataTypeError, ShapeError
 from pycnn.layers._base import Layer, as_image, check_list, check_softmax, views_of
@@ -75,6 +76,7 @@ class Residual(Layer):
         self._shortcut = shortcut
         self.is_random = True in [child.is_random for _, child in self.children]
         self.needs_batch = True in [child.needs_batch for _, child in self.children]
+        self.needs_length = True in [child.needs_length for _, child in self.children]
         self.knows_lengths = False not in [child.knows_lengths for _, child in self.children]
 
     @property
@@ -195,7 +197,7 @@ def _remedy(given: Shape, wanted: Shape) -> str:
     """Return what makes the one shape of the other."""
     if len(given) == len(wanted) == 1:
         return f"shortcut=Dense({wanted[0]}) makes them fit"
-    if len(given) == len(wanted):
+    if len(given) == len(wanted) and not is_open((*given, *wanted)):
         strides = tuple(-(-n // m) for n, m in zip(given[:-1], wanted[:-1], strict=True))
         there = tuple(-(-n // s) for n, s in zip(given[:-1], strides, strict=True))
         if there == wanted[:-1]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from pycnn._checks import check_bool, check_fits, check_size
+from pycnn._checks import check_bool, check_fits, check_size, known
 from pycnn.backend.interface import TensorSpec
 from pycnn.exceptions import DataError, PycnnError
 from pycnn.layers._weighted import Weighted
@@ -107,7 +107,7 @@ class _Convolution(Weighted):
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of a sample behind the layer."""
         shape = (*self._windows.count(self, input_shape), self.filters)
-        check_fits(math.prod(shape), f"{self!r} on samples of shape {input_shape}")
+        check_fits(known(shape), f"{self!r} on samples of shape {input_shape}")
         return shape
 
     def tensor_specs(self, input_shape: Shape) -> tuple[TensorSpec, ...]:

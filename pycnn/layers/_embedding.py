@@ -137,6 +137,7 @@ class PositionEmbedding(_Table):
     def __init__(self, kind: str = "learned") -> None:
         super().__init__()
         self._kind = check_choice(kind, ("learned", "sinusoidal"), "kind")
+        self.needs_length = self._kind == "learned"
 
     @property
     def position_kind(self) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pycnn._checks import check_real
+from pycnn._checks import check_real, known
 from pycnn.backend.interface import TensorSpec
 from pycnn.layers._base import Layer, as_image, check_softmax
 
@@ -129,7 +128,7 @@ class BatchNorm(_Normalization):
 
     def _least_batch(self, input_shape: Shape) -> int:
         """Return 2, where one sample has one number of each channel: that has no variance."""
-        return 1 if math.prod(input_shape[:-1]) > 1 else 2
+        return 1 if known(input_shape[:-1]) > 1 else 2
 
     def initialize(self, bits: np.random.PCG64) -> None:
         """Let the layer normalize and nothing else, and count from mean 0 and variance 1."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-import math
 from typing import TYPE_CHECKING, Any
 
 from pycnn import activations, initializers
-from pycnn._checks import check_bool, check_choice, check_fits, check_size
+from pycnn._checks import check_bool, check_choice, check_fits, check_size, known
 from pycnn.backend.interface import LayerSpec, TensorSpec
 from pycnn.exceptions import DataError, DataTypeError
 from pycnn.layers._base import Layer, as_image, views_of
@@ -82,7 +81,7 @@ class _Recurrent(Weighted):
         """Return the shape of a sample behind the layer."""
         (positions,) = check_image(self, input_shape, 1)
         shape = (positions, self.units) if self.return_sequences else (self.units,)
-        check_fits(math.prod(shape), f"{self!r} on samples of shape {tuple(input_shape)}")
+        check_fits(known(shape), f"{self!r} on samples of shape {tuple(input_shape)}")
         return shape
 
     def tensor_specs(self, input_shape: Shape) -> tuple[TensorSpec, ...]:

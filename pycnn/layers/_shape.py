@@ -20,6 +20,7 @@ class _Shape(Layer):
     """What these layers share: to a backend they are one kind, since shapes are not its concern."""
 
     core_kind = "reshape"
+    needs_length = True
 
     def _settings(self, input_shape: Shape) -> Mapping[str, Setting]:
         shape = self.output_shape(input_shape)

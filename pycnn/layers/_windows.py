@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from pycnn._checks import check_choice, check_size
+from pycnn._checks import check_choice, check_size, is_open
 from pycnn.exceptions import DataError, DataTypeError, ShapeError
 
 if TYPE_CHECKING:
@@ -52,6 +52,10 @@ def check_image(layer: Layer, input_shape: Shape, axes: int) -> Shape:
     if len(input_shape) == axes + 1:
         return input_shape[:-1]
     names = ", ".join((*AXES[axes], "channels"))
+    if is_open(input_shape):
+        raise ShapeError(
+            f"{layer!r} takes samples of shape ({names}), but they are sequences: {input_shape}"
+        )
     row = axes == 1 and len(input_shape) == 1
     recurrent = ", or return_sequences=True in a recurrent layer there" if row else ""
     raise ShapeError(
@@ -96,6 +100,8 @@ class Windows:
     def count(self, layer: Layer, input_shape: Shape) -> Shape:
         """Return how many there are along each axis, or raise `ShapeError` where none fits."""
         image = check_image(layer, input_shape, len(self.size))
+        if is_open(image):
+            return image
         reach = tuple((k - 1) * d + 1 for k, d in zip(self.size, self.dilation, strict=True))
         if self.padding == "same":
             far = [
