@@ -27,7 +27,7 @@ from pycnn.callbacks import Callback
 from pycnn.exceptions import PycnnError
 from pycnn.history import History
 from pycnn.layers import BatchNorm, Dense, Dropout, LayerNorm, Residual, SpatialDropout
-from pycnn.network import Network, load
+from pycnn.network import Network, from_onnx, load
 from pycnn.optimizers import LBFGS, SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 from pycnn.trace import Trace
 
@@ -112,6 +112,7 @@ __all__ = [
     "config",
     "datasets",
     "exceptions",
+    "from_onnx",
     "get_include",
     "get_num_threads",
     "gradient_check",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Metrics = str | Callable[..., Any] | Sequence[str | Callable[..., Any]]
 
-__all__ = ["Network", "load"]
+__all__ = ["Network", "from_onnx", "load"]
 __dir__ = names_of(__name__)
 
 
@@ -728,6 +728,56 @@ class Network(Model):
 
         save(self, path, check_bool(training_state, "training_state"))
 
+    def to_onnx(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        dtype: str = "float32",
+        opset: int = 20,
+        layout: str = "channels_last",
+    ) -> bytes | None:
+        """Write what the network predicts as an ONNX model, which other programs compute.
+
+        Its normalizations are folded, as `folded` does, and dropout is left out. The input
+        ``"input"`` is (batch, *input_shape), of integers for tokens; the output, ``"output"``, is
+        what `predict` returns. The metadata hold version, loss and classes.
+
+        Parameters
+        ----------
+        path : path-like, optional
+            Where the file is written, as a whole or not at all. By default it is returned.
+        dtype : {"float32", "float64"}, default "float32"
+            Of parameters, inputs and outputs. ONNX Runtime has no float64 convolution, mean pooling
+            nor recurrent layers: a warning says so.
+        opset : int, default 20
+            Version of ONNX's operations, 18 ... 25.
+        layout : {"channels_last", "channels_first"}, default "channels_last"
+            How samples of several axes come in: as in pycnn, or with their channels first.
+
+        Returns
+        -------
+        bytes or None
+            The file, where no path is given.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        DataError, UnknownNameError
+            If an argument is not valid, or a layer has no counterpart in ONNX.
+
+        Examples
+        --------
+        >>> from pycnn import Dense, Network, from_onnx
+        >>> net = Network(3, [Dense(4, "gelu"), Dense(2, "softmax")], seed=0)
+        >>> content = net.to_onnx(dtype="float64")
+        >>> bool((from_onnx(content).parameters == net.parameters).all())
+        True
+        """
+        from pycnn._io.onnx.writer import to_onnx  # imported when used
+
+        return to_onnx(self.folded(), path, dtype, opset, layout)
+
     def __getstate__(self) -> dict[str, Any]:
         while True:
             loan, state, lent = self.loan, super().__getstate__(), self.lent()
@@ -789,3 +839,35 @@ def load(
     from pycnn._io.model_file import read_state  # json: imported when used
 
     return Network.from_state(read_state(path) | {"backend": backend, "loss_function": loss})
+
+
+def from_onnx(path: str | os.PathLike[str] | bytes, backend: str = "auto") -> Network:
+    """Read a network that `Network.to_onnx`, PyTorch or skl2onnx has written as an ONNX model.
+
+    Normalizations of inputs become part of the weights behind them. What has no counterpart in
+    pycnn is an error that names the operation. Samples that other programs have with their channels
+    first have them last here: ``np.moveaxis(X, 1, -1)``.
+
+    Parameters
+    ----------
+    path : path-like or bytes
+        The file, or what stands in it.
+    backend : {"auto", "c", "numpy"}, default "auto"
+        Which core the network computes with.
+
+    Returns
+    -------
+    Network
+        With the loss that belongs to its last layer's activation, unless pycnn wrote another.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ModelFileError
+        If it is not an intact ONNX model, or not of a network that pycnn has. Nothing in the file
+        is ever run as code.
+    """
+    from pycnn._io.onnx.reader import read_state  # imported when used
+
+    return Network.from_state(read_state(path) | {"backend": backend})

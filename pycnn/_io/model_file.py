@@ -53,7 +53,7 @@ _PLAIN = ("inputs", "layers", "loss", "l1", "l2", "seed", "epochs_trained", "met
 # Layers of a file: far more than anybody trains, and few enough to be made in a moment.
 MOST_LAYERS = 10_000
 # What a check of things that are not as they should be may raise.
-_FAULTS = (
+FAULTS = (
     *(PycnnError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
     RecursionError,
 )
@@ -70,7 +70,7 @@ _TYPES: dict[str, type] = {"b": bool, "i": int, "u": int, "f": float, "U": str, 
 _FREE, _PER_CHARACTER = 1 << 24, 8
 
 
-def _pack_classes(classes: Any, count: int) -> dict[str, Any]:
+def pack_classes(classes: Any, count: int) -> dict[str, Any]:
     """Return labels as plain data.
 
     Raises
@@ -83,9 +83,9 @@ def _pack_classes(classes: Any, count: int) -> dict[str, Any]:
         if classes.dtype.kind in "UST":  # T: of variable width
             narrow = np.array(classes.tolist(), "S" if classes.dtype.kind == "S" else "U")
         packed = {"dtype": narrow.dtype.str, "values": _values(narrow)}
-        if not np.array_equal(_unpack_classes(packed, count), classes):
+        if not np.array_equal(unpack_classes(packed, count), classes):
             raise ValueError("they would not come back as they are")
-    except _FAULTS as error:
+    except FAULTS as error:
         raise DataTypeError(
             f"classes must be {count} different labels in their order, numbers of at most 64 bits, "
             f"strings, bytes or dates, got {getattr(classes, 'dtype', classes)!r}: {error}"
@@ -93,8 +93,8 @@ def _pack_classes(classes: Any, count: int) -> dict[str, Any]:
     return packed
 
 
-def _unpack_classes(packed: Any, count: int) -> AnyArray:
-    """Return the labels that `_pack_classes` has packed."""
+def unpack_classes(packed: Any, count: int) -> AnyArray:
+    """Return the labels that `pack_classes` has packed."""
     name, values = packed["dtype"], packed["values"]
     if not _LABELS.fullmatch(name) or not isinstance(values, list) or len(values) != count:
         raise ValueError(f"classes: {count} of dtype {name}")
@@ -160,7 +160,7 @@ def _checksum(
     return digest.hexdigest()
 
 
-def _class_count(loss: str, outputs: int) -> int:
+def class_count(loss: str, outputs: int) -> int:
     return 2 if losses.targets(loss) in ("binary", "signs") else outputs
 
 
@@ -178,8 +178,8 @@ def _to_pieces(network: Model, training_state: bool) -> list[Any]:
         raise DataTypeError(f"metadata must be a dict, got {state['metadata']!r}")
     description = {"format": FORMAT, "version": __version__}
     description |= {name: state[name] for name in _PLAIN}
-    classes, count = state["classes"], _class_count(network.loss, network.output_shape[-1])
-    description["classes"] = None if classes is None else _pack_classes(classes, count)
+    classes, count = state["classes"], class_count(network.loss, network.output_shape[-1])
+    description["classes"] = None if classes is None else pack_classes(classes, count)
     if state["feature_names"] is not None:
         description["feature_names"] = list(state["feature_names"])
     if state["target_scale"] is not None:
@@ -205,7 +205,7 @@ def _to_pieces(network: Model, training_state: bool) -> list[Any]:
     try:
         pieces = _seal(tensors, text)
         _check_state(_plain.from_text(text, sum(map(len, pieces))), tensors, True)
-    except _FAULTS as error:
+    except FAULTS as error:
         raise DataError(f"a file cannot keep this network; load would say: {error}") from None
     return pieces
 
@@ -219,11 +219,11 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Any]:
     with open(path, "rb") as file:
         try:
             return _check_state(*_read(file, os.fstat(file.fileno()).st_size))
-        except _FAULTS as error:
-            raise ModelFileError(f"{path} {_shown(error)}") from None
+        except FAULTS as error:
+            raise ModelFileError(f"{path} {shown(error)}") from None
 
 
-def _shown(error: Exception) -> str:
+def shown(error: Exception) -> str:
     """Return what is wrong with a file; what stands in the file itself as printable text."""
     what = "" if isinstance(error, ModelFileError) else "is damaged or was altered: "
     text = f"{what}{error}"
@@ -254,7 +254,7 @@ def _read(file: IO[bytes], size: int) -> tuple[dict[str, Any], dict[str, AnyArra
     return description, tensors, "sha256" in metadata
 
 
-def _rebuilt(configs: Any) -> list[Layer]:
+def rebuilt(configs: Any) -> list[Layer]:
     """Return layers; those within others count, too, towards the most there may be."""
     numbers = itertools.count(1)
 
@@ -276,7 +276,7 @@ def _check_state(
     shape = check_inputs(description["inputs"])
     if description["inputs"] != plain_inputs(shape):
         raise ValueError("inputs: one number, a list of more, or a vocabulary and a length")
-    layers = check_layers(_rebuilt(configs))
+    layers = check_layers(rebuilt(configs))
     loss = losses.from_config(description["loss"], layers[-1].activation)
     architecture = Architecture(shape, layers, loss)
     parameters, of_training = _take_tensors(architecture, tensors)
@@ -294,7 +294,7 @@ def _check_state(
     if seed is None:  # which asks for a fresh one
         raise TypeError("seed must be an integer, got None")
     classes = description["classes"]
-    count = _class_count(losses.name_of(loss), architecture.output_shape[-1])
+    count = class_count(losses.name_of(loss), architecture.output_shape[-1])
     names = description.get("feature_names")  # in a file of a network that has been fitted to them
     return {
         "inputs": description["inputs"],
@@ -303,7 +303,7 @@ def _check_state(
         "l1": check_real(description.get("l1", 0.0), "l1", at_least=0),
         "l2": check_real(description.get("l2", 0.0), "l2", at_least=0),
         "seed": check_seed(seed),
-        "classes": None if classes is None else _unpack_classes(classes, count),
+        "classes": None if classes is None else unpack_classes(classes, count),
         "feature_names": None if names is None else as_names(names, architecture.inputs),
         "target_scale": _check_scale(description, architecture),
         "epochs_trained": check_count(description["epochs_trained"], "epochs_trained"),

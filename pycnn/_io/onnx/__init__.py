@@ -1,0 +1,1 @@
+"""ONNX files, written and read: what other programs compute networks from."""
