@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pycnn._checks import LARGEST, check_fits, is_open, known
 from pycnn._data.tokens import Tokens, at_length
 from pycnn.exceptions import DataError, ShapeError
+from pycnn.layers._composite import specs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -189,16 +190,30 @@ class Architecture:
                     raise
                 positions *= 2
 
+    def part_specs(self, positions: int) -> tuple[LayerSpec, ...]:
+        """Return the layers as they take so many positions, the next ones of a sequence each time.
+
+        Theta is the same. Raises `DataError` by the name of a layer that reads whole sequences
+        alone, or where samples are none.
+        """
+        self._check_sequences("one position after the other cannot be taken")
+        shape, window = at_length(self.input_shape, positions), self.input_shape[0] or 0
+        specs = specs_of(self.layers, shape, window)
+        return tuple(_penalized(spec, *self.penalty) for spec in specs)
+
+    def _check_sequences(self, what: str) -> None:
+        if len(self.input_shape) != 2 and not isinstance(self.input_shape, Tokens):
+            raise DataError(
+                f"{what} where samples are no sequences, (positions, features), but have shape "
+                f"{self.input_shape}"
+            )
+
     def check_lengths(self) -> None:
         """Raise `DataError` where samples are no sequences, or a layer knows no lengths.
 
         A layer that makes one row of a sequence is the last that has to know them.
         """
-        if len(self.input_shape) != 2 and not isinstance(self.input_shape, Tokens):
-            raise DataError(
-                "lengths must be None where samples are no sequences, (positions, features), but "
-                f"have shape {self.input_shape}"
-            )
+        self._check_sequences("lengths must be None")
         for number, (layer, spec) in enumerate(zip(self.layers, self.specs, strict=True), start=1):
             if not spec.knows_lengths:
                 raise DataError(

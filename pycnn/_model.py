@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from pycnn._scoring import Metric
     from pycnn._typing import AnyArray, Array, ArrayLike, Bits, Indices, Shape
-    from pycnn.backend.interface import Plan, RowPredictor
+    from pycnn.backend.interface import LayerSpec, Plan, RowPredictor
     from pycnn.backend.protocol import Backend
     from pycnn.history import History
 
@@ -143,11 +143,7 @@ class Model:
         self._row_shape = (1, *self.input_shape) if numbers else None
 
     def _plan_for(self, architecture: Architecture) -> Planned:
-        loss = architecture.loss
-        function = loss if isinstance(loss, losses.Custom) else None
-        parameter = self.loss_parameter or 0.0
-        plan = self._core.create_plan(architecture.specs, self.loss, parameter, function)
-        return Planned(architecture, plan)
+        return Planned(architecture, self.plan_of(architecture.specs))
 
     def planned(self, numbers: int) -> Planned:
         """Return what samples of so many numbers are computed with, each.
@@ -205,6 +201,12 @@ class Model:
     def reader(self) -> Reader:
         """How it reads what users hand in: the columns' names, labels, and the targets' unit."""
         return self._reader
+
+    def plan_of(self, specs: Sequence[LayerSpec]) -> Plan:
+        """Return what the core makes of layers, with the network's loss."""
+        loss = self.architecture.loss
+        function = loss if isinstance(loss, losses.Custom) else None
+        return self._core.create_plan(specs, self.loss, self.loss_parameter or 0.0, function)
 
     def learn(self, reader: Reader) -> None:
         """Read as this one does from now on: all that was learned from data, or nothing of it."""

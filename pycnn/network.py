@@ -23,6 +23,7 @@ from pycnn.layers import Layer, check_layers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from pycnn._stepping import Stepper
     from pycnn._typing import Array, ArrayLike, Indices, Shape
     from pycnn.backend.interface import Data, TrainingState
     from pycnn.callbacks import Callback
@@ -630,6 +631,59 @@ class Network(Model):
         from pycnn._folding import folded
 
         return folded(self)
+
+    def stepper(self, batch: int = 1, *, frozen: bool = False) -> Stepper:
+        """Return a callable that takes one position of a sequence after the other.
+
+        It remembers what it needs of those before, so that each takes as long as the first: for
+        what comes in bit by bit, as a sensor's readings or the words of a text do. What it returns
+        are the outputs of `predict` at each position or, where a network gives one for a whole
+        sequence, what that would be if it ended there: on the C core with the same bits, in NumPy
+        up to 1e-12, since its products of one row round otherwise than those of many.
+
+        Recurrent layers go on as long as there are positions. A network with attention, or with a
+        `PositionEmbedding`, has a window of as many positions as its samples; when that is full,
+        the last half of it begins the next one.
+
+        Parameters
+        ----------
+        batch : int, default 1
+            Sequences that go on side by side.
+        frozen : bool, default False
+            Keep a copy of the parameters, and of the targets' unit, as they are now: as for
+            `predictor`, a single sequence takes about half of the time so, with the same bits. Else
+            each step reads the network's present parameters.
+
+        Returns
+        -------
+        callable
+            ``step(x)`` takes what stands at the next position, numbers of shape (F,) or (batch, F),
+            of tokens an integer or (batch,) integers, and returns an array of shape (batch, n_L).
+            ``step.reset()`` begins new sequences, and ``step.state`` is what is remembered, as an
+            array (batch, numbers): reading it gives a copy, and setting it goes on from there, also
+            with another stepper of the same network. One thread at a time may call it.
+
+        Raises
+        ------
+        DataError
+            If samples are no sequences, or a layer needs all positions at once, as convolution,
+            pooling, `Flatten`, `Bidirectional` and attention that is not causal do.
+        DataError, DataTypeError
+            If `batch` is not an integer of at least 1, or `frozen` not a bool.
+
+        Examples
+        --------
+        >>> from pycnn import GRU, Dense, Network
+        >>> net = Network((20, 1), [GRU(4, return_sequences=True), Dense(1)], seed=0)
+        >>> X = np.sin(np.arange(20.0)).reshape(1, 20, 1)
+        >>> step = net.stepper()
+        >>> outputs = np.vstack([step(x) for x in X[0]])
+        >>> bool(np.allclose(outputs, net.predict(X)[0], rtol=0, atol=1e-12))
+        True
+        """
+        from pycnn._stepping import Stepper  # imported when used
+
+        return Stepper(self, check_size(batch, "batch"), check_bool(frozen, "frozen"))
 
     def generate(
         self,

@@ -273,9 +273,9 @@ def in_twin(net, X, **context):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_sequence_may_come_in_parts(kind):
     net, (X, _) = network(kind, "numpy"), data(4)
-    states = {}
     short = Network((2, 3), [*STACKS[kind](), Dense(2)], loss="mse", backend="numpy")
     short.parameters[:] = net.parameters
+    states = np.zeros((create_plan(short.architecture.specs, "mse").state_count, 4))
     for first in (0, 2, 4):
         parts = in_twin(short, X[:, first : first + 2], states=states)
     np.testing.assert_array_equal(parts, in_twin(net, X))

@@ -45,6 +45,7 @@ __all__ = [
     "predictor",
     "row_predictor",
     "sampler",
+    "stepper",
     "threads",
     "trace",
     "train",
@@ -155,7 +156,16 @@ class Workspace:
     as to raise `KeyboardInterrupt`, and calls the plan's own loss function, if it has one.
     """
 
-    __slots__ = ("_context", "_handle", "_lengths", "batch", "mode", "pointer", "threads")
+    __slots__ = (
+        "_context",
+        "_handle",
+        "_lengths",
+        "_states",
+        "batch",
+        "mode",
+        "pointer",
+        "threads",
+    )
 
     def __init__(self, network: Any, batch: int, mode: int, context: _Context) -> None:
         out = ffi.new("pycnn_workspace **")
@@ -178,6 +188,12 @@ class Workspace:
         self._lengths = None if lengths is None else _from_buffer(_SIZES, lengths)
         if lengths is not None:
             sequences = ffi.new("pycnn_sequences *", {"lengths": self._lengths})
+        _check(lib.pycnn_workspace_set_sequences(self.pointer, sequences))
+
+    def set_states(self, states: Array) -> None:
+        """Let all calls go on from these, a row a sequence, and leave there what they end with."""
+        self._states = _from_buffer(_DOUBLES, states)
+        sequences = ffi.new("pycnn_sequences *", {"state": self._states})
         _check(lib.pycnn_workspace_set_sequences(self.pointer, sequences))
 
     def check(self, status: int) -> None:
@@ -441,9 +457,17 @@ def predictor(
     It raises ValueError where they are not contiguous. A frozen one has a copy of theta.
     """
     if frozen and batch == 1:
-        return _frozen_row_predictor(plan, theta, outputs)
-    theta = theta.copy() if frozen else theta
+        return _row_predictor(_pack(plan, theta), outputs)
+    return _predictor(plan, theta.copy() if frozen else theta, batch, outputs)
+
+
+def _predictor(
+    plan: Plan, theta: Array, batch: int, outputs: Shape, states: Array | None = None
+) -> Predictor:
+    """Return a callable that predicts rows, or the next part of sequences with such states."""
     workspace = plan.new_workspace(batch, lib.PYCNN_FORWARD)
+    if states is not None:
+        workspace.set_states(states)
     result = np.zeros((batch, *outputs))
     lent_result, lent_theta = _from_buffer(_DOUBLES, result), _from_buffer(_DOUBLES, theta)
     run, network, lend, doubles = lib.pycnn_predict, plan.network, _from_buffer, _DOUBLES
@@ -458,8 +482,8 @@ def predictor(
     return predict_bound
 
 
-def _frozen_row_predictor(plan: Plan, theta: Array, outputs: Shape) -> Predictor:
-    """Return a callable that predicts one row by a copy of theta, laid out for it."""
+def _pack(plan: Plan, theta: Array) -> Any:
+    """Return a copy of theta, laid out to predict one row: a ``pycnn_predictor``."""
     network, out = plan.network, ffi.new("pycnn_predictor **")
     status = lib.pycnn_predictor_create(out, network, _from_buffer(_DOUBLES, theta), theta.size)
     _check(status)
@@ -467,16 +491,37 @@ def _frozen_row_predictor(plan: Plan, theta: Array, outputs: Shape) -> Predictor
     def destroy(pointer: Any, _network: Any = network) -> None:  # which so lives as long
         lib.pycnn_predictor_destroy(pointer)
 
-    pointer = ffi.gc(out[0], destroy)
+    return ffi.gc(out[0], destroy)
+
+
+def _row_predictor(packed: Any, outputs: Shape) -> Predictor:
+    """Return a callable that predicts one row by such a copy."""
     result = np.zeros((1, *outputs))
     lent_result = _from_buffer(_DOUBLES, result)
     run, lend, doubles = lib.pycnn_predictor_run, _from_buffer, _DOUBLES
 
     def predict_bound(x: Array) -> Array:
-        run(pointer, lent_result, lend(doubles, x))
+        run(packed, lent_result, lend(doubles, x))
         return result
 
     return predict_bound
+
+
+def stepper(
+    plan: Plan, theta: Array, batch: int, outputs: Shape, frozen: bool = False
+) -> tuple[Predictor, Array]:
+    """Return what takes the next part of `batch` sequences, and the state, (batch, numbers).
+
+    The state is there from one call to the next; zeros begin new sequences.
+    """
+    count = lib.pycnn_network_state_count(plan.network)
+    if frozen and batch == 1:
+        packed = _pack(plan, theta)
+        numbers = lib.pycnn_predictor_state(packed, ffi.NULL)
+        states = np.frombuffer(ffi.buffer(numbers, 8 * count)) if count else np.zeros(0)
+        return _row_predictor(packed, outputs), states.reshape(1, count)
+    states = np.zeros((batch, count))
+    return _predictor(plan, theta.copy() if frozen else theta, batch, outputs, states), states
 
 
 def row_predictor(plan: Plan, theta: Array, outputs: Shape) -> RowPredictor:

@@ -83,6 +83,12 @@ class BackendOf(Protocol[PlanT]):
         """Return a callable that predicts one row, or says None."""
         ...
 
+    def stepper(
+        self, plan: PlanT, theta: Array, batch: int, outputs: Shape, frozen: bool = False
+    ) -> tuple[Predictor, Array]:
+        """Return what takes the next part of sequences, and their state, (batch, numbers)."""
+        ...
+
     def sampler(self, temperature: float, top_k: int, top_p: float) -> Sampler:
         """Return a callable that draws a place by probabilities and a number in [0, 1), or -1."""
         ...

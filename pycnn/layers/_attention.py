@@ -8,7 +8,7 @@ from pycnn import activations, initializers
 from pycnn._checks import check_bool, check_real, check_size
 from pycnn.backend.interface import LayerSpec, TensorSpec
 from pycnn.exceptions import DataError, PycnnError, ShapeError
-from pycnn.layers._base import Layer, as_image, views_of
+from pycnn.layers._base import Layer, as_image, check_window, views_of, whole_sequences
 from pycnn.layers._composite import specs_of
 from pycnn.layers._dense import Dense
 from pycnn.layers._dropout import Dropout
@@ -74,7 +74,7 @@ class MultiHeadAttention(Layer):
 
     kind = "multi_head_attention"
     core_kind = "attention"
-    knows_lengths = True
+    knows_lengths = takes_parts = True
 
     W_query = _view("W_query")
     W_key = _view("W_key")
@@ -113,6 +113,14 @@ class MultiHeadAttention(Layer):
             *[TensorSpec(f"W_{role}", (features, features), "weight") for role in _ROLES],
             *[TensorSpec(f"b_{role}", (features,), "bias") for role in _ROLES],
         )
+
+    def part_spec(self, input_shape: Shape, window: int) -> LayerSpec:
+        """Return the layer as it takes the next part: it remembers the keys and values of all."""
+        if not self.causal:
+            raise whole_sequences(self, "looks at what comes behind a position, too")
+        check_window(self, window)
+        spec = super().part_spec(input_shape, window)
+        return spec._replace(settings={**spec.settings, "window": window})
 
     def _settings(self, input_shape: Shape) -> Mapping[str, Setting]:
         shape = as_image(input_shape)
@@ -297,13 +305,22 @@ class TransformerBlock(Layer):
 
     def spec(self, input_shape: Shape) -> LayerSpec:
         """Return the layer as the backends need to know it: a stack of residual layers."""
+        return self._stack(input_shape, None)
+
+    def part_spec(self, input_shape: Shape, window: int) -> LayerSpec:
+        """Return the layer as it takes the next part: see `MultiHeadAttention`."""
+        if not self.causal:
+            raise whole_sequences(self, "looks at what comes behind a position, too")
+        return self._stack(input_shape, window)
+
+    def _stack(self, input_shape: Shape, window: int | None) -> LayerSpec:
         check_sequence(self, input_shape)
         stack: list[LayerSpec] = []
         for has_shortcut, group in self._groups(input_shape[1]):
             specs = [
                 spec._replace(name=name)
                 for (name, _), spec in zip(
-                    group, specs_of([layer for _, layer in group], input_shape), strict=True
+                    group, specs_of([layer for _, layer in group], input_shape, window), strict=True
                 )
             ]
             whole = self._composed("residual", specs)._replace(name="")

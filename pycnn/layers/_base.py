@@ -36,6 +36,7 @@ class Layer:
     takes_tokens = False  # it makes numbers of whole ones that stand for something
     needs_length = False  # of sequences: what it is depends on how many positions there are
     knows_lengths = False  # what stands behind the end of a sequence changes nothing before it
+    takes_parts = False  # of a sequence, one after the other, as if it read the whole at once
 
     def __init__(self, activation: str = "linear") -> None:
         self._activation = activations.check(activation)
@@ -103,6 +104,23 @@ class Layer:
             knows_lengths=self.knows_lengths,
         )
 
+    def part_spec(self, input_shape: Shape, window: int) -> LayerSpec:
+        """Return the layer as it takes the next part of a sequence, which goes on from the last.
+
+        `input_shape` is that of a part, and `window` the most positions that all of them have; 0:
+        there may be any number.
+
+        Raises
+        ------
+        DataError
+            If it is a layer that reads whole sequences alone.
+        """
+        # Behind the last position that is there a sequence may be one row, and stay it.
+        row = len(input_shape) == 1 and len(self.output_shape(input_shape)) == 1
+        if not (self.takes_parts or row):
+            raise whole_sequences(self, "reads all positions of a sequence at once")
+        return self.spec(input_shape)
+
     def _settings(self, input_shape: Shape) -> Mapping[str, Setting]:
         """Return what a backend computes with, by the core's names."""
         return {}
@@ -141,6 +159,20 @@ class Layer:
     def _set(self, name: str, value: ArrayLike) -> None:
         view = self._get(name)
         view[:] = as_values(value, name, view.shape)
+
+
+def check_window(layer: Layer, window: int) -> None:
+    """Raise `DataError` where a layer that remembers each position is to remember any number."""
+    if not window:
+        raise DataError(
+            f"{layer!r} remembers each position, and has no end here: to take one after the other "
+            "the network's inputs must have a length"
+        )
+
+
+def whole_sequences(layer: Layer, why: str) -> DataError:
+    """Return the error of a layer that cannot take a sequence in parts."""
+    return DataError(f"{layer!r} {why}: it cannot take one after the other")
 
 
 def check_no_image(layer: Layer, input_shape: Shape) -> None:

@@ -105,9 +105,17 @@ class Residual(Layer):
 
     def spec(self, input_shape: Shape) -> LayerSpec:
         """Return the layer as the backends need to know it, and its children."""
-        inner = specs_of(self._inner, input_shape)
+        return self._whole(input_shape, None)
+
+    def part_spec(self, input_shape: Shape, window: int) -> LayerSpec:
+        """Return the layer as it takes the next part, if its children do."""
+        return self._whole(input_shape, window)
+
+    def _whole(self, input_shape: Shape, window: int | None) -> LayerSpec:
+        inner = specs_of(self._inner, input_shape, window)
         shape = inner[-1].output_shape
-        shortcut = None if self._shortcut is None else self._shortcut.spec(input_shape)
+        beside_inner = [] if self._shortcut is None else [self._shortcut]
+        shortcut = next(iter(specs_of(beside_inner, input_shape, window)), None)
         beside = input_shape if shortcut is None else shortcut.output_shape
         if beside != shape:
             raise ShapeError(
@@ -179,11 +187,14 @@ class Residual(Layer):
         return f"Residual({', '.join(parts)})"
 
 
-def specs_of(layers: Iterable[Layer], input_shape: Shape) -> list[LayerSpec]:
-    """Return the specs of layers on top of each other."""
+def specs_of(
+    layers: Iterable[Layer], input_shape: Shape, window: int | None = None
+) -> list[LayerSpec]:
+    """Return the specs of layers on top of each other; with a `window` as they take parts."""
     specs: list[LayerSpec] = []
     for layer in layers:
-        specs.append(layer.spec(specs[-1].output_shape if specs else input_shape))
+        shape = specs[-1].output_shape if specs else input_shape
+        specs.append(layer.spec(shape) if window is None else layer.part_spec(shape, window))
     return specs
 
 

@@ -57,7 +57,7 @@ class Dense(Weighted):
     """
 
     kind = "dense"
-    knows_lengths = True
+    knows_lengths = takes_parts = True
 
     def __init__(
         self,

@@ -41,7 +41,7 @@ class Dropout(Layer):
 
     kind = "dropout"
     can_be_last = False
-    knows_lengths = True
+    knows_lengths = takes_parts = True
 
     def __init__(self, rate: float = 0.5) -> None:
         super().__init__()

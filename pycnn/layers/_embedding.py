@@ -9,7 +9,7 @@ from pycnn._checks import check_choice, check_size
 from pycnn._data.tokens import Tokens
 from pycnn.backend.interface import TensorSpec
 from pycnn.exceptions import ShapeError
-from pycnn.layers._base import Layer, as_image
+from pycnn.layers._base import Layer, as_image, check_window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pycnn._typing import Array, ArrayLike, Shape
-    from pycnn.backend.interface import Setting
+    from pycnn.backend.interface import LayerSpec, Setting
 
 
 class _Table(Layer):
@@ -66,7 +66,7 @@ class Embedding(_Table):
     """
 
     kind = "embedding"
-    knows_lengths = True
+    knows_lengths = takes_parts = True
     takes_tokens = True
     normalizes_inputs = True
 
@@ -132,7 +132,7 @@ class PositionEmbedding(_Table):
     """
 
     kind = "position_embedding"
-    knows_lengths = True
+    knows_lengths = takes_parts = True
 
     def __init__(self, kind: str = "learned") -> None:
         super().__init__()
@@ -149,6 +149,15 @@ class PositionEmbedding(_Table):
         check_sequence(self, input_shape)
         learned = self._kind == "learned"
         return (TensorSpec("W", tuple(input_shape), "weight"),) if learned else ()
+
+    def part_spec(self, input_shape: Shape, window: int) -> LayerSpec:
+        """Return the layer as it takes the next part: W has a row for each position of all."""
+        check_window(self, window)
+        spec = super().part_spec(input_shape, window)
+        return spec._replace(
+            tensors=self.tensor_specs((window, *input_shape[1:])),
+            settings={**spec.settings, "window": window},
+        )
 
     def _settings(self, input_shape: Shape) -> Mapping[str, Setting]:
         return {"shape": as_image(input_shape), "sinusoidal": int(self._kind == "sinusoidal")}
@@ -200,7 +209,7 @@ class TiedDense(Layer):
     """
 
     kind = "tied_dense"
-    knows_lengths = True
+    knows_lengths = takes_parts = True
 
     def __init__(self, activation: str = "softmax") -> None:
         super().__init__(activation)

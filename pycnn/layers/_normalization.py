@@ -102,6 +102,7 @@ class BatchNorm(_Normalization):
     """
 
     kind = "batch_norm"
+    takes_parts = True
     needs_batch = True
 
     def __init__(
@@ -197,7 +198,7 @@ class LayerNorm(_Normalization):
     """
 
     kind = "layer_norm"
-    knows_lengths = True
+    knows_lengths = takes_parts = True
 
     def __init__(self, activation: str = "linear", *, epsilon: float = 1e-5) -> None:
         super().__init__(activation, epsilon)

@@ -9,7 +9,7 @@ from pycnn import activations, initializers
 from pycnn._checks import check_bool, check_choice, check_fits, check_size, known
 from pycnn.backend.interface import LayerSpec, TensorSpec
 from pycnn.exceptions import DataError, DataTypeError
-from pycnn.layers._base import Layer, as_image, views_of
+from pycnn.layers._base import Layer, as_image, views_of, whole_sequences
 from pycnn.layers._weighted import Weighted
 from pycnn.layers._windows import check_image
 
@@ -30,7 +30,7 @@ class _Recurrent(Weighted):
 
     gates = 1
     is_sum = False
-    knows_lengths = True
+    knows_lengths = takes_parts = True
 
     def __init__(
         self,
@@ -106,6 +106,12 @@ class _Recurrent(Weighted):
     def spec(self, input_shape: Shape) -> LayerSpec:
         """Return the layer as the backends need to know it: activations are within its steps."""
         return super().spec(input_shape)._replace(activation="linear")
+
+    def part_spec(self, input_shape: Shape, window: int) -> LayerSpec:
+        """Return the layer as it takes the next part, if it begins with the first."""
+        if self.reverse:
+            raise whole_sequences(self, "begins with the last position of a sequence")
+        return super().part_spec(input_shape, window)
 
     def _by_gate(self, name: str) -> list[Array]:
         """Return the rows of an array that each gate has."""

@@ -41,7 +41,7 @@ class Rescale(Layer):
 
     kind = "rescale"
     normalizes_inputs = True
-    knows_lengths = True
+    knows_lengths = takes_parts = True
 
     def __init__(self, scale: float, offset: float = 0.0) -> None:
         super().__init__()

@@ -11,6 +11,7 @@ from pycnn.backend.numpy.layer import LayerOps
 
 if TYPE_CHECKING:
     from pycnn._typing import AnyArray, Array, Indices
+    from pycnn.backend.interface import LayerSpec
     from pycnn.backend.numpy.layer import BatchContext, Layer
 
 
@@ -53,6 +54,31 @@ def probabilities(query: Array, key: Array, mask: AnyArray) -> Array:
     return powers / np.where(total == 0, 1.0, total)  # a sample of length 0 sees nothing
 
 
+def remembered(
+    layer: Layer, states: Array, key: Array, value: Array
+) -> tuple[Array, Array, AnyArray]:
+    """Return the keys and values of all positions up to now, and which of them are seen.
+
+    A state holds those of `window` positions, and how many of them are there.
+    """
+    samples, heads, length, _ = key.shape
+    window, state = int(layer.setting("window")), states[layer.state]
+    before = np.clip(state[-1], 0, window - length).astype(np.intp)
+    rows, places = np.arange(samples)[:, None], before[:, None] + np.arange(length)
+    both = as_sequences(state[:-1], layer.spec.input_shape[1]).reshape(samples, 2, window, -1)
+    both[rows, 0, places], both[rows, 1, places] = join(key), join(value)
+    state[:-1] = both.reshape(samples, -1).T
+    state[-1] += length
+    mask = np.arange(window) <= places[:, None, :, None]
+    return split(both[:, 0], heads), split(both[:, 1], heads), mask
+
+
+def state_count(spec: LayerSpec) -> int:
+    """Return how many numbers remember keys and values, and how many of these there are."""
+    window = int(spec.settings.get("window", 0))
+    return 2 * window * spec.input_shape[1] + 1 if window else 0
+
+
 def forward(layer: Layer, theta: Array, a: Array, context: BatchContext) -> tuple[Array, Attended]:
     """Return each position's mean of the values, weighted by how its query fits their keys."""
     W_query, W_key, W_value, W_output, b_query, b_key, b_value, b_output = layer.parameters(theta)
@@ -62,7 +88,10 @@ def forward(layer: Layer, theta: Array, a: Array, context: BatchContext) -> tupl
         split(x @ W.T + b, heads)
         for W, b in ((W_query, b_query), (W_key, b_key), (W_value, b_value))
     )
-    mask = seen(x.shape[1], bool(layer.setting("causal")), context.lengths)
+    if context.states is None:
+        mask = seen(x.shape[1], bool(layer.setting("causal")), context.lengths)
+    else:
+        key, value, mask = remembered(layer, context.states, key, value)
     p = probabilities(query, key, mask)
     out = join(p @ value)
     return as_samples(out @ W_output.T + b_output), Attended(query, key, value, p, out)
@@ -88,4 +117,4 @@ def backward(
     return as_samples(dq + dk + dv)
 
 
-ATTENTION = LayerOps(forward, backward)
+ATTENTION = LayerOps(forward, backward, state_count=state_count)

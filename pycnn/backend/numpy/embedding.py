@@ -10,6 +10,7 @@ from pycnn.backend.numpy.layer import LayerOps
 
 if TYPE_CHECKING:
     from pycnn._typing import Array, Indices
+    from pycnn.backend.interface import LayerSpec
     from pycnn.backend.numpy.layer import BatchContext, Layer
 
 
@@ -63,8 +64,13 @@ def position_forward(
 ) -> tuple[Array, None]:
     """Return A with each position's own row added."""
     length, features = layer.spec.input_shape
-    rows = layer.parameters(theta) or [waves(length, features)]
-    return a + rows[0].reshape(-1, 1), None
+    places = np.arange(length)[:, None]  # of each sample
+    if context.states is not None:
+        before = context.states[layer.state]
+        places = places + np.clip(before, 0, layer.setting("window") - length).astype(np.intp)
+        before += length
+    rows = layer.parameters(theta) or [waves(int(places.max()) + 1, features)]
+    return a + rows[0][places].swapaxes(1, 2).reshape(length * features, -1), None
 
 
 def position_backward(
@@ -76,7 +82,12 @@ def position_backward(
     return delta
 
 
-POSITION_EMBEDDING = LayerOps(position_forward, position_backward)
+def position_state_count(spec: LayerSpec) -> int:
+    """Return that one number remembers how many positions were before."""
+    return int(spec.settings.get("window", 0) != 0)
+
+
+POSITION_EMBEDDING = LayerOps(position_forward, position_backward, state_count=position_state_count)
 
 
 def _table(layer: Layer, buffer: Array) -> Array:

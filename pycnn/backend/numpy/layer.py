@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     Backward = Callable[["Layer", Array, Any, Array, Array, Array], Array]
     # (layer, theta, saved): the statistics in theta get the mini-batch's
     UpdateStatistics = Callable[["Layer", Array, Any], None]
+    # Numbers of a sample that go on into the next part of its sequence.
+    StateCount = Callable[[LayerSpec], int]
 
 
 class BatchContext(NamedTuple):
@@ -37,9 +39,9 @@ class BatchContext(NamedTuple):
     sample_offset: int = 0  # ... and the first sample's place among them
     alone: bool = False
     lengths: Indices | None = None  # positions of each sample that are there, (m,); all are
-    # What the part of the sequences before has left of each recurrent layer, by its number, as
-    # (states, units, m); they leave theirs for the next part. None: it begins with zeros.
-    states: dict[int, Array] | None = None
+    # What the parts of the sequences before have left, (numbers of all layers, m), which becomes
+    # what this one leaves. None: it begins with zeros, and nobody goes on from it.
+    states: Array | None = None
 
 
 class LayerOps(NamedTuple):
@@ -48,6 +50,7 @@ class LayerOps(NamedTuple):
     forward: Forward
     backward: Backward
     update_statistics: UpdateStatistics | None = None
+    state_count: StateCount = lambda spec: 0
 
 
 class Layer(NamedTuple):
@@ -59,6 +62,7 @@ class Layer(NamedTuple):
     places: tuple[slice, ...]  # of its tensors in theta
     inner: tuple[Layer, ...] = ()  # a composite layer's layers ...
     shortcut: tuple[Layer, ...] = ()  # ... and the one beside them, or none
+    state: slice = slice(0)  # its numbers in BatchContext.states
 
     def parameters(self, buffer: Array) -> list[Array]:
         """Return the layer's views into theta, or a gradient like it."""

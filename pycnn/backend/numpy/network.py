@@ -74,12 +74,14 @@ def _predict(plan: Plan, theta: Array, x: Array, out: Array, context: BatchConte
 
     Some rows at a time, between which Ctrl-C is answered.
     """
+    states = context.states
     out = out.reshape(len(x), -1)
     for first in range(0, len(x), PIECE):
         some = slice(first, first + PIECE)
         here = context._replace(
             sample_offset=context.sample_offset + first,
             lengths=None if context.lengths is None else context.lengths[some],
+            states=None if states is None else states[:, some],
         )
         last = x[some].T
         for _, a, _ in steps_through(plan.layers, theta, last, here):
@@ -104,6 +106,25 @@ def predictor(
         return result
 
     return predict_bound
+
+
+def stepper(
+    plan: Plan, theta: Array, batch: int, outputs: Shape, frozen: bool = False
+) -> tuple[Predictor, Array]:
+    """Return what takes the next part of `batch` sequences, and the state, (batch, numbers).
+
+    The state is there from one call to the next; zeros begin new sequences.
+    """
+    result, states = np.zeros((batch, *outputs)), np.zeros((batch, plan.state_count))
+    theta = theta.copy() if frozen else theta
+    context = PREDICTING._replace(states=states.T)
+
+    @np.errstate(all="ignore")
+    def step(x: Array) -> Array:
+        _predict(plan, theta, x.reshape(batch, -1), result, context)
+        return result
+
+    return step, states
 
 
 def row_predictor(plan: Plan, theta: Array, outputs: Shape) -> RowPredictor:

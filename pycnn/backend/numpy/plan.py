@@ -64,6 +64,7 @@ class Plan(interface.Plan):
         self.parameter_count = sum(_size(tensor) for tensor in tensors if not _is_counted(tensor))
         places = _Places(self.parameter_count)
         self.layers = tuple(places.place(spec) for spec in layers)
+        self.state_count = places.state
         self.leaves = tuple(leaf for layer in self.layers for leaf in layer.leaves())
         self.input_positions = layers[0].input_shape[0]
         self.output_shape = layers[-1].output_shape
@@ -80,14 +81,17 @@ class _Places:
     """Where the next layer's numbers lie, and which number it has itself."""
 
     def __init__(self, parameter_count: int) -> None:
-        self.parameter, self.statistic, self.number = 0, parameter_count, 0
+        self.parameter, self.statistic, self.number, self.state = 0, parameter_count, 0, 0
 
     def place(self, spec: LayerSpec) -> Layer:
         """Return a layer; those that it is made of come first."""
         inner, shortcut = (tuple(map(self.place, path)) for path in _paths(spec))
         places = () if inner else tuple(map(self._place_tensor, spec.tensors))
+        ops, state = LAYERS[spec.kind], self.state
         self.number += 1
-        return Layer(spec, LAYERS[spec.kind], self.number - 1, places, inner, shortcut)
+        self.state += ops.state_count(spec)
+        own = slice(state, self.state)
+        return Layer(spec, ops, self.number - 1, places, inner, shortcut, own)
 
     def _place_tensor(self, tensor: TensorSpec) -> slice:
         """Return the tensor's place in theta: statistics lie behind all parameters."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pycnn._typing import Array
+    from pycnn.backend.interface import LayerSpec
     from pycnn.backend.numpy.layer import BatchContext, Layer
 
     State = tuple[Array, ...]  # h, c: each (H, m)
@@ -132,8 +133,8 @@ def _forward(
     outputs = np.zeros((len(x), units, samples))
     lengths = np.full(samples, len(x)) if context.lengths is None else context.lengths
     state: State = tuple(np.zeros((cell.states, units, samples)))
-    if context.states is not None and layer.number in context.states:
-        state = tuple(context.states[layer.number])
+    if context.states is not None:
+        state = tuple(context.states[layer.state].reshape(cell.states, units, samples).copy())
     positions = range(len(x) - 1, -1, -1) if layer.setting("reverse") else range(len(x))
     walk = Walk(positions, [], [], [])
     for t in positions:
@@ -149,7 +150,7 @@ def _forward(
         state = tuple(np.where(here, new, old) for new, old in zip(after, state, strict=True))
         outputs[t] = np.where(here, state[0], 0.0)
     if context.states is not None:
-        context.states[layer.number] = np.stack(state)
+        context.states[layer.state] = np.concatenate(state)
     sequences = layer.setting("return_sequences")
     return outputs.reshape(-1, samples) if sequences else state[0].copy(), walk
 
@@ -194,7 +195,10 @@ def _ops(cell: Cell) -> LayerOps:
     ) -> Array:
         return _backward(cell, layer, theta, saved, delta, a, grad)
 
-    return LayerOps(forward, backward)
+    def state_count(spec: LayerSpec) -> int:
+        return cell.states * spec.output_shape[-1]
+
+    return LayerOps(forward, backward, state_count=state_count)
 
 
 SIMPLE_RNN = _ops(Cell(1, simple_step, simple_back))
