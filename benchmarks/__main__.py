@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import machine, report
 from benchmarks.peers import PEERS
 from benchmarks.worker import environment
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import FAMILIES, WORKLOADS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,6 +32,15 @@ def _names(known: Sequence[str]) -> Any:
     return read
 
 
+def _workloads(text: str) -> list[str]:
+    """Read names of workloads, and of families, which mean all of theirs."""
+    names = []
+    for name in _names((*WORKLOADS, *FAMILIES))(text):
+        own = [one for one, workload in WORKLOADS.items() if workload.family == name]
+        names += own or [name]
+    return names
+
+
 def _thread_counts(text: str) -> list[int]:
     counts = [int(count) for count in text.split(",")]
     if min(counts) < 1:
@@ -42,7 +51,9 @@ def _thread_counts(text: str) -> list[int]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     add = parser.add_argument
-    add("--workloads", type=_names(tuple(WORKLOADS)), default=list(WORKLOADS), metavar="T1,T2,...")
+    add("--workloads", type=_workloads, default=list(WORKLOADS), metavar="rows,C1,...",
+        help=f"of {', '.join(WORKLOADS)}; rows: all that start with T or I; layers: the others, of "
+        "images and sequences (default: all)")  # fmt: skip
     add("--peers", type=_names(tuple(PEERS)), metavar="numpy,jax,...",
         help=f"of {', '.join(PEERS)}; pycnn itself always takes part (default: all, but with "
         "--quick not torch-compiled, which takes minutes to compile)")  # fmt: skip
@@ -50,12 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--repeats", type=int, default=5, help="turns of each peer (default: 5)")
     add("--isa", help="instruction set that pycnn is held to: avx512, avx2, neon, baseline")
     add("--quick", action="store_true",
-        help="two short turns on a sixteenth of the data: to see that all works")  # fmt: skip
+        help="two short turns on less data: to see that all works")  # fmt: skip
     add("--out", type=Path, default=Path(__file__).with_name("results"),
         help="folder for results.json, results.md and results.png")  # fmt: skip
     add("--redraw", action="store_true", help="only redraw table and chart from results.json")
     add("--document", type=Path, metavar="FILE",
-        help="also put the table between this file's markers, and the chart beside it "
+        help="also put the table between this file's markers, and the chart of rows beside it "
         "(with --isa: only the first table, between markers of its own)")  # fmt: skip
     return parser
 
@@ -125,11 +136,10 @@ def main() -> None:
         if not record["results"]:
             sys.exit("nothing was measured")
         path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    chart = options.out / "results.png"
     (options.out / "results.md").write_text(report.table(record), encoding="utf-8")
-    report.draw(record, chart)
+    report.draw(record, options.out / "results.png")
     if options.document is not None:
-        report.put_into(options.document, record, chart)
+        report.put_into(options.document, record)
     print(report.summary(record))
 
 

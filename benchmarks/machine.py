@@ -19,7 +19,17 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "jax", "onnxruntime")
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "torch",
+    "jax",
+    "keras",
+    "tensorflow",
+    "tensorflow-cpu",
+    "onnxruntime",
+)
 INSTRUCTION_SETS = ("avx512", "avx2", "baseline")
 
 # Bytes that are read again and again, to see each level of the memory.
@@ -58,15 +68,17 @@ def instruction_sets() -> list[str]:
 def _rate_of_threads(call: Callable[[int], float], threads: int, seconds: float) -> float:
     """Run `call` over and over on each thread for some time; return the sum of their rates.
 
-    ``call(thread)`` does a little work, without the GIL, and returns how much.
+    ``call(thread)`` does a little work, without the GIL, and returns how much. As with workloads,
+    the time of one thread is CPU time.
     """
+    clock = time.process_time if threads == 1 else time.perf_counter
     rates = [0.0] * threads
     barrier = threading.Barrier(threads)
 
     def work(thread: int) -> None:
         barrier.wait()
-        done, start = 0.0, time.perf_counter()
-        while (elapsed := time.perf_counter() - start) < seconds:
+        done, start = 0.0, clock()
+        while (elapsed := clock() - start) < seconds:
             done += call(thread)
         rates[thread] = done / elapsed
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import statistics
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +29,26 @@ def _ours(result: dict[str, Any]) -> str:
     return min(able, key=lambda name: peers[name]["best"])
 
 
-def _best_peer(result: dict[str, Any]) -> str | None:
+def _best_peer(result: dict[str, Any], precision: str = "float64") -> str | None:
     """Return the fastest peer's name, if any took part whose results are right."""
     peers = result["peers"]
-    able = [name for name in peers if not _is_ours(name) and peers[name]["agrees"]]
+    able = [
+        name
+        for name, peer in peers.items()
+        if not _is_ours(name) and peer["agrees"] and peer["precision"] == precision
+    ]
     return min(able, key=lambda name: peers[name]["best"], default=None)
+
+
+def _versus(result: dict[str, Any], precision: str) -> list[str]:
+    """Return the cells about the fastest peer: its name, its time, its time over ours."""
+    best = _best_peer(result, precision)
+    if best is None:
+        return ["–"] * 3
+    peer, own = result["peers"][best], result["peers"][_ours(result)]
+    title, ratio = peer["title"].partition(", float32")[0], peer["best"] / own["best"]
+    reached = precision == "float64" and ratio >= (_goal(result) or 1)
+    return [title, duration(peer["best"]), f"**{_times(ratio)}**" if reached else _times(ratio)]
 
 
 def _goal(result: dict[str, Any]) -> float | None:
@@ -84,28 +98,21 @@ def progress_line(result: dict[str, Any]) -> str:
 
 def summary(record: dict[str, Any]) -> str:
     """Return the first table: pycnn against the fastest peer, a row for each workload."""
+    results = sorted(record["results"], key=_order)
+    single = any(_best_peer(result, "float32") for result in results)
     head = "workload | threads | pycnn | fastest peer | its time | ratio | goal | GFLOP/s"
-    lines = [
-        f"| {head} | of FMA peak |",
-        "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for result in sorted(record["results"], key=_order):
-        ours, best = _ours(result), _best_peer(result)
-        own, goal = result["peers"][ours], _goal(result)
+    head += " | of FMA peak" + (" | fastest in float32 | its time | ratio" if single else "")
+    rule = "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |"
+    lines = [f"| {head} |", rule + " --- | ---: | ---: |" * single]
+    for result in results:
+        own, goal = result["peers"][_ours(result)], _goal(result)
         cells = [result["workload"], str(result["threads"]), duration(own["best"])]
-        if best is None:
-            cells += ["–", "–", "–"]
-        else:
-            peer = result["peers"][best]
-            ratio = peer["best"] / own["best"]
-            text = _times(ratio)
-            reached = ratio >= (goal or 1)
-            cells += [peer["title"], duration(peer["best"]), f"**{text}**" if reached else text]
+        cells += _versus(result, "float64")
         rate = result["flops"] / own["best"] / 1e9
         peak = _peak(record, result["threads"])
         cells += [_times(goal) if goal else "–", f"{rate:.1f}"]
         cells.append("–" if peak is None else f"{rate / peak:.0%}")
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(f"| {' | '.join(cells + _versus(result, 'float32') * single)} |")
     return "\n".join(lines)
 
 
@@ -321,20 +328,29 @@ def _draw_panel(panel: Axes, name: str, results: list[dict[str, Any]], counts: l
     panel.spines[["top", "right"]].set_visible(False)
 
 
-def put_into(document: Path, record: dict[str, Any], chart: Path) -> None:
+def put_into(document: Path, record: dict[str, Any]) -> None:
     """Replace what is between the document's markers for such a run.
 
-    A run with the machine's own instruction set puts in the whole report, its chart beside the
-    document; one held to another set only its first table, between markers that name the set.
+    Each family of workloads has markers of its own. A run with the machine's own instruction set
+    puts in the whole report, with rows the chart beside the document; one held to another set only
+    its first table, between markers that name the set.
     """
-    if record["isa"] is None:
-        name = "benchmarks"
-        picture = document.with_suffix(".png")
-        shutil.copyfile(chart, picture)
-        body = f"![Time of a step relative to pycnn's]({picture.name})\n\n{table(record)}"
-    else:
-        name = f"benchmarks, {record['isa']}"
-        body = "\n".join(_head(record))
+    for family, name in (("rows", "benchmarks"), ("layers", "benchmarks, layers")):
+        own = [r for r in record["results"] if WORKLOADS[r["workload"]].family == family]
+        part = record | {"results": own}
+        if own and record["isa"] is not None:
+            _replace(document, f"{name}, {record['isa']}", "\n".join(_head(part)))
+        elif own:
+            chart = ""
+            if family == "rows":
+                picture = document.with_suffix(".png")
+                draw(part, picture)
+                chart = f"![Time of a step relative to pycnn's]({picture.name})\n\n"
+            _replace(document, name, chart + table(part))
+
+
+def _replace(document: Path, name: str, body: str) -> None:
+    """Put the text between the document's markers of that name."""
     begin, end = (f"<!-- {name}: {which} -->" for which in ("begin", "end"))
     before, found, rest = document.read_text(encoding="utf-8").partition(begin)
     _, closed, after = rest.partition(end)

@@ -37,7 +37,7 @@ def environment(threads: int, isa: str | None) -> dict[str, str]:
     """Return the environment in which every library uses so many threads."""
     count = str(threads)
     names = ("PYCNN", "OPENBLAS", "OMP", "MKL", "BLIS", "NUMEXPR")
-    variables = {f"{name}_NUM_THREADS": count for name in names}
+    variables = {f"{name}_NUM_THREADS": count for name in names} | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     if threads == 1:
         variables["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     if isa is not None:
@@ -63,27 +63,27 @@ def _time_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, previous)
 
 
-def _seconds(run: Callable[[int], None], epochs: int) -> float:
-    start = time.perf_counter()
+def _seconds(run: Callable[[int], None], epochs: int, threads: int) -> float:
+    """Return what some epochs take: of one thread CPU time, which others disturb less."""
+    clock = time.process_time if threads == 1 else time.perf_counter
+    start = clock()
     run(epochs)
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def _epochs_in(run: Callable[[int], None], seconds: float) -> int:
+def _epochs_in(run: Callable[[int], None], seconds: float, threads: int) -> int:
     """Return how many epochs take about so long; at least `LEAST_EPOCHS`."""
     epochs = 1
-    while (elapsed := _seconds(run, epochs)) < seconds / 4:
+    while (elapsed := _seconds(run, epochs, threads)) < seconds / 4:
         epochs *= 4
     return max(LEAST_EPOCHS, round(epochs * seconds / elapsed))
 
 
 def _make_task(workload: Workload, threads: int) -> Task:
     from benchmarks.peers import Task
-    from benchmarks.peers.pycnn_peer import make_network
     from benchmarks.workloads import make_data
 
-    parameters = [(layer.W, layer.b) for layer in make_network(workload).layers]
-    return Task(workload, parameters, *make_data(workload), threads)
+    return Task(workload, workload.network(), *make_data(workload), threads)
 
 
 def _prepare(name: str, task: Task, reference: Array | None) -> tuple[Peer, dict[str, Any]]:
@@ -91,7 +91,7 @@ def _prepare(name: str, task: Task, reference: Array | None) -> tuple[Peer, dict
     from benchmarks import peers
 
     kind = peers.load(name)
-    refusal = kind.refuses(task.workload)
+    refusal = kind.check_family(task.workload)
     if refusal:
         raise NotImplementedError(refusal)
     with _time_limit(PREPARATION_LIMIT):
@@ -100,7 +100,8 @@ def _prepare(name: str, task: Task, reference: Array | None) -> tuple[Peer, dict
         peer.run(1)
         prepared = time.perf_counter() - start
     right, remark = peer.check(peer.result() if reference is None else reference)
-    note = {"title": kind.title, "prepared": prepared, "agrees": right, "remark": remark}
+    note = {"title": kind.title, "precision": kind.precision, "prepared": prepared,
+            "agrees": right, "remark": remark}  # fmt: skip
     return peer, note
 
 
@@ -127,7 +128,7 @@ def measure(
             peer, results[name] = _prepare(name, task, reference)
             if reference is None:
                 reference = peer.result()
-            runners[name] = peer, _epochs_in(peer.run, slice_seconds)
+            runners[name] = peer, _epochs_in(peer.run, slice_seconds, threads)
         except Exception as error:  # whatever it is, the others go on
             if name == "pycnn":
                 raise
@@ -144,7 +145,7 @@ def measure(
             peaks.append(machine.fma_peak(sets[0], threads))
         for name, (peer, epochs) in runners.items():
             time.sleep(PAUSE)
-            times[name].append(_seconds(peer.run, epochs) / epochs / workload.steps)
+            times[name].append(_seconds(peer.run, epochs, threads) / epochs / workload.steps)
     gc.enable()
     for name, turns in times.items():
         results[name] |= {"best": min(turns), "median": statistics.median(turns), "turns": turns}

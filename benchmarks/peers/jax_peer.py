@@ -1,45 +1,224 @@
-"""JAX: a whole epoch is one compiled `lax.scan` over its mini-batches."""
+"""JAX: a whole epoch as one compiled `lax.scan` over its mini-batches, or each step by itself."""
 
 # ruff: noqa: D102 (the methods are documented in Peer)
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-from benchmarks.peers import Peer, Task, flatten
+import pycnn
+from benchmarks.peers import Peer, Task, flatten_named
 
 if TYPE_CHECKING:
     from benchmarks.workloads import Array
 
 jax.config.update("jax_enable_x64", True)
 
-_ACTIVATIONS = {"relu": lambda z: jnp.maximum(z, 0), "tanh": jnp.tanh}
+_ACTIVATIONS = {
+    "linear": lambda z: z,
+    "relu": lambda z: jnp.maximum(z, 0),
+    "tanh": jnp.tanh,
+    "gelu": lambda z: jax.nn.gelu(z, approximate=False),
+}
 
 # Steps in the scan's body: 2 is the fastest here where steps are tiny, and costs nothing elsewhere.
 UNROLL = 2
 
 
+class _Function:
+    """A layer: what it computes of its arrays `w`, by pycnn's names, and of x.
+
+    The arrays lie as the computation wants them.
+    """
+
+    axes: ClassVar[dict[str, tuple[int, ...]]] = {}  # of pycnn's array, in the order of ours
+
+    def __init__(self, own: Any) -> None:
+        self.own = own
+        activation = getattr(own, "activation", "linear")
+        self.activation = _ACTIVATIONS.get(activation, _ACTIVATIONS["linear"])
+
+    def arrays(self, dtype: Any) -> dict[str, Any]:
+        """Return copies of the layer's arrays."""
+        return {
+            name: jnp.array(np.transpose(array, self.order(name, array)), dtype)
+            for name, array in self.own.tensors.items()
+        }
+
+    def order(self, name: str, array: Any) -> tuple[int, ...]:
+        return self.axes.get(name.rpartition(".")[2], tuple(range(array.ndim)))
+
+    def read(self, w: dict[str, Any]) -> dict[str, Array]:
+        """Return them as pycnn has them."""
+        return {
+            name: np.transpose(np.asarray(array, np.float64), np.argsort(self.order(name, array)))
+            for name, array in w.items()
+        }
+
+    def __call__(self, w: dict[str, Any], x: Any) -> Any:
+        raise NotImplementedError
+
+
+class _Dense(_Function):
+    """W lies as `x @ W` wants it: one sample at a time that is faster."""
+
+    axes: ClassVar = {"W": (1, 0)}
+
+    def __call__(self, w: dict[str, Any], x: Any) -> Any:
+        return self.activation(x @ w["W"] + w["b"])
+
+
+class _Convolution(_Function):
+    def __init__(self, own: Any) -> None:
+        super().__init__(own)
+        self.images = isinstance(own, pycnn.Conv2D)
+        self.axes = {"W": (1, 2, 3, 0) if self.images else (1, 2, 0)}
+
+    def __call__(self, w: dict[str, Any], x: Any) -> Any:
+        layout = ("NHWC", "HWIO", "NHWC") if self.images else ("NWC", "WIO", "NWC")
+        strides = (1, 1) if self.images else (1,)
+        padding = self.own.padding.upper()
+        z = lax.conv_general_dilated(x, w["W"], strides, padding, dimension_numbers=layout)
+        return self.activation(z + w["b"])
+
+
+class _MaxPool(_Function):
+    def __call__(self, w: dict[str, Any], x: Any) -> Any:
+        window = (1, *np.broadcast_to(self.own.pool_size, x.ndim - 2), 1)
+        return lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID")
+
+
+class _GlobalAverage(_Function):
+    def __call__(self, w: dict[str, Any], x: Any) -> Any:
+        return x.mean(axis=1)
+
+
+class _Flatten(_Function):
+    def __call__(self, w: dict[str, Any], x: Any) -> Any:
+        return x.reshape(len(x), -1)
+
+
+class _Recurrent(_Function):
+    """What x brings is computed for all positions at once, the rest in a scan over time."""
+
+    axes: ClassVar = {"W": (1, 0), "U": (1, 0)}
+
+    def __call__(self, w: dict[str, Any], x: Any) -> Any:
+        brought = jnp.swapaxes(x @ w["W"] + w["b"], 0, 1)
+        start = jnp.zeros((len(x), self.own.units), x.dtype)
+        step = self.lstm if isinstance(self.own, pycnn.LSTM) else self.gru
+        (h, _), outputs = lax.scan(lambda s, z: step(w, s, z), (start, start), brought)
+        return jnp.swapaxes(outputs, 0, 1) if self.own.return_sequences else h
+
+    def lstm(self, w: dict[str, Any], state: Any, z: Any) -> Any:
+        h, c = state
+        i, f, g, o = jnp.split(z + h @ w["U"], 4, axis=1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        return (h, c), h if self.own.return_sequences else None
+
+    def gru(self, w: dict[str, Any], state: Any, z: Any) -> Any:
+        h, _ = state
+        (z_r, z_u, z_n), (q_r, q_u, q_n) = (jnp.split(part, 3, axis=1) for part in (z, h @ w["U"]))
+        u = jax.nn.sigmoid(z_u + q_u)
+        n = jnp.tanh(z_n + jax.nn.sigmoid(z_r + q_r) * (q_n + w["b_n"]))
+        h = (1 - u) * n + u * h
+        return (h, h), h if self.own.return_sequences else None
+
+
+class _Embedding(_Function):
+    def __call__(self, w: dict[str, Any], x: Any) -> Any:
+        return w["W"][x]
+
+
+class _Positions(_Function):
+    def __call__(self, w: dict[str, Any], x: Any) -> Any:
+        return x + w["W"]
+
+
+def _normalize(gamma: Any, beta: Any, epsilon: float, x: Any) -> Any:
+    centred = x - x.mean(axis=-1, keepdims=True)
+    variance = (centred * centred).mean(axis=-1, keepdims=True)
+    return gamma * centred * lax.rsqrt(variance + epsilon) + beta
+
+
+class _LayerNorm(_Function):
+    def __call__(self, w: dict[str, Any], x: Any) -> Any:
+        return _normalize(w["gamma"], w["beta"], self.own.epsilon, x)
+
+
+class _Block(_Function):
+    axes: ClassVar = {
+        "W": (1, 0), **{f"W_{role}": (1, 0) for role in ("query", "key", "value", "output")},
+    }  # fmt: skip
+
+    def norm(self, w: dict[str, Any], name: str, x: Any) -> Any:
+        epsilon = getattr(self.own, name).epsilon
+        return _normalize(w[f"{name}.gamma"], w[f"{name}.beta"], epsilon, x)
+
+    def attention(self, w: dict[str, Any], x: Any) -> Any:
+        rows, positions, features = x.shape
+        heads = self.own.heads
+        query, key, value = (
+            (x @ w[f"attention.W_{role}"] + w[f"attention.b_{role}"]).reshape(
+                rows, positions, heads, -1
+            )
+            for role in ("query", "key", "value")
+        )
+        scores = jnp.einsum("btnd,bsnd->bnts", query, key) / np.sqrt(features // heads)
+        seen = np.tril(np.ones((positions, positions), bool))
+        shares = jax.nn.softmax(jnp.where(seen, scores, -jnp.inf), axis=-1)
+        found = jnp.einsum("bnts,bsnd->btnd", shares, value).reshape(x.shape)
+        return found @ w["attention.W_output"] + w["attention.b_output"]
+
+    def __call__(self, w: dict[str, Any], x: Any) -> Any:
+        x = x + self.attention(w, self.norm(w, "norm_1", x))
+        inner = self.norm(w, "norm_2", x) @ w["dense_1.W"] + w["dense_1.b"]
+        return x + _ACTIVATIONS["gelu"](inner) @ w["dense_2.W"] + w["dense_2.b"]
+
+
+_FUNCTIONS = {
+    pycnn.Dense: _Dense,
+    pycnn.Conv1D: _Convolution,
+    pycnn.Conv2D: _Convolution,
+    pycnn.MaxPool1D: _MaxPool,
+    pycnn.MaxPool2D: _MaxPool,
+    pycnn.GlobalAveragePool1D: _GlobalAverage,
+    pycnn.Flatten: _Flatten,
+    pycnn.LSTM: _Recurrent,
+    pycnn.GRU: _Recurrent,
+    pycnn.Embedding: _Embedding,
+    pycnn.PositionEmbedding: _Positions,
+    pycnn.LayerNorm: _LayerNorm,
+    pycnn.TransformerBlock: _Block,
+}
+
+
 class Jax(Peer):
-    """Weights lie as `x @ W` wants them, (n_{l-1}, n_l): one sample at a time that is faster."""
+    """Of rows an epoch is one scan; of layers a step is one call: XLA's loops slow convolutions."""
 
     title = "JAX"
+    families = ("rows", "layers")
 
     def __init__(self, task: Task) -> None:
-        workload = task.workload
+        workload, net = task.workload, task.net
         self.task = task
-        self.weights = [(jnp.array(W.T), jnp.array(b)) for W, b in task.parameters]
-        self.batches = [task.X[rows] for rows in task.batches()]
+        self.functions = [_FUNCTIONS[type(own)](own) for own in net.layers]
+        self.weights = [function.arrays(self.precision) for function in self.functions]
+        tokens = isinstance(net.input_shape, pycnn.Tokens)
+        X = task.X.astype(np.int32 if tokens else self.precision)
+        y = task.y if task.y.dtype == np.int64 else task.y.astype(self.precision)
+        self.batches = [X[rows] for rows in task.batches()]
         self.output: Array | None = None
-        hidden = _ACTIVATIONS[workload.hidden]
 
         def forward(weights: Any, x: Any) -> Any:
-            *inner, (W, b) = weights
-            for V, c in inner:
-                x = hidden(x @ V + c)
-            return x @ W + b
+            for function, w in zip(self.functions, weights, strict=True):
+                x = function(w, x)
+            return x
 
         def loss(weights: Any, x: Any, y: Any) -> Any:
             z = forward(weights, x)
@@ -47,7 +226,7 @@ class Jax(Peer):
                 return 0.5 * jnp.mean((z - y) ** 2)
             if workload.loss == "binary_crossentropy":
                 return jnp.mean(jnp.logaddexp(0, z) - y * z)
-            return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(z), y[:, None], axis=1))
+            return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(z), y[..., None], axis=-1))
 
         def step(weights: Any, batch: Any) -> Any:
             value, gradients = jax.value_and_grad(loss)(weights, *batch)
@@ -58,24 +237,43 @@ class Jax(Peer):
             weights, values = jax.lax.scan(step, weights, (X, y), unroll=UNROLL)
             return weights, values.mean()
 
+        def predict(weights: Any, x: Any) -> Any:
+            z = forward(weights, x)
+            return z if workload.loss == "mse" else jax.nn.softmax(z)
+
         self.epoch = jax.jit(epoch, donate_argnums=0)
-        self.predict = jax.jit(lambda weights, x: jax.nn.softmax(forward(weights, x)))
+        self.step = jax.jit(step, donate_argnums=0)
+        self.predict = jax.jit(predict)
         if workload.training:
             shape = (workload.steps, workload.batch)
-            self.X = jnp.asarray(task.X.reshape(*shape, -1))
-            self.y = jnp.asarray(task.y.reshape(*shape, *task.y.shape[1:]))
+            self.X = jnp.asarray(X.reshape(*shape, *X.shape[1:]))
+            self.y = jnp.asarray(y.reshape(*shape, *y.shape[1:]))
+            self.pairs = list(zip(self.X, self.y, strict=True))
 
     def run(self, epochs: int) -> None:
-        if self.task.workload.training:
+        if not self.task.workload.training:
             for _ in range(epochs):
-                self.weights, self.value = self.epoch(self.weights, self.X, self.y)
-            jax.block_until_ready(self.weights)
+                for batch in self.batches:
+                    self.output = np.asarray(self.predict(self.weights, batch))
             return
         for _ in range(epochs):
-            for batch in self.batches:
-                self.output = np.asarray(self.predict(self.weights, batch))
+            if self.task.workload.family == "rows":
+                self.weights, self.value = self.epoch(self.weights, self.X, self.y)
+                continue
+            for pair in self.pairs:
+                self.weights, self.value = self.step(self.weights, pair)
+        jax.block_until_ready(self.weights)
 
     def result(self) -> Array:
         if self.output is not None:
             return self.output
-        return flatten([(np.asarray(W).T, np.asarray(b)) for W, b in self.weights])
+        arrays = [f.read(w) for f, w in zip(self.functions, self.weights, strict=True)]
+        return flatten_named(self.task.net, arrays)
+
+
+class JaxSingle(Jax):
+    """The same in single precision."""
+
+    title = "JAX, float32"
+    precision = "float32"
+    families = ("layers",)

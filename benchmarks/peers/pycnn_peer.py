@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 import pycnn
 from benchmarks.peers import Peer, Task
 
@@ -12,21 +14,15 @@ if TYPE_CHECKING:
     from benchmarks.workloads import Array, Workload
 
 
-def make_network(workload: Workload) -> pycnn.Network:
-    """Return the workload's network; its initial parameters are those of all peers."""
-    units = zip(workload.sizes[1:], workload.activations, strict=True)
-    layers = [pycnn.Dense(count, activation) for count, activation in units]
-    return pycnn.Network(workload.sizes[0], layers, loss=workload.loss, seed=0)
-
-
 class Pycnn(Peer):
     """`Network.fit` and `Network.predict`."""
 
     title = "pycnn"
+    families = ("rows", "layers")
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.net = make_network(task.workload)
+        self.net = task.workload.network()
         self.optimizer = pycnn.SGD(task.workload.learning_rate)
         self.batches = [task.X[rows] for rows in task.batches()]
         self.call = self.net.predict
@@ -54,7 +50,7 @@ class Pycnn(Peer):
     def result(self) -> Array:
         if self.output is None:
             return self.net.parameters.copy()
-        return self.output.reshape(-1, self.net.outputs).copy()
+        return self.output.reshape(-1, *self.net.output_shape).copy()
 
 
 class PycnnBound(Pycnn):
@@ -66,10 +62,19 @@ class PycnnBound(Pycnn):
     def refuses(cls, workload: Workload) -> str | None:
         if workload.training or workload.batch > 1:
             return "for one row at a time"
-        if not hasattr(pycnn.Network, "predictor"):
-            return "this version has no Network.predictor"
         return None
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
+        self.batches = [batch.astype(np.float64) for batch in self.batches]
         self.call = self.net.predictor(batch=1)
+
+
+class PycnnFrozen(PycnnBound):
+    """The same with a copy of the parameters, laid out for a single row."""
+
+    title = "pycnn, frozen"
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self.call = self.net.predictor(batch=1, frozen=True)
