@@ -122,9 +122,29 @@ static void SUFFIX(normalize_samples)(double *RESTRICT out, const double *x, con
     }
 }
 
+/* Of one sample the sums stay in registers. */
+static void SUFFIX(one_sample_moments)(double *mean, double *inverse, const double *x,
+                                       double epsilon, size_t units)
+{
+    double sum = 0, squares = 0;
+    for (size_t j = 0; j < units; j++) {
+        sum += x[j];
+    }
+    *mean = sum / (double)units;
+    for (size_t j = 0; j < units; j++) {
+        const double d = x[j] - *mean;
+        squares += d * d;
+    }
+    *inverse = 1 / sqrt(squares / (double)units + epsilon);
+}
+
 static void SUFFIX(sample_moments)(double *RESTRICT mean, double *RESTRICT inverse, const double *x,
                                    double epsilon, size_t units, size_t stride)
 {
+    if (stride == 1) {
+        SUFFIX(one_sample_moments)(mean, inverse, x, epsilon, units);
+        return;
+    }
     for (size_t i = 0; i < stride; i++) {
         mean[i] = inverse[i] = 0;
     }
