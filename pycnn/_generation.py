@@ -10,6 +10,7 @@ import numpy as np
 from pycnn import _random
 from pycnn._checks import check_real, check_size
 from pycnn._data.tokens import Tokens, as_integers
+from pycnn._stepping import Stepper
 from pycnn.exceptions import DataError, DataTypeError, PairingError, ShapeError
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def generate(
 ) -> Indices:
     """Return what follows on `start`: see `pycnn.Network.generate`."""
     tokens = _check_network(network)
-    known = _check_start(network, start, tokens)
+    stepper = _stepper(network, tokens)
+    known = _check_start(network, start, tokens, stepper is not None)
     count = check_size(count, "count", at_least=0)
     sample = network.core.sampler(
         check_real(temperature, "temperature", at_least=0),
@@ -45,7 +47,8 @@ def generate(
     ends = _check_stop(stop, tokens)
     if callback is not None and not callable(callback):
         raise DataTypeError(f"callback must be callable, got {callback!r:.80}")
-    draws, behind = _draws(_random.check_seed(seed)), _reader(network)
+    draws = _draws(_random.check_seed(seed))
+    behind = _by_windows(network) if stepper is None else _one_by_one(stepper, tokens, len(known))
     made = np.empty(count, np.intp)
     for number, draw in zip(range(count), draws, strict=False):
         token = sample(behind(known), draw)
@@ -63,21 +66,61 @@ def generate(
     return made
 
 
-def _reader(network: Model) -> Callable[[list[int]], Array]:
+def _stepper(network: Model, tokens: Tokens) -> Stepper | None:
+    """Return what gives an output at each position, by the parameters of now; None: nothing does.
+
+    A single output is that behind as many tokens as a sample has, where that is known.
+    """
+    if len(network.output_shape) == 1 and tokens.length is not None:
+        return None
+    try:
+        return Stepper(network, 1, frozen=True)
+    except DataError as error:
+        if tokens.length is None:
+            raise DataError(
+                f"generate needs a network on Tokens({tokens.vocabulary}, length), which knows how "
+                f"many tokens it reads at a time; one with a length takes the same parameters: "
+                f"{error}"
+            ) from None
+        return None
+
+
+def _one_by_one(stepper: Stepper, tokens: Tokens, count: int) -> Callable[[list[int]], Array]:
     """Return what gives the probability of each token behind those that are known.
 
-    An output at each position is that behind the tokens up to there: what is known fills a window
-    and, when that is full, the last half of it begins the next one. A single output is that behind
-    the last tokens; whole windows of them take the shortest way, by the parameters of now.
+    Of `count` that are there at first, those before the window do not matter.
+    """
+    read = 0 if stepper.window == 0 else _first(count, stepper.window)
+    x = np.empty((1, 1))
+
+    def behind(known: list[int]) -> Array:
+        nonlocal read
+        for token in known[read:]:
+            x[0] = token
+            out = stepper.advance(x)
+        read = len(known)
+        return out[0]
+
+    return behind
+
+
+def _first(known: int, length: int) -> int:
+    """Return where the window begins: when one is full, its last half begins the next."""
+    step = length - length // 2
+    return -(-max(0, known - length) // step) * step
+
+
+def _by_windows(network: Model) -> Callable[[list[int]], Array]:
+    """Return the same, where a layer reads all positions at once, by all of a window.
+
+    Of outputs at each position, which what is not there must not change, it is the last. Whole
+    windows for a single output take the shortest way.
     """
     (length,), positions = network.input_shape, network.output_shape[:-1]
     run = None if positions else network.predictor(frozen=True)
 
     def behind(known: list[int]) -> Array:
-        first = max(0, len(known) - length)
-        if positions and first:
-            step = length - length // 2
-            first = -(-first // step) * step
+        first = _first(len(known), length) if positions else max(0, len(known) - length)
         count = len(known) - first
         x = np.zeros((1, length))
         x[0, :count] = known[first:]
@@ -103,11 +146,6 @@ def _check_network(network: Model) -> Tokens:
             f"generate needs a network on Tokens(vocabulary, length), whose inputs are not "
             f"{tuple(tokens)}"
         )
-    if tokens.length is None:
-        raise DataError(
-            f"generate needs a network on Tokens({tokens.vocabulary}, length), which knows how "
-            "many tokens it reads at a time; one with a length takes the same parameters"
-        )
     output = network.layers[-1]
     if output.activation != "softmax" or shape[-1] != tokens.vocabulary:
         raise PairingError(
@@ -128,7 +166,7 @@ def _check_tokens(value: Any, name: str, tokens: Tokens) -> list[int]:
     return [int(token) for token in array]
 
 
-def _check_start(network: Model, start: Any, tokens: Tokens) -> list[int]:
+def _check_start(network: Model, start: Any, tokens: Tokens, by_steps: bool) -> list[int]:
     """Return the tokens that are there before the first is drawn."""
     if isinstance(start, (str, bytes)):
         raise DataTypeError(
@@ -137,7 +175,7 @@ def _check_start(network: Model, start: Any, tokens: Tokens) -> list[int]:
     known = _check_tokens(start, "start", tokens)
     if not known:
         raise DataError("start must have at least one token, got none")
-    if len(known) < tokens[0] or len(network.output_shape) > 1:
+    if not by_steps and (len(known) < tokens[0] or len(network.output_shape) > 1):
         try:
             network.architecture.check_lengths()
         except DataError as error:

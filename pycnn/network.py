@@ -700,14 +700,18 @@ class Network(Model):
         """Write on from a beginning: each token is drawn by its probability behind those before it.
 
         For a network on `Tokens` whose output is a softmax over them: behind the last tokens that
-        it reads, or at each position, behind those up to there. In the latter case what is known
-        fills a window, and when it is full, its last half begins the next one.
+        it reads, or at each position, behind those up to there. In the latter case recurrent
+        layers go on for as long as there is text, as those of `stepper` do; attention and position
+        embeddings have a window of as many tokens as a sample, and when it is full, its last half
+        begins the next one. What a layer remembers is not computed again, unless it reads all
+        positions at once, as `Bidirectional` and attention that is not causal do.
 
         Parameters
         ----------
         start : array-like of int, of shape (tokens,)
             The beginning, such as ``tokenizer.encode("ROMEO:")``: at least one token, and at least
-            as many as a sample has where a layer does not know lengths.
+            as many as a sample has where the output is a single row and a layer does not know
+            lengths.
         count : int
             Tokens to write.
         temperature : float, default 1.0

@@ -11,6 +11,7 @@ from pycnn import (
     GRU,
     LSTM,
     Adam,
+    BatchNorm,
     Bidirectional,
     Conv1D,
     Dense,
@@ -219,12 +220,12 @@ def test_parameters_that_are_not_finite_give_no_probabilities(net):
 # ------------------------------------------------------------------ at each position
 
 
-def transformer(causal):
+def transformer(causal, backend="numpy"):
     layers = [
         *(Embedding(8), PositionEmbedding(), TransformerBlock(2, causal=causal)),
         *(LayerNorm(), Dense(VOCABULARY, "softmax")),
     ]
-    net = Network(Tokens(VOCABULARY, length=6), layers, seed=0, backend="numpy")
+    net = Network(Tokens(VOCABULARY, length=6), layers, seed=0, backend=backend)
     net.parameters *= 4
     return net
 
@@ -240,8 +241,8 @@ def windows_by_hand(count, length):
 
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("start", [[5], [1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5, 6, 0, 1, 2]])
-def test_a_window_that_is_full_begins_the_next_with_its_last_half(causal, start):
-    net = transformer(causal)
+def test_a_window_that_is_full_begins_the_next_with_its_last_half(backend, causal, start):
+    net = transformer(causal, backend)
     draws = _random.uniform(_random.generator(3, _random.GENERATING), 20)
     begins = windows_by_hand(len(start) + 20, 6)
     sample = net.core.sampler(1.3, 0, 1.0)
@@ -253,6 +254,42 @@ def test_a_window_that_is_full_begins_the_next_with_its_last_half(causal, start)
         known.append(sample(out.copy(), draw))
     assert net.generate(start, 20, temperature=1.3, seed=3).tolist() == known[len(start) :]
     assert len(set(known[len(start) :])) > 2
+
+
+@pytest.mark.parametrize("length", [1, 3, None])
+def test_recurrent_layers_remember_more_than_a_window(backend, length):
+    layers = [Embedding(5), GRU(6, return_sequences=True), LSTM(4, return_sequences=True)]
+    layers += [BatchNorm(), Dense(VOCABULARY, "softmax")]
+    net = Network(Tokens(VOCABULARY, length), layers, seed=0, backend=backend)
+    whole = Network(Tokens(VOCABULARY, 34), layers, seed=0, backend=backend)
+    net.parameters *= 4
+    whole.parameters[:] = net.parameters
+    written = net.generate([1, 2, 3, 4], 30, seed=8)
+    draws = _random.uniform(_random.generator(8, _random.GENERATING), 30)
+    sample, known = net.core.sampler(1.0, 0, 1.0), [1, 2, 3, 4, *written]
+    outputs = whole.predict([known])[0]
+    assert [sample(p.copy(), u) for p, u in zip(outputs[3:], draws, strict=False)] == known[4:]
+    assert len(set(known)) > 3
+
+
+def test_a_single_output_is_that_behind_a_window_or_where_there_is_none_behind_all(backend):
+    layers = [Embedding(5), GRU(6), Dense(VOCABULARY, "softmax")]
+    for length in (3, None):
+        net = Network(Tokens(VOCABULARY, length), layers, seed=0, backend=backend)
+        net.parameters *= 4
+        known = [5, 1, 0, 2]
+        draws = _random.uniform(_random.generator(4, _random.GENERATING), 20)
+        for draw in draws:
+            out = net.predict([known if length is None else known[-length:]])[0]
+            known.append(net.core.sampler(0.7, 0, 1.0)(out, draw))
+        assert net.generate(known[:4], 20, temperature=0.7, seed=4).tolist() == known[4:]
+
+
+def test_what_reads_all_at_once_needs_a_length():
+    layers = [Embedding(4), Bidirectional(LSTM(4)), Dense(VOCABULARY, "softmax")]
+    net = Network(Tokens(VOCABULARY), layers, seed=0, backend="numpy")
+    with pytest.raises(DataError, match=r"needs a network on Tokens\(7, length\).*: Bidirect"):
+        net.generate([1], 3)
 
 
 def test_within_a_window_it_is_what_the_whole_says():
