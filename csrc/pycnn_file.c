@@ -620,6 +620,9 @@ static const struct {
     {"bidirectional", PYCNN_CONCATENATE},
     {"embedding", PYCNN_EMBEDDING},
     {"tied_dense", PYCNN_TIED_DENSE},
+    {"multi_head_attention", PYCNN_ATTENTION},
+    {"position_embedding", PYCNN_POSITION_EMBEDDING},
+    {"transformer_block", PYCNN_STACK},
 };
 enum {
     KIND_COUNT = sizeof KINDS / sizeof *KINDS,
@@ -646,6 +649,10 @@ enum {
     BIDIRECTIONAL = 1 << BOTH_WAYS,
     EMBEDDING = 1 << 24,
     TIED_DENSE = 1 << 25,
+    ATTENTION = 1 << 26,
+    POSITIONS = 1 << 27,
+    BLOCK = 1 << 28,
+    BLOCK_PARTS = 9, /* layers that a block is made of, at the most */
     ALONG_ONE_AXIS = CONV1D | MAX_POOL1D | AVERAGE_POOL1D,
     WITH_WEIGHTS = DENSE | CONV | RECURRENT
 };
@@ -659,6 +666,7 @@ typedef enum {
     KIND,
     LAYER, /* which goes both ways */
     MAYBE_REAL,
+    MAYBE_SIZE,
     MERGE,
     NOT,
     PADDING,
@@ -666,7 +674,8 @@ typedef enum {
     SHAPE,
     SHORTCUT,
     SIZE,
-    SIZES /* along the axes: one number where there is one of them */
+    SIZES, /* along the axes: one number where there is one of them */
+    WAVES  /* or a table that is learned */
 } field_type;
 typedef struct {
     const char *key;
@@ -679,12 +688,16 @@ typedef struct {
 #define AT(member) offsetof(pycnn_layer_spec, member)
 static const field FIELDS[] = {
     {"activation", ACTIVATION,
-     DENSE | BATCH_NORM | LAYER_NORM | RESIDUAL | CONV | SIMPLE_RNN | TIED_DENSE, 0,
+     DENSE | BATCH_NORM | LAYER_NORM | RESIDUAL | CONV | SIMPLE_RNN | TIED_DENSE | BLOCK, 0,
      AT(activation)},
     {"bias_initializer", IGNORED, WITH_WEIGHTS, 0, 0},
+    {"causal", FLAG, ATTENTION | BLOCK, 0, AT(causal)},
     {"dilation", SIZES, CONV, 0, AT(dilation)},
+    {"dropout", REAL, BLOCK, 0, AT(rate)},
     {"epsilon", REAL, BATCH_NORM | LAYER_NORM, 0, AT(epsilon)},
     {"filters", SIZE, CONV, CONV, AT(units)},
+    {"heads", SIZE, ATTENTION | BLOCK, ATTENTION | BLOCK, AT(heads)},
+    {"hidden", MAYBE_SIZE, BLOCK, 0, AT(units)},
     {"kernel_size", SIZES, CONV, CONV, AT(kernel)},
     {"kind", KIND, (1 << KIND_COUNT) - 1, (1 << KIND_COUNT) - 1, AT(kind)},
     {"l1", REAL, WITH_WEIGHTS, 0, AT(l1)},
@@ -694,9 +707,11 @@ static const field FIELDS[] = {
     {"max_norm", MAYBE_REAL, WITH_WEIGHTS, 0, AT(max_norm)},
     {"merge", MERGE, BIDIRECTIONAL, 0, AT(activation)}, /* which it has none of */
     {"momentum", REAL, BATCH_NORM, 0, AT(momentum)},
+    {"norm_first", NOT, BLOCK, 0, AT(no_bias)}, /* which it has none of */
     {"offset", REAL, RESCALE, 0, AT(offset)},
     {"padding", PADDING, CONV | POOL | ZERO_PADDING2D, 0, AT(padding)},
     {"pool_size", SIZES, POOL, 0, AT(kernel)},
+    {"position_kind", WAVES, POSITIONS, POSITIONS, AT(sinusoidal)},
     {"rate", REAL, DROPOUT | SPATIAL_DROPOUT, 0, AT(rate)},
     {"recurrent_initializer", IGNORED, RECURRENT, 0, 0},
     {"return_sequences", FLAG, RECURRENT, 0, AT(return_sequences)},
@@ -715,6 +730,9 @@ enum { MARGINS = 2 }; /* is no such padding, but numbers */
 
 /* What becomes of both ways through a sequence. */
 static const char *const MERGES[] = {"concatenate", "sum"};
+
+/* What is added to positions. */
+static const char *const POSITION_KINDS[] = {"learned", "sinusoidal"};
 
 static int read_name(reader *in, int *found, const char *const *names, int count,
                      const char *problem)
@@ -918,6 +936,66 @@ static int read_both_ways(reader *in, layer_list *list, pycnn_layer_spec *spec)
     return PYCNN_OK;
 }
 
+/* A layer within a block, with the penalty that is the whole network's. */
+static pycnn_layer_spec part_of(const pycnn_layer_spec *block, int kind, const char *name)
+{
+    return (pycnn_layer_spec){
+        .kind = kind, .name = name, .l1 = block->l1, .l2 = block->l2, .epsilon = 1e-5};
+}
+
+/* One half of a block: attention, or two dense layers, with a norm in front or behind the sum.
+ * `top` and `inner` are where its parts are put, on top of each other and within. */
+static void read_half(const pycnn_layer_spec *block, bool is_attention, pycnn_layer_spec **top,
+                      pycnn_layer_spec **inner)
+{
+    const bool norm_first = !block->no_bias;
+    const pycnn_layer_spec norm =
+        part_of(block, PYCNN_LAYER_NORM, is_attention ? "norm_1" : "norm_2");
+    pycnn_layer_spec half = part_of(block, PYCNN_RESIDUAL, ""), *at = *inner;
+    half.inner = at;
+    if (norm_first) {
+        *at++ = norm;
+    }
+    if (is_attention) {
+        *at = part_of(block, PYCNN_ATTENTION, "attention");
+        at->heads = block->heads;
+        at++->causal = block->causal;
+    } else {
+        *at = part_of(block, PYCNN_DENSE, "dense_1");
+        at->units = block->units;
+        at++->activation = block->activation;
+        *at++ = part_of(block, PYCNN_DENSE, "dense_2");
+    }
+    if (block->rate > 0) {
+        *at = part_of(block, PYCNN_DROPOUT, is_attention ? "dropout_1" : "dropout_2");
+        at++->rate = block->rate;
+    }
+    half.inner_depth = (size_t)(at - *inner);
+    *(*top)++ = half;
+    if (!norm_first) {
+        *(*top)++ = norm;
+    }
+    *inner = at;
+}
+
+/* The layers that a block is made of, as in Python; the sizes that follow from what it reads are
+ * found later. */
+static int read_block(reader *in, layer_list *list, pycnn_layer_spec *block)
+{
+    list->count += BLOCK_PARTS;
+    if (list->count > list->most) {
+        return wrong(in, "it has more layers than a file may have");
+    }
+    pycnn_layer_spec *const begin = &list->ready[list->ready_count], *top = begin;
+    block->inner_depth = block->no_bias ? 4 : 2;
+    pycnn_layer_spec *inner = begin + block->inner_depth;
+    read_half(block, true, &top, &inner);
+    read_half(block, false, &top, &inner);
+    list->ready_count += (size_t)(inner - begin);
+    block->inner = begin;
+    return PYCNN_OK;
+}
+
 static int read_flag(reader *in, int *flag)
 {
     *flag = takes_word(in, "true");
@@ -955,6 +1033,11 @@ static int read_field(reader *in, layer_list *list, pycnn_layer_spec *spec, cons
         return PYCNN_OK;
     case LAYER: return read_both_ways(in, list, spec);
     case MERGE: return read_name(in, member, MERGES, 2, "it has a merge of no kind");
+    case WAVES:
+        return read_name(in, member, POSITION_KINDS, 2, "it has a kind of positions that is none");
+    case MAYBE_SIZE:
+        RETURN_IF(takes_word(in, "null"), PYCNN_OK);
+        return read_size_of_axis(in, member, false);
     case MAYBE_REAL: RETURN_IF(takes_word(in, "null"), PYCNN_OK); return read_real(in, member);
     case REAL: return read_real(in, member);
     default: return skip_value(in);
@@ -981,6 +1064,14 @@ static void fill_in(pycnn_layer_spec *spec, int row)
     }
 }
 
+static int usual_activation(int row)
+{
+    return SIMPLE_RNN >> row & 1   ? PYCNN_TANH
+           : TIED_DENSE >> row & 1 ? PYCNN_SOFTMAX
+           : BLOCK >> row & 1      ? PYCNN_GELU
+                                   : PYCNN_LINEAR;
+}
+
 /* What is not said is as in Python. */
 static int read_layer(reader *in, layer_list *list, pycnn_layer_spec *spec)
 {
@@ -988,7 +1079,7 @@ static int read_layer(reader *in, layer_list *list, pycnn_layer_spec *spec)
         return wrong(in, "it has more layers than a file may have");
     }
     *spec =
-        (pycnn_layer_spec){.rate = 0.5, .epsilon = 1e-5, .momentum = 0.1, .margins = {1, 1, 1, 1}};
+        (pycnn_layer_spec){.rate = NAN, .epsilon = 1e-5, .momentum = 0.1, .margins = {1, 1, 1, 1}};
     bool said[FIELD_COUNT] = {false};
     span key = {NULL, NULL};
     TRY(open_group(in, '{'));
@@ -1018,13 +1109,17 @@ static int read_layer(reader *in, layer_list *list, pycnn_layer_spec *spec)
         RETURN_IF(!good, wrong(in, "it has a layer whose settings are not those of its kind"));
     }
     spec->shape[2] += SPATIAL_DROPOUT >> spec->kind & 1; /* it has features, to be found */
-    if ((SIMPLE_RNN >> spec->kind & 1) && !said[0]) {
-        spec->activation = PYCNN_TANH;
+    if (!said[0] && (FIELDS[0].kinds >> spec->kind & 1)) {
+        spec->activation = usual_activation(spec->kind);
     }
-    fill_in(spec, spec->kind);
+    if (isnan(spec->rate)) { /* was not said */
+        spec->rate = BLOCK >> spec->kind & 1 ? 0 : 0.5;
+    }
     spec->l1 += list->l1;
     spec->l2 += list->l2;
-    return PYCNN_OK;
+    const bool is_block = BLOCK >> spec->kind & 1;
+    fill_in(spec, spec->kind);
+    return is_block ? read_block(in, list, spec) : PYCNN_OK;
 }
 
 /* What a window reaches, and how often it fits, along an axis. What cannot be is refused by the
@@ -1095,7 +1190,8 @@ static bool reads_images(const pycnn_layer_spec *spec)
 {
     const bool by_features = normalizes(spec) || spec->kind == PYCNN_DROPOUT;
     return spec->kind == PYCNN_CONVOLUTION || pools(spec->kind) || is_recurrent(spec) ||
-           spec->kind == PYCNN_ZERO_PADDING ||
+           spec->kind == PYCNN_ZERO_PADDING || spec->kind == PYCNN_ATTENTION ||
+           spec->kind == PYCNN_POSITION_EMBEDDING ||
            ((by_features || spec->kind == PYCNN_TIED_DENSE || spec->kind == PYCNN_DENSE) &&
             spec->shape[2] > 0);
 }
@@ -1124,6 +1220,17 @@ static void reshape(size_t shape[3], const size_t wanted[3])
     }
 }
 
+/* The half of a block that has dense layers, and the first of these. */
+static const pycnn_layer_spec *dense_half_of(const pycnn_layer_spec *block)
+{
+    return &block->inner[block->inner_depth / 2];
+}
+
+static const pycnn_layer_spec *dense_of(const pycnn_layer_spec *block)
+{
+    return &dense_half_of(block)->inner[block->inner_depth == 2];
+}
+
 /* Tells layers of images what shape they have, which files leave to be found. */
 static void find_shapes(pycnn_layer_spec *specs, size_t depth, size_t shape[3])
 {
@@ -1147,6 +1254,15 @@ static void find_shapes(pycnn_layer_spec *specs, size_t depth, size_t shape[3])
             find_shapes((pycnn_layer_spec *)spec->inner, spec->inner_depth, shape);
             find_shapes((pycnn_layer_spec *)spec->shortcut, spec->shortcut != NULL, beside);
             pass_shape(spec, shape);
+            continue;
+        }
+        if (spec->kind == PYCNN_STACK) {
+            pycnn_layer_spec *dense = (pycnn_layer_spec *)dense_of(spec);
+            if (dense->units == 0) {
+                dense->units = shape[2] > SIZE_MAX / 4 ? SIZE_MAX : 4 * shape[2];
+            }
+            dense[1].units = shape[2];
+            find_shapes((pycnn_layer_spec *)spec->inner, spec->inner_depth, shape);
             continue;
         }
         const bool may_read = normalizes(spec) || spec->kind == PYCNN_TIED_DENSE;
@@ -1557,9 +1673,10 @@ static int read_unit(model *self, reader *in, const description *found)
 static int describe(model *self, reader *in, description *found)
 {
     const span text = {in->at, in->end};
-    /* What goes both ways is three layers. */
-    const size_t most =
-        count_of(text, "\"kind\"", MOST_LAYERS) + count_of(text, "\"bidirectional\"", MOST_LAYERS);
+    /* What goes both ways is three layers, and a block some more. */
+    const size_t most = count_of(text, "\"kind\"", MOST_LAYERS) +
+                        count_of(text, "\"bidirectional\"", MOST_LAYERS) +
+                        BLOCK_PARTS * count_of(text, "\"transformer_block\"", MOST_LAYERS);
     found->loss = -1;
     found->list = (layer_list){.most = most};
     found->list.waiting = array_of(most, sizeof *self->specs);
@@ -1672,13 +1789,18 @@ static int read_entry(reader *in, entry *found)
     return fits ? PYCNN_OK : wrong(in, "it has a tensor without the size of its shape");
 }
 
-/* Whether a file has the array with its shape. Filters along a sequence have no rows there, though
- * to the core they have one: then the place loses it, too. */
+/* Filters along a sequence have no rows in a file, though to the core they have one. */
+static void drop_row(pycnn_tensor *place)
+{
+    place->dims = 3;
+    memmove(place->shape + 1, place->shape + 2, 2 * sizeof *place->shape);
+}
+
+/* Whether a file has the array with its shape. */
 static bool has_shape(pycnn_tensor *place, const entry *found)
 {
     if (place->dims == 4 && found->dims == 3 && place->shape[1] == 1) {
-        place->dims = 3;
-        memmove(place->shape + 1, place->shape + 2, 2 * sizeof *place->shape);
+        drop_row(place);
     }
     return found->dims == place->dims &&
            memcmp(found->shape, place->shape, place->dims * sizeof *place->shape) == 0;
@@ -1993,6 +2115,7 @@ int pycnn_file_load(pycnn_file **out, const char *path, const char **problem)
 typedef struct {
     char *text;
     size_t length;
+    size_t axes; /* of samples that have places: a sequence is an image of one row, or has 2 */
 } writer;
 
 static void put(writer *out, const char *text, size_t length)
@@ -2065,18 +2188,52 @@ static void put_padding(writer *out, const pycnn_layer_spec *spec)
 }
 
 static void put_layer(writer *out, const pycnn_layer_spec *spec, size_t shape[3]);
-static bool goes_both_ways(const pycnn_layer_spec *spec);
+
+/* The layer that reads what one that may be made of others reads. */
+static const pycnn_layer_spec *reader_of(const pycnn_layer_spec *spec)
+{
+    const bool is_composite = spec->kind == PYCNN_RESIDUAL || spec->kind == PYCNN_CONCATENATE ||
+                              spec->kind == PYCNN_STACK;
+    return is_composite ? reader_of(spec->inner) : spec;
+}
+
+/* Whether it has windows of one row, over images of one row: sequences. */
+static bool is_along_one_axis(const pycnn_layer_spec *spec)
+{
+    return (spec->kind == PYCNN_CONVOLUTION || pools(spec->kind)) && spec->shape[0] == 1 &&
+           spec->kernel[0] == 1;
+}
+
+/* How many axes samples must have that a layer reads; 0: it is the same to it. */
+static size_t axes_for(const pycnn_layer_spec *spec)
+{
+    if (normalizes(spec) || spec->kind == PYCNN_DROPOUT) {
+        return 0;
+    }
+    const bool has_windows =
+        spec->kind == PYCNN_CONVOLUTION || pools(spec->kind) || spec->kind == PYCNN_ZERO_PADDING;
+    return has_windows && !is_along_one_axis(spec) ? 3 : 2;
+}
+
+static void put_reshape(writer *out, const size_t shape[3], size_t axes)
+{
+    put_text(out, "{\"kind\": \"reshape\", \"shape\": ");
+    put_sizes(out, shape + 3 - axes, axes);
+    put_text(out, "}");
+    out->axes = axes;
+}
 
 /* What a file says and C does not: where rows of numbers become images, and images rows. */
 static void put_change_of_shape(writer *out, const pycnn_layer_spec *spec, size_t shape[3])
 {
-    if (reads_images(spec) && memcmp(spec->shape, shape, sizeof spec->shape) != 0) {
-        /* A sequence has no rows there. */
-        const size_t axes = is_recurrent(spec) || spec->kind == PYCNN_DENSE ? 2 : 3;
-        put_text(out, "{\"kind\": \"reshape\", \"shape\": ");
-        put_sizes(out, spec->shape + 3 - axes, axes);
-        put_text(out, "}, ");
-        memcpy(shape, spec->shape, sizeof spec->shape);
+    if (reads_images(spec)) {
+        const bool same = memcmp(spec->shape, shape, sizeof spec->shape) == 0;
+        const size_t wanted = axes_for(spec), one_row = is_sequence(spec->shape) ? 2 : 3;
+        if (!same || (wanted > 0 && wanted != out->axes)) {
+            put_reshape(out, spec->shape, wanted > 0 ? wanted : one_row);
+            put_text(out, ", ");
+            memcpy(shape, spec->shape, sizeof spec->shape);
+        }
     } else if (reads_rows(spec) && is_image(shape)) {
         put_text(out, "{\"kind\": \"flatten\"}, ");
         memset(shape, 0, 2 * sizeof *shape);
@@ -2087,7 +2244,7 @@ static void put_layers(writer *out, const pycnn_layer_spec *specs, size_t depth,
 {
     for (size_t i = 0; i < depth; i++) {
         put_text(out, i > 0 ? ", " : "");
-        put_change_of_shape(out, goes_both_ways(&specs[i]) ? specs[i].inner : &specs[i], shape);
+        put_change_of_shape(out, reader_of(&specs[i]), shape);
         put_layer(out, &specs[i], shape);
     }
 }
@@ -2107,12 +2264,70 @@ static bool goes_both_ways(const pycnn_layer_spec *spec)
            memcmp(a->shape, b->shape, sizeof a->shape) == 0;
 }
 
-/* Where KINDS first has a layer's kind, but that of dropping whole features; its end where it has
- * not, or where a file cannot say what it is. */
+static bool is_plain(const pycnn_layer_spec *spec, int kind)
+{
+    return spec->kind == kind && spec->activation == PYCNN_LINEAR && spec->l1 == 0 &&
+           spec->l2 == 0 && spec->max_norm == 0;
+}
+
+static bool is_norm(const pycnn_layer_spec *spec)
+{
+    return spec->kind == PYCNN_LAYER_NORM && spec->activation == PYCNN_LINEAR &&
+           spec->epsilon == 1e-5;
+}
+
+/* Whether the half of a block has its norm, `layers` that are its own, and drops `rate` of them. */
+static bool is_half(const pycnn_layer_spec *half, bool norm_first, size_t layers, double rate)
+{
+    const size_t before = norm_first + layers;
+    return half->kind == PYCNN_RESIDUAL && half->activation == PYCNN_LINEAR &&
+           half->shortcut == NULL && half->inner_depth == before + (rate > 0) &&
+           is_norm(norm_first ? half->inner : half + 1) &&
+           (rate == 0 || (half->inner[before].kind == PYCNN_DROPOUT &&
+                          half->inner[before].rate == rate && half->inner[before].shape[2] == 0));
+}
+
+/* What a file says of a stack that is a block; without heads where it is none. */
+static pycnn_layer_spec block_of(const pycnn_layer_spec *stack)
+{
+    const bool norm_first = stack->inner_depth == 2;
+    const pycnn_layer_spec none = {.kind = PYCNN_STACK};
+    if (!norm_first && stack->inner_depth != 4) {
+        return none;
+    }
+    const pycnn_layer_spec *half = stack->inner, *behind = dense_half_of(stack);
+    const bool is_deep =
+        half->inner_depth > norm_first && behind->inner_depth > (size_t)norm_first + 1;
+    const double rate = is_deep && half->inner_depth > (size_t)norm_first + 1
+                            ? half->inner[norm_first + 1].rate
+                            : 0;
+    if (!is_deep || !is_half(half, norm_first, 1, rate) || !is_half(behind, norm_first, 2, rate)) {
+        return none;
+    }
+    const pycnn_layer_spec *attention = &half->inner[norm_first], *dense = dense_of(stack);
+    pycnn_layer_spec block = none, first = *dense;
+    block.activation = first.activation;
+    first.activation = PYCNN_LINEAR;
+    if (is_plain(attention, PYCNN_ATTENTION) && is_plain(&first, PYCNN_DENSE) &&
+        is_plain(dense + 1, PYCNN_DENSE) && dense[1].units == attention->shape[2]) {
+        block.heads = attention->heads;
+    }
+    block.causal = attention->causal;
+    block.units = dense->units;
+    block.rate = rate;
+    block.no_bias = !norm_first;
+    return block;
+}
+
+/* Where KINDS first has a layer's kind, but those along one axis, and that of dropping whole
+ * features; its end where it has not, or where a file cannot say what it is. */
 static size_t row_of(const pycnn_layer_spec *spec)
 {
     if (spec->kind == PYCNN_CONCATENATE || goes_both_ways(spec)) {
         return goes_both_ways(spec) ? (size_t)BOTH_WAYS : (size_t)KIND_COUNT;
+    }
+    if (spec->kind == PYCNN_STACK && spec->heads == 0) {
+        return KIND_COUNT;
     }
     const bool spatial = spec->kind == PYCNN_DROPOUT && reads_images(spec);
     size_t row = 0;
@@ -2120,7 +2335,7 @@ static size_t row_of(const pycnn_layer_spec *spec)
            (KINDS[row].kind != spec->kind || (SPATIAL_DROPOUT >> row & 1) != spatial)) {
         row++;
     }
-    return row;
+    return row + is_along_one_axis(spec); /* which is behind the other */
 }
 
 /* shape: of a sample in front of the layer, and what it becomes within it */
@@ -2136,12 +2351,17 @@ static void put_field(writer *out, const pycnn_layer_spec *spec, const field *fi
         put_layers(out, spec->inner, spec->inner_depth, shape);
         put_text(out, "]");
         return;
-    case SIZES: put_sizes(out, member, 2); return;
+    case SIZES:
+        put_sizes(out, (const size_t *)member + is_along_one_axis(spec),
+                  is_along_one_axis(spec) ? 1 : 2);
+        return;
     case PADDING: put_padding(out, spec); return;
     case FLAG: put_text(out, *(const int *)member ? "true" : "false"); return;
     case NOT: put_text(out, *(const int *)member ? "false" : "true"); return;
     case LAYER: put_layer(out, spec->inner, shape); return;
     case MERGE: put_name(out, MERGES[spec->kind == PYCNN_RESIDUAL]); return;
+    case WAVES: put_name(out, POSITION_KINDS[*(const int *)member != 0]); return;
+    case MAYBE_SIZE:
     case SIZE: put_size(out, *(const size_t *)member); return;
     case REAL: put_real(out, *(const double *)member); return;
     case MAYBE_REAL:
@@ -2159,9 +2379,17 @@ static void put_field(writer *out, const pycnn_layer_spec *spec, const field *fi
     put_text(out, "null");
 }
 
-static void put_layer(writer *out, const pycnn_layer_spec *spec, size_t shape[3])
+static void put_layer(writer *out, const pycnn_layer_spec *given, size_t shape[3])
 {
+    pycnn_layer_spec block;
+    const pycnn_layer_spec *spec = given;
+    if (given->kind == PYCNN_STACK) {
+        block = block_of(given);
+        spec = &block;
+    }
     const size_t row = row_of(spec), before_it[3] = {shape[0], shape[1], shape[2]};
+    const size_t axes_before = out->axes;
+    size_t axes_behind = axes_before;
     const char *before = "{";
     for (const field *field = FIELDS; field < FIELDS + FIELD_COUNT; field++) {
         if ((field->kinds >> row & 1) && field->type != IGNORED) {
@@ -2169,12 +2397,15 @@ static void put_layer(writer *out, const pycnn_layer_spec *spec, size_t shape[3]
             put_text(out, before);
             put_name(out, field->key);
             put_text(out, ": ");
-            put_field(out, spec, field,
-                      field->type == INNER || field->type == LAYER ? shape : beside);
+            const bool is_within = field->type == INNER || field->type == LAYER;
+            out->axes = axes_before;
+            put_field(out, spec, field, is_within ? shape : beside);
+            axes_behind = is_within ? out->axes : axes_behind;
             before = ", ";
         }
     }
     put_text(out, "}");
+    out->axes = spec->kind == PYCNN_EMBEDDING ? 2 : axes_behind;
     if (spec->kind == PYCNN_RESHAPE) { /* is written as one that flattens */
         memset(shape, 0, 2 * sizeof *shape);
     }
@@ -2215,21 +2446,6 @@ static void put_loss(writer *out, int loss, double parameter)
     put_text(out, "}");
 }
 
-/* Whether a file has rows in the shape of what these give: what has windows has, of one row too. */
-static bool gives_rows(const pycnn_layer_spec *layers, size_t depth)
-{
-    for (const pycnn_layer_spec *spec = layers + depth; spec-- > layers;) {
-        if (spec->kind == PYCNN_DENSE || spec->kind == PYCNN_EMBEDDING || is_recurrent(spec)) {
-            return false;
-        }
-        if (spec->kind == PYCNN_CONVOLUTION || spec->kind == PYCNN_ZERO_PADDING ||
-            pools(spec->kind)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void put_description(writer *out, size_t inputs, const pycnn_layer_spec *layers,
                             size_t depth, int loss, double parameter)
 {
@@ -2245,18 +2461,42 @@ static void put_description(writer *out, size_t inputs, const pycnn_layer_spec *
     }
     put_text(out, ", \"l1\": 0.0, \"l2\": 0.0, \"layers\": [");
     size_t shape[3] = {0, 0, inputs};
+    out->axes = 0;
     put_layers(out, layers, depth, shape);
     /* What a network gives is a row, or a sequence of them. */
-    if (is_sequence(shape) && gives_rows(layers, depth)) {
-        put_text(out, ", {\"kind\": \"reshape\", \"shape\": ");
-        put_sizes(out, shape + 1, 2);
-        put_text(out, "}");
+    if (is_sequence(shape) && out->axes == 3) {
+        put_text(out, ", ");
+        put_reshape(out, shape, 2);
     } else if (is_image(shape) && !is_sequence(shape)) {
         put_text(out, ", {\"kind\": \"flatten\"}");
     }
     put_text(out, "], \"loss\": ");
     put_loss(out, loss, parameter);
     put_text(out, ", \"metadata\": {}, \"seed\": 0, \"version\": \"" PYCNN_VERSION "\"}");
+}
+
+/* Filters that are written as those along a sequence have their arrays' shapes. *at: where in theta
+ * those of the layers begin. */
+static void drop_rows(model *self, const pycnn_layer_spec *specs, size_t depth, size_t *at)
+{
+    for (const pycnn_layer_spec *spec = specs; spec < specs + depth; spec++) {
+        drop_rows(self, spec->inner, spec->inner_depth, at);
+        drop_rows(self, spec->shortcut, spec->shortcut != NULL, at);
+        pycnn_tensor *filters = NULL; /* which alone have four axes */
+        for (size_t i = 0; i < self->tensor_count && spec->kind == PYCNN_CONVOLUTION; i++) {
+            pycnn_tensor *place = &self->tensors[i].place;
+            if (place->dims == 4 && place->offset >= *at &&
+                (filters == NULL || place->offset < filters->offset)) {
+                filters = place;
+            }
+        }
+        if (filters != NULL) {
+            *at = filters->offset + filters->size;
+            if (is_along_one_axis(spec)) {
+                drop_row(filters);
+            }
+        }
+    }
 }
 
 /* The network comes from the description, so that what is made can be read again. */
@@ -2266,6 +2506,8 @@ static int create(model *self, char *text, size_t length)
     description found = {0};
     const int status = describe(self, &in, &found);
     TRY(status == PYCNN_ERROR_FILE ? PYCNN_ERROR_SIZE : status); /* no file keeps so many layers */
+    size_t at = 0;
+    drop_rows(self, found.layers, found.depth, &at);
     return make_theta(self);
 }
 

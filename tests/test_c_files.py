@@ -25,13 +25,16 @@ from pycnn import (
     LayerNorm,
     MaxPool1D,
     MaxPool2D,
+    MultiHeadAttention,
     Network,
+    PositionEmbedding,
     Rescale,
     Reshape,
     Residual,
     SpatialDropout,
     TiedDense,
     Tokens,
+    TransformerBlock,
     ZeroPadding2D,
     losses,
 )
@@ -58,6 +61,16 @@ MODELS = {
     "channels": (CHANNELS, {}, [1, 2, 3]),
     "residual": ([BLOCK, Residual([Residual([Dense(2)])]), Dense(1)], {}, [0.5, 1.5, 2]),
     "tokens": ([Embedding(4), Flatten(), Dense(4, "gelu"), TiedDense()], {}, [0, 2, 4]),
+    "transformer": (
+        [
+            Embedding(4), PositionEmbedding(), TransformerBlock(2, causal=True, dropout=0.1),
+            Residual([TransformerBlock(1, 3, activation="relu", norm_first=False)]),
+            PositionEmbedding("sinusoidal"), MultiHeadAttention(4), LayerNorm(), Flatten(),
+            Dense(3, "softmax"),
+        ],
+        {"l2": 0.01},
+        WORDS,
+    ),
     "huber": ([Rescale(1 / 255, -1e-7), Dense(1)], {"loss": losses.Huber(0.5)}, [1e5, 2e5, 4e5]),
     "quantile": ([Dense(2, "gelu"), Dense(1)], {"loss": losses.Quantile(1 / 3)}, [1.0, 2.0, 4.0]),
     "convolutions": (
@@ -94,6 +107,7 @@ MODELS = {
         [1, 2, 3],
     ),
 }  # fmt: skip
+ON_TOKENS = ("tokens", "transformer")
 
 
 def answer(done):
@@ -122,7 +136,7 @@ def verdicts(core, programs):
 
 def trained(name):
     layers, settings, targets = MODELS[name]
-    inputs, samples = (Tokens(5, 3), SIGNS) if name == "tokens" else (3, X)
+    inputs, samples = (Tokens(5, 3), SIGNS) if name in ON_TOKENS else (3, X)
     net = Network(inputs, layers, **{"seed": 7, "backend": "c"} | settings)
     scaled = {"scale_targets": True} if name == "huber" else {}
     net.fit(samples, np.array(targets)[INDEX], epochs=2, **scaled)
@@ -139,7 +153,7 @@ def trained(name):
 def test_c_predicts_and_saves_as_python_does(run, tmp_path, name):
     net = trained(name)
     net.save(tmp_path / "model", training_state=True)
-    samples = SIGNS if name == "tokens" else X
+    samples = SIGNS if name in ON_TOKENS else X
     data = samples.astype(float).tobytes()
     bits = run("predict", tmp_path / "model", tmp_path / "copy", data=data)
     assert bits == net.predict(samples).tobytes()
@@ -166,11 +180,24 @@ def test_python_reads_a_network_of_c_that_ends_in_an_image(run, tmp_path):
     weights = np.array([2.0, -1.0, 0.5])
     run("image", tmp_path / "model", data=weights.tobytes())
     net = pycnn.load(tmp_path / "model")
-    assert [layer.kind for layer in net.layers] == ["reshape", "conv2d", "reshape"]
+    assert [layer.kind for layer in net.layers] == ["reshape", "conv1d"]
     assert net.output_shape == (2, 1)  # an image of one row is a sequence
     assert np.array_equal(net.predict([[1.0, 2.0, 4.0]]), [[[0.5], [0.5]]])
     bits = run("predict", tmp_path / "model", tmp_path / "copy", data=np.arange(3.0).tobytes())
     assert bits == net.predict([[0.0, 1.0, 2.0]]).tobytes()
+
+
+def test_python_reads_what_c_made_of_sequences(run, tmp_path):
+    numbers = np.random.default_rng(1).normal(size=500)
+    run("sequence", tmp_path / "model", data=numbers.tobytes())
+    net = pycnn.load(tmp_path / "model", backend="c")
+    kinds = ["reshape", "conv1d", "residual", "transformer_block"]
+    assert [layer.kind for layer in net.layers] == kinds
+    assert np.array_equal(net.parameters, numbers[: net.parameters.size])
+    x = np.arange(24.0)
+    bits = run("predict", tmp_path / "model", tmp_path / "copy", data=x.tobytes())
+    assert bits == net.predict([x]).tobytes()
+    assert pycnn.load(tmp_path / "copy").theta.tobytes() == net.theta.tobytes()
 
 
 def test_c_writes_numbers_as_python_does(run, tmp_path):
@@ -226,7 +253,7 @@ def altered(net, rng):
 
 
 @pytest.mark.parametrize(
-    "name", ["labels", "residual", "huber", "convolutions", "pooling", "tokens"]
+    "name", ["labels", "residual", "huber", "convolutions", "pooling", "tokens", "transformer"]
 )
 def test_c_reads_whatever_python_reads_and_stays_within_its_memory(verdicts, tmp_path, name):
     rng, net = random.Random(name), trained(name)

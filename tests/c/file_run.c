@@ -6,6 +6,8 @@
  *     file_run labels MODEL          classes and names, a line each
  *     file_run numbers MODEL         saves a model that keeps the numbers on stdin
  *     file_run image MODEL           saves a model that gives an image, by the 3 weights on stdin
+ *     file_run sequence MODEL        saves a model of 6 x 4 numbers: filters, a residual layer of
+ *                                    recurrent ones, a block; by what numbers are on stdin
  */
 #include "pycnn_file.h"
 
@@ -103,6 +105,34 @@ static int give_image(const char *path)
     return status;
 }
 
+static int give_sequence(const char *path)
+{
+    const pycnn_layer_spec ends[] = {
+        {.kind = PYCNN_GRU, .units = 4, .shape = {1, 5, 3}, .return_sequences = 1},
+        {.kind = PYCNN_LSTM, .units = 4, .shape = {1, 5, 3}, .return_sequences = 1}};
+    const pycnn_layer_spec norm = {.kind = PYCNN_LAYER_NORM, .epsilon = 1e-5, .shape = {1, 5, 4}};
+    const pycnn_layer_spec first[] = {norm,
+                                      {.kind = PYCNN_ATTENTION, .heads = 2, .shape = {1, 5, 4}}};
+    const pycnn_layer_spec second[] = {
+        norm,
+        {.kind = PYCNN_DENSE, .units = 6, .activation = PYCNN_GELU, .shape = {1, 5, 4}},
+        {.kind = PYCNN_DENSE, .units = 4, .shape = {1, 5, 6}}};
+    const pycnn_layer_spec block[] = {{.kind = PYCNN_RESIDUAL, .inner = first, .inner_depth = 2},
+                                      {.kind = PYCNN_RESIDUAL, .inner = second, .inner_depth = 3}};
+    const pycnn_layer_spec layers[] = {
+        {.kind = PYCNN_CONVOLUTION, .units = 3, .shape = {1, 6, 4}, .kernel = {1, 2}},
+        {.kind = PYCNN_RESIDUAL, .inner = ends, .inner_depth = 1, .shortcut = &ends[1]},
+        {.kind = PYCNN_STACK, .inner = block, .inner_depth = 2}};
+    pycnn_file *file;
+    int status = pycnn_file_create(&file, 24, layers, 3, PYCNN_MSE, 0);
+    if (status == PYCNN_OK) {
+        const size_t count = fread(file->theta, sizeof *file->theta, file->theta_size, stdin);
+        status = count == file->theta_size ? pycnn_file_save(file, path) : PYCNN_ERROR_IO;
+    }
+    pycnn_file_destroy(file);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 3 && strcmp(argv[1], "predict") == 0) {
@@ -116,6 +146,9 @@ int main(int argc, char **argv)
     }
     if (argc > 2 && strcmp(argv[1], "image") == 0) {
         return give_image(argv[2]);
+    }
+    if (argc > 2 && strcmp(argv[1], "sequence") == 0) {
+        return give_sequence(argv[2]);
     }
     return argc > 2 && strcmp(argv[1], "numbers") == 0 ? keep_numbers(argv[2]) : EXIT_FAILURE;
 }

@@ -209,6 +209,56 @@ static void test_recurrent_networks_come_back_as_they_were(void)
     CHECK(file == NULL);
 }
 
+/* Of layers within others, what reads is in front of both of their ends. */
+static void test_attention_and_filters_come_back_as_they_were(void)
+{
+    enum { T = 12, F = 5 };
+    const pycnn_layer_spec rnn[] = {{.kind = PYCNN_GRU, .units = 2, .shape = {1, T, 4}},
+                                    {.kind = PYCNN_LSTM, .units = 2, .shape = {1, T, 4}}};
+    for (int norm_first = 0; norm_first < 2; norm_first++) {
+        const pycnn_layer_spec norm = {
+            .kind = PYCNN_LAYER_NORM, .epsilon = 1e-5, .shape = {1, T, F}};
+        const pycnn_layer_spec attention = {
+            .kind = PYCNN_ATTENTION, .heads = 5, .causal = 1, .shape = {1, T, F}};
+        const pycnn_layer_spec dense[] = {
+            {.kind = PYCNN_DENSE, .units = 7, .activation = PYCNN_RELU, .shape = {1, T, F}},
+            {.kind = PYCNN_DENSE, .units = F, .shape = {1, T, 7}}};
+        const pycnn_layer_spec drop = {.kind = PYCNN_DROPOUT, .rate = 0.25};
+        const pycnn_layer_spec within[][4] = {{norm, attention, drop},
+                                              {norm, dense[0], dense[1], drop}};
+        pycnn_layer_spec halves[4] = {
+            {.kind = PYCNN_RESIDUAL}, norm, {.kind = PYCNN_RESIDUAL}, norm};
+        pycnn_layer_spec *first = &halves[0], *second = &halves[2 - norm_first];
+        *second = (pycnn_layer_spec){.kind = PYCNN_RESIDUAL};
+        first->inner = &within[0][!norm_first];
+        first->inner_depth = 2 + (size_t)norm_first;
+        second->inner = &within[1][!norm_first];
+        second->inner_depth = 3 + (size_t)norm_first;
+        pycnn_layer_spec layers[] = {
+            {.kind = PYCNN_POSITION_EMBEDDING, .shape = {1, T, F}},
+            {.kind = PYCNN_STACK, .inner = halves, .inner_depth = norm_first ? 2 : 4},
+            {.kind = PYCNN_POSITION_EMBEDDING, .shape = {1, T, F}, .sinusoidal = 1},
+            {.kind = PYCNN_CONVOLUTION,
+             .units = 4,
+             .shape = {1, T, F},
+             .kernel = {1, 3},
+             .padding = PYCNN_SAME},
+            {.kind = PYCNN_RESIDUAL, .inner = rnn, .inner_depth = 1, .shortcut = &rnn[1]},
+            DENSE(PYCNN_SOFTMAX, OUTPUTS)};
+        check_comes_back(layers, 6,
+                         norm_first ? "\"norm_first\": true}" : "\"norm_first\": false}");
+        check_comes_back(layers, 6,
+                         "{\"activation\": \"relu\", \"causal\": true, \"dropout\": 0.25, "
+                         "\"heads\": 5, \"hidden\": 7, \"kind\": \"transformer_block\", ");
+        check_comes_back(layers, 6, "[12, 5]}, {\"kind\": \"position_embedding\", ");
+        check_comes_back(layers, 6, "\"kernel_size\": [3], \"kind\": \"conv1d\"");
+        pycnn_file *file;
+        first->activation = PYCNN_TANH; /* no block has that */
+        CHECK(pycnn_file_create(&file, INPUTS, layers, 6, PYCNN_CATEGORICAL_CROSSENTROPY, 0) ==
+              PYCNN_ERROR_SIZE);
+    }
+}
+
 static void test_networks_that_pool_come_back_as_they_were(void)
 {
     const pycnn_layer_spec layers[] = {
@@ -300,6 +350,8 @@ const test file_tests[] = {
     ONCE("dense layers at each position come back", test_dense_layers_at_each_position_come_back),
     ONCE("recurrent networks come back as they were",
          test_recurrent_networks_come_back_as_they_were),
+    ONCE("attention and filters come back as they were",
+         test_attention_and_filters_come_back_as_they_were),
     ONCE("a damaged file is refused", test_a_damaged_file_is_refused),
     ONCE("what a call cannot do has a status", test_what_a_call_cannot_do_has_a_status),
     {0},
