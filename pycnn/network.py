@@ -836,6 +836,75 @@ class Network(Model):
 
         return to_onnx(self.folded(), path, dtype, opset, layout)
 
+    def export_c(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        name: str = "model",
+        dtype: str = "float32",
+        weights: str = "float",
+        self_test: ArrayLike = 8,
+        header: bool = False,
+    ) -> Network:
+        """Write the network as one file of C99 that needs nothing but the C library's math.
+
+        It allocates nothing and has no variables of its own, so that any number of threads may call
+        it, and constants stay in flash memory. What begins with `name`, here "model"::
+
+            typedef float model_real;
+            void model_predict(const model_real *x, model_real *y);
+            int model_predict_class(const model_real *x);
+            int model_self_test(void);
+
+        with ``model_INPUTS``, ``model_OUTPUTS`` and, of classes, ``model_class_name``;
+        ``model_predict_in`` with memory of the caller's, ``model_SCRATCH`` numbers; and, of
+        recurrent networks that go forward, ``model_step`` with a state of ``model_STATE`` numbers.
+        Numbers are as they were measured where the model keeps how columns are standardised.
+
+        Parameters
+        ----------
+        path : path-like
+            The file, written as a whole or not at all.
+        name : str, default "model"
+            What all names of the file begin with: letters, digits and underscores.
+        dtype : {"float32", "float64"}, default "float32"
+            What it computes with.
+        weights : {"float", "int8"}, default "float"
+            int8 keeps a weight as a whole number from -127 to 127, times a scale for each unit.
+        self_test : int or array-like of shape (m, n_0), default 8
+            Rows that the file keeps with their outputs, to be tested where it runs: drawn ones, or
+            those that are given, as `predict` takes them. 0: there is no ``model_self_test``.
+        header : bool, default False
+            Whether the declarations become a file of their own, ``.h``, beside `path`.
+
+        Returns
+        -------
+        Network
+            What the file computes: `folded`, and with weights that are rounded as they are there.
+            Its `evaluate` says what that costs.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        DataError, UnknownNameError, DataTypeError, ShapeError
+            If an argument is not valid, a layer has no counterpart, or a parameter is not finite.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pycnn import Dense, Network
+        >>> net = Network(4, [Dense(8, "tanh"), Dense(3, "softmax")], seed=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     small = net.export_c(f"{folder}/iris.c", name="iris", weights="int8")
+        >>> X = [[5.1, 3.5, 1.4, 0.2]]
+        >>> bool(abs(small.predict(X) - net.predict(X)).max() < 0.02)
+        True
+        """
+        from pycnn._io.c_source import export
+
+        return export(self.folded(), path, name, dtype, weights, self_test, header)[0]
+
     def __getstate__(self) -> dict[str, Any]:
         while True:
             loan, state, lent = self.loan, super().__getstate__(), self.lent()

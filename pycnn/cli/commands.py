@@ -469,6 +469,47 @@ def generate(
 
 @cli.command()
 @click.argument("model", type=PATH)
+@click.argument("out", metavar="OUT.c", type=PATH)
+@click.option("--name", default="model", show_default=True, help="What its names begin with.")
+@click.option("--dtype", default="float32", show_default=True, metavar="float32|float64")
+@click.option(
+    "--weights",
+    default="float",
+    show_default=True,
+    metavar="float|int8",
+    help="int8: whole numbers, and a scale for each unit.",
+)
+@click.option("--rows", type=PATH, metavar="TABLE", help="Rows of the self-test; by default drawn.")
+@click.option("--header", is_flag=True, help="Write the declarations beside it, as OUT.h.")
+@reading.reading_options
+def export(
+    model: Path,
+    out: Path,
+    name: str,
+    dtype: str,
+    weights: str,
+    rows: Path | None,
+    header: bool,
+    options: reading.Options,
+) -> None:
+    """Write a model as one file of C99, for any machine that has a C compiler.
+
+    Columns are standardised there as they were for the training, and classes have their names. The
+    file tests itself by rows that it keeps; of --rows it is said how many stay in their class.
+    """
+    from pycnn._io.c_source import export as export_c
+
+    check_outputs(rows, out, None, model)
+    network, X = pycnn.load(model), 8
+    if rows is not None:
+        frame, table, _ = read_for(network, rows, options, None)
+        X = encode(table, frame)
+    _, facts = export_c(network.folded(), out, name, dtype, weights, X, header)
+    say("\n".join(facts))
+
+
+@cli.command()
+@click.argument("model", type=PATH)
 def info(model: Path) -> None:
     """Print what a model file holds."""
     network = pycnn.load(model)
