@@ -454,9 +454,9 @@ static void test_threads_give_the_same_bits(void)
 {
     static const int kinds[] = {PYCNN_SIMPLE_RNN, PYCNN_LSTM, PYCNN_GRU};
     for (int k = 0; k < 3; k++) {
-        problem p = wide_problem(kinds[k], 300);
+        problem p = wide_problem(kinds[k], 110);
         size_t size;
-        double *alone = compute(&p, 129, 1, &size), *together = compute(&p, 129, 3, &size);
+        double *alone = compute(&p, 53, 1, &size), *together = compute(&p, 53, 3, &size);
         CHECK(same_bits(alone, together, size));
         free(alone), free(together);
         free_problem(&p);
