@@ -15,7 +15,7 @@ from pycnn.exceptions import DataError, ShapeError
 from pycnn.layers._composite import specs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pycnn._typing import Array, Shape
     from pycnn.backend.interface import LayerSpec, Role, TensorSpec
@@ -201,6 +201,25 @@ class Architecture:
         specs = specs_of(self.layers, shape, window)
         return tuple(_penalized(spec, *self.penalty) for spec in specs)
 
+    def check_windows(self) -> None:
+        """Raise `DataError` where sequences cannot be trained on window by window.
+
+        That takes a target at each position, and layers of which a state alone goes on.
+        """
+        parts = self.part_specs(1)
+        for number, (layer, part) in enumerate(zip(self.layers, parts, strict=True), start=1):
+            if len(part.output_shape) == 1:
+                raise DataError(
+                    f"truncate wants an output at each position, but {layer!r}, as layer {number} "
+                    "is, makes one row of a sequence; return_sequences=True in a recurrent layer "
+                    "leaves a sequence"
+                )
+            if has_window([part]):
+                raise DataError(
+                    f"truncate must be None with {layer!r}, as layer {number} is: it needs all "
+                    "positions before, and no state goes on in their place"
+                )
+
     def _check_sequences(self, what: str) -> None:
         if len(self.input_shape) != 2 and not isinstance(self.input_shape, Tokens):
             raise DataError(
@@ -259,6 +278,16 @@ class Architecture:
             layer.bound(shape, {tensor.name: tensor.view(theta) for tensor in own})
             for layer, shape, own in zip(self.layers, self.shapes, self.by_layer(), strict=False)
         )
+
+
+def has_window(specs: Iterable[LayerSpec]) -> bool:
+    """Tell whether a layer remembers positions, and not only what they have left."""
+    return any(
+        "window" in spec.settings
+        or has_window(spec.inner)
+        or (spec.shortcut is not None and has_window([spec.shortcut]))
+        for spec in specs
+    )
 
 
 def _lay_out(specs: Sequence[LayerSpec]) -> Iterator[Tensor]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pycnn._architecture import has_window
 from pycnn._checks import check_fits
 from pycnn._data.arrays import as_numbers, as_values, check_finite
 from pycnn._data.tokens import Tokens, as_integers
@@ -33,7 +34,7 @@ class Stepper:
         self._shapes: list[Shape] = [(batch, *shape[1:])]
         self._shapes += [shape[1:]] if batch == 1 else []
         # Of a window that is full the last part begins the next one.
-        self.window = shape[0] if _has_window(steps) else 0
+        self.window = shape[0] if has_window(steps) else 0
         self._kept = self.window // 2
         numbers = math.prod(shape[1:])
         check_fits(batch * (network.inputs + sum(_numbers(steps))), f"a batch of {batch} rows")
@@ -169,11 +170,6 @@ class Stepper:
 
     def _expected(self) -> str:
         return " or ".join(map(str, reversed(self._shapes)))
-
-
-def _has_window(specs: Sequence[LayerSpec]) -> bool:
-    """Return whether a layer remembers up to some positions, and not what they have left alone."""
-    return any("window" in spec.settings or _has_window(spec.inner) for spec in specs)
 
 
 def _numbers(specs: Sequence[LayerSpec]) -> list[int]:

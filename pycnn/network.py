@@ -251,6 +251,7 @@ class Network(Model):
         metrics: Metrics | None = None,
         validation_every: int = 1,
         lengths: ArrayLike | None = None,
+        truncate: int | None = None,
     ) -> History:
         """Train by mini-batch gradient descent, on from where the parameters stand.
 
@@ -349,6 +350,13 @@ class Network(Model):
             `sample_weight`, is of no account, and may be NaN. All layers must know lengths, up to
             one that makes a single row of a sequence: those that do not (a convolution over more
             than one position, `BatchNorm`, `Flatten`, pooling of windows) are named.
+        truncate : int, optional
+            Of long sequences with a target at each position: train on windows of so many positions,
+            one after the other, each of which is a step of its mini-batch. Recurrent layers go on
+            from one window to the next and begin with zeros at a sequence's first position, but
+            gradients end where a window begins (truncated back-propagation through time; Williams &
+            Peng, 1990). All layers must be such that the whole could be read in parts by what
+            recurrent layers remember: no `Bidirectional`, no ``reverse``, no attention.
 
         Returns
         -------
@@ -397,6 +405,7 @@ class Network(Model):
             metrics=metrics,
             validation_every=validation_every,
             lengths=lengths,
+            truncate=truncate,
         )
         me = object()
         try:

@@ -36,6 +36,9 @@ def pack(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, AnyArray]
     tensors = {"running": values["running"], "slots": values["slots"]}
     if values["theta"] is not None:
         tensors["theta"] = values["theta"]
+    if values["start"]:  # amid a sequence
+        description["start"] = values["start"]
+        tensors["carried"] = values["carried"]
     for name, series in values["history"].items():
         try:
             tensors[f"history.{name}"] = np.array(series, dtype=np.float64)
@@ -83,7 +86,7 @@ def unpack(description: Any, tensors: dict[str, AnyArray], parameters: int) -> d
     Whether it fits the arguments of the fit that goes on is checked there. Numbers may be infinite
     or NaN: so may those of a training that goes on without a file.
     """
-    if set(description) != _KEYS:
+    if set(description) - {"start"} != _KEYS:
         raise ValueError("training")
     values = {key: check_count(description[key], key) for key in _COUNTS}
     epoch = values["epoch"]
@@ -111,8 +114,11 @@ def unpack(description: Any, tensors: dict[str, AnyArray], parameters: int) -> d
     if settings["by"] == "fit" and len(history.get("loss", [])) != epoch:
         raise ValueError("training: the history must have a loss for each epoch")
     theta = take("theta", (parameters,)) if "training.theta" in tensors else None
+    start = check_count(description.get("start", 0), "start")
     return {
         **values,
+        "start": start,
+        "carried": take("carried") if start else None,
         "settings": settings,
         "learning_rate_factor": check_real(
             description["learning_rate_factor"], "learning_rate_factor"

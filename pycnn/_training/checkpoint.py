@@ -51,6 +51,8 @@ class Checkpoint(NamedTuple):
     epochs_trained: int = 0
     learning_rate_factor: float = 1.0
     callbacks: Sequence[dict[str, Any]] = ()  # as of `callbacks.states_of`
+    start: int = 0  # of the next window, where sequences are trained on in such ...
+    carried: Array | None = None  # ... and what layers remember there
 
     def plain(self, theta: Array) -> dict[str, Any]:
         """Return it as plain data, without what a network with parameters `theta` has itself."""
@@ -179,6 +181,16 @@ class TrainingRecord:
 # ------------------------------------------------------------------ while it trains
 
 
+class Place(NamedTuple):
+    """Where a driver is between two steps: as `Checkpoint` has it."""
+
+    position: int
+    running: Array
+    updates: int
+    start: int = 0
+    carried: Array | None = None
+
+
 class Driver(Protocol):
     """What moves the parameters: mini-batch steps by an optimizer, or iterations of L-BFGS."""
 
@@ -193,8 +205,12 @@ class Driver(Protocol):
     def take_up(self, checkpoint: Checkpoint) -> None:
         """Go on from where another one has been, in the checkpoint's slots."""
 
-    def place(self) -> tuple[int, Array, int]:
-        """Return the position in the present epoch, the sums over its part done, the updates."""
+    def fits(self, checkpoint: Checkpoint) -> bool:
+        """Tell whether the checkpoint's state is one that it could have been in."""
+        ...
+
+    def place(self) -> Place:
+        """Return where it is."""
         ...
 
     def train(self, epochs: int, reporter: Reporter) -> bool:
@@ -226,16 +242,13 @@ class Checkpointer:
         network, driver = self.network, self.driver
         history = network.history
         assert history is not None
-        position, running, updates = driver.place()
         return Checkpoint(
             settings=self.settings,
             history=history,
             slots=driver.slots.copy(),
             theta=network.theta.copy(),
             epoch=history.epochs,
-            position=position,
-            running=running,
-            updates=updates,
+            **driver.place()._asdict(),
             epochs_trained=network.epochs_trained,
             learning_rate_factor=network.learning_rate_factor,
             callbacks=_callbacks.states_of(self.callbacks, self.pending),
@@ -307,14 +320,14 @@ class Checkpointer:
         before, now = {"validation_every": 1, **checkpoint.settings}, dict(self.settings)
         batches = before.pop("batches", None)  # of an iterable whose length says another number
         self._check_settings(before, now)
-        least = checkpoint.epoch + (checkpoint.position > 0)
+        least = checkpoint.epoch + (checkpoint.position + checkpoint.start > 0)
         if self.settings["epochs"] < least:
             raise DataError(
                 f"epochs must be at least the {least} of the state, got {self.settings['epochs']}"
             )
         batch_size, rows = now["batch_size"], now["rows"]
         if (
-            checkpoint.slots.shape != self.driver.slots.shape
+            not self.driver.fits(checkpoint)
             or checkpoint.position % batch_size
             or (checkpoint.position >= rows and not is_stream)
             or not (batches is None or (type(batches) is int and 0 < batches <= LARGEST_COUNT))

@@ -20,7 +20,7 @@ import numpy as np
 
 from pycnn._checks import check_fits
 from pycnn._training import advice
-from pycnn._training.checkpoint import RUNNING
+from pycnn._training.checkpoint import RUNNING, Place
 from pycnn.callbacks import ReduceLROnPlateau
 from pycnn.exceptions import DataError, DivergedError
 
@@ -333,11 +333,15 @@ class Iterations:
         if checkpoint.running[0]:  # interrupted between the last iteration and the end
             self._end()
 
-    def place(self) -> tuple[int, Array, int]:
-        """Return the position in the present epoch, the sums over its part done, the updates."""
+    def fits(self, checkpoint: Checkpoint) -> bool:
+        """Tell whether the checkpoint's state is one that it could have been in."""
+        return checkpoint.slots.shape == self.slots.shape and checkpoint.start == 0
+
+    def place(self) -> Place:
+        """Return where it is."""
         running = np.zeros(RUNNING)
         running[0] = self.ended
-        return 0, running, len(self.minimizer.pairs)
+        return Place(0, running, len(self.minimizer.pairs))
 
     def train(self, epochs: int, reporter: Reporter) -> bool:
         """Do an iteration, an epoch of one mini-batch, and report it."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pycnn._model import Model
-    from pycnn._training.checkpoint import TrainingRecord
+    from pycnn._training.checkpoint import Checkpoint, TrainingRecord
     from pycnn._typing import Array
     from pycnn.backend.interface import Data
 
@@ -51,7 +51,11 @@ class Loader:
         The number, of all that the network was trained for, of the present block's first epoch.
     sample : Data
         What the data are like: of what is not in memory, what was read last.
+    windows : int
+        Steps that a mini-batch is trained in.
     """
+
+    windows = 1
 
     def __init__(
         self, network: Model, record: TrainingRecord, data: Any, augment: list[Augment]
@@ -97,19 +101,8 @@ class Loader:
         self, theta: Array, state: TrainingState, piece: Data, first: int, batch: int, done: int
     ) -> int:
         """Let the backend train on some mini-batches, as a part of an epoch."""
-        epoch = state.epoch
+        epoch, part = state.epoch, self._part_of(state, batch, first, done)
         self.sample = piece
-        part = TrainingState(
-            1, batch, state.learning_rate, None, state.optimizer, state.slots, state.updates
-        )
-        part.sample_offset = first
-        if state.dropout_keys is not None:
-            part.dropout_keys = state.dropout_keys[epoch : epoch + 1]
-        if state.learning_rates is not None:
-            part.learning_rates = state.learning_rates[done:]
-        part.totals = state.totals[epoch : epoch + 1]  # the same memory: sums go on in one chain
-        if state.norms is not None:
-            part.norms = state.norms[epoch : epoch + 1]
         steps = -(-piece.rows // batch)
         rows, last = (1, UNKNOWN) if self.is_stream else (batch, self.rows)
         try:
@@ -124,6 +117,30 @@ class Loader:
                 state.epoch, state.position = epoch + 1, 0
         self.record.in_step = state.epoch != epoch
         return result
+
+    def _part_of(self, state: TrainingState, batch: int, first: int, done: int) -> TrainingState:
+        """Return the state of a part of an epoch, the first sample of which has this number."""
+        epoch = state.epoch
+        part = TrainingState(
+            1, batch, state.learning_rate, None, state.optimizer, state.slots, state.updates
+        )
+        part.sample_offset = first
+        if state.dropout_keys is not None:
+            part.dropout_keys = state.dropout_keys[epoch : epoch + 1]
+        if state.learning_rates is not None:
+            part.learning_rates = state.learning_rates[done:]
+        part.totals = state.totals[epoch : epoch + 1]  # the same memory: sums go on in one chain
+        if state.norms is not None:
+            part.norms = state.norms[epoch : epoch + 1]
+        return part
+
+    def step_of(self, state: TrainingState) -> int:
+        """Return how many steps of the epoch are done."""
+        return state.position // state.batch_size
+
+    def fits(self, checkpoint: Checkpoint) -> bool:
+        """Tell whether a training can go on from there, as far as windows are concerned."""
+        return checkpoint.start == 0 and checkpoint.carried is None
 
     def _let_train(self, theta: Array, data: Data, state: TrainingState, steps: int) -> int:
         network = self.network
@@ -159,6 +176,87 @@ class Loader:
         return (
             _augmented(self.network, self.augment, piece, epoch, batch) if self.augment else piece
         )
+
+
+class WindowLoader(Loader):
+    """Trains on the sequences of a mini-batch window by window, each of which is a step.
+
+    What layers remember goes on from one window to the next, and gradients end where a window
+    begins: truncated back-propagation through time (Williams & Peng, 1990).
+
+    Parameters
+    ----------
+    size : int
+        Positions of a window; the last one of a sequence may have fewer.
+    """
+
+    def __init__(
+        self,
+        network: Model,
+        record: TrainingRecord,
+        data: Data,
+        augment: list[Augment],
+        size: int,
+    ) -> None:
+        super().__init__(network, record, data, augment)
+        self.is_whole, self.size = False, size
+        self.positions: int = data.y.shape[1]
+        self.windows = -(-self.positions // size)
+        core, plan = network.core, network.planned(data.x.shape[1]).plan
+        self.numbers = core.state_count(plan)  # that are remembered of a sequence
+        self._batch: tuple[tuple[int, int], Data] = (-1, -1), data  # the last one, by its place
+
+    def step_of(self, state: TrainingState) -> int:
+        """Return how many steps of the epoch are done."""
+        return super().step_of(state) * self.windows + state.start // self.size
+
+    def fits(self, checkpoint: Checkpoint) -> bool:
+        """Tell whether a training can go on from there, as far as windows are concerned."""
+        start, carried = checkpoint.start, checkpoint.carried
+        if not start or carried is None:
+            return super().fits(checkpoint)
+        rows = min(checkpoint.settings["batch_size"], self.rows - checkpoint.position)
+        within = start % self.size == 0 and start < self.positions
+        return within and carried.shape == (rows, self.numbers)
+
+    def train(self, theta: Array, state: TrainingState, steps: int) -> int:
+        """Do up to `steps` steps of training, as the backends' ``train``; return how many."""
+        done = 0
+        while done < steps and state.epoch < state.epochs:
+            done += self._train_window(theta, state, done)
+        return done
+
+    def _train_window(self, theta: Array, state: TrainingState, done: int) -> int:
+        batch, first, epoch = self._batch_at(state), state.start, state.epoch
+        end = min(first + self.size, self.positions)
+        after = np.zeros((batch.rows, self.numbers)) if state.carried is None else state.carried
+        after = after.copy()
+        self.sample = window = batch.window(first, end, self.positions, after)
+        # No two windows of an epoch draw the same random numbers.
+        part = self._part_of(state, batch.rows, self.step_of(state) * state.batch_size, done)
+        following: tuple[int, int, int, Array | None] = epoch, state.position, end, after
+        if end == self.positions:
+            behind = state.position + batch.rows
+            following = (epoch, behind, 0, None) if behind < self.rows else (epoch + 1, 0, 0, None)
+        try:
+            result = self._let_train(theta, window, part, 1)
+        finally:
+            # As in `_train_piece`: nothing is called here.
+            state.updates = part.updates
+            state.steps += part.steps
+            if part.steps:
+                state.epoch, state.position, state.start, state.carried = following
+        self.record.in_step = state.epoch != epoch
+        return result
+
+    def _batch_at(self, state: TrainingState) -> Data:
+        """Return the mini-batch that is trained on, whole sequences."""
+        place = self.first_epoch + state.epoch, state.position
+        if self._batch[0] != place:
+            piece = self._next_piece(state, 1)
+            assert piece is not None
+            self._batch = place, piece[0]
+        return self._batch[1]
 
 
 def _augmented(network: Model, augment: list[Augment], data: Data, epoch: int, batch: int) -> Data:

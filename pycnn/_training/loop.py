@@ -15,7 +15,7 @@ from pycnn._data.stream import BatchStream
 from pycnn._model import Loan
 from pycnn._training.checkpoint import Checkpoint, Checkpointer, Reporter, as_plain
 from pycnn._training.lbfgs import Iterations
-from pycnn._training.loader import Loader
+from pycnn._training.loader import Loader, WindowLoader
 from pycnn._training.progress import Bar
 from pycnn._training.steps import Steps
 from pycnn.backend.interface import Data
@@ -48,7 +48,11 @@ def run(
     DataError
         If `checkpoint` is not one of such a training; nothing has changed then.
     """
-    loader = Loader(network, record, prepared.data, request.augment)
+    if isinstance(prepared.data, Data) and request.truncate is not None:
+        given = prepared.data, request.augment, request.truncate
+        loader: Loader = WindowLoader(network, record, *given)
+    else:
+        loader = Loader(network, record, prepared.data, request.augment)
     driver = _choose_driver(network, loader, prepared, request)
     settings = _settings(network.seed, prepared, request)
     checkpointer = Checkpointer(network, record, driver, prepared.callbacks, settings)
@@ -105,6 +109,8 @@ def _settings(seed: int, prepared: Prepared, request: Request) -> dict[str, Any]
     }
     if isinstance(data, Data) and data.lengths is not None:
         settings["lengths"] = True
+    if isinstance(data, Data) and request.truncate is not None:
+        settings |= {"truncate": request.truncate, "positions": data.y.shape[1]}
     if validation is not None and validation.metrics:
         settings["metrics"] = [metric.name for metric in validation.metrics]
     if prepared.learned.encoder.scale is not None:

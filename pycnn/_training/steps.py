@@ -19,6 +19,7 @@ from pycnn._checks import LARGEST
 from pycnn._data.stream import UNKNOWN
 from pycnn._training import advice
 from pycnn._training import checkpoint as checkpoints
+from pycnn._training.checkpoint import Place
 from pycnn.backend.interface import NotFiniteError, TrainingState
 from pycnn.exceptions import DataError, DataWarning, DivergedError, warn
 from pycnn.schedules import Constant
@@ -85,7 +86,7 @@ class Steps:
                 "change: give a list, or an object with __len__"
             )
         self.spec = optimizer.spec()
-        self._set_length(-(-loader.rows // batch_size), 0)
+        self._set_length(-(-loader.rows // batch_size) * loader.windows, 0)
         self.slots = optimizer.new_slots(network.parameters.size)
         self.updates = 0
         self.pace = Pace()
@@ -94,9 +95,8 @@ class Steps:
         self.factor = 1.0  # of the learning rates
         self.first_epoch = 1  # its number in this training
         self.history_before = 0  # epochs
-        # Where the next block starts in its first epoch:
-        self.position = 0
-        self.running: Array = np.zeros(checkpoints.RUNNING)  # sums over what is done of it
+        # Where the next block starts in its first epoch, with the sums over what is done of it:
+        self.begins = Place(0, np.zeros(checkpoints.RUNNING), 0)
 
     # -------------------------------------------------------------- between two blocks
 
@@ -112,17 +112,23 @@ class Steps:
         self._set_length(steps, checkpoint.epoch)
         self.slots = checkpoint.slots
         self.updates = checkpoint.updates
-        self.position, self.running = checkpoint.position, checkpoint.running.copy()
+        at = checkpoint.position, checkpoint.running, checkpoint.updates
+        self.begins = Place(*at, checkpoint.start, checkpoint.carried)
 
-    def place(self) -> tuple[int, Array, int]:
-        """Return the position in the present epoch, the sums over its part done, the updates."""
+    def fits(self, checkpoint: Checkpoint) -> bool:
+        """Tell whether the checkpoint's state is one that it could have been in."""
+        return checkpoint.slots.shape == self.slots.shape and self.loader.fits(checkpoint)
+
+    def place(self) -> Place:
+        """Return where it is."""
         state = self.state
         if state is None:
-            return self.position, self.running.copy(), self.updates
+            return self.begins._replace(updates=self.updates)
         if state.epoch == state.epochs:
-            return 0, np.zeros(checkpoints.RUNNING), state.updates
+            return Place(0, np.zeros(checkpoints.RUNNING), state.updates)
         norm = 0.0 if state.norms is None else state.norms[state.epoch]
-        return state.position, np.append(state.totals[state.epoch], norm), state.updates
+        running = np.append(state.totals[state.epoch], norm)
+        return Place(state.position, running, state.updates, state.start, state.carried)
 
     def train(self, epochs: int, reporter: Reporter) -> bool:
         """Train a block of epochs; tell whether to its end, or a callback has ended it before."""
@@ -152,12 +158,12 @@ class Steps:
             self.updates,
             _random.dropout_keys(network.seed, network.epochs_trained, count),
         )
-        state.position, self.position = self.position, 0
-        state.steps = state.position // self.batch_size
-        state.totals[0] = self.running[:-1]
+        begins, self.begins = self.begins, Place(0, np.zeros(checkpoints.RUNNING), 0)
+        state.position, state.start, state.carried = begins.position, begins.start, begins.carried
+        state.steps = self.loader.step_of(state)
+        state.totals[0] = begins.running[:-1]
         if state.norms is not None:
-            state.norms[0] = self.running[-1]
-        self.running[:] = 0.0
+            state.norms[0] = begins.running[-1]
         self.state = state
         return state
 
@@ -258,7 +264,7 @@ class Steps:
                 steps = state.steps if loader.is_stream else self.steps_per_epoch
                 columns["gradient_norm"] = (state.norms[first : state.epoch] / steps).tolist()
             reporter.write(columns, count, 256 if loader.is_stream else state.batch_size)
-        reporter.show(min(1.0, state.position / loader.rows))
+        reporter.show(min(1.0, loader.step_of(state) / self.steps_per_epoch))
 
     def _ends_here(self, state: TrainingState, reporter: Reporter) -> bool:
         """Tell the callbacks where a group of mini-batches ends; whether one ends the training."""
@@ -286,7 +292,7 @@ class Steps:
                 self._replay(state)
         self._write(state, reporter)
         epoch = self.first_epoch + state.epoch
-        batch = state.position // state.batch_size + 1
+        batch = loader.step_of(state) + 1
         cause = advice.cause(self.network, loader.sample, state.learning_rate)
         raise DivergedError(
             f"{what} at epoch {epoch}, batch {batch}; the parameters are those of the last finite "

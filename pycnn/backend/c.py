@@ -45,6 +45,7 @@ __all__ = [
     "predictor",
     "row_predictor",
     "sampler",
+    "state_count",
     "stepper",
     "threads",
     "trace",
@@ -159,8 +160,7 @@ class Workspace:
     __slots__ = (
         "_context",
         "_handle",
-        "_lengths",
-        "_states",
+        "_sequences",
         "batch",
         "mode",
         "pointer",
@@ -173,28 +173,28 @@ class Workspace:
         self.pointer = ffi.gc(out[0], lib.pycnn_workspace_destroy)
         self.batch, self.mode = batch, mode
         self.threads = ffi.NULL  # whoever computes in it holds the pool, which may be replaced
-        self._lengths: Any = None
+        self._sequences: tuple[Any, Any] | None = None
         self._context = context
         self._handle = ffi.new_handle(self._context)
         lib.pycnn_workspace_set_poll(self.pointer, lib.pycnn_call_poll, self._handle)
         if context.loss_function is not None:
             lib.pycnn_workspace_set_loss(self.pointer, lib.pycnn_call_loss, self._handle)
 
-    def set_lengths(self, lengths: Indices | None) -> None:
-        """Let the next calls know how long the sequences of their data are."""
-        if lengths is None and self._lengths is None:
-            return
-        sequences = ffi.NULL
-        self._lengths = None if lengths is None else _from_buffer(_SIZES, lengths)
-        if lengths is not None:
-            sequences = ffi.new("pycnn_sequences *", {"lengths": self._lengths})
-        _check(lib.pycnn_workspace_set_sequences(self.pointer, sequences))
+    def set_sequences(self, lengths: Indices | None, states: Array | None) -> None:
+        """Let the next calls know how long the sequences of their data are, and their states.
 
-    def set_states(self, states: Array) -> None:
-        """Let all calls go on from these, a row a sequence, and leave there what they end with."""
-        self._states = _from_buffer(_DOUBLES, states)
-        sequences = ffi.new("pycnn_sequences *", {"state": self._states})
-        _check(lib.pycnn_workspace_set_sequences(self.pointer, sequences))
+        They go on from these, a row a sequence, and leave there what they end with.
+        """
+        if lengths is None and states is None and self._sequences is None:
+            return
+        sequences = self._sequences = None
+        if lengths is not None or states is not None:
+            self._sequences = (
+                ffi.NULL if lengths is None else _from_buffer(_SIZES, lengths),
+                ffi.NULL if states is None else _from_buffer(_DOUBLES, states),
+            )
+            sequences = ffi.new("pycnn_sequences *", self._sequences)
+        _check(lib.pycnn_workspace_set_sequences(self.pointer, sequences or ffi.NULL))
 
     def check(self, status: int) -> None:
         """Turn a status into an exception: where Python code has failed, into the one from there.
@@ -289,7 +289,12 @@ class Plan(interface.Plan):
         return Workspace(self.network, batch, mode, _Context(self.loss_function, self.output_shape))
 
     def take(
-        self, batch: int, mode: int, threads: Any, lengths: Indices | None = None
+        self,
+        batch: int,
+        mode: int,
+        threads: Any,
+        lengths: Indices | None = None,
+        states: Array | None = None,
     ) -> Workspace:
         """Return a workspace with room for `batch` samples, to be given back."""
         try:
@@ -306,13 +311,13 @@ class Plan(interface.Plan):
             workspace = self.new_workspace(batch, mode)
         lib.pycnn_workspace_set_threads(workspace.pointer, threads)
         workspace.threads = threads
-        workspace.set_lengths(lengths)
+        workspace.set_sequences(lengths, states)
         return workspace
 
     def give_back(self, workspace: Workspace) -> None:
         """Keep a workspace for a later call, but not the threads, which may be idle for long."""
         workspace.threads = ffi.NULL
-        workspace.set_lengths(None)
+        workspace.set_sequences(None, None)
         idle = self._idle_in(workspace.mode)
         if len(idle) < KEPT:
             idle.append(workspace)
@@ -467,7 +472,7 @@ def _predictor(
     """Return a callable that predicts rows, or the next part of sequences with such states."""
     workspace = plan.new_workspace(batch, lib.PYCNN_FORWARD)
     if states is not None:
-        workspace.set_states(states)
+        workspace.set_sequences(None, states)
     result = np.zeros((batch, *outputs))
     lent_result, lent_theta = _from_buffer(_DOUBLES, result), _from_buffer(_DOUBLES, theta)
     run, network, lend, doubles = lib.pycnn_predict, plan.network, _from_buffer, _DOUBLES
@@ -507,6 +512,11 @@ def _row_predictor(packed: Any, outputs: Shape) -> Predictor:
     return predict_bound
 
 
+def state_count(plan: Plan) -> int:
+    """Return how many numbers go on from one part of a sequence to the next."""
+    return int(lib.pycnn_network_state_count(plan.network))
+
+
 def stepper(
     plan: Plan, theta: Array, batch: int, outputs: Shape, frozen: bool = False
 ) -> tuple[Predictor, Array]:
@@ -514,7 +524,7 @@ def stepper(
 
     The state is there from one call to the next; zeros begin new sequences.
     """
-    count = lib.pycnn_network_state_count(plan.network)
+    count = state_count(plan)
     if frozen and batch == 1:
         packed = _pack(plan, theta)
         numbers = lib.pycnn_predictor_state(packed, ffi.NULL)
@@ -575,7 +585,9 @@ def penalty(plan: Plan, theta: Array) -> float:
 def evaluate(plan: Plan, theta: Array, data: Data) -> Totals:
     """Return the sums of loss, weight and right answers over the data."""
     threads = _pool.get()
-    workspace = plan.take(plan.room(data.rows, False), lib.PYCNN_FORWARD, threads, data.lengths)
+    workspace = plan.take(
+        plan.room(data.rows, False), lib.PYCNN_FORWARD, threads, data.lengths, data.state
+    )
     totals = ffi.new("pycnn_totals *")
     dataset, _alive = _lend(data)
     status = lib.pycnn_evaluate(
@@ -595,7 +607,7 @@ def gradients(
     """
     threads = _pool.get()
     batch = plan.room(data.rows, dropout_keys is not None)
-    workspace = plan.take(batch, lib.PYCNN_BACKWARD, threads, data.lengths)
+    workspace = plan.take(batch, lib.PYCNN_BACKWARD, threads, data.lengths, data.state)
     totals = ffi.new("pycnn_totals *")
     dataset, _alive = _lend(data)
     status = lib.pycnn_gradients(
@@ -629,7 +641,7 @@ def gradient_sums(
     """
     threads = _pool.get()
     batch = plan.room(data.rows, dropout_keys is not None)
-    workspace = plan.take(batch, lib.PYCNN_BACKWARD, threads, data.lengths)
+    workspace = plan.take(batch, lib.PYCNN_BACKWARD, threads, data.lengths, data.state)
     totals = ffi.new("pycnn_totals *")
     dataset, _alive = _lend(data)
     grad[:] = 0.0  # the core adds to it
@@ -690,7 +702,7 @@ def trace(
     plan: Plan, theta: Array, data: Data, grad: Array, z: Array, a: Array, delta: Array
 ) -> Totals:
     """As `gradients`, and put Z, A and delta of each layer, one after the other, into the rest."""
-    workspace = plan.take(data.rows, lib.PYCNN_TRACE, ffi.NULL, data.lengths)
+    workspace = plan.take(data.rows, lib.PYCNN_TRACE, ffi.NULL, data.lengths, data.state)
     totals = ffi.new("pycnn_totals *")
     dataset, _alive = _lend(data)
     outputs = [_from_buffer(_DOUBLES, array) for array in (grad, z, a, delta)]
@@ -704,7 +716,7 @@ def input_gradient(plan: Plan, theta: Array, data: Data, out: Array) -> None:
     """Put the gradient of each sample's own loss by its inputs into `out`, a row a sample."""
     threads = _pool.get()
     batch = plan.room(data.rows, False)
-    workspace = plan.take(batch, lib.PYCNN_TRACE, threads, data.lengths)
+    workspace = plan.take(batch, lib.PYCNN_TRACE, threads, data.lengths, data.state)
     dataset, _alive = _lend(data)
     status = lib.pycnn_input_gradient(
         _from_buffer(_DOUBLES, out),
@@ -745,7 +757,7 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
     """
     threads = _pool.get()
     batch = plan.room(min(state.batch_size, data.rows), True)
-    workspace = plan.take(batch, lib.PYCNN_BACKWARD, threads, data.lengths)
+    workspace = plan.take(batch, lib.PYCNN_BACKWARD, threads, data.lengths, data.state)
     dataset, _alive = _lend(data)
     order = ffi.NULL if state.order is None else _from_buffer(_SIZES, state.order)
     totals = _from_buffer(_DOUBLES, state.totals)

@@ -94,6 +94,9 @@ class Data(NamedTuple):
     y: Array | Indices
     weight: Array | None  # (rows,) or (rows, P), or all are 1
     lengths: Indices | None = None  # (rows,) positions of each that are there, or all are
+    # (rows, numbers) what layers remember of the positions before, in the order of the C core; a
+    # call leaves there what they remember behind the last one. None: nothing, zeros.
+    state: Array | None = None
 
     @property
     def rows(self) -> int:
@@ -123,7 +126,25 @@ class Data(NamedTuple):
             y=self.y[index],
             weight=None if self.weight is None else self.weight[index],
             lengths=None if self.lengths is None else self.lengths[index],
+            state=None if self.state is None else self.state[index],
         )
+
+    def window(self, first: int, end: int, positions: int, state: Array) -> Data:
+        """Return some of the positions of sequences, each of which has a target.
+
+        A sequence that has ended before has nothing in them, and no target.
+        """
+        x = self.x.reshape(self.rows, positions, -1)[:, first:end].copy().reshape(self.rows, -1)
+        lengths, count = self.lengths, end - first
+        if lengths is not None:
+            lengths = (lengths - first).clip(0, count)
+            x, lengths = up_to_lengths(x, lengths, count), np.maximum(lengths, 1)
+            lengths = None if lengths.min() == count else lengths
+        weight = self.weight
+        if weight is not None and weight.ndim == 2:
+            weight = weight[:, first:end].copy()
+        y: Array | Indices = self.y[:, first:end].copy()
+        return Data(x, y, weight, lengths, state)
 
     def observed(self) -> Flags:
         """Tell for each sample, or each position of sequences, whether it has any target."""
@@ -194,6 +215,10 @@ class TrainingState:
         clips = optimizer is not None and optimizer.clip_norm > 0
         self.norms: Array | None = np.zeros(epochs) if clips else None
         self.steps = 0  # mini-batches done
+        # Where sequences are trained on window by window: where the next one begins, and what is
+        # remembered there. It is replaced, never changed.
+        self.start = 0
+        self.carried: Array | None = None
         self._kept: tuple[Array, Array] | None = None  # of `keep`
 
     def __getstate__(self) -> dict[str, Any]:
@@ -212,18 +237,19 @@ class TrainingState:
     def snapshot(self, theta: Array) -> tuple[Any, ...]:
         """Return what a training step changes, `theta` too, to be put back by `restore`."""
         norms = None if self.norms is None else self.norms.copy()
-        place = self.epoch, self.position, self.updates, self.steps
-        return *place, self.totals.copy(), self.slots.copy(), norms, theta.copy()
+        place = self.epoch, self.position, self.start, self.carried, self.updates, self.steps
+        return place, self.totals.copy(), self.slots.copy(), norms, theta.copy()
 
     def restore(self, theta: Array, snapshot: tuple[Any, ...]) -> None:
         """Put back what `snapshot` returned.
 
         Nothing is called here, and Python looks for signals in calls: all comes back, or nothing.
         """
-        self.epoch, self.position, self.updates, self.steps = snapshot[:4]
-        self.totals[:], self.slots[:], theta[:] = snapshot[4], snapshot[5], snapshot[7]
+        place, totals, slots, norms, parameters = snapshot
+        self.epoch, self.position, self.start, self.carried, self.updates, self.steps = place
+        self.totals[:], self.slots[:], theta[:] = totals, slots, parameters
         if self.norms is not None:
-            self.norms[:] = snapshot[6]
+            self.norms[:] = norms
 
 
 class NotFiniteError(Exception):

@@ -83,6 +83,10 @@ class BackendOf(Protocol[PlanT]):
         """Return a callable that predicts one row, or says None."""
         ...
 
+    def state_count(self, plan: PlanT) -> int:
+        """Return how many numbers go on from one part of a sequence to the next."""
+        ...
+
     def stepper(
         self, plan: PlanT, theta: Array, batch: int, outputs: Shape, frozen: bool = False
     ) -> tuple[Predictor, Array]:

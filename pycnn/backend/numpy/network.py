@@ -108,6 +108,11 @@ def predictor(
     return predict_bound
 
 
+def state_count(plan: Plan) -> int:
+    """Return how many numbers go on from one part of a sequence to the next."""
+    return plan.state_count
+
+
 def stepper(
     plan: Plan, theta: Array, batch: int, outputs: Shape, frozen: bool = False
 ) -> tuple[Predictor, Array]:
@@ -253,6 +258,10 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
         key = 0 if state.dropout_keys is None else int(state.dropout_keys[state.epoch])
         context = BatchContext(True, True, key, state.sample_offset + state.position)
         totals, activations, *_ = backward(plan, theta, batch, context, grad)
+        if data.state is not None:
+            data.state[rows if state.order is None else state.order[state.epoch, rows]] = (
+                batch.state
+            )
         if totals.weight:
             totals = _with_penalty(plan, theta, totals)
         if not np.isfinite(totals.loss):

@@ -47,7 +47,8 @@ def load_targets(plan: Plan, data: Data) -> Targets:
 
 def forward(plan: Plan, theta: Array, data: Data, context: BatchContext) -> Activations:
     """Take the samples through the layers."""
-    context = context._replace(lengths=data.lengths)
+    states = None if data.state is None else data.state.T  # a view: it is changed in place
+    context = context._replace(lengths=data.lengths, states=states)
     x = up_to_lengths(data.x, data.lengths, plan.input_positions)
     return forward_through(plan.layers, theta, x.T, context)
 
