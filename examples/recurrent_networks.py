@@ -3,14 +3,17 @@
 Three tasks that need memory, each with a plain network, an LSTM and a GRU: to say symbols 20 steps
 after they were there, to add two numbers that are marked among 100 (Hochreiter & Schmidhuber,
 1997), and to tell whether brackets close. Then the reason: how large the error's gradient still is
-at each position, where the answer is at the end, as networks start.
+at the first position of 100, of what it is at the last, where the answer is; and what clipping does
+where it has become larger. `--picture gradients.png` draws it (Matplotlib).
 """
 
 import argparse
+import warnings
 
 import numpy as np
 
-from pycnn import GRU, LSTM, Adam, Dense, Network, SimpleRNN
+import pycnn
+from pycnn import GRU, LSTM, SGD, Adam, Dense, Network, SimpleRNN
 
 KINDS = {"SimpleRNN": SimpleRNN, "LSTM": LSTM, "GRU": GRU}
 
@@ -75,11 +78,42 @@ def learned(task, kind, seed):
     return net.evaluate(X, y, **options)["accuracy"]
 
 
-def gradient_sizes(layer, seed=0):
-    """Return the mean length of dL/dx[t] at 100 positions, as a network starts."""
-    X, y = adding(np.random.default_rng(seed), 200)
-    net = Network(X.shape[1:], [layer, Dense(1)], seed=seed)
-    return np.linalg.norm(net.input_gradient(X, y).reshape(X.shape), axis=2).mean(axis=0)
+# What goes back unchanged, vanishes, explodes, and is carried.
+STARTS = {
+    "SimpleRNN": SimpleRNN(32),
+    "SimpleRNN, U smaller": SimpleRNN(32, recurrent_initializer="glorot_uniform"),
+    "SimpleRNN, linear, U larger": SimpleRNN(
+        32, "linear", recurrent_initializer={"name": "orthogonal", "gain": 1.1}
+    ),
+    "LSTM": LSTM(32),
+    "GRU": GRU(32),
+}
+
+
+def side_by_side(picture):
+    """Print how dL/dh changes over 100 positions, before and after some training, and the loss."""
+    X, y = adding(np.random.default_rng(0), 2000)
+    start = {
+        name: Network((100, 2), [layer, Dense(1)], seed=0, loss="mse")
+        for name, layer in STARTS.items()
+    }
+    if picture:
+        from pycnn import plot
+
+        plot.gradients(start, X[:200], y[:200], picture)
+    print("\ndL/dh at the first of 100 positions, of that at the last; and the loss")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pycnn.exceptions.PycnnWarning)
+        for name, layer in STARTS.items():
+            for clip in (None, 1.0):
+                net = Network((100, 2), [layer, Dense(1)], seed=0)
+                try:
+                    options = {"optimizer": SGD(0.05, clip_norm=clip), "diagnose": True}
+                    history = net.fit(X, y, epochs=3, batch_size=32, **options)
+                    ends = [f"{history[key][-1]:.2g}" for key in ("gradient_ratio_1", "loss")]
+                except pycnn.exceptions.DivergedError:
+                    ends = ["diverged", ""]
+                print(f"{name:28} {f'clip_norm={clip}':14}", *ends)
 
 
 def main():
@@ -87,6 +121,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
+    parser.add_argument("--picture")
     options = parser.parse_args()
     for task in options.tasks:
         measure = "mean squared error" if task == "adding" else "accuracy"
@@ -94,18 +129,7 @@ def main():
             scores = [learned(task, kind, seed) for seed in range(options.seeds)]
             spread = f"{np.mean(scores):.4f} ({min(scores):.4f} ... {max(scores):.4f})"
             print(f"{task:9} {kind:9} {measure}: {spread}", flush=True)
-    print("\nmean length of dL/dx at some positions of 100, as networks start")
-    for name, layer in {
-        "SimpleRNN(32)": SimpleRNN(32),
-        "SimpleRNN(32), U smaller": SimpleRNN(32, recurrent_initializer="glorot_uniform"),
-        "SimpleRNN(32, 'linear'), U larger": SimpleRNN(
-            32, "linear", recurrent_initializer={"name": "orthogonal", "gain": 1.2}
-        ),
-        "LSTM(32)": LSTM(32),
-        "GRU(32)": GRU(32),
-    }.items():
-        sizes = gradient_sizes(layer)
-        print(f"{name:34}", *(f"{t + 1}: {sizes[t]:.1e} " for t in (0, 24, 49, 74, 99)))
+    side_by_side(options.picture)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ MEASURES = {
     "activation_mean": "mean activation",
     "activation_std": "deviation of activations",
     "dead_share saturated_share": "share dead (relu) or saturated",
+    "gradient_ratio": "dL/dh, first step over last",
 }
 # So many layers are named in the legend.
 NAMED = 8
@@ -189,7 +190,10 @@ def _draw_layers(
         axes.set_ylabel(MEASURES[measure])
         if "share" in measure:
             axes.set_ylim(-0.02, 1.02)
-        elif measure == "gradient_norm" and _spread(_by_layer(history, measure)) > LOG_RATIO:
+        elif (
+            measure in ("gradient_norm", "gradient_ratio")
+            and _spread(_by_layer(history, measure)) > LOG_RATIO
+        ):
             axes.set_yscale("log", nonpositive="mask")
         elif measure != "activation_mean":
             axes.set_ylim(bottom=0)

@@ -37,6 +37,8 @@ class History(Mapping[str, list[float]]):
                             images the features that are 0 at all places
     ``saturated_share_l``   sigmoid, tanh, softsign, hard ones: fraction of the activations where
                             the slope f' is below a hundredth of its greatest
+    ``gradient_ratio_l``    recurrent, with the last step's output: mean norm of dL/dh at the first
+                            step, over that at the last
     ======================  ================================================================
 
     Attributes

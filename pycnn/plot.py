@@ -8,12 +8,16 @@ learning curves of a training are ``History.plot``.
 - `feature_maps`: what becomes of an image, layer by layer;
 - `saliency`: the numbers of an image that the loss hangs on;
 - `occlusion`: how much less probable its class is where a part of it is covered;
-- `attention`: which positions of a sequence look at which.
+- `attention`: which positions of a sequence look at which;
+- `states`: what recurrent layers carry from step to step;
+- `gradients`: how large the loss's gradient by that is, back through time;
+- `forecast`: a series, and what was foretold of it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -28,17 +32,27 @@ from pycnn.exceptions import DataError, LabelError, ShapeError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from pycnn._typing import Array, ArrayLike, Shape
+    from pycnn.backend.numpy.steps import Steps
     from pycnn.network import Network
 
     Path = str | os.PathLike[str] | None
 
-__all__ = ["attention", "feature_maps", "filters", "occlusion", "saliency"]
+__all__ = [
+    "attention",
+    "feature_maps",
+    "filters",
+    "forecast",
+    "gradients",
+    "occlusion",
+    "saliency",
+    "states",
+]
 __dir__ = names_of(__name__)
 
 # Colours that are told apart by the colour-blind, too: both signs, sizes, and what is laid over an
@@ -546,6 +560,224 @@ def _name_positions(axes: Axes, names: list[str]) -> None:
 
 
 # ------------------------------------------------------------------ samples and images
+
+
+# ------------------------------------------------------------------ sequences
+
+
+def states(net: Network, x: ArrayLike, path: Path = None) -> Figure:
+    """Draw what recurrent layers carry from step to step: h at each position of a sequence.
+
+    Parameters
+    ----------
+    net : Network
+        One with `SimpleRNN`, `LSTM` or `GRU` in it.
+    x : array-like of shape input_shape, or (1, *input_shape)
+        One sample.
+    path : path-like, optional
+        Where to write the picture; its ending tells the format.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A panel for each such layer: a row for each of its units (up to 64), time to the right.
+
+    Raises
+    ------
+    ShapeError, DataTypeError, DataError
+        If an argument is not valid, or no layer is recurrent.
+    ImportError
+        If Matplotlib is not installed.
+    """
+    check_format(path)
+    from pycnn._figure import Picture
+    from pycnn.backend.numpy.steps import steps_of
+
+    row = _samples(net, x, "x", most=1).reshape(1, -1)
+    A = [row.T, *(a.T for a in net.activations_of(row))]
+    specs = net.planned(row.shape[1]).architecture.specs
+    found = _of_steps(steps_of(specs, net.with_theta(np.copy), A))
+    height = 0.8 + 0.05 * max(min(MOST_CHANNELS, each.states.shape[1]) for each in found)
+    size = (6.4, height * len(found))
+    figure = Picture(figsize=size, dpi=150, layout="constrained")
+    panels = figure.subplots(len(found), 1, squeeze=False)[:, 0]
+    for axes, each in zip(panels, found, strict=True):
+        h = each.states[np.argsort(each.positions), :MOST_CHANNELS, 0].T
+        largest = max(1.0, float(np.abs(h).max()))
+        axes.imshow(
+            h,
+            cmap=SIGNED,
+            vmin=-largest,
+            vmax=largest,
+            interpolation="nearest",
+            aspect="auto",
+            extent=(0.5, h.shape[1] + 0.5, len(h), 0),
+        )
+        some = _of(len(h), each.states.shape[1], "unit")
+        _bare(axes, f"layer {_step_name(each)}: {some}")
+        _mark_positions(axes)
+        _scale(figure, axes, axes.images[0], "h")
+    return save(figure, path)
+
+
+def gradients(
+    nets: Network | Mapping[str, Network],
+    X: ArrayLike,
+    y: Any,
+    path: Path = None,
+    *,
+    lengths: ArrayLike | None = None,
+) -> Figure:
+    """Draw how large dL/dh, the loss's gradient by a recurrent layer's state, is at each position.
+
+    Where only the end of a sequence has a loss, it vanishes or explodes on its way to the beginning
+    (Bengio, Simard & Frasconi, 1994).
+
+    Parameters
+    ----------
+    nets : Network, or mapping of names to such
+        Those with `SimpleRNN`, `LSTM` or `GRU` in them, all for the same samples.
+    X : array-like of shape (m, *input_shape)
+    y : array-like
+        The targets of the loss.
+    path : path-like, optional
+        Where to write the picture; its ending tells the format.
+    lengths : array-like of int, shape (m,), optional
+        As in `Network.fit`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A curve for each such layer: the mean of the samples' norms.
+
+    Raises
+    ------
+    ShapeError, DataTypeError, DataError, LabelError
+        If an argument is not valid, or no layer is recurrent.
+    ImportError
+        If Matplotlib is not installed.
+    """
+    check_format(path)
+    from pycnn._figure import Picture
+    from pycnn.backend.numpy.steps import steps_of
+
+    named = dict(nets) if isinstance(nets, Mapping) else {"": nets}
+    figure = Picture(figsize=(5.6, 3.6), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    for name, net in named.items():
+        data = whole(net.reader.read(X, y, None, lengths)[0])
+        theta = net.with_theta(np.copy)
+        trace = net.trace_data(data, theta)
+        specs = net.planned(data.x.shape[1]).architecture.specs
+        found = _of_steps(steps_of(specs, theta, trace.A, trace.delta, data.lengths))
+        for each in found:
+            place = f"layer {_step_name(each)}" if len(found) > 1 or not name else ""
+            there = np.isfinite(each.gradients)
+            norms = np.where(there, each.gradients, 0).sum(1) / np.maximum(there.sum(1), 1)
+            axes.plot(each.positions + 1, norms, linewidth=1.4, label=f"{name} {place}".strip())
+    axes.set_yscale("log", nonpositive="mask")
+    _finish_curves(axes, "position", "norm of dL/dh")
+    return save(figure, path)
+
+
+def _of_steps(steps: Iterator[Steps]) -> list[Steps]:
+    found = list(steps)
+    if not found:
+        raise DataError("no layer of the network is recurrent: SimpleRNN, LSTM or GRU")
+    return found
+
+
+def _step_name(steps: Steps) -> str:
+    return f"{steps.number}{', from the end' if steps.positions[0] > steps.positions[-1] else ''}"
+
+
+def forecast(
+    values: ArrayLike,
+    predicted: ArrayLike,
+    path: Path = None,
+    *,
+    horizon: int = 1,
+    label: str = "",
+) -> Figure:
+    """Draw a series, and what was foretold of its end, and beyond it.
+
+    Parameters
+    ----------
+    values : array-like of shape (n,)
+        The series, as far as it is known.
+    predicted : array-like of shape (k,)
+        Forecasts of which the last `horizon` are of what comes behind `values`, those before them
+        of its end.
+    path : path-like, optional
+        Where to write the picture; its ending tells the format.
+    horizon : int, default 1
+        How many steps ahead each was made; of what is not known yet there are as many.
+    label : str, optional
+        What the values are.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ShapeError, DataError
+        If an argument is not valid.
+    ImportError
+        If Matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import pycnn.plot
+    >>> figure = pycnn.plot.forecast([1, 2, 4, 8], [3.9, 7.5, 17.0])  # doctest: +SKIP
+    """
+    check_format(path)
+    from pycnn._figure import Picture
+
+    known, foretold = np.asarray(values, np.float64), np.asarray(predicted, np.float64)
+    horizon = check_size(horizon, "horizon", at_least=0)
+    for name, series in (("values", known), ("predicted", foretold)):
+        if series.ndim != 1 or not len(series):
+            raise ShapeError(f"{name} must be a series of shape (n,), got shape {series.shape}")
+    if not horizon <= len(foretold) <= len(known) + horizon:
+        raise ShapeError(
+            f"predicted must have from {horizon} (the horizon) to {len(known) + horizon} "
+            f"forecasts, for {len(known)} values, got {len(foretold)}"
+        )
+    end = len(known) + horizon
+    figure = Picture(figsize=(6.4, 3.2), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    axes.plot(range(len(known)), known, color="0.35", linewidth=1.2, label="known")
+    marker = "o" if len(foretold) == 1 else ""
+    axes.plot(
+        range(end - len(foretold), end),
+        foretold,
+        color=OVER,
+        linewidth=1.4,
+        marker=marker,
+        markersize=3,
+        label=f"foretold {horizon} ahead" if horizon else "foretold",
+    )
+    if horizon:
+        axes.axvspan(len(known) - 1, end - 1, color="0.93", linewidth=0)
+    axes.set_xlim(max(0, end - 4 * len(foretold)), end - 0.5)
+    _finish_curves(axes, "step", label)
+    return save(figure, path)
+
+
+def _finish_curves(axes: Axes, x: str, y: str) -> None:
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(color="0.92", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _mark_positions(axes: Axes) -> None:
+    axes.xaxis.set_major_locator(_ticks())
+    axes.tick_params(labelsize=7, length=2)
+    axes.set_xlabel("position", fontsize=8)
 
 
 def _samples(net: Network, X: Any, name: str, most: int) -> Array:

@@ -1,13 +1,19 @@
 """What fit measures with diagnose=True."""
 
+import re
+import warnings
+
 import numpy as np
 import pytest
 
 import pycnn
 from pycnn import (
+    GRU,
     LBFGS,
+    LSTM,
     SGD,
     BatchNorm,
+    Bidirectional,
     Conv2D,
     Dense,
     Dropout,
@@ -16,9 +22,12 @@ from pycnn import (
     LayerNorm,
     Network,
     Rescale,
+    Residual,
+    SimpleRNN,
+    plot,
 )
 from pycnn._training import diagnosis
-from pycnn.exceptions import DataTypeError, DataWarning, LayerWarning
+from pycnn.exceptions import DataError, DataTypeError, DataWarning, LayerWarning, ShapeError
 
 RNG = np.random.default_rng(8)
 X = RNG.normal(size=(60, 4))
@@ -265,3 +274,112 @@ def test_images_that_are_not_scaled_are_sent_to_rescale(backend):
         images(Conv2D(4, 3, "tanh"), backend=backend).fit(255 * IMAGES, Y[:40], epochs=1)
     scaled = images(Rescale(1 / 255), Conv2D(4, 3, "tanh"), backend=backend)
     scaled.fit(255 * IMAGES, Y[:40], epochs=1)  # warns of nothing
+
+
+# ------------------------------------------------------------------ through time
+
+SEQUENCES = RNG.normal(size=(9, 6, 3))
+TARGETS = RNG.normal(size=(9, 2))
+
+
+def recurrent(*layers, backend="auto"):
+    return Network((6, 3), [*layers, Dense(2)], seed=1, backend=backend)
+
+
+def identity(**settings):
+    """A layer whose dL/dh is its dL/dx: x comes in unchanged, and h goes through no f."""
+    net = recurrent(SimpleRNN(3, "linear", **settings), backend="numpy")
+    net.layers[0].W = np.eye(3)
+    return net
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_gradients_through_time_are_those_of_the_inputs(reverse):
+    net = identity(reverse=reverse)
+    slopes = net.input_gradient(SEQUENCES, TARGETS).reshape(SEQUENCES.shape)
+    expected = np.linalg.norm(slopes, axis=2).mean(axis=0)
+    history = net.fit(SEQUENCES, TARGETS, epochs=1, optimizer=SGD(1e-300), diagnose=True)
+    ratio = expected[0] / expected[-1]
+    found = history["gradient_ratio_1"][-1]
+    assert found == pytest.approx(1 / ratio if reverse else ratio, rel=1e-12)
+
+
+def test_behind_a_sequences_end_there_is_no_gradient():
+    net, lengths = identity(), np.array([6, 4, 1, 2, 3, 5, 6, 1, 2])
+    options = {"epochs": 1, "optimizer": SGD(1e-300), "diagnose": True}
+    history = net.fit(SEQUENCES, TARGETS, lengths=lengths, **options)
+    rows = np.arange(9)
+    alone = np.array(
+        [
+            np.linalg.norm(slopes(net, row, length), axis=1)[[0, -1]]
+            for row, length in zip(rows, lengths, strict=True)
+        ]
+    )
+    first, last = alone.mean(axis=0)
+    assert history["gradient_ratio_1"][-1] == pytest.approx(first / last, rel=1e-12)
+
+
+def slopes(net, row, length):
+    """Return dL/dx of one sample that is as long as it is."""
+    short = Network((length, 3), [SimpleRNN(3, "linear"), Dense(2)], backend="numpy")
+    short.parameters[:] = net.parameters
+    found = short.input_gradient(SEQUENCES[row : row + 1, :length], TARGETS[row : row + 1])
+    return found.reshape(length, 3)
+
+
+def test_only_layers_whose_last_step_has_a_loss_are_measured(backend):
+    layers = [
+        Bidirectional(LSTM(2, return_sequences=True)),
+        Residual([GRU(4, return_sequences=True)]),
+        Bidirectional(GRU(3)),
+    ]
+    history = recurrent(*layers, backend=backend).fit(SEQUENCES, TARGETS, epochs=1, diagnose=True)
+    assert [key for key in history if "ratio" in key] == ["gradient_ratio_3"]
+    assert 0 < history["gradient_ratio_3"][-1] < 1
+
+
+@pytest.mark.parametrize(("gain", "what"), [(1e2, "explode"), (1e-3, "vanish")])
+def test_gradients_that_change_with_time_are_told(gain, what):
+    start = {"name": "orthogonal", "gain": gain}
+    net = recurrent(SimpleRNN(4, "linear", recurrent_initializer=start), backend="numpy")
+    when = "before the first" if what == "explode" else "after"
+    message = rf"gradients {what} in time: of layer 1 dL/dh at the first step is .* {when} epoch"
+    X = SEQUENCES * 1e-12  # so that outputs stay small
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        net.fit(X, TARGETS, epochs=1, optimizer=SGD(1e-9), diagnose=True)
+    (found,) = (warning for warning in told if "in time" in str(warning.message))
+    assert re.match(message, str(found.message))
+    assert found.category is LayerWarning
+
+
+def test_pictures_of_sequences_show_states_gradients_and_forecasts(tmp_path):
+    pytest.importorskip("matplotlib")
+    net = recurrent(LSTM(4, return_sequences=True), GRU(3, reverse=True), backend="numpy")
+    figure = plot.states(net, SEQUENCES[0], tmp_path / "states.png")
+    shown = [axes for axes in figure.axes if axes.get_title(loc="left")]
+    titles = [axes.get_title(loc="left") for axes in shown]
+    assert titles == ["layer 1: 4 units", "layer 2, from the end: 3 units"]
+    first, last = (np.asarray(axes.images[0].get_array()) for axes in shown)
+    A = net.activations_of(SEQUENCES[:1].reshape(1, -1))
+    np.testing.assert_allclose(first, A[0].reshape(6, 4).T, rtol=1e-12)
+    np.testing.assert_allclose(last[:, 0], A[1][0], rtol=1e-12)
+
+    net = identity()
+    (axes,) = plot.gradients({"plain": net}, SEQUENCES, TARGETS).axes
+    (curve,) = axes.lines
+    below = net.input_gradient(SEQUENCES, TARGETS).reshape(SEQUENCES.shape)
+    np.testing.assert_allclose(curve.get_ydata(), np.linalg.norm(below, axis=2).mean(axis=0))
+    assert curve.get_label() == "plain"
+    for draw in (lambda n: plot.states(n, X[0]), lambda n: plot.gradients(n, X, Y)):
+        with pytest.raises(DataError, match="no layer of the network is recurrent"):
+            draw(network("numpy"))
+
+    (axes,) = plot.forecast([1, 2, 4, 8], [3.9, 7.5, 17.0]).axes
+    known, foretold = axes.lines
+    assert list(known.get_xdata()) == [0, 1, 2, 3]
+    assert list(foretold.get_xdata()) == [2, 3, 4]
+    with pytest.raises(ShapeError, match=r"predicted must have from 3 .* to 7 forecasts, for 4"):
+        plot.forecast([1, 2, 4, 8], [1.0], horizon=3)
+    with pytest.raises(ShapeError, match=r"values must be a series of shape \(n,\), got shape"):
+        plot.forecast([[1.0]], [1.0])

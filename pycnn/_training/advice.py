@@ -43,6 +43,9 @@ MANY_DEAD = MANY_SATURATED = 0.5
 VANISHED = 1e-3
 # A gradient so many times larger than the weights: no learning rate that moves other layers fits.
 EXPLODED = 1e3
+# dL/dh at the first step, of that at the last: over 100 steps an LSTM starts far above, and a GRU
+# that learns gets there within an epoch or two, by trial; a plain network that does not, falls.
+VANISHED_IN_TIME = 1e-9
 
 
 # ------------------------------------------------------------------ before the training
@@ -210,6 +213,7 @@ class LayerAdvisor:
         when = f"after epoch {epoch}" if epoch else "before the first epoch"
         self._look_at_units(network, when, values)
         self._look_at_gradients(network, when, values)
+        self._look_through_time(network, epoch, when, values)
 
     def _tell(self, kind: str, message: str) -> None:
         if kind not in self.told:
@@ -267,3 +271,23 @@ class LayerAdvisor:
                 "initial weights that suit the activation (he_normal, glorot_uniform), "
                 "normalization or fewer layers may help",
             )
+
+    def _look_through_time(
+        self, network: Model, epoch: int, when: str, values: Mapping[str, float]
+    ) -> None:
+        for number in range(1, len(network.layers) + 1):
+            ratio = values.get(f"gradient_ratio_{number}", 1.0)
+            what = f"of layer {number} dL/dh at the first step is {ratio:.3g} of that at the last"
+            if ratio > EXPLODED:
+                self._tell(
+                    "exploded in time",
+                    f"gradients explode in time: {what} {when}. The optimizer's clip_norm holds "
+                    "the steps that are made of them; LSTM, GRU or a smaller U may help",
+                )
+            elif ratio < VANISHED_IN_TIME and epoch:
+                self._tell(
+                    "vanished in time",
+                    f"gradients vanish in time: {what} {when}, so hardly anything is learned yet "
+                    "from what is so far back. LSTM, or GRU once its gates open, or shorter "
+                    "sequences may help",
+                )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pycnn._model import Model
     from pycnn._typing import Indices
     from pycnn.backend.interface import Data
+    from pycnn.trace import Trace
 
 # Rows that are looked at: enough for a fraction in percent, few enough to cost less than an epoch.
 ROWS = 256
@@ -51,7 +52,22 @@ def measure(network: Model, data: Data) -> dict[str, float]:
             values[f"dead_share_{number}"] = float((places == 0).all(axis=(0, 2)).mean())
         elif slope is not None:
             values[f"saturated_share_{number}"] = float((slope(a) < SATURATED).mean())
-    return values
+    return values | _through_time(network, data, trace)
+
+
+def _through_time(network: Model, data: Data, trace: Trace) -> dict[str, float]:
+    """Return how recurrent layers' gradients change from the last step to the first."""
+    if not any(part.layer.has_steps for part in network.architecture.parts()):
+        return {}
+    from pycnn.backend.numpy.steps import steps_of  # imported when used
+
+    specs = network.planned(data.x.shape[1]).architecture.specs
+    ratios: dict[str, float] = {}
+    for steps in steps_of(specs, network.theta, trace.A, trace.delta, data.lengths):
+        if not steps.has_sequences:  # else it is not time alone that changes them
+            key = f"gradient_ratio_{steps.number}"
+            ratios[key] = float(np.fmin(ratios.get(key, np.inf), steps.ratio()))
+    return ratios
 
 
 class Diagnosis(Callback):

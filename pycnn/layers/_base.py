@@ -37,6 +37,7 @@ class Layer:
     needs_length = False  # of sequences: what it is depends on how many positions there are
     knows_lengths = False  # what stands behind the end of a sequence changes nothing before it
     takes_parts = False  # of a sequence, one after the other, as if it read the whole at once
+    has_steps = False  # it goes through a sequence step by step, and back through all of them
 
     def __init__(self, activation: str = "linear") -> None:
         self._activation = activations.check(activation)

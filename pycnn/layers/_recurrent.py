@@ -30,6 +30,7 @@ class _Recurrent(Weighted):
 
     gates = 1
     is_sum = False
+    has_steps = True
     knows_lengths = takes_parts = True
 
     def __init__(

@@ -111,8 +111,9 @@ class Walk(NamedTuple):
 
     positions: range
     here: list[Any]  # (m,) whether a sample has that position
-    before: list[State]
+    states: list[State]  # before each step, and behind the last
     saved: list[Any]
+    gradients: list[Array]  # dL/dh behind each step, (H, m), once it has been gone back: last first
 
 
 def _product(W: Array, a: Array, alone: bool) -> Array:
@@ -136,7 +137,7 @@ def _forward(
     if context.states is not None:
         state = tuple(context.states[layer.state].reshape(cell.states, units, samples).copy())
     positions = range(len(x) - 1, -1, -1) if layer.setting("reverse") else range(len(x))
-    walk = Walk(positions, [], [], [])
+    walk = Walk(positions, [], [state], [], [])
     for t in positions:
         here = t < lengths
         q = _product(U, state[0], context.alone)
@@ -144,10 +145,10 @@ def _forward(
             q[-units:] += bias[:, None]
         sums = _product(W, np.where(here, x[t], 0.0), context.alone) + b[:, None]
         after, saved = cell.step(layer, sums, q, state)
-        walk.here.append(here)
-        walk.before.append(state)
-        walk.saved.append(saved)
         state = tuple(np.where(here, new, old) for new, old in zip(after, state, strict=True))
+        walk.here.append(here)
+        walk.states.append(state)
+        walk.saved.append(saved)
         outputs[t] = np.where(here, state[0], 0.0)
     if context.states is not None:
         context.states[layer.state] = np.concatenate(state)
@@ -166,13 +167,15 @@ def _backward(
     dW[:], db[:] = 0.0, 0.0
     for bias in db_n:
         bias[:] = 0.0
-    after: State = tuple([np.zeros_like(part) for part in walk.before[0]])
+    after: State = tuple([np.zeros_like(part) for part in walk.states[0]])
     if not sequences:
         after = (delta, *after[1:])
-    for t, here, before, saved in reversed(list(zip(*walk, strict=True))):
+    steps = zip(walk.positions, walk.here, walk.states[:-1], walk.saved, strict=True)
+    for t, here, before, saved in reversed(list(steps)):
         if sequences:
             of_t = delta.reshape(len(x), units, -1)[t]
             after = (after[0] + np.where(here, of_t, 0.0), *after[1:])
+        walk.gradients.append(after[0])
         dx, dq, (dh, *others) = cell.back(layer, saved, before, after)
         dx, dq = np.where(here, dx, 0.0), np.where(here, dq, 0.0)
         there = (dh + U.T @ dq, *others)
