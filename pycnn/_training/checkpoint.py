@@ -79,15 +79,17 @@ def _same_bits(a: Array, b: Array) -> bool:
 
 def as_plain(value: Any) -> Any:
     """Return a setting as JSON would give it back; what is unknown to JSON as its repr."""
-    if isinstance(value, Mapping):
-        return {str(key): as_plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [as_plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
-    finite = not isinstance(value, float) or np.isfinite(value)
-    if (value is None or isinstance(value, (bool, int, float, str))) and finite:
+    # In front of Mapping, which is slow to ask for: each `fit` comes here.
+    if value is None or isinstance(value, (bool, int, str)):
         return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else repr(value)
+    if isinstance(value, (list, tuple)):
+        return [as_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): as_plain(item) for key, item in value.items()}
     return repr(value)
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pycnn._model import Model
     from pycnn._training.checkpoint import Checkpoint, Reporter
     from pycnn._training.loader import Loader
-    from pycnn._typing import Array, NDArray
+    from pycnn._typing import Array, Bits, NDArray
     from pycnn.optimizers import Optimizer
 
 # Seconds between two returns from a backend: how fast Ctrl-C and the progress bar answer.
@@ -156,7 +156,7 @@ class Steps:
             self.spec,
             self.slots,
             self.updates,
-            _random.dropout_keys(network.seed, network.epochs_trained, count),
+            self._dropout_keys(count),
         )
         begins, self.begins = self.begins, Place(0, np.zeros(checkpoints.RUNNING), 0)
         state.position, state.start, state.carried = begins.position, begins.start, begins.carried
@@ -166,6 +166,13 @@ class Steps:
             state.norms[0] = begins.running[-1]
         self.state = state
         return state
+
+    def _dropout_keys(self, count: int) -> Bits | None:
+        """Return the keys of so many epochs, where anything is dropped: drawing them takes time."""
+        network = self.network
+        if not network.architecture.is_random:
+            return None
+        return _random.dropout_keys(network.seed, network.epochs_trained, count)
 
     def _hold_to_length(self, reporter: Reporter) -> None:
         """Go on with as many mini-batches an epoch as the last one had; warn where that is news."""
