@@ -34,6 +34,7 @@ from pycnn.trace import Trace
 if _TYPE_CHECKING:
     from pycnn import augmentation, datasets, metrics, plot, text
     from pycnn._gradient_check import gradient_check
+    from pycnn._io.weights import from_keras, from_torch
     from pycnn.layers import (
         GRU,
         LSTM,
@@ -112,7 +113,9 @@ __all__ = [
     "config",
     "datasets",
     "exceptions",
+    "from_keras",
     "from_onnx",
+    "from_torch",
     "get_include",
     "get_num_threads",
     "gradient_check",
@@ -147,6 +150,10 @@ def __getattr__(name: str) -> _Any:
         import pycnn.datasets as datasets
 
         return datasets
+    if name in ("from_keras", "from_torch"):
+        import pycnn._io.weights as weights
+
+        return getattr(weights, name)
     if name == "gradient_check":
         from pycnn._gradient_check import gradient_check
 

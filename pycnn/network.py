@@ -914,6 +914,50 @@ class Network(Model):
 
         return export(self.folded(), path, name, dtype, weights, self_test, header)[0]
 
+    def to_torch(self, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the weights as PyTorch has them; `pycnn.from_torch` is the way back.
+
+        Parameters
+        ----------
+        like : dict, optional
+            The state dict of the model that is to take them: its names are used. By default those
+            of a ``torch.nn.Sequential`` that has a module for each layer and each activation.
+
+        Returns
+        -------
+        dict
+            Arrays of float64 by name, for ``load_state_dict`` once they are tensors.
+
+        Raises
+        ------
+        ShapeError
+            If an array does not fit the other model; both are named.
+        DataError
+            If the other model has no place for numbers that are not 0.
+
+        Examples
+        --------
+        >>> from pycnn import Dense, Network
+        >>> net = Network(3, [Dense(4, "relu"), Dense(2, "softmax")], seed=0)
+        >>> list(net.to_torch())
+        ['0.weight', '0.bias', '2.weight', '2.bias']
+        """
+        from pycnn._io.weights import to_torch
+
+        return to_torch(self, like)
+
+    def to_keras(self) -> list[Any]:
+        """Return the weights as Keras has them; `pycnn.from_keras` is the way back.
+
+        Returns
+        -------
+        list of arrays
+            Of float64, for ``set_weights`` of a model of the same layers.
+        """
+        from pycnn._io.weights import to_keras
+
+        return to_keras(self)
+
     def __getstate__(self) -> dict[str, Any]:
         while True:
             loan, state, lent = self.loan, super().__getstate__(), self.lent()
