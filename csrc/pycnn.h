@@ -235,6 +235,7 @@ typedef struct pycnn_network pycnn_network;
 typedef struct pycnn_workspace pycnn_workspace;
 typedef struct pycnn_threads pycnn_threads;
 typedef struct pycnn_predictor pycnn_predictor;
+typedef struct pycnn_writer pycnn_writer;
 
 /* Where an object's memory comes from, and goes back to: both functions are called by the thread
  * that makes or destroys it. */
@@ -546,6 +547,24 @@ PYCNN_API double *pycnn_predictor_state(pycnn_predictor *predictor, size_t *coun
 
 /* y[outputs] = the network's output for x[inputs], to the bits of pycnn_predict. */
 PYCNN_API int pycnn_predictor_run(pycnn_predictor *predictor, double *y, const double *x);
+
+/* Writes on from tokens, as Python's Network.generate does, to the bit. `step` is a network on one
+ * token, whose output is a softmax over all of them, and where layers have a window `half` the
+ * same layers on window / 2 of them, or NULL, which takes longer: when a window is full, its last
+ * half begins the next one. A writer has a copy of theta; the networks must outlast it. */
+PYCNN_API int pycnn_writer_create(pycnn_writer **out, const pycnn_network *step,
+                                  const pycnn_network *half, const double *theta,
+                                  size_t theta_size);
+PYCNN_API void pycnn_writer_destroy(pycnn_writer *writer);
+
+/* Draws tokens[known ... known + count - 1] behind tokens[0 ... known - 1], `written` of which have
+ * been drawn before: 0 begins a text, and else the last call was that which drew the last of them.
+ * *done says how many have been drawn, also where an error ends it: PYCNN_ERROR_NOT_FINITE where
+ * the outputs are no probabilities, PYCNN_ERROR_TOKEN where what is known is no token. A call takes
+ * as long as `count` steps: between calls is the time for all else. */
+PYCNN_API int pycnn_writer_run(size_t *done, size_t *tokens, size_t known, size_t count,
+                               pycnn_writer *writer, const pycnn_sampling *how, uint64_t seed,
+                               size_t written);
 
 /* Sums loss, weight and right answers over the data. Right is: the largest output is that of the
  * largest target (categorical, KL divergence, mse of several outputs), or output and target are on

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pycnn import _random
+from pycnn._architecture import has_window
 from pycnn._checks import check_real, check_size
 from pycnn._data.tokens import Tokens, as_integers
-from pycnn._stepping import Stepper
+from pycnn.backend.interface import window_begin
 from pycnn.exceptions import DataError, DataTypeError, PairingError, ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Sequence
 
     from pycnn._model import Model
     from pycnn._typing import Array, ArrayLike, Indices
+    from pycnn.backend.interface import LayerSpec, Sampling, Writer
 
-# So many numbers of a seed's stream are drawn together.
-DRAWS = 1024
+# Seconds in which tokens are written without a look at callbacks, the end, and Ctrl-C.
+TOGETHER = 0.02
 
 
 def generate(
@@ -36,10 +39,10 @@ def generate(
 ) -> Indices:
     """Return what follows on `start`: see `pycnn.Network.generate`."""
     tokens = _check_network(network)
-    stepper = _stepper(network, tokens)
-    known = _check_start(network, start, tokens, stepper is not None)
+    steps = _steps(network, tokens)
+    known = _check_start(network, start, tokens, steps is not None)
     count = check_size(count, "count", at_least=0)
-    sample = network.core.sampler(
+    how = (
         check_real(temperature, "temperature", at_least=0),
         0 if top_k is None else check_size(top_k, "top_k"),
         1.0 if top_p is None else check_real(top_p, "top_p", above=0, at_most=1),
@@ -47,34 +50,43 @@ def generate(
     ends = _check_stop(stop, tokens)
     if callback is not None and not callable(callback):
         raise DataTypeError(f"callback must be callable, got {callback!r:.80}")
-    draws = _draws(_random.check_seed(seed))
-    behind = _by_windows(network) if stepper is None else _one_by_one(stepper, tokens, len(known))
-    made = np.empty(count, np.intp)
-    for number, draw in zip(range(count), draws, strict=False):
-        token = sample(behind(known), draw)
-        if token < 0:
+    seed = _random.check_seed(seed)
+    if steps is None:
+        write = _by_windows(network, how, seed)
+    else:
+        write = _by_steps(network, steps, how, seed)
+    begin, made, some = len(known), 0, 1
+    text = np.empty(begin + count, np.intp)
+    text[:begin] = known
+    while made < count:
+        some, now = min(some, count - made), perf_counter()
+        at = begin + made
+        done = write(text, at, some, made)
+        taken = perf_counter() - now
+        for token in text[at : at + done].tolist():
+            made += 1
+            if callback is not None:
+                callback(token)
+            if token in ends:
+                return text[begin : begin + made].copy()
+        if done < some:
             raise DataError(
-                f"the network gives no probabilities for token {number} of what it writes, but "
-                "NaN: its parameters are not finite, or so large that sums overflow"
+                f"the network gives no probabilities for token {made} of what it writes, but NaN: "
+                "its parameters are not finite, or so large that sums overflow"
             )
-        made[number] = token
-        known.append(token)
-        if callback is not None:
-            callback(token)
-        if token in ends:
-            return made[: number + 1]
-    return made
+        some = max(1, min(2 * some, int(some * TOGETHER / max(taken, 1e-6))))
+    return text[begin:].copy()
 
 
-def _stepper(network: Model, tokens: Tokens) -> Stepper | None:
-    """Return what gives an output at each position, by the parameters of now; None: nothing does.
+def _steps(network: Model, tokens: Tokens) -> Sequence[LayerSpec] | None:
+    """Return the layers as they take one position after the other; None: some do not.
 
-    A single output is that behind as many tokens as a sample has, where that is known.
+    Nor does a single output: it is that behind as many tokens as a sample has, where that is known.
     """
     if len(network.output_shape) == 1 and tokens.length is not None:
         return None
     try:
-        return Stepper(network, 1, frozen=True)
+        return network.architecture.part_specs(1)
     except DataError as error:
         if tokens.length is None:
             raise DataError(
@@ -85,32 +97,16 @@ def _stepper(network: Model, tokens: Tokens) -> Stepper | None:
         return None
 
 
-def _one_by_one(stepper: Stepper, tokens: Tokens, count: int) -> Callable[[list[int]], Array]:
-    """Return what gives the probability of each token behind those that are known.
-
-    Of `count` that are there at first, those before the window do not matter.
-    """
-    read = 0 if stepper.window == 0 else _first(count, stepper.window)
-    x = np.empty((1, 1))
-
-    def behind(known: list[int]) -> Array:
-        nonlocal read
-        for token in known[read:]:
-            x[0] = token
-            out = stepper.advance(x)
-        read = len(known)
-        return out[0]
-
-    return behind
+def _by_steps(network: Model, steps: Sequence[LayerSpec], how: Sampling, seed: int) -> Writer:
+    """Return what writes by the parameters of now, each token read once in a window."""
+    half, (length,) = None, network.input_shape
+    if has_window(steps) and length > 1:
+        half = network.plan_of(network.architecture.part_specs(length // 2))
+    core, plan = network.core, network.plan_of(steps)
+    return network.with_theta(lambda theta: core.writer(plan, half, theta, how, seed))
 
 
-def _first(known: int, length: int) -> int:
-    """Return where the window begins: when one is full, its last half begins the next."""
-    step = length - length // 2
-    return -(-max(0, known - length) // step) * step
-
-
-def _by_windows(network: Model) -> Callable[[list[int]], Array]:
+def _by_windows(network: Model, how: Sampling, seed: int) -> Writer:
     """Return the same, where a layer reads all positions at once, by all of a window.
 
     Of outputs at each position, which what is not there must not change, it is the last. Whole
@@ -118,24 +114,28 @@ def _by_windows(network: Model) -> Callable[[list[int]], Array]:
     """
     (length,), positions = network.input_shape, network.output_shape[:-1]
     run = None if positions else network.predictor(frozen=True)
+    sample, numbers = network.core.sampler(*how), _random.draws(seed)
 
-    def behind(known: list[int]) -> Array:
-        first = _first(len(known), length) if positions else max(0, len(known) - length)
-        count = len(known) - first
+    def behind(tokens: Indices) -> Array:
+        known = len(tokens)
+        first = window_begin(known, length) if positions else max(0, known - length)
         x = np.zeros((1, length))
-        x[0, :count] = known[first:]
-        if run is not None and count == length:
+        x[0, : known - first] = tokens[first:]
+        if run is not None and known - first == length:
             return run(x)[0]
-        out = network.outputs_of(x, None if count == length else np.array([count]))[0]
-        return out[count - 1] if positions else out
+        lengths = None if known - first == length else np.array([known - first])
+        out = network.outputs_of(x, lengths)[0]
+        return out[known - first - 1] if positions else out
 
-    return behind
+    def write(text: Indices, known: int, count: int, written: int) -> int:
+        for done in range(count):
+            token = sample(behind(text[: known + done]), next(numbers))
+            if token < 0:
+                return done
+            text[known + done] = token
+        return count
 
-
-def _draws(seed: int) -> Iterator[float]:
-    bits = _random.generator(seed, _random.GENERATING)
-    while True:
-        yield from _random.uniform(bits, DRAWS).tolist()
+    return write
 
 
 def _check_network(network: Model) -> Tokens:

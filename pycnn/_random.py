@@ -14,6 +14,8 @@ from pycnn._exact import normal_quantile
 from pycnn.exceptions import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pycnn._typing import Array, Bits, Indices
 
 
@@ -44,6 +46,13 @@ def generator(seed: int, *use: int) -> np.random.PCG64:
 def uniform(bits: np.random.PCG64, size: int) -> Array:
     """Draw from [0, 1): the upper 53 bits of each raw number."""
     return (bits.random_raw(size) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def draws(seed: int) -> Iterator[float]:
+    """Yield the numbers from [0, 1) that decide what is written, one after the other."""
+    bits = generator(seed, GENERATING)
+    while True:
+        yield from uniform(bits, 256).tolist()
 
 
 def normal(bits: np.random.PCG64, size: int) -> Array:

@@ -34,12 +34,12 @@ class Stepper:
         self._shapes: list[Shape] = [(batch, *shape[1:])]
         self._shapes += [shape[1:]] if batch == 1 else []
         # Of a window that is full the last part begins the next one.
-        self.window = shape[0] if has_window(steps) else 0
-        self._kept = self.window // 2
+        self._window = shape[0] if has_window(steps) else 0
+        self._kept = self._window // 2
         numbers = math.prod(shape[1:])
         check_fits(batch * (network.inputs + sum(_numbers(steps))), f"a batch of {batch} rows")
         self._x = np.zeros((batch, numbers))
-        self._past = np.zeros((batch, self.window, numbers))
+        self._past = np.zeros((batch, self._window, numbers))
         self._count = 0  # positions in the window
 
         def take_parts(theta: Array, positions: int) -> tuple[Predictor, Array]:
@@ -77,8 +77,8 @@ class Stepper:
 
     def advance(self, x: Array) -> Array:
         """Return the output for a position that has been checked; it is overwritten by the next."""
-        if self.window:
-            if self._count == self.window:
+        if self._window:
+            if self._count == self._window:
                 self._begin_again()
             self._past[:, self._count] = x
             self._count += 1
@@ -119,10 +119,10 @@ class Stepper:
         if others:
             past, counts = others
             count = counts[0, 0]
-            if not (counts == count).all() or count not in range(self.window + 1):
+            if not (counts == count).all() or count not in range(self._window + 1):
                 raise DataError(
                     f"state must be one that a stepper had, whose last numbers say how many of "
-                    f"{self.window} positions are known, got {counts.ravel().tolist()!r:.60}"
+                    f"{self._window} positions are known, got {counts.ravel().tolist()!r:.60}"
                 )
             self._past[:] = past.reshape(self._past.shape)
             self._count = int(count)
@@ -132,7 +132,7 @@ class Stepper:
         """Return what a window has beside the core's numbers."""
         batch = len(self._numbers)
         counts = np.full((batch, 1), float(self._count))
-        return [self._past.reshape(batch, -1), counts] if self.window else []
+        return [self._past.reshape(batch, -1), counts] if self._window else []
 
     def _read(self, x: Any) -> Array:
         if not (

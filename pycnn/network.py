@@ -736,7 +736,8 @@ class Network(Model):
         stop : int or iterable of int, optional
             Tokens behind which the text ends.
         callback : callable, optional
-            ``callback(token)`` is called with each token as it is drawn.
+            ``callback(token)`` is called with each token in its order. Tokens are drawn some at a
+            time, as many as take 20 ms.
 
         Returns
         -------

@@ -165,6 +165,26 @@ def test_an_exception_of_the_callback_ends_it(net):
         net.generate([1, 2, 3], 10, callback=interrupt)
 
 
+def test_each_token_is_told_in_its_order_however_many_are_written_at_once(backend):
+    for layers in ([GRU(4, return_sequences=True)], [Flatten()]):
+        net = Network(
+            Tokens(5, 2), [Embedding(3), *layers, Dense(5, "softmax")], seed=0, backend=backend
+        )
+        told = []
+
+        def tell(token, told=told):
+            told.append(token)
+            if len(told) == 250:
+                raise KeyboardInterrupt
+
+        expected = net.generate([1, 2], 300, seed=1).tolist()
+        with pytest.raises(KeyboardInterrupt):
+            net.generate([1, 2], 300, seed=1, callback=tell)
+        assert told == expected[:250]
+        end = expected.index(expected[40])
+        assert net.generate([1, 2], 300, seed=1, stop=expected[40]).tolist() == expected[: end + 1]
+
+
 WRONG = [
     ({"start": [1, 2, 7]}, DataError, r"start\[2\] is 7; tokens are 0 ... 6"),
     ({"start": [1, -1, 2]}, DataError, r"start\[1\] is -1"),
@@ -210,11 +230,18 @@ def test_networks_that_cannot_write_are_refused():
             net.generate([1, 2, 3], 1)
 
 
-def test_parameters_that_are_not_finite_give_no_probabilities(net):
+def test_parameters_that_are_not_finite_give_no_probabilities(net, backend):
     broken = copy.deepcopy(net)
     broken.layers[-1].b[:] = np.nan
     with pytest.raises(DataError, match="no probabilities for token 0 of what it writes"):
         broken.generate([1, 2, 3], 5)
+    layers = [Embedding(3), GRU(4, return_sequences=True), Dense(3, "softmax")]
+    broken = Network(Tokens(3, 4), layers, seed=0, backend=backend)
+    broken.layers[0].W[2] = np.nan
+    told = []
+    with pytest.raises(DataError, match=r"no probabilities for token (\d+) of what it writes"):
+        broken.generate([0], 100, seed=0, callback=told.append)
+    assert told == broken.generate([0], 100, seed=0, stop=2).tolist()  # which the rest depends on
 
 
 # ------------------------------------------------------------------ at each position

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         Predictor,
         RowPredictor,
         Sampler,
+        Sampling,
+        Writer,
     )
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "trace",
     "train",
     "update",
+    "writer",
 ]
 
 # Samples that go through the network together where the caller does not say. Their activations
@@ -553,6 +556,36 @@ def row_predictor(plan: Plan, theta: Array, outputs: Shape) -> RowPredictor:
         return copy()
 
     return predict_row
+
+
+def writer(plan: Plan, half: Plan | None, theta: Array, how: Sampling, seed: int) -> Writer:
+    """Return a callable that writes on from tokens, which takes one position after the other.
+
+    ``write(tokens, known, count, written)`` draws so many behind those that are known, of which it
+    has written some before, and returns how many: less where the outputs are no probabilities.
+    `half` takes those with which a window begins.
+    """
+    out, done = ffi.new("pycnn_writer **"), ffi.new("size_t *")
+    halved = ffi.NULL if half is None else half.network
+    status = lib.pycnn_writer_create(
+        out, plan.network, halved, _from_buffer(_DOUBLES, theta), theta.size
+    )
+    _check(status)
+    sampling = ffi.new("pycnn_sampling *", how)
+
+    def destroy(pointer: Any, _networks: Any = (plan.network, halved)) -> None:
+        lib.pycnn_writer_destroy(pointer)
+
+    pointer = ffi.gc(out[0], destroy)
+
+    def write(tokens: Indices, known: int, count: int, written: int) -> int:
+        place = _from_buffer(_SIZES, tokens)
+        status = lib.pycnn_writer_run(done, place, known, count, pointer, sampling, seed, written)
+        if status != lib.PYCNN_ERROR_NOT_FINITE:
+            _check(status)
+        return int(done[0])
+
+    return write
 
 
 def sampler(temperature: float, top_k: int, top_p: float) -> Sampler:

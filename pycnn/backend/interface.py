@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     Predictor = Callable[[Array], Array]
     RowPredictor = Callable[[Array], Array | None]
     Sampler = Callable[[Array, float], int]
+    Sampling = tuple[float, int, float]  # temperature, top_k or 0, top_p or 1
+    # (tokens, known, count, written) -> how many tokens were written behind those that are known
+    Writer = Callable[[Indices, int, int, int], int]
     # (outputs, targets) -> each sample's loss, and its derivative by the outputs; all (m, n_L) but
     # the loss, (m,). Of sequences each position's: all (m, T, n) but the loss, (m, T)
     LossFunction = Callable[[Array, Array], tuple[Array, Array]]
@@ -81,6 +84,15 @@ def up_to_lengths(x: Array, lengths: Indices | None, positions: int) -> Array:
         return x
     there = np.arange(positions) < lengths[:, None]
     return np.where(there[..., None], x.reshape(len(x), positions, -1), 0.0).reshape(len(x), -1)
+
+
+def window_begin(known: int, window: int) -> int:
+    """Return where the window begins that so many positions are read in; 0: it has no end.
+
+    When one is full, its last half begins the next.
+    """
+    step = window - window // 2
+    return -(-max(0, known - window) // step) * step if window else 0
 
 
 class Data(NamedTuple):

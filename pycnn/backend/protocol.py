@@ -17,8 +17,10 @@ if TYPE_CHECKING:
         Predictor,
         RowPredictor,
         Sampler,
+        Sampling,
         Totals,
         TrainingState,
+        Writer,
     )
 
 PlanT = TypeVar("PlanT")
@@ -95,6 +97,12 @@ class BackendOf(Protocol[PlanT]):
 
     def sampler(self, temperature: float, top_k: int, top_p: float) -> Sampler:
         """Return a callable that draws a place by probabilities and a number in [0, 1), or -1."""
+        ...
+
+    def writer(
+        self, plan: PlanT, half: PlanT | None, theta: Array, how: Sampling, seed: int
+    ) -> Writer:
+        """Return a callable that writes on from tokens, by plans of one and of half a window."""
         ...
 
     def penalty(self, plan: PlanT, theta: Array) -> float:

@@ -14,21 +14,21 @@ extern const test activation_tests[], attention_tests[], convolution_tests[], cp
     layer_tests[], loss_tests[], memory_tests[], network_tests[], normalization_tests[],
     online_tests[], optimizer_tests[], pass_tests[], plan_tests[], pool_tests[], position_tests[],
     predictor_tests[], random_tests[], recurrent_tests[], reshape_tests[], sample_tests[],
-    sequence_tests[], status_tests[], tensor_tests[], threads_tests[], update_tests[],
-    workspace_tests[];
+    generate_tests[], sequence_tests[], status_tests[], tensor_tests[], threads_tests[],
+    update_tests[], workspace_tests[];
 
 #define SUITE(name) {#name, name##_tests}
 static const struct {
     const char *name;
     const test *tests;
-} suites[] = {SUITE(status),    SUITE(cpu),         SUITE(activation),    SUITE(loss),
-              SUITE(dense),     SUITE(dropout),     SUITE(normalization), SUITE(composite),
-              SUITE(layer),     SUITE(plan),        SUITE(tensor),        SUITE(random),
-              SUITE(sample),    SUITE(workspace),   SUITE(pass),          SUITE(update),
-              SUITE(optimizer), SUITE(online),      SUITE(predictor),     SUITE(network),
-              SUITE(threads),   SUITE(convolution), SUITE(attention),     SUITE(position),
-              SUITE(pool),      SUITE(recurrent),   SUITE(reshape),       SUITE(embedding),
-              SUITE(sequence),  SUITE(file),        SUITE(memory)};
+} suites[] = {SUITE(status),    SUITE(cpu),       SUITE(activation),    SUITE(loss),
+              SUITE(dense),     SUITE(dropout),   SUITE(normalization), SUITE(composite),
+              SUITE(layer),     SUITE(plan),      SUITE(tensor),        SUITE(random),
+              SUITE(sample),    SUITE(generate),  SUITE(workspace),     SUITE(pass),
+              SUITE(update),    SUITE(optimizer), SUITE(online),        SUITE(predictor),
+              SUITE(network),   SUITE(threads),   SUITE(convolution),   SUITE(attention),
+              SUITE(position),  SUITE(pool),      SUITE(recurrent),     SUITE(reshape),
+              SUITE(embedding), SUITE(sequence),  SUITE(file),          SUITE(memory)};
 enum { SUITE_COUNT = sizeof suites / sizeof *suites };
 
 static bool is_asked_for(const char *suite, int count, char **asked)

@@ -6,6 +6,7 @@ is a sample.
 """
 
 from pycnn._checks import find_not_finite
+from pycnn.backend.numpy.generate import writer
 from pycnn.backend.numpy.network import (
     compiler,
     evaluate,
@@ -49,4 +50,5 @@ __all__ = [
     "trace",
     "train",
     "update",
+    "writer",
 ]
