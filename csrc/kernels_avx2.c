@@ -21,6 +21,8 @@
 #define LOAD_HALVES(p, q) \
     ((vector)_mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)), _mm_loadu_pd(q), 1))
 #define PART(n) (__m256i)(((integers){0, 1, 2, 3}) < (integers){0} + (int64_t)(n))
+#define AT_MOST(limit, x) ((vector)_mm256_min_pd((__m256d)(limit), (__m256d)(x)))
+#define AT_LEAST(limit, x) ((vector)_mm256_max_pd((__m256d)(limit), (__m256d)(x)))
 #define SQRT(v) ((vector)_mm256_sqrt_pd((__m256d)(v)))
 #define LOAD_PART(p, n) ((vector)_mm256_maskload_pd(p, PART(n)))
 #define STORE_PART(p, v, n) _mm256_maskstore_pd(p, PART(n), (__m256d)(v))

@@ -21,6 +21,8 @@
 #define LOAD_HALVES(p, q) \
     ((vector)_mm512_insertf64x4(_mm512_castpd256_pd512(_mm256_loadu_pd(p)), _mm256_loadu_pd(q), 1))
 #define PART(n) ((__mmask8)((1u << (n)) - 1))
+#define AT_MOST(limit, x) ((vector)_mm512_min_pd((__m512d)(limit), (__m512d)(x)))
+#define AT_LEAST(limit, x) ((vector)_mm512_max_pd((__m512d)(limit), (__m512d)(x)))
 #define SQRT(v) ((vector)_mm512_sqrt_pd((__m512d)(v)))
 #define LOAD_PART(p, n) ((vector)_mm512_maskz_loadu_pd(PART(n), p))
 #define STORE_PART(p, v, n) _mm512_mask_storeu_pd(p, PART(n), (__m512d)(v))

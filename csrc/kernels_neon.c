@@ -18,6 +18,8 @@
 #define BLOCK_DEPTH 256
 #define BLOCK_ROWS 6
 #define FMA(a, b, c) ((vector)vfmaq_f64((float64x2_t)(c), (float64x2_t)(a), (float64x2_t)(b)))
+#define AT_MOST(limit, x) ((vector)vminq_f64((float64x2_t)(limit), (float64x2_t)(x)))
+#define AT_LEAST(limit, x) ((vector)vmaxq_f64((float64x2_t)(limit), (float64x2_t)(x)))
 #define SQRT(v) ((vector)vsqrtq_f64((float64x2_t)(v)))
 #define LOAD_PART(p, n) ((n) == 2 ? LOAD(p) : (n) == 1 ? (vector){(p)[0], 0} : (vector){0, 0})
 #define STORE_PART(p, v, n) \

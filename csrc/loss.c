@@ -79,7 +79,7 @@ static void binary(const loss_outputs *out, const loss_inputs *in)
             /* z - z*y would overflow to inf - inf; z*(1-y) cannot. */
             out->loss[i] += (z > 0 ? z * (1 - y) : -z * y) + log_one_plus(e, 1 / (1 + e));
             const double large = 1 / (1 + e), small = e / (1 + e);
-            out->correct[i] += ((z >= 0 ? large : small) > 0.5) == (y > 0.5);
+            out->correct[i] += (z > LOGISTIC_HALF) == (y > 0.5);
             if (out->delta != NULL) {
                 out->delta[ji] = z >= 0 ? (1 - y) * large - y * small : (1 - y) * small - y * large;
             }

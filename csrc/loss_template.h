@@ -58,7 +58,7 @@ static void SUFFIX(binary)(const loss_outputs *out, const loss_inputs *in)
             const vector e = exponential(-absolute(z));
             const vector inverse = 1 / (1 + e);
             loss += observed(y, choose(z > 0, z * (1 - y), -z * y) + log_one_plus(e, inverse));
-            const integers right = (logistic_of(z, e, inverse) > 0.5) == (y > 0.5);
+            const integers right = (z > LOGISTIC_HALF) == (y > 0.5);
             correct += observed(y, choose(right, BROADCAST(1.0), (vector){0}));
             count += observed(y, BROADCAST(1.0));
             if (out->delta != NULL) {

@@ -49,8 +49,7 @@ ALWAYS_INLINE vector power_of_two(vector k)
 
 ALWAYS_INLINE vector clamp(vector x, double low, double high)
 {
-    x = choose(x < BROADCAST(low), BROADCAST(low), x); /* NaN stays */
-    return choose(x > BROADCAST(high), BROADCAST(high), x);
+    return AT_MOST(BROADCAST(high), AT_LEAST(BROADCAST(low), x));
 }
 
 /* The size of x with the sign of z. */
@@ -98,27 +97,55 @@ ALWAYS_INLINE vector quotient(vector a, vector a_excess, vector b, vector b_exce
     return FMA(remainder, inverse, first);
 }
 
-/* tanh |x| = -t / (2 + t) with t = e^{-2|x|} - 1 */
+/* e^-2x = 2^k (1 - 2 r / (1 + w)): a quotient that is made of it takes no second division. */
+typedef struct {
+    vector scale, twice, r, w; /* 2^(k + exponent), and twice as much */
+} power;
+
+/* x = r - k ln 2 / 2 with integer k and |r| <= ln 2 / 4; e^-2r = (c - r) / (c + r) with
+ * c = r coth r, and w = c - 1 + r. The series of c in r^2 has an error < 2^-59. */
+ALWAYS_INLINE power power_of_minus_twice(vector x, int exponent)
+{
+    static const double coefficient[] = {0x1.6375ee0a7811dp-16, -0x1.bbd41af3f9f68p-13,
+                                         0x1.1566aaf1d7eb2p-9, -0x1.6c16c16bebb0bp-6,
+                                         0x1.555555555553ep-2};
+    /* Adding it rounds to an integer, and leaves the power's exponent in the last bits. */
+    const vector shift = BROADCAST(0x1.8p52 + 1023 + exponent);
+    const vector sum = FMA(x, BROADCAST(-0x1.71547652b82fep1), shift), k = sum - shift;
+    vector r = FMA(k, BROADCAST(0x1.62e42fefa38p-2), x); /* as in reduce */
+    r = FMA(k, BROADCAST(0x1.ef35793c7673p-46), r);
+    const vector square = r * r, scale = of_bits(bits_of(sum) << 52);
+    vector series = BROADCAST(coefficient[0]);
+    UNROLL for (int n = 1; n < 5; n++) { series = FMA(series, square, BROADCAST(coefficient[n])); }
+    return (power){scale, scale + scale, r, FMA(series, square, r)};
+}
+
+/* tanh |x| = (1 - e^-2|x|) / (1 + e^-2|x|), which is 1 for 20. A part of it that is exact is taken
+ * out of the quotient: 1 where that is near, 0 where x is small. So the quotient's roundings count
+ * less, and those of numerator and denominator too, sums of what is exact and of what is small. */
 ALWAYS_INLINE vector hyperbolic_tangent(vector x)
 {
-    vector excess;
-    const vector two = BROADCAST(2.0), t = exponential_minus_one(-2 * absolute(x), &excess);
-    const vector sum = two + t, sum_excess = excess_of_sum(sum, two, t) + excess;
-    return with_sign_of(quotient(t, excess, sum, sum_excess, 1 / sum), x);
+    const power p = power_of_minus_twice(AT_MOST(BROADCAST(20.0), absolute(x)), 0);
+    const vector half = 0.5 * (1 - p.scale), more = 1 + p.scale, turn = p.twice * p.r;
+    const vector part = choose(p.scale < 0.25, BROADCAST(1.0), half);
+    const vector rest = FMA(-(1 + part), p.scale, 1 - part);
+    const vector above = rest + (turn + FMA(part, turn, p.w * rest));
+    const vector below = more + FMA(p.w, more, -turn);
+    return with_sign_of(part + above / below, x);
 }
 
-/* 1 / (1 + e^-x), where e = e^-|x| and inverse = 1 / (1 + e) */
-ALWAYS_INLINE vector logistic_of(vector x, vector e, vector inverse)
-{
-    const vector one = BROADCAST(1.0), sum = one + e;
-    const vector numerator = choose(x >= 0, one, e);
-    return quotient(numerator, (vector){0}, sum, excess_of_sum(sum, one, e), inverse);
-}
+/* Beyond it logistic(x) > 1/2. */
+#define LOGISTIC_HALF 0x1p-53
 
+/* 1 / (1 + e^-x), 1 for 40 and 0 for -746. Numerator and denominator are times 2^-64: e^-x would
+ * overflow where the result is subnormal. */
 ALWAYS_INLINE vector logistic(vector x)
 {
-    const vector e = exponential(-absolute(x));
-    return logistic_of(x, e, 1 / (1 + e));
+    const double unit = 0x1p-64;
+    const power p = power_of_minus_twice(0.5 * clamp(x, -746, 40), -64);
+    const vector m = 1 + p.w, w = m - 1; /* rounded in one and the same way above and below */
+    const vector sum = unit + p.scale, lost = unit - (sum - p.scale);
+    return unit * m / (sum + FMA(-p.twice, p.r, FMA(w, sum, lost)));
 }
 
 /* k ln 2 + log(1 + f) + c, where 1 + f lies between sqrt(1/2) and sqrt(2): with s = f / (2 + f),

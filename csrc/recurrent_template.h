@@ -4,21 +4,24 @@
  * one division, by the product of their denominators. That neither overflows nor loses digits,
  * since z is held to +-200 and 2z alike, where both functions have long been at their limits. */
 
-/* 1 + e^-z */
-ALWAYS_INLINE vector one_plus_power(vector z)
+/* Numerator and denominator of tanh(x). */
+typedef struct {
+    vector above, below;
+} fraction;
+
+ALWAYS_INLINE fraction tangent_fraction(vector x)
 {
-    vector expm1_r;
-    const vector scale = power_of_two(reduce(clamp(-z, -200, 200), BROADCAST(0.0), &expm1_r));
-    return FMA(scale, expm1_r, scale + 1);
+    const power p = power_of_minus_twice(clamp(x, -100, 100), 0);
+    const vector m = 1 + p.w, part = p.twice * p.r;
+    return (fraction){FMA(m, 1 - p.scale, part), FMA(m, 1 + p.scale, -part)};
 }
 
-/* The same, and *difference = 1 - e^-z, which is exact for small z. */
-ALWAYS_INLINE vector both_with_power(vector z, vector *difference)
+/* The same of sigma(x). */
+ALWAYS_INLINE fraction logistic_fraction(vector x)
 {
-    vector expm1_r;
-    const vector scale = power_of_two(reduce(clamp(-z, -200, 200), BROADCAST(0.0), &expm1_r));
-    *difference = FMA(-scale, expm1_r, 1 - scale);
-    return FMA(scale, expm1_r, scale + 1);
+    const power p = power_of_minus_twice(clamp(0.5 * x, -100, 100), 0);
+    const vector m = 1 + p.w;
+    return (fraction){m, FMA(m, 1 + p.scale, -(p.twice * p.r))};
 }
 
 /* x (1 - x) */
@@ -50,24 +53,26 @@ ALWAYS_INLINE void lstm_cells(double *z, double *h, double *c, double *tanh_c,
                               const double *c_before, const cells *some)
 {
     const size_t n = some->count;
-    vector g_above, c_above;
-    const vector i_below = one_plus_power(load_cells(z, some));
-    const vector f_below = one_plus_power(load_cells(z + n, some));
-    const vector g_below = both_with_power(2 * load_cells(z + 2 * n, some), &g_above);
-    const vector product = i_below * g_below, inverse = 1 / (product * f_below);
-    const vector f = product * inverse, shared = f_below * inverse;
-    const vector i = g_below * shared, g = g_above * i_below * shared;
+    const fraction i_parts = logistic_fraction(load_cells(z, some));
+    const fraction f_parts = logistic_fraction(load_cells(z + n, some));
+    const fraction g_parts = tangent_fraction(load_cells(z + 2 * n, some));
+    const vector product = i_parts.below * g_parts.below, inverse = 1 / (product * f_parts.below);
+    const vector shared = f_parts.below * inverse, f = f_parts.above * (product * inverse);
+    const vector i = i_parts.above * (g_parts.below * shared);
+    const vector g = g_parts.above * (i_parts.below * shared);
     const vector state = FMA(f, load_cells(c_before, some), i * g);
-    const vector o_below = one_plus_power(load_cells(z + 3 * n, some));
-    const vector c_below = both_with_power(2 * state, &c_above);
-    const vector last = 1 / (o_below * c_below), o = c_below * last;
+    const fraction o_parts = logistic_fraction(load_cells(z + 3 * n, some));
+    const fraction t_parts = tangent_fraction(state);
+    const vector last = 1 / (o_parts.below * t_parts.below);
+    const vector o = o_parts.above * (t_parts.below * last);
+    const vector t = t_parts.above * (o_parts.below * last);
     store_cells(z, i, some);
     store_cells(z + n, f, some);
     store_cells(z + 2 * n, g, some);
     store_cells(z + 3 * n, o, some);
     store_cells(c, state, some);
-    store_cells(tanh_c, c_above * o_below * last, some);
-    store_cells(h, c_above * last, some);
+    store_cells(tanh_c, t, some);
+    store_cells(h, o * t, some);
 }
 
 ALWAYS_INLINE void lstm_back_cells(double *z, double *dc_before, const double *dh, const double *dc,
@@ -88,13 +93,14 @@ ALWAYS_INLINE void lstm_back_cells(double *z, double *dc_before, const double *d
 ALWAYS_INLINE void gru_cells(double *z, double *h, const double *h_before, const cells *some)
 {
     const size_t count = some->count;
-    const vector r = 1 / one_plus_power(load_cells(z, some));
+    const fraction r_parts = logistic_fraction(load_cells(z, some));
+    const vector r = r_parts.above / r_parts.below;
     const vector sum = FMA(r, load_cells(z + 2 * count, some), load_cells(z + 3 * count, some));
-    vector n_above;
-    const vector n_below = both_with_power(2 * sum, &n_above);
-    const vector u_below = one_plus_power(load_cells(z + count, some));
-    const vector inverse = 1 / (n_below * u_below);
-    const vector u = n_below * inverse, n = n_above * u_below * inverse;
+    const fraction n_parts = tangent_fraction(sum);
+    const fraction u_parts = logistic_fraction(load_cells(z + count, some));
+    const vector inverse = 1 / (n_parts.below * u_parts.below);
+    const vector u = u_parts.above * (n_parts.below * inverse);
+    const vector n = n_parts.above * (u_parts.below * inverse);
     store_cells(z, r, some);
     store_cells(z + count, u, some);
     store_cells(z + 3 * count, n, some);

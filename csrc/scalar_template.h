@@ -5,6 +5,8 @@
 
 #define FMA(a, b, c) ((a) * (b) + (c)) /* rounded twice */
 #define BROADCAST(x) ((double)(x))
+#define AT_MOST(limit, x) choose((x) > (limit), limit, x)
+#define AT_LEAST(limit, x) choose((x) < (limit), limit, x)
 
 typedef double vector;
 typedef int integers;

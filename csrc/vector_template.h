@@ -3,6 +3,7 @@
  *     LANES          doubles in a vector
  *     FMA(a, b, c)   a * b + c, rounded once
  *     SQRT(v)        rounded once
+ *     AT_MOST(limit, x) and AT_LEAST(limit, x): x, or the limit where x is beyond it; NaN stays
  *     LOAD_PART(p, n) and STORE_PART(p, v, n): the first n lanes, n <= LANES; nothing behind them
  * is touched, and what is loaded into the others is 0
  *     TILE_ROWS      rows and TILE_VECTORS vectors of a register tile of sums: they and their

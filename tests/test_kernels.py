@@ -17,12 +17,12 @@ MORE = [pytest.param(threads, marks=pytest.mark.thorough) for threads in (1, 3, 
 # What hash_run.c prints at the end, with whatever compiler and number of threads: with instruction
 # sets that have fused multiply-adds, and without, on whatever machine. A change here is a change of
 # every trained network's bits (or of losses and hits that it reports): say so in the changelog.
-HASH = "dddd9d77c4ebacea"
-HASH_UNFUSED = "0bdeaa55840b09bb"
+HASH = "7445c8218de6b9e9"
+HASH_UNFUSED = "f4cfda4b0cdae816"
 # The same of networks of other samples, a line each in front of that: fused, unfused.
 OTHER_HASHES = {
-    "images": ("78b2fa71bb8cd3e6", "c15460385cc33ded"),
-    "sequences": ("71706c795c36ecbc", "4a6f43b92a62444c"),
+    "images": ("f76550eb73f7bbed", "ebfff4a6eb3f6b9c"),
+    "sequences": ("3f4e51ad1541482e", "74bd684d41cc0076"),
 }
 
 
@@ -152,8 +152,8 @@ def worst_ulp(got, near, unit, beyond):
 MEASURED = {
     "exp": 1.05,
     "log1p": 0.8,
-    "tanh": 1.45,
-    "sigmoid": 1.5,
+    "tanh": 1.75,
+    "sigmoid": 1.65,
     "softmax": 1.7,
     "elu": 1.2,
     "selu": 1.6,
@@ -284,6 +284,8 @@ SPECIAL = {
         (-0.0, 0.5),
         (TINY, 0.5),
         (-TINY, 0.5),
+        (2.0**-53, 0.5),  # and beyond it an output is on the other side
+        (2.0**-53 * (1 + 2.0**-52), 0.5 + 2.0**-53),
         (40.0, 1.0),
         (np.inf, 1.0),
         (1e300, 1.0),
