@@ -21,7 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 # Where a layer's kind may be known: where layers are written, rebuilt from plain data, and run, or
 # said in a format for other programs.
-LAYER_ROOMS = ("layers", "_folding", "backend.numpy", "_io.onnx", "_io.c_layers", "_io.c_source", "_io.weights")
+LAYER_ROOMS = ("layers", "_folding", "backend.numpy")
+LAYER_ROOMS += ("_io.onnx", "_io.c_layers", "_io.c_source", "_io.weights")
 # What asks one layer for its shapes; the table of tensors does it for all of them, once.
 SHAPE_QUESTIONS = {"output_shape", "shapes", "statistic_shapes", "tensor_specs", "spec"}
 REPEATING = {"map", "reduce", "accumulate", "starmap"}
