@@ -11,7 +11,7 @@ import pytest
 import pycnn
 
 ROOT = Path(__file__).parents[1]
-GUIDES = ("training", "tables", "images", "sequences", "language", "text", "export")
+GUIDES = ("training", "tables", "images", "sequences", "language", "text", "export", "weights")
 PAGES = ["README.md", *(f"docs/{guide}.md" for guide in GUIDES)]
 SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

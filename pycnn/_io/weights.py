@@ -112,7 +112,7 @@ def _torch(leaf: Leaf) -> Places:
         }
     names = {"W": "weight", "b": "bias", "gamma": "weight", "beta": "bias"}
     names |= {"mean": "running_mean", "variance": "running_var"}
-    found = {names[name]: place for name, place in own.items()}
+    found = {names.get(name, name): place for name, place in own.items()}
     if spec.kind == "convolution":
         found["weight"] = np.moveaxis(found["weight"], -1, 1)
     if spec.kind == "batch_norm":
