@@ -122,11 +122,14 @@ static int load_target(slice *self, const pycnn_dataset *data, const pycnn_works
         const size_t at = row * net->positions + p, of = data->weight_per_position ? at : row;
         double *weight = &self->weight[p * self->stride + i];
         *weight = data->weight == NULL ? 1 : data->weight[of];
+        double *y = self->y + p * net->features * self->stride + i;
         if (p < there) {
-            TRY(load_position(self->y + p * net->features * self->stride + i, weight, self->stride,
-                              data, net, at));
-        } else {
-            *weight = 0;
+            TRY(load_position(y, weight, self->stride, data, net, at));
+            continue;
+        }
+        *weight = 0;
+        for (size_t j = 0; j < net->features && net->loss == PYCNN_CUSTOM; j++) {
+            y[j * self->stride] = NAN; /* a function of the caller's sees which are not there */
         }
     }
     return PYCNN_OK;
@@ -662,9 +665,6 @@ static void predict_task(void *context, size_t t)
         net->kernels->transpose(work->y + self->first * net->outputs, net->outputs,
                                 io_of(ws, net->depth - 1, s)->output, self->stride, net->outputs,
                                 self->batch);
-        for (size_t i = 0; i < self->batch && self->state != NULL && work->leaves_state; i++) {
-            store_state(self, ws, i, work->row + self->first + i);
-        }
     }
 }
 
@@ -682,6 +682,10 @@ int pycnn_predict_rows(const prediction *all, size_t rows, size_t position)
         work.x += done * ws->net->inputs;
         work.y += done * ws->net->outputs;
         TRY(run_chunks(ws, predict_task, &work));
+        if (work.leaves_state) {
+            const selection samples = {.first = work.row};
+            store_states(ws, &samples);
+        }
     }
     return PYCNN_OK;
 }

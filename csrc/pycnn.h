@@ -481,15 +481,17 @@ PYCNN_API void pycnn_workspace_set_threads(pycnn_workspace *ws, pycnn_threads *t
  * the data of each call. What lies behind a sample's length is not read, neither of its inputs nor
  * of its targets, and weighs nothing; of its outputs nothing is said. pycnn_predict_samples reads
  * a state and leaves it as it was; of a row that is there twice in a mini-batch the last one's
- * state is left. PYCNN_ERROR_LENGTHS where there are lengths, and a layer needs all positions: then
- * nothing is set. */
+ * state is left. Samples that go through the network together leave theirs when all of them are
+ * through: where a call fails, those of rows before may have gone on. PYCNN_ERROR_LENGTHS where
+ * there are lengths, and a layer needs all positions: then nothing is set. */
 PYCNN_API int pycnn_workspace_set_sequences(pycnn_workspace *ws, const pycnn_sequences *sequences);
 
 /* The loss of a network that was made with PYCNN_CUSTOM: of outputs[rows,units] and targets it puts
  * each sample's loss into losses[rows] and its derivative by the outputs into gradient[rows,units],
  * which is NULL where nobody asks. Where the output is a sequence a row is a position, all those of
- * a sample behind each other, and units are its features. It is called on the thread that called
- * the core, and returns 0, or anything else to end the call with PYCNN_ERROR_LOSS. */
+ * a sample behind each other, and units are its features; behind a sample's length targets are NaN,
+ * and what the function makes of them is of no account. It is called on the thread that called the
+ * core, and returns 0, or anything else to end the call with PYCNN_ERROR_LOSS. */
 typedef int pycnn_loss_function(void *context, double *losses, double *gradient,
                                 const double *outputs, const double *targets, size_t rows,
                                 size_t units);

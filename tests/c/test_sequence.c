@@ -452,6 +452,36 @@ static void test_parts_of_sequences_go_on(void)
     free_problem(&p), free_problem(&q);
 }
 
+/* Of samples that go through together all go on, or none, whichever thread one fails in. */
+static void test_states_stay_where_a_sample_fails(void)
+{
+    problem p = remembering(2);
+    double *y = doubles(ROWS * p.outputs), *x = copy_doubles(p.x, ROWS * p.inputs);
+    double *state = random_doubles(3, ROWS * REMEMBERED);
+    double *before = copy_doubles(state, ROWS * REMEMBERED);
+    pycnn_threads *threads = NULL;
+    CHECK(pycnn_threads_create(&threads, 3) == PYCNN_OK);
+    pycnn_workspace *ws = workspace(p.net, ROWS, PYCNN_FORWARD);
+    pycnn_workspace_set_threads(ws, threads);
+    const pycnn_sequences sequences = {.state = state};
+    CHECK(pycnn_workspace_set_sequences(ws, &sequences) == PYCNN_OK);
+    for (size_t row = 0; row < ROWS; row += ROWS - 1) {
+        x[row * p.inputs] = NAN;
+        CHECK(pycnn_predict_finite(y, p.net, ws, p.theta, p.theta_size, x, ROWS) ==
+              PYCNN_ERROR_NOT_FINITE);
+        CHECK(same_bits(state, before, ROWS * REMEMBERED));
+        x[row * p.inputs] = 0;
+    }
+    CHECK(pycnn_predict_finite(y, p.net, ws, p.theta, p.theta_size, x, ROWS) == PYCNN_OK);
+    for (size_t row = 0; row < ROWS; row++) {
+        CHECK(!same_bits(state + row * REMEMBERED, before + row * REMEMBERED, REMEMBERED));
+    }
+    pycnn_workspace_destroy(ws);
+    pycnn_threads_destroy(threads);
+    free(y), free(x), free(state), free(before);
+    free_problem(&p);
+}
+
 /* A state that a training goes on from follows its rows, in whatever order they come. */
 static void test_a_state_is_its_rows(void)
 {
@@ -641,6 +671,7 @@ const test sequence_tests[] = {
                  test_what_lies_behind_a_length_is_not_there),
     ONCE("lengths are refused", test_lengths_are_refused),
     FOR_EACH_SET("parts of sequences go on", test_parts_of_sequences_go_on),
+    FOR_EACH_SET("states stay where a sample fails", test_states_stay_where_a_sample_fails),
     FOR_EACH_SET("a state is its row's", test_a_state_is_its_rows),
     FOR_EACH_SET("a predictor steps through a sequence", test_a_predictor_steps_through_a_sequence),
     FOR_EACH_SET("the caller's loss is of positions", test_the_callers_loss_is_of_positions),
