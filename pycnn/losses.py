@@ -312,6 +312,11 @@ class Custom(Loss):
                 f"the loss function's gradient must have the outputs' shape {shape}, "
                 f"got {slopes.shape}"
             )
+        if values.shape == () and np.isnan(targets).all(axis=-1).any():
+            raise ShapeError(
+                f"the loss function must give a loss for each position, of shape {shape[:-1]}, "
+                "where some have no target: a single number would count these"
+            )
         if values.shape == ():
             return np.full(shape[:-1], float(values)), slopes * math.prod(shape[:-1])
         if values.shape != shape[:-1]:

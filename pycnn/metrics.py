@@ -623,7 +623,11 @@ def _label_row(value: Any, name: str) -> AnyArray:
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
-        hint = f"; of one-hot rows or scores take {name}.argmax(axis=1)" if array.ndim == 2 else ""
+        hint = (
+            f"; of one-hot rows or scores take {name}.argmax(axis=1), of labels at positions "
+            f"{name}.ravel()"
+        )
+        hint = hint if array.ndim == 2 else ""
         raise ShapeError(f"{name} must hold labels, of shape (m,), got {array.shape}{hint}")
     if not array.size:
         raise DataError(f"{name} must have at least one sample, got shape {array.shape}")

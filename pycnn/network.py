@@ -379,7 +379,8 @@ class Network(Model):
         DataWarning
             Once, and before anything has changed, where inputs or targets are not scaled, targets
             are out of the output's reach, the loss does not fit them, a batch is larger than the
-            data, or `BatchNorm` gets a last mini-batch of one sample. Behind the first epoch, where
+            data, `validation_data` have no lengths though X has, or `BatchNorm` gets a last
+            mini-batch of one sample. Behind the first epoch, where
             an iterable has yielded another number of mini-batches than its ``len()``.
         LayerWarning
             With `diagnose`, where units are dead or saturated, or gradients vanish or explode.

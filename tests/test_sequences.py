@@ -395,3 +395,43 @@ def test_a_summary_has_each_array_once():
     rows = net._summary_rows()[1:]
     assert sum(int(row[4].replace(",", "")) for row in rows) == net.parameters.size
     assert rows[-1][:3] == ("3 dense", "softmax", "(5, 9)")
+
+
+def test_validation_data_without_lengths_are_told(backend):
+    net = classifier(backend)
+    with pytest.warns(
+        pycnn.exceptions.DataWarning, match="validation_data has no lengths, though X"
+    ):
+        net.fit(X, LABELS, epochs=1, lengths=LENGTHS, validation_data=(X, LABELS))
+    stream = [(X, LABELS, None, LENGTHS)]
+    with pytest.warns(pycnn.exceptions.DataWarning, match=r"fourth item, \(X, y, None, lengths\)"):
+        net.fit(stream, epochs=1, validation_data=(X, LABELS))
+    net.fit(X, LABELS, epochs=1, lengths=LENGTHS, validation_data=(X, LABELS, None, LENGTHS))
+
+
+def test_targets_at_positions_of_a_single_output_are_told_the_way():
+    for net in (
+        Network((T, F), [pycnn.GRU(3), Dense(N, "softmax")], backend="numpy"),
+        Network((None, F), [pycnn.GRU(3), Dense(2)], backend="numpy"),
+    ):
+        with pytest.raises(ShapeError, match="return_sequences=True in its last recurrent layer"):
+            net.fit(X, LABELS)
+        with pytest.raises(ShapeError) as error:
+            net.fit(X, LABELS[:, :3])
+        assert "return_sequences" not in str(error.value)
+    with pytest.raises(ShapeError, match=r"of labels at positions y_true\.ravel\(\)"):
+        metrics.accuracy(LABELS, LABELS)
+    assert metrics.accuracy(LABELS.ravel(), LABELS.ravel()) == 1
+
+
+def test_a_loss_of_ones_own_is_of_each_position_where_some_are_not_there(backend):
+    def mean(outputs, targets):
+        errors = outputs - targets
+        return np.nanmean(errors**2), 2 * errors / errors.size
+
+    net = Network((T, F), [Dense(2)], loss=mean, seed=0, backend=backend)
+    assert net.fit(X, NUMBERS, epochs=2)["loss"][1] > 0
+    with pytest.raises(
+        ShapeError, match=r"a loss for each position, of shape \(12, 5\), where some"
+    ):
+        net.fit(X, NUMBERS, epochs=1, lengths=LENGTHS)

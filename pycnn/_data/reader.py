@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycnn._checks import is_open
+from pycnn._checks import known as known_size
 from pycnn._data.arrays import (
     as_lengths,
     as_weights,
@@ -18,6 +19,7 @@ from pycnn._data.sources import LazyTable, as_table
 from pycnn._data.targets import TargetEncoder
 from pycnn._data.tokens import Tokens, check_range, fitted
 from pycnn.backend.interface import Data, up_to_lengths
+from pycnn.exceptions import ShapeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,7 +126,18 @@ class Reader:
         encoder = self._encoder_for(x)
         positions = encoder.positions
         ends = None if positions is None else known  # those of the targets
-        targets = encoder.encode(y, called[1], len(x), learn=learn, missing=missing, lengths=ends)
+        how = {"learn": learn, "missing": missing}
+        try:
+            targets = encoder.encode(y, called[1], len(x), lengths=ends, **how)
+        except ShapeError as error:
+            each = len(x), x.shape[1] // known_size(self.shape[1:])
+            sequences = len(self.shape) == 2 or isinstance(self.shape, Tokens)
+            if positions is not None or not sequences or np.shape(y)[:2] != each:
+                raise
+            raise ShapeError(
+                f"{error}; the network makes one output of a whole sequence, where "
+                "return_sequences=True in its last recurrent layer leaves one at each position"
+            ) from None
         weight = as_weights(sample_weight, called[2], len(x), positions, ends)
         return Data(x, targets.y, weight, known), targets
 

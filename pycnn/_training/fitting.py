@@ -22,7 +22,7 @@ from pycnn._training import advice, diagnosis, lbfgs
 from pycnn._training.loader import check_augment
 from pycnn._training.progress import wants_bar
 from pycnn.callbacks import as_callbacks
-from pycnn.exceptions import DataError, DataTypeError, LabelError
+from pycnn.exceptions import DataError, DataTypeError, DataWarning, LabelError, warn
 
 if TYPE_CHECKING:
     from pycnn._data.reader import Reader
@@ -155,7 +155,7 @@ def _prepare_stream(model: Model, X: Any, request: Request, scales: bool) -> Pre
             "the first mini-batch of X must have a target that was observed: classes are learned "
             "from it"
         )
-    held_out = _read_validation(learned, request)
+    held_out = _read_validation(learned, request, first.lengths is not None)
     validation = _measurable(model, learned, held_out, request.metrics)
     advice.check_data(model, first)
     return Prepared(batches, learned, validation, 1, False, request.callbacks)
@@ -197,7 +197,7 @@ def _read_arrays(
         targets = targets._replace(classes=None)  # numbers with a unit are none
     learned = reader.after(X, targets)
     weighted = _weighted(data, reader.encoder.class_weights(request.class_weight, targets))
-    held_out = _read_validation(learned, request)
+    held_out = _read_validation(learned, request, data.lengths is not None)
     if request.validation_split:
         keep, rest = split_rows(data.rows, request.validation_split, model.seed)
         weighted, held_out = select(weighted, keep), select(data, rest)
@@ -223,7 +223,7 @@ def _weighted(data: Data, by_class: Array | None) -> Data:
     return data._replace(weight=as_weights(weight, called, data.rows, positions))
 
 
-def _read_validation(learned: Reader, request: Request) -> Data | None:
+def _read_validation(learned: Reader, request: Request, with_lengths: bool) -> Data | None:
     """Return the user's validation data, held to the classes and names just learned."""
     given = request.validation_data
     if given is None:
@@ -236,6 +236,12 @@ def _read_validation(learned: Reader, request: Request) -> Data | None:
     names = "validation X", "validation y", "validation sample_weight", "validation lengths"
     data, _ = learned.read(*given, called=names, missing=request.missing_targets)
     check_measurable(data, "validation_data")
+    if with_lengths and data.lengths is None:
+        warn(
+            "validation_data has no lengths, though X has: its sequences are measured as a whole. "
+            "They are the fourth item, (X, y, None, lengths)",
+            DataWarning,
+        )
     return data
 
 
