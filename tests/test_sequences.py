@@ -426,6 +426,7 @@ def test_targets_at_positions_of_a_single_output_are_told_the_way():
 
 def test_a_loss_of_ones_own_is_of_each_position_where_some_are_not_there(backend):
     def mean(outputs, targets):
+        assert outputs.shape == targets.shape == (M, T, 2)
         errors = outputs - targets
         return np.nanmean(errors**2), 2 * errors / errors.size
 

@@ -230,9 +230,9 @@ def pycnn_call_poll(context: Any) -> int:
 def pycnn_call_loss(
     context: Any, losses: Any, gradient: Any, outputs: Any, targets: Any, rows: int, units: int
 ) -> int:
-    """Call the loss function of a `_Context`: of sequences it gets each position's units."""
+    """Call the loss function of a `_Context`; of sequences a row of the core's is a position."""
     called = ffi.from_handle(context)
-    shape = rows, *called.output_shape
+    shape = rows * units // math.prod(called.output_shape), *called.output_shape
 
     def array(pointer: Any, shape: Shape) -> Array:
         buffer = ffi.buffer(pointer, math.prod(shape) * 8)
