@@ -202,7 +202,8 @@ class CharacterTokenizer(Tokenizer):
         Returns
         -------
         ndarray of shape (n,)
-            Of the smallest unsigned integers that hold every token.
+            Of the smallest unsigned integers that hold every token: ``astype(int)`` where they are
+            to be subtracted, say.
 
         Raises
         ------

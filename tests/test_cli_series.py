@@ -151,6 +151,8 @@ REFUSED = [
     (("--sequence", 4), "--target is missing: the columns are load, weather"),
     (("--sequence", 4, "--target", "lod"), "there is no column 'lod'"),
     (("--sequence", 240, "--target", "load"), "need 241 rows at least, and the table has 240"),
+    (("--sequence", 238, "--target", "load"), "leave 2 windows of 240 rows to learn from, and 3"),
+    (("--sequence", 4, "--target", "load", "--test-size", 0.99), "leave 2 windows of 240 rows"),
     (("--sequence", 4, "--target", "load", "--drop", "load"), "leaves out the target column"),
     (("--sequence", 4, "--target", "load", "--task", "classification"), "foretells numbers"),
     (("--sequence", 4, "--target", "load", "--class-weight", "balanced"), "a target of classes"),

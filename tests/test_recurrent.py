@@ -335,6 +335,18 @@ def test_training_has_the_same_bits_on_any_threads_and_resumed(core, stack, tmp_
         pycnn.set_num_threads(before)
 
 
+# ------------------------------------------------------------------ as they are written down
+
+
+@pytest.mark.parametrize("make", [LSTM, GRU])
+def test_pythons_errors_name_the_layer(make):
+    name = make.__name__
+    with pytest.raises(TypeError, match=rf"^{name}.__init__\(\) got an unexpected .* 'units_'"):
+        make(units_=3)
+    with pytest.raises(TypeError, match=rf"^{name}.__init__\(\) takes 2 positional"):
+        make(3, "tanh")
+
+
 # ------------------------------------------------------------------ where they start
 
 

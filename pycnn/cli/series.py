@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # Numbers of the windows that are predicted together.
 NUMBERS_PER_PIECE = 1 << 20
+# Windows that something can be learned from.
+FEWEST = 3
 
 
 class Windows:
@@ -136,6 +138,12 @@ class Series(Examples):
             note(f"Note: left out, as their target {target!r} is missing: {lost} window(s)")
         self.windows = windows
         self._hold_out(observed, test_size, patience, table.seed)
+        if len(self.train) < FEWEST:
+            raise DataError(
+                f"--sequence {windows.sequence}, --horizon {windows.horizon} and the test part "
+                f"leave {len(self.train)} windows of {len(self.values)} rows to learn from, and "
+                f"{FEWEST} are the least: smaller ones leave more"
+            )
         table.test_size = self.test_size
         # Of what is held out nothing is known, not even the mean.
         seen = int(self.train[-1]) + windows.ahead + 1

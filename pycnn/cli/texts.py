@@ -209,7 +209,13 @@ def tokenizer_of(network: pycnn.Network) -> text.Tokenizer:
 
 def start_of(network: pycnn.Network, tokenizer: text.Tokenizer, prompt: str) -> list[int]:
     """Return a prompt's tokens, behind so many blank lines that the network has enough to read."""
-    known = tokenizer.encode(prompt).tolist()
+    try:
+        known = tokenizer.encode(prompt).tolist()
+    except DataError as error:
+        what = str(error).partition(", which")[0]
+        raise DataError(
+            f"--prompt: {what}, which the corpus had none of: it cannot be read"
+        ) from None
     try:
         blank = int(tokenizer.encode("\n")[0])
     except DataError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from pycnn import activations
@@ -38,6 +39,21 @@ class Layer:
     knows_lengths = False  # what stands behind the end of a sequence changes nothing before it
     takes_parts = False  # of a sequence, one after the other, as if it read the whole at once
     has_steps = False  # it goes through a sequence step by step, and back through all of them
+
+    def __init_subclass__(cls) -> None:
+        """Give an `__init__` of a class that is not public the name of the one that has it.
+
+        Python's own errors about arguments tell it.
+        """
+        own = cls.__init__
+        if not cls.__name__.startswith("_") and own.__qualname__.startswith("_"):
+            named: Any = FunctionType(
+                own.__code__, own.__globals__, own.__name__, own.__defaults__, own.__closure__
+            )
+            named.__kwdefaults__, named.__doc__ = own.__kwdefaults__, own.__doc__
+            named.__annotations__ = own.__annotations__
+            named.__qualname__ = f"{cls.__qualname__}.__init__"
+            cls.__init__ = named  # type: ignore[method-assign]
 
     def __init__(self, activation: str = "linear") -> None:
         self._activation = activations.check(activation)
