@@ -45,12 +45,18 @@ def trainings():
 
     import pycnn
     from pycnn import (
+        GRU,
+        LSTM,
         BatchNorm,
+        Bidirectional,
         Dense,
         Dropout,
         LayerNorm,
         Network,
+        PositionEmbedding,
+        Reshape,
         Residual,
+        TransformerBlock,
         callbacks,
         losses,
         schedules,
@@ -99,6 +105,9 @@ def trainings():
     yield "huber", *fit(huber, X[:, 0], optimizer=pycnn.SGD(0.1, momentum=0.9))
     scaled = Network(3, [Dense(2)], seed=1)
     yield "scaled", *fit(scaled, 1e5 * X[:, :2], scale_targets=True, optimizer="adam")
+    steps = [Reshape((3, 1)), Dense(4), PositionEmbedding(), TransformerBlock(2, dropout=0.1)]
+    steps += [Bidirectional(LSTM(2, return_sequences=True)), GRU(3), Dense(1)]
+    yield "sequences", *fit(Network(3, steps, seed=2), X[:, 0], optimizer="adam")
     small = Network(3, [Dense(1)], seed=3)
     yield "lbfgs", *fit(small, X[:, 0], batch_size=None, optimizer=pycnn.LBFGS())
     part = Network(3, [Dense(1, "linear")], loss="hinge", seed=0)
