@@ -202,6 +202,9 @@ int main(void)
 """
 
 
+STRICT = ["-Wall", "-Wextra", "-Werror", "-pedantic"]
+
+
 def shown(time):
     """Return a number with three digits that count."""
     return f"{time:.3g}" if time < 100 else f"{float(f'{time:.3g}'):,.0f}"
@@ -225,7 +228,7 @@ def sections(size, folder, name):
 
 def on_host(folder):
     """Compile and run a file here; return bytes, microseconds and rows that are wrong."""
-    run("gcc", "-std=c99", "-O3", "-march=native", "-c", "model.c", folder=folder)
+    run("gcc", "-std=c99", *STRICT, "-O3", "-march=native", "-c", "model.c", folder=folder)
     flash, ram = sections("size", folder, "model.o")
     (folder / "main.c").write_text('#define _POSIX_C_SOURCE 199309L\n#include "model.c"\n' + HOST)
     run("gcc", "-std=c99", "-O3", "-march=native", "main.c", "-o", "host", "-lm", folder=folder)
@@ -235,7 +238,8 @@ def on_host(folder):
 def on_arm(folder, *machine, cpu, flash):
     """Do so for a Cortex-M: instructions in place of microseconds, and the stack."""
     options = [*cpu.split(), "-mthumb", "-Os", "-ffunction-sections", "-fdata-sections"]
-    run("arm-none-eabi-gcc", "-std=c99", *options, "-c", "model.c", folder=folder)
+    strict = [*STRICT, "-Wdouble-promotion"]
+    run("arm-none-eabi-gcc", "-std=c99", *strict, *options, "-c", "model.c", folder=folder)
     _, ram = sections("arm-none-eabi-size", folder, "model.o")
     (folder / "main.c").write_text('#include "model.c"\n' + ARM)
     (folder / "link.ld").write_text(LINK.format(flash=flash))
@@ -257,7 +261,7 @@ def on_avr(folder):
     done = subprocess.run(build, cwd=folder, capture_output=True, text=True, check=False)
     if re.search(r"is too large|region `\w+' overflowed|relocation truncated", done.stderr):
         return None, 0, ""
-    run("avr-gcc", *options, "-c", "model.c", folder=folder)
+    run("avr-gcc", *options, *STRICT, "-c", "model.c", folder=folder)
     _, ram = sections("avr-size", folder, "model.o")
     size, _ = sections("avr-size", folder, "avr.elf")
     text = run("simavr", "-m", "atmega328p", "-f", "16000000", "avr.elf", folder=folder)

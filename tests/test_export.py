@@ -297,6 +297,22 @@ def test_int8_keeps_each_unit_to_a_hundredth(tmp_path):
     assert f"own weights {same} times of 200" in (tmp_path / "model.c").read_text()
 
 
+def test_classes_are_those_of_predict_classes(tmp_path):
+    path = tmp_path / "model.c"
+    one_hot = Network(3, [Dense(2)], seed=0)
+    one_hot.fit(np.eye(3)[:2], [[1, 0], [0, 1]], epochs=1)
+    for net, count in (
+        (one_hot, 2),
+        (Network(3, [Dense(1, "sigmoid")]), 2),
+        (Network(3, [Dense(4, "softmax")]), 4),
+        (Network(3, [Dense(4, "sigmoid")]), None),  # answers that do not depend on each other
+        (Network(3, [Dense(2)]), None),
+    ):
+        net.export_c(path)
+        found = re.search(r"#define model_CLASSES (\d+)", path.read_text())
+        assert (None if found is None else int(found[1])) == count
+
+
 def test_the_command_writes_a_file(tmp_path, succeed, fail):
     net = Network(4, [Dense(5, "tanh"), Dense(3, "softmax")], seed=0)
     net.save(tmp_path / "model")

@@ -48,7 +48,7 @@ _TOP = """\
 #ifdef __AVR__
 #include <avr/pgmspace.h>
 #define $ROM PROGMEM
-#define $AT(array, i) pgm_read_float((array) + (i))
+#define $AT(array, i) (($real)pgm_read_float((array) + (i)))
 #define $AT8(array, i) ((int8_t)pgm_read_byte((array) + (i)))
 #else
 #define $ROM
@@ -290,13 +290,10 @@ def units_of(network: Model) -> tuple[Units, Units]:
 
 def labels_of(network: Model) -> list[str] | None:
     """Return the names of the classes that outputs choose from, if any."""
-    loss, units = network.loss, network.output_shape[-1]
-    if not losses.is_classification(loss):
+    encoder, classes = network.encoder, network.classes
+    if not encoder.has_classes or encoder.is_multi_label:
         return None
-    if network.outputs > 1 and losses.targets(loss) != "classes":
-        return None
-    classes = network.classes
-    return [str(c) for c in (range(max(2, units)) if classes is None else classes.tolist())]
+    return list(map(str, range(max(2, encoder.units)) if classes is None else classes.tolist()))
 
 
 def rounded(network: AnyModel, single: bool, small: bool) -> AnyModel:
