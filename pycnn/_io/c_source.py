@@ -524,7 +524,9 @@ def _about(file: File, x: Array, y: Array, exact: Array) -> list[str]:
         facts.append(f"the class is that of the network's own weights {same} times of {len(x)}")
     elif len(x):
         apart = float(np.abs(y - exact).max() / (np.abs(exact).max() or 1.0))
-        facts.append(f"outputs are within {apart:.1e} of the largest of the network's own weights")
+        facts.append(
+            f"outputs: {apart:.1e} of the largest, at most, from those of the network's own weights"
+        )
     return facts
 
 

@@ -500,10 +500,13 @@ def export(
     from pycnn._io.c_source import export as export_c
 
     check_outputs(rows, out, None, model)
-    network, X = pycnn.load(model), 8
+    network = pycnn.load(model)
+    X: Any = 8
     if rows is not None:
+        texts.refuse_to_read(network)
         frame, table, _ = read_for(network, rows, options, None)
-        X = encode(table, frame)
+        X, windows = encode(table, frame), series.stored(network)
+        X = X if windows is None else windows.of(X)
     _, facts = export_c(network.folded(), out, name, dtype, weights, X, header)
     say("\n".join(facts))
 
