@@ -7,6 +7,7 @@ fetches a wheel, which is an archive that has them; it is read as it is.
 Sunspots, a number a year from 1700 to 2008 (`pip install statsmodels`): what is next year's, by the
 24 years before it? The last 60 years are foretold, and nothing was learned from them; the forecast
 stands beside that of who says each year that the next one will be like this (persistence).
+`--picture sunspots.png` draws it, with the year behind the last one (Matplotlib).
 """
 
 import argparse
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pycnn import GRU, Adam, Bidirectional, Dense, Dropout, Network, callbacks
+from pycnn import GRU, Adam, Bidirectional, Dense, Dropout, Network, callbacks, plot
 
 FOLDER = "aeon/datasets/data/JapaneseVowels/JapaneseVowels"
 
@@ -43,12 +44,12 @@ def hear(wheel, seed):
     return net.evaluate(X, y, lengths=lengths)["accuracy"]
 
 
-def foretell(numbers, seed, years=24, test=60, held=40):
+def foretell(numbers, seed, years=24, test=60, held=40, picture=None):
     """Return the mean absolute errors of the network and of persistence, in sunspots."""
     end = len(numbers) - test - years
-    scaled = (numbers / numbers[: end + years].max())[:, None]
-    X = np.lib.stride_tricks.sliding_window_view(scaled[:-1, 0], years)[:, :, None]
-    y = scaled[years:]
+    unit = numbers[: end + years].max()
+    X = np.lib.stride_tricks.sliding_window_view(numbers / unit, years)[:, :, None]
+    y = numbers[years:, None] / unit
     net = Network((years, 1), [GRU(16), Dense(1)], seed=seed)
     best = callbacks.EarlyStopping("val_loss", patience=40)
     net.fit(
@@ -60,8 +61,10 @@ def foretell(numbers, seed, years=24, test=60, held=40):
         validation_data=(X[end - held : end], y[end - held : end]),
         callbacks=[best],
     )
-    unit = numbers[: end + years].max()
-    errors = np.abs(net.predict(X[end:]) - y[end:]), np.abs(X[end:, -1] - y[end:])
+    foretold = net.predict(X[end:])
+    if picture:
+        plot.forecast(numbers, foretold[:, 0] * unit, picture, label="sunspots")
+    errors = np.abs(foretold[:-1] - y[end:]), np.abs(X[end:-1, -1] - y[end:])
     return [float(error.mean() * unit) for error in errors]
 
 
@@ -72,6 +75,7 @@ def main():
         "wheels", type=Path, nargs="?", default=Path(), help="aeon's, or its folder"
     )
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--picture")
     given = parser.parse_args()
     wheel = given.wheels
     if wheel.is_dir():
@@ -90,7 +94,8 @@ def main():
         print("sunspots: pip install statsmodels has them")
         return
     numbers = sunspots.load_pandas().data["SUNACTIVITY"].to_numpy()
-    found = [foretell(numbers, seed) for seed in range(given.seeds)]
+    pictures = [given.picture] + [None] * (given.seeds - 1)
+    found = [foretell(numbers, seed, picture=path) for seed, path in enumerate(pictures)]
     show("sunspots, mean absolute error", [own for own, _ in found])
     print(f"    of persistence: {found[0][1]:.3f}")
 
