@@ -185,6 +185,8 @@ def test_all_layers_compute_what_predict_does(compiler, tmp_path):
         bound = 1e-12 if "float64" in name else 1e-5
         assert np.abs(seen[name] - y).max() <= bound * np.abs(y).max(), name
     assert stepping == STEPPING  # of which the self-test makes steps too
+    for path in tmp_path.glob("any_length_*.c"):
+        assert "sequences of 8 positions" in path.read_text()
 
 
 def flowers():

@@ -559,6 +559,7 @@ def export(
     beside = target.with_suffix(".h")
     if check_bool(header, "header") and (beside == target or set(beside.name) & set('"\\\n\r')):
         raise DataError(f"path must name a file of C such as model.c, got {os.fspath(path)!r}")
+    any_length = None in folded.input_shape
     folded = _of_length(folded, self_test)
     network = rounded(folded, single, small)
     file = File(network, name, single, small)
@@ -566,6 +567,8 @@ def export(
     y, exact = (_computed(model, file, x) for model in (network, folded))
     file.finish(x, y)
     facts = _about(file, x, y, exact)
+    if any_length:
+        facts.append(f"predict takes sequences of {network.input_shape[0]} positions here")
     top = [f"{name}: a network in C99, written by pycnn {__version__}", *facts]
     about = (
         "/* " + "\n * ".join([line for text in top for line in wrap(comment(text), 94)]) + " */\n"
