@@ -11,7 +11,10 @@ import pytest
 import pycnn
 
 ROOT = Path(__file__).parents[1]
-GUIDES = ("training", "tables", "images", "sequences", "language", "text", "export", "weights")
+GUIDES = (
+    *("training", "tables", "images", "sequences", "language", "text"),
+    *("export", "onnx", "weights"),
+)
 PAGES = ["README.md", *(f"docs/{guide}.md" for guide in GUIDES)]
 SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

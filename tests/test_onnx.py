@@ -1,6 +1,7 @@
 """ONNX models: what is written computes what pycnn does, and comes back; others are read."""
 
 import contextlib
+import io
 import random
 import warnings
 
@@ -284,3 +285,222 @@ def test_damaged_files_are_model_file_errors_and_nothing_else(name):
             del damaged[rng.randrange(len(content)) :]
         with contextlib.suppress(ModelFileError):
             pycnn.from_onnx(bytes(damaged), backend="numpy")
+
+
+# ------------------------------------------------------------------ what others have written
+
+
+def without_metadata(content):
+    """Return a model that says nothing of having been written by pycnn."""
+    from pycnn._io.onnx import protobuf
+
+    fields = protobuf.read(memoryview(content)).items()
+    parts = [protobuf.field(n, *(v if isinstance(v, int) else bytes(v) for v in values))
+             for n, values in fields if n != 14]  # fmt: skip
+    return b"".join(parts)
+
+
+# What is composed of many operations, or has channels first where pycnn would have them last.
+NOT_FOREIGN = ["rows", "positions", "language", "attention", "from both ends"]
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in NOT_FOREIGN])
+def test_layers_are_found_by_what_is_computed(name):
+    net = drawn(NETWORKS[name]())
+    X = samples(net)
+    for dtype in ("float32", "float64"):
+        found = pycnn.from_onnx(without_metadata(written(net, dtype=dtype)), backend="numpy")
+        want = net.predict(X)
+        scale = max(1, abs(want).max())
+        assert abs(found.predict(X) - want).max() <= (2e-6 if dtype == "float32" else 1e-12) * scale
+        assert np.isfinite(found.gradients(X, found.predict(X))[1]).all()
+
+
+def test_what_cannot_be_read_is_named():
+    net = drawn(NETWORKS["attention"]())
+    with pytest.raises(ModelFileError, match=r"at node 'matmul_\d+' \(MatMul\)"):
+        pycnn.from_onnx(without_metadata(net.to_onnx()))
+
+
+def exported(model, shape, dynamo):
+    """Return what PyTorch writes of a model, and samples with their outputs."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("onnxscript")
+    model.eval()
+    x, file = torch.randn(*shape, generator=torch.Generator().manual_seed(0)), io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if dynamo:
+            sizes = ({0: torch.export.Dim("batch")},)
+            program = torch.onnx.export(model, (x,), dynamo=True, dynamic_shapes=sizes)
+            program.save(file)
+        else:
+            axes = {"x": {0: "batch"}}
+            torch.onnx.export(model, (x,), file, dynamo=False, input_names=["x"], dynamic_axes=axes)
+    with torch.no_grad():
+        return file.getvalue(), x.numpy(), model(x).numpy()
+
+
+def torch_models():
+    """Return PyTorch's models by name, with the shape of their samples."""
+    torch = pytest.importorskip("torch")
+    nn = torch.nn
+    torch.manual_seed(0)
+
+    class Both(nn.Module):
+        def __init__(self, *parts):
+            super().__init__()
+            self.parts = nn.ModuleList(parts)
+
+        def forward(self, x):
+            first, second, beside, last = self.parts
+            y = torch.relu(second(torch.relu(first(x))) + beside(x))
+            return last(y.mean((2, 3)))
+
+    class Recurrent(nn.Module):
+        def __init__(self, first, second, last):
+            super().__init__()
+            self.first, self.second, self.last = first, second, last
+
+        def forward(self, x):
+            return self.last(self.second(self.first(x)[0])[0][:, -1])
+
+    shapes = [nn.ReLU(), nn.Sigmoid(), nn.Tanh(), nn.LeakyReLU(), nn.ELU(), nn.SELU(), nn.GELU()]
+    shapes += [nn.GELU("tanh"), nn.SiLU(), nn.Softplus(), nn.Softsign(), nn.Hardsigmoid()]
+    rows = [part for f in (*shapes, nn.Hardtanh()) for part in (nn.Linear(6, 6), f)]
+    norms = nn.BatchNorm1d(6), nn.LayerNorm(6)
+    images = nn.Conv2d(2, 3, 3, padding=1, bias=False), nn.BatchNorm2d(3), nn.MaxPool2d(3, 2, 1)
+    for norm in (norms[0], images[1]):
+        nn.init.uniform_(norm.weight, 0.5, 2)
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.5, 2)
+    return {
+        "rows": (
+            nn.Sequential(*rows, *norms, nn.Dropout(), nn.Linear(6, 3), nn.Softmax(1)),
+            (4, 6),
+        ),
+        "images": (
+            nn.Sequential(
+                *(images[0], images[1], nn.ReLU(), images[2], nn.Conv2d(3, 4, 3, dilation=2)),
+                *(nn.MaxPool2d(2), nn.Tanh(), nn.Flatten(), nn.Linear(16, 2)),
+            ),
+            (4, 2, 16, 16),
+        ),
+        "two ways": (
+            Both(
+                *(nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 4, 3, stride=2, padding=1)),
+                *(nn.Conv2d(2, 4, 1, stride=2), nn.Linear(4, 2)),
+            ),
+            (4, 2, 8, 8),
+        ),
+        "recurrent": (
+            Recurrent(
+                nn.LSTM(3, 5, batch_first=True, bidirectional=True),
+                nn.GRU(10, 4, batch_first=True),
+                nn.Linear(4, 2),
+            ),
+            (4, 6, 3),
+        ),
+    }
+
+
+@pytest.mark.parametrize("dynamo", [False, True])
+@pytest.mark.parametrize("name", ["rows", "images", "two ways", "recurrent"])
+def test_what_pytorch_exports_is_read(name, dynamo):
+    model, shape = torch_models()[name]
+    content, x, want = exported(model, shape, dynamo)
+    net = pycnn.from_onnx(content)
+    X = np.moveaxis(x, 1, -1) if x.ndim == 4 else x
+    assert abs(net.predict(X) - want).max() < 2e-6
+    if name == "rows":
+        found = [layer.activation for layer in net.layers if "activation" in layer.config()]
+        assert [f for f in found if f != "linear"] == [
+            *("relu", "sigmoid", "tanh", "leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "silu"),
+            *("softplus", "softsign", "hard_sigmoid", "hard_tanh", "softmax"),
+        ]
+    assert np.isfinite(net.gradients(X, net.predict(X), training=True)[1]).all()
+
+
+def test_what_pytorch_has_and_pycnn_has_not_is_named():
+    nn = pytest.importorskip("torch").nn
+    wrong = {
+        nn.LeakyReLU(0.2): r"LeakyRelu.*slope is 0\.01",
+        nn.LogSoftmax(1): r"\(LogSoftmax\): pycnn has no layer",
+    }
+    for layer, message in wrong.items():
+        content, _, _ = exported(nn.Sequential(nn.Linear(3, 4), layer), (2, 3), False)
+        with pytest.raises(ModelFileError, match=message):
+            pycnn.from_onnx(content)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_skl2onnx_writes_is_read(dtype):
+    to_onnx = pytest.importorskip("skl2onnx").to_onnx
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import MinMaxScaler, StandardScaler
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4)).astype(dtype)
+    y = X[:, 0] + X[:, 1]
+    three = np.digitize(y, [-0.5, 0.5])
+    words = np.array(["a", "b", "c"])[three]
+    settings = {"hidden_layer_sizes": (5, 4), "max_iter": 5}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that they have not learned all
+        models = [
+            MLPClassifier(**settings).fit(X, y > 0),
+            MLPClassifier(**settings, activation="tanh").fit(X, three),
+            make_pipeline(StandardScaler(), MLPClassifier(**settings)).fit(X, words),
+            MLPRegressor(**settings, activation="logistic").fit(X, y),
+            make_pipeline(MinMaxScaler(), MLPRegressor(**settings)).fit(X, np.c_[X[:, 0], y]),
+        ]
+    for model in models:
+        classifies = hasattr(model, "classes_")
+        for options in ({"zipmap": False}, {}) if classifies else ({},):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                made = to_onnx(model, X[:1], options={id(model): options} if options else None)
+            net = pycnn.from_onnx(made.SerializeToString())
+            got, want = net.predict(X), (model.predict_proba if classifies else model.predict)(X)
+            if classifies:
+                assert net.classes.tolist() == model.classes_.tolist()
+                got = got if got.shape == want.shape else np.hstack([1 - got, got])
+            bound = 2e-6 if dtype == "float32" else 1e-12
+            assert abs(got - want.reshape(got.shape)).max() <= bound * max(1, abs(want).max())
+            assert np.isfinite(net.gradients(X, model.predict(X))[1]).all()
+
+
+def test_arrays_in_other_files_are_refused_with_advice(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load_from_string(Network(40, [Dense(40)]).to_onnx())
+    onnx.save(
+        model, tmp_path / "net.onnx", save_as_external_data=True, size_threshold=0, location="w"
+    )
+    with pytest.raises(ModelFileError, match="external_data=False"):
+        pycnn.from_onnx(tmp_path / "net.onnx")
+
+
+def test_onnx_own_cases_are_read_rightly_or_refused():
+    pytest.importorskip("onnx")
+    from onnx.backend.test.case.node import collect_testcases
+
+    from pycnn._io.onnx import foreign
+
+    ops = {*foreign.FUNCTIONS, *foreign.MOVES, *foreign.LAYERS, "GRU", "LSTM", "RNN", "Softmax"}
+    read = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cases = collect_testcases(None)
+    for case in cases:
+        if case.model is None or case.model.graph.node[0].op_type not in ops:
+            continue
+        try:
+            net = pycnn.from_onnx(case.model.SerializeToString())
+        except ModelFileError:
+            continue
+        ((X, *_), (want, *_)) = case.data_sets[0]
+        X = X if X.shape[1:] == net.input_shape else np.moveaxis(X, 1, -1)
+        assert abs(net.predict(X).reshape(want.shape) - want).max() < 1e-5, case.name
+        read += 1
+    assert read > 20

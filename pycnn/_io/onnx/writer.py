@@ -432,7 +432,7 @@ def _attention(g: Graph, part: Part, x: Value) -> Value:
 
 
 # Where our gates are among ONNX's, in its order.
-_LSTM_GATES, _GRU_GATES = (0, 3, 1, 2), (1, 0, 2)
+LSTM_GATES, GRU_GATES = (0, 3, 1, 2), (1, 0, 2)
 RNN_ACTIVATIONS = {
     "tanh": "Tanh",
     "relu": "Relu",
@@ -480,11 +480,11 @@ def _simple_rnn(g: Graph, part: Part, x: Value) -> Value:
 
 
 def _lstm(g: Graph, part: Part, x: Value) -> Value:
-    return _recurrent(g, part, x, "LSTM", _LSTM_GATES)
+    return _recurrent(g, part, x, "LSTM", LSTM_GATES)
 
 
 def _gru(g: Graph, part: Part, x: Value) -> Value:
-    return _recurrent(g, part, x, "GRU", _GRU_GATES, linear_before_reset=1)
+    return _recurrent(g, part, x, "GRU", GRU_GATES, linear_before_reset=1)
 
 
 LAYERS: dict[str, Callable[[Graph, Part, Value], Value]] = {

@@ -1,0 +1,910 @@
+"""What other programs have written as ONNX: layers are found along the way from input to output.
+
+What lies on the way is told by an index: an array of the tensor's shape in ONNX, a batch of one
+sample, that holds where in pycnn's sample each number is. Transposing, reshaping and flattening
+move the index alone, and a layer takes its weights in its order. Activations are told by their
+values: whatever has those of one of pycnn's is that, however it is put together.
+"""
+
+from __future__ import annotations
+
+import math
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pycnn import activations, layers, losses
+from pycnn._architecture import Architecture
+from pycnn._data.tokens import Tokens, check_inputs, plain_inputs
+from pycnn._folding import Folded
+from pycnn._io.model_file import FAULTS, class_count
+from pycnn._io.onnx.writer import GRU_GATES, LSTM_GATES, RNN_ACTIVATIONS, gates
+from pycnn.backend.numpy.activation import ACTIVATIONS
+from pycnn.exceptions import ModelFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from pycnn._io.onnx.model import Node, OnnxModel
+    from pycnn._typing import AnyArray, Array, Shape
+
+__all__ = ["state_of"]
+
+MOST_NUMBERS = 1 << 24  # of a sample
+FREE = 1 << 20  # numbers of constants that may be computed, beside as many as the file has
+MOST_PIECES = 24  # of an activation
+# A normalization of statistics 0 and 1, to the bit: scales and shifts of others become one.
+LINE = layers.BatchNorm(epsilon=2.0**-17).config()
+PROBES = np.array([*np.linspace(-30, 30, 63), -1e-3, 1e-3, -0.1, 0.1, 0.0, 1.0, -1.0, 3.0, -3.0])
+SHAPES = [name for name in ACTIVATIONS if name not in ("linear", "softmax")]
+KNOWN = np.array([ACTIVATIONS[name][0](PROBES) for name in SHAPES])
+FALLING = ("gelu", "gelu_tanh", "silu")  # these do not let the largest number stay the largest
+MOVING = (
+    "flatten",
+    "reshape",
+    "max_pool1d",
+    "max_pool2d",
+    "global_max_pool1d",
+    "global_max_pool2d",
+)
+FLOATS, INTEGERS = (1, 10, 11), (6, 7)
+
+
+def _clip(given: Any, x: Any, low: Any = None, high: Any = None) -> Any:
+    low = given.get("min") if low is None else low
+    high = given.get("max") if high is None else high
+    return np.clip(x, -math.inf if low is None else low, math.inf if high is None else high)
+
+
+def _elu(x: Any, alpha: float, gamma: float = 1.0) -> Any:
+    return gamma * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+def _sigmoid(x: Any) -> Any:
+    return ACTIVATIONS["sigmoid"][0](np.asarray(x))
+
+
+def _gelu(given: Any, x: Any) -> Any:
+    return ACTIVATIONS["gelu_tanh" if given.get("approximate") == "tanh" else "gelu"][0](x)
+
+
+def _line(given: Any, x: Any) -> Any:
+    return np.clip(given.get("alpha", 0.2) * x + given.get("beta", 0.5), 0, 1)
+
+
+# What is computed number by number: of the attributes and the inputs.
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "Abs": lambda g, x: abs(x),
+    "Add": lambda g, x, y: x + y,
+    "And": lambda g, x, y: np.logical_and(x, y),
+    "Clip": _clip,
+    "Div": lambda g, x, y: x // y if np.result_type(x, y).kind == "i" else x / y,
+    "Elu": lambda g, x: _elu(x, g.get("alpha", 1.0)),
+    "Equal": lambda g, x, y: x == y,
+    "Erf": lambda g, x: np.vectorize(math.erf, [float])(x),
+    "Exp": lambda g, x: np.exp(x),
+    "Gelu": _gelu,
+    "Greater": lambda g, x, y: x > y,
+    "GreaterOrEqual": lambda g, x, y: x >= y,
+    "HardSigmoid": _line,
+    "HardSwish": lambda g, x: x * np.clip(x / 6 + 0.5, 0, 1),
+    "LeakyRelu": lambda g, x: np.where(x < 0, g.get("alpha", 0.01) * x, x),
+    "Less": lambda g, x, y: x < y,
+    "LessOrEqual": lambda g, x, y: x <= y,
+    "Log": lambda g, x: np.log(x),
+    "Max": lambda g, x, *more: np.maximum(x, more[0]) if more else x,
+    "Min": lambda g, x, *more: np.minimum(x, more[0]) if more else x,
+    "Mul": lambda g, x, y: x * y,
+    "Neg": lambda g, x: -x,
+    "Not": lambda g, x: np.logical_not(x),
+    "PRelu": lambda g, x, slope: np.where(x < 0, slope * x, x),
+    "Pow": lambda g, x, y: np.power(x, y),
+    "Reciprocal": lambda g, x: 1 / x,
+    "Relu": lambda g, x: np.maximum(x, 0),
+    "Selu": lambda g, x: _elu(
+        x, g.get("alpha", 1.6732632423543772), g.get("gamma", 1.05070098735548)
+    ),
+    "Sigmoid": lambda g, x: _sigmoid(x),
+    "Softplus": lambda g, x: np.logaddexp(x, 0),
+    "Softsign": lambda g, x: x / (1 + abs(x)),
+    "Sqrt": lambda g, x: np.sqrt(x),
+    "Sub": lambda g, x, y: x - y,
+    "Swish": lambda g, x: x * _sigmoid(g.get("alpha", 1.0) * x),
+    "Tanh": lambda g, x: np.tanh(x),
+    "Where": lambda g, x, y, z: np.where(x, y, z),
+}
+LINES = ("Add", "Sub", "Mul", "Div")
+
+
+def _fits(*shape: int, limit: float = MOST_NUMBERS) -> Any:
+    """Return a shape, unless it is too large."""
+    if math.prod(shape) > limit or min([0, *shape]) < 0:
+        raise ValueError(f"shape {shape} is too large")
+    return shape
+
+
+def _axes(given: Any, *more: Any) -> tuple[int, ...]:
+    """Return axes, which are an input, or an attribute as they were before opset 13 or 18."""
+    found = more[0] if more and more[0] is not None else given.get("axes", ())
+    return tuple(int(axis) for axis in np.ravel(found))
+
+
+def _take(given: Any, x: Any, places: Any, limit: float) -> Any:
+    axis = given.get("axis", 0)
+    _fits(x.size // max(1, x.shape[axis]), np.size(places), limit=limit)
+    return np.take(x, places, axis=axis)
+
+
+def _slice(x: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> Any:
+    cut = [slice(None)] * x.ndim
+    places = range(len(starts)) if axes is None else axes
+    for start, end, axis, step in zip(
+        starts, ends, places, [1] * len(starts) if steps is None else steps, strict=True
+    ):
+        cut[axis] = slice(start, end, step)
+    return x[tuple(cut)]
+
+
+def _reshape(given: Any, x: Any, shape: Any) -> Any:
+    sizes = [int(size) for size in shape]
+    if not given.get("allowzero"):
+        sizes = [x.shape[n] if size == 0 else size for n, size in enumerate(sizes)]
+    return x.reshape(sizes)
+
+
+# What only moves numbers, of attributes, inputs, and how many numbers there may be.
+MOVES: dict[str, Callable[..., Any]] = {
+    "Cast": lambda g, n, x: x if g.get("to") in FLOATS else x.astype(np.int64),
+    "Dropout": lambda g, n, x, *more: x,
+    "Flatten": lambda g, n, x: x.reshape(math.prod(x.shape[: g.get("axis", 1)]), -1),
+    "Gather": lambda g, n, x, places: _take(g, x, places, n),
+    "Identity": lambda g, n, x: x,
+    "Reshape": lambda g, n, x, shape: _reshape(g, x, shape),
+    "Slice": lambda g, n, x, *more: _slice(x, *more),
+    "Squeeze": lambda g, n, x, *more: np.squeeze(x, _axes(g, *more) or None),
+    "Transpose": lambda g, n, x: x.transpose(g.get("perm")),
+    "Unsqueeze": lambda g, n, x, *more: np.expand_dims(x, _axes(g, *more)),
+}
+
+
+def _constant(g: Any, n: float) -> Any:
+    value = next(iter(g.values()))
+    return np.asarray(value, None if isinstance(value, np.ndarray) else np.float64)
+
+
+# What else is computed of constants.
+OTHERS: dict[str, Callable[..., Any]] = {
+    "Constant": _constant,
+    "ConstantOfShape": lambda g, n, shape: np.full(
+        _fits(*map(int, shape), limit=n), np.ravel(g.get("value", 0.0))[0]
+    ),
+    "Concat": lambda g, n, *parts: np.concatenate(parts, g["axis"]),
+    "Expand": lambda g, n, x, shape: np.broadcast_to(
+        x, _fits(*np.broadcast_shapes(x.shape, tuple(map(int, shape))), limit=n)
+    ).copy(),
+}
+
+
+class Flow:
+    """The layers up to some place on the way.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of a sample behind them.
+    index : ndarray
+        Where in it each number of the tensor is.
+    items : list of Folded
+    """
+
+    def __init__(self, shape: Shape, index: AnyArray) -> None:
+        self.shape, self.index = shape, index
+        self.items: list[Folded] = []
+
+    def add(self, layer: layers.Layer, shape: Shape, index: AnyArray, **arrays: Array) -> None:
+        """Add a layer behind which samples have this shape."""
+        weighted, zeros = getattr(layer, "is_sum", False), getattr(layer, "sees_zeros", False)
+        item = Folded(layer.config(), arrays, weighted, zeros)
+        if weighted and not zeros and self.items and self.items[-1].config == LINE:
+            item.scale_inputs(*self.items.pop().line())
+        self.items.append(item)
+        self.shape, self.index = shape, index
+
+    def see(self, shape: Shape) -> None:
+        """Let samples have another shape, with the same numbers in the same order."""
+        if shape != self.shape:
+            layer = layers.Flatten() if len(shape) == 1 else layers.Reshape(shape)
+            self.add(layer, shape, self.index)
+
+    def rows(self, features: int) -> Array | None:
+        """Let the last axis be features; return their order, where samples are one row."""
+        index = self.whole()
+        if index.shape[-1] != features:
+            raise ValueError(f"{features} features of samples of shape {index.shape}")
+        if index.size == features:
+            self.see((features,))
+            return index.ravel()
+        if not _is_natural(index):
+            raise ValueError("channels must be last, at each position")
+        self.see((index.size // features, features))
+        return None
+
+    def image(self) -> tuple[Shape, int]:
+        """Let samples be images or sequences, whose channels ONNX has first; return their sizes."""
+        _, channels, *sizes = self.whole().shape
+        if not sizes or not _is_natural(np.moveaxis(self.index, 1, -1)):
+            raise ValueError("channels must be the first axis of samples")
+        self.see((*sizes, channels))
+        return tuple(sizes), channels
+
+    def line(self, scale: Array, shift: Array) -> None:
+        """Scale the features, and shift them."""
+        last = self.items[-1] if self.items else None
+        if last is not None and last.is_linear_sum:
+            last.scale_outputs(scale, shift, "linear")
+        elif last is not None and "gamma" in last.arrays and last.config["activation"] == "linear":
+            last.arrays["gamma"] = last.arrays["gamma"] * scale
+            last.arrays["beta"] = last.arrays["beta"] * scale + shift
+        elif len({*scale}) == len({*shift}) == 1 and scale[0]:
+            if (scale[0], shift[0]) != (1, 0):
+                layer = layers.Rescale(float(scale[0]), float(shift[0]))
+                self.add(layer, self.shape, self.index)
+        else:
+            self._norm(scale, shift, "linear")
+
+    def _norm(self, scale: Array, shift: Array, activation: str) -> None:
+        zeros = np.zeros(len(scale))
+        arrays = {"gamma": scale, "beta": shift, "mean": zeros, "variance": zeros + 1 - 2.0**-17}
+        self.items.append(Folded(LINE | {"activation": activation}, arrays))
+
+    def activate(self, name: str) -> None:
+        """Let the numbers go through an activation."""
+        for item in reversed(self.items):
+            config = item.config
+            if config.get("activation") == "linear" and config["kind"] != "simple_rnn":
+                config["activation"] = name
+                return
+            # It may as well be in front of what moves numbers, or takes the largest.
+            moves = config["kind"] in MOVING and name != "softmax"
+            if not moves or (name in FALLING and config["kind"] not in MOVING[:2]):
+                break
+        ones = np.ones(self.shape[-1])
+        self._norm(ones, 0 * ones, name)
+
+    def whole(self) -> AnyArray:
+        """Return the index, which has to be that of all numbers, or of a sequence's last step."""
+        if self.index.size != math.prod(self.shape):
+            config = self.items[-1].config if self.items else {}
+            if not config.get("return_sequences"):
+                raise ValueError("a part of a sample is taken")
+            first = 0 if config["reverse"] else math.prod(self.shape[:-1]) * self.shape[-1]
+            self.index = self.index - (first and first - self.shape[-1])
+            if not _is_natural(self.index) or self.index.size != self.shape[-1]:
+                raise ValueError("of a sequence other steps than the last are taken")
+            config["return_sequences"], self.shape = False, self.shape[1:]
+        return self.index
+
+
+def _is_natural(index: AnyArray) -> bool:
+    """Whether numbers are in pycnn's order."""
+    return bool((index.ravel() == np.arange(index.size)).all())
+
+
+def _places(*shape: int) -> AnyArray:
+    return np.arange(math.prod(_fits(*shape)), dtype=np.int32).reshape(shape)
+
+
+# ------------------------------------------------------------------ operations that are layers
+
+
+def _dense(flow: Flow, W: Array, b: Array) -> None:
+    """Add W x + b, of rows or at each position."""
+    order, lead = flow.rows(W.shape[1]), flow.index.shape[:-1]
+    if order is not None:
+        W = W[:, np.argsort(order)]
+    index = _places(*lead, len(W))
+    flow.add(layers.Dense(len(W)), (*flow.shape[:-1], len(W)), index, W=W.copy(), b=b)
+
+
+def _gemm(flow: Flow, given: Any, W: Array, b: Any = None) -> None:
+    W = given.get("alpha", 1.0) * (W if given.get("transB") else W.T)
+    bias = np.zeros(len(W)) if b is None else given.get("beta", 1.0) * np.ravel(b)
+    if given.get("transA") or flow.index.ndim != 2:
+        raise ValueError("only samples in rows can be taken")
+    _dense(flow, W, np.broadcast_to(bias, len(W)).copy())
+
+
+def _matmul(flow: Flow, given: Any, W: Array) -> None:
+    if W.ndim != 2:
+        raise ValueError("weights must be one matrix")
+    _dense(flow, W.T, np.zeros(W.shape[1]))
+
+
+def _margins(given: Any, sizes: Any, kernel: Any, strides: Any, dilation: Any) -> tuple[str, Any]:
+    """Return the padding, and the margins that are there beside it."""
+    axes = len(sizes)
+    pads = given.get("pads") or [0] * 2 * axes
+    same = []
+    for n, k, s, d in zip(sizes, kernel, strides, dilation, strict=True):
+        total = max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
+        same.append((total // 2, total - total // 2))
+    auto = given.get("auto_pad", "NOTSET")
+    if auto == "SAME_LOWER":
+        pads = [*(after for _, after in same), *(before for before, _ in same)]
+    own = [*zip(pads[:axes], pads[axes:], strict=True)]
+    if auto == "SAME_UPPER" or (own == same and auto == "NOTSET" and any(pads)):
+        return "same", None
+    return "valid", own if any(pads) and auto != "VALID" else None
+
+
+def _pad(flow: Flow, margins: Any) -> Shape:
+    """Add zeros around images; return their sizes."""
+    sizes, channels = flow.image()
+    if margins:
+        if len(sizes) != 2:
+            raise ValueError(f"pads {margins} of a sequence are none of pycnn's")
+        sizes = tuple(n + sum(more) for n, more in zip(sizes, margins, strict=True))
+        shape = (*sizes, channels)
+        flow.add(layers.ZeroPadding2D(margins), shape, np.moveaxis(_places(1, *shape), -1, 1))
+    return sizes
+
+
+def _windows(flow: Flow, given: Any, kernel: Any) -> tuple[Any, Any, Any, str, Any]:
+    """Return sizes, strides, dilation, padding and margins of windows."""
+    sizes, _ = flow.image()
+    strides = given.get("strides") or [1] * len(sizes)
+    dilation = given.get("dilations") or [1] * len(sizes)
+    return sizes, strides, dilation, *_margins(given, sizes, kernel, strides, dilation)
+
+
+def _add_windows(flow: Flow, layer: Any, channels: int, **arrays: Array) -> None:
+    shape = layer.output_shape(flow.shape)
+    flow.add(layer, shape, np.moveaxis(_places(1, *shape), -1, 1), **arrays)
+
+
+def _conv(flow: Flow, given: Any, W: Array, b: Any = None) -> None:
+    filters, channels, *kernel = W.shape
+    _, strides, dilation, padding, margins = _windows(flow, given, kernel)
+    if given.get("group", 1) != 1 or channels != flow.shape[-1]:
+        raise ValueError("groups of channels")
+    _pad(flow, margins)
+    make = layers.Conv1D if len(kernel) == 1 else layers.Conv2D
+    layer = make(
+        filters, kernel, strides=strides, padding=padding, dilation=dilation, use_bias=b is not None
+    )
+    arrays = {"W": np.moveaxis(W, 1, -1).copy()} | ({} if b is None else {"b": b.copy()})
+    _add_windows(flow, layer, filters, **arrays)
+
+
+def _pool(flow: Flow, given: Any, is_max: bool) -> None:
+    kernel = given["kernel_shape"]
+    sizes, strides, dilation, padding, margins = _windows(flow, given, kernel)
+    if {*dilation} != {1}:
+        raise ValueError("dilations of a pooling")
+    if padding == "same" and not is_max and given.get("count_include_pad"):
+        padding, margins = "valid", None
+        pads = given["pads"]
+        margins = [*zip(pads[: len(sizes)], pads[len(sizes) :], strict=True)]
+    if margins:
+        last = flow.items[-1].config.get("activation", "linear") if flow.items else "linear"
+        least = activations.TABLE[last].low
+        if least < 0 if is_max else not given.get("count_include_pad"):
+            raise ValueError(f"pads {margins} of a pooling")
+    sizes = _pad(flow, margins)
+    over = [(n - k) % s for n, k, s in zip(sizes, kernel, strides, strict=True)]
+    if given.get("ceil_mode") and any(over):
+        raise ValueError("windows that begin within and end beyond the image")
+    names = ("MaxPool1D", "MaxPool2D") if is_max else ("AveragePool1D", "AveragePool2D")
+    make = getattr(layers, names[len(kernel) - 1])
+    _add_windows(flow, make(kernel, strides=strides, padding=padding), flow.shape[-1])
+
+
+def _reduce(flow: Flow, given: Any, name: str, axes: tuple[int, ...], keep: int) -> None:
+    """Add a pooling of whole samples."""
+    index = flow.whole()
+    axes = tuple(sorted(axis % index.ndim for axis in axes))
+    others = [axis for axis in range(index.ndim) if axis not in axes]
+    sizes = [index.shape[axis] for axis in axes]
+    channels = index.size // math.prod(sizes)
+    if len(sizes) not in (1, 2) or not _is_natural(index.transpose([*axes, *others])):
+        raise ValueError("not the positions of whole samples")
+    flow.see((*sizes, channels))
+    kept = [1 if axis in axes else size for axis, size in enumerate(index.shape)]
+    shape = kept if keep else [index.shape[axis] for axis in others]
+    layer = getattr(layers, f"Global{name}Pool{len(sizes)}D")()
+    flow.add(layer, (channels,), _places(channels).reshape(shape))
+
+
+def _reduction(name: str) -> Callable[..., None]:
+    return lambda flow, given, *more: _reduce(
+        flow, given, name, _axes(given, *more), given.get("keepdims", 1)
+    )
+
+
+def _global(name: str) -> Callable[..., None]:
+    return lambda flow, given: _reduce(flow, given, name, (*range(2, flow.index.ndim),), 1)
+
+
+def _batch_norm(flow: Flow, given: Any, *arrays: Array) -> None:
+    order = np.arange(len(arrays[0]))
+    if flow.index.ndim == 2:
+        order = np.argsort(flow.rows(len(order)))  # type: ignore[arg-type]
+    else:
+        flow.image()
+    gamma, beta, mean, variance = (array[order] for array in arrays)
+    layer = layers.BatchNorm(
+        epsilon=given.get("epsilon", 1e-5), momentum=round(1 - given.get("momentum", 0.9), 7)
+    )
+    own = {"gamma": gamma, "beta": beta, "mean": mean, "variance": variance}
+    flow.add(layer, flow.shape, flow.index, **own)
+
+
+def _layer_norm(flow: Flow, given: Any, gamma: Array, beta: Any = None) -> None:
+    order = flow.rows(len(gamma))
+    if given.get("axis", -1) % flow.index.ndim != flow.index.ndim - 1:
+        raise ValueError("several axes are normalized")
+    beta = np.zeros(len(gamma)) if beta is None else beta
+    if order is not None:
+        gamma, beta = gamma[np.argsort(order)], beta[np.argsort(order)]
+    layer = layers.LayerNorm(epsilon=given.get("epsilon", 1e-5))
+    flow.add(layer, flow.shape, flow.index, gamma=gamma, beta=beta)
+
+
+def _softmax(flow: Flow, given: Any, opset: int) -> None:
+    axis, last = given.get("axis", -1 if opset >= 13 else 1), flow.index.ndim - 1
+    if axis % (last + 1) != last:
+        raise ValueError("softmax must be along the last axis")
+    order = flow.rows(flow.index.shape[-1])
+    if order is None and not _is_natural(flow.index):
+        raise ValueError("softmax must be at each position")
+    flow.activate("softmax")
+
+
+def _scaler(flow: Flow, given: Any) -> None:
+    scale, offset = np.array(given["scale"]), np.array(given["offset"])
+    _lines(flow, "Mul", scale, -offset * scale)
+
+
+def _lines(flow: Flow, op: str, scale: Any, shift: Any) -> None:
+    """Scale and shift numbers by constants, of features or positions."""
+    index = flow.whole()
+    size = index.size
+    both = np.empty((2, size))
+    for own, values in zip(both, (scale, shift), strict=True):
+        own[index.ravel()] = np.broadcast_to(values, index.shape).ravel()
+    if len(flow.shape) == 1:
+        flow.line(*both)
+        return
+    by_position = both.reshape(2, -1, flow.shape[-1])
+    if (by_position == by_position[:, :1]).all():
+        flow.line(*by_position[:, 0])
+    elif op == "Add" and len(flow.shape) == 2:
+        flow.add(layers.PositionEmbedding(), flow.shape, index, W=by_position[1].copy())
+    else:
+        flow.see((size,))
+        flow.line(*both)
+
+
+def _recurrent(flow: Flow, node: Node, each: bool, W: Any, U: Any, b: Any, *states: Any) -> None:
+    given, bidirectional = node.given, node.given.get("direction") == "bidirectional"
+    for state in states:
+        if state is not None and np.any(state):
+            raise ValueError("lengths, states that are not 0, or peepholes")
+    order = {"RNN": (0,), "LSTM": LSTM_GATES, "GRU": GRU_GATES}[node.op]
+    length, samples, features = flow.whole().shape
+    paths, rows, units = U.shape
+    if samples != 1 or not _is_natural(flow.index) or W.shape != (paths, rows, features):
+        raise ValueError("samples must be (time, batch, features)")
+    if paths != 1 + bidirectional or rows != len(order) * units:
+        raise ValueError(f"weights of shape {U.shape}")
+    names = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"]}.get(node.op, ["Tanh"])
+    own = given.get("activations") or names * paths
+    known = {onnx: name for name, onnx in RNN_ACTIVATIONS.items()}
+    wrong = own != names * paths and (node.op != "RNN" or len({*own}) > 1 or own[0] not in known)
+    if wrong or given.get("clip") or given.get("layout") or given.get("input_forget"):
+        raise ValueError("activations, a clip, a layout or coupled gates that pycnn does not have")
+    if node.op == "GRU" and not given.get("linear_before_reset"):
+        raise ValueError("pycnn's GRU has the reset behind the product: linear_before_reset=1")
+    back = tuple(int(n) for n in np.argsort(order))
+    b = np.zeros((paths, 2 * rows)) if b is None else b.reshape(paths, 2 * rows)
+    arrays = {}
+    for path, name in enumerate(("forward.", "backward.") if bidirectional else ("",)):
+        of_x, of_h = (gates(part, back) for part in b[path].reshape(2, rows))
+        if node.op == "GRU":
+            arrays[f"{name}b_n"] = of_h[-units:].copy()
+            of_h[-units:] = 0
+        arrays[f"{name}b"] = of_x + of_h
+        arrays[f"{name}W"], arrays[f"{name}U"] = gates(W[path], back), gates(U[path], back)
+    more = {"activation": known[own[0]]} if node.op == "RNN" else {}
+    make: Any = layers.SimpleRNN if node.op == "RNN" else getattr(layers, node.op)
+    reverse = given.get("direction") == "reverse"
+    layer = make(units, return_sequences=each, reverse=reverse, **more)
+    flow.see((length, features))
+    layer = layers.Bidirectional(layer) if bidirectional else layer
+    shape = (length, paths * units) if each else (paths * units,)
+    index = _places(length, paths, 1, units) if each else _places(paths, 1, units)
+    flow.add(layer, shape, index, **arrays)
+
+
+# Layers by operations: of the way so far, the attributes, and the other inputs.
+LAYERS: dict[str, Callable[..., None]] = {
+    "AveragePool": lambda flow, given: _pool(flow, given, False),
+    "BatchNormalization": _batch_norm,
+    "Conv": _conv,
+    "Gemm": _gemm,
+    "GlobalAveragePool": _global("Average"),
+    "GlobalMaxPool": _global("Max"),
+    "LayerNormalization": _layer_norm,
+    "MatMul": _matmul,
+    "MaxPool": lambda flow, given: _pool(flow, given, True),
+    "ReduceMax": _reduction("Max"),
+    "ReduceMean": _reduction("Average"),
+    "Scaler": _scaler,
+}
+CHANNELS_FIRST = ("Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
+
+
+class Way:
+    """The nodes of a graph, of which some are constant and the others lie on the way."""
+
+    def __init__(self, model: OnnxModel) -> None:
+        self.model, self.nodes, self.arrays = model, model.nodes, dict(model.arrays)
+        self.limit = FREE + sum(array.size for array in model.arrays.values())
+        self.users: dict[str, list[int]] = {}
+        self.maker: dict[str, int] = {}
+        self.batch = 1
+        for at, node in enumerate(self.nodes):
+            for name in {*node.inputs}:
+                self.users.setdefault(name, []).append(at)
+            self.maker.update((name, at) for name in node.outputs if name)
+            self._fold(at)
+
+    def _fold(self, at: int) -> None:
+        """Compute a node that is constant, and what is constant then."""
+        node = self.nodes[at]
+        if any(name and name not in self.arrays for name in node.inputs):
+            return
+        inputs: list[Any] = [self.arrays.get(name) for name in node.inputs]
+        if node.op in FUNCTIONS:
+            _fits(*np.broadcast_shapes(*(np.shape(x) for x in inputs)), limit=self.limit)
+            found = FUNCTIONS[node.op](node.given, *inputs)
+        elif node.op in MOVES or node.op in OTHERS:
+            found = (MOVES.get(node.op) or OTHERS[node.op])(node.given, self.limit, *inputs)
+        else:
+            return
+        self._define(node.outputs[0], np.asarray(found))
+
+    def _define(self, name: str, array: AnyArray) -> None:
+        self.arrays[name] = array
+        for at in self.users.get(name, ()):
+            if at > self.maker[name] and self.nodes[at].outputs[0] not in self.arrays:
+                self._fold(at)
+
+    def settle(self, name: str, index: AnyArray) -> None:
+        """Let what asks for a tensor's shape, or how it would be when moved, be constant."""
+        for at in self.users.get(name, ()):
+            node = self.nodes[at]
+            out = node.outputs[0]
+            if node.op == "Shape" and out not in self.arrays:
+                start, end = node.given.get("start", 0), node.given.get("end", index.ndim)
+                self._define(out, np.array(index.shape[start:end], np.int64))
+            asked = any(self.nodes[asks].op == "Shape" for asks in self.users.get(out, ()))
+            if asked and node.op in ("Transpose", "Squeeze", "Unsqueeze"):
+                more = [self.arrays.get(other) for other in node.inputs[1:]]
+                self.settle(out, MOVES[node.op](node.given, MOST_NUMBERS, index, *more))
+
+    def before(self, end: str) -> set[int]:
+        """Return the nodes that a tensor is made by."""
+        found: set[int] = set()
+        names = [end]
+        while names:
+            at = self.maker.get(names.pop())
+            if at is not None and at not in found:
+                found.add(at)
+                names += self.nodes[at].inputs
+        return found
+
+    def joins(self, name: str, end: str, within: set[int]) -> Iterator[tuple[str, list[int]]]:
+        """Yield tensors that all of the way goes through, with the nodes since the last."""
+
+        def users(name: str) -> list[int]:
+            return [
+                at
+                for at in self.users.get(name, ())
+                if at in within
+                and self.nodes[at].op != "Shape"
+                and self.nodes[at].outputs[0] not in self.arrays
+            ]
+
+        ahead = users(name)
+        left, known, done = {name: len(ahead)}, {*ahead}, []
+        while ahead:
+            at = heappop(ahead)
+            if any(users(made) or made == end for made in self.nodes[at].outputs):
+                done.append(at)  # else but the shape of what it makes is asked for
+            for used in {*self.nodes[at].inputs} & left.keys():
+                left[used] -= 1
+                if not left[used]:
+                    del left[used]
+            for made in self.nodes[at].outputs:
+                following = users(made)
+                if following or made == end:
+                    left[made] = len(following)
+                for at_next in following:
+                    if at_next not in known:
+                        known.add(at_next)
+                        heappush(ahead, at_next)
+            if len(left) == 1 and name not in left:
+                yield next(iter(left)), done
+                done = []
+
+    def activation(self, name: str, joins: Iterable[tuple[str, list[int]]]) -> tuple[str, str]:
+        """Return the longest way from a tensor that is an activation: which, and its end; or ""."""
+        values: dict[str, Any] = {name: PROBES}
+        best = "", ""
+        for number, (out, done) in enumerate(joins):
+            if number == MOST_PIECES:
+                break
+            for at in done:
+                node = self.nodes[at]
+                inputs = [values.get(x, self.arrays.get(x)) if x else None for x in node.inputs]
+                scalar = all(
+                    x in values or not x or np.size(self.arrays.get(x, ())) == 1
+                    for x in node.inputs
+                )
+                if not scalar or node.op not in {*FUNCTIONS, "Identity", "Cast"}:
+                    return best
+                inputs = [
+                    x if x is None or np.ndim(x) == 0 or x.size > 1 else x.ravel()[0]
+                    for x in inputs
+                ]
+                values[node.outputs[0]] = (
+                    FUNCTIONS[node.op](node.given, *inputs) if node.op in FUNCTIONS else inputs[0]
+                )
+            found = np.asarray(values.get(out, 0.0))
+            # A number that hardly changes anything is a bias.
+            first = number == 0 and len(done) == 1 and self.nodes[done[0]].op in LINES
+            if first and not abs(found - PROBES).max() > 1e-3:
+                return best
+            near = abs(KNOWN - found) <= 2e-6 * (1 + abs(KNOWN))
+            which = np.flatnonzero(near.all(axis=1))
+            if which.size:
+                best = SHAPES[which[0]], out
+        return best
+
+    def follow(self, flow: Flow, name: str, end: str) -> None:
+        """Add the layers from a tensor to another."""
+        within = self.before(end)
+        while name != end:
+            self.settle(name, flow.index)
+            with np.errstate(all="ignore"):
+                found, out = self.activation(name, self.joins(name, end, within))
+            if found:
+                flow.activate(found)
+            else:
+                out, done = next(self.joins(name, end, within), ("", []))
+                if not out:
+                    raise ModelFileError(f"has no way from its input to its output, at {name!r}")
+                self._step(flow, name, out, done)
+            name = out
+
+    def _step(self, flow: Flow, name: str, out: str, done: list[int]) -> None:
+        node = self.nodes[done[-1]]
+        try:
+            if len(done) > 1:
+                self._both(flow, name, node)
+            else:
+                self._layer(flow, name, out, node)
+        except ModelFileError:
+            raise
+        except FAULTS as error:
+            raise ModelFileError(f"cannot be read at {node}: {error}") from None
+
+    def _layer(self, flow: Flow, name: str, out: str, node: Node) -> None:
+        op, given = node.op, node.given
+        others: list[Any] = [self.arrays.get(x) for x in node.inputs if x != name]
+        if any(x and x not in self.arrays and x != name for x in node.inputs):
+            raise ValueError("more than one of its inputs is no constant")
+        if op == "Gather" and len(flow.items) == 0 and node.inputs[1] == name:
+            self._embed(flow, given, self.arrays[node.inputs[0]])
+        elif op in LINES and len(node.inputs) == 2 and len(others) == 1:
+            c, ahead = others[0], node.inputs[0] == name
+            if op in ("Add", "Sub"):
+                sign = 1.0 if ahead or op == "Add" else -1.0
+                _lines(flow, "Add", sign, -c if ahead and op == "Sub" else c)
+            elif op == "Div" and not ahead:
+                raise ValueError("a division by what is no constant")
+            else:
+                _lines(flow, op, c if op == "Mul" else 1 / c, 0.0)
+        elif node.inputs[0] != name:
+            raise ValueError("a constant stands where samples should")
+        elif op in ("RNN", "LSTM", "GRU"):
+            _recurrent(flow, node, out == node.outputs[0], *[*others, None][:3], *others[3:])
+        elif op == "Pad":
+            pads = [*given["pads"]] if "pads" in given else [int(n) for n in others[0]]
+            half = len(pads) // 2
+            if given.get("mode", "constant") != "constant" or np.any(others[1:2] or 0):
+                raise ValueError("only zeros can be around images")
+            if any(pads[:2] + pads[half : half + 2]):
+                raise ValueError("pads of batch or channels")
+            _pad(flow, [*zip(pads[2:half], pads[half + 2 :], strict=True)])
+        elif op == "Softmax":
+            _softmax(flow, given, self.model.opset)
+        elif op in MOVES:
+            if op == "Reshape" and self.batch > 1:
+                sizes = [int(n) for n in others[0]]
+                if math.prod(sizes) == self.batch * flow.index.size:
+                    sizes[sizes.index(self.batch)] = 1
+                others = [sizes]
+            index = flow.index
+            moved = index if op == "Cast" else MOVES[op](given, MOST_NUMBERS, index, *others)
+            flow.index = np.asarray(moved)
+        elif op in LAYERS:
+            LAYERS[op](flow, given, *others)
+        elif op in FUNCTIONS:
+            raise ValueError(
+                "no activation of pycnn's, or not with its numbers: leaky_relu's slope is 0.01, "
+                "elu's alpha 1, and those of the others are as in pycnn.activations"
+            )
+        else:
+            raise ValueError("pycnn has no layer for this operation")
+
+    def _embed(self, flow: Flow, given: Any, W: Array) -> None:
+        if W.ndim != 2 or given.get("axis", 0) != 0 or flow.index.ndim != 2:
+            raise ValueError("an embedding takes (batch, length) tokens of one table")
+        flow.shape = Tokens(len(W), flow.index.size)
+        index = _places(1, flow.index.size, W.shape[1])
+        flow.add(layers.Embedding(W.shape[1]), index.shape[1:], index, W=W.copy())
+
+    def _both(self, flow: Flow, name: str, node: Node) -> None:
+        """Add a residual layer: two ways from a tensor that end in a sum."""
+        ends = node.inputs
+        if node.op == "Concat":  # of parts of what is there
+            parts = [Flow(flow.shape, flow.index) for _ in ends]
+            for part, end in zip(parts, ends, strict=True):
+                self.follow(part, name, end)
+            if not any(part.items for part in parts):
+                flow.index = np.concatenate([part.index for part in parts], node.given["axis"])
+                return
+        if node.op != "Add" or any(end in self.arrays for end in ends) or ends[0] == ends[1]:
+            raise ValueError("ways that meet otherwise than in a sum of two")
+        paths = []
+        for end in ends:
+            path = Flow(flow.shape, flow.index)
+            self.follow(path, name, end)
+            paths.append(path)
+        inner, beside = sorted(paths, key=lambda path: -len(path.items))
+        if len(beside.items) > 1 or not np.array_equal(inner.index, beside.index):
+            raise ValueError("a shortcut of more than one layer, or in another order")
+        names = [f"inner.{n}." for n in range(1, len(inner.items) + 1)] + ["shortcut."]
+        arrays = {
+            f"{name}{own}": array
+            for name, item in zip(names, inner.items + beside.items, strict=False)
+            for own, array in item.arrays.items()
+        }
+        inner_layers, *shortcut = (
+            [layers.from_config(item.config) for item in path.items]
+            for path in ([inner, beside] if beside.items else [inner])
+        )
+        layer = layers.Residual(inner_layers, shortcut=shortcut[0][0] if shortcut else None)
+        flow.add(layer, inner.shape, inner.index, **arrays)
+
+
+# ------------------------------------------------------------------ a whole model
+
+
+def _start(way: Way) -> tuple[str, Flow]:
+    """Return the input, and the way from it."""
+    inputs = way.model.inputs
+    if len(inputs) != 1:
+        names = ", ".join(info.name for info in inputs)
+        raise ModelFileError(f"has the inputs {names or 'none'}: a network of pycnn's has one")
+    name, kind, sizes = inputs[0]
+    open_axes = [axis for axis, size in enumerate(sizes) if size is None]
+    batch = open_axes[0] if len(open_axes) == 1 else 0
+    shape = [size for axis, size in enumerate(sizes) if axis != batch]
+    if None in shape or not shape or kind not in FLOATS + INTEGERS:
+        raise ModelFileError(
+            f"has the input {name!r} of type {kind} and shape {sizes}: pycnn needs numbers, and "
+            "all sizes but the batch's"
+        )
+    own = tuple(size or 1 for size in shape)
+    way.batch = sizes[batch] or 1
+    index = _places(*own)
+    if len(own) > 1 and _sees_channels_first(way, name):
+        own = (*own[1:], own[0])
+        index = np.moveaxis(_places(*own), -1, 0)
+    return name, Flow(own, np.expand_dims(index, batch))
+
+
+def _sees_channels_first(way: Way, name: str) -> bool:
+    """Whether the first that asks for positions is an operation that has channels first."""
+    names = [name]
+    for known in names:
+        for at in way.users.get(known, ()):
+            op = way.nodes[at].op
+            if op in (*CHANNELS_FIRST, "BatchNormalization"):
+                return True
+            if op in FUNCTIONS or op in ("Cast", "Dropout", "Identity", "Pad"):
+                names += [out for out in way.nodes[at].outputs if out not in names]
+            elif op != "Shape":
+                return False
+    return False
+
+
+def _end(way: Way) -> tuple[str, Any]:
+    """Return the tensor that is the network's output, and the labels of its classes, if any."""
+    outputs = [info for info in way.model.outputs if info.type in (0, *FLOATS)]
+    if len(outputs) != 1:
+        raise ModelFileError(f"has {len(outputs)} outputs of numbers: a network of pycnn's has one")
+    name, labels = outputs[0].name, None
+    for node in way.nodes:
+        if node.op == "ArrayFeatureExtractor":
+            labels = way.arrays.get(node.inputs[0])
+    while True:
+        node = way.nodes[way.maker[name]]
+        if node.op == "ZipMap":
+            labels = node.given.get("classlabels_strings") or node.given["classlabels_int64s"]
+        elif node.op == "Concat" and len(node.inputs) == 2:  # 1 - p and p
+            other = way.nodes[way.maker[node.inputs[0]]]
+            one = way.arrays.get(other.inputs[0])
+            if other.op != "Sub" or other.inputs[1] != node.inputs[1] or one is None or one != 1:
+                break
+            name = node.inputs[1]
+            continue
+        elif node.op not in ("Identity", "Cast"):
+            break
+        name = node.inputs[0]
+    if labels is not None:
+        labels = np.array(np.ravel(labels).tolist())
+    return name, labels
+
+
+def state_of(model: OnnxModel) -> dict[str, Any]:
+    """Return the state of a network for a model that another program has written."""
+    way = Way(model)
+    start, flow = _start(way)
+    end, labels = _end(way)
+    inputs = flow.shape
+    way.follow(flow, start, end)
+    if not _is_natural(flow.whole()):
+        raise ModelFileError("has its outputs in another order than pycnn would")
+    if len(flow.shape) > 2:
+        flow.see((flow.index.size,))
+    items = flow.items
+    if items and items[0].config["kind"] == "embedding":
+        inputs = Tokens(len(items[0].arrays["W"]), inputs[0])
+    elif model.inputs[0].type in INTEGERS:
+        raise ModelFileError("takes integers that are no tokens")
+    # Where weights start follows from the activation, which has come later.
+    found = layers.check_layers(
+        [
+            layers.from_config({k: v for k, v in item.config.items() if "_initializer" not in k})
+            for item in items
+        ]
+    )
+    loss = losses.check(None, found[-1].activation)
+    architecture = Architecture(check_inputs(inputs), found, loss)
+    parts = [np.empty(0)]
+    for place in architecture.tensors:
+        array = items[place.layer - 1].arrays[place.name]
+        if array.shape != place.shape:
+            raise ValueError(f"{place.full_name} has shape {array.shape}, not {place.shape}")
+        parts.append(array.ravel())
+    if labels is not None:
+        count = class_count(losses.name_of(loss), architecture.output_shape[-1])
+        if len(labels) != count or not (labels[1:] > labels[:-1]).all():
+            raise ModelFileError(f"has other labels than {count} in their order")
+    return {
+        "inputs": plain_inputs(inputs),
+        "layers": [layer.config() for layer in found],
+        "loss": losses.to_config(loss),
+        "seed": 0,
+        "classes": labels,
+        "feature_names": None,
+        "target_scale": None,
+        "epochs_trained": 0,
+        "metadata": {},
+        "parameters": np.concatenate(parts),
+    }
