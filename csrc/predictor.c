@@ -9,7 +9,8 @@ struct pycnn_predictor {
     pycnn_allocator allocator; /* the network's */
     pycnn_workspace *ws;
     online_layer *narrow; /* [depth] as the kernels for narrow networks read it; NULL: it is not */
-    double *state;        /* [state_count] of the sequence that the rows are parts of */
+    double *state;        /* [state_count] of the sequence that the rows are parts of ... */
+    bool goes_on;         /* ... since somebody has asked for it */
     double *packed[];     /* [depth] what a layer packs, or a copy of its parameters */
 };
 
@@ -143,6 +144,15 @@ int pycnn_predictor_update(pycnn_predictor *self, const double *theta, size_t th
     return PYCNN_OK;
 }
 
+/* Lets rows go on from a state; NULL: each is a whole sequence. */
+static void go_on_from(const pycnn_predictor *self, double *state)
+{
+    const pycnn_network *net = self->ws->net;
+    for (size_t l = 0; l < net->depth; l++) {
+        io_of(self->ws, l, 0)->state = state == NULL ? NULL : state + net->layers[l].state_offset;
+    }
+}
+
 double *pycnn_predictor_state(pycnn_predictor *self, size_t *count)
 {
     const pycnn_network *net = self == NULL ? NULL : self->ws->net;
@@ -150,10 +160,12 @@ double *pycnn_predictor_state(pycnn_predictor *self, size_t *count)
     if (count != NULL) {
         *count = numbers;
     }
-    for (size_t l = 0; numbers > 0 && l < net->depth; l++) {
-        io_of(self->ws, l, 0)->state = self->state + net->layers[l].state_offset;
+    if (numbers == 0) {
+        return NULL;
     }
-    return numbers == 0 ? NULL : self->state;
+    self->goes_on = true;
+    go_on_from(self, self->state);
+    return self->state;
 }
 
 static void run_layers(const pycnn_predictor *self)
@@ -171,10 +183,8 @@ static void run_layers(const pycnn_predictor *self)
     }
 }
 
-int pycnn_predictor_run(pycnn_predictor *self, double *y, const double *x)
+static void run(const pycnn_predictor *self, double *y, const double *x)
 {
-    KEEP_MODE;
-    RETURN_IF(self == NULL || y == NULL || x == NULL, PYCNN_ERROR_ARGUMENT);
     const pycnn_workspace *ws = self->ws;
     const pycnn_network *net = ws->net;
     double *input = ws->slices[0].input;
@@ -186,5 +196,27 @@ int pycnn_predictor_run(pycnn_predictor *self, double *y, const double *x)
         run_layers(self);
     }
     memcpy(y, io_of(ws, net->depth - 1, 0)->output, net->outputs * sizeof *y);
+}
+
+int pycnn_predictor_run(pycnn_predictor *self, double *y, const double *x)
+{
+    KEEP_MODE;
+    RETURN_IF(self == NULL || y == NULL || x == NULL, PYCNN_ERROR_ARGUMENT);
+    run(self, y, x);
+    return PYCNN_OK;
+}
+
+int pycnn_predictor_steps(pycnn_predictor *self, double *y, const double *x, double *states,
+                          size_t rows)
+{
+    KEEP_MODE;
+    RETURN_IF(self == NULL || y == NULL || x == NULL, PYCNN_ERROR_ARGUMENT);
+    const pycnn_network *net = self->ws->net;
+    RETURN_IF(states == NULL && net->state_count > 0, PYCNN_ERROR_ARGUMENT);
+    for (size_t i = 0; i < rows; i++) {
+        go_on_from(self, states == NULL ? NULL : states + i * net->state_count);
+        run(self, y + i * net->outputs, x + i * net->inputs);
+    }
+    go_on_from(self, self->goes_on ? self->state : NULL);
     return PYCNN_OK;
 }

@@ -550,6 +550,11 @@ PYCNN_API double *pycnn_predictor_state(pycnn_predictor *predictor, size_t *coun
 /* y[outputs] = the network's output for x[inputs], to the bits of pycnn_predict. */
 PYCNN_API int pycnn_predictor_run(pycnn_predictor *predictor, double *y, const double *x);
 
+/* The same of rows that are each the next part of a sequence of its own: states[rows,count] are
+ * what the parts before have left, and become what these leave. */
+PYCNN_API int pycnn_predictor_steps(pycnn_predictor *predictor, double *y, const double *x,
+                                    double *states, size_t rows);
+
 /* Writes on from tokens, as Python's Network.generate does, to the bit. `step` is a network on one
  * token, whose output is a softmax over all of them, and where layers have a window `half` the
  * same layers on window / 2 of them, or NULL, which takes longer: when a window is full, its last

@@ -465,7 +465,7 @@ def predictor(
     It raises ValueError where they are not contiguous. A frozen one has a copy of theta.
     """
     if frozen and batch == 1:
-        return _row_predictor(_pack(plan, theta), outputs)
+        return _frozen_row_predictor(_pack(plan, theta), outputs)
     return _predictor(plan, theta.copy() if frozen else theta, batch, outputs)
 
 
@@ -502,7 +502,7 @@ def _pack(plan: Plan, theta: Array) -> Any:
     return ffi.gc(out[0], destroy)
 
 
-def _row_predictor(packed: Any, outputs: Shape) -> Predictor:
+def _frozen_row_predictor(packed: Any, outputs: Shape) -> Predictor:
     """Return a callable that predicts one row by such a copy."""
     result = np.zeros((1, *outputs))
     lent_result = _from_buffer(_DOUBLES, result)
@@ -528,13 +528,18 @@ def stepper(
     The state is there from one call to the next; zeros begin new sequences.
     """
     count = state_count(plan)
-    if frozen and batch == 1:
-        packed = _pack(plan, theta)
-        numbers = lib.pycnn_predictor_state(packed, ffi.NULL)
-        states = np.frombuffer(ffi.buffer(numbers, 8 * count)) if count else np.zeros(0)
-        return _row_predictor(packed, outputs), states.reshape(1, count)
     states = np.zeros((batch, count))
-    return _predictor(plan, theta.copy() if frozen else theta, batch, outputs, states), states
+    if not frozen:
+        return _predictor(plan, theta, batch, outputs, states), states
+    packed, result = _pack(plan, theta), np.zeros((batch, *outputs))
+    lent_result, lent_states = _from_buffer(_DOUBLES, result), _from_buffer(_DOUBLES, states)
+    run, lend, doubles = lib.pycnn_predictor_steps, _from_buffer, _DOUBLES
+
+    def step(x: Array) -> Array:
+        run(packed, lent_result, lend(doubles, x), lent_states, batch)
+        return result
+
+    return step, states
 
 
 def row_predictor(plan: Plan, theta: Array, outputs: Shape) -> RowPredictor:

@@ -554,6 +554,43 @@ static void test_a_predictor_steps_through_a_sequence(void)
     free_problem(&p), free_problem(&q), free_problem(&none);
 }
 
+/* What the predictor itself remembers, or does not, is as it was. */
+static void test_a_predictor_steps_through_several_sequences(void)
+{
+    problem p = remembering(STEPS), q = remembering(1);
+    double *y = doubles(ROWS * p.outputs), *states = doubles(ROWS * REMEMBERED);
+    double x[ROWS * FEATURES], some[ROWS * CLASSES], own[2][CLASSES];
+    pycnn_predictor *predictor = NULL;
+    pycnn_workspace *ws = workspace(p.net, ROWS, PYCNN_FORWARD);
+    CHECK(pycnn_predict(y, p.net, ws, p.theta, p.theta_size, p.x, ROWS) == PYCNN_OK);
+    CHECK(pycnn_predictor_create(&predictor, q.net, p.theta, q.theta_size) == PYCNN_OK);
+    memset(states, 0, ROWS * REMEMBERED * sizeof *states);
+    for (size_t t = 0; t < STEPS; t++) {
+        for (size_t i = 0; i < ROWS; i++) {
+            memcpy(x + i * FEATURES, p.x + i * p.inputs + t * FEATURES, FEATURES * sizeof *x);
+        }
+        CHECK(pycnn_predictor_run(predictor, own[t > 0], p.x) == PYCNN_OK);
+        CHECK(pycnn_predictor_steps(predictor, some, x, states, ROWS) == PYCNN_OK);
+        for (size_t i = 0; i < ROWS; i++) {
+            CHECK(same_bits(some + i * CLASSES, y + i * p.outputs + t * CLASSES, CLASSES));
+        }
+    }
+    CHECK(same_bits(own[0], own[1], CLASSES));
+    double *state = pycnn_predictor_state(predictor, NULL);
+    CHECK(pycnn_predictor_run(predictor, own[0], p.x) == PYCNN_OK);
+    CHECK(pycnn_predictor_steps(predictor, some, x, states, ROWS) == PYCNN_OK);
+    CHECK(pycnn_predictor_run(predictor, own[1], p.x + FEATURES) == PYCNN_OK);
+    CHECK(same_bits(own[1], y + CLASSES, CLASSES) && largest(state, REMEMBERED) > 0);
+    CHECK(pycnn_predictor_steps(predictor, some, x, NULL, ROWS) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_predictor_steps(predictor, some, NULL, states, ROWS) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_predictor_steps(predictor, NULL, x, states, ROWS) == PYCNN_ERROR_ARGUMENT);
+    CHECK(pycnn_predictor_steps(NULL, some, x, states, ROWS) == PYCNN_ERROR_ARGUMENT);
+    pycnn_predictor_destroy(predictor);
+    free(y), free(states);
+    pycnn_workspace_destroy(ws);
+    free_problem(&p), free_problem(&q);
+}
+
 /* ---------------------------------------------------------------- a loss of the caller's */
 
 static int half_of_squares(void *context, double *losses, double *gradient, const double *outputs,
@@ -674,6 +711,8 @@ const test sequence_tests[] = {
     FOR_EACH_SET("states stay where a sample fails", test_states_stay_where_a_sample_fails),
     FOR_EACH_SET("a state is its row's", test_a_state_is_its_rows),
     FOR_EACH_SET("a predictor steps through a sequence", test_a_predictor_steps_through_a_sequence),
+    FOR_EACH_SET("a predictor steps through several sequences",
+                 test_a_predictor_steps_through_several_sequences),
     FOR_EACH_SET("the caller's loss is of positions", test_the_callers_loss_is_of_positions),
     {0},
 };
