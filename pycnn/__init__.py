@@ -35,6 +35,7 @@ if _TYPE_CHECKING:
     from pycnn import augmentation, datasets, metrics, plot, text
     from pycnn._gradient_check import gradient_check
     from pycnn._io.weights import from_keras, from_torch
+    from pycnn._weights import from_sklearn
     from pycnn.layers import (
         GRU,
         LSTM,
@@ -115,6 +116,7 @@ __all__ = [
     "exceptions",
     "from_keras",
     "from_onnx",
+    "from_sklearn",
     "from_torch",
     "get_include",
     "get_num_threads",
@@ -154,6 +156,10 @@ def __getattr__(name: str) -> _Any:
         import pycnn._io.weights as weights
 
         return getattr(weights, name)
+    if name == "from_sklearn":
+        from pycnn._weights import from_sklearn
+
+        return from_sklearn
     if name == "gradient_check":
         from pycnn._gradient_check import gradient_check
 

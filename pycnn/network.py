@@ -764,6 +764,27 @@ class Network(Model):
 
         return generate(self, start, count, temperature, top_k, top_p, seed, stop, callback)
 
+    def to_sklearn(self) -> tuple[list[Array], list[Array]]:
+        """Return what scikit-learn's multi-layer perceptrons have as `coefs_` and `intercepts_`.
+
+        A fitted estimator of the same sizes and activations takes them:
+        ``mlp.coefs_, mlp.intercepts_ = net.to_sklearn()``. `BatchNorm` becomes part of the layer
+        beside it, as by `folded`, and `Dropout` is left out.
+
+        Returns
+        -------
+        coefs : list of ndarray, (n_l-1, n_l)
+        intercepts : list of ndarray, (n_l,)
+
+        Raises
+        ------
+        DataError
+            If the network has layers or activations that scikit-learn has not.
+        """
+        from pycnn._io.perceptron import to_sklearn  # imported when used
+
+        return to_sklearn(self.folded())
+
     # -------------------------------------------------------------- keeping it
 
     def save(self, path: str | os.PathLike[str], *, training_state: bool = False) -> None:
