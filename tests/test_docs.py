@@ -13,7 +13,7 @@ import pycnn
 ROOT = Path(__file__).parents[1]
 GUIDES = (
     *("training", "tables", "images", "sequences", "language", "text"),
-    *("export", "onnx", "weights"),
+    *("export", "onnx", "weights", "sklearn"),
 )
 PAGES = ["README.md", *(f"docs/{guide}.md" for guide in GUIDES)]
 SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -30,7 +30,11 @@ def read(page):
 def test_snippets_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = read(page)
-    for name, sign in (("pandas", "import pandas"), ("matplotlib", "import plot")):
+    for name, sign in (
+        ("pandas", "import pandas"),
+        ("matplotlib", "import plot"),
+        ("sklearn", "from pycnn.sklearn"),
+    ):
         if sign in text:
             pytest.importorskip(name)
     snippets = list(SNIPPET.finditer(text))
