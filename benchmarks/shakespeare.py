@@ -134,7 +134,7 @@ def compare(tokens: NDArray[np.intp], vocabulary: int, seed: int, steps: int) ->
 
 def main() -> None:
     """Print a line for each seed."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("archive", type=Path)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=3)
