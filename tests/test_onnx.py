@@ -322,6 +322,23 @@ def test_what_cannot_be_read_is_named():
         pycnn.from_onnx(without_metadata(net.to_onnx()))
 
 
+def test_little_that_would_become_much_is_refused():
+    from pycnn._io.onnx.protobuf import field
+
+    def node(op, inputs, output, *attributes):
+        return field(1, field(1, *inputs) + field(2, output) + field(4, op) + field(5, *attributes))
+
+    axis = field(1, "axis") + field(3, 0) + field(20, 2)
+    doubled = [node("Concat", [f"a{n}"] * 2, f"a{n + 1}", axis) for n in range(50)]
+    many = [node("Exp", ["a0"], f"b{n}") for n in range(300)]
+    for nodes, numbers in ((doubled, 2), (many, 100_000)):
+        content = bytes(8 * numbers)
+        array = field(1, numbers) + field(2, 11) + field(8, "a0") + field(9, content)
+        graph = b"".join(nodes) + field(5, array)
+        with pytest.raises(ModelFileError, match="is too large"):
+            pycnn.from_onnx(field(7, graph))
+
+
 def exported(model, shape, dynamo):
     """Return what PyTorch writes of a model, and samples with their outputs."""
     torch = pytest.importorskip("torch")

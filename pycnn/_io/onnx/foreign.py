@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["state_of"]
 
-MOST_NUMBERS = 1 << 24  # of a sample
+MOST_NUMBERS = 1 << 22  # of a sample
 FREE = 1 << 20  # numbers of constants that may be computed, beside as many as the file has
 MOST_PIECES = 24  # of an activation
 # A normalization of statistics 0 and 1, to the bit: scales and shifts of others become one.
@@ -168,6 +168,11 @@ MOVES: dict[str, Callable[..., Any]] = {
 }
 
 
+def _concatenate(given: Any, parts: Any, limit: float = MOST_NUMBERS) -> Any:
+    _fits(sum(part.size for part in parts), limit=limit)
+    return np.concatenate(parts, given["axis"])
+
+
 def _constant(g: Any, n: float) -> Any:
     value = next(iter(g.values()))
     return np.asarray(value, None if isinstance(value, np.ndarray) else np.float64)
@@ -179,7 +184,7 @@ OTHERS: dict[str, Callable[..., Any]] = {
     "ConstantOfShape": lambda g, n, shape: np.full(
         _fits(*map(int, shape), limit=n), np.ravel(g.get("value", 0.0))[0]
     ),
-    "Concat": lambda g, n, *parts: np.concatenate(parts, g["axis"]),
+    "Concat": lambda g, n, *parts: _concatenate(g, parts, n),
     "Expand": lambda g, n, x, shape: np.broadcast_to(
         x, _fits(*np.broadcast_shapes(x.shape, tuple(map(int, shape))), limit=n)
     ).copy(),
@@ -550,7 +555,7 @@ class Way:
 
     def __init__(self, model: OnnxModel) -> None:
         self.model, self.nodes, self.arrays = model, model.nodes, dict(model.arrays)
-        self.limit = FREE + sum(array.size for array in model.arrays.values())
+        self.limit = FREE + 4 * sum(array.size for array in model.arrays.values())
         self.users: dict[str, list[int]] = {}
         self.maker: dict[str, int] = {}
         self.batch = 1
@@ -573,7 +578,10 @@ class Way:
             found = (MOVES.get(node.op) or OTHERS[node.op])(node.given, self.limit, *inputs)
         else:
             return
-        self._define(node.outputs[0], np.asarray(found))
+        found = np.asarray(found)
+        if found.base is None and not any(found is x for x in inputs):
+            self.limit -= found.size  # it has memory of its own
+        self._define(node.outputs[0], found)
 
     def _define(self, name: str, array: AnyArray) -> None:
         self.arrays[name] = array
@@ -765,7 +773,7 @@ class Way:
             for part, end in zip(parts, ends, strict=True):
                 self.follow(part, name, end)
             if not any(part.items for part in parts):
-                flow.index = np.concatenate([part.index for part in parts], node.given["axis"])
+                flow.index = _concatenate(node.given, [part.index for part in parts])
                 return
         if node.op != "Add" or any(end in self.arrays for end in ends) or ends[0] == ends[1]:
             raise ValueError("ways that meet otherwise than in a sum of two")
