@@ -45,14 +45,6 @@ def from_sklearn(estimator: Any, backend: str = "auto") -> Network:
         If `estimator` is no such object, or not fitted.
     DataError
         If pycnn has no such layer: the exponential output of ``loss="poisson"``.
-
-    Examples
-    --------
-    >>> from sklearn.neural_network import MLPClassifier
-    >>> X, y = [[0, 0], [0, 1], [1, 0], [1, 1]], ["no", "yes", "yes", "no"]
-    >>> clf = MLPClassifier(4, "tanh", solver="lbfgs", random_state=1).fit(X, y)
-    >>> from_sklearn(clf).predict_classes(X).tolist()
-    ['no', 'yes', 'yes', 'no']
     """
     out = getattr(estimator, "out_activation_", None)
     if isinstance(estimator, type) or out is None or not hasattr(estimator, "coefs_"):
