@@ -32,7 +32,7 @@ static void linear_backward(double *delta, const double *a, size_t units, size_t
     (void)delta, (void)a, (void)units, (void)stride;
 }
 
-/* f(z) = 1 / (1 + e^-z), f' = a (1 - a). The exponent is never positive: no overflow. */
+/* f(z) = 1 / (1 + e^-z), f' = a (1 - a) */
 
 static void sigmoid_forward(double *a, const double *z, size_t units, size_t stride)
 {

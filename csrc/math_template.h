@@ -100,11 +100,11 @@ ALWAYS_INLINE vector quotient(vector a, vector a_excess, vector b, vector b_exce
 /* e^-2x = 2^k (1 - 2 r / (1 + w)): a quotient that is made of it takes no second division. */
 typedef struct {
     vector scale, twice, r, w; /* 2^(k + exponent), and twice as much */
-} power;
+} power_parts;
 
 /* x = r - k ln 2 / 2 with integer k and |r| <= ln 2 / 4; e^-2r = (c - r) / (c + r) with
  * c = r coth r, and w = c - 1 + r. The series of c in r^2 has an error < 2^-59. */
-ALWAYS_INLINE power power_of_minus_twice(vector x, int exponent)
+ALWAYS_INLINE power_parts power_of_minus_twice(vector x, int exponent)
 {
     static const double coefficient[] = {0x1.6375ee0a7811dp-16, -0x1.bbd41af3f9f68p-13,
                                          0x1.1566aaf1d7eb2p-9, -0x1.6c16c16bebb0bp-6,
@@ -117,7 +117,7 @@ ALWAYS_INLINE power power_of_minus_twice(vector x, int exponent)
     const vector square = r * r, scale = of_bits(bits_of(sum) << 52);
     vector series = BROADCAST(coefficient[0]);
     UNROLL for (int n = 1; n < 5; n++) { series = FMA(series, square, BROADCAST(coefficient[n])); }
-    return (power){scale, scale + scale, r, FMA(series, square, r)};
+    return (power_parts){scale, scale + scale, r, FMA(series, square, r)};
 }
 
 /* tanh |x| = (1 - e^-2|x|) / (1 + e^-2|x|), which is 1 for 20. A part of it that is exact is taken
@@ -125,7 +125,7 @@ ALWAYS_INLINE power power_of_minus_twice(vector x, int exponent)
  * less, and those of numerator and denominator too, sums of what is exact and of what is small. */
 ALWAYS_INLINE vector hyperbolic_tangent(vector x)
 {
-    const power p = power_of_minus_twice(AT_MOST(BROADCAST(20.0), absolute(x)), 0);
+    const power_parts p = power_of_minus_twice(AT_MOST(BROADCAST(20.0), absolute(x)), 0);
     const vector half = 0.5 * (1 - p.scale), more = 1 + p.scale, turn = p.twice * p.r;
     const vector part = choose(p.scale < 0.25, BROADCAST(1.0), half);
     const vector rest = FMA(-(1 + part), p.scale, 1 - part);
@@ -142,7 +142,7 @@ ALWAYS_INLINE vector hyperbolic_tangent(vector x)
 ALWAYS_INLINE vector logistic(vector x)
 {
     const double unit = 0x1p-64;
-    const power p = power_of_minus_twice(0.5 * clamp(x, -746, 40), -64);
+    const power_parts p = power_of_minus_twice(0.5 * clamp(x, -746, 40), -64);
     const vector m = 1 + p.w, w = m - 1; /* rounded in one and the same way above and below */
     const vector sum = unit + p.scale, lost = unit - (sum - p.scale);
     return unit * m / (sum + FMA(-p.twice, p.r, FMA(w, sum, lost)));

@@ -11,7 +11,7 @@ typedef struct {
 
 ALWAYS_INLINE fraction tangent_fraction(vector x)
 {
-    const power p = power_of_minus_twice(clamp(x, -100, 100), 0);
+    const power_parts p = power_of_minus_twice(clamp(x, -100, 100), 0);
     const vector m = 1 + p.w, part = p.twice * p.r;
     return (fraction){FMA(m, 1 - p.scale, part), FMA(m, 1 + p.scale, -part)};
 }
@@ -19,7 +19,7 @@ ALWAYS_INLINE fraction tangent_fraction(vector x)
 /* The same of sigma(x). */
 ALWAYS_INLINE fraction logistic_fraction(vector x)
 {
-    const power p = power_of_minus_twice(clamp(0.5 * x, -100, 100), 0);
+    const power_parts p = power_of_minus_twice(clamp(0.5 * x, -100, 100), 0);
     const vector m = 1 + p.w;
     return (fraction){m, FMA(m, 1 + p.scale, -(p.twice * p.r))};
 }
