@@ -235,6 +235,15 @@ def test_what_diverges_is_an_error_or_stays_the_best(ours):
     assert np.isfinite(reg.predict(X)).all()
 
 
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_who_has_not_converged_is_told_where_it_was_called(ours, solver):
+    from sklearn.exceptions import ConvergenceWarning
+
+    with pytest.warns(ConvergenceWarning) as warned:
+        ours.MLPClassifier(8, solver=solver, max_iter=2).fit(X, TWO)
+    assert [warning.filename for warning in warned] == [__file__]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

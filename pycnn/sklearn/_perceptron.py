@@ -370,7 +370,7 @@ class Perceptron(BaseEstimator):
             self.loss_curve_.append(np.nan)
             assert self.validation_scores_ is not None
             self.validation_scores_.append(np.nan)
-            _warn("Stochastic Optimizer: the loss became infinite; the best weights are kept.")
+            _warn("Stochastic Optimizer: the loss became infinite; the best weights are kept.", 3)
         if self.early_stopping:
             self.network_.theta[:] = self._best
 
@@ -420,7 +420,8 @@ class Perceptron(BaseEstimator):
             if self.n_iter_ == self.max_iter:
                 _warn(
                     f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
-                    "optimization hasn't converged yet."
+                    "optimization hasn't converged yet.",
+                    4,
                 )
                 return
 
@@ -507,7 +508,8 @@ class Perceptron(BaseEstimator):
             _warn(
                 f"lbfgs failed to converge after {self.n_iter_} iteration(s) "
                 f"(status={result.status}): {message}. Increase the number of iterations "
-                "(max_iter) or scale the data."
+                "(max_iter) or scale the data.",
+                3,
             )
 
     def _mean_over_outputs(self, loss: float, weight: float) -> float:
@@ -557,8 +559,9 @@ def _checked_weight(X: Any, sample_weight: Any) -> Array | None:
     return weight
 
 
-def _warn(message: str) -> None:
-    warnings.warn(message, ConvergenceWarning, stacklevel=6)
+def _warn(message: str, calls: int) -> None:
+    """Warn of what has not converged, at the line of the user's so many calls above."""
+    warnings.warn(message, ConvergenceWarning, stacklevel=calls + 2)
 
 
 def keep(estimator: Perceptron, arguments: dict[str, Any]) -> None:
