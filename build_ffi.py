@@ -45,6 +45,16 @@ def options(platform, macros=""):
     if platform == "win32":
         return ["/O2", "/std:c11", *(f"/clang:{option}" for option in exact)], []
     compile_args = ["-std=gnu11", "-O3", *exact, "-fvisibility=hidden"]
+    if " __GNUC__ " in macros and " __clang__ " not in macros:
+        # As fast as -O3, which copies loops and functions for cases of them, in four fifths of it.
+        compile_args[1:2] = [
+            "-O2",
+            "-fgcse-after-reload",
+            "-fpeel-loops",
+            "-fpredictive-commoning",
+            "-ftree-partial-pre",
+            "-fvect-cost-model=dynamic",
+        ]
     compile_args.append("-Werror=incompatible-pointer-types")
     if " __i386__ " in macros and " __SSE2_MATH__ " not in macros:  # x87 rounds to 64 bits
         compile_args += ["-msse2", "-mfpmath=sse"]
@@ -62,7 +72,9 @@ compile_args, link_args = options(
     "" if sys.platform == "win32" else predefined_macros(),
 )
 if sys.platform != "win32" and not pyodide and "PYCNN_CFLAGS" not in os.environ:
-    # Who debugs, or looks for mistakes, wants the symbols; Pyodide's linker strips by itself.
+    # Who debugs, or looks for mistakes, wants the symbols and the way back through calls; Pyodide's
+    # linker strips by itself.
+    compile_args.append("-fno-asynchronous-unwind-tables")
     link_args.append("-Wl,-x" if sys.platform == "darwin" else "-Wl,-s")
 compile_args += os.environ.get("PYCNN_CFLAGS", "").split()
 link_args += os.environ.get("PYCNN_LDFLAGS", "").split()

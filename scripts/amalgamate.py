@@ -149,11 +149,21 @@ def amalgamate():
     return made | {"pycnn.c": banner.format("The core as one file") + core}
 
 
-def write(folder):
-    """Write them; the folder is made where there is none."""
+def without_comments(text):
+    """Return a source of which the first comment alone is left: what a compiler reads."""
+    licence, end, code = text.partition("*/\n")
+    code = WORD.sub(lambda word: " " if word[0].startswith("/*") else word[0], code)
+    return licence + end + re.sub(r"\s*\n\s*\n", "\n", re.sub(r" +$", "", code, flags=re.M))
+
+
+def write(folder, comments=True):
+    """Write them, the source with its comments or without; the folder is made if need be."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     for name, text in amalgamate().items():
-        Path(folder, name).write_text(text, encoding="utf-8", newline="\n")
+        short = name.endswith(".c") and not comments
+        Path(folder, name).write_text(
+            without_comments(text) if short else text, encoding="utf-8", newline="\n"
+        )
 
 
 if __name__ == "__main__":
