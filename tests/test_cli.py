@@ -164,6 +164,7 @@ def noise(rows=300, columns=12, seed=0):
     return frame.assign(y=X[:, 0] + rng.normal(0, 1.5, rows))
 
 
+@pytest.mark.thorough
 def test_a_small_noisy_table_is_not_overfitted(succeed):
     noise().to_csv("noise.csv", index=False)
     train = ("train", "noise.csv", "--target", "y", "--no-plot")
@@ -255,6 +256,7 @@ def test_the_loss_that_ends_the_training_is_free_of_the_penalty():
     assert stopping.best == pytest.approx(np.mean(wrong**2) / 2)
 
 
+@pytest.mark.thorough
 def test_weights_of_the_classes_count_rows_as_often(succeed):
     rng = np.random.default_rng(0)
     rare = rng.random(600) < 0.1

@@ -429,6 +429,7 @@ def test_mistakes_are_named(make, error, words):
         make()
 
 
+@pytest.mark.thorough
 def test_a_file_may_have_so_many_layers_those_within_others_too(tmp_path):
     many = Residual([Dropout(0.1) for _ in range(9_999)])
     net = Network(1, [many], seed=0, backend="numpy")

@@ -140,6 +140,7 @@ def test_a_few_inputs_bend_their_units_at_different_places():
     assert error() < 0.3 < 0.45 < error(bias_initializer="zeros")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "elu", "tanh"])
 def test_twenty_layers_of_the_default_learn(activation):
     X, y = datasets.load_digits()

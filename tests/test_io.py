@@ -922,6 +922,7 @@ GREEDY = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", GREEDY)
 def test_memory_is_in_proportion_to_the_file(model, path, name):
     content = GREEDY[name](model, path)

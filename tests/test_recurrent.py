@@ -222,7 +222,9 @@ def test_steps_are_those_of_the_formula(backend, kind):
 
 @pytest.mark.parametrize("stack", [stack for stack in STACKS if stack != "relu"])
 def test_gradient_is_that_of_differences(backend, stack):
-    assert gradient_check(network(stack, backend, (3, 2), 1), *data(2, (3, 2), 1)) < 1e-7
+    most = 1000 if backend == "c" else 60  # the twin's gradients agree, and take longer
+    net = network(stack, backend, (3, 2), 1)
+    assert gradient_check(net, *data(2, (3, 2), 1), max_parameters=most) < 1e-7
 
 
 @pytest.mark.parametrize("stack", STACKS)

@@ -5,7 +5,8 @@
 //
 // With `-include tests/c/failing_malloc.h` it also makes each allocation of the core fail in turn.
 // All of it runs once for each instruction set that the machine has, or for that of PYCNN_ISA; with
-// arguments only those suites: test_core threads dense.
+// arguments only those suites: test_core threads dense. With `best` in front of them it runs for
+// the instruction set alone that the core chooses by itself.
 #include "check.h"
 
 /* Each is a file. */
@@ -62,20 +63,22 @@ int main(int argc, char **argv)
         printf("PYCNN_ISA=%s: %s\n", getenv("PYCNN_ISA"), pycnn_strerror(PYCNN_ERROR_ISA));
         return EXIT_FAILURE;
     }
-    run_suites(true, argc - 1, argv + 1);
+    const int best = argc > 1 && strcmp(argv[1], "best") == 0, count = argc - 1 - best;
+    char **asked = argv + 1 + best;
+    run_suites(true, count, asked);
     bool all_sets = false;
 #ifdef HAVE_POSIX
     const char *isa = getenv("PYCNN_ISA");
-    all_sets = isa == NULL || *isa == '\0';
+    all_sets = !best && (isa == NULL || *isa == '\0');
     for (size_t i = 0; i < SET_COUNT && all_sets; i++) {
         setenv("PYCNN_ISA", instruction_sets[i], 1);
         if (pycnn_isa() != NULL) {
-            run_suites(false, argc - 1, argv + 1);
+            run_suites(false, count, asked);
         }
     }
 #endif
     if (!all_sets) {
-        run_suites(false, argc - 1, argv + 1);
+        run_suites(false, count, asked);
     }
     printf("%zu passed, %zu failed\n", (size_t)checks_passed, (size_t)checks_failed);
     return checks_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
