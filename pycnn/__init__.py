@@ -29,7 +29,6 @@ from pycnn.history import History
 from pycnn.layers import BatchNorm, Dense, Dropout, LayerNorm, Residual, SpatialDropout
 from pycnn.network import Network, from_onnx, load
 from pycnn.optimizers import LBFGS, SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
-from pycnn.trace import Trace
 
 if _TYPE_CHECKING:
     from pycnn import augmentation, datasets, metrics, plot, text
@@ -62,6 +61,7 @@ if _TYPE_CHECKING:
         ZeroPadding2D,
     )
     from pycnn.table import Table
+    from pycnn.trace import Trace
 
 __all__ = [
     "GRU",
@@ -144,6 +144,10 @@ def __getattr__(name: str) -> _Any:
         from pycnn.table import Table
 
         return Table
+    if name == "Trace":
+        from pycnn.trace import Trace
+
+        return Trace
     if name == "augmentation":
         import pycnn.augmentation as augmentation
 

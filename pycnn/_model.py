@@ -9,7 +9,7 @@ import math
 import os
 from _thread import get_ident  # threading takes longer to import
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import numpy as np
 
@@ -22,10 +22,10 @@ from pycnn._data.scaling import TargetScale, check_can_scale
 from pycnn._data.sources import LazyTable, as_table, batches_of, pieces_of, whole
 from pycnn._data.targets import TargetEncoder, check_missing
 from pycnn._data.tokens import Tokens, check_inputs, fitted, plain_inputs
+from pycnn._record import Record
 from pycnn.backend.interface import Data, Totals
 from pycnn.exceptions import DataError, LabelError, ShapeError
 from pycnn.layers import from_config
-from pycnn.trace import Trace, slope_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pycnn.backend.interface import LayerSpec, Plan, RowPredictor
     from pycnn.backend.protocol import Backend
     from pycnn.history import History
+    from pycnn.trace import Trace
 
     Metrics = str | Callable[..., Any] | Sequence[str | Callable[..., Any]]
 
@@ -53,7 +54,7 @@ def _aligned_zeros(count: int) -> Array:
     return block[start : start + count]
 
 
-class Planned(NamedTuple):
+class Planned(Record):
     """What samples of one shape are computed with."""
 
     architecture: Architecture
@@ -72,7 +73,7 @@ def _numbers(architecture: Architecture) -> list[int]:
 NOBODY = 0  # what no thread is called
 
 
-class Loan(NamedTuple):
+class Loan(Record):
     """What threads compute with that do not train the network themselves.
 
     A `fit` lends what it has kept last while it changes the network's own parameters. Who finds
@@ -967,6 +968,8 @@ class Model:
         ShapeError, DataTypeError, DataError, LabelError
             If an argument is not valid.
         """
+        from pycnn.trace import slope_of  # few programs need it
+
         theta = self.with_theta(np.copy)
         trace = self.trace_data(self._read(X, y), theta)
         return trace._replace(
@@ -987,6 +990,8 @@ class Model:
 
     def trace_data(self, data: Data, theta: Array) -> Trace:
         """Return the quantities of a pass over data that have been checked."""
+        from pycnn.trace import Trace
+
         m, (architecture, plan) = data.rows, self.planned(data.x.shape[1])
         units = _numbers(architecture)
         ends = np.cumsum(units) * m

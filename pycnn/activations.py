@@ -34,10 +34,11 @@ hard_sigmoid as in Howard et al. (2019).
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pycnn._checks import check_choice
 from pycnn._public import names_of
+from pycnn._record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +52,7 @@ __all__ = ["ACTIVATIONS"]
 __dir__ = names_of(__name__)
 
 
-class Activation(NamedTuple):
+class Activation(Record):
     """What is known of an activation beside its values."""
 
     low: float = -math.inf  # its values lie between these

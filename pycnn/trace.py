@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pycnn._public import names_of
+from pycnn._record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,7 @@ ALPHA = 0.1
 LARGEST_SHOWN, MOST_ROWS = 100, 12
 
 
-class Trace(NamedTuple):
+class Trace(Record):
     """Every quantity of one forward and backward pass; lists are indexed by layer number.
 
     Attributes

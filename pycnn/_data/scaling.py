@@ -6,12 +6,13 @@ backends know nothing of it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pycnn import losses
 from pycnn._data.arrays import as_values, variation
+from pycnn._record import Record
 from pycnn.exceptions import DataError, DataTypeError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def check_can_scale(activation: str, loss: str) -> None:
         )
 
 
-class TargetScale(NamedTuple):
+class TargetScale(Record):
     """The unit of each output: its targets' mean and standard deviation."""
 
     mean: Array  # (n_L,)

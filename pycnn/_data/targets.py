@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from pycnn._data.labels import (
     refuse_gap,
     show_labels,
 )
+from pycnn._record import Record
 from pycnn.exceptions import DataError, DataTypeError, LabelError, ShapeError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def is_one_hot(y: AnyArray) -> bool:
     return bool(len(y) and (ones.sum(axis=1) == 1).all() and (ones | (y == 0)).all())
 
 
-class Targets(NamedTuple):
+class Targets(Record):
     """Encoded targets."""
 
     y: Array | Indices  # as `Data` has them

@@ -7,12 +7,13 @@ import os
 import time
 from _thread import get_ident  # threading takes longer to import
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from pycnn import callbacks as _callbacks
 from pycnn._model import Loan
+from pycnn._record import Record
 from pycnn.backend.interface import Totals
 from pycnn.exceptions import BusyError, DataError
 from pycnn.history import History
@@ -33,7 +34,7 @@ RUNNING = len(Totals._fields) + 1
 LARGEST_COUNT = 1 << 40
 
 
-class Checkpoint(NamedTuple):
+class Checkpoint(Record):
     """A training between two steps. Nothing of it is changed in place, but for `partial_fit`.
 
     The order of an epoch's samples follows from the network's seed and `epochs_trained`, the
@@ -183,7 +184,7 @@ class TrainingRecord:
 # ------------------------------------------------------------------ while it trains
 
 
-class Place(NamedTuple):
+class Place(Record):
     """Where a driver is between two steps: as `Checkpoint` has it."""
 
     position: int

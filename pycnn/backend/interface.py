@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
+
+from pycnn._record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,7 +34,7 @@ Setting: TypeAlias = "float | str | tuple[int, ...]"
 _NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 
 
-class TensorSpec(NamedTuple):
+class TensorSpec(Record):
     """An array that a layer has in theta."""
 
     name: str
@@ -40,7 +42,7 @@ class TensorSpec(NamedTuple):
     role: Role
 
 
-class LayerSpec(NamedTuple):
+class LayerSpec(Record):
     """A layer on a given input, as a backend needs to know it: the core's ``pycnn_layer_spec``."""
 
     kind: str
@@ -58,7 +60,7 @@ class LayerSpec(NamedTuple):
     knows_lengths: bool = False  # positions of a sequence that are not there do not matter to it
 
 
-class OptimizerSpec(NamedTuple):
+class OptimizerSpec(Record):
     """An optimizer's settings, as the C core's ``pycnn_optimizer``; 0 turns a clip off."""
 
     kind: str
@@ -95,7 +97,7 @@ def window_begin(known: int, window: int) -> int:
     return -(-max(0, known - window) // step) * step if window else 0
 
 
-class Data(NamedTuple):
+class Data(Record):
     """Labelled samples: contiguous float64 (labels: intp), a row a sample.
 
     Where the outputs are sequences, (P, n), each position has a target and, it may be, a weight.
@@ -176,7 +178,7 @@ class Data(NamedTuple):
         return self._replace(y=self.y.reshape(rows * positions, *self.y.shape[2:]), weight=weight)
 
 
-class Totals(NamedTuple):
+class Totals(Record):
     """Weighted sums over samples: the mean loss is ``loss / weight``."""
 
     loss: float
