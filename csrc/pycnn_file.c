@@ -2479,7 +2479,8 @@ static void put_description(writer *out, size_t inputs, const pycnn_layer_spec *
  * those of the layers begin. */
 static void drop_rows(model *self, const pycnn_layer_spec *specs, size_t depth, size_t *at)
 {
-    for (const pycnn_layer_spec *spec = specs; spec < specs + depth; spec++) {
+    for (size_t l = 0; l < depth; l++) {
+        const pycnn_layer_spec *spec = &specs[l];
         drop_rows(self, spec->inner, spec->inner_depth, at);
         drop_rows(self, spec->shortcut, spec->shortcut != NULL, at);
         pycnn_tensor *filters = NULL; /* which alone have four axes */

@@ -10,7 +10,7 @@ import numpy as np
 
 from pycnn import _random
 from pycnn._architecture import has_window
-from pycnn._checks import check_real, check_size
+from pycnn._checks import check_fits, check_real, check_size
 from pycnn._data.tokens import Tokens, as_integers
 from pycnn.backend.interface import window_begin
 from pycnn.exceptions import DataError, DataTypeError, PairingError, ShapeError
@@ -51,11 +51,14 @@ def generate(
     if callback is not None and not callable(callback):
         raise DataTypeError(f"callback must be callable, got {callback!r:.80}")
     seed = _random.check_seed(seed)
+    if seed >> 64:
+        raise DataError(f"seed must be below 2**64, got {seed}")
     if steps is None:
         write = _by_windows(network, how, seed)
     else:
         write = _by_steps(network, steps, how, seed)
     begin, made, some = len(known), 0, 1
+    check_fits(begin + count, f"a text of {count} more tokens")
     text = np.empty(begin + count, np.intp)
     text[:begin] = known
     while made < count:
@@ -152,6 +155,12 @@ def _check_network(network: Model) -> Tokens:
             f"generate needs a softmax output of a probability for each of {tokens.vocabulary} "
             f"tokens, got {output!r}"
         )
+    classes = network.classes
+    if classes is not None and not np.array_equal(classes, np.arange(tokens.vocabulary)):
+        raise PairingError(
+            f"generate needs an output for each token in their order, but the network has learned "
+            f"the classes {classes!r:.80}"
+        )
     return tokens
 
 
@@ -190,5 +199,6 @@ def _check_stop(stop: Any, tokens: Tokens) -> set[int]:
     """Return the tokens at which a text ends."""
     if stop is None:
         return set()
-    ends = [stop] if isinstance(stop, (int, np.integer)) or not isinstance(stop, Iterable) else stop
-    return set(_check_tokens(list(ends), "stop", tokens))
+    several = isinstance(stop, Iterable) and getattr(stop, "ndim", 1) > 0
+    ends = list(stop) if several else [stop]
+    return set(_check_tokens(ends, "stop", tokens))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from pycnn.exceptions import DataError, ShapeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import SupportsIndex
 
     from pycnn._model import Model
     from pycnn._typing import Array, ArrayLike, Shape
@@ -81,8 +82,10 @@ class Stepper:
             if self._count == self._window:
                 self._begin_again()
             self._past[:, self._count] = x
+        out = self._run(x)
+        if self._window:
             self._count += 1
-        return self._run(x)
+        return out
 
     def _begin_again(self) -> None:
         """Begin a window with the last half of one that is full."""
@@ -95,6 +98,10 @@ class Stepper:
             run(np.ascontiguousarray(past[:, :kept]))
             self._numbers[:] = numbers
         self._count = kept
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        # A copy would share the core's half of the state.
+        raise TypeError("a stepper cannot be copied: make another one, and set its state")
 
     def reset(self) -> None:
         """Begin new sequences."""
@@ -124,6 +131,13 @@ class Stepper:
                     f"state must be one that a stepper had, whose last numbers say how many of "
                     f"{self._window} positions are known, got {counts.ravel().tolist()!r:.60}"
                 )
+            known = past.reshape(self._past.shape)[:, : int(count)]
+            if self._tokens is not None:
+                vocabulary = self._tokens.vocabulary
+                if not ((known == np.floor(known)) & (known >= 0) & (known < vocabulary)).all():
+                    raise DataError(
+                        "state must be one that a stepper had: what it has read are no tokens"
+                    )
             self._past[:] = past.reshape(self._past.shape)
             self._count = int(count)
         self._numbers[:] = numbers

@@ -24,11 +24,13 @@ import numpy as np
 
 from pycnn import losses
 from pycnn._checks import check_shape, check_size, is_open
+from pycnn._data.arrays import as_numbers
 from pycnn._data.sources import whole
+from pycnn._model import Model
 from pycnn._plot import check_format, save
 from pycnn._public import names_of
 from pycnn.backend.interface import Data
-from pycnn.exceptions import DataError, LabelError, ShapeError
+from pycnn.exceptions import DataError, DataTypeError, LabelError, ShapeError
 
 if TYPE_CHECKING:
     import os
@@ -662,6 +664,8 @@ def gradients(
     from pycnn.backend.numpy.steps import steps_of
 
     named = dict(nets) if isinstance(nets, Mapping) else {"": nets}
+    if not named or not all(isinstance(net, Model) for net in named.values()):
+        raise DataTypeError(f"nets must be a Network, or some by their names, got {nets!r:.80}")
     figure = Picture(figsize=(5.6, 3.6), dpi=150, layout="constrained")
     axes = figure.subplots()
     for name, net in named.items():
@@ -672,7 +676,7 @@ def gradients(
         found = _of_steps(steps_of(specs, theta, trace.A, trace.delta, data.lengths))
         for each in found:
             place = f"layer {_step_name(each)}" if len(found) > 1 or not name else ""
-            there = np.isfinite(each.gradients)
+            there = ~np.isnan(each.gradients)
             norms = np.where(there, each.gradients, 0).sum(1) / np.maximum(there.sum(1), 1)
             axes.plot(each.positions + 1, norms, linewidth=1.4, label=f"{name} {place}".strip())
     axes.set_yscale("log", nonpositive="mask")
@@ -734,7 +738,7 @@ def forecast(
     check_format(path)
     from pycnn._figure import Picture
 
-    known, foretold = np.asarray(values, np.float64), np.asarray(predicted, np.float64)
+    known, foretold = as_numbers(values, "values"), as_numbers(predicted, "predicted")
     horizon = check_size(horizon, "horizon", at_least=0)
     for name, series in (("values", known), ("predicted", foretold)):
         if series.ndim != 1 or not len(series):

@@ -383,3 +383,49 @@ def test_pictures_of_sequences_show_states_gradients_and_forecasts(tmp_path):
         plot.forecast([1, 2, 4, 8], [1.0], horizon=3)
     with pytest.raises(ShapeError, match=r"values must be a series of shape \(n,\), got shape"):
         plot.forecast([[1.0]], [1.0])
+
+
+def test_gradients_whose_squares_overflow_are_told_as_they_are():
+    net = Network((40, 1), [SimpleRNN(2, "linear"), Dense(1)], seed=0)
+    net.layers[0].U[:] = 1e5 * np.eye(2)
+    data = np.zeros((2, 40, 1)), np.ones(2)
+    curve = plot.gradients(net, *data).axes[0].lines[0].get_ydata()
+    assert (curve > 0).all()
+    np.testing.assert_allclose(curve[:-1] / curve[1:], 1e5, rtol=1e-9)
+
+
+def test_of_both_directions_the_worse_is_told():
+    net = Network((30, 2), [Bidirectional(SimpleRNN(4, "linear")), Dense(1)], seed=0)
+    both = net.layers[0]
+    both.forward.U[:] *= 0.9
+    both.backward.U[:] *= 3
+    data = RNG.normal(size=(8, 30, 2)), np.ones(8)
+    with pytest.warns(LayerWarning) as told:
+        net.fit(*data, epochs=1, diagnose=True, optimizer=SGD(1e-300))
+    assert any("explode in time" in str(warning.message) for warning in told)
+    assert net.history["gradient_ratio_1"][0] > 1e6
+
+
+def test_positions_that_are_not_there_are_not_measured(backend):
+    X, y = RNG.normal(size=(8, 10, 2)), np.arange(8) % 2
+    layers = [GRU(4, return_sequences=True), Dense(5, "tanh"), GRU(3), Dense(2, "softmax")]
+    found = []
+    for positions, lengths in ((10, [5] * 8), (5, None)):
+        net = Network((None, 2), layers, seed=1, backend=backend)
+        cut = X[:, :positions]
+        net.fit(cut, y, lengths=lengths, epochs=1, diagnose=True, optimizer=SGD(0.1))
+        found.append(net.history)
+    for kind in ("activation_mean", "activation_std", "saturated_share"):
+        for layer in (1, 2, 3):
+            key = f"{kind}_{layer}"
+            assert (key in found[0]) == (key in found[1])
+            if key in found[0]:
+                np.testing.assert_allclose(found[0][key], found[1][key], rtol=1e-12)
+
+
+def test_pictures_of_what_is_no_network_or_no_series_are_refused():
+    for wrong in ([network()], {}, 3):
+        with pytest.raises(DataTypeError, match="nets must be a Network"):
+            plot.gradients(wrong, X, Y)
+    with pytest.raises(DataTypeError, match="predicted must hold numbers"):
+        plot.forecast([1, 2], ["a"])

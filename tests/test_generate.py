@@ -351,3 +351,29 @@ def test_what_cannot_be_read_in_part_gives_one_row():
     net = Network(Tokens(7, length=4), layers, seed=0, backend="numpy")
     with pytest.raises(DataError, match=r"the output must be one row, .* Conv1D"):
         net.generate([1, 2, 3, 4], 1)
+
+
+def test_outputs_that_are_not_the_tokens_in_their_order_are_refused(backend):
+    X = np.arange(40)[:, None] % 7
+    net = Network(Tokens(7, length=1), [Embedding(3), Flatten(), Dense(7, "softmax")], seed=0)
+    net.fit(X, np.array(list("gfedcba"))[X[:, 0]], epochs=1)
+    with pytest.raises(PairingError, match="an output for each token in their order"):
+        net.generate([1], 2)
+    same = Network(net.input_shape, net.layers, seed=0, backend=backend)
+    same.fit(X, (X[:, 0] + 1) % 7, epochs=1)
+    assert len(same.generate([1], 2)) == 2
+
+
+def test_seeds_counts_and_stops_at_their_ends(backend):
+    net = Network(Tokens(5), [Embedding(3), GRU(4), Dense(5, "softmax")], seed=0, backend=backend)
+    with pytest.raises(DataError, match=r"seed must be below 2\*\*64"):
+        net.generate([1], 2, seed=2**64)
+    assert len(net.generate([1], 2, seed=2**64 - 1)) == 2
+    with pytest.raises(ShapeError, match="does not fit into memory"):
+        net.generate([1], 2**62)
+    assert (
+        net.generate(
+            [1], 3, temperature=0, stop=np.array(net.generate([1], 1, temperature=0)[0])
+        ).size
+        == 1
+    )

@@ -1,6 +1,8 @@
 """`Network.stepper`: what `predict` says at each position, from one position after the other."""
 
+import copy
 import os
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -231,6 +233,9 @@ def test_states_that_cannot_be_are_refused(backend):
             step.state = state
     state = RNG.normal(size=state.shape) * 1e6  # anybody's, but for the last numbers
     state[:, -1] = LENGTH - 1
+    with pytest.raises(DataError, match="what it has read are no tokens"):
+        step.state = state
+    state[:, -1 - LENGTH : -1] = 1
     step.state = state
     assert step([1, 2]).shape == (2, VOCABULARY)
 
@@ -343,3 +348,21 @@ def test_a_forked_child_goes_on_by_itself(backend):
     os.waitpid(child, 0)
     assert os.read(read, 1000) == step(5).tobytes()
     os.close(read), os.close(write)
+
+
+def test_a_stepper_is_not_copied(backend):
+    step = Network((None, 2), [GRU(3), Dense(1)], seed=0, backend=backend).stepper()
+    for copying in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="make another one, and set its state"):
+            copying(step)
+
+
+def test_a_state_that_has_read_no_tokens_is_refused(backend):
+    layers = STACKS["blocks"]()
+    step = Network(Tokens(VOCABULARY, LENGTH), layers, seed=0, backend=backend).stepper()
+    step(3)
+    kept, wrong = step.state, step.state
+    wrong[0, np.flatnonzero(wrong[0] == 3)[-1]] = 0.5
+    with pytest.raises(DataError, match="what it has read are no tokens"):
+        step.state = wrong
+    assert np.array_equal(step.state, kept)

@@ -35,11 +35,16 @@ def sample_rows(rows: int, seed: int) -> Indices:
 @np.errstate(all="ignore")
 def measure(network: Model, data: Data) -> dict[str, float]:
     """Return what there is to know of each layer; the keys end with its number."""
-    trace = network.trace_data(data, network.theta)
+    trace, lengths = network.trace_data(data, network.theta), data.lengths
     values = {}
     specs = network.architecture.specs
     for number, (layer, spec) in enumerate(zip(network.layers, specs, strict=True), start=1):
         a, dW, db = trace.A[number], trace.dW[number], trace.db[number]
+        if len(spec.output_shape) == 1:
+            lengths = None
+        if lengths is not None:  # of sequences what is there, a column each position of a sample
+            places = a.reshape(-1, spec.output_shape[-1], a.shape[1]).transpose(1, 0, 2)
+            a = places[:, np.arange(places.shape[1])[:, None] < lengths]
         slope = TABLE[layer.activation].relative_slope
         if dW is not None:
             squares = (dW * dW).sum() + (0.0 if db is None else (db * db).sum())
@@ -65,8 +70,10 @@ def _through_time(network: Model, data: Data, trace: Trace) -> dict[str, float]:
     ratios: dict[str, float] = {}
     for steps in steps_of(specs, network.theta, trace.A, trace.delta, data.lengths):
         if not steps.has_sequences:  # else it is not time alone that changes them
-            key = f"gradient_ratio_{steps.number}"
-            ratios[key] = float(np.fmin(ratios.get(key, np.inf), steps.ratio()))
+            key, ratio = f"gradient_ratio_{steps.number}", steps.ratio()
+            known = ratios.get(key, np.nan)  # the other way's, of which the worse one counts
+            if np.isnan(known) or abs(np.log(ratio)) > abs(np.log(known)):
+                ratios[key] = ratio
     return ratios
 
 

@@ -29,7 +29,7 @@ class Steps(NamedTuple):
 
     def ratio(self) -> float:
         """Return how much larger the gradient is at the first step than at the last."""
-        there = np.isfinite(self.gradients)
+        there = ~np.isnan(self.gradients)
         ends = [there.argmax(axis=0), len(there) - 1 - there[::-1].argmax(axis=0)]
         first, last = (np.mean(self.gradients[end, range(there.shape[1])]) for end in ends)
         return float(first / last) if last > 0 else float("nan")
@@ -53,13 +53,22 @@ def steps_of(
             assert above is not None
             backward_through([layer], theta, path, above, np.empty_like(theta), derived=True)
             for leaf, walk in zip(leaves, _walks(path.saved), strict=True):
-                gradients = np.linalg.norm(walk.gradients[::-1], axis=1)
+                gradients = _norms(np.array(walk.gradients[::-1]))
                 gradients[~np.array(walk.here)] = np.nan
                 states = np.array([state[0] for state in walk.states[1:]])
                 sequences = bool(leaf.setting("return_sequences"))
                 yield Steps(number, np.array(walk.positions), states, gradients, sequences)
         if len(layer.spec.output_shape) == 1:
             lengths = None
+
+
+@np.errstate(invalid="ignore", over="ignore", divide="ignore")
+def _norms(vectors: Array) -> Array:
+    """Return the norms along the second axis, whose squares may overflow, or vanish."""
+    largest = np.abs(vectors).max(axis=1, keepdims=True)
+    parts = np.where(largest > 0, vectors / largest, 0)
+    norms: Array = largest[:, 0] * np.linalg.norm(parts, axis=1)
+    return np.where(np.isinf(largest[:, 0]), np.inf, norms)
 
 
 def _walks(saved: Sequence[Any]) -> Iterator[Walk]:
