@@ -937,14 +937,15 @@ class Network(Model):
 
         return export(self.folded(), path, name, dtype, weights, self_test, header)[0]
 
-    def to_torch(self, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def to_torch(self, like: Any = None) -> dict[str, Any]:
         """Return the weights as PyTorch has them; `pycnn.from_torch` is the way back.
 
         Parameters
         ----------
-        like : dict, optional
-            The state dict of the model that is to take them: its names are used. By default those
-            of a ``torch.nn.Sequential`` that has a module for each layer and each activation.
+        like : dict or module, optional
+            The state dict of the model that is to take them, or the model: its names are used. By
+            default those of a ``torch.nn.Sequential`` that has a module for each layer and each
+            activation.
 
         Returns
         -------
@@ -956,7 +957,10 @@ class Network(Model):
         ShapeError
             If an array does not fit the other model; both are named.
         DataError
-            If the other model has no place for numbers that are not 0.
+            If the other model has no place for numbers that are not 0, or has them in an order that
+            a layer cannot be given; see `pycnn.from_torch`.
+        DataTypeError
+            If `like` is neither.
 
         Examples
         --------

@@ -32,6 +32,7 @@ _DTYPES = {
         *(("I8", "i1"), ("U8", "u1"), ("BOOL", "?")),
     )
 }
+_BFLOAT16 = np.dtype("V2")  # the upper halves of float32, which NumPy does not have
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _RANKS = {name: rank for rank, name in enumerate(_DTYPES)}
 _LONGEST_HEADER = 100_000_000  # bytes that the library reads
@@ -71,8 +72,12 @@ def write(tensors: Mapping[str, AnyArray], metadata: Mapping[str, str]) -> list[
     return [len(text).to_bytes(8, "little") + text, *content]
 
 
-def read(file: IO[bytes], size: int) -> tuple[dict[str, str], dict[str, AnyArray], list[Any]]:
+def read(
+    file: IO[bytes], size: int, bfloat16: bool = False
+) -> tuple[dict[str, str], dict[str, AnyArray], list[Any]]:
     """Return the metadata and the tensors of a file of `size` bytes, and its bytes as they lie.
+
+    Tensors of bfloat16 are refused, or widened to float32.
 
     Raises
     ------
@@ -84,7 +89,7 @@ def read(file: IO[bytes], size: int) -> tuple[dict[str, str], dict[str, AnyArray
     if not 8 < start <= size:
         raise ValueError("it is too short for its header")
     header = file.read(min(start - 8, _LONGEST_HEADER + 1))
-    metadata, places = _read_header(header, size)
+    metadata, places = _read_header(header, size, bfloat16)
     content = bytearray(size - start)
     if file.readinto(content) != len(content):  # type: ignore[attr-defined]
         raise ValueError("it became shorter while it was read")
@@ -94,11 +99,15 @@ def read(file: IO[bytes], size: int) -> tuple[dict[str, str], dict[str, AnyArray
         .astype(dtype.newbyteorder("="), copy=False)
         for name, (begin, _, dtype, shape) in places.items()
     }
+    for name, tensor in tensors.items():
+        if tensor.dtype == _BFLOAT16:
+            bits = tensor.view("<u2").astype(np.uint32) << np.uint32(16)
+            tensors[name] = bits.view(np.float32)
     return metadata, tensors, [length + header, content]
 
 
 def _read_header(
-    header: bytes, size: int
+    header: bytes, size: int, bfloat16: bool = False
 ) -> tuple[dict[str, str], dict[str, tuple[int, int, np.dtype[Any], list[int]]]]:
     """Return the metadata, and the places of the tensors, of a file of `size` bytes."""
     if len(header) > _LONGEST_HEADER:
@@ -109,7 +118,7 @@ def _read_header(
     metadata = entries.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise ValueError("its metadata are not texts")
-    places = {name: _place(name, entry) for name, entry in entries.items()}
+    places = {name: _place(name, entry, bfloat16) for name, entry in entries.items()}
     at = 0
     for begin, end in sorted((begin, end) for begin, end, _, _ in places.values()):
         if begin != at:
@@ -120,11 +129,13 @@ def _read_header(
     return metadata, places
 
 
-def _place(name: str, entry: Any) -> tuple[int, int, np.dtype[Any], list[int]]:
+def _place(name: str, entry: Any, bfloat16: bool) -> tuple[int, int, np.dtype[Any], list[int]]:
     """Return where a tensor begins and ends, its dtype and its shape."""
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"its tensor {name} is not described")
     dtype = _DTYPES.get(str(entry["dtype"]))
+    if bfloat16 and entry["dtype"] == "BF16":
+        dtype = _BFLOAT16
     shape, offsets = entry["shape"], entry["data_offsets"]
     if dtype is None:
         raise ValueError(f"its tensor {name} has the dtype {entry['dtype']}")

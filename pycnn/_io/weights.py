@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,11 +22,11 @@ from pycnn.backend.numpy.plan import create_plan
 from pycnn.exceptions import DataError, DataTypeError, ModelFileError, ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Sequence
     from typing import TypeVar
 
     from pycnn._model import Model
-    from pycnn._typing import AnyArray, Indices
+    from pycnn._typing import AnyArray, Indices, Shape
     from pycnn.backend.numpy.layer import Layer
 
     AnyModel = TypeVar("AnyModel", bound=Model)
@@ -46,25 +47,62 @@ class Leaf(NamedTuple):
 
     layer: Layer
     places: Places
-    order: Indices | None  # its inputs' units, where PyTorch flattens channels first
+    order: Indices | None  # its inputs' units, where PyTorch has the channels first in one row
+    made: Indices | None = None  # likewise its outputs' units
 
 
-def leaves(network: Model) -> Iterator[Leaf]:
-    """Yield all layers that are not made of others."""
+def leaves(network: Model, turned: bool) -> list[Leaf]:
+    """Return all layers that are not made of others; `turned`: with the orders of PyTorch."""
     architecture = network.architecture
     if None in architecture.input_shape:
         architecture = architecture.at_length(1000)
-    yield from _walk(create_plan(architecture.specs, network.loss).layers, False, None)
+    walk = _Walk()
+    walk.through(create_plan(architecture.specs, network.loss).layers, "layers")
+    if turned and walk.refused:
+        raise DataError(walk.refused)
+    return walk.leaves
 
 
-def _walk(layers: Sequence[Layer], first: bool, order: Indices | None) -> Iterator[Leaf]:
-    """Yield them; `first`: whether PyTorch has the channels of a sample first here."""
-    for layer in layers:
-        spec = layer.spec
-        if layer.inner:
-            for path in (layer.inner, layer.shortcut):
-                yield from _walk(path, first, order)
-        first = first or len(spec.input_shape) == 3
+class _Walk:
+    """A way through the layers that knows in which order PyTorch has the numbers of a sample."""
+
+    def __init__(self) -> None:
+        self.leaves: list[Leaf] = []
+        self.first = False  # whether PyTorch has the channels first here
+        self.order: Indices | None = None
+        self.start = 0  # of the leaves that one straight line leads from to here
+        self.name = self.refused = ""
+
+    def through(self, layers: Sequence[Layer], of: str) -> None:
+        """Walk along layers, which are those of a network or of a layer with this name."""
+        for number, layer in enumerate(layers, 1):
+            own = layer.spec.name
+            self.name = f"{of}.{number if own is None else own}".removesuffix(".")
+            if layer.inner:
+                self._around(layer, self.name)
+            else:
+                self._over(layer, layers[number:])
+
+    def _around(self, layer: Layer, name: str) -> None:
+        """Walk along both paths; what they give must have the same order."""
+        before, ends = (self.first, self.order), []
+        after = None
+        for path in (layer.inner, layer.shortcut):
+            (self.first, self.order), self.start = before, len(self.leaves)
+            if path or layer.spec.kind == "residual":
+                self.through(path, name)
+                ends.append((self.order, self.start, len(self.leaves)))
+                after = self.first if after is None else after
+        self.name = name
+        wanted = next((order for order, _, _ in reversed(ends) if order is not None), None)
+        for order, start, end in ends:
+            self._turn(wanted, order, start, end)
+        self.first, self.order, self.start = bool(after), wanted, len(self.leaves)
+
+    def _over(self, layer: Layer, behind: Sequence[Layer]) -> None:
+        """Walk over a layer that is not made of others."""
+        spec, end = layer.spec, len(self.leaves)
+        self.first = self.first or len(spec.input_shape) == 3
         places = {
             tensor.name: np.arange(place.start, place.stop).reshape(tensor.shape)
             for tensor, place in zip(spec.tensors, layer.places, strict=False)
@@ -72,15 +110,65 @@ def _walk(layers: Sequence[Layer], first: bool, order: Indices | None) -> Iterat
         if spec.kind == "tied_dense":
             units, features = spec.output_shape[-1], spec.input_shape[-1]
             places["W"] = -1 - np.arange(units * features).reshape(units, features)
-        if not layer.inner:
-            yield Leaf(layer, places, order)
-        if spec.kind == "reshape" and first and len(spec.output_shape) == 1:
-            shape = spec.input_shape
-            channels = np.arange(math.prod(shape)).reshape(shape[-1], *shape[:-1])
-            order = np.moveaxis(channels, 0, -1).ravel()
+        self.leaves.append(Leaf(layer, places, self.order))
+        if spec.kind == "reshape":
+            self._reshape(spec.input_shape, spec.output_shape, behind, end)
         elif spec.kind not in _KEEPING:
-            order = None
-            first = spec.kind in _WINDOWS
+            self.order = None
+            self.first = spec.kind in _WINDOWS
+
+    def _reshape(self, shape: Shape, new: Shape, behind: Sequence[Layer], end: int) -> None:
+        """Walk over a layer that gives numbers another shape, behind the leaves up to `end`."""
+        if len(new) == 1:
+            if len(shape) > 1:
+                self.order = _channels_first(shape) if self.first else None
+            self.first = False
+        elif len(shape) == 1:
+            self.first = len(new) == 3 or _has_windows(behind)
+            wanted = _channels_first(new) if self.first else None
+            self._turn(wanted, self.order, self.start, end)
+            self.order = None
+        elif self.first and shape[-1] != new[-1]:
+            self.first = False
+            if shape[-1] != 1:
+                self._refuse()
+
+    def _turn(self, wanted: Indices | None, order: Indices | None, start: int, end: int) -> None:
+        """Let some leaves give units in an order, by the rows of the dense layer that is last."""
+        if wanted is order or np.array_equal(wanted, order):  # type: ignore[arg-type]
+            return
+        for n in reversed(range(start, end)):
+            spec = self.leaves[n].layer.spec
+            if spec.kind == "dense":
+                self.leaves[n] = self.leaves[n]._replace(made=wanted)
+                return
+            if spec.kind not in _KEEPING or spec.kind == "reshape":
+                break
+            self.leaves[n] = self.leaves[n]._replace(order=wanted)
+        self._refuse()
+
+    def _refuse(self) -> None:
+        self.refused = self.refused or (
+            f"{self.name} has numbers that PyTorch has in another order, channels first, and no "
+            "Dense layer right in front of it that could give them so: its weights do not go over"
+        )
+
+
+def _channels_first(shape: Sequence[int]) -> Indices | None:
+    """Return where PyTorch has each of a sample's numbers, or None: in the same place."""
+    channels = np.arange(math.prod(shape)).reshape(shape[-1], *shape[:-1])
+    order = np.moveaxis(channels, 0, -1).ravel()
+    return None if (np.diff(order) == 1).all() else order
+
+
+def _has_windows(layers: Sequence[Layer]) -> bool:
+    """Return whether the first of these layers that does more than keep units takes windows."""
+    for layer in layers:
+        if layer.inner:
+            return _has_windows(layer.inner)
+        if layer.spec.kind not in _KEEPING:
+            return layer.spec.kind in _WINDOWS
+    return False
 
 
 # ------------------------------------------------------------------ as the others have them
@@ -92,6 +180,9 @@ def _torch(leaf: Leaf) -> Places:
     if leaf.order is not None:  # in front of what PyTorch has there
         back = np.argsort(leaf.order)
         own = {name: place[..., back] if name != "b" else place for name, place in own.items()}
+    if leaf.made is not None:
+        back = np.argsort(leaf.made)
+        own = {name: place[back] for name, place in own.items()}
     if spec.kind == "attention":
         roles = ("query", "key", "value")
         return {
@@ -182,6 +273,8 @@ def _take(network: Model, pairs: Sequence[tuple[str, AnyArray, Indices]]) -> Non
             )
         if not np.isfinite(array).all():
             raise DataError(f"{name} must hold finite numbers")
+        if (array < 0).any() and _own(network, places).endswith(".variance"):
+            raise DataError(f"{name} must not have negative numbers: they are variances")
         if places.size and places.flat[0] < 0:
             copies.append((name, array, -1 - places))
         else:
@@ -217,13 +310,22 @@ def _form(arrays: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(sorted(pair for pair in kept if pair[0] != _COUNT))
 
 
+def _beside(own: Mapping[str, str], absent: Sequence[str]) -> str:
+    """Return a module's first name, and that of an array which is absent beside it."""
+    key, full = next(iter(own.items()))
+    if not absent or key not in full:
+        return full
+    head, _, tail = full.rpartition(key)
+    return f"{full}, but {head}{absent[0]}{tail} is missing"
+
+
 def _paired(network: Model, state: Mapping[str, Any]) -> list[tuple[str, Indices]]:
     """Return the places for each name in a state dict.
 
     A layer takes the first module of its form that is left, in the order of both.
     """
     left, pairs = _modules(state), []
-    for leaf in leaves(network):
+    for leaf in leaves(network, True):
         if not leaf.places:
             continue
         places = _torch(leaf)
@@ -231,7 +333,11 @@ def _paired(network: Model, state: Mapping[str, Any]) -> list[tuple[str, Indices
         own = next((names for names, other in left if other == form), None)
         missing = next(iter(places.values()))
         if own is None:
-            beside = f"; the next is {next(iter(left[0][0].values()))}" if left else ""
+            beside = ""
+            if left:
+                names, other = left[0]
+                absent = [name for name, _ in form if name not in names and set(other) <= set(form)]
+                beside = f"; the next is {_beside(names, absent)}"
             raise ShapeError(
                 f"{_own(network, missing)} takes an array of shape {missing.shape}, and no module "
                 f"has such a one{beside}"
@@ -243,6 +349,10 @@ def _paired(network: Model, state: Mapping[str, Any]) -> list[tuple[str, Indices
                     f"{full} has no counterpart beside {_own(network, missing)}: the layer has none"
                 )
             pairs.append((full, places[name]))
+        absent = [name for name in places if name not in own and name != _COUNT]
+        # PyTorch leaves out all biases of a module or none; a batch norm has no such choice.
+        if absent and (leaf.layer.spec.kind == "batch_norm" or any("bias" in name for name in own)):
+            raise ShapeError(f"{_own(network, missing)} takes {_beside(own, absent)}")
     if left:
         raise ShapeError(f"{next(iter(left[0][0].values()))} has no layer that would take it")
     return pairs
@@ -252,14 +362,18 @@ def from_torch(source: Any, network: AnyModel) -> AnyModel:
     """Give a network the weights of a PyTorch model, by names and shapes; PyTorch is not imported.
 
     Layers take the modules of their form in the order of both. What PyTorch has in another order is
-    brought into ours: channels first in convolutions, and in what `Flatten` makes of images, gates,
-    both biases of recurrent layers.
+    brought into ours: channels first in convolutions, in what `Flatten` makes of images, and in
+    images, or sequences for convolutions, that `Reshape` makes of a `Dense` layer's outputs; gates,
+    both biases of recurrent layers. Where `Flatten` is the last layer, its outputs stay channels
+    last. A module without biases (``bias=False``) gives biases of 0.
 
     Parameters
     ----------
     source : dict, path-like or module
-        A state dict, ``model.state_dict()``, of tensors or arrays; a safetensors file of one, whose
-        names are taken in their order, numbers by size; or what has a ``state_dict``.
+        A state dict, ``model.state_dict()``, of tensors or arrays; a safetensors file of one; or
+        what has a ``state_dict``. A file does not keep the order of a model's modules: its names
+        are taken by the alphabet, numbers by size. So where modules of a model have the same shapes
+        and names other than numbers, give its state dict instead.
     network : Network
         Of the same layers. It changes as a whole, or not at all.
 
@@ -271,9 +385,13 @@ def from_torch(source: Any, network: AnyModel) -> AnyModel:
     Raises
     ------
     ShapeError
-        If an array does not fit a layer; both are named.
-    DataError, DataTypeError
-        If numbers are not finite, or `source` is none of these.
+        If an array does not fit a layer, both of which are named, or is missing.
+    DataError
+        If numbers are not finite, or variances negative; if PyTorch would have a layer's inputs in
+        another order, and no `Dense` layer in front can be given that, such as behind `Reshape` of
+        a network's flat inputs into images with several channels.
+    DataTypeError
+        If `source` is none of these, or holds other than real numbers.
     ModelFileError, OSError
         If the file is not an intact safetensors file, or cannot be read.
 
@@ -285,24 +403,28 @@ def from_torch(source: Any, network: AnyModel) -> AnyModel:
     >>> bool((again.parameters == net.parameters).all())
     True
     """
+    _check_network(network)
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         with open(path, "rb") as file:
             try:
-                state = safetensors_file.read(file, path.stat().st_size)[1]
+                state = safetensors_file.read(file, path.stat().st_size, bfloat16=True)[1]
             except ValueError as error:
-                raise ModelFileError(f"{path} is no intact safetensors file: {error}") from None
+                other = "; of a file of torch.save give the dict that torch.load returns"
+                raise ModelFileError(
+                    f"{path} is no intact safetensors file: {error}"
+                    f"{other * (path.suffix != '.safetensors')}"
+                ) from None
         by_number = {name: re.split(r"(\d+)", name) for name in state}
         keys = {
-            name: [(not part.isdigit(), int(part) if part.isdigit() else part) for part in parts]
+            name: [
+                (not part.isdecimal(), int(part) if part.isdecimal() else part) for part in parts
+            ]
             for name, parts in by_number.items()
         }
         source = {name: state[name] for name in sorted(state, key=keys.__getitem__)}
-    if hasattr(source, "state_dict"):
-        source = source.state_dict()
-    if not hasattr(source, "keys"):
-        raise DataTypeError(f"source must be a state dict or a path, got {source!r:.80}")
-    arrays = {name: _array(value, name) for name, value in dict(source).items()}
+    state = _state(source, "source", "a state dict or a path")
+    arrays = {name: _array(value, name) for name, value in state.items()}
     _take(network, [(name, arrays[name], places) for name, places in _paired(network, arrays)])
     return network
 
@@ -327,10 +449,20 @@ def from_keras(source: Any, network: AnyModel) -> AnyModel:
     ShapeError
         If an array does not fit a layer, both of which are named, or there are more or fewer.
     DataError
-        If numbers are not finite.
+        If numbers are not finite, or variances negative.
+    DataTypeError
+        If `source` is none of these, or holds other than real numbers.
     """
-    given = list(source.get_weights() if hasattr(source, "get_weights") else source)
-    places = [place for leaf in leaves(network) for place in _keras(leaf)]
+    _check_network(network)
+    if hasattr(source, "get_weights"):
+        source = source.get_weights()
+    if isinstance(source, (str, bytes, Mapping)) or not isinstance(source, Iterable):
+        raise DataTypeError(
+            "source must be a model of Keras or its model.get_weights(), a list of arrays, got "
+            f"{source!r:.80}"
+        )
+    given = list(source)
+    places = [place for leaf in leaves(network, False) for place in _keras(leaf)]
     if len(given) != len(places):
         raise ShapeError(f"the network takes {len(places)} arrays of Keras, got {len(given)}")
     names = [f"array {n} of the list" for n in range(len(given))]
@@ -339,19 +471,21 @@ def from_keras(source: Any, network: AnyModel) -> AnyModel:
     return network
 
 
-def to_torch(network: Model, like: Mapping[str, Any] | None) -> dict[str, AnyArray]:
+def to_torch(network: Model, like: Any) -> dict[str, AnyArray]:
     """Do what `Network.to_torch` promises."""
     if like is not None:
-        found = dict(_paired(network, like))
+        state = _state(like, "like", "a state dict or a module")
+        found = dict(_paired(network, state))
         for name, places in found.items():
-            if tuple(like[name].shape) != places.shape:
+            shape = tuple(np.shape(state[name]))
+            if shape != places.shape:
                 raise ShapeError(
-                    f"{name} has shape {tuple(like[name].shape)}, but {_own(network, places)} "
-                    f"would have {places.shape} there"
+                    f"{name} has shape {shape}, but {_own(network, places)} would have "
+                    f"{places.shape} there"
                 )
         return _values(network, found)
     found, at = {}, 0
-    for leaf in leaves(network):
+    for leaf in leaves(network, True):
         spec, end = leaf.layer.spec, ""
         if "U" in leaf.places:
             end = "_l0_reverse" if leaf.layer.setting("reverse") else "_l0"
@@ -363,15 +497,37 @@ def to_torch(network: Model, like: Mapping[str, Any] | None) -> dict[str, AnyArr
 
 def to_keras(network: Model) -> list[AnyArray]:
     """Do what `Network.to_keras` promises."""
-    places = [place for leaf in leaves(network) for place in _keras(leaf)]
+    places = [place for leaf in leaves(network, False) for place in _keras(leaf)]
     return list(_values(network, {str(n): place for n, place in enumerate(places)}).values())
 
 
+def _check_network(network: Any) -> None:
+    if not hasattr(network, "architecture"):
+        raise DataTypeError(f"network must be a Network, got {network!r:.80}")
+
+
+def _state(source: Any, name: str, expected: str) -> dict[str, Any]:
+    """Return a state dict, also that of a module."""
+    if hasattr(source, "state_dict"):
+        source = source.state_dict()
+    if not hasattr(source, "keys"):
+        raise DataTypeError(f"{name} must be {expected}, got {source!r:.80}")
+    state = dict(source)
+    wrong = [key for key in state if not isinstance(key, str)]
+    if wrong:
+        raise DataTypeError(f"the keys of {name} must be the names of arrays, got {wrong[0]!r:.80}")
+    return state
+
+
 def _array(value: Any, name: str) -> AnyArray:
-    """Return numbers as an array, also those of a tensor."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu().double().numpy()
+    """Return real numbers as an array, also those of a tensor."""
     try:
-        return np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise DataTypeError(f"{name} must be an array of numbers, got {value!r:.80}") from None
+        if hasattr(value, "detach"):
+            value = value.detach().cpu()
+            value = (value if value.is_complex() else value.double()).numpy()
+        array = np.asarray(value)
+        if array.dtype.kind not in "cSUOMm":  # NumPy would make numbers of some of these
+            return array.astype(np.float64, copy=False)
+    except (TypeError, ValueError, RuntimeError):  # among others, a tensor without data
+        pass
+    raise DataTypeError(f"{name} must be an array of real numbers, got {value!r:.80}")
