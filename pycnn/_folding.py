@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     AnyModel = TypeVar("AnyModel", bound=Model)
 
 
+# A mean of that many deviations takes four bits of a float32's 24 from what lies around it.
+FAR = 16
+
+
 class Folded(NamedTuple):
     """A layer of the new network.
 
@@ -60,6 +64,20 @@ class Folded(NamedTuple):
         if "use_bias" in self.config:
             self.config["use_bias"] = True
 
+    @property
+    def is_far_from_zero(self) -> bool:
+        """Whether some feature of a batch normalization lies far from 0, by its deviation."""
+        deviation = np.sqrt(self.arrays["variance"] + self.config["epsilon"])
+        return bool((np.abs(self.arrays["mean"]) > FAR * deviation).any())
+
+    def round_mean(self) -> None:
+        """Let a batch normalization's mean be one of float32, and beta make up for that."""
+        (scale, _), own = self.line(), self.arrays
+        with np.errstate(over="ignore"):
+            mean = own["mean"].astype(np.float32).astype(np.float64)
+        if np.isfinite(mean).all():
+            own.update(mean=mean, beta=own["beta"] + scale * (mean - own["mean"]))
+
     def line(self) -> tuple[Array, Array]:
         """Return scale and shift of a batch normalization in prediction."""
         own = self.arrays
@@ -67,9 +85,12 @@ class Folded(NamedTuple):
         return scale, own["beta"] - scale * own["mean"]
 
 
-def folded(network: AnyModel) -> AnyModel:
-    """Return what `Network.folded` promises."""
-    layers = fold(network.layers)
+def folded(network: AnyModel, single: bool = False) -> AnyModel:
+    """Return what `Network.folded` promises; `single` is for what computes with float32.
+
+    There features that lie far from 0 are to be centred first, or their digits are lost.
+    """
+    layers = fold(network.layers, single)
     configs = [layer.config for layer in layers]
     before = network.architecture
     architecture = Architecture(before.input_shape, list(map(from_config, configs)), before.loss)
@@ -82,18 +103,21 @@ def folded(network: AnyModel) -> AnyModel:
     return type(network).from_state(state)
 
 
-def fold(layers: Iterable[Layer]) -> list[Folded]:
+def fold(layers: Iterable[Layer], single: bool = False) -> list[Folded]:
     """Return what is left of layers on top of each other."""
     done: list[Folded] = []
     for layer in layers:
         if isinstance(layer, Dropout):
             continue
-        this = fold_within(layer) if isinstance(layer, Residual) else alone(layer)
+        this = fold_within(layer, single) if isinstance(layer, Residual) else alone(layer)
         if isinstance(layer, BatchNorm) and done and done[-1].is_linear_sum:
             done[-1].scale_outputs(*this.line(), layer.activation)
             continue
-        if this.is_weighted and not this.sees_zeros and done and done[-1].is_linear_norm:
+        into_this = this.is_weighted and not this.sees_zeros and done and done[-1].is_linear_norm
+        if into_this and not (single and done[-1].is_far_from_zero):
             this.scale_inputs(*done.pop().line())
+        if single and isinstance(layer, BatchNorm):
+            this.round_mean()
         done.append(this)
     return done
 
@@ -107,11 +131,11 @@ def alone(layer: Layer) -> Folded:
     return Folded(config, arrays, layer.is_sum, layer.sees_zeros)
 
 
-def fold_within(layer: Residual) -> Folded:
+def fold_within(layer: Residual, single: bool = False) -> Folded:
     """Return a residual layer whose inner layers and shortcut are folded, each for themselves."""
     # Dropout, which is nothing in prediction, stays where there is nothing else.
-    inner = fold(layer.inner) or [alone(layer.inner[0])]
-    beside = [] if layer.shortcut is None else fold([layer.shortcut])
+    inner = fold(layer.inner, single) or [alone(layer.inner[0])]
+    beside = [] if layer.shortcut is None else fold([layer.shortcut], single)
     names = [f"inner.{n}" for n in range(1, len(inner) + 1)] + ["shortcut"] * len(beside)
     config = layer.config() | {
         "layers": [child.config for child in inner],

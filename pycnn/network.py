@@ -889,8 +889,9 @@ class Network(Model):
             int model_self_test(void);
 
         with ``model_INPUTS``, ``model_OUTPUTS`` and, of classes, ``model_class_name``;
-        ``model_predict_in`` with memory of the caller's, ``model_SCRATCH`` numbers; and, of
-        recurrent networks that go forward, ``model_step`` with a state of ``model_STATE`` numbers.
+        ``model_predict_in`` and ``model_self_test_in`` with memory of the caller's,
+        ``model_SCRATCH`` numbers, alone where these are more than 512 kB; and, of recurrent
+        networks that go forward, ``model_step`` with a state of ``model_STATE`` numbers.
         Numbers are as they were measured where the model keeps how columns are standardised.
 
         Parameters
@@ -912,15 +913,17 @@ class Network(Model):
         Returns
         -------
         Network
-            What the file computes: `folded`, and with weights that are rounded as they are there.
-            Its `evaluate` says what that costs.
+            What the file computes: `folded` (for float32, but for normalizations of what lies far
+            from 0), and with weights that are rounded as they are there. Its `evaluate` says what
+            that costs.
 
         Raises
         ------
         OSError
             If the file cannot be written.
         DataError, UnknownNameError, DataTypeError, ShapeError
-            If an argument is not valid, a layer has no counterpart, or a parameter is not finite.
+            If an argument is not valid, a layer has no counterpart, or a number is not finite or
+            not one that `dtype` can hold.
 
         Examples
         --------
@@ -935,7 +938,7 @@ class Network(Model):
         """
         from pycnn._io.c_source import export
 
-        return export(self.folded(), path, name, dtype, weights, self_test, header)[0]
+        return export(self, path, name, dtype, weights, self_test, header)[0]
 
     def to_torch(self, like: Any = None) -> dict[str, Any]:
         """Return the weights as PyTorch has them; `pycnn.from_torch` is the way back.

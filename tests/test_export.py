@@ -215,6 +215,8 @@ def test_columns_are_standardised_and_targets_brought_back_where_it_runs(tmp_pat
     assert "NaN is what is missing" in text
     raw = X[:4].copy()
     raw[:, 0] = [np.nan, *size[1:4]]
+    assert X[0, 1] == 1
+    raw[0, 1] = 0  # "size missing" is set where size is NaN
     ((_, wrong, *numbers),) = compiled(COMPILERS[0], tmp_path, caller({"plums": raw}))
     assert wrong == "0"
     assert np.allclose(np.array(numbers, float).reshape(4, 2), net.predict(X[:4]), rtol=1e-12)
@@ -329,3 +331,141 @@ def test_the_command_writes_a_file(tmp_path, succeed, fail):
     assert "typedef double iris_real;" in (tmp_path / "iris.h").read_text()
     assert "name must begin" in fail("export", tmp_path / "model", tmp_path / "x.c", "--name", "1")
     assert not (tmp_path / "x.c").exists()
+
+
+def test_numbers_that_a_type_has_no_room_for_are_nothing_or_refused(tmp_path):
+    path = tmp_path / "model.c"
+    for layer, what in (
+        (Rescale(1e300), "rescale: 4 -> 4 .* larger"),
+        (Rescale(1e-60), "rescale: 4 -> 4 .* smaller"),
+        (LayerNorm(epsilon=1e-60), "layer_norm: 4 -> 4 .* smaller"),
+    ):
+        net = Network(4, [layer, Dense(3)], seed=0)
+        with pytest.raises(DataError, match=f"{what} ones.*float64"):
+            net.export_c(path)
+        assert not path.exists()
+    with pytest.raises(DataError, match="self_test must hold numbers that a float32 can hold"):
+        Network(4, [Dense(3)]).export_c(path, self_test=np.full((1, 4), 1e39))
+    net = Network(1, [Dense(1)])
+    net.parameters[:] = 1e38
+    with pytest.raises(DataError, match="self_test must have numbers that a float32 can hold"):
+        net.export_c(path, self_test=[[10.0]])
+    net = Network(1, [Dense(1)])
+    net.target_scale = [1.0], [1e-60]
+    with pytest.raises(DataError, match="the target's mean and deviation"):
+        net.export_c(path)
+    assert not path.exists()
+
+
+@needs_compiler
+def test_outputs_of_nearly_nothing_compile_and_test_themselves(tmp_path):
+    sure = Network(4, [Dense(8, "tanh"), Dense(3, "softmax")], seed=0)
+    sure.parameters *= 100
+    small = Network(4, [Dense(4)], seed=0)
+    small.parameters *= 1e-42
+    sure.export_c(tmp_path / "sure.c", name="sure")
+    small.export_c(tmp_path / "small.c", name="small")
+    X = np.ones((1, 4))
+    for line in compiled(COMPILERS[0], tmp_path, caller({"sure": X, "small": X})):
+        assert line[1] == "0"
+
+
+@needs_compiler
+def test_the_self_test_of_targets_far_from_0_sees_wrong_weights(tmp_path):
+    net = varied(Network(4, [Dense(8, "tanh"), Dense(1)], seed=0), 0)
+    net.target_scale = [1e6], [1.0]
+    net.export_c(tmp_path / "right.c", name="right", weights="int8")
+    text = (tmp_path / "right.c").read_text().replace("right_", "wrong_")
+    assert re.search(r"outputs: [1-9]\.\de-0[1-3] of what they differ by", " ".join(text.split()))
+    wrong = re.sub(
+        r"(_W_\w+\[\d+\] wrong_ROM = )\{[-\d,\s]+\}",
+        lambda m: m[1] + "{" + ", ".join(["1"] * int(re.search(r"\[(\d+)", m[0])[1])) + "}",
+        text,
+    )
+    (tmp_path / "wrong.c").write_text(wrong)
+    X = np.ones((1, 4))
+    lines = compiled(COMPILERS[0], tmp_path, caller({"right": X, "wrong": X}))
+    assert [int(line[1]) > 0 for line in lines] == [False, True]
+
+
+@needs_compiler
+def test_features_far_from_0_keep_their_digits_in_float32(tmp_path):
+    bits = np.random.default_rng(0)
+    X = (1e5 + bits.standard_normal((20, 4))).astype(np.float32).astype(np.float64)
+    net = varied(Network(4, [BatchNorm(), Dense(3, "tanh"), Dense(2)], seed=0), 0)
+    net.statistics[:] = np.concatenate([X.mean(axis=0), X.var(axis=0)])
+    small = net.export_c(tmp_path / "far.c", name="far", self_test=X)
+    assert isinstance(small.layers[0], BatchNorm)
+    ((_, wrong, *numbers),) = compiled(COMPILERS[0], tmp_path, caller({"far": X}))
+    y = net.predict(X)
+    assert wrong == "0"
+    assert np.abs(np.array(numbers, float).reshape(20, 2) - y).max() <= 1e-5 * np.abs(y).max()
+    assert isinstance(net.export_c(tmp_path / "d.c", dtype="float64").layers[0], Dense)
+
+
+@needs_compiler
+def test_what_is_too_large_for_a_stack_takes_memory_of_the_caller(tmp_path, monkeypatch):
+    from pycnn._io import c_source
+
+    net, path = Network(4, [Dense(70, "relu"), Dense(3, "softmax")], seed=0), tmp_path / "model.c"
+    net.export_c(path)
+    assert "(280 bytes, on the stack)" in path.read_text()
+    monkeypatch.setattr(c_source, "MOST_STACK", 279)
+    net.export_c(path)
+    text = path.read_text()
+    assert "(280 bytes, too many for the stack)" in text
+    assert not re.search(r"model_(predict|predict_class|self_test)\(", text)
+    program = """#include "model.c"
+#include <stdio.h>
+int main(void)
+{
+    static model_real scratch[model_SCRATCH];
+    printf("%d\\n", model_self_test_in(scratch));
+    return 0;
+}"""
+    assert compiled(COMPILERS[0], tmp_path, program) == [["0"]]
+
+
+@needs_compiler
+def test_a_file_for_which_nan_matters_is_not_compiled_without_it(tmp_path):
+    pytest.importorskip("pandas")
+    net = Network(2, [Dense(1)], seed=0)
+    for fine in (True, False):
+        if not fine:
+            net.metadata["table"] = pycnn.Table().fit({"a": [1.0, 3.5], "b": [2, 3]}).to_metadata()
+        net.export_c(tmp_path / "model.c")
+        command = [*COMPILERS[0], "-ffast-math", "-fsyntax-only", "model.c"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode == 0) is fine
+        assert ("NaN is what is missing here" in done.stderr) is not fine
+
+
+def test_what_dates_hold_is_said(tmp_path):
+    pytest.importorskip("pandas")
+    frame = {"day": ["2024-01-01", "2024-05-07", ""], "y": [1.0, 2.5, 3.5]}
+    table = pycnn.Table(date=["day"], task="regression").fit(frame, "y")
+    net = Network(len(table.names), [Dense(1)], seed=0)
+    net.metadata["table"] = table.to_metadata()
+    net.export_c(tmp_path / "model.c")
+    text = " ".join((tmp_path / "model.c").read_text().split())
+    assert '"days" are those since 1970-01-01' in text
+    assert "model_in_flag[6] model_ROM = { 0, 0, 0, 0, 0, 5 }" in text
+
+
+@pytest.mark.parametrize("rows", [[], [[1.0], [1.0, 2.0]], np.zeros(4), np.zeros((5, 0, 4))])
+def test_rows_that_are_no_sequences_are_refused(rows, tmp_path):
+    net = Network((None, 4), [LSTM(3), Dense(2)])
+    with pytest.raises(ShapeError, match="self_test must"):
+        net.export_c(tmp_path / "model.c", self_test=rows)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_cannot_be_written_leaves_no_header(tmp_path):
+    net = Network(3, [Dense(1)])
+    (tmp_path / "model.c").mkdir()
+    with pytest.raises(OSError, match=r"model\.c"):
+        net.export_c(tmp_path / "model.c", header=True)
+    assert not (tmp_path / "model.h").exists()
+    for header in (False, True):
+        with pytest.raises(DataError, match=r"path must name a file of C such as model\.c, got ''"):
+            net.export_c("", header=header)

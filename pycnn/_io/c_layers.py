@@ -17,6 +17,7 @@ import numpy as np
 
 from pycnn.backend.numpy.activation import TAIL
 from pycnn.backend.numpy.embedding import waves
+from pycnn.exceptions import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,12 +91,6 @@ class Function(NamedTuple):
     cell: Cell | None = None
 
 
-def number(value: float) -> str:
-    """Return a number as a C literal, which `Writer.spell` gives its type."""
-    text = repr(float(value))
-    return text if "." in text else text.replace("e", ".0e") if "e" in text else f"{text}.0"
-
-
 def loop(index: str, count: int | str, *body: str, also: str = "") -> str:
     """Return a loop in C."""
     return f"for ({index} = 0; {index} < {count}; {index}++{also}) {{\n{indented(*body)}}}"
@@ -123,6 +118,7 @@ class Writer:
         self.name, self.single, self.small, self.theta = name, single, small, theta
         self.parts: list[str] = []
         self.bytes = 0  # of all constants
+        self.owner = ""  # whose constants are written, for messages
         self._known: set[str] = set()
         self._functions: dict[int, Function | None] = {}
 
@@ -136,6 +132,7 @@ class Writer:
         """Return the function of a layer, and let it be there; None: it changes nothing."""
         if id(layer) not in self._functions:
             tag = str(1 + len(self._functions))
+            self.owner = _about(layer)
             self._functions[id(layer)] = KINDS[layer.spec.kind](self, layer, tag)
         return self._functions[id(layer)]
 
@@ -150,15 +147,38 @@ class Writer:
             self.add(f"\nstatic real ${name}(real z)\n{{\n{indented(HELPERS[name])}}}\n")
         return f"${name}"
 
+    def held(self, values: Array) -> Array:
+        """Return constants as the file's type has them; those beyond it are refused."""
+        if self.single:
+            with np.errstate(over="ignore", under="ignore"):
+                values = values.astype(np.float32).astype(np.float64)
+        if not np.isfinite(values).all():
+            raise self._beyond("larger")
+        return values
+
+    def number(self, value: float) -> str:
+        """Return a number as a C literal, which `add` gives its type."""
+        if value and not self.held(np.array([float(value)])).any():
+            raise self._beyond("smaller")
+        text = repr(float(value))
+        return text if "." in text else text.replace("e", ".0e") if "e" in text else f"{text}.0"
+
+    def _beyond(self, what: str) -> DataError:
+        kind, other = ("float32", ': dtype="float64" may') if self.single else ("float64", "")
+        return DataError(
+            f"{self.owner} must have numbers that a {kind} can hold, got {what} ones{other}"
+        )
+
     def array(self, name: str, values: Array, kind: str = "real") -> str:
         """Write constants, whose C name is returned."""
-        flat, digits = values.ravel().tolist(), 9 if self.single else 17
+        flat, digits = values.ravel(), 9 if self.single else 17
         if kind == "real":
-            texts = [f"{value:.{digits}g}" for value in flat]
+            flat = self.held(flat)
+            texts = [f"{value:.{digits}g}" for value in flat.tolist()]
             texts = [t if "." in t or "e" in t else f"{t}.0" for t in texts]
             texts = [f"{t}f" for t in texts] if self.single else texts
         else:
-            texts = [str(int(value)) for value in flat]
+            texts = [str(int(value)) for value in flat.tolist()]
         self.bytes += len(texts) * (1 if kind != "real" else 4 if self.single else 8)
         self.add(f"\nstatic const {kind} ${name}[{len(texts)}] $ROM = {{\n")
         rows = [", ".join(texts[i : i + 8]) for i in range(0, len(texts), 8)]
@@ -301,7 +321,7 @@ def _dense(w: Writer, layer: Layer, tag: str) -> Function:
 
 
 def _rescale(w: Writer, layer: Layer, tag: str) -> Function:
-    scale, offset = (number(layer.setting(name)) for name in ("scale", "offset"))
+    scale, offset = (w.number(layer.setting(name)) for name in ("scale", "offset"))
     count = math.prod(layer.spec.input_shape) // _rows(layer)
     return _function(w, layer, tag, loop("j", count, f"y[j] = {scale} * x[j] + {offset};"))
 
@@ -326,7 +346,7 @@ def _layer_norm(w: Writer, layer: Layer, tag: str) -> Function:
         loop("j", n, "mean += x[j];"),
         f"mean /= {n};",
         loop("j", n, "sum += (x[j] - mean) * (x[j] - mean);"),
-        f"inverse = 1 / sqrt(sum / {n} + {number(layer.setting('epsilon'))});",
+        f"inverse = 1 / sqrt(sum / {n} + {w.number(layer.setting('epsilon'))});",
         loop("j", n, f"y[j] = (x[j] - mean) * inverse * $AT({f}, j) + $AT({b}, j);"),
     )
 
@@ -482,7 +502,7 @@ def _attention(w: Writer, layer: Layer, tag: str) -> Function:
     )
     w.activated("softmax", 1)
     seen = "t + 1" if layer.setting("causal") else str(length)
-    at, scale = f"{features} + k * {size}", number(size**-0.5)
+    at, scale = f"{features} + k * {size}", w.number(size**-0.5)
     head = loop(
         "k",
         heads,

@@ -17,13 +17,16 @@ import numpy as np
 
 from pycnn import losses
 from pycnn._checks import check_bool, check_choice, check_size, find_not_finite
+from pycnn._data.arrays import as_array
 from pycnn._data.sources import LazyTable, as_table
 from pycnn._data.tokens import Tokens, plain_inputs
 from pycnn._files import write_whole
-from pycnn._io.c_layers import KINDS, Cell, Function, Writer, indented, loop, number, quantized
+from pycnn._folding import folded
+from pycnn._io.c_layers import KINDS, Cell, Function, Writer, indented, loop, quantized
+from pycnn._table.columns import DateColumn, TextColumn
 from pycnn._version import __version__
 from pycnn.backend.numpy.plan import create_plan
-from pycnn.exceptions import DataError
+from pycnn.exceptions import DataError, ShapeError
 from pycnn.table import Table
 
 if TYPE_CHECKING:
@@ -31,12 +34,15 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from pycnn._model import Model
+    from pycnn._table.columns import Column
     from pycnn._typing import Array
     from pycnn.backend.numpy.layer import Layer
 
     AnyModel = TypeVar("AnyModel", bound=Model)
 
 DTYPES, WEIGHTS = ("float32", "float64"), ("float", "int8")
+# Bytes that a function may have on its stack: Windows gives a thread 1 MB.
+MOST_STACK = 512 << 10
 _NAME = re.compile(r"[A-Za-z](_?[A-Za-z0-9])*")
 _TOP = """\
 #include <math.h>
@@ -56,8 +62,14 @@ _TOP = """\
 #define $AT8(array, i) ((array)[i])
 #endif
 """
+# A compiler that is told that there is no NaN takes x == x for true.
+_NAN = """
+#if defined(_M_FP_FAST) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#error "NaN is what is missing here: compile without -ffast-math, -ffinite-math-only, /fp:fast"
+#endif
+"""
 _TEST = """
-int $self_test(void)
+int $self_test_in(real *s)
 {
     int wrong = 0, bad;
     real y[$OUTPUTS];
@@ -74,6 +86,13 @@ VARIABLES    for (r = 0; r < ROWS; r++) {
 CALLS        wrong += bad;
     }
     return wrong;
+}
+"""
+_TEST_ON_STACK = """
+int $self_test(void)
+{
+    real s[$SCRATCH];
+    return $self_test_in(s);
 }
 """
 _HEADER = """\
@@ -288,6 +307,22 @@ def units_of(network: Model) -> tuple[Units, Units]:
     return inputs, outputs
 
 
+def columns_of(network: Model) -> Sequence[Column]:
+    """Return the columns that the network reads, if it keeps a table."""
+    kept = network.metadata.get("table")
+    return [] if kept is None else Table.from_metadata(kept, network.input_shape[-1]).columns
+
+
+def flags_of(network: Model) -> Array:
+    """Return how far in front of an input that says "was missing" its column begins; else 0."""
+    flags, at = np.zeros(network.input_shape[-1]), 0
+    for column in columns_of(network):
+        at += len(column.names)
+        if column.missing and not isinstance(column, TextColumn):  # there: a category
+            flags[at - 1] = len(column.names) - 1
+    return flags
+
+
 def labels_of(network: Model) -> list[str] | None:
     """Return the names of the classes that outputs choose from, if any."""
     encoder, classes = network.encoder, network.classes
@@ -338,15 +373,16 @@ class File:
 
     def __init__(self, network: Model, name: str, single: bool, small: bool) -> None:
         self.network = network
-        self.inputs, self.outputs = units_of(network)
-        self.labels = labels_of(network)
         self.writer = Writer(name, single, small, network.theta)
+        inputs, outputs = units_of(network)
+        self.inputs = self._held("a column's mean and deviation", inputs)
+        self.outputs = self._held("the target's mean and deviation", outputs)
+        self.labels = labels_of(network)
         self.layers = create_plan(network.architecture.specs, network.loss).layers
         for own, layer in zip(network.layers, self.layers, strict=True):
             if not {leaf.spec.kind for leaf in (layer, *layer.leaves())} <= {*KINDS, "stack"}:
                 raise DataError(f"{own!r} cannot be written in C")
-        text = "y[j] = x[j] == x[j] ? (x[j] - $AT({}, j)) / $AT({}, j) : 0;"
-        self.into = self._unit("in", "what is NaN is missing", self.inputs, text)
+        self.into = self._unit_in(flags_of(network))
         text = "y[j] = x[j] * $AT({1}, j) + $AT({0}, j);"
         self.back = self._unit("out", "outputs in their own unit", self.outputs, text)
         self.scratch = self._way(False)
@@ -355,9 +391,40 @@ class File:
         except NoStepError:
             self.state = 0
 
-    def _unit(self, tag: str, about: str, units: Units, body: str) -> str:
+    def _held(self, owner: str, units: Units) -> Units:
+        """Return units as the file has them."""
+        self.writer.owner = owner
+        for scale in units.scale.tolist():
+            self.writer.number(scale)  # what would be 0 is refused
+        return Units(*map(self.writer.held, units))
+
+    @property
+    def stack(self) -> int:
+        """The bytes of what `predict` has on its stack."""
+        return self.scratch * (4 if self.writer.single else 8)
+
+    @property
+    def on_stack(self) -> bool:
+        """Whether there are functions that have what lies between the layers on their stack."""
+        return self.stack <= MOST_STACK
+
+    def _unit_in(self, flags: Array) -> str:
+        """Write the function that makes inputs of what a program measures."""
+        about, flagged = "what is NaN is missing", bool(flags.any())
+        body = ["y[j] = x[j] == x[j] ? (x[j] - $AT({}, j)) / $AT({}, j) : 0;"]
+        if not flagged and self.inputs.are_plain:
+            return ""
+        self.writer.add(_NAN)
+        if flagged:
+            back = self.writer.array("in_flag", flags, "int8_t")
+            body.insert(0, f"const size_t back = (size_t)$AT8({back}, j);")
+            body.append("if (back > 0 && !(x[j - back] == x[j - back])) {{\n    y[j] = 1;\n}}")
+            about += ", and the column's input that says so is 1"
+        return self._unit("in", about, self.inputs, "\n".join(body), flagged)
+
+    def _unit(self, tag: str, about: str, units: Units, body: str, always: bool = False) -> str:
         """Write the function that changes the unit, and return its name; "": there is none."""
-        if units.are_plain:
+        if units.are_plain and not always:
             return ""
         arrays = [self.writer.array(f"{tag}_{n}", v) for n, v in units._asdict().items()]
         text = loop("j", len(units.mean), body.format(*arrays))
@@ -396,21 +463,23 @@ class File:
         """Write what a program calls; the self-test has rows x, of which must come y."""
         w, network, labels = self.writer, self.network, self.labels
         units = network.output_shape[-1]
-        w.add(_PREDICT)
+        if self.on_stack:
+            w.add(_PREDICT)
         if labels is not None:
             w.add(f"\nconst char $class_name[{len(labels)}][{_longest(labels)}] $ROM = {{\n")
             w.parts.append(",\n".join(f"    {string(label)}" for label in labels) + "\n};\n")
             search = "int best = 0, j;", loop("j", units, "best = y[j] > y[best] ? j : best;")
             body = [*search, "return best;"]
             if units == 1:
-                body = [f"return y[0] > {number(losses.boundary(network.loss))};"]
+                body = [f"return y[0] > {w.number(losses.boundary(network.loss))};"]
             w.add(f"\nint $class_of(const real *y)\n{{\n{indented(*body)}}}\n")
-            if len(network.output_shape) == 1:
+            if len(network.output_shape) == 1 and self.on_stack:
                 w.add(_PREDICT_CLASS)
         if len(x):
+            w.owner = "self_test"
             w.array("test_x", x)
             w.array("test_y", y)
-            calls = [f"$predict(x, y);\n{_COMPARE}"]
+            calls = [f"$predict_in(x, y, s);\n{_COMPARE}"]
             if self.state:
                 length, *features = network.input_shape
                 to = f"y + t * {units}" if network.outputs > units else "y"
@@ -421,11 +490,22 @@ class File:
                 ["size_t r, i, t;", "real state[$STATE];"] if self.state else ["size_t r, i;"]
             )
             test = _TEST.replace("VARIABLES", indented(*variables)).replace("ROWS", str(len(x)))
-            largest = number(float(np.abs(y).max()) or 1.0)
-            w.add(
-                f"\n#define $TOLERANCE ((real)(sizeof(real) > 4 ? 1.0e-12 : 1.0e-5) * {largest})\n"
-            )
+            bounds = [w.number(self._tolerance(y, single)) for single in (True, w.single)]
+            bound = bounds[0] if w.single else f"(sizeof(real) > 4 ? {bounds[1]} : {bounds[0]})"
+            w.add(f"\n#define $TOLERANCE ((real){bound})\n")
             w.add(test.replace("CALLS", indented(indented(*calls))))
+            if self.on_stack:
+                w.add(_TEST_ON_STACK)
+
+    def _tolerance(self, y: Array, single: bool) -> float:
+        """Return how far outputs may be from y: what the network itself says, and its offset."""
+        eps, tiny = (2.0**-23, 2.0**-126) if single else (2.0**-52, 2.0**-1022)
+        bound = 1e-5 if single else 1e-12
+        return max(bound * self.largest(y) + 2 * eps * float(np.abs(y).max()), tiny)
+
+    def largest(self, y: Array) -> float:
+        """Return the largest output, measured from the mean of targets that were scaled."""
+        return float(np.abs(y.reshape(-1, len(self.outputs.mean)) - self.outputs.mean).max()) or 1.0
 
     def declarations(self, test: bool) -> str:
         """Return what a program sees."""
@@ -434,13 +514,17 @@ class File:
             f"typedef {'float' if self.writer.single else 'double'} $real;",
             f"#define $INPUTS {network.inputs}",
             f"#define $OUTPUTS {network.outputs}",
-            "void $predict(const $real *x, $real *y);",
-            "",
-            "/* The same with memory of the caller's, $SCRATCH numbers, which $predict has on its",
-            " * stack. */",
             f"#define $SCRATCH {self.scratch}",
+            "",
+            "/* From x to y, which must not overlap; scratch is the caller's, $SCRATCH numbers. */",
             "void $predict_in(const $real *x, $real *y, $real *scratch);",
         ]
+        if self.on_stack:
+            lines += [
+                "",
+                "/* The same with these numbers on the stack. */",
+                "void $predict(const $real *x, $real *y);",
+            ]
         if self.state:
             lines += [
                 "",
@@ -456,11 +540,12 @@ class File:
                 f"extern const char $class_name[{len(labels)}][{_longest(labels)}];",
                 "int $class_of(const $real *y); /* of outputs */",
             ]
-            if len(network.output_shape) == 1:
+            if len(network.output_shape) == 1 and self.on_stack:
                 lines.append("int $predict_class(const $real *x);")
         if test:
             lines += ["", "/* How many stored rows do not come out as they should. */"]
-            lines.append("int $self_test(void);")
+            lines.append("int $self_test_in($real *scratch);")
+            lines += ["int $self_test(void);"] if self.on_stack else []
         return "".join(f"{line}\n" for line in lines).replace("$", f"{self.writer.name}_")
 
 
@@ -468,10 +553,15 @@ def _longest(labels: Sequence[str]) -> int:
     return 1 + max(len(label.encode("utf-8", "surrogatepass")) for label in labels)
 
 
+def _shape_of(rows: Any) -> tuple[int, ...]:
+    """Return the shape of the rows of a self-test, () of their number."""
+    return tuple(getattr(rows, "shape", None) or as_array(rows, "self_test").shape)
+
+
 def _rows(network: Model, units: Units, given: Any, single: bool) -> Array:
     """Return the rows of the self-test, in a program's unit."""
     shape = network.input_shape
-    if np.ndim(given) == 0:
+    if not _shape_of(given):
         count, bits = check_size(given, "self_test", at_least=0), np.random.default_rng(0)
         if isinstance(shape, Tokens):
             drawn = bits.integers(shape.vocabulary, size=(count, *shape)).astype(np.float64)
@@ -481,7 +571,14 @@ def _rows(network: Model, units: Units, given: Any, single: bool) -> Array:
         table = as_table(given, "self_test", shape, find_not_finite)
         drawn = np.array(table[:] if isinstance(table, LazyTable) else table)
     rows = units.outside(drawn.reshape(len(drawn), *shape))
-    return rows.astype(np.float32).astype(np.float64) if single else rows
+    if single:
+        with np.errstate(over="ignore"):
+            rows = rows.astype(np.float32).astype(np.float64)
+        if not np.isfinite(rows).all():
+            raise DataError(
+                'self_test must hold numbers that a float32 can hold, or dtype="float64"'
+            )
+    return rows
 
 
 def _of_length(network: AnyModel, rows: Any) -> AnyModel:
@@ -489,19 +586,25 @@ def _of_length(network: AnyModel, rows: Any) -> AnyModel:
     shape = network.input_shape
     if None not in shape:
         return network
-    length = 8 if np.ndim(rows) == 0 else np.shape(rows)[1]
+    given = _shape_of(rows) or (1, 8, *shape[1:])
+    if len(given) != 1 + len(shape) or 0 in given:
+        wanted = ", ".join(["m", "length", *map(str, shape[1:])])
+        raise ShapeError(
+            f"self_test must be a number of rows or have shape ({wanted}), got {given}"
+        )
+    length = given[1]
     known: Any = (length, *shape[1:])
     if isinstance(shape, Tokens):
         known = Tokens(shape.vocabulary, length)
     return type(network).from_state(network.__getstate__() | {"inputs": plain_inputs(known)})
 
 
-def _computed(network: Model, file: File, x: Array) -> Array:
+def _computed(network: Model, inputs: Units, outputs: Units, x: Array) -> Array:
     """Return what a network makes of a program's numbers, in the program's unit."""
     if not len(x):
         return np.zeros(0)
-    inside = np.ascontiguousarray(file.inputs.inside(x).reshape(len(x), -1))
-    return file.outputs.outside(network.outputs_of(inside))
+    inside = np.ascontiguousarray(inputs.inside(x).reshape(len(x), -1))
+    return outputs.outside(network.outputs_of(inside))
 
 
 def _about(file: File, x: Array, y: Array, exact: Array) -> list[str]:
@@ -514,8 +617,18 @@ def _about(file: File, x: Array, y: Array, exact: Array) -> list[str]:
         facts.append(f"x: {', '.join(names)}")
     if not file.inputs.are_plain:
         facts.append("x is as it was measured: it is standardised here, and NaN is what is missing")
+    if flags_of(network).any():
+        facts.append(
+            'an input "... missing" is 1 where its column is NaN: set here, a program leaves it 0'
+        )
+    if any(isinstance(column, DateColumn) for column in columns_of(network)):
+        facts.append(
+            'of dates: "days" are those since 1970-01-01; sin and cos are of 2 pi times the part '
+            "of the year, of the week from Monday, and of the day that is over"
+        )
     facts.append(
-        f"memory: {file.writer.bytes} bytes of constants, {file.scratch} numbers of scratch"
+        f"memory: {file.writer.bytes} bytes of constants, {file.scratch} numbers of scratch "
+        f"({file.stack} bytes, {'on the stack' if file.on_stack else 'too many for the stack'})"
         + (f", {file.state} of state" if file.state else "")
     )
     if len(x) and file.labels is not None:
@@ -523,9 +636,10 @@ def _about(file: File, x: Array, y: Array, exact: Array) -> list[str]:
         same = sum(one == other for one, other in pairs)
         facts.append(f"the class is that of the network's own weights {same} times of {len(x)}")
     elif len(x):
-        apart = float(np.abs(y - exact).max() / (np.abs(exact).max() or 1.0))
+        spread = float(np.ptp(exact, axis=0).max()) or file.largest(exact)
         facts.append(
-            f"outputs: {apart:.1e} of the largest, at most, from those of the network's own weights"
+            f"outputs: {float(np.abs(y - exact).max()) / spread:.1e} of what they differ by from "
+            "row to row, at most, from those of the network's own weights"
         )
     return facts
 
@@ -539,7 +653,7 @@ def _chosen(network: Model, outputs: Array) -> list[Any]:
 
 
 def export(
-    folded: AnyModel,
+    trained: AnyModel,
     path: str | os.PathLike[str],
     name: str,
     dtype: str,
@@ -556,15 +670,19 @@ def export(
     single = check_choice(dtype, DTYPES, "dtype") == "float32"
     small = check_choice(weights, WEIGHTS, "weights") == "int8"
     target = Path(path)
-    beside = target.with_suffix(".h")
-    if check_bool(header, "header") and (beside == target or set(beside.name) & set('"\\\n\r')):
+    named = bool(target.name) and target.name != ".."
+    beside = target.with_suffix(".h") if named else target
+    if check_bool(header, "header"):
+        named = named and beside != target and not set(beside.name) & set('"\\\n\r')
+    if not named:
         raise DataError(f"path must name a file of C such as model.c, got {os.fspath(path)!r}")
-    any_length = None in folded.input_shape
-    folded = _of_length(folded, self_test)
-    network = rounded(folded, single, small)
+    any_length = None in trained.input_shape
+    own = _of_length(folded(trained, single), self_test)
+    network = rounded(own, single, small)
     file = File(network, name, single, small)
     x = _rows(network, file.inputs, self_test, single)
-    y, exact = (_computed(model, file, x) for model in (network, folded))
+    y = _computed(network, file.inputs, file.outputs, x)
+    exact = _computed(own, *units_of(own), x)
     file.finish(x, y)
     facts = _about(file, x, y, exact)
     if any_length:
@@ -574,11 +692,12 @@ def export(
         "/* " + "\n * ".join([line for text in top for line in wrap(comment(text), 94)]) + " */\n"
     )
     declared = file.declarations(len(x) > 0)
+    guarded = _HEADER.replace("$", f"{name}_").replace("DECLARATIONS", declared)
     if header:
-        guarded = _HEADER.replace("$", f"{name}_").replace("DECLARATIONS", declared)
-        write_whole(beside, [(about + guarded).encode()])
         declared = f'#include "{beside.name}"\n'
     top_text = _TOP.replace("$", f"{name}_")
     parts = [about, top_text, "\n", declared, *file.writer.parts]
     write_whole(target, [part.encode() for part in parts])
+    if header:
+        write_whole(beside, [(about + guarded).encode()])
     return network, facts

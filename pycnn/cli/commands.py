@@ -507,7 +507,7 @@ def export(
         frame, table, _ = read_for(network, rows, options, None)
         X, windows = encode(table, frame), series.stored(network)
         X = X if windows is None else windows.of(X)
-    _, facts = export_c(network.folded(), out, name, dtype, weights, X, header)
+    _, facts = export_c(network, out, name, dtype, weights, X, header)
     say("\n".join(facts))
 
 
