@@ -1051,7 +1051,7 @@ def load(
     return Network.from_state(read_state(path) | {"backend": backend, "loss_function": loss})
 
 
-def from_onnx(path: str | os.PathLike[str] | bytes, backend: str = "auto") -> Network:
+def from_onnx(path: Any, backend: str = "auto") -> Network:
     """Read a network that `Network.to_onnx`, PyTorch or skl2onnx has written as an ONNX model.
 
     Normalizations of inputs become part of the weights behind them. What has no counterpart in
@@ -1060,7 +1060,7 @@ def from_onnx(path: str | os.PathLike[str] | bytes, backend: str = "auto") -> Ne
 
     Parameters
     ----------
-    path : path-like or bytes
+    path : path-like, bytes, binary file or onnx.ModelProto
         The file, or what stands in it.
     backend : {"auto", "c", "numpy"}, default "auto"
         Which core the network computes with.

@@ -339,6 +339,205 @@ def test_little_that_would_become_much_is_refused():
             pycnn.from_onnx(field(7, graph))
 
 
+def foreign(nodes, arrays, *shape, output="y", kind=1, opset=17):
+    """Return a model of operations, their inputs, outputs and attributes, without the package."""
+    from pycnn._io.onnx.protobuf import field
+    from pycnn._io.onnx.writer import _node, _tensor, _value_info
+
+    graph = [field(1, *(_node(n, *node) for n, node in enumerate(nodes)))]
+    arrays = {name: np.asarray(array) for name, array in arrays.items()}
+    graph.append(field(5, *(_tensor(name, array, "float64") for name, array in arrays.items())))
+    graph += [field(11, _value_info("x", kind, shape)), field(12, _value_info(output, 1, (2,)))]
+    return field(7, b"".join(graph)) + field(8, field(2, opset))
+
+
+RNG = np.random.default_rng(2)
+CONSTANTS = {
+    **{f"n{n}": float(n) for n in (0, 5, 35, 1_000_000)},
+    "W": RNG.normal(size=(3, 2)),
+    "one": RNG.normal(size=3) ** 2,
+    "column": [[1.0], [2.0]],
+    "pair": [1.0, 2.0],
+    "kernel": np.ones((1, 1, 2, 2)),
+    "first": 0,
+    "axis": [0],
+    "flat": [-1, 8],
+    "all": [1, -1],
+    "in": RNG.normal(size=(1, 8, 3)),
+    "on": RNG.normal(size=(1, 8, 2)),
+}
+WEIGHTED = "MatMul", ["x", "W"], ["z"], {}
+TIME_FIRST = "Transpose", ["x"], ["t"], {"perm": [1, 0, 2]}
+SQUEEZED = "Squeeze", ["h", "axis"], ["y"], {}
+# Operations, where one is refused that pycnn would do otherwise, and the samples' shape.
+OTHERWISE = {
+    "Max": ([WEIGHTED, ("Max", ["z", "n0", "n5"], ["y"], {})], 3),
+    "Min": (
+        [
+            WEIGHTED,
+            ("Min", ["z", "n1000000", "n5"], ["m"], {}),
+            ("Max", ["m", "n0"], ["y"], {}),
+        ],
+        3,
+    ),
+    "Clip": ([WEIGHTED, ("Clip", ["z", "n0", "n35"], ["y"], {})], 3),
+    "Clip of much": ([WEIGHTED, ("Clip", ["z", "n0", "n1000000"], ["y"], {})], 3),
+    "Cast": (
+        [WEIGHTED, ("Cast", ["z"], ["i"], {"to": 7}), ("Cast", ["i"], ["y"], {"to": 1})],
+        3,
+    ),
+    "Cast of an activation": (
+        [
+            WEIGHTED,
+            ("Cast", ["z"], ["i"], {"to": 7}),
+            ("Cast", ["i"], ["f"], {"to": 1}),
+            ("Relu", ["f"], ["y"], {}),
+        ],
+        3,
+    ),
+    "ReduceMean": ([WEIGHTED, ("ReduceMean", ["z"], ["y"], {"axes": [0], "keepdims": 1})], 3),
+    "Softmax": (
+        [
+            WEIGHTED,
+            ("Transpose", ["z"], ["t"], {"perm": [1, 0]}),
+            ("Softmax", ["t"], ["s"], {"axis": -1}),
+            ("Transpose", ["s"], ["y"], {"perm": [1, 0]}),
+        ],
+        3,
+    ),
+    "Gather": ([("Gather", ["x", "first"], ["g"], {"axis": 0}), WEIGHTED], 3),
+    "Slice": ([("Slice", ["x", "axis", "flat"], ["y"], {})], 3),
+    "Reshape": ([("Reshape", ["x", "flat"], ["r"], {}), ("Relu", ["r"], ["y"], {})], 4),
+    "Softmax of one row": (
+        [("Reshape", ["x", "all"], ["r"], {}), ("Softmax", ["r"], ["y"], {})],
+        4,
+    ),
+    "Concat": ([("Concat", ["x", "x"], ["y"], {"axis": 0})], 4),
+    "LSTM": (
+        [
+            TIME_FIRST,
+            ("LSTM", ["t", "in", "on"], ["", "", "h"], {"hidden_size": 2}),
+            SQUEEZED,
+        ],
+        (5, 3),
+    ),
+    "LSTM of time that is open": (
+        [("LSTM", ["x", "in", "on"], ["", "h"], {"hidden_size": 2}), SQUEEZED],
+        (1, 3),
+    ),
+    "RNN": (
+        [
+            TIME_FIRST,
+            (
+                *("RNN", ["t", "in_rnn", "on_rnn"], ["", "h"]),
+                {"hidden_size": 2, "activations": ["Elu"], "activation_alpha": [0.3]},
+            ),
+            SQUEEZED,
+        ],
+        (5, 3),
+    ),
+    "BatchNormalization": (
+        [("BatchNormalization", ["x", *["one"] * 4], ["y"], {"training_mode": 1})],
+        3,
+    ),
+    "Dropout": ([("Dropout", ["x", "n0", "n5"], ["y"], {})], 3),
+    "Gemm": ([("Gemm", ["x", "W", "column"], ["y"], {})], 3),
+    "Add": ([WEIGHTED, ("Add", ["z", "pair"], ["y"], {"axis": 0, "broadcast": 1})], 3),
+    "Pad": (
+        [
+            ("Pad", ["x"], ["p"], {"pads": [0, 0, 1, 1, 0, 0, 1, 1], "value": 1.0}),
+            ("Conv", ["p", "kernel"], ["y"], {}),
+        ],
+        (1, 4, 4),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_what_pycnn_would_do_otherwise_is_refused_by_its_name(name):
+    nodes, shape = OTHERWISE[name]
+    arrays = CONSTANTS | {f"{own}_rnn": CONSTANTS[own][:, :2] for own in ("in", "on")}
+    if name == "Gather":
+        nodes = [nodes[0], ("MatMul", ["g", "W"], ["y"], {})]
+    with pytest.raises(ModelFileError, match=rf"cannot be read at node .*\({name.split()[0]}\)"):
+        pycnn.from_onnx(foreign(nodes, arrays, *np.atleast_1d(shape).tolist()))
+
+
+def test_what_is_close_to_what_is_refused_is_read():
+    X, W, arrays = RNG.normal(size=(4, 3)), CONSTANTS["W"], CONSTANTS | {"rows": [-1, 3]}
+    arrays |= {"thrice": [0, -1, 3], "bias": [[1.0, 2.0]], "most": 3.4e38}
+    z = X @ W
+    cases = [
+        ([WEIGHTED, ("Max", ["z", "n0", "z"], ["y"], {})], np.maximum(z, 0)),
+        ([WEIGHTED, ("Clip", ["z", "n0", "most"], ["y"], {})], np.maximum(z, 0)),
+        ([("Gemm", ["x", "W", "bias"], ["y"], {})], z + np.array([1, 2])),
+        (
+            [
+                ("Reshape", ["x", "rows"], ["r"], {}),
+                ("Reshape", ["r", "thrice"], ["s"], {}),
+                ("MatMul", ["s", "W"], ["m"], {}),
+                ("Transpose", ["m"], ["t"], {"perm": [1, 0, 2]}),
+                ("Squeeze", ["t"], ["z"], {}),
+                ("Exp", ["z"], ["e"], {}),
+                ("Add", ["e", "n1"], ["more"], {}),
+                ("Log", ["more"], ["y"], {}),
+            ],
+            np.logaddexp(z, 0),
+        ),
+    ]
+    for nodes, want in cases:
+        net = pycnn.from_onnx(foreign(nodes, arrays | {"n1": 1.0}, 3))
+        assert abs(net.predict(X) - want).max() < 1e-12
+
+
+def test_graphs_in_a_circle_and_outputs_of_nothing_are_refused():
+    circles = [["y", "y"]], [["y", "a"], ["a", "y"]], [["x", "y"], ["y", "x"]]
+    for pairs in circles:
+        nodes = [("Identity", [source], [made], {}) for source, made in pairs]
+        with pytest.raises(ModelFileError, match=r"makes '.' at node .*\(Identity\)"):
+            pycnn.from_onnx(foreign(nodes, {}, 3))
+    with pytest.raises(ModelFileError, match="has the output 'other', which no layer makes"):
+        pycnn.from_onnx(foreign([WEIGHTED], CONSTANTS, 3, output="other"))
+
+
+def test_shapes_of_what_forks_again_and_again_are_asked_for_once():
+    nodes, now = [], "x"
+    for n in range(40):
+        made = f"p{n}", f"q{n}", f"u{n}"
+        nodes += [("Transpose", [now], [name], {"perm": [0, 1]}) for name in made[:2]]
+        nodes.append(("Unsqueeze", [*made[:2]], [made[2]], {}))
+        nodes += [("Shape", [name], [f"of_{name}"], {}) for name in made]
+        now = made[2]
+    nodes.append(("MatMul", ["x", "W"], ["y"], {}))
+    assert len(pycnn.from_onnx(foreign(nodes, CONSTANTS, 3)).layers) == 1
+
+
+def test_models_come_as_paths_of_bytes_open_files_and_messages(tmp_path):
+    class Message:
+        def SerializeToString(self):
+            return content
+
+    net = Network(3, [Dense(2, "softmax")], seed=0)
+    net.classes = ["a", "b"]
+    path, content = tmp_path / "net.onnx", net.to_onnx()
+    net.to_onnx(bytes(path))
+    for source in (bytes(path), io.BytesIO(content), Message()):
+        source = path if isinstance(source, bytes) else source
+        assert pycnn.from_onnx(source).classes.tolist() == ["a", "b"]
+    with pytest.raises(TypeError, match="a file of bytes"):
+        pycnn.from_onnx(io.StringIO(""))
+    with pytest.raises(DataError, match="path must name a file, got ''"):
+        net.to_onnx("")
+
+
+def test_what_float32_cannot_hold_is_refused_with_advice():
+    net = Network(2, [Dense(1)], seed=0)
+    net.layers[0].W = np.array([[1.0, -1e39]])
+    with pytest.raises(DataError, match=r'layers\.1\.W has 1e\+39, .*: dtype="float64" holds it'):
+        net.to_onnx()
+    assert pycnn.from_onnx(net.to_onnx(dtype="float64")).layers[0].W[0, 1] == -1e39
+
+
 def exported(model, shape, dynamo):
     """Return what PyTorch writes of a model, and samples with their outputs."""
     torch = pytest.importorskip("torch")

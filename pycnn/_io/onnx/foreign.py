@@ -2,13 +2,15 @@
 
 What lies on the way is told by an index: an array of the tensor's shape in ONNX, a batch of one
 sample, that holds where in pycnn's sample each number is. Transposing, reshaping and flattening
-move the index alone, and a layer takes its weights in its order. Activations are told by their
-values: whatever has those of one of pycnn's is that, however it is put together.
+move the index alone, and a layer takes its weights in its order. Which axis is the batch's is known
+all the way, as nothing of one sample may come of another. Activations are told by their values:
+whatever has those of one of pycnn's is that, however it is put together.
 """
 
 from __future__ import annotations
 
 import math
+from functools import reduce
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +38,10 @@ FREE = 1 << 20  # numbers of constants that may be computed, beside as many as t
 MOST_PIECES = 24  # of an activation
 # A normalization of statistics 0 and 1, to the bit: scales and shifts of others become one.
 LINE = layers.BatchNorm(epsilon=2.0**-17).config()
-PROBES = np.array([*np.linspace(-30, 30, 63), -1e-3, 1e-3, -0.1, 0.1, 0.0, 1.0, -1.0, 3.0, -3.0])
+NEAR = [*np.linspace(-30, 30, 63), -1e-3, 1e-3, -0.1, 0.1, 0.0, 1.0, -1.0, 3.0, -3.0]
+FAR = np.array([40, 60, 90, 150, 250, 400, 600, *10.0 ** np.arange(3, 31)])  # bounds are seen
+PROBES = np.array([*NEAR, *FAR, *-FAR])
+MAY_OVERFLOW = abs(PROBES) > 600  # exp does
 SHAPES = [name for name in ACTIVATIONS if name not in ("linear", "softmax")]
 KNOWN = np.array([ACTIVATIONS[name][0](PROBES) for name in SHAPES])
 FALLING = ("gelu", "gelu_tanh", "silu")  # these do not let the largest number stay the largest
@@ -49,6 +54,7 @@ MOVING = (
     "global_max_pool2d",
 )
 FLOATS, INTEGERS = (1, 10, 11), (6, 7)
+LARGE_PRIME = 2**31 - 1
 
 
 def _clip(given: Any, x: Any, low: Any = None, high: Any = None) -> Any:
@@ -93,8 +99,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "Less": lambda g, x, y: x < y,
     "LessOrEqual": lambda g, x, y: x <= y,
     "Log": lambda g, x: np.log(x),
-    "Max": lambda g, x, *more: np.maximum(x, more[0]) if more else x,
-    "Min": lambda g, x, *more: np.minimum(x, more[0]) if more else x,
+    "Max": lambda g, *given: reduce(np.maximum, given),
+    "Min": lambda g, *given: reduce(np.minimum, given),
     "Mul": lambda g, x, y: x * y,
     "Neg": lambda g, x: -x,
     "Not": lambda g, x: np.logical_not(x),
@@ -200,11 +206,13 @@ class Flow:
         Of a sample behind them.
     index : ndarray
         Where in it each number of the tensor is.
+    batch : int
+        The batch's axis of the tensor, which other axes may have been merged into, behind it.
     items : list of Folded
     """
 
-    def __init__(self, shape: Shape, index: AnyArray) -> None:
-        self.shape, self.index = shape, index
+    def __init__(self, shape: Shape, index: AnyArray, batch: int) -> None:
+        self.shape, self.index, self.batch = shape, index, batch
         self.items: list[Folded] = []
 
     def add(self, layer: layers.Layer, shape: Shape, index: AnyArray, **arrays: Array) -> None:
@@ -227,6 +235,8 @@ class Flow:
         index = self.whole()
         if index.shape[-1] != features:
             raise ValueError(f"{features} features of samples of shape {index.shape}")
+        if self.batch == index.ndim - 1:
+            raise ValueError("the last axis is the batch")
         if index.size == features:
             self.see((features,))
             return index.ravel()
@@ -237,7 +247,9 @@ class Flow:
 
     def image(self) -> tuple[Shape, int]:
         """Let samples be images or sequences, whose channels ONNX has first; return their sizes."""
-        _, channels, *sizes = self.whole().shape
+        samples, channels, *sizes = self.whole().shape
+        if samples != 1 or self.batch != 0:
+            raise ValueError("the first axis must be the batch")
         if not sizes or not _is_natural(np.moveaxis(self.index, 1, -1)):
             raise ValueError("channels must be the first axis of samples")
         self.see((*sizes, channels))
@@ -314,6 +326,8 @@ def _dense(flow: Flow, W: Array, b: Array) -> None:
 
 def _gemm(flow: Flow, given: Any, W: Array, b: Any = None) -> None:
     W = given.get("alpha", 1.0) * (W if given.get("transB") else W.T)
+    if np.ndim(b) > 1 and len(b) > 1:
+        raise ValueError("the bias is not one row")
     bias = np.zeros(len(W)) if b is None else given.get("beta", 1.0) * np.ravel(b)
     if given.get("transA") or flow.index.ndim != 2:
         raise ValueError("only samples in rows can be taken")
@@ -409,6 +423,8 @@ def _reduce(flow: Flow, given: Any, name: str, axes: tuple[int, ...], keep: int)
     """Add a pooling of whole samples."""
     index = flow.whole()
     axes = tuple(sorted(axis % index.ndim for axis in axes))
+    if flow.batch in axes:
+        raise ValueError("an operation across the batch")
     others = [axis for axis in range(index.ndim) if axis not in axes]
     sizes = [index.shape[axis] for axis in axes]
     channels = index.size // math.prod(sizes)
@@ -419,6 +435,7 @@ def _reduce(flow: Flow, given: Any, name: str, axes: tuple[int, ...], keep: int)
     shape = kept if keep else [index.shape[axis] for axis in others]
     layer = getattr(layers, f"Global{name}Pool{len(sizes)}D")()
     flow.add(layer, (channels,), _places(channels).reshape(shape))
+    flow.batch = flow.batch if keep else others.index(flow.batch)
 
 
 def _reduction(name: str) -> Callable[..., None]:
@@ -432,6 +449,8 @@ def _global(name: str) -> Callable[..., None]:
 
 
 def _batch_norm(flow: Flow, given: Any, *arrays: Array) -> None:
+    if given.get("training_mode") or not given.get("is_test", 1):
+        raise ValueError("statistics of the batch")
     order = np.arange(len(arrays[0]))
     if flow.index.ndim == 2:
         order = np.argsort(flow.rows(len(order)))  # type: ignore[arg-type]
@@ -499,15 +518,17 @@ def _recurrent(flow: Flow, node: Node, each: bool, W: Any, U: Any, b: Any, *stat
     order = {"RNN": (0,), "LSTM": LSTM_GATES, "GRU": GRU_GATES}[node.op]
     length, samples, features = flow.whole().shape
     paths, rows, units = U.shape
-    if samples != 1 or not _is_natural(flow.index) or W.shape != (paths, rows, features):
+    in_order = samples == 1 and flow.batch == 1 and _is_natural(flow.index)
+    if not in_order or W.shape != (paths, rows, features):
         raise ValueError("samples must be (time, batch, features)")
     if paths != 1 + bidirectional or rows != len(order) * units:
         raise ValueError(f"weights of shape {U.shape}")
     names = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"]}.get(node.op, ["Tanh"])
     own = given.get("activations") or names * paths
     known = {onnx: name for name, onnx in RNN_ACTIVATIONS.items()}
+    numbers = given.get("activation_alpha") or given.get("activation_beta")
     wrong = own != names * paths and (node.op != "RNN" or len({*own}) > 1 or own[0] not in known)
-    if wrong or given.get("clip") or given.get("layout") or given.get("input_forget"):
+    if wrong or numbers or given.get("clip") or given.get("layout") or given.get("input_forget"):
         raise ValueError("activations, a clip, a layout or coupled gates that pycnn does not have")
     if node.op == "GRU" and not given.get("linear_before_reset"):
         raise ValueError("pycnn's GRU has the reset behind the product: linear_before_reset=1")
@@ -530,6 +551,7 @@ def _recurrent(flow: Flow, node: Node, each: bool, W: Any, U: Any, b: Any, *stat
     shape = (length, paths * units) if each else (paths * units,)
     index = _places(length, paths, 1, units) if each else _places(paths, 1, units)
     flow.add(layer, shape, index, **arrays)
+    flow.batch = 2 if each else 1
 
 
 # Layers by operations: of the way so far, the attributes, and the other inputs.
@@ -558,12 +580,17 @@ class Way:
         self.limit = FREE + 4 * sum(array.size for array in model.arrays.values())
         self.users: dict[str, list[int]] = {}
         self.maker: dict[str, int] = {}
-        self.batch = 1
+        self.batch: int | None = None  # its size, unless it is open
+        there = {*self.arrays, *(info.name for info in model.inputs)}
         for at, node in enumerate(self.nodes):
             for name in {*node.inputs}:
                 self.users.setdefault(name, []).append(at)
-            self.maker.update((name, at) for name in node.outputs if name)
+            for name in filter(None, node.outputs):
+                if name in self.users or name in self.maker or name in there:
+                    raise ModelFileError(f"makes {name!r} at {node}, but has or takes it before")
+                self.maker[name] = at
             self._fold(at)
+        self.fixed = {*self.arrays}  # what is so for any shape
 
     def _fold(self, at: int) -> None:
         """Compute a node that is constant, and what is constant then."""
@@ -571,7 +598,7 @@ class Way:
         if any(name and name not in self.arrays for name in node.inputs):
             return
         inputs: list[Any] = [self.arrays.get(name) for name in node.inputs]
-        if node.op in FUNCTIONS:
+        if node.op in FUNCTIONS and "axis" not in node.given:
             _fits(*np.broadcast_shapes(*(np.shape(x) for x in inputs)), limit=self.limit)
             found = FUNCTIONS[node.op](node.given, *inputs)
         elif node.op in MOVES or node.op in OTHERS:
@@ -598,8 +625,9 @@ class Way:
                 start, end = node.given.get("start", 0), node.given.get("end", index.ndim)
                 self._define(out, np.array(index.shape[start:end], np.int64))
             asked = any(self.nodes[asks].op == "Shape" for asks in self.users.get(out, ()))
-            if asked and node.op in ("Transpose", "Squeeze", "Unsqueeze"):
-                more = [self.arrays.get(other) for other in node.inputs[1:]]
+            moves = node.op in ("Transpose", "Squeeze", "Unsqueeze") and node.inputs[0] == name
+            more = [self.arrays.get(other) for other in node.inputs[1:]]
+            if asked and moves and all(x is not None for x in more):
                 self.settle(out, MOVES[node.op](node.given, MOST_NUMBERS, index, *more))
 
     def before(self, end: str) -> set[int]:
@@ -663,6 +691,8 @@ class Way:
                 )
                 if not scalar or node.op not in {*FUNCTIONS, "Identity", "Cast"}:
                     return best
+                if node.op == "Cast" and node.given.get("to") not in FLOATS:
+                    return best
                 inputs = [
                     x if x is None or np.ndim(x) == 0 or x.size > 1 else x.ravel()[0]
                     for x in inputs
@@ -673,9 +703,10 @@ class Way:
             found = np.asarray(values.get(out, 0.0))
             # A number that hardly changes anything is a bias.
             first = number == 0 and len(done) == 1 and self.nodes[done[0]].op in LINES
-            if first and not abs(found - PROBES).max() > 1e-3:
+            if first and not abs(found - PROBES)[: len(NEAR)].max() > 1e-3:
                 return best
             near = abs(KNOWN - found) <= 2e-6 * (1 + abs(KNOWN))
+            near |= MAY_OVERFLOW & ~np.isfinite(found)
             which = np.flatnonzero(near.all(axis=1))
             if which.size:
                 best = SHAPES[which[0]], out
@@ -714,10 +745,15 @@ class Way:
         others: list[Any] = [self.arrays.get(x) for x in node.inputs if x != name]
         if any(x and x not in self.arrays and x != name for x in node.inputs):
             raise ValueError("more than one of its inputs is no constant")
+        recurrent = op in ("RNN", "LSTM", "GRU")
+        if out not in node.outputs[: 1 + recurrent]:
+            raise ValueError(f"its output {out!r} is none that pycnn has")
         if op == "Gather" and len(flow.items) == 0 and node.inputs[1] == name:
             self._embed(flow, given, self.arrays[node.inputs[0]])
         elif op in LINES and len(node.inputs) == 2 and len(others) == 1:
             c, ahead = others[0], node.inputs[0] == name
+            if "axis" in given:
+                raise ValueError("an axis that a constant lies along, as before opset 7")
             if op in ("Add", "Sub"):
                 sign = 1.0 if ahead or op == "Add" else -1.0
                 _lines(flow, "Add", sign, -c if ahead and op == "Sub" else c)
@@ -727,27 +763,23 @@ class Way:
                 _lines(flow, op, c if op == "Mul" else 1 / c, 0.0)
         elif node.inputs[0] != name:
             raise ValueError("a constant stands where samples should")
-        elif op in ("RNN", "LSTM", "GRU"):
+        elif recurrent:
             _recurrent(flow, node, out == node.outputs[0], *[*others, None][:3], *others[3:])
         elif op == "Pad":
             pads = [*given["pads"]] if "pads" in given else [int(n) for n in others[0]]
             half = len(pads) // 2
-            if given.get("mode", "constant") != "constant" or np.any(others[1:2] or 0):
+            value = [given.get("value", 0), *(x for x in others[1:2] if x is not None)]
+            if given.get("mode", "constant") != "constant" or any(map(np.any, value)):
                 raise ValueError("only zeros can be around images")
+            if others[2:] and others[2] is not None:
+                raise ValueError("pads of axes that are named")
             if any(pads[:2] + pads[half : half + 2]):
                 raise ValueError("pads of batch or channels")
             _pad(flow, [*zip(pads[2:half], pads[half + 2 :], strict=True)])
         elif op == "Softmax":
             _softmax(flow, given, self.model.opset)
         elif op in MOVES:
-            if op == "Reshape" and self.batch > 1:
-                sizes = [int(n) for n in others[0]]
-                if math.prod(sizes) == self.batch * flow.index.size:
-                    sizes[sizes.index(self.batch)] = 1
-                others = [sizes]
-            index = flow.index
-            moved = index if op == "Cast" else MOVES[op](given, MOST_NUMBERS, index, *others)
-            flow.index = np.asarray(moved)
+            self._move(flow, node, *others)
         elif op in LAYERS:
             LAYERS[op](flow, given, *others)
         elif op in FUNCTIONS:
@@ -758,32 +790,89 @@ class Way:
         else:
             raise ValueError("pycnn has no layer for this operation")
 
+    def _move(self, flow: Flow, node: Node, *others: Any) -> None:
+        """Move numbers: those of two samples have to be moved as those of each."""
+        op, given, index = node.op, node.given, flow.index
+        if op == "Cast":
+            tokens = not flow.items and self.model.inputs[0].type in INTEGERS
+            if given.get("to") not in FLOATS + INTEGERS * tokens:
+                raise ValueError("numbers become integers")
+            return
+        if op == "Dropout" and (np.any(others[1:2] or 0) or not given.get("is_test", 1)):
+            raise ValueError("a dropout that is in training")
+        if op == "Reshape":
+            self._reshape(flow, others[0], given, node.inputs[1] in self.fixed)
+            return
+        two = np.concatenate([index, index + MOST_NUMBERS], flow.batch)
+        moved = np.asarray(MOVES[op](given, 2 * MOST_NUMBERS, two, *others))
+        for axis in range(moved.ndim):
+            if moved.shape[axis] % 2 == 0:
+                first, second = np.split(moved, 2, axis)
+                own = (first < MOST_NUMBERS).all() and (second == first + MOST_NUMBERS).all()
+                if first.size and own:
+                    flow.index, flow.batch = first, axis
+                    return
+        raise ValueError("numbers of several samples become one's, or some of them are taken")
+
+    def _reshape(self, flow: Flow, shape: Any, given: Any, is_fixed: bool) -> None:
+        """Reshape; the batch's size is one where a shape has been computed of that of the index."""
+        index, axis, count = flow.index, flow.batch, 1
+        if is_fixed:
+            # An open one has a size that divides nothing else.
+            count = self.batch or (LARGE_PRIME if -1 in shape else 1)
+        wide = [*index.shape]
+        wide[axis] *= count
+        sizes = [int(size) for size in shape]
+        if not given.get("allowzero"):
+            sizes = [wide[n] if size == 0 else size for n, size in enumerate(sizes)]
+        if -1 in sizes:
+            sizes[sizes.index(-1)] = math.prod(wide) // -math.prod(sizes)
+        ahead = math.prod(wide[:axis])
+        fitting = [
+            n for n, s in enumerate(sizes) if math.prod(sizes[:n]) == ahead and s % count == 0
+        ]
+        if not fitting:
+            raise ValueError("numbers of several samples become one's")
+        flow.batch = axis if axis in fitting else fitting[0]
+        sizes[flow.batch] //= count
+        flow.index = index.reshape(_fits(*sizes))
+
     def _embed(self, flow: Flow, given: Any, W: Array) -> None:
-        if W.ndim != 2 or given.get("axis", 0) != 0 or flow.index.ndim != 2:
+        index, axis = flow.index, flow.batch
+        if W.ndim != 2 or given.get("axis", 0) != 0 or index.ndim != 2 or index.shape[axis] != 1:
             raise ValueError("an embedding takes (batch, length) tokens of one table")
-        flow.shape = Tokens(len(W), flow.index.size)
-        index = _places(1, flow.index.size, W.shape[1])
-        flow.add(layers.Embedding(W.shape[1]), index.shape[1:], index, W=W.copy())
+        if not _is_natural(flow.whole()):
+            raise ValueError("tokens in another order")
+        flow.shape = Tokens(len(W), index.size)
+        places = _places(index.size, W.shape[1])
+        layer, index = layers.Embedding(W.shape[1]), np.expand_dims(places, axis)
+        flow.add(layer, places.shape, index, W=W.copy())
 
     def _both(self, flow: Flow, name: str, node: Node) -> None:
         """Add a residual layer: two ways from a tensor that end in a sum."""
         ends = node.inputs
         if node.op == "Concat":  # of parts of what is there
-            parts = [Flow(flow.shape, flow.index) for _ in ends]
+            parts = [Flow(flow.shape, flow.index, flow.batch) for _ in ends]
             for part, end in zip(parts, ends, strict=True):
                 self.follow(part, name, end)
             if not any(part.items for part in parts):
+                flow.batch = parts[0].batch
+                if {part.batch for part in parts} != {flow.batch} or flow.batch == (
+                    node.given["axis"] % parts[0].index.ndim
+                ):
+                    raise ValueError("numbers of several samples become one's")
                 flow.index = _concatenate(node.given, [part.index for part in parts])
                 return
         if node.op != "Add" or any(end in self.arrays for end in ends) or ends[0] == ends[1]:
             raise ValueError("ways that meet otherwise than in a sum of two")
         paths = []
         for end in ends:
-            path = Flow(flow.shape, flow.index)
+            path = Flow(flow.shape, flow.index, flow.batch)
             self.follow(path, name, end)
             paths.append(path)
         inner, beside = sorted(paths, key=lambda path: -len(path.items))
-        if len(beside.items) > 1 or not np.array_equal(inner.index, beside.index):
+        same = inner.batch == beside.batch and np.array_equal(inner.index, beside.index)
+        if len(beside.items) > 1 or not same:
             raise ValueError("a shortcut of more than one layer, or in another order")
         names = [f"inner.{n}." for n in range(1, len(inner.items) + 1)] + ["shortcut."]
         arrays = {
@@ -797,6 +886,7 @@ class Way:
         )
         layer = layers.Residual(inner_layers, shortcut=shortcut[0][0] if shortcut else None)
         flow.add(layer, inner.shape, inner.index, **arrays)
+        flow.batch = inner.batch
 
 
 # ------------------------------------------------------------------ a whole model
@@ -818,12 +908,12 @@ def _start(way: Way) -> tuple[str, Flow]:
             "all sizes but the batch's"
         )
     own = tuple(size or 1 for size in shape)
-    way.batch = sizes[batch] or 1
+    way.batch = sizes[batch]
     index = _places(*own)
     if len(own) > 1 and _sees_channels_first(way, name):
         own = (*own[1:], own[0])
         index = np.moveaxis(_places(*own), -1, 0)
-    return name, Flow(own, np.expand_dims(index, batch))
+    return name, Flow(own, np.expand_dims(index, batch), batch)
 
 
 def _sees_channels_first(way: Way, name: str) -> bool:
@@ -851,17 +941,19 @@ def _end(way: Way) -> tuple[str, Any]:
         if node.op == "ArrayFeatureExtractor":
             labels = way.arrays.get(node.inputs[0])
     while True:
+        if name not in way.maker:
+            raise ModelFileError(f"has the output {outputs[0].name!r}, which no layer makes")
         node = way.nodes[way.maker[name]]
         if node.op == "ZipMap":
             labels = node.given.get("classlabels_strings") or node.given["classlabels_int64s"]
         elif node.op == "Concat" and len(node.inputs) == 2:  # 1 - p and p
-            other = way.nodes[way.maker[node.inputs[0]]]
+            other = way.nodes[way.maker.get(node.inputs[0], way.maker[name])]
             one = way.arrays.get(other.inputs[0])
             if other.op != "Sub" or other.inputs[1] != node.inputs[1] or one is None or one != 1:
                 break
             name = node.inputs[1]
             continue
-        elif node.op not in ("Identity", "Cast"):
+        elif node.op != "Identity" and (node.op != "Cast" or node.given.get("to") not in FLOATS):
             break
         name = node.inputs[0]
     if labels is not None:

@@ -16,14 +16,20 @@ from pycnn._data.tokens import check_inputs
 from pycnn._io.model_file import FAULTS, class_count, rebuilt, shown, unpack_classes
 from pycnn._io.onnx.model import OnnxModel
 from pycnn._io.onnx.writer import DTYPES, LAYOUTS, Graph, graph_bytes, graph_of
-from pycnn.exceptions import ModelFileError
+from pycnn.exceptions import DataTypeError, ModelFileError
 from pycnn.layers import check_layers
 
 __all__ = ["read_state"]
 
 
-def read_state(source: str | os.PathLike[str] | bytes) -> dict[str, Any]:
+def read_state(source: Any) -> dict[str, Any]:
     """Return what `Network.__setstate__` takes, but for the backend; see `pycnn.from_onnx`."""
+    if hasattr(source, "SerializeToString"):  # onnx.ModelProto
+        source = source.SerializeToString()
+    elif hasattr(source, "read"):
+        source = source.read()
+        if not isinstance(source, bytes):
+            raise DataTypeError(f"path must be a file of bytes, but it reads {type(source)}")
     if isinstance(source, (bytes, bytearray, memoryview)):
         name, content = "the ONNX model", bytes(source)
     else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,7 +35,6 @@ from pycnn.exceptions import DataError, PycnnWarning, warn
 from pycnn.layers._base import views_of
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterable, Mapping
 
     from pycnn._architecture import Architecture
@@ -576,7 +576,13 @@ def _tensor(name: str, array: AnyArray, dtype: str) -> bytes:
     """Return a TensorProto."""
     little, code = DTYPES[dtype] if array.dtype.kind == "f" else ("<i8", INT64)
     with np.errstate(over="ignore"):
-        content = array.astype(little).tobytes()
+        narrow = array.astype(little)
+    if dtype == "float32" and (np.isinf(narrow) & np.isfinite(array)).any():
+        raise DataError(
+            f'{name} has {abs(array).max():.3g}, which is too large for dtype="float32": '
+            'dtype="float64" holds it'
+        )
+    content = narrow.tobytes()
     return field(1, *array.shape) + field(2, code) + field(8, name) + field(9, content)
 
 
@@ -617,7 +623,7 @@ def to_bytes(network: Model, dtype: str, opset: int, layout: str) -> bytes:
             PycnnWarning,
         )
     classes, of_loss = network.classes, losses.to_config(architecture.loss)
-    packed_classes = None if classes is None else pack_classes(classes, len(classes))
+    packed_classes = None if classes is None else pack_classes(np.asarray(classes), len(classes))
     description = {
         "inputs": plain_inputs(architecture.input_shape),
         "layers": [layer.config() for layer in network.layers],
@@ -651,7 +657,7 @@ def to_bytes(network: Model, dtype: str, opset: int, layout: str) -> bytes:
 
 def to_onnx(
     network: Model,
-    path: str | os.PathLike[str] | None,
+    path: str | bytes | os.PathLike[str] | None,
     dtype: str,
     opset: int,
     layout: str,
@@ -661,8 +667,10 @@ def to_onnx(
     check_choice(layout, LAYOUTS, "layout")
     if check_size(opset, "opset") not in OPSETS:
         raise DataError(f"opset must be {OPSETS[0]} ... {OPSETS[-1]}, got {opset}")
+    if path is not None and not os.fspath(path):
+        raise DataError(f"path must name a file, got {path!r}")
     content = to_bytes(network, dtype, opset, layout)
     if path is None:
         return content
-    write_whole(Path(path), [content])
+    write_whole(Path(os.fsdecode(path)), [content])
     return None
