@@ -37,7 +37,7 @@ from pycnn import (
 )
 from pycnn.activations import ACTIVATIONS
 from pycnn.backend.interface import Data, TrainingState
-from pycnn.exceptions import DataError
+from pycnn.exceptions import DataError, ShapeError
 
 pytestmark = pytest.mark.usefixtures("core")
 
@@ -243,3 +243,14 @@ def test_a_training_in_c_ends_in_the_bits_of_the_same_training_in_python(
         found = hashlib.sha256(done.stdout[: -5 * 24]).hexdigest()
         assert (found, [loss / weight for loss, weight, _ in totals]) == expected
     assert train(stop=3) == expected
+
+
+@pytest.mark.parametrize("y", [np.zeros((8, 1)), np.zeros((7, 2)), np.zeros(9, np.intp)])
+def test_targets_that_end_before_the_core_has_read_them_are_refused(y):
+    net = Network(3, [Dense(2, "softmax")], seed=0)
+    assert net.backend == "c"
+    data, state = Data(np.zeros((8, 3)), y, None), TrainingState(1, 8, 0.1, None)
+    with pytest.raises(ShapeError, match=r"y must have shape \(8"):
+        net.core.train(net.plan, net.theta, data, state, 1)
+    with pytest.raises(ShapeError, match="y must have shape"):
+        net.core.evaluate(net.plan, net.theta, data)

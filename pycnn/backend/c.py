@@ -261,6 +261,7 @@ class Plan(interface.Plan):
         "needs_batch",
         "network",
         "output_shape",
+        "target_sizes",
     )
 
     def __init__(
@@ -271,6 +272,7 @@ class Plan(interface.Plan):
         needs_batch: bool,
     ) -> None:
         self.network, self.output_shape = network, output_shape
+        self.target_sizes = math.prod(output_shape), math.prod(output_shape[:-1])  # or labels
         self.loss_function = loss_function
         self.needs_batch = needs_batch  # a layer does, in training
         self._idle: list[Workspace] = []
@@ -369,19 +371,23 @@ def create_plan(
     return Plan(network, shape, loss_function, needs_batch)
 
 
-def _lend(data: Data) -> tuple[Any, list[Any]]:
+def _lend(plan: Plan, data: Data) -> tuple[Any, list[Any]]:
     """Return a ``pycnn_dataset`` and what it points to, which must live as long."""
-    if data.y.ndim == (2 if data.has_labels else 3) and data.y.shape[1] == 1:
+    rows, has_labels = data.rows, data.has_labels
+    if data.y.size != rows * plan.target_sizes[has_labels]:  # the core reads as many
+        shape = plan.output_shape[:-1] if has_labels else plan.output_shape
+        raise ShapeError(f"y must have shape {(rows, *shape)}, got {data.y.shape}")
+    if data.y.ndim == (2 if has_labels else 3) and data.y.shape[1] == 1:
         data = _weigh_observed(data)  # to the core this is no sequence
     x = _from_buffer(_DOUBLES, data.x)
     weight = ffi.NULL if data.weight is None else _from_buffer(_DOUBLES, data.weight)
     y = label = ffi.NULL
-    if data.has_labels:
+    if has_labels:
         label = _from_buffer(_SIZES, data.y)
     else:
         y = _from_buffer(_DOUBLES, data.y)
     by_position = data.weight is not None and data.weight.ndim == 2
-    dataset = ffi.new("pycnn_dataset *", (data.rows, x, y, label, weight, by_position))
+    dataset = ffi.new("pycnn_dataset *", (rows, x, y, label, weight, by_position))
     return dataset, [x, y, label, weight]
 
 
@@ -627,7 +633,7 @@ def evaluate(plan: Plan, theta: Array, data: Data) -> Totals:
         plan.room(data.rows, False), lib.PYCNN_FORWARD, threads, data.lengths, data.state
     )
     totals = ffi.new("pycnn_totals *")
-    dataset, _alive = _lend(data)
+    dataset, _alive = _lend(plan, data)
     status = lib.pycnn_evaluate(
         totals, plan.network, workspace.pointer, _from_buffer(_DOUBLES, theta), theta.size, dataset
     )
@@ -647,7 +653,7 @@ def gradients(
     batch = plan.room(data.rows, dropout_keys is not None)
     workspace = plan.take(batch, lib.PYCNN_BACKWARD, threads, data.lengths, data.state)
     totals = ffi.new("pycnn_totals *")
-    dataset, _alive = _lend(data)
+    dataset, _alive = _lend(plan, data)
     status = lib.pycnn_gradients(
         totals,
         _from_buffer(_DOUBLES, grad),
@@ -681,7 +687,7 @@ def gradient_sums(
     batch = plan.room(data.rows, dropout_keys is not None)
     workspace = plan.take(batch, lib.PYCNN_BACKWARD, threads, data.lengths, data.state)
     totals = ffi.new("pycnn_totals *")
-    dataset, _alive = _lend(data)
+    dataset, _alive = _lend(plan, data)
     grad[:] = 0.0  # the core adds to it
     status = lib.pycnn_gradient_sums(
         totals,
@@ -742,7 +748,7 @@ def trace(
     """As `gradients`, and put Z, A and delta of each layer, one after the other, into the rest."""
     workspace = plan.take(data.rows, lib.PYCNN_TRACE, ffi.NULL, data.lengths, data.state)
     totals = ffi.new("pycnn_totals *")
-    dataset, _alive = _lend(data)
+    dataset, _alive = _lend(plan, data)
     outputs = [_from_buffer(_DOUBLES, array) for array in (grad, z, a, delta)]
     lent = _from_buffer(_DOUBLES, theta), theta.size
     status = lib.pycnn_trace(totals, *outputs, plan.network, workspace.pointer, *lent, dataset)
@@ -755,7 +761,7 @@ def input_gradient(plan: Plan, theta: Array, data: Data, out: Array) -> None:
     threads = _pool.get()
     batch = plan.room(data.rows, False)
     workspace = plan.take(batch, lib.PYCNN_TRACE, threads, data.lengths, data.state)
-    dataset, _alive = _lend(data)
+    dataset, _alive = _lend(plan, data)
     status = lib.pycnn_input_gradient(
         _from_buffer(_DOUBLES, out),
         plan.network,
@@ -796,7 +802,7 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
     threads = _pool.get()
     batch = plan.room(min(state.batch_size, data.rows), True)
     workspace = plan.take(batch, lib.PYCNN_BACKWARD, threads, data.lengths, data.state)
-    dataset, _alive = _lend(data)
+    dataset, _alive = _lend(plan, data)
     order = ffi.NULL if state.order is None else _from_buffer(_SIZES, state.order)
     totals = _from_buffer(_DOUBLES, state.totals)
     training = ffi.new(
