@@ -29,7 +29,8 @@ def from_sklearn(estimator: Any, backend: str = "auto") -> Network:
     Parameters
     ----------
     estimator : MLPClassifier or MLPRegressor
-        Fitted, of ``sklearn.neural_network`` or `pycnn.sklearn`; of a pipeline its last step.
+        Fitted, of ``sklearn.neural_network`` or `pycnn.sklearn`; of a pipeline ``pipeline[-1]``,
+        whose network reads what ``pipeline[:-1].transform`` makes of X.
     backend : {"auto", "c", "numpy"}, default "auto"
         Which core the network computes with.
 
@@ -46,6 +47,11 @@ def from_sklearn(estimator: Any, backend: str = "auto") -> Network:
     DataError
         If pycnn has no such layer: the exponential output of ``loss="poisson"``.
     """
+    if hasattr(estimator, "named_steps"):
+        raise DataTypeError(
+            "estimator must be a perceptron, not a pipeline: give pipeline[-1], and its network "
+            "pipeline[:-1].transform(X)"
+        )
     out = getattr(estimator, "out_activation_", None)
     if isinstance(estimator, type) or out is None or not hasattr(estimator, "coefs_"):
         raise DataTypeError(

@@ -204,6 +204,113 @@ def test_coefs_are_the_networks_and_can_be_set(ours):
     np.testing.assert_allclose(reg.predict(X), 8 * np.maximum(X.sum(axis=1), 0) + 1)
 
 
+def test_an_item_of_coefs_can_be_set_and_keeps_its_shape(ours):
+    reg = quietly(ours.MLPRegressor(hidden_layer_sizes=8, max_iter=2, random_state=0), X, NUMBERS)
+    reg.coefs_[0], reg.intercepts_[-1] = np.ones((6, 8)), [3.0]
+    assert np.array_equal(pickle.loads(pickle.dumps(reg.coefs_))[0], reg.coefs_[0])
+    assert (reg.network_.layers[0].W == 1).all()
+    assert reg.network_.layers[1].b == 3
+    before = reg.network_.theta.copy()
+    with pytest.raises(ValueError, match="keep their shapes"):
+        reg.coefs_[0] = np.ones((1, 8))
+    for name in ("coefs_", "intercepts_"):
+        with pytest.raises(ValueError, match="keep their shapes"):
+            setattr(reg, name, [getattr(reg, name)[0] + 1, 1.0])
+    assert (reg.network_.theta == before).all()
+
+
+def test_y_of_another_width_is_refused_wherever_it_comes_in(ours, backend):
+    settings = {"hidden_layer_sizes": 5, "max_iter": 2, "random_state": 0, "backend": backend}
+    for wide, thin in [(X[:, :2], NUMBERS), (NUMBERS, X[:, :2])]:
+        for solver in ("adam", "lbfgs"):
+            reg = ours.MLPRegressor(warm_start=True, solver=solver, **settings)
+            quietly(reg, X, wide)
+            with pytest.raises(ValueError, match=r"y has . columns, fitted with ."):
+                reg.fit(X, thin)
+            with pytest.raises(ValueError, match=r"y has . columns, fitted with ."):
+                reg.fit(X, wide, validation_data=(X, thin))
+            assert reg.predict(X).shape == wide.shape
+    with pytest.raises(ValueError, match=r"y has . columns, fitted with ."):
+        reg.set_params(solver="adam").partial_fit(X, wide[:, None] * np.ones(3))
+    several = ours.MLPClassifier(**settings).partial_fit(X, SEVERAL, classes=[0, 1])
+    with pytest.raises(ValueError, match="a column for each label"):
+        several.partial_fit(X, TWO)
+    with pytest.raises(ValueError, match="a column for each label"):
+        several.fit(X, SEVERAL, validation_data=(X, TWO))
+    one = quietly(ours.MLPClassifier(**settings), X, THREE)
+    with pytest.raises(ValueError, match="label"):
+        one.partial_fit(X, SEVERAL)
+    with pytest.raises(ValueError, match="class_weight"):  # behind which labels are TWO's
+        one.set_params(class_weight={0: -1, 1: 1}).fit(X, TWO)
+    with pytest.raises(ValueError, match="y has 1 columns, fitted with 3"):
+        one.set_params(class_weight=None).partial_fit(X, TWO)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hidden_layer_sizes", (5, 5)),
+        ("activation", "tanh"),
+        ("dropout", 0.1),
+        ("batch_norm", True),
+        ("loss", "poisson"),
+    ],
+)
+def test_a_warm_start_refuses_what_would_be_other_layers(ours, name, value):
+    counts = TWO + THREE
+    reg = ours.MLPRegressor(hidden_layer_sizes=5, warm_start=True, max_iter=2, random_state=0)
+    before = quietly(reg, X, counts).predict(X)
+    reg.set_params(**{name: value})
+    with pytest.raises(ValueError, match=f"{name} must not change where warm_start"):
+        reg.fit(X, counts)
+    with pytest.raises(ValueError, match=f"{name} must not change"):
+        reg.partial_fit(X, counts)
+    assert (reg.predict(X) == before).all()
+    quietly(reg.set_params(warm_start=False), X, counts)
+
+
+def test_early_stopping_that_begins_later_keeps_what_was_trained(ours):
+    held_out = X[:40], TWO[:40]
+    clf = ours.MLPClassifier(8, learning_rate_init=0.05, max_iter=30, random_state=0)
+    quietly(clf, X, TWO, validation_data=held_out)
+    trained = clf.score(*held_out)
+    clf.set_params(early_stopping=True, warm_start=True, learning_rate_init=1e-9, max_iter=2)
+    quietly(clf, X, TWO, validation_data=held_out)
+    assert clf.score(*held_out) == clf.best_validation_score_ == trained > 0.8
+    quietly(clf, X, TWO, validation_data=(X[:40], 1 - TWO[:40]))  # where nothing is better
+    assert clf.best_validation_score_ == pytest.approx(1 - trained)
+
+
+def test_lbfgs_measures_validation_data_after_each_iteration(ours):
+    watch = pycnn.callbacks.EarlyStopping("val_loss", patience=50)
+    clf = ours.MLPClassifier(5, solver="lbfgs", max_iter=6, random_state=0, callbacks=watch)
+    quietly(clf, X, THREE, validation_data=(X, THREE))
+    assert clf.history_["val_accuracy"] == clf.validation_scores_
+    assert len(clf.validation_scores_) == clf.n_iter_ == 6
+    assert clf.validation_scores_[-1] == clf.score(X, THREE)
+    assert clf.best_validation_score_ == max(clf.validation_scores_)
+    assert clf.history_["val_loss"][-1] == pytest.approx(clf.loss_, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"early_stopping": True},
+        {"class_weight": "balanced"},
+        {"optimizer": pycnn.AdamW(pycnn.schedules.CosineDecay(0.02))},
+    ],
+)
+def test_a_partial_fit_that_is_refused_leaves_no_estimator_that_seems_fitted(ours, settings):
+    clf = ours.MLPClassifier(5, **settings)
+    with pytest.raises(ValueError, match=r"partial_fit"):
+        clf.partial_fit(X, TWO, classes=[0, 1])
+    assert not hasattr(clf, "classes_")
+    reg = ours.MLPRegressor(early_stopping=True)
+    with pytest.raises(ValueError, match="early_stopping"):
+        reg.partial_fit(X, NUMBERS)
+    assert not hasattr(reg, "network_")
+
+
 def test_partial_fit_goes_on_where_fit_and_pickles_have_left_it(theirs, ours):
     their, own = (m.MLPClassifier(8, solver="sgd", random_state=0) for m in (theirs, ours))
     for rows in (slice(50), slice(50, 70), slice(110)):
@@ -253,11 +360,20 @@ def test_who_has_not_converged_is_told_where_it_was_called(ours, solver):
         ({"solver": "lbfgs", "batch_norm": True}, "neither dropout nor batch_norm"),
         ({"optimizer": "lbfgs"}, "solver='lbfgs'"),
         ({"alpha": -1}, "alpha"),
+        ({"activation": "exp"}, "got 'exp'"),
+        ({"hidden_layer_sizes": (), "activation": "junk"}, "got 'junk'"),
+        ({"hidden_layer_sizes": [[3]]}, "hidden_layer_sizes must be integers"),
+        ({"dropout": "a"}, "dropout must be at least 0 and below 1, got 'a'"),
+        ({"dropout": None}, "one for each of the 2 hidden layers, got None"),
+        ({"dropout": ["a", 0.1]}, "dropout must be at least 0"),
+        ({"class_weight": {0: -1, 1: 1}}, "class_weight must hold finite numbers >= 0"),
+        ({"class_weight": {0: 0, 1: 0}}, "class_weight must hold"),
+        ({"class_weight": {0: np.nan, 1: 1}}, "class_weight must hold"),
     ],
 )
 def test_a_parameter_that_does_not_go_is_named(ours, settings, message):
     with pytest.raises(ValueError, match=message):
-        ours.MLPClassifier((5, 4), **settings).fit(X, TWO)
+        ours.MLPClassifier(**{"hidden_layer_sizes": (5, 4), **settings}).fit(X, TWO)
 
 
 def test_what_users_put_around_estimators_works(ours):
@@ -410,7 +526,18 @@ def test_a_perceptron_of_scikit_learn_predicts_the_same_with_a_networks_weights(
     assert own.network_.parameters.any()
 
 
+def test_the_unit_of_scaled_targets_goes_into_the_last_layer(theirs):
+    their = quietly(theirs.MLPRegressor(hidden_layer_sizes=5, max_iter=2), X, NUMBERS)
+    net = Network(6, [Dense(5, "relu"), Dense(1)], seed=0)
+    net.fit(X, 1e3 * NUMBERS + 5e4, epochs=3, scale_targets=True)
+    their.coefs_, their.intercepts_ = net.to_sklearn()
+    np.testing.assert_allclose(their.predict(X), net.predict(X)[:, 0], rtol=1e-13)
+
+
 def test_what_has_no_counterpart_is_named():
+    pipeline = SimpleNamespace(named_steps={})
+    with pytest.raises(DataTypeError, match=r"pipeline\[-1\]"):
+        pycnn.from_sklearn(pipeline)
     with pytest.raises(DataTypeError, match="fitted"):
         pycnn.from_sklearn(SimpleNamespace())
     poisson = stand_in("identity")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def to_sklearn(model: Model) -> tuple[list[Array], list[Array]]:
-    """Return `coefs_` and `intercepts_` of a folded network, copies of its own."""
+    """Return `coefs_` and `intercepts_` of a folded network, whose outputs are in the unit of y."""
     coefs, intercepts = [], []
     if len(model.input_shape) != 1:
         raise DataError(
@@ -37,4 +37,9 @@ def to_sklearn(model: Model) -> tuple[list[Array], list[Array]]:
             "scikit-learn's perceptrons end with linear, sigmoid or softmax, this network with "
             f"{last}"
         )
+    if model.target_scale is not None:  # of a linear output, whose unit the last layer takes over
+        mean, deviation = model.target_scale
+        coefs[-1] *= deviation
+        intercepts[-1] *= deviation
+        intercepts[-1] += mean
     return coefs, intercepts

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pycnn.backend.interface import Data
     from pycnn.callbacks import Callback
     from pycnn.optimizers import Optimizer
+    from pycnn.sklearn._perceptron import Design
 
     Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -70,13 +71,14 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     verbose : bool or int, default False
         Whether to print the loss of each epoch.
     warm_start : bool, default False
-        Whether `fit` goes on with the weights that are there.
+        Whether `fit` goes on with the weights that are there: of the same layers, and of as many
+        columns of y.
     momentum : float, default 0.9
         Of "sgd", from 0 to 1.
     nesterovs_momentum : bool, default True
     early_stopping : bool, default False
         Whether to hold samples out (two classes: so many of each), to stop when their score no
-        longer improves, and to end with the weights of the best one.
+        longer improves, and to end with the weights of the best one; not with "lbfgs".
     validation_fraction : float, default 0.1
         What is held out.
     beta_1, beta_2, epsilon : float, default 0.9, 0.999 and 1e-8
@@ -194,7 +196,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         sample_weight : array-like of shape (m,), optional
             Weights >= 0.
         validation_data : (X, y) or (X, y, sample_weight), optional
-            Measured after each epoch; `early_stopping` goes by it, and holds out nothing itself.
+            Measured after each epoch, or iteration of "lbfgs"; `early_stopping` goes by it, and
+            holds out nothing itself.
 
         Returns
         -------
@@ -231,6 +234,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
             As by `fit`; with `early_stopping`, or ``class_weight="balanced"``.
         """
         self._validate_params()
+        self._check_partial()
         if _check_partial_fit_first_call(self, classes):
             several = type_of_target(y).startswith("multilabel")
             self._label_binarizer = LabelBinarizer().fit(y if several else classes)
@@ -306,24 +310,34 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     def _encode(self, y: Any) -> AnyArray:
         self._check_labels(y, False)
+        several = self._label_binarizer.y_type_.startswith("multilabel")
+        if several != (y.ndim == 2):
+            raise ValueError(
+                "y must hold a column for each label, as what it was fitted with"
+                if several
+                else "y must hold one label for each sample, as what it was fitted with"
+            )
         columns: AnyArray = self._label_binarizer.transform(y)
         if self.out_activation_ == "softmax":
             return columns.argmax(axis=1)
         return np.ascontiguousarray(columns, np.float64)
 
-    def _begin(self, targets: AnyArray, random: np.random.RandomState) -> None:
-        super()._begin(targets, random)
+    def _begin(self, targets: AnyArray, random: np.random.RandomState, design: Design) -> None:
+        super()._begin(targets, random, design)
         if targets.ndim == 1 or (targets.shape[1] == 1 and len(self.classes_) == 2):
             self.network_.classes = np.array(self.classes_.tolist())
 
-    def _class_weights(self, y: Any, incremental: bool) -> Array | None:
-        if self.class_weight is None:
-            return None
-        if incremental and self.class_weight == "balanced":
+    def _check_partial(self) -> None:
+        super()._check_partial()
+        if self.class_weight == "balanced":
             raise ValueError(
                 "class_weight='balanced' needs all samples, and partial_fit sees some: give it a "
                 "dict, or sample_weight=compute_sample_weight(...)"
             )
+
+    def _class_weights(self, y: Any) -> Array | None:
+        if self.class_weight is None:
+            return None
         weights: Array = compute_sample_weight(self.class_weight, y)
         return weights
 
@@ -434,7 +448,8 @@ feature_names_in_, callbacks_, history_
         sample_weight : array-like of shape (m,), optional
             Weights >= 0.
         validation_data : (X, y) or (X, y, sample_weight), optional
-            Measured after each epoch; `early_stopping` goes by it, and holds out nothing itself.
+            Measured after each epoch, or iteration of "lbfgs"; `early_stopping` goes by it, and
+            holds out nothing itself.
 
         Returns
         -------
@@ -469,6 +484,7 @@ feature_names_in_, callbacks_, history_
             As by `fit`, and with `early_stopping`.
         """
         self._validate_params()
+        self._check_partial()
         return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X: Any) -> Array:

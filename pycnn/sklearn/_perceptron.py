@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -20,7 +20,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from pycnn import optimizers
+from pycnn import activations, optimizers
 from pycnn._checks import check_bool
 from pycnn._training.fitting import check_batch
 from pycnn.backend.interface import Data, NotFiniteError, Totals
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 # What scikit-learn calls pycnn's.
-ACTIVATIONS = {"identity": "linear", "logistic": "sigmoid", "exp": "linear"}
+ACTIVATIONS = {"identity": "linear", "logistic": "sigmoid"}
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
     "need to be preprocessed."
@@ -56,6 +56,30 @@ def _poisson(z: Array, y: Array) -> tuple[Array, Array]:
 
 class _Stopped(Exception):
     """A callback has ended the iterations."""
+
+
+class Design(NamedTuple):
+    """What the layers are made by: the parameters' values, those of hidden layers one for each."""
+
+    hidden_layer_sizes: list[int]
+    activation: list[str]
+    dropout: list[float]
+    batch_norm: bool
+    loss: str | None
+
+
+class Views(list[Any]):
+    """Arrays of a network: to set one is to change its numbers, which keep their shape."""
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        several = isinstance(index, slice)
+        arrays = self[index] if several else [self[index]]
+        values = [np.array(new, np.float64) for new in (value if several else [value])]
+        given, shapes = ([array.shape for array in some] for some in (values, arrays))
+        if given != shapes:
+            raise ValueError(f"arrays of a fitted network keep their shapes {shapes}, got {given}")
+        for array, new in zip(arrays, values, strict=True):
+            array[:] = new
 
 
 class Perceptron(BaseEstimator):
@@ -147,7 +171,7 @@ class Perceptron(BaseEstimator):
         """Return targets as the core reads them, (m, n_L), or class indices, (m,)."""
         raise NotImplementedError
 
-    def _class_weights(self, y: Any, incremental: bool) -> Array | None:
+    def _class_weights(self, y: Any) -> Array | None:
         """Return a weight for each sample by its class, if any."""
         return None
 
@@ -160,22 +184,20 @@ class Perceptron(BaseEstimator):
     @property
     def coefs_(self) -> list[Array]:
         """Weights of each layer, (n_l-1, n_l): live views of the network's, transposed."""
-        return [array.T for array in self._arrays("W")]
+        return Views(array.T for array in self._arrays("W"))
 
     @coefs_.setter
     def coefs_(self, values: Sequence[Array]) -> None:
-        for array, value in zip(self._arrays("W"), values, strict=True):
-            array[:] = np.transpose(value)
+        self.coefs_[:] = values
 
     @property
     def intercepts_(self) -> list[Array]:
         """Biases of each layer, (n_l,): live views of the network's."""
-        return self._arrays("b")
+        return Views(self._arrays("b"))
 
     @intercepts_.setter
     def intercepts_(self, values: Sequence[Array]) -> None:
-        for array, value in zip(self._arrays("b"), values, strict=True):
-            array[:] = value
+        self.intercepts_[:] = values
 
     def _arrays(self, name: str) -> list[Array]:
         network = self.network_  # AttributeError: not fitted
@@ -185,6 +207,8 @@ class Perceptron(BaseEstimator):
     def _hidden_sizes(self) -> list[int]:
         sizes: Any = self.hidden_layer_sizes
         checked: list[int] = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+        if not all(isinstance(size, Integral) for size in checked):
+            raise ValueError(f"hidden_layer_sizes must be integers, got {sizes!r}")
         if any(size <= 0 for size in checked):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {checked}.")
         return checked
@@ -194,22 +218,44 @@ class Perceptron(BaseEstimator):
         value = getattr(self, name)
         if isinstance(value, (str, Real)):
             return [value] * count
-        if len(value) != count:
+        if np.shape(value) != (count,):
             raise ValueError(
                 f"{name} must be one value, or one for each of the {count} hidden layers, "
                 f"got {value!r}"
             )
         return list(value)
 
-    def _begin(self, targets: AnyArray, random: np.random.RandomState) -> None:
-        """Make a network, with weights as scikit-learn draws them."""
-        outputs = len(self.classes_) if targets.ndim == 1 else targets.shape[1]
+    def _design(self) -> Design:
         sizes = self._hidden_sizes()
-        names: list[Any] = [ACTIVATIONS.get(f, f) for f in self._for_each("activation", len(sizes))]
+        names = [_known(name) for name in self._for_each("activation", len(sizes))]
         rates = self._for_each("dropout", len(sizes))
-        if not all(0 <= rate < 1 for rate in rates):
+        if not all(isinstance(rate, Real) and 0 <= float(rate) < 1 for rate in rates):
             raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout!r}")
         normalize = check_bool(self.batch_norm, "batch_norm")
+        return Design(sizes, names, rates, normalize, getattr(self, "loss", None))
+
+    def _check_design(self, design: Design) -> None:
+        """Raise ValueError where the network that is there was made by other parameters."""
+        for name, made, now in zip(design._fields, self._made_by, design, strict=True):
+            if made != now:
+                raise ValueError(
+                    f"{name} must not change where warm_start or partial_fit goes on with the "
+                    f"network that is there: it was made with {made!r}, got {now!r}"
+                )
+
+    def _check_targets(self, targets: AnyArray) -> AnyArray:
+        """Return targets that the network has the outputs for, else raise ValueError."""
+        columns = len(self.classes_) if targets.ndim == 1 else targets.shape[1]
+        if columns != self.n_outputs_:
+            raise ValueError(f"y has {columns} columns, fitted with {self.n_outputs_}")
+        if (targets.ndim == 1) != (self.network_.layers[-1].activation == "softmax"):
+            raise ValueError("y must be labels where it was fitted with labels, else columns")
+        return targets
+
+    def _begin(self, targets: AnyArray, random: np.random.RandomState, design: Design) -> None:
+        """Make a network, with weights as scikit-learn draws them."""
+        outputs = len(self.classes_) if targets.ndim == 1 else targets.shape[1]
+        sizes, names, rates, normalize, _ = design
         layers: list[Any] = []
         for size, name, rate in zip(sizes, names, rates, strict=True):
             if normalize:
@@ -218,15 +264,17 @@ class Perceptron(BaseEstimator):
                 layers.append(Dense(size, name))
             if rate:
                 layers.append(Dropout(rate))
-        out = ACTIVATIONS.get(self.out_activation_, self.out_activation_)
-        layers.append(Dense(outputs, out))
+        poisson = self.out_activation_ == "exp"
+        layers.append(Dense(outputs, "linear" if poisson else _known(self.out_activation_)))
         l2 = self.alpha / self._batch_of(len(targets))
-        loss = _poisson if self.out_activation_ == "exp" else None
+        loss = _poisson if poisson else None
         self.network_ = Network(self.n_features_in_, layers, loss, 0, self.backend, l2=l2)
         if hasattr(self, "feature_names_in_"):
             self.network_.feature_names = self.feature_names_in_
-        names.append(names[-1] if names else self.activation)  # the output's goes by the last one
-        for W, b, name in zip(self._arrays("W"), self._arrays("b"), names, strict=True):
+        # The output's goes by the last one.
+        alone = self.activation if isinstance(self.activation, str) else "relu"
+        drawn = [*names, names[-1] if names else _known(alone)]
+        for W, b, name in zip(self._arrays("W"), self._arrays("b"), drawn, strict=True):
             bound = math.sqrt((2.0 if name == "sigmoid" else 6.0) / sum(W.shape))
             W[:] = random.uniform(-bound, bound, W.shape[::-1]).T
             b[:] = random.uniform(-bound, bound, b.shape)
@@ -236,7 +284,7 @@ class Perceptron(BaseEstimator):
         self.n_iter_ = self.t_ = self._no_improvement_count = 0
         self.loss_curve_ = []
         self.best_loss_, self.validation_scores_, self.best_validation_score_ = np.inf, None, None
-        self._best = self.network_.theta.copy()
+        self._made_by, self._has_split = design, False
 
     # -------------------------------------------------------------- training
 
@@ -249,18 +297,25 @@ class Perceptron(BaseEstimator):
         incremental: bool = False,
     ) -> Self:
         first = not hasattr(self, "network_") or not (self.warm_start or incremental)
-        self._hidden_sizes()
+        design = self._design()
+        if not first:
+            self._check_design(design)
         X, y = self._read(X, y, first)
         self._learn_targets(y, incremental)
         targets = self._encode(y)
         weight = _checked_weight(X, sample_weight)
-        by_class = self._class_weights(y, incremental)
+        by_class = self._class_weights(y)
         if by_class is not None:
             weight = by_class if weight is None else weight * by_class
+            if not (np.isfinite(weight).all() and weight.min() >= 0 and weight.any()):
+                raise ValueError(
+                    "class_weight must hold finite numbers >= 0, and leave a sample a weight above "
+                    "0"
+                )
         random = check_random_state(self.random_state)
         if first:
-            self._begin(targets, random)
-        data = Data(self.network_.reader.rows(X, "X"), targets, weight)
+            self._begin(targets, random, design)
+        data = Data(self.network_.reader.rows(X, "X"), self._check_targets(targets), weight)
         held_out = None if validation_data is None else self._read_held_out(validation_data)
         if first or not incremental:
             self.callbacks_ = as_callbacks(self.callbacks)
@@ -269,7 +324,7 @@ class Perceptron(BaseEstimator):
         for callback in self.callbacks_:
             callback.on_train_begin(self.network_)
         if self.solver == "lbfgs" and self.optimizer is None:
-            self._fit_lbfgs(data)
+            self._fit_lbfgs(data, held_out)
         else:
             self._fit_stochastic(data, held_out, random, incremental)
         if not np.isfinite(self.network_.theta).all():
@@ -297,7 +352,8 @@ class Perceptron(BaseEstimator):
             raise ValueError("validation_data must be (X, y) or (X, y, sample_weight)")
         X, y = self._read(given[0], given[1], False)
         weight = _checked_weight(X, given[2] if len(given) == 3 else None)
-        return Data(self.network_.reader.rows(X, "X"), self._encode(y), weight)
+        targets = self._check_targets(self._encode(y))
+        return Data(self.network_.reader.rows(X, "X"), targets, weight)
 
     def _split(self, data: Data, random: np.random.RandomState) -> tuple[Data, Data]:
         """Return what to train on, and what tells when to stop."""
@@ -319,12 +375,26 @@ class Perceptron(BaseEstimator):
     def _batch_of(self, rows: int) -> int:
         return min(200 if isinstance(self.batch_size, str) else int(self.batch_size), rows)
 
+    def _given_optimizer(self) -> Optimizer | None:
+        if self.optimizer is None:
+            return None
+        optimizer = optimizers.get(self.optimizer)
+        if isinstance(optimizer, optimizers.LBFGS):
+            raise ValueError("optimizer must be one of mini-batches; LBFGS is solver='lbfgs'")
+        return optimizer
+
+    def _check_partial(self) -> None:
+        """Raise ValueError where a single epoch is not to be had."""
+        if self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        optimizer = self._given_optimizer()
+        if optimizer is not None and optimizer.schedule().needs_total:
+            raise ValueError("partial_fit needs learning rates that do not depend on their number")
+
     def _new_optimizer(self) -> Stochastic:
         parameters, rate = self.network_.parameters.size, float(self.learning_rate_init)
-        if self.optimizer is not None:
-            optimizer = optimizers.get(self.optimizer)
-            if isinstance(optimizer, optimizers.LBFGS):
-                raise ValueError("optimizer must be one of mini-batches; LBFGS is solver='lbfgs'")
+        optimizer = self._given_optimizer()
+        if optimizer is not None:
             return Stochastic(optimizer, None, parameters)
         if self.solver == "adam":
             adam = optimizers.Adam(rate, self.beta_1, self.beta_2, self.epsilon)
@@ -338,14 +408,14 @@ class Perceptron(BaseEstimator):
     ) -> None:
         if not (incremental and hasattr(self, "_optimizer")):
             self._optimizer = self._new_optimizer()
-        if incremental and self.early_stopping:
-            raise ValueError("partial_fit does not support early_stopping=True")
-        if incremental and self._optimizer.optimizer.schedule().needs_total:
-            raise ValueError("partial_fit needs learning rates that do not depend on their number")
-        if self.early_stopping and held_out is None:
+        splits = self.early_stopping and held_out is None
+        if splits:
             data, held_out = self._split(data, random)
-        if held_out is not None and self.validation_scores_ is None:
-            self.validation_scores_, self.best_validation_score_ = [], -np.inf
+        self._expect_scores(held_out)
+        if self.early_stopping and not (splits and self._has_split):
+            # Other samples' scores are no measure. From split to split scikit-learn keeps the best.
+            self.best_validation_score_, self._best = -np.inf, self.network_.theta.copy()
+        self._has_split = splits
         if self.early_stopping or self.best_loss_ is None:
             self.best_loss_ = None if self.early_stopping else np.inf
         if not isinstance(self.batch_size, str) and self.batch_size > data.rows:
@@ -425,6 +495,10 @@ class Perceptron(BaseEstimator):
                 )
                 return
 
+    def _expect_scores(self, held_out: Data | None) -> None:
+        if held_out is not None and self.validation_scores_ is None:
+            self.validation_scores_, self.best_validation_score_ = [], -np.inf
+
     def _measure(self, held_out: Data) -> dict[str, float]:
         """Return the loss and the score of what is held out; keep the score."""
         outputs = self.network_.outputs_of(held_out.x)
@@ -448,6 +522,10 @@ class Perceptron(BaseEstimator):
             waits = self.loss_ > self.best_loss_ - self.tol
             self.best_loss_ = min(self.best_loss_, self.loss_)
         self._no_improvement_count = self._no_improvement_count + 1 if waits else 0
+        self._keep_best()
+
+    def _keep_best(self) -> None:
+        scores, best = self.validation_scores_, self.best_validation_score_
         if scores and best is not None and scores[-1] > best:
             self.best_validation_score_ = scores[-1]
             if self.early_stopping:
@@ -472,7 +550,7 @@ class Perceptron(BaseEstimator):
             print(message + end)
         return end.endswith("Stopping.")
 
-    def _fit_lbfgs(self, data: Data) -> None:
+    def _fit_lbfgs(self, data: Data, held_out: Data | None) -> None:
         network = self.network_
         if network.architecture.is_random or network.architecture.least_batch > 1:
             raise ValueError(
@@ -480,6 +558,7 @@ class Perceptron(BaseEstimator):
                 "same function of the weights at every step"
             )
         weight = data.rows if data.weight is None else float(data.weight.sum())
+        self._expect_scores(held_out)
         self.n_iter_ = 0
 
         def hear(totals: Totals, done: int, count: int) -> None:
@@ -488,10 +567,14 @@ class Perceptron(BaseEstimator):
             if self.verbose:
                 print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
             self._hear(totals, done, count)
-            self.history_.append(self._logs(totals))
+            logs = self._logs(totals)
+            if held_out is not None:
+                logs |= self._measure(held_out)
+                self._keep_best()
+            self.history_.append(logs)
             network.epochs_trained += 1
             for callback in self.callbacks_:
-                callback.on_epoch_end(network, self.history_.epochs, self._logs(totals))
+                callback.on_epoch_end(network, self.history_.epochs, logs)
             if network.stop_training:
                 raise _Stopped
 
@@ -546,6 +629,11 @@ def is_stochastic(estimator: Perceptron) -> bool:
             "partial_fit is only available for stochastic optimizers. lbfgs is not stochastic."
         )
     return True
+
+
+def _known(name: Any) -> Any:
+    """Return pycnn's name of an activation; raise ValueError where there is none."""
+    return activations.check(ACTIVATIONS.get(name, name) if isinstance(name, str) else name)
 
 
 def _checked_weight(X: Any, sample_weight: Any) -> Array | None:

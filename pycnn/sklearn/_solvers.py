@@ -223,6 +223,7 @@ def minimize(network: Network, data: Data, alpha: float, hear: Hear, **limits: A
         return loss, gradient / total
 
     def finish_iteration(theta: Array) -> None:
+        network.parameters[:] = theta
         hear(Totals(loss, 1.0, math.nan), 1, 1)
 
     result = scipy.optimize.minimize(
