@@ -34,7 +34,7 @@ if _TYPE_CHECKING:
     from pycnn import augmentation, datasets, metrics, plot, text
     from pycnn._gradient_check import gradient_check
     from pycnn._io.weights import from_keras, from_torch
-    from pycnn._weights import from_sklearn
+    from pycnn._perceptron import from_sklearn
     from pycnn.layers import (
         GRU,
         LSTM,
@@ -161,7 +161,7 @@ def __getattr__(name: str) -> _Any:
 
         return getattr(weights, name)
     if name == "from_sklearn":
-        from pycnn._weights import from_sklearn
+        from pycnn._perceptron import from_sklearn
 
         return from_sklearn
     if name == "gradient_check":

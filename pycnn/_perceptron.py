@@ -1,4 +1,4 @@
-"""Networks from the weights of other libraries' models, which are not imported for it."""
+"""Networks from scikit-learn's perceptrons; scikit-learn is not imported for it."""
 
 from __future__ import annotations
 
