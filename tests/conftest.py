@@ -461,12 +461,16 @@ def isa(request, programs):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "thorough: takes long; only with PYCNN_EVERY_COMPILER")
+    config.addinivalue_line("markers", "twin_when_thorough: only so on the NumPy backend, beside C")
 
 
 def pytest_collection_modifyitems(config, items):
     """Puts the tests that need a compiler last: it has got its work done by then."""
     if not EVERY:
         thorough = {item for item in items if item.get_closest_marker("thorough")}
+        if not PURE:  # what holds for the core holds for its twin, since others compare the two
+            marked = (item for item in items if item.get_closest_marker("twin_when_thorough"))
+            thorough |= {item for item in marked if item.callspec.params["backend"] == "numpy"}
         config.hook.pytest_deselected(items=list(thorough))
         items[:] = [item for item in items if item not in thorough]
     items.sort(key=lambda item: "programs" in item.fixturenames)

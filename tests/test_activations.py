@@ -71,6 +71,7 @@ def test_the_backends_agree(activation):
             assert_agree(c.parameters, numpy.parameters, "training", 1e-9)
 
 
+@pytest.mark.twin_when_thorough
 @pytest.mark.parametrize("activation", NAMES)
 def test_gradients_meet_the_differences_of_the_loss(backend, activation):
     net = varied_network(backend, activation)

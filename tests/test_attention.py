@@ -83,6 +83,7 @@ LAYERS = {
 }
 
 
+@pytest.mark.twin_when_thorough
 @pytest.mark.parametrize("layers", LAYERS.values(), ids=LAYERS)
 def test_gradients_are_those_of_differences(layers, backend):
     assert gradient_check(network(backend, *layers()), *samples()) < 1e-7

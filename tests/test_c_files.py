@@ -253,7 +253,11 @@ def altered(net, rng):
 
 
 @pytest.mark.parametrize(
-    "name", ["labels", "residual", "huber", "convolutions", "pooling", "tokens", "transformer"]
+    "name",
+    [
+        *("labels", "residual", "huber", "convolutions", "pooling", "tokens"),
+        pytest.param("transformer", marks=pytest.mark.thorough),
+    ],
 )
 def test_c_reads_whatever_python_reads_and_stays_within_its_memory(verdicts, tmp_path, name):
     rng, net = random.Random(name), trained(name)

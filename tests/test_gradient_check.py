@@ -33,6 +33,7 @@ def varied_network(backend, hidden, output, loss):
     return net, y
 
 
+@pytest.mark.twin_when_thorough
 @pytest.mark.parametrize(("output", "loss"), OUTPUTS)
 @pytest.mark.parametrize("hidden", ACTIVATIONS)
 def test_gradients_meet_the_differences_of_the_loss(backend, hidden, output, loss):

@@ -87,6 +87,7 @@ def differences(net, X, y, h=1e-4):
     return result.reshape(X.shape)
 
 
+@pytest.mark.twin_when_thorough
 @pytest.mark.parametrize("name", STACKS)
 def test_it_meets_the_differences_of_the_loss(name, backend):
     net = network(name, backend, shape=X.shape[1:])

@@ -167,6 +167,7 @@ def test_backends_agree_on_a_training(core, name, options):
     assert near(c.predict(X), fallback.predict(X), 1e-11)
 
 
+@pytest.mark.twin_when_thorough
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_meet_differences(name, training, backend):

@@ -96,6 +96,7 @@ def test_the_backends_agree(loss, output, y):
         assert c.history["loss"] == pytest.approx(numpy.history["loss"], rel=1e-9)
 
 
+@pytest.mark.twin_when_thorough
 @each_case
 def test_gradients_meet_the_differences_of_the_loss(backend, loss, output, y):
     net = make_network(backend, loss, output)

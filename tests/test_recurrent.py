@@ -220,6 +220,7 @@ def test_steps_are_those_of_the_formula(backend, kind):
     np.testing.assert_allclose(net.predict(X), output, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.twin_when_thorough
 @pytest.mark.parametrize("stack", [stack for stack in STACKS if stack != "relu"])
 def test_gradient_is_that_of_differences(backend, stack):
     most = 1000 if backend == "c" else 60  # the twin's gradients agree, and take longer

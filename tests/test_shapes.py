@@ -219,6 +219,7 @@ MIXED = (
 )
 
 
+@pytest.mark.twin_when_thorough
 def test_gradients_of_shapes_are_right(backend):
     net = network((6, 5, 1), backend, *MIXED)
     for training in (False, True):

@@ -108,6 +108,7 @@ class _SingleSteps:
         pass
 
 
+@pytest.mark.twin_when_thorough
 @pytest.mark.parametrize(("optimizer", "schedule"), CASES)
 def test_threads_and_pauses_do_not_show(backend, optimizer, schedule, threads, monkeypatch):
     batch_size = None if optimizer == "lbfgs" else BATCH
