@@ -202,6 +202,7 @@ def agrees_with_itself(net, history):
     assert not net.training_record.line
 
 
+@pytest.mark.twin_when_thorough
 @pytest.mark.parametrize("fit", FITS.values(), ids=FITS.keys())
 def test_a_fit_interrupted_anywhere_leaves_a_whole_step(backend, monkeypatch, fit):
     monkeypatch.setattr(driver, "PERIOD", 0.0)  # every step is a group
@@ -234,6 +235,7 @@ def test_a_fit_interrupted_anywhere_leaves_a_whole_step(backend, monkeypatch, fi
     assert net.theta.tobytes() == record.thetas[-1]
 
 
+@pytest.mark.twin_when_thorough
 @by_timer
 @pytest.mark.parametrize("kind", ["Adam", "mini-batches", "L-BFGS"])
 def test_what_a_signal_handler_saves_goes_on_to_the_same_bits(backend, tmp_path, kind):
@@ -286,6 +288,7 @@ class Count(pycnn.callbacks.Callback):
         self.told = list(state["told"])
 
 
+@pytest.mark.twin_when_thorough
 @pytest.mark.parametrize("fit", FITS.values(), ids=FITS.keys())
 def test_a_copy_made_anywhere_in_a_fit_goes_on_to_the_same_end(backend, monkeypatch, fit):
     monkeypatch.setattr(driver, "PERIOD", 0.0)  # every step is a group

@@ -199,6 +199,7 @@ def test_threads_and_rows_beside_do_not_matter(name):
     assert np.array(rows).tobytes() == results[0][1][::97].tobytes()
 
 
+@pytest.mark.twin_when_thorough
 @pytest.mark.parametrize("name", NAMES)
 def test_five_epochs_and_five_are_ten(name, backend):
     once, twice = network(name, backend), network(name, backend)

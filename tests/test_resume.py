@@ -98,6 +98,7 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.twin_when_thorough
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_checkpoint_leads_to_the_same_file(backend, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
@@ -287,6 +288,7 @@ def test_a_fit_that_an_exception_ended_goes_on(backend, small_groups, hook, erro
     assert_same(net, whole)
 
 
+@pytest.mark.twin_when_thorough
 @pytest.mark.parametrize("calls", range(1, 12))
 def test_ctrl_c_anywhere_in_an_epoch_or_a_block_of_epochs(
     backend, small_groups, monkeypatch, tmp_path, calls

@@ -58,6 +58,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.twin_when_thorough
 @pytest.mark.parametrize("name", OPTIONS)
 def test_pieces_give_the_same_bits(name, backend, monkeypatch):
     options = {"epochs": 3, "batch_size": 16} | OPTIONS[name]

@@ -217,6 +217,7 @@ def file_of(net, path):
     return path.read_bytes()
 
 
+@pytest.mark.twin_when_thorough
 def test_a_training_goes_on_from_any_window(backend, small_groups, tmp_path):
     options = {"lengths": LENGTHS, "epochs": 2}
     whole = network(backend)
