@@ -198,6 +198,7 @@ TEXTS = {path: path.read_text("utf-8") for path in SOURCES + SUITES}
 
 STRICT = ["-Wall", "-Wextra", "-Werror"]
 OPTIMIZE = ["-O2", *STRICT]
+QUICKLY = ["-O1", *STRICT]
 # Threads with stacks of 64 kB, as embedders and some systems make them, must be able to call it.
 SMALL_FRAMES = ["-Wframe-larger-than=4096"]
 # Unoptimized: the sanitizers make optimizing the kernels slow, and the tests are small.
@@ -334,7 +335,7 @@ class Programs:
             self.link(compiler, name, OPTIMIZE, plain, PROGRAMS / (name + ".c"))
         self.link(compiler, "alone", OPTIMIZE, self.alone(compiler, OPTIMIZE), HASH_RUN)
         for isa in ISAS[compiler]:
-            chosen = [*OPTIMIZE, f"-DKERNELS_{isa.upper()}"]
+            chosen = [*(OPTIMIZE if EVERY else QUICKLY), f"-DKERNELS_{isa.upper()}"]
             self.link(compiler, f"math_{isa}", chosen, {}, PROGRAMS / "math_run.c")
         self.start(compiler, "kernels_run")
 
