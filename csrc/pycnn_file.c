@@ -2,6 +2,7 @@
  * core in whatever form. */
 #include "common.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -2087,6 +2088,27 @@ static int read_whole(FILE *file, unsigned char **content, size_t *size)
     return fread(*content, 1, *size, file) == *size ? PYCNN_OK : PYCNN_ERROR_IO;
 }
 
+/* What kept a file from being read, of which C itself knows no more than that there is a number. */
+static const char *words_for(int error)
+{
+#if defined(ENOENT)
+    if (error == ENOENT) {
+        return "there is no such file";
+    }
+#endif
+#if defined(EISDIR)
+    if (error == EISDIR) {
+        return "this is a folder";
+    }
+#endif
+#if defined(EACCES)
+    if (error == EACCES) {
+        return "this program may not read the file";
+    }
+#endif
+    return pycnn_strerror(PYCNN_ERROR_IO);
+}
+
 int pycnn_file_load(pycnn_file **out, const char *path, const char **problem)
 {
     RETURN_IF(out == NULL, PYCNN_ERROR_ARGUMENT);
@@ -2095,15 +2117,19 @@ int pycnn_file_load(pycnn_file **out, const char *path, const char **problem)
     unsigned char *content = NULL;
     size_t size = 0;
     int status = PYCNN_ERROR_IO;
+    errno = 0;
     FILE *file = fopen(path, "rb");
     if (file != NULL) {
         status = read_whole(file, &content, &size);
+    }
+    const int error = errno;
+    if (file != NULL) {
         fclose(file);
     }
     if (status == PYCNN_OK) {
         status = pycnn_file_parse(out, content, size, problem);
     } else if (problem != NULL) {
-        *problem = pycnn_strerror(status);
+        *problem = status == PYCNN_ERROR_IO ? words_for(error) : pycnn_strerror(status);
     }
     PYCNN_FREE(content);
     return status;

@@ -313,7 +313,9 @@ static void test_what_a_call_cannot_do_has_a_status(void)
     pycnn_file *file = (pycnn_file *)&not_null;
     const char *problem = NULL;
     CHECK(pycnn_file_load(&file, "no/such/file", &problem) == PYCNN_ERROR_IO && file == NULL);
-    CHECK(problem == pycnn_strerror(PYCNN_ERROR_IO));
+    CHECK(strcmp(problem, "there is no such file") == 0);
+    CHECK(pycnn_file_load(&file, ".", &problem) == PYCNN_ERROR_IO);
+    CHECK(strcmp(problem, "there is no such file") != 0); /* Windows may not read it */
     CHECK(pycnn_file_load(&file, ".", NULL) == PYCNN_ERROR_IO);
     CHECK(pycnn_file_load(NULL, ".", NULL) == PYCNN_ERROR_ARGUMENT);
     CHECK(pycnn_file_load(&file, NULL, NULL) == PYCNN_ERROR_ARGUMENT);
