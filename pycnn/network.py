@@ -356,7 +356,8 @@ class Network(Model):
             from one window to the next and begin with zeros at a sequence's first position, but
             gradients end where a window begins (truncated back-propagation through time; Williams &
             Peng, 1990). All layers must be such that the whole could be read in parts by what
-            recurrent layers remember: no `Bidirectional`, no ``reverse``, no attention.
+            recurrent layers remember: no `Bidirectional`, no ``reverse``, no attention. An
+            iterable's mini-batches must all have as many positions.
 
         Returns
         -------
@@ -430,6 +431,7 @@ class Network(Model):
         sample_weight: ArrayLike | None = None,
         shuffle: bool = True,
         lengths: ArrayLike | None = None,
+        truncate: int | None = None,
     ) -> History:
         """Train for one epoch over the data at hand, as one of many.
 
@@ -455,6 +457,8 @@ class Network(Model):
             Whether to take the samples in a new order, drawn by the network's seed.
         lengths : array-like of shape (m,), optional
             Of samples that are sequences, as for `fit`.
+        truncate : int, optional
+            Of long sequences, positions of a window, as for `fit`: each call begins at the first.
 
         Returns
         -------
@@ -469,7 +473,8 @@ class Network(Model):
             As by `fit`. A call that was interrupted does not count as an epoch.
         """
         beside = sample_weight, lengths
-        self._train_one(X, y, batch_size, optimizer, classes, beside, shuffle, log=True)
+        how = batch_size, optimizer, classes, beside, shuffle, truncate
+        self._train_one(X, y, *how, log=True)
         assert self.history is not None
         return self.history
 
@@ -521,7 +526,7 @@ class Network(Model):
         True
         """
         beside = sample_weight, lengths
-        return self._train_one(X, y, None, optimizer, None, beside, False, log=False)
+        return self._train_one(X, y, None, optimizer, None, beside, False, None, log=False)
 
     def sum_gradients(
         self, data: Data, training: bool, first_row: int
@@ -586,17 +591,20 @@ class Network(Model):
         classes: Any,
         beside: tuple[Any, Any],
         shuffle: bool,
+        truncate: int | None,
         log: bool,
     ) -> dict[str, float]:
         from pycnn._training import fitting, loop  # much that is imported when used
 
-        if batch_size is not None:
-            batch_size = check_size(batch_size, "batch_size")
+        batch_size = fitting.check_optional_size(batch_size, "batch_size")
+        truncate = fitting.check_optional_size(truncate, "truncate")
         shuffle = check_bool(shuffle, "shuffle")
         me = object()
         try:
             self._training_record.get_in_line(me)
             chosen = self._last_optimizer() if optimizer is None else optimizers.get(optimizer)
+            if truncate is not None:
+                fitting.check_truncate(self, chosen)
             data, learned = fitting.read_one(self, X, y, *beside, classes=classes)
             loop.check_without_end(chosen)
             batch_size = fitting.check_one(self, data, batch_size)
@@ -608,6 +616,7 @@ class Network(Model):
                 batch_size=batch_size,
                 optimizer=chosen,
                 shuffle=shuffle,
+                truncate=truncate,
                 log=log,
             )
         finally:

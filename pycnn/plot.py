@@ -26,6 +26,7 @@ from pycnn import losses
 from pycnn._checks import check_shape, check_size, is_open
 from pycnn._data.arrays import as_numbers
 from pycnn._data.sources import whole
+from pycnn._data.targets import check_missing
 from pycnn._model import Model
 from pycnn._plot import check_format, save
 from pycnn._public import names_of
@@ -629,6 +630,7 @@ def gradients(
     path: Path = None,
     *,
     lengths: ArrayLike | None = None,
+    missing_targets: str = "error",
 ) -> Figure:
     """Draw how large dL/dh, the loss's gradient by a recurrent layer's state, is at each position.
 
@@ -645,6 +647,7 @@ def gradients(
     path : path-like, optional
         Where to write the picture; its ending tells the format.
     lengths : array-like of int, shape (m,), optional
+    missing_targets : {"error", "mask"}, default "error"
         As in `Network.fit`.
 
     Returns
@@ -663,13 +666,14 @@ def gradients(
     from pycnn._figure import Picture
     from pycnn.backend.numpy.steps import steps_of
 
+    missing = check_missing(missing_targets)
     named = dict(nets) if isinstance(nets, Mapping) else {"": nets}
     if not named or not all(isinstance(net, Model) for net in named.values()):
         raise DataTypeError(f"nets must be a Network, or some by their names, got {nets!r:.80}")
     figure = Picture(figsize=(5.6, 3.6), dpi=150, layout="constrained")
     axes = figure.subplots()
     for name, net in named.items():
-        data = whole(net.reader.read(X, y, None, lengths)[0])
+        data = whole(net.reader.read(X, y, None, lengths, missing=missing)[0])
         theta = net.with_theta(np.copy)
         trace = net.trace_data(data, theta)
         specs = net.planned(data.x.shape[1]).architecture.specs

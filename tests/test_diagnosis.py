@@ -27,7 +27,14 @@ from pycnn import (
     plot,
 )
 from pycnn._training import diagnosis
-from pycnn.exceptions import DataError, DataTypeError, DataWarning, LayerWarning, ShapeError
+from pycnn.exceptions import (
+    DataError,
+    DataTypeError,
+    DataWarning,
+    LabelError,
+    LayerWarning,
+    ShapeError,
+)
 
 RNG = np.random.default_rng(8)
 X = RNG.normal(size=(60, 4))
@@ -383,6 +390,25 @@ def test_pictures_of_sequences_show_states_gradients_and_forecasts(tmp_path):
         plot.forecast([1, 2, 4, 8], [1.0], horizon=3)
     with pytest.raises(ShapeError, match=r"values must be a series of shape \(n,\), got shape"):
         plot.forecast([[1.0]], [1.0])
+
+
+def test_gradients_of_targets_that_were_not_observed_are_drawn(backend):
+    pytest.importorskip("matplotlib")
+    layers = [
+        [LSTM(4, return_sequences=all_of_them), Dense(2, "softmax")]
+        for all_of_them in (True, False)
+    ]
+    every, last = (Network((6, 3), stack, seed=1, backend=backend) for stack in layers)
+    labels = np.full(SEQUENCES.shape[:2], -1)
+    labels[:, -1] = np.arange(len(labels)) % 2  # no other position has a target
+    figures = (
+        plot.gradients(every, SEQUENCES, labels, missing_targets="mask"),
+        plot.gradients(last, SEQUENCES, labels[:, -1]),
+    )
+    masked, alone = (figure.axes[0].lines[0].get_ydata() for figure in figures)
+    np.testing.assert_allclose(masked, alone, rtol=1e-12)
+    with pytest.raises(LabelError, match="-1 at row 0"):
+        plot.gradients(every, SEQUENCES, labels)
 
 
 def test_gradients_whose_squares_overflow_are_told_as_they_are():

@@ -334,6 +334,101 @@ def test_what_is_further_back_than_a_window_is_learned():
     assert net.evaluate(tokens, wanted)["accuracy"] > 0.99
 
 
+class Batches:
+    """The samples in mini-batches of 3, all in the same memory; it may be wrong about how many."""
+
+    def __init__(self, said=None, rows=6):
+        self.said, self.rows, self.calls = said, rows, 0
+
+    def __len__(self):
+        return -(-self.rows // 3) if self.said is None else self.said
+
+    def __iter__(self):
+        self.calls += 1
+        for first in range(0, self.rows, 3):
+            part = slice(first, min(first + 3, self.rows))
+            x, y = X[part].copy(), Y[part].copy()
+            yield x, y, WEIGHTS[part], LENGTHS[part]
+            x[:], y[:] = 9.0, 0
+
+
+def fit_batches(net, batches, **options):
+    settings = {"epochs": 2, "optimizer": Adam(0.02), "truncate": 5}
+    return net.fit(batches, **(settings | options))
+
+
+def test_mini_batches_of_ones_own_are_trained_on_window_by_window(backend):
+    whole, own = network(backend), network(backend)
+    options = {"optimizer": Adam(CosineDecay(0.02), clip_norm=1.0), "epochs": 3}
+    data = {"lengths": LENGTHS[:6], "sample_weight": WEIGHTS[:6], "shuffle": False}
+    whole.fit(X[:6], Y[:6], batch_size=3, truncate=5, **data, **options)
+    batches = Batches()
+    fit_batches(own, batches, **options)
+    assert own.theta.tobytes() == whole.theta.tobytes()
+    assert own.history == whole.history
+    assert batches.calls <= 4  # once an epoch, and once to look at the first
+
+
+def test_a_wrong_number_of_mini_batches_is_held_to_by_windows(backend):
+    net, asked = network(backend), []
+
+    class Watched(CosineDecay):
+        def rates(self, steps, steps_per_epoch, total_steps):
+            asked.append((steps[0], steps_per_epoch, total_steps))
+            return super().rates(steps, steps_per_epoch, total_steps)
+
+    optimizer = SGD(Watched(0.1))
+    with pytest.warns(pycnn.exceptions.DataWarning, match="a length of 5, but has yielded 3"):
+        fit_batches(net, Batches(said=5, rows=7), optimizer=optimizer)
+    # The second epoch's go by what there was.
+    assert asked[0] == (0, 25, 50)
+    assert asked[-1][1:] == (15, 30)
+    assert (15, 15, 30) in asked
+
+
+@pytest.mark.twin_when_thorough
+def test_a_training_on_mini_batches_goes_on_from_any_window(backend, small_groups, tmp_path):
+    whole = network(backend)
+    fit_batches(whole, Batches(rows=7), callbacks=[pycnn.callbacks.LambdaCallback()])
+    wanted = file_of(whole, tmp_path / "whole.safetensors")
+    for stop_at in (1, 5, 12, 28):
+
+        def stop(network, epoch, logs, stop_at=stop_at):
+            if 15 * (epoch - 1) + logs["batch"] == stop_at:
+                raise ZeroDivisionError
+
+        net = network(backend)
+        hook = pycnn.callbacks.LambdaCallback(on_batch_group_end=stop)
+        with pytest.raises(ZeroDivisionError):
+            fit_batches(net, Batches(rows=7), callbacks=[hook])
+        net.save(tmp_path / "part.safetensors", training_state=True)
+        net = pycnn.load(tmp_path / "part.safetensors", backend)
+        again = {"callbacks": [pycnn.callbacks.LambdaCallback()], "resume": True}
+        if stop_at == 1:  # amid the first mini-batch, which is another one now
+            with pytest.raises(DataError, match="mini-batch 0 of X has 2 samples, but 3 where"):
+                fit_batches(net, [(x[:2], y[:2]) for x, y, *_ in Batches(rows=9)], **again)
+            net = pycnn.load(tmp_path / "part.safetensors", backend)
+        fit_batches(net, Batches(rows=7), **again)
+        assert file_of(net, tmp_path / "net.safetensors") == wanted
+
+
+def test_mini_batches_of_other_lengths_are_refused_in_windows():
+    net = network("numpy", None)
+    short = X[:2, :12], Y[:2, :12]
+    with pytest.raises(pycnn.exceptions.ShapeError, match=r"number 1 of X has 12 positions.* 22"):
+        fit_batches(net, [(X, Y), short])
+
+
+def test_calls_of_partial_fit_go_window_by_window(backend):
+    whole, calls = network(backend), network(backend)
+    fit(whole, lengths=LENGTHS, epochs=3)
+    for _ in range(3):
+        options = {"batch_size": 3, "optimizer": Adam(0.02), "lengths": LENGTHS}
+        calls.partial_fit(X, Y, truncate=5, **options)
+    assert calls.theta.tobytes() == whole.theta.tobytes()
+    assert calls.history == whole.history
+
+
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
@@ -360,7 +455,13 @@ def test_other_arguments_that_make_no_sense_are_refused():
         fit(net, truncate=0)
     with pytest.raises(DataError, match="truncate wants an optimizer of steps"):
         fit(net, optimizer=pycnn.LBFGS(), batch_size=None)
-    with pytest.raises(DataError, match="truncate wants X and y as arrays"):
-        net.fit([(X, Y)], truncate=5)
+    with pytest.raises(DataError, match="truncate wants an optimizer of steps"):
+        net.fit([(X, Y)], optimizer=pycnn.LBFGS(), truncate=5)
+    with pytest.raises(DataError, match="truncate must be at least 1"):
+        net.partial_fit(X, Y, truncate=0)
+    with pytest.raises(DataError, match="samples are no sequences"):
+        Network(3, [Dense(1)], backend="numpy").partial_fit(
+            np.zeros((4, 3)), np.zeros(4), truncate=2
+        )
     with pytest.raises(DataError, match="samples are no sequences"):
         Network(3, [Dense(1)], backend="numpy").fit(np.zeros((4, 3)), np.zeros(4), truncate=2)

@@ -75,7 +75,7 @@ def check_request(**given: Any) -> Request:
     checked = given | {
         "resume": check_bool(given["resume"], "resume"),
         "epochs": check_size(given["epochs"], "epochs"),
-        "batch_size": _check_optional_size(given["batch_size"], "batch_size"),
+        "batch_size": check_optional_size(given["batch_size"], "batch_size"),
         "optimizer": optimizers.get(given["optimizer"]),
         "callbacks": as_callbacks(given["callbacks"]),
         "shuffle": check_bool(given["shuffle"], "shuffle"),
@@ -87,7 +87,7 @@ def check_request(**given: Any) -> Request:
         "scale_targets": check_bool(given["scale_targets"], "scale_targets"),
         "validation_split": check_fraction(given["validation_split"]),
         "validation_every": check_size(given["validation_every"], "validation_every"),
-        "truncate": _check_optional_size(given["truncate"], "truncate"),
+        "truncate": check_optional_size(given["truncate"], "truncate"),
     }
     request = Request(**checked)
     if request.validation_data is not None and request.validation_split:
@@ -99,13 +99,16 @@ def check_request(**given: Any) -> Request:
     return request
 
 
-def _check_optional_size(value: Any, name: str) -> int | None:
+def check_optional_size(value: Any, name: str) -> int | None:
+    """Return a size, or None."""
     return None if value is None else check_size(value, name)
 
 
 def prepare(model: Model, X: Any, y: Any, request: Request) -> Prepared:
     """Return the training that is asked for, with all that it needs of X and y."""
     scales = _learns_scale(model, request)
+    if request.truncate is not None:
+        check_truncate(model, request.optimizer)
     if is_stream(X, y):
         return _prepare_stream(model, X, request, scales)
     if y is None:
@@ -134,8 +137,6 @@ def _prepare_stream(model: Model, X: Any, request: Request, scales: bool) -> Pre
             "network.target_scale = (mean, deviation) before"
         )
     given = request.sample_weight, request.class_weight, request.lengths
-    if request.truncate is not None:
-        raise DataError("truncate wants X and y as arrays, not as an iterable of mini-batches")
     if request.validation_split or request.diagnose or any(value is not None for value in given):
         raise DataError(
             "sample_weight, class_weight, lengths, validation_split and diagnose want X and y as "
@@ -163,8 +164,6 @@ def _prepare_stream(model: Model, X: Any, request: Request, scales: bool) -> Pre
 
 def _prepare_arrays(model: Model, X: Any, y: Any, request: Request, scales: bool) -> Prepared:
     """Prepare a training on samples that are all there."""
-    if request.truncate is not None:
-        _check_truncate(model, request)
     data, learned, held_out = _read_arrays(model, X, y, request, scales)
     if not request.resume:
         check_parameters(model)
@@ -179,9 +178,9 @@ def _prepare_arrays(model: Model, X: Any, y: Any, request: Request, scales: bool
     return Prepared(data, learned, validation, batch_size, request.shuffle, callbacks)
 
 
-def _check_truncate(model: Model, request: Request) -> None:
+def check_truncate(model: Model, optimizer: Optimizer) -> None:
     """Raise `DataError` where the network, or the optimizer, does not train window by window."""
-    if isinstance(request.optimizer, optimizers.LBFGS):
+    if isinstance(optimizer, optimizers.LBFGS):
         raise DataError("truncate wants an optimizer of steps, which LBFGS is not")
     model.architecture.check_windows()
 

@@ -89,13 +89,17 @@ class Loader:
             piece = self._next_piece(state, steps - done)
             if piece is not None:
                 done += self._train_piece(theta, state, *piece, done)
-            if self.is_stream and not self.data.more():
-                if not state.position:
-                    raise DataError("X must have at least one mini-batch")
-                self.record.in_step = True
-                self.data.counted = state.position
-                state.epoch, state.position = state.epoch + 1, 0
+            self._end_epoch(state)
         return done
+
+    def _end_epoch(self, state: TrainingState) -> None:
+        """End the epoch where an iterable has no more mini-batches."""
+        if self.is_stream and not self.data.more():
+            if not state.position:
+                raise DataError("X must have at least one mini-batch")
+            self.record.in_step = True
+            self.data.counted = state.position
+            state.epoch, state.position = state.epoch + 1, 0
 
     def _train_piece(
         self, theta: Array, state: TrainingState, piece: Data, first: int, batch: int, done: int
@@ -194,17 +198,19 @@ class WindowLoader(Loader):
         self,
         network: Model,
         record: TrainingRecord,
-        data: Data,
+        data: Data | BatchStream,
         augment: list[Augment],
         size: int,
     ) -> None:
         super().__init__(network, record, data, augment)
         self.is_whole, self.size = False, size
-        self.positions: int = data.y.shape[1]
+        first = data.peek() if isinstance(data, BatchStream) else data
+        self.positions: int = first.y.shape[1]
         self.windows = -(-self.positions // size)
-        core, plan = network.core, network.planned(data.x.shape[1]).plan
+        core, plan = network.core, network.planned(first.x.shape[1]).plan
         self.numbers = core.state_count(plan)  # that are remembered of a sequence
-        self._batch: tuple[tuple[int, int], Data] = (-1, -1), data  # the last one, by its place
+        # The last mini-batch and how many samples came before it, by its place.
+        self._batch: tuple[tuple[int, int], Data, int] = (-1, -1), first, 0
 
     def step_of(self, state: TrainingState) -> int:
         """Return how many steps of the epoch are done."""
@@ -215,29 +221,37 @@ class WindowLoader(Loader):
         start, carried = checkpoint.start, checkpoint.carried
         if not start or carried is None:
             return super().fits(checkpoint)
-        rows = min(checkpoint.settings["batch_size"], self.rows - checkpoint.position)
         within = start % self.size == 0 and start < self.positions
+        if self.is_stream:  # the mini-batch itself is not known yet
+            return within and carried.ndim == 2 and carried.shape[1] == self.numbers
+        rows = min(checkpoint.settings["batch_size"], self.rows - checkpoint.position)
         return within and carried.shape == (rows, self.numbers)
 
     def train(self, theta: Array, state: TrainingState, steps: int) -> int:
         """Do up to `steps` steps of training, as the backends' ``train``; return how many."""
         done = 0
         while done < steps and state.epoch < state.epochs:
-            done += self._train_window(theta, state, done)
+            if self._find_batch(state):
+                done += self._train_window(theta, state, done)
+            if not state.start:
+                self._end_epoch(state)
         return done
 
     def _train_window(self, theta: Array, state: TrainingState, done: int) -> int:
-        batch, first, epoch = self._batch_at(state), state.start, state.epoch
+        _, batch, before = self._batch
+        first, epoch = state.start, state.epoch
         end = min(first + self.size, self.positions)
         after = np.zeros((batch.rows, self.numbers)) if state.carried is None else state.carried
         after = after.copy()
         self.sample = window = batch.window(first, end, self.positions, after)
         # No two windows of an epoch draw the same random numbers.
-        part = self._part_of(state, batch.rows, self.step_of(state) * state.batch_size, done)
+        drawn = before * self.windows + first // self.size * max(state.batch_size, batch.rows)
+        part = self._part_of(state, batch.rows, drawn, done)
         following: tuple[int, int, int, Array | None] = epoch, state.position, end, after
         if end == self.positions:
-            behind = state.position + batch.rows
-            following = (epoch, behind, 0, None) if behind < self.rows else (epoch + 1, 0, 0, None)
+            rows, last = (1, UNKNOWN) if self.is_stream else (batch.rows, self.rows)
+            behind = state.position + rows
+            following = (epoch, behind, 0, None) if behind < last else (epoch + 1, 0, 0, None)
         try:
             result = self._let_train(theta, window, part, 1)
         finally:
@@ -249,14 +263,28 @@ class WindowLoader(Loader):
         self.record.in_step = state.epoch != epoch
         return result
 
-    def _batch_at(self, state: TrainingState) -> Data:
-        """Return the mini-batch that is trained on, whole sequences."""
+    def _find_batch(self, state: TrainingState) -> bool:
+        """Have the mini-batch that is trained on, whole sequences; tell whether there is one."""
         place = self.first_epoch + state.epoch, state.position
-        if self._batch[0] != place:
-            piece = self._next_piece(state, 1)
-            assert piece is not None
-            self._batch = place, piece[0]
-        return self._batch[1]
+        if self._batch[0] == place:
+            return True
+        piece = self._next_piece(state, 1)
+        if piece is None:
+            return False
+        batch, before, _ = piece
+        if batch.y.shape[1] != self.positions:
+            raise ShapeError(
+                f"truncate wants sequences of one length in all mini-batches, but number "
+                f"{state.position} of X has {batch.y.shape[1]} positions, the first one "
+                f"{self.positions}; lengths= say where shorter ones end"
+            )
+        if state.carried is not None and len(state.carried) != batch.rows:
+            raise DataError(
+                f"resume=True: mini-batch {state.position} of X has {batch.rows} samples, but "
+                f"{len(state.carried)} where the training has ended"
+            )
+        self._batch = place, batch, before
+        return True
 
 
 def _augmented(network: Model, augment: list[Augment], data: Data, epoch: int, batch: int) -> Data:

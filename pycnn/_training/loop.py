@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pycnn._model import Model
     from pycnn._training.checkpoint import Driver, TrainingRecord
     from pycnn._training.fitting import Prepared, Request
+    from pycnn._training.loader import Augment
     from pycnn.optimizers import Optimizer
 
 # Short epochs are trained several in one call; so many entries may their orders have together.
@@ -48,13 +49,9 @@ def run(
     DataError
         If `checkpoint` is not one of such a training; nothing has changed then.
     """
-    if isinstance(prepared.data, Data) and request.truncate is not None:
-        given = prepared.data, request.augment, request.truncate
-        loader: Loader = WindowLoader(network, record, *given)
-    else:
-        loader = Loader(network, record, prepared.data, request.augment)
+    loader = _loader(network, record, prepared.data, request.augment, request.truncate)
     driver = _choose_driver(network, loader, prepared, request)
-    settings = _settings(network.seed, prepared, request)
+    settings = _settings(network.seed, prepared, request, loader)
     checkpointer = Checkpointer(network, record, driver, prepared.callbacks, settings)
     if checkpoint is not None:
         checkpointer.check(checkpoint, loader.is_stream)
@@ -72,6 +69,17 @@ def run(
     finally:  # nothing is called first: Python looks for signals in calls
         record.running, network.loan = None, own
         forget_states(prepared.callbacks)
+
+
+def _loader(
+    network: Model,
+    record: TrainingRecord,
+    data: Data | BatchStream,
+    augment: list[Augment],
+    truncate: int | None,
+) -> Loader:
+    given = network, record, data, augment
+    return Loader(*given) if truncate is None else WindowLoader(*given, truncate)
 
 
 def _choose_driver(network: Model, loader: Loader, prepared: Prepared, request: Request) -> Driver:
@@ -93,7 +101,7 @@ def _choose_driver(network: Model, loader: Loader, prepared: Prepared, request: 
     )
 
 
-def _settings(seed: int, prepared: Prepared, request: Request) -> dict[str, Any]:
+def _settings(seed: int, prepared: Prepared, request: Request, loader: Loader) -> dict[str, Any]:
     """Return what has to be the same in a training that goes on with this one."""
     data, validation = prepared.data, prepared.validation
     settings = {
@@ -109,8 +117,8 @@ def _settings(seed: int, prepared: Prepared, request: Request) -> dict[str, Any]
     }
     if isinstance(data, Data) and data.lengths is not None:
         settings["lengths"] = True
-    if isinstance(data, Data) and request.truncate is not None:
-        settings |= {"truncate": request.truncate, "positions": data.y.shape[1]}
+    if isinstance(loader, WindowLoader):
+        settings |= {"truncate": loader.size, "positions": loader.positions}
     if validation is not None and validation.metrics:
         settings["metrics"] = [metric.name for metric in validation.metrics]
     if prepared.learned.encoder.scale is not None:
@@ -140,12 +148,15 @@ def run_one(
     batch_size: int,
     optimizer: Optimizer,
     shuffle: bool,
+    truncate: int | None,
     log: bool,
 ) -> dict[str, float]:
     """Train for one epoch, on from those before with an equal optimizer; return its means.
 
     Parameters
     ----------
+    truncate : int or None
+        As for `Network.fit`.
     log : bool
         Whether to put them into ``network.history`` too.
     """
@@ -158,7 +169,7 @@ def run_one(
     driver = Steps(
         network,
         optimizer,
-        Loader(network, record, data, []),
+        _loader(network, record, data, [], truncate),
         batch_size=batch_size,
         epochs=before.epoch + 1,
         shuffle=shuffle,

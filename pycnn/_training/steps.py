@@ -108,7 +108,8 @@ class Steps:
 
     def take_up(self, checkpoint: Checkpoint) -> None:
         """Go on from where another one has been, in its slots."""
-        steps = checkpoint.settings.get("batches", self.steps_per_epoch)
+        batches = checkpoint.settings.get("batches")
+        steps = self.steps_per_epoch if batches is None else batches * self.loader.windows
         self._set_length(steps, checkpoint.epoch)
         self.slots = checkpoint.slots
         self.updates = checkpoint.updates
@@ -179,7 +180,8 @@ class Steps:
         stream, checkpointer = self.loader.data, reporter.checkpointer
         count = stream.counted
         assert checkpointer is not None
-        if stream.said == UNKNOWN or count == self.steps_per_epoch:
+        steps = count * self.loader.windows
+        if stream.said == UNKNOWN or steps == self.steps_per_epoch:
             return
         if "batches" not in checkpointer.settings:
             warn(
@@ -190,7 +192,7 @@ class Steps:
             )
         # A training that goes on must know it.
         checkpointer.settings = checkpointer.settings | {"batches": count}
-        self._set_length(count, reporter.history.epochs)
+        self._set_length(steps, reporter.history.epochs)
 
     # -------------------------------------------------------------- within a block
 
