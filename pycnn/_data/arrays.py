@@ -28,11 +28,46 @@ LEAST_WEIGHT, MOST_WEIGHT = 1e-250, 1e250
 
 
 def as_array(value: Any, name: str) -> AnyArray:
-    """Return `value` as an array, what is masked as it lies there."""
+    """Return `value` as an array, what is masked as it lies there.
+
+    Whose library it is of does not matter: what has `__array__`, a buffer or `__dlpack__` says by
+    itself where its numbers are, and these are not copied where NumPy can read them there.
+    """
     try:
+        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+            return np.from_dlpack(value)
         return np.asarray(value)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError, BufferError) as error:
+        if hasattr(value, "__dlpack__"):  # on another device, say, or a dtype that NumPy has not
+            kind = type(value).__name__
+            raise DataTypeError(f"{name} is a {kind} that NumPy cannot read: {error}") from None
         raise ShapeError(f"{name} must be a regular array: {error}") from None
+
+
+def from_tensor(value: Any, name: str) -> Any:
+    """Return another library's tensor as an array of the same memory; anything else as it is."""
+    is_tensor = hasattr(value, "__dlpack__") and not isinstance(value, np.ndarray)
+    return as_array(value, name) if is_tensor else value
+
+
+def from_nullable(value: Any, kinds: str, dtype: type) -> Any:
+    """Return columns of pandas' own dtypes, all of these `kinds`, as an array; else the same.
+
+    NumPy would make objects of them, or does so where one has a gap, which becomes NaN here.
+    """
+    types = getattr(value, "dtypes", None)
+    if types is None or not hasattr(value, "to_numpy"):
+        return value
+    each = [types] if hasattr(types, "kind") else list(types)
+    if all(isinstance(one, np.dtype) for one in each):
+        return value
+    if not all(getattr(one, "kind", None) in set(kinds) for one in each):
+        return value
+    gap = {"na_value": np.nan} if dtype is np.float64 else {}
+    try:
+        return value.to_numpy(dtype=dtype, **gap)
+    except (ValueError, TypeError):  # a gap among integers
+        return value
 
 
 def as_numbers(value: Any, name: str) -> Array:
@@ -45,7 +80,7 @@ def as_numbers(value: Any, name: str) -> Array:
         flags = value.flags
         if flags.c_contiguous and flags.aligned:
             return value
-    array = as_array(value, name)
+    array = as_array(from_nullable(value, "biuf", np.float64), name)
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         where = np.argwhere(np.ma.getmaskarray(value))[0]
         raise DataError(f"{name} must have all its values, but is masked{place_of(where)}")
@@ -248,7 +283,7 @@ def as_weights(
 
 def as_lengths(value: Any, name: str, rows: int, positions: int) -> Indices:
     """Return the lengths of sequences: integers from 1 to `positions`, of shape (rows,)."""
-    array = as_array(value, name)
+    array = as_array(from_nullable(value, "iu", np.int64), name)
     if array.dtype.kind not in "iu":
         hint = f"; {name}.astype(int) if they are whole" if array.dtype.kind == "f" else ""
         raise DataTypeError(f"{name} must hold integers, got dtype {array.dtype}{hint}")

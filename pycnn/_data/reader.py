@@ -14,6 +14,7 @@ from pycnn._data.arrays import (
     check_columns,
     check_finite,
     column_names,
+    from_nullable,
 )
 from pycnn._data.sources import LazyTable, as_table
 from pycnn._data.targets import TargetEncoder
@@ -89,7 +90,9 @@ class Reader:
         self.check_lengths()
         check_columns(X, name, self.names)
         X, shape = fitted(self.shape, X, name)
-        values = X if column_names(X) is None else np.asarray(X)
+        values = X
+        if column_names(X) is not None:
+            values = np.asarray(from_nullable(X, "iu", np.int64))
         x = as_table(values, name, shape, None, all_there=False)
         checked = as_lengths(lengths, called, len(x), shape[0])
         if isinstance(x, LazyTable):

@@ -13,7 +13,7 @@ import numpy as np
 
 from pycnn import _random
 from pycnn._checks import find_not_finite
-from pycnn._data.arrays import as_matrix, check_samples, place_of
+from pycnn._data.arrays import as_matrix, check_samples, from_tensor, place_of
 from pycnn._data.tokens import Tokens, as_integers, check_range
 from pycnn.backend.interface import up_to_lengths
 from pycnn.exceptions import DataError, DataTypeError
@@ -189,6 +189,7 @@ def as_table(
     """
     if isinstance(shape, Tokens):
         return _as_tokens(value, name, shape, all_there)
+    value = from_tensor(value, name)
     sparse = type(value).__module__.partition(".")[0] == "scipy" and hasattr(value, "tocsr")
     if sparse:
         value = value.tocsr()

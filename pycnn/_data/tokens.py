@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from pycnn._checks import check_shape, check_size, is_open
-from pycnn._data.arrays import as_array, place_of
+from pycnn._data.arrays import as_array, from_nullable, place_of
 from pycnn.exceptions import DataError, DataTypeError, ShapeError
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def as_integers(value: Any, name: str, tokens: Tokens) -> AnyArray:
     DataTypeError
         If they are none.
     """
-    array = as_array(value, name)
+    array = as_array(from_nullable(value, "iu", np.int64), name)
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         where = np.argwhere(np.ma.getmaskarray(value))[0]
         raise DataError(f"{name} must have all its values, but is masked{place_of(where)}")
