@@ -240,10 +240,6 @@ def test_y_of_another_width_is_refused_wherever_it_comes_in(ours, backend):
     one = quietly(ours.MLPClassifier(**settings), X, THREE)
     with pytest.raises(ValueError, match="label"):
         one.partial_fit(X, SEVERAL)
-    with pytest.raises(ValueError, match="class_weight"):  # behind which labels are TWO's
-        one.set_params(class_weight={0: -1, 1: 1}).fit(X, TWO)
-    with pytest.raises(ValueError, match="y has 1 columns, fitted with 3"):
-        one.set_params(class_weight=None).partial_fit(X, TWO)
 
 
 @pytest.mark.parametrize(
@@ -309,6 +305,47 @@ def test_a_partial_fit_that_is_refused_leaves_no_estimator_that_seems_fitted(our
     with pytest.raises(ValueError, match="early_stopping"):
         reg.partial_fit(X, NUMBERS)
     assert not hasattr(reg, "network_")
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_a_fit_that_is_refused_leaves_the_estimator_as_it_was(ours, solver):
+    frame = X[:, :3]
+    gap = np.where(np.arange(len(X)) == 5, np.nan, X.T).T
+    new, old = (ours.MLPClassifier(5, solver=solver, max_iter=2, random_state=0) for _ in range(2))
+    quietly(old, X, THREE)
+    expected = old.predict_proba(X)
+    for clf in (new, old):
+        before = dict(vars(clf))
+        for refused in (
+            lambda clf: clf.fit(frame, TWO, validation_data=(frame, np.arange(len(X)))),
+            lambda clf: clf.fit(frame, TWO, validation_data=(X, TWO)),
+            lambda clf: clf.fit(frame, TWO, validation_data=(gap[:, :3], TWO)),
+            lambda clf: clf.fit(frame, TWO, -np.ones(len(X))),
+            lambda clf: clf.fit(frame[:9], TWO[:8]),
+            lambda clf: clf.fit(frame, X[:, 0]),
+            lambda clf: clf.fit(gap, TWO),
+        ):
+            with pytest.raises(ValueError, match=r".+"):
+                refused(clf)
+            assert vars(clf).keys() == before.keys()
+            assert all(vars(clf)[name] is value for name, value in before.items())
+    assert (old.predict_proba(X) == expected).all()
+    for changed in (
+        {"class_weight": {0: -1, 1: 1}},
+        {"callbacks": 5},
+        {"batch_norm": True, "solver": "lbfgs"},
+        {"early_stopping": True, "validation_fraction": 0.001, "solver": "adam"},
+    ):
+        clf = ours.MLPClassifier(5, max_iter=2, **changed)
+        before = dict(vars(clf))
+        with pytest.raises((ValueError, TypeError)):
+            clf.fit(X, TWO)
+        assert vars(clf) == before
+    clf = ours.MLPClassifier(5)
+    with pytest.raises(ValueError, match=r".+"):
+        clf.partial_fit(frame, THREE, classes=[0, 1])  # whose labels are three
+    assert not hasattr(clf, "classes_")
+    clf.partial_fit(X, THREE, classes=[0, 1, 2])
 
 
 def test_partial_fit_goes_on_where_fit_and_pickles_have_left_it(theirs, ours):

@@ -235,10 +235,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         """
         self._validate_params()
         self._check_partial()
-        if _check_partial_fit_first_call(self, classes):
-            several = type_of_target(y).startswith("multilabel")
-            self._label_binarizer = LabelBinarizer().fit(y if several else classes)
-        return self._fit(X, y, sample_weight, incremental=True)
+        return self._fit(X, y, sample_weight, incremental=True, classes=classes)
 
     def predict(self, X: Any) -> AnyArray:
         """Return the most probable label of each sample.
@@ -285,6 +282,11 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         ndarray of shape (m, classes)
         """
         return np.log(self.predict_proba(X))
+
+    def _learn_classes(self, y: Any, classes: Any) -> None:
+        if _check_partial_fit_first_call(self, classes):
+            several = type_of_target(y).startswith("multilabel")
+            self._label_binarizer = LabelBinarizer().fit(y if several else classes)
 
     def _learn_targets(self, y: Any, incremental: bool) -> None:
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):

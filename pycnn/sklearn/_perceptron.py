@@ -22,6 +22,7 @@ from sklearn.utils.validation import (
 
 from pycnn import activations, optimizers
 from pycnn._checks import check_bool
+from pycnn._data.arrays import from_tensor
 from pycnn._training.fitting import check_batch
 from pycnn.backend.interface import Data, NotFiniteError, Totals
 from pycnn.callbacks import Callback, as_callbacks
@@ -167,6 +168,9 @@ class Perceptron(BaseEstimator):
         """Learn what the targets are, or hold them to what is known."""
         raise NotImplementedError
 
+    def _learn_classes(self, y: Any, classes: Any) -> None:
+        """Learn from the first `partial_fit` which labels there are."""
+
     def _encode(self, y: Any) -> AnyArray:
         """Return targets as the core reads them, (m, n_L), or class indices, (m,)."""
         raise NotImplementedError
@@ -295,8 +299,48 @@ class Perceptron(BaseEstimator):
         sample_weight: Any,
         validation_data: Any = None,
         incremental: bool = False,
+        classes: Any = None,
     ) -> Self:
+        before = dict(vars(self))
         first = not hasattr(self, "network_") or not (self.warm_start or incremental)
+        random = check_random_state(self.random_state)
+        try:
+            data, held_out = self._prepare(
+                X, y, sample_weight, validation_data, random, first, incremental, classes
+            )
+        except BaseException:  # refused: as if it had not been asked for
+            self.__dict__ = before
+            raise
+        if first or not incremental:
+            self.callbacks_ = as_callbacks(self.callbacks)
+            self.history_ = self.network_.history = History()
+        self.network_.stop_training, self.network_.learning_rate_factor = False, 1.0
+        for callback in self.callbacks_:
+            callback.on_train_begin(self.network_)
+        if isinstance(data, Batches):
+            self._fit_stochastic(data, held_out, random, incremental)
+        else:
+            self._fit_lbfgs(data, held_out)
+        if not np.isfinite(self.network_.theta).all():
+            raise ValueError(NOT_FINITE)
+        for callback in self.callbacks_:
+            callback.on_train_end(self.network_)
+        return self
+
+    def _prepare(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        validation_data: Any,
+        random: np.random.RandomState,
+        first: bool,
+        incremental: bool,
+        classes: Any,
+    ) -> tuple[Data | Batches, Data | None]:
+        """Return what to train on, and what is held out, or raise whatever there is to raise."""
+        if incremental:
+            self._learn_classes(y, classes)
         design = self._design()
         if not first:
             self._check_design(design)
@@ -312,33 +356,28 @@ class Perceptron(BaseEstimator):
                     "class_weight must hold finite numbers >= 0, and leave a sample a weight above "
                     "0"
                 )
-        random = check_random_state(self.random_state)
+        as_callbacks(self.callbacks)
         if first:
             self._begin(targets, random, design)
         data = Data(self.network_.reader.rows(X, "X"), self._check_targets(targets), weight)
         held_out = None if validation_data is None else self._read_held_out(validation_data)
-        if first or not incremental:
-            self.callbacks_ = as_callbacks(self.callbacks)
-            self.history_ = self.network_.history = History()
-        self.network_.stop_training, self.network_.learning_rate_factor = False, 1.0
-        for callback in self.callbacks_:
-            callback.on_train_begin(self.network_)
-        if self.solver == "lbfgs" and self.optimizer is None:
-            self._fit_lbfgs(data, held_out)
-        else:
-            self._fit_stochastic(data, held_out, random, incremental)
-        if not np.isfinite(self.network_.theta).all():
-            raise ValueError(NOT_FINITE)
-        for callback in self.callbacks_:
-            callback.on_train_end(self.network_)
-        return self
+        if self.solver != "lbfgs" or self.optimizer is not None:
+            return self._prepare_stochastic(data, held_out, random, incremental)
+        architecture = self.network_.architecture
+        if architecture.is_random or architecture.least_batch > 1:
+            raise ValueError(
+                "solver='lbfgs' goes with neither dropout nor batch_norm: its loss must be the "
+                "same function of the weights at every step"
+            )
+        self._expect_scores(held_out)
+        return data, held_out
 
     def _read(self, X: Any, y: Any, first: bool) -> tuple[Any, Any]:
         """Return X and y, checked; a column of targets is a vector."""
         X, y = validate_data(
             self,
-            X,
-            y,
+            from_tensor(X, "X"),
+            from_tensor(y, "y"),
             accept_sparse="csr",
             multi_output=True,
             y_numeric=isinstance(self, RegressorMixin),
@@ -403,9 +442,9 @@ class Perceptron(BaseEstimator):
         sgd = optimizers.SGD(rate, momentum, bool(self.nesterovs_momentum and momentum))
         return Stochastic(sgd, "sgd", parameters)
 
-    def _fit_stochastic(
+    def _prepare_stochastic(
         self, data: Data, held_out: Data | None, random: np.random.RandomState, incremental: bool
-    ) -> None:
+    ) -> tuple[Batches, Data | None]:
         if not (incremental and hasattr(self, "_optimizer")):
             self._optimizer = self._new_optimizer()
         splits = self.early_stopping and held_out is None
@@ -422,13 +461,21 @@ class Perceptron(BaseEstimator):
             warnings.warn(
                 "Got `batch_size` less than 1 or larger than sample size. It is going to be "
                 "clipped",
-                stacklevel=4,
+                stacklevel=5,
             )
         size = check_batch(
             self.network_.architecture.least_batch, self._batch_of(data.rows), data.rows
         )
+        return Batches(self.network_, data, size, self.alpha), held_out
+
+    def _fit_stochastic(
+        self,
+        batches: Batches,
+        held_out: Data | None,
+        random: np.random.RandomState,
+        incremental: bool,
+    ) -> None:
         try:
-            batches = Batches(self.network_, data, size, self.alpha)
             self._train(batches, held_out, random, incremental)
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=4)
@@ -552,13 +599,7 @@ class Perceptron(BaseEstimator):
 
     def _fit_lbfgs(self, data: Data, held_out: Data | None) -> None:
         network = self.network_
-        if network.architecture.is_random or network.architecture.least_batch > 1:
-            raise ValueError(
-                "solver='lbfgs' goes with neither dropout nor batch_norm: its loss must be the "
-                "same function of the weights at every step"
-            )
         weight = data.rows if data.weight is None else float(data.weight.sum())
-        self._expect_scores(held_out)
         self.n_iter_ = 0
 
         def hear(totals: Totals, done: int, count: int) -> None:
@@ -618,7 +659,7 @@ class Perceptron(BaseEstimator):
 
     def _outputs(self, X: Any) -> Array:
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", reset=False)
+        X = validate_data(self, from_tensor(X, "X"), accept_sparse="csr", reset=False)
         return self.network_.predict(X)
 
 
@@ -640,7 +681,10 @@ def _checked_weight(X: Any, sample_weight: Any) -> Array | None:
     if sample_weight is None:
         return None
     weight: Array = _check_sample_weight(
-        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+        from_tensor(sample_weight, "sample_weight"),
+        X,
+        dtype=np.float64,
+        ensure_non_negative=True,
     )
     if not weight.any():
         raise ValueError("sample_weight must have a weight above 0")
