@@ -12,6 +12,7 @@ import pycnn
 
 ROOT = Path(__file__).parents[1]
 GUIDES = (
+    "index",
     *("training", "tables", "images", "sequences", "language", "text"),
     *("export", "onnx", "weights", "sklearn"),
 )
