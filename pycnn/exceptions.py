@@ -22,6 +22,7 @@ __all__ = [
     "PycnnWarning",
     "ShapeError",
     "UnknownNameError",
+    "WorkerLostError",
 ]
 __dir__ = names_of(__name__)
 
@@ -77,6 +78,10 @@ class DivergedError(PycnnError, FloatingPointError):
 
 class BusyError(PycnnError, RuntimeError):
     """The network is being trained already."""
+
+
+class WorkerLostError(PycnnError, RuntimeError):
+    """A machine that a training beyond this one cannot do without is lost."""
 
 
 class BackendError(PycnnError, ImportError):

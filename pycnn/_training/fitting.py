@@ -244,6 +244,11 @@ def _read_validation(learned: Reader, request: Request, with_lengths: bool) -> D
     return data
 
 
+def validation_of(model: Model, learned: Reader, request: Request) -> Validation | None:
+    """Return what a training is measured on: the user's validation data."""
+    return _measurable(model, learned, _read_validation(learned, request, False), request.metrics)
+
+
 def _measurable(
     model: Model, learned: Reader, data: Data | None, metrics: list[Metric]
 ) -> Validation | None:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from pycnn._model import Model
     from pycnn._training.checkpoint import Checkpoint, Reporter
+    from pycnn._training.loader import Loader
     from pycnn._typing import Array
-    from pycnn.backend.interface import Data
     from pycnn.callbacks import Callback
     from pycnn.optimizers import LBFGS
 
@@ -309,9 +309,8 @@ class Iterations:
 
     keeps_cheaply = False  # its memory is 20 times theta
 
-    def __init__(self, network: Model, data: Data, optimizer: LBFGS) -> None:
-        self.network, self.data = network, data
-        self.plan = network.planned(data.x.shape[1]).plan
+    def __init__(self, network: Model, loader: Loader, optimizer: LBFGS) -> None:
+        self.network, self.loader = network, loader
         self.schedule = optimizer.schedule()
         self.tolerance = optimizer.tolerance
         steps = optimizer.history_size
@@ -348,7 +347,7 @@ class Iterations:
         epoch = reporter.next_epoch
         reporter.record.in_step = True
         logs = self._iterate(epoch)
-        reporter.write({key: [value] for key, value in logs.items()}, 1, self.data.rows)
+        reporter.write({key: [value] for key, value in logs.items()}, 1, self.loader.rows)
         reporter.record.in_step = False
         reporter.show(0.0)
         del logs["gradient_norm"]
@@ -367,7 +366,7 @@ class Iterations:
         if not minimizer.look():
             raise DivergedError(
                 f"the loss or its gradient is NaN or infinite at epoch {epoch}, before a step of "
-                f"L-BFGS. {advice.cause(self.network, self.data, None)}",
+                f"L-BFGS. {advice.cause(self.network, self.loader.sample, None)}",
                 epoch,
                 1,
             )
@@ -385,8 +384,7 @@ class Iterations:
         self.ended = self.network.stop_training = True
 
     def _evaluate(self, theta: Array, gradient: Array) -> float:
-        network = self.network
-        totals = network.core.gradients(self.plan, theta, self.data, gradient)
+        totals = self.loader.gradients(theta, gradient)
         self.accuracy, self.weight = totals.accuracy(), totals.weight
         return totals.mean_loss() if totals.weight else 0.0  # nothing that could descend
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -15,12 +16,12 @@ from pycnn.backend.interface import TrainingState
 from pycnn.exceptions import DataError, DataTypeError, ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from pycnn._model import Model
     from pycnn._training.checkpoint import Checkpoint, TrainingRecord
     from pycnn._typing import Array
-    from pycnn.backend.interface import Data
+    from pycnn.backend.interface import Data, Totals
 
     # (x, y, rng) -> (x, y)
     Augment = Callable[[Array, Array, np.random.Generator], tuple[Any, Any]]
@@ -53,9 +54,12 @@ class Loader:
         What the data are like: of what is not in memory, what was read last.
     windows : int
         Steps that a mini-batch is trained in.
+    settings : dict
+        What else has to be the same in a training that goes on with this one.
     """
 
     windows = 1
+    settings: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(
         self, network: Model, record: TrainingRecord, data: Any, augment: list[Augment]
@@ -100,6 +104,11 @@ class Loader:
             self.record.in_step = True
             self.data.counted = state.position
             state.epoch, state.position = state.epoch + 1, 0
+
+    def gradients(self, theta: Array, gradient: Array) -> Totals:
+        """Put the mean loss's gradient over all samples into `gradient`, as the backends do."""
+        plan = self.network.planned(self.data.x.shape[1]).plan
+        return self.network.core.gradients(plan, theta, self.data, gradient)
 
     def _train_piece(
         self, theta: Array, state: TrainingState, piece: Data, first: int, batch: int, done: int

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pycnn._data.stream import BatchStream
 from pycnn._model import Loan
 from pycnn._training.checkpoint import Checkpoint, Checkpointer, Reporter, as_plain
 from pycnn._training.lbfgs import Iterations
@@ -25,6 +24,7 @@ from pycnn.history import History
 from pycnn.optimizers import LBFGS
 
 if TYPE_CHECKING:
+    from pycnn._data.stream import BatchStream
     from pycnn._model import Model
     from pycnn._training.checkpoint import Driver, TrainingRecord
     from pycnn._training.fitting import Prepared, Request
@@ -41,15 +41,17 @@ def run(
     prepared: Prepared,
     request: Request,
     checkpoint: Checkpoint | None = None,
+    loader: Loader | None = None,
 ) -> None:
-    """Train as `request` says, on from `checkpoint` where there is one.
+    """Train as `request` says, on from `checkpoint` where there is one, by a `loader` of one's own.
 
     Raises
     ------
     DataError
         If `checkpoint` is not one of such a training; nothing has changed then.
     """
-    loader = _loader(network, record, prepared.data, request.augment, request.truncate)
+    if loader is None:
+        loader = _loader(network, record, prepared.data, request.augment, request.truncate)
     driver = _choose_driver(network, loader, prepared, request)
     settings = _settings(network.seed, prepared, request, loader)
     checkpointer = Checkpointer(network, record, driver, prepared.callbacks, settings)
@@ -86,8 +88,7 @@ def _choose_driver(network: Model, loader: Loader, prepared: Prepared, request: 
     """Return the driver that goes with the optimizer."""
     data = prepared.data
     if isinstance(request.optimizer, LBFGS):
-        assert not isinstance(data, BatchStream)
-        return Iterations(network, data, request.optimizer)
+        return Iterations(network, loader, request.optimizer)
     # Epochs between which there is nothing to do are trained together.
     alone = bool(prepared.callbacks) or prepared.validation is not None or not loader.is_whole
     return Steps(
@@ -123,7 +124,7 @@ def _settings(seed: int, prepared: Prepared, request: Request, loader: Loader) -
         settings["metrics"] = [metric.name for metric in validation.metrics]
     if prepared.learned.encoder.scale is not None:
         settings["target_scale"] = prepared.learned.encoder.scale.config()
-    return settings
+    return settings | dict(loader.settings)
 
 
 def _train(driver: Driver, epochs: int, reporter: Reporter) -> None:

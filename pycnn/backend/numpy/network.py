@@ -214,9 +214,12 @@ def update(
     """
     assert state.optimizer is not None
     after, changed, updates = theta.copy(), state.slots.copy(), state.updates + 1
-    step(plan, after, grad.copy(), weight, state.optimizer, changed, state.learning_rate, updates)
+    how = state.optimizer, changed, state.learning_rate, updates
+    norm = step(plan, after, grad.copy(), weight, *how)
+    norms = state.norms if state.norms is not None and state.norms.size else np.zeros(1)
     # Nothing is called in between: all of it or nothing.
     theta[:], state.slots[:] = after, changed
+    norms[state.epoch] += norm
     state.updates = updates
     state.steps += 1
 

@@ -1,0 +1,355 @@
+"""Where rows come from: parts of a table, which whoever computes with them opens by himself."""
+
+from __future__ import annotations
+
+import glob
+import mmap
+import os
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from pycnn._record import Record
+from pycnn.exceptions import DataError, DataTypeError, ShapeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pycnn._typing import AnyArray
+
+
+class Source(Protocol):
+    """Some rows, in their order: features, targets, and weights or None."""
+
+    rows: int
+    stays: bool  # in memory once it is open; else it is opened anew where it is needed
+
+    def open(self) -> tuple[Any, Any, Any]:
+        """Return X, y and sample_weight."""
+        ...
+
+    def cut(self, first: int, end: int) -> Source | None:
+        """Return some of its rows; None where it is read as a whole or not at all."""
+        ...
+
+
+def _rows_of(table: Any) -> int:
+    return int(table.shape[0]) if hasattr(table, "shape") else len(table)
+
+
+def _slice(table: Any, first: int, end: int) -> Any:
+    if table is None or (first == 0 and end == _rows_of(table)):
+        return table
+    return table.iloc[first:end] if hasattr(table, "iloc") else table[first:end]
+
+
+class _Map(Record):
+    """A memory map as it travels: its file, which the other side must see under the same name."""
+
+    path: str
+    dtype: Any
+    offset: int
+    shape: tuple[int, ...]
+    order: Any
+
+    def open(self) -> AnyArray:
+        """Map the file."""
+        return np.memmap(self.path, self.dtype, "r", self.offset, self.shape, self.order)
+
+
+def _describe(table: Any) -> Any:
+    """Return a map of a whole file as its description, and any other table as it is."""
+    if not isinstance(table, np.memmap):
+        return table
+    if not isinstance(table.base, mmap.mmap) or table.filename is None:
+        return np.asarray(table)  # a part of one
+    order = "F" if table.flags.f_contiguous and not table.flags.c_contiguous else "C"
+    path = os.path.abspath(str(table.filename))
+    return _Map(path, table.dtype, table.offset, table.shape, order)
+
+
+class Arrays:
+    """Rows `first` ... `end` of arrays; of memory maps the file's name travels, not the rows."""
+
+    stays = True
+
+    def __init__(self, X: Any, y: Any, weight: Any, first: int, end: int) -> None:
+        self.tables, self.first, self.end = (X, y, weight), first, end
+        self.rows = end - first
+
+    def open(self) -> tuple[Any, Any, Any]:
+        """Return X, y and sample_weight."""
+        X, y, weight = (_slice(table, self.first, self.end) for table in self.tables)
+        return X, y, weight
+
+    def cut(self, first: int, end: int) -> Arrays:
+        """Return some of its rows."""
+        return Arrays(*self.tables, self.first + first, self.first + end)
+
+    def __getstate__(self) -> dict[str, Any]:
+        parts = [_describe(table) for table in self.tables]
+        kept = [part if isinstance(part, _Map) else self._own(part) for part in parts]
+        return {"parts": kept, "rows": (self.first, self.end)}
+
+    def _own(self, table: Any) -> Any:
+        part = _slice(table, self.first, self.end)
+        return np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.first, self.end = 0, state["rows"][1] - state["rows"][0]
+        self.rows = self.end
+        part = slice(*state["rows"])
+        X, y, weight = (t.open()[part] if isinstance(t, _Map) else t for t in state["parts"])
+        self.tables = X, y, weight
+
+
+class RowGroup:
+    """A row group of a Parquet file."""
+
+    stays = False
+
+    def __init__(self, path: str, group: int, rows: int, target: list[str], weight: Any) -> None:
+        self.path, self.group, self.rows = path, group, rows
+        self.target, self.weight = target, weight
+
+    def open(self) -> tuple[Any, Any, Any]:
+        """Return X as a data frame, and the columns of targets and weights."""
+        from pyarrow.parquet import ParquetFile
+
+        with ParquetFile(self.path) as file:
+            frame = file.read_row_group(self.group).to_pandas()
+        y = frame[self.target if len(self.target) > 1 else self.target[0]].to_numpy()
+        weight = None if self.weight is None else frame[self.weight].to_numpy()
+        others = self.target if weight is None else [*self.target, self.weight]
+        return frame.drop(columns=others), y, weight
+
+    def cut(self, first: int, end: int) -> None:
+        """Return None: a row group is read as a whole."""
+        return
+
+
+class Part:
+    """What a Dask worker has, or makes by a graph: (X, y) or (X, y, sample_weight)."""
+
+    stays = True
+
+    def __init__(self, value: Any, rows: int = 0) -> None:
+        self.value, self.rows = value, rows  # a future; where it is opened, what it stands for
+
+    def open(self) -> tuple[Any, Any, Any]:
+        """Return X, y and sample_weight."""
+        if not isinstance(self.value, (tuple, list)) or len(self.value) not in (2, 3):
+            raise DataTypeError(
+                "data: each part must be (X, y) or (X, y, sample_weight), "
+                f"got {type(self.value).__name__}"
+            )
+        X, y, weight = (*self.value, None)[:3]
+        return X, y, weight
+
+    def cut(self, first: int, end: int) -> None:
+        """Return None: a part stays whole, so that no rows pass through the client."""
+        return
+
+
+# ------------------------------------------------------------------ what users hand in
+
+
+class Files:
+    """Rows in files, as `from_npy` and `from_parquet` describe them: none has been read."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources = list(sources)
+
+    def __repr__(self) -> str:
+        rows = sum(source.rows for source in self.sources)
+        return f"<{len(self.sources)} parts of files, {rows} rows>"
+
+
+def _paths(pattern: Any, name: str) -> list[str]:
+    """Return the files of a path, a pattern, or a list of either, in the order of their names."""
+    given = pattern if isinstance(pattern, (list, tuple)) else [pattern]
+    found: list[str] = []
+    for item in given:
+        if not isinstance(item, (str, os.PathLike)):
+            raise DataTypeError(f"{name} must be a path, a pattern or a list of them, got {item!r}")
+        path = os.fspath(item)
+        found += [path] if os.path.exists(path) else sorted(glob.glob(path))
+    if not found:
+        raise DataError(f"{name} must name a file, but there is none: {pattern!r}")
+    return found
+
+
+def from_npy(X: Any, y: Any, sample_weight: Any = None) -> Files:
+    """Describe rows in ``.npy`` files, which the workers map into memory and read themselves.
+
+    Parameters
+    ----------
+    X, y : path, pattern such as ``"train/x-*.npy"``, or list of paths
+        Files of features and of their targets, in the order of their names: as many of each, with
+        as many rows.
+    sample_weight : the same, optional
+
+    Returns
+    -------
+    Files
+        For `fit`. Workers must see the files under the same names. Chunks begin anew with each
+        file: files whose rows are a multiple of `chunk_rows` give the bits of one array.
+
+    Raises
+    ------
+    DataError, ShapeError
+        If there are no such files, or they do not belong together.
+    """
+    names = ["X", "y", "sample_weight"]
+    given = [X, y] if sample_weight is None else [X, y, sample_weight]
+    paths = [_paths(item, name) for item, name in zip(given, names, strict=False)]
+    if len({len(each) for each in paths}) > 1:
+        counts = ", ".join(f"{n} {len(p)}" for n, p in zip(names, paths, strict=False))
+        raise ShapeError(f"X and y must have as many files each, got {counts}")
+    sources = []
+    for files in zip(*paths, strict=True):
+        maps = [np.load(path, mmap_mode="r", allow_pickle=False) for path in files]
+        rows = [each.shape[0] if each.ndim else -1 for each in maps]
+        if len(set(rows)) > 1 or rows[0] < 1:
+            raise ShapeError(f"files must have as many rows, at least one; {files} have {rows}")
+        table, target, weight = (*maps, None)[:3]
+        sources.append(Arrays(table, target, weight, 0, rows[0]))
+    return Files(sources)
+
+
+def from_parquet(
+    path: Any, *, target: str | Sequence[str], sample_weight: str | None = None
+) -> Files:
+    """Describe rows in Parquet files, of which workers read a row group at a time.
+
+    Parameters
+    ----------
+    path : path, pattern, or list of paths
+        Files, or a folder of them.
+    target : str or list of str
+        The column of the targets, or those of several outputs. All others are features.
+    sample_weight : str, optional
+        The column of the weights.
+
+    Returns
+    -------
+    Files
+        For `fit`. Workers must see the files under the same names. Chunks begin anew with each row
+        group. A row group is read anew in each step, and takes its place in memory meanwhile.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, or no such column.
+    ImportError
+        If pyarrow is not there: ``pip install 'pycnn[tables]'``.
+    """
+    try:
+        from pyarrow.parquet import ParquetFile
+    except ImportError:
+        raise ImportError("from_parquet needs pyarrow: pip install 'pycnn[tables]'") from None
+
+    targets = [target] if isinstance(target, str) else list(target)
+    wanted = targets if sample_weight is None else [*targets, sample_weight]
+    sources: list[Source] = []
+    for name in _paths(path, "path"):
+        inside = os.path.join(name, "*.parquet")
+        for each in _paths(inside, "path") if os.path.isdir(name) else [name]:
+            with ParquetFile(each) as file:
+                for column in wanted:
+                    if column not in file.schema_arrow.names:
+                        raise DataError(f"{each} has no column {column!r}")
+                whole = file.metadata
+                for group in range(whole.num_row_groups):
+                    rows = whole.row_group(group).num_rows
+                    if rows:
+                        full = os.path.abspath(each)
+                        sources.append(RowGroup(full, group, rows, targets, sample_weight))
+    if not sources:
+        raise DataError(f"path must have rows, but has none: {path!r}")
+    return Files(sources)
+
+
+def from_arrays(data: Any) -> list[Source]:
+    """Return the rows of (X, y) or (X, y, sample_weight)."""
+    if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+        raise DataTypeError(
+            "data must be (X, y) or (X, y, sample_weight), what from_npy or from_parquet returns, "
+            f"or with Dask a list of futures; got {type(data).__name__}"
+        )
+    X, y, weight = (*data, None)[:3]
+    X, y, weight = (
+        t if t is None or hasattr(t, "shape") else np.asarray(t) for t in (X, y, weight)
+    )
+    rows = _rows_of(X) if getattr(X, "shape", ()) else 0
+    for name, table in (("y", y), ("sample_weight", weight)):
+        if table is not None and (not table.shape or _rows_of(table) != rows):
+            raise ShapeError(f"{name} must have X's {rows} rows, got shape {table.shape}")
+    return [Arrays(X, y, weight, 0, rows)] if rows else []
+
+
+# ------------------------------------------------------------------ chunks, and who has which
+
+
+class Chunks:
+    """The chunks of sources, numbered through: so many rows each, the last of a source fewer."""
+
+    def __init__(self, rows: Sequence[int], size: int) -> None:
+        self.rows, self.size = list(rows), size
+        counts = -(-np.asarray(self.rows, np.int64) // size)
+        self.firsts = [0, *np.cumsum(counts).tolist()]  # number of each source's first chunk
+        self.count = self.firsts[-1]
+
+    def of(self, source: int) -> Iterator[tuple[int, int]]:
+        """Yield the chunks of a source: number, and the first of its rows in the source."""
+        for number in range(self.firsts[source], self.firsts[source + 1]):
+            yield number, (number - self.firsts[source]) * self.size
+
+    def shares(self, count: int, whole: Sequence[bool]) -> list[int]:
+        """Return `count` + 1 numbers of chunks that make about equal shares.
+
+        They are multiples of a large power of two, so that a share is few subtrees; but what is
+        read as a `whole` is in one share.
+        """
+        grain = 1 << max(0, (self.count // (8 * count)).bit_length() - 1)
+        limits = [0]
+        for i in range(1, count):
+            limit = min(self.count, (self.count * i // count + grain // 2) // grain * grain)
+            source = int(np.searchsorted(self.firsts, limit, "right")) - 1
+            if source < len(whole) and whole[source]:
+                near = self.firsts[source : source + 2]
+                limit = min(near, key=lambda place: abs(place - limit))
+            limits.append(max(limits[-1], limit))
+        return [*limits, self.count]
+
+
+def rows_of(rows: int, comm: Any, *, chunk_rows: int = 4096) -> slice:
+    """Return which of `rows` rows a rank of MPI holds: whole chunks, about as many each.
+
+    Parameters
+    ----------
+    rows : int
+        Of all ranks together.
+    comm : mpi4py.MPI.Comm
+    chunk_rows : int, default 4096
+        As for `fit`.
+
+    Returns
+    -------
+    slice
+        Empty where there are more ranks than chunks.
+
+    Examples
+    --------
+    >>> class Comm:  # of four ranks, the second of them
+    ...     def Get_size(self):
+    ...         return 4
+    ...
+    ...     def Get_rank(self):
+    ...         return 1
+    >>> rows_of(100_000, Comm())
+    slice(24576, 49152, None)
+    """
+    limits = Chunks([rows], chunk_rows).shares(comm.Get_size(), [False])
+    first, end = (min(rows, limits[comm.Get_rank() + i] * chunk_rows) for i in (0, 1))
+    return slice(first, end)

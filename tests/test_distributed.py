@@ -1,0 +1,537 @@
+"""Training beyond one machine: the same bits, whoever sums the gradients."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pycnn
+from pycnn import distributed
+from pycnn.distributed import _dask, _engines, _shard, _training, _tree
+from pycnn.exceptions import DataError, DataTypeError, ShapeError, WorkerLostError
+
+ROWS = 1000
+RNG = np.random.default_rng(4)
+X = RNG.normal(size=(ROWS, 6))
+Y = (X[:, 0] * X[:, 1] > 0).astype(int) + (X[:, 2] > 0)
+SIZE = 64  # rows of a chunk: 16 chunks
+IMAGES = np.abs(RNG.normal(size=(192, 12, 12, 1))).clip(0, 1)
+KINDS = ("full batch", "mini-batches", "dropout", "Adam", "LBFGS", "images")
+
+
+def make(kind, backend="auto"):
+    """Return a network, data, and how it is trained on them."""
+    how = {"epochs": 10, "chunk_rows": SIZE}
+    layers = [pycnn.Dense(8, "tanh"), pycnn.Dense(3, "softmax")]
+    data = X, Y
+    if kind == "mini-batches":
+        how["batch_size"] = 4 * SIZE
+    elif kind == "dropout":
+        layers.insert(1, pycnn.Dropout(0.3))
+        how["batch_size"] = 4 * SIZE
+    elif kind == "Adam":
+        schedule = pycnn.schedules.CosineDecay(0.02)
+        how |= {"optimizer": pycnn.Adam(schedule, clip_norm=1.0), "batch_size": 4 * SIZE}
+    elif kind == "LBFGS":
+        how["optimizer"] = "lbfgs"
+    elif kind == "images":  # LeCun et al. 1998, smaller
+        layers = [
+            *(pycnn.Conv2D(3, 3, "tanh"), pycnn.AveragePool2D(2), pycnn.Conv2D(4, 2, "tanh")),
+            *(pycnn.Flatten(), pycnn.Dense(3, "softmax")),
+        ]
+        data = IMAGES, Y[: len(IMAGES)]
+        how["chunk_rows"] = 16
+    shape = data[0].shape[1:] if kind == "images" else 6
+    return pycnn.Network(shape, layers, seed=3, l2=1e-3, backend=backend), data, how
+
+
+def sha(net):
+    return hashlib.sha256(net.theta.tobytes()).hexdigest()
+
+
+def train(kind, **where):
+    net, data, how = make(kind)
+    distributed.fit(net, data, **how, **where)
+    return sha(net)
+
+
+@pytest.fixture(scope="module")
+def at_home():
+    return {kind: train(kind) for kind in KINDS}
+
+
+class Several:
+    """An engine of several shares, one after the other."""
+
+    def __init__(self, count):
+        self.count, self.sources, self.survey = count, HERE.sources, HERE.survey
+
+    def begin(self, state, sources, chunks):
+        self.limits = chunks.shares(self.count, [False] * len(sources))
+        self.shards = []
+        for (first, end), last in zip(_engines.ranges(self.limits), self.limits[1:], strict=True):
+            self.shards.append(_shard.Shard(state, chunks.size, first, end))
+            for held in _engines.held_of(sources, chunks, first, last):
+                self.shards[-1].hold(held)
+
+    def sums(self, theta, numbers, keys):
+        parts = _engines.split(numbers, self.limits)
+        pairs = zip(self.shards, parts, strict=True)
+        return _engines.add_up(
+            _engines.check(shard.sums(theta, part, keys)) for shard, part in pairs if len(part)
+        )
+
+    def end(self):
+        pass
+
+
+HERE = _engines.Here()
+
+
+# ------------------------------------------------------------------ the sums
+
+
+def test_a_tree_sums_to_the_same_bits_wherever_its_leaves_lie():
+    rng = np.random.default_rng(0)
+    leaves = rng.normal(size=(200, 3)) * 10.0 ** rng.integers(-9, 9, (200, 1))
+    for _ in range(100):
+        numbers = np.sort(rng.permutation(200)[: rng.integers(1, 200)])
+        whole = _engines.add_up([(numbers.tolist(), leaves[numbers])])
+        limits = [0, *np.sort(rng.integers(0, 201, rng.integers(0, 6))).tolist(), 200]
+        nodes = []
+        parts = _engines.split(numbers, limits)
+        for (first, end), part in zip(_engines.ranges(limits), parts, strict=True):
+            tree = _tree.Tree(first, end)
+            for number in part.tolist():
+                tree.add(number, leaves[number].copy())
+            nodes += tree.finish()
+        total = _engines.add_up([([n for n, _ in nodes], [v.copy() for _, v in nodes])])
+        assert total.tobytes() == whole.tobytes()
+
+
+def test_a_tree_over_neighbours_is_the_binary_tree():
+    tree = _tree.Tree()
+    for number, leaf in enumerate((1e16, 1.0, 1.0, 1.0)):
+        tree.add(number, np.array([leaf]))
+    [(_, total)] = tree.finish()
+    assert total == (1e16 + 1.0) + (1.0 + 1.0) != ((1e16 + 1.0) + 1.0) + 1.0
+
+
+def test_shares_are_few_subtrees():
+    chunks = distributed._sources.Chunks([4096 * 1000 + 1], 4096)
+    limits = chunks.shares(3, [False])
+    assert limits == [0, 320, 672, 1001]
+    for first, end in _engines.ranges(limits):
+        tree = _tree.Tree(first, end)
+        for number in range(first, min(end, chunks.count)):
+            tree.add(number, np.zeros(1))
+        assert len(tree.finish()) <= 4
+
+
+# ------------------------------------------------------------------ what is computed
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bits_do_not_depend_on_how_many_compute(kind, at_home, monkeypatch):
+    for count in (2, 3, 7):
+        monkeypatch.setattr(_training, "Here", lambda count=count: Several(count))
+        assert train(kind) == at_home[kind]
+
+
+@pytest.mark.twin_when_thorough
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_does_what_fit_does(kind, backend):
+    nets, histories = [], []
+    for epochs, bound in ((1, 1e-12), (10, 1e-6 if kind in ("LBFGS", "images") else 1e-9)):
+        if epochs == 1 and kind in ("mini-batches", "dropout", "Adam"):
+            continue  # an epoch of four steps
+        near, data, how = make(kind, backend)
+        far, *_ = make(kind, backend)
+        how |= {"epochs": epochs, "shuffle": False}
+        histories = [distributed.fit(far, data, **how)]
+        del how["chunk_rows"]
+        histories.append(near.fit(*data, **({"batch_size": None} | how)))
+        nets = [far, near]
+        assert abs(far.theta - near.theta).max() < bound
+    assert list(histories[0]) == list(histories[1])
+    assert nets[0].epochs_trained == nets[1].epochs_trained == histories[0].epochs
+    for name, values in histories[0].items():
+        assert values == pytest.approx(histories[1][name], rel=1e-6)
+    assert nets[0].classes.tolist() == nets[1].classes.tolist() == [0, 1, 2]
+
+
+def test_weights_count_and_regressions_learn():
+    net = pycnn.Network(6, [pycnn.Dense(1)], seed=0)
+    y = X @ np.arange(6.0)
+    weight = RNG.integers(0, 3, ROWS).astype(float)
+    weight[:SIZE] = 0.0  # a chunk without any
+    history = distributed.fit(net, (X, y, weight), epochs=30, batch_size=SIZE, chunk_rows=SIZE)
+    assert history["loss"][-1] < 1e-6
+    other = pycnn.Network(6, [pycnn.Dense(1)], seed=0)
+    distributed.fit(other, (X, y), epochs=30, batch_size=SIZE, chunk_rows=SIZE)
+    assert sha(net) != sha(other)
+
+
+def test_labels_are_those_of_all_parts(tmp_path):
+    names = np.array(["a", "b", "c"])[Y]
+    order = np.argsort(names, kind="stable")  # the first part has but one of them
+    files = save(tmp_path, X[order], names[order], 4)
+    net = pycnn.Network(6, [pycnn.Dense(3, "softmax")], seed=0)
+    distributed.fit(net, files, epochs=1, chunk_rows=50)
+    assert net.classes.tolist() == ["a", "b", "c"]
+    assert net.predict_classes(X[:2]).dtype.kind == "U"
+
+
+def save(folder, x, y, count):
+    """Write `count` pairs of files; return what describes them."""
+    for i, (some, targets) in enumerate(
+        zip(np.array_split(x, count), np.array_split(y, count), strict=True)
+    ):
+        np.save(folder / f"x-{i}.npy", some)
+        np.save(folder / f"y-{i}.npy", targets)
+    return distributed.from_npy(str(folder / "x-*.npy"), folder / "y-*.npy")
+
+
+def test_files_and_maps_give_the_bits_of_arrays(tmp_path, at_home, monkeypatch):
+    monkeypatch.setattr(_training, "Here", lambda: Several(3))
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "y.npy", Y)
+    net, _, how = make("mini-batches")
+    files = distributed.from_npy(tmp_path / "x.npy", tmp_path / "y.npy")
+    assert repr(files) == "<1 parts of files, 1000 rows>"
+    distributed.fit(net, files, **how)
+    assert sha(net) == at_home["mini-batches"]
+    net, *_ = make("mini-batches")
+    maps = tuple(np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in "xy")
+    distributed.fit(net, maps, **how)
+    assert sha(net) == at_home["mini-batches"]
+
+
+def test_a_map_travels_as_the_name_of_its_file(tmp_path):
+    import pickle
+
+    np.save(tmp_path / "x.npy", X)
+    table = np.load(tmp_path / "x.npy", mmap_mode="r")
+    for tables in ((table, Y), (np.asfortranarray(X), Y)):
+        source = distributed._sources.from_arrays(tables)[0].cut(100, 300)
+        content = pickle.dumps(source)
+        x, y, weight = pickle.loads(content).open()
+        assert (x == X[100:300]).all()
+        assert (y == Y[100:300]).all()
+        assert weight is None
+        assert (len(content) < 5000) == (tables[0] is table)
+    part = distributed._sources.from_arrays((table[50:], Y[50:]))[0]
+    assert (pickle.loads(pickle.dumps(part)).open()[0] == X[50:]).all()
+
+
+@pytest.mark.thorough  # pandas and pyarrow take seconds to import
+def test_row_groups_give_the_bits_of_arrays(tmp_path, at_home):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    frame = pandas.DataFrame(X, columns=list("abcdef")).assign(kind=Y, w=1.0)
+    frame.to_parquet(tmp_path / "t.parquet", row_group_size=3 * SIZE)
+    for path in (tmp_path, tmp_path / "t.parquet"):
+        net, _, how = make("mini-batches")
+        files = distributed.from_parquet(path, target="kind", sample_weight="w")
+        distributed.fit(net, files, **how)
+        assert sha(net) == at_home["mini-batches"]
+        assert net.feature_names == tuple("abcdef")
+    with pytest.raises(DataError, match="no column 'kinds'"):
+        distributed.from_parquet(path, target="kinds")
+
+
+# ------------------------------------------------------------------ what goes on around it
+
+
+@pytest.mark.parametrize("kind", ["dropout", "LBFGS"])
+def test_what_was_interrupted_goes_on_to_the_same_bits(kind, at_home, tmp_path):
+    net, data, how = make(kind)
+    path = tmp_path / "model.safetensors"
+
+    class Killed(Exception):
+        pass
+
+    def kill(net, epoch, logs):
+        if epoch == 4:
+            net.save(path, training_state=True)
+        if epoch == 6:
+            raise Killed
+
+    with pytest.raises(Killed):
+        distributed.fit(net, data, callbacks=[kill], **how)
+    for again in (net, pycnn.load(path)):
+        history = distributed.fit(again, data, resume=True, **how)
+        assert sha(again) == at_home[kind]
+        assert history.epochs == 10
+    again = pycnn.load(path)
+    with pytest.raises(DataError, match="chunk_rows was 64 and is now 32"):
+        distributed.fit(again, data, resume=True, **(how | {"chunk_rows": 32}))
+    with pytest.raises(DataError, match="chunk_rows was 64 and is now None"):
+        again.fit(*data, batch_size=how.get("batch_size"), resume=True, optimizer="sgd")
+
+
+def test_early_stopping_and_validation_are_those_of_fit():
+    net, data, how = make("mini-batches")
+    stop = pycnn.callbacks.EarlyStopping(patience=2, monitor="val_loss")
+    rates = pycnn.optimizers.SGD(2.0)
+    how |= {"epochs": 200, "optimizer": rates, "shuffle": False}
+    there = {"validation_data": (X[:100], Y[:100]), "metrics": ["f1"], "validation_every": 2}
+    history = distributed.fit(net, data, callbacks=[stop], **how, **there)
+    assert history.epochs < 200
+    near, *_ = make("mini-batches")
+    del how["chunk_rows"]
+    stop = pycnn.callbacks.EarlyStopping(patience=2, monitor="val_loss")
+    other = near.fit(*data, callbacks=[stop], **how, **there)
+    assert history.epochs == other.epochs
+    assert history["val_f1"] == pytest.approx(other["val_f1"], nan_ok=True)
+
+
+def test_a_loss_that_is_not_finite_leaves_the_last_step(backend):
+    net = pycnn.Network(6, [pycnn.Dense(1)], seed=0, backend=backend)
+    with pytest.raises(pycnn.exceptions.DivergedError, match="learning_rate"):
+        distributed.fit(net, (X, X[:, 0]), epochs=5000, optimizer=pycnn.SGD(9.0))
+    assert np.isfinite(net.theta).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 100}, "multiple of chunk_rows=64, got 100"),
+        ({"client": 1, "comm": 1}, "client or comm, not both"),
+        ({"comm": 1}, "communicator of mpi4py, got 1"),
+        ({"data": X}, "data must be"),
+        ({"data": (X, Y[:9])}, "y must have X's 1000 rows"),
+        ({"data": (X[:0], Y[:0])}, "at least one row"),
+        ({"data": (X + np.inf, Y)}, "must be finite"),
+        ({"retries": -1}, "retries"),
+        ({"timeout": 0}, "timeout"),
+        ({"net": 1}, "net must be a Network"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(change, message):
+    net, data, how = make("full batch")
+    given = {"net": net, "data": data} | how | change
+    before = sha(net)
+    with pytest.raises((DataError, DataTypeError, ShapeError), match=message):
+        distributed.fit(**given)
+    assert sha(net) == before
+
+
+def test_statistics_of_a_batch_are_refused():
+    net = pycnn.Network(6, [pycnn.BatchNorm(), pycnn.Dense(3, "softmax")], seed=0)
+    with pytest.raises(DataError, match=r"no BatchNorm, as layer 1 is.*LayerNorm"):
+        distributed.fit(net, (X, Y))
+
+
+def test_files_that_do_not_belong_together_are_refused(tmp_path):
+    save(tmp_path, X, Y, 2)
+    np.save(tmp_path / "y-9.npy", Y[:3])
+    with pytest.raises(ShapeError, match="as many files each, got X 2, y 3"):
+        distributed.from_npy(str(tmp_path / "x-*"), str(tmp_path / "y-*"))
+    with pytest.raises(ShapeError, match="as many rows"):
+        distributed.from_npy(tmp_path / "x-0.npy", tmp_path / "y-9.npy")
+    with pytest.raises(DataError, match="X must name a file"):
+        distributed.from_npy(tmp_path / "z-*.npy", tmp_path / "y-9.npy")
+
+
+def test_nothing_of_dask_or_mpi_is_imported_unless_it_is_used():
+    program = (
+        "import sys, pycnn; assert 'pycnn.distributed' not in sys.modules; "
+        "import pycnn.distributed; "
+        "assert not {'dask', 'distributed', 'mpi4py', 'pyarrow'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# ------------------------------------------------------------------ Dask
+#
+# These start processes: they run where tests are thorough, and Dask is there.
+
+quiet = pytest.mark.filterwarnings("ignore")  # Dask's own are not for pycnn to mend
+
+
+@pytest.fixture(name="cluster")
+def make_cluster():
+    """Start a cluster; return its client, which has so many workers."""
+    dask = pytest.importorskip("distributed")
+    started = []
+
+    def start(count, **options):
+        settings = {"threads_per_worker": 1, "dashboard_address": None} | options
+        started.append(dask.LocalCluster(n_workers=count, host="127.0.0.1", **settings))
+        started.append(dask.Client(started[-1]))
+        return started[-1]
+
+    yield start
+    for each in reversed(started):
+        each.close(timeout=20)
+
+
+@quiet
+@pytest.mark.thorough
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_dask_gives_the_bits_of_one_process(count, cluster, at_home):
+    client = cluster(count)
+    assert {kind: train(kind, client=client) for kind in KINDS} == at_home
+    assert client.direct_to_workers is None  # as it was
+
+
+@quiet
+@pytest.mark.thorough
+def test_dask_reads_collections_futures_and_files(cluster, at_home, tmp_path):
+    import dask.array
+
+    client = cluster(2)
+    parts = [(X[i : i + 4 * SIZE], Y[i : i + 4 * SIZE]) for i in range(0, ROWS, 4 * SIZE)]
+    maps = tuple(np.load(path, mmap_mode="r") for path in _saved(tmp_path))
+    for data in (
+        (dask.array.from_array(X, (4 * SIZE, 6)), dask.array.from_array(Y, 4 * SIZE)),
+        client.scatter(parts),
+        [dask.delayed(lambda part: part)(part) for part in parts],
+        distributed.from_npy(*_saved(tmp_path)),
+        maps,
+    ):
+        net, _, how = make("mini-batches")
+        distributed.fit(net, data, client=client, **how)
+        assert sha(net) == at_home["mini-batches"]
+    with pytest.raises(DataError, match="rechunk"):
+        distributed.fit(
+            net, (dask.array.ones((10, 6), chunks=(5, 3)), dask.array.ones(10)), client=client
+        )
+
+
+def _saved(folder):
+    np.save(folder / "x.npy", X)
+    np.save(folder / "y.npy", Y)
+    return folder / "x.npy", folder / "y.npy"
+
+
+class Signal:
+    """A callback that sends a worker a signal amid a training of some seconds."""
+
+    def __init__(self, client, sign, epoch=20):
+        self.pid, self.sign, self.epoch = list(client.run(os.getpid).values())[-1], sign, epoch
+
+    def __call__(self, net, epoch, logs):
+        time.sleep(0.02)
+        if epoch == self.epoch:
+            os.kill(self.pid, self.sign)
+
+
+def long(kind="mini-batches"):
+    net, data, how = make(kind)
+    return net, data, how | {"epochs": 60}
+
+
+@quiet
+@pytest.mark.thorough
+@pytest.mark.skipif(os.name == "nt", reason="no such signals")
+def test_a_worker_that_is_killed_or_paused_costs_no_bit(cluster):
+    net, data, how = long()
+    distributed.fit(net, data, **how)
+    client = cluster(3)
+    for sign in (signal.SIGKILL, signal.SIGSTOP):
+        again, *_ = make("mini-batches")
+        disturb, started = Signal(client, sign), time.monotonic()
+        distributed.fit(again, data, client=client, callbacks=[disturb], **how)
+        assert sha(again) == sha(net)
+        assert time.monotonic() - started < 60
+        if sign == signal.SIGSTOP:
+            os.kill(disturb.pid, signal.SIGCONT)
+
+
+@quiet
+@pytest.mark.thorough
+@pytest.mark.skipif(os.name == "nt", reason="no such signals")
+def test_where_no_worker_is_left_an_error_says_so_and_resume_goes_on(cluster, monkeypatch):
+    monkeypatch.setattr(_dask, "PATIENCE", 3.0)
+    net, data, how = long()
+    distributed.fit(net, data, **how)
+    client = cluster(1)
+    again, *_ = make("mini-batches")
+    disturb = Signal(client, signal.SIGSTOP)
+    with pytest.raises(WorkerLostError, match="no Dask worker is left"):
+        distributed.fit(again, data, client=client, callbacks=[disturb], **how)
+    os.kill(disturb.pid, signal.SIGCONT)
+    assert again.epochs_trained >= 20
+    distributed.fit(again, data, resume=True, callbacks=[disturb], **how)
+    assert sha(again) == sha(net)
+
+
+@quiet
+@pytest.mark.thorough
+def test_an_error_of_the_data_comes_as_it_is(cluster):
+    client = cluster(2)
+    bad = X.copy()
+    bad[700, 2] = np.nan
+    futures = client.scatter([(bad[:512], Y[:512]), (bad[512:], Y[512:])])
+    net, _, how = make("full batch")
+    with pytest.raises(DataError, match="X must be finite"):
+        distributed.fit(net, futures, client=client, **how)
+
+
+@quiet
+@pytest.mark.thorough
+def test_a_search_on_joblib_has_the_bits_of_one_at_home(cluster):
+    joblib = pytest.importorskip("joblib")
+    selection = pytest.importorskip("sklearn.model_selection")
+    from pycnn.sklearn import MLPClassifier
+
+    def search():
+        model = MLPClassifier(hidden_layer_sizes=(8,), max_iter=5, random_state=0)
+        grid = selection.GridSearchCV(model, {"alpha": [1e-4, 1e-2]}, cv=2, refit=False)
+        return grid.fit(X[:200], Y[:200]).cv_results_["mean_test_score"].tolist()
+
+    client = cluster(2)
+    with joblib.parallel_backend("dask"):
+        found = search()
+    assert found == search()
+    threads = client.run(pycnn.get_num_threads)
+    assert set(threads.values()) == {1}
+
+
+# ------------------------------------------------------------------ MPI
+
+RANK = """
+import sys
+import numpy as np
+from mpi4py import MPI
+from pycnn import distributed
+sys.path[:0] = [{tests!r}]
+from test_distributed import KINDS, SIZE, make, sha
+for kind in KINDS:
+    net, (x, y), how = make(kind)
+    part = distributed.rows_of(len(x), MPI.COMM_WORLD, chunk_rows=how["chunk_rows"])
+    history = distributed.fit(net, (x[part], y[part]), comm=MPI.COMM_WORLD, **how)
+    assert history.epochs == net.epochs_trained and net.classes.tolist() == [0, 1, 2]
+    sys.stdout.write(kind + ":" + sha(net) + "\\n")
+try:
+    distributed.fit(net, (x[part], y[part][:1]), comm=MPI.COMM_WORLD)
+except distributed._sources.ShapeError:
+    sys.stdout.write("refused\\n")
+"""
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_mpi_gives_the_bits_of_one_process(count, at_home, tmp_path):
+    pytest.importorskip("mpi4py")
+    if shutil.which("mpirun") is None:
+        pytest.skip("no mpirun here")
+    program = tmp_path / "rank.py"
+    program.write_text(RANK.format(tests=str(Path(__file__).parent)), encoding="utf-8")
+    command = ["mpirun", "--oversubscribe", "--allow-run-as-root", "-n", str(count)]
+    done = subprocess.run(
+        [*command, sys.executable, str(program)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    for kind, expected in at_home.items():
+        assert done.stdout.count(f"{kind}:{expected}") == count
+    assert done.stdout.count("refused") == count
