@@ -612,6 +612,31 @@ static void find_probabilities(const queries *of)
                                                           of->width);
 }
 
+/* Beyond what a position sees, the sums have added 0 v: where such a v is not finite, they are made
+ * anew without. out[count,d], the rows of which are `step` apart. */
+static void leave_out_the_rest(const queries *of, double *out, size_t step)
+{
+    const size_t later = of->before + of->first + 1;
+    for (size_t c = 0; c < of->count; c++) {
+        double *own = out + c * step, *scores = of->behind;
+        size_t finite = 0;
+        while (finite < of->d && isfinite(own[finite])) {
+            finite++;
+        }
+        if (finite == of->d) {
+            continue;
+        }
+        const size_t keys = MIN(later + c, of->keys);
+        const product_panel panel = {of->sums, scores, 1};
+        for (size_t j = 0; j < keys; j++) {
+            scores[j] = of->scores[j * of->width + c];
+        }
+        of->self->kernels->product(&panel, 1, of->from.values, 1, of->from.step, NULL, of->d, keys,
+                                   NULL);
+        memcpy(own, of->sums, of->d * sizeof *own);
+    }
+}
+
 static void attend_one(const layer *self, const layer_io *io, bool going_on)
 {
     const size_t features = self->features;
@@ -623,6 +648,9 @@ static void attend_one(const layer *self, const layer_io *io, bool going_on)
             sum_up(&of, of.from.values, of.scores);
             self->kernels->transpose(out + first * features, features, of.sums, of.width, of.d,
                                      of.count);
+            if (self->causal) {
+                leave_out_the_rest(&of, out + first * features, features);
+            }
         }
     }
 }

@@ -63,6 +63,21 @@ def test_attention_is_what_its_formula_says(heads, causal, backend):
     np.testing.assert_allclose(attended, by_hand(net.layers[0], X), rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("samples", [1, 3])
+def test_what_overflows_later_is_not_seen_by_a_causal_one(samples, backend):
+    x, rng = np.zeros((samples, 30, 4)), np.random.default_rng(2)
+    x[:, :27] = rng.normal(size=(samples, 27, 4))
+    net = Network((30, 4), [MultiHeadAttention(2, causal=True)], seed=0, backend=backend)
+    net.parameters[:] *= 10
+    wanted = net.predict(x)[:, :27]
+    x[:, 27:] = 1e308
+    output = net.predict(x)
+    assert np.isnan(output[:, 27:]).all()
+    if backend == "c":
+        assert output[:, :27].tobytes() == wanted.tobytes()
+    np.testing.assert_allclose(output[:, :27], wanted, rtol=1e-12)
+
+
 def test_what_comes_later_is_not_seen_by_a_causal_one(backend):
     net = network(backend, MultiHeadAttention(2, causal=True))
     X, _ = samples()

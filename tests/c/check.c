@@ -166,13 +166,16 @@ problem make_problem(uint64_t seed, size_t rows, size_t inputs, const pycnn_laye
     p.x = random_doubles(seed + 1, rows * inputs);
     p.weight = random_doubles(seed + 2, rows);
     p.y = doubles(rows * p.outputs);
-    p.label = checked_malloc((rows + 1) * sizeof *p.label);
+    const size_t positions = pycnn_network_positions(p.net), features = p.outputs / positions;
+    p.label = checked_malloc((rows * positions + 1) * sizeof *p.label);
     memset(p.y, 0, rows * p.outputs * sizeof *p.y);
     uint64_t state = seed + 3;
     for (size_t i = 0; i < rows; i++) {
         p.weight[i] += 1.5;
-        p.label[i] = next_bits(&state) % p.outputs;
-        p.y[i * p.outputs + p.label[i]] = 1;
+    }
+    for (size_t i = 0; i < rows * positions; i++) {
+        p.label[i] = next_bits(&state) % features;
+        p.y[i * features + p.label[i]] = 1;
     }
     p.data = (pycnn_dataset){.rows = rows, .x = p.x, .y = p.y};
     return p;

@@ -84,7 +84,8 @@ typedef struct {
     pycnn_dataset data;
 } problem;
 
-/* Targets suit every loss: one-hot rows of `label`. Weights are there, but not in use. */
+/* Targets suit every loss: one-hot rows of `label`, of a sequence at each position. Weights are
+ * there, but not in use. */
 problem make_problem(uint64_t seed, size_t rows, size_t inputs, const pycnn_layer_spec *layers,
                      size_t depth, int loss);
 void free_problem(problem *p);

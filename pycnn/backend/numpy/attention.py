@@ -54,6 +54,16 @@ def probabilities(query: Array, key: Array, mask: AnyArray) -> Array:
     return powers / np.where(total == 0, 1.0, total)  # a sample of length 0 sees nothing
 
 
+def weighted(p: Array, value: Array, mask: AnyArray) -> Array:
+    """Return p v, in which a value that is not seen has no part, also where it is not finite."""
+    out: Array = p @ value
+    if not np.isfinite(out).all():
+        each = np.zeros((*p.shape, value.shape[3]))
+        np.multiply(p[..., None], value[:, :, None], where=mask[..., None], out=each)
+        out = each.sum(axis=3)
+    return out
+
+
 def remembered(
     layer: Layer, states: Array, key: Array, value: Array
 ) -> tuple[Array, Array, AnyArray]:
@@ -93,7 +103,7 @@ def forward(layer: Layer, theta: Array, a: Array, context: BatchContext) -> tupl
     else:
         key, value, mask = remembered(layer, context.states, key, value)
     p = probabilities(query, key, mask)
-    out = join(p @ value)
+    out = join(weighted(p, value, mask))
     return as_samples(out @ W_output.T + b_output), Attended(query, key, value, p, out)
 
 
