@@ -22,6 +22,9 @@ extensions = [
     "sphinx_copybutton",
     "_site.mathml",
     "_site.sources",
+    "_site.beside",
+    "_site.notebooks",
+    "_site.gallery",
     "_site.api",
     "_site.accessible",
 ]

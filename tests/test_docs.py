@@ -14,6 +14,7 @@ import pycnn
 ROOT = Path(__file__).parents[1]
 GUIDES = (
     "index",
+    *(f"lecture/{page.stem}" for page in sorted((ROOT / "docs/lecture").glob("*.md"))),
     *("training", "tables", "images", "sequences", "language", "text"),
     *("export", "onnx", "weights", "sklearn", "keras", "pytorch", "recipes"),
 )
