@@ -38,6 +38,17 @@ unsigned pycnn_cpu_features(void)
 
 unsigned pycnn_cpu_features(void) { return CPU_NEON; } /* part of the architecture */
 
+#elif defined(__wasm_relaxed_simd__)
+#include <wasm_simd128.h>
+
+/* Relaxed: whether a product is rounded before it is added to, the engine decides. */
+unsigned pycnn_cpu_features(void)
+{
+    const volatile double above_one = 1 + 0x1p-30, its_square = 1 + 0x1p-29; /* rounded */
+    const v128_t a = wasm_f64x2_splat(above_one), c = wasm_f64x2_splat(-its_square);
+    return wasm_f64x2_extract_lane(wasm_f64x2_relaxed_madd(a, a, c), 0) == 0 ? 0 : CPU_WASM;
+}
+
 #else
 
 unsigned pycnn_cpu_features(void) { return 0; }

@@ -13,9 +13,10 @@ const kernel_table *pycnn_kernels_find(size_t width)
 #if HAVE_X86
         &pycnn_kernels_avx512,
         &pycnn_kernels_avx2,
-#endif
-#if HAVE_NEON
+#elif HAVE_NEON
         &pycnn_kernels_neon,
+#elif HAVE_WASM
+        &pycnn_kernels_wasm,
 #endif
         &pycnn_kernels_baseline,
     };

@@ -105,6 +105,7 @@ extern PYCNN_PRIVATE const kernel_table pycnn_kernels_baseline;
 extern PYCNN_PRIVATE const kernel_table pycnn_kernels_avx2;
 extern PYCNN_PRIVATE const kernel_table pycnn_kernels_avx512;
 extern PYCNN_PRIVATE const kernel_table pycnn_kernels_neon;
+extern PYCNN_PRIVATE const kernel_table pycnn_kernels_wasm;
 
 /* The best table that may run here for a network whose widest layer has `width` units; the
  * environment variable PYCNN_ISA names another one. NULL when what it names is unknown or may not

@@ -3,8 +3,8 @@
  * This is the only header that a user opens. The core trains and runs feed-forward networks on
  * contiguous buffers of double; it needs libc and libm, prints nothing, never exits, and keeps
  * no global state. Creating a network reads one environment variable: PYCNN_ISA (avx512,
- * avx2, neon, baseline) forces the kernels of one instruction set; without it the best that the
- * machine has are used.
+ * avx2, neon, wasm, baseline) forces the kernels of one instruction set; without it the best that
+ * the machine has are used.
  *
  * Glossary, the same words in C, in Python and in the documentation:
  *   theta      all parameters in one flat buffer: W[1], b[1], W[2], b[2], ... (row-major); behind

@@ -44,6 +44,15 @@
 #define HAVE_NEON 0
 #endif
 
+#if !defined(HAVE_WASM) /* as in pycnn.c, the core as one file, which leaves these kernels out */
+#if HAVE_VECTORS && defined(__wasm_relaxed_simd__)
+#define HAVE_WASM 1
+#include <wasm_simd128.h>
+#else
+#define HAVE_WASM 0
+#endif
+#endif
+
 #if defined(__clang__)
 #define BEGIN_TARGET(features, width)                                                    \
     PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function)) \

@@ -4,6 +4,8 @@
  *     FMA(a, b, c)   a * b + c, rounded once
  *     SQRT(v)        rounded once
  *     AT_MOST(limit, x) and AT_LEAST(limit, x): x, or the limit where x is beyond it; NaN stays
+ *     CHOOSE(mask, yes, no): the lanes of yes where those of the mask are ones, else of no; may be
+ * left out
  *     LOAD_PART(p, n) and STORE_PART(p, v, n): the first n lanes, n <= LANES; nothing behind them
  * is touched, and what is loaded into the others is 0
  *     TILE_ROWS      rows and TILE_VECTORS vectors of a register tile of sums: they and their
@@ -54,7 +56,11 @@ typedef uint64_t words __attribute__((vector_size(LANES * 8)));
 /* A mask's lanes are all ones or all zeros, as comparisons make them. */
 ALWAYS_INLINE vector choose(integers mask, vector yes, vector no)
 {
+#if defined(CHOOSE)
+    return CHOOSE(mask, yes, no);
+#else
     return (vector)((mask & (integers)yes) | (~mask & (integers)no));
+#endif
 }
 
 ALWAYS_INLINE words bits_of(vector x) { return (words)x; }

@@ -7,6 +7,9 @@ as the kernels' templates do for each instruction set, gets the file's name appe
 can be linked with two versions, where one has a prefix of its own, as has what includes its header:
 
     cc -O2 -DPYCNN_PREFIX=mine_ -c pycnn.c      # mine_train, mine_predict, ...
+
+WebAssembly's kernels stay out: they are a fifth of a file that goes into every wheel, for compilers
+that hardly anyone hands it to.
 """
 
 import re
@@ -129,6 +132,7 @@ def with_prefix(header):
 def amalgamate():
     """Return the texts of the files by their names."""
     files = {path.name: path.read_text("utf-8") for path in sorted(CSRC.glob("*.[ch]"))}
+    files.pop("kernels_wasm.c", None)
     sources = {name: text for name, text in files.items() if name.endswith(".c")}
     templates = {name: text for name, text in files.items() if name.endswith("_template.h")}
     headers = {
@@ -139,7 +143,8 @@ def amalgamate():
     public = [
         n for n in files if n == "pycnn.h" or (n == "pycnn_file.h" and "pycnn_file.c" in files)
     ]
-    core = "#define PYCNN_PRIVATE static\n\n" + one_source(sources, headers, templates)
+    settings = "#define PYCNN_PRIVATE static\n#define HAVE_WASM 0\n\n"
+    core = settings + one_source(sources, headers, templates)
     licence = (ROOT / "LICENSE").read_text("utf-8").strip().replace("\n", "\n * ")
     banner = f"/* {{}}, made by pycnn's scripts/amalgamate.py.\n *\n * {licence}\n */\n"
     banner = re.sub(r" +$", "", banner, flags=re.M)

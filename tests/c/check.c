@@ -257,4 +257,4 @@ double *compute_everything(size_t rows, size_t *count, pycnn_threads *threads)
 
 /* ---------------------------------------------------------------- instruction sets */
 
-const char *const instruction_sets[SET_COUNT] = {"avx512", "avx2", "neon", "baseline"};
+const char *const instruction_sets[SET_COUNT] = {"avx512", "avx2", "neon", "wasm", "baseline"};

@@ -106,7 +106,7 @@ double *compute_everything(size_t rows, size_t *count, pycnn_threads *threads);
 
 /* ---------------------------------------------------------------- instruction sets */
 
-enum { SET_COUNT = 4, BASELINE = SET_COUNT - 1 };
+enum { SET_COUNT = 5, BASELINE = SET_COUNT - 1 };
 extern const char *const instruction_sets[SET_COUNT]; /* the fused ones first */
 
 #endif

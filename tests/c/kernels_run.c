@@ -1055,6 +1055,8 @@ int main(void)
         &pycnn_kernels_avx2,
 #elif HAVE_NEON
         &pycnn_kernels_neon,
+#elif HAVE_WASM
+        &pycnn_kernels_wasm,
 #endif
         &pycnn_kernels_baseline,
     };
