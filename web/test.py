@@ -1,0 +1,387 @@
+"""Hold the page to Python, in a real browser.
+
+    python web/test.py [--browser PROGRAM] [--zig COMMAND] [--pictures FOLDER]
+
+It needs playwright, a Chromium, pycnn, and what `npm run build` has made. The page is a file, so no
+server is there to ask for anything; all bits are Python's, so the processor must fuse. With Zig's
+command the core's own test programs run in the browser too.
+"""
+
+import argparse
+import base64
+import hashlib
+import json
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from playwright.sync_api import sync_playwright
+
+import pycnn
+from pycnn import BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool2D, Network, optimizers
+from pycnn.walkthrough import build_network
+
+HERE = Path(__file__).resolve().parent
+PAGE = (HERE / "dist" / "pycnn.html").as_uri()
+AXE = HERE / "node_modules" / "axe-core" / "axe.min.js"
+SIZES = {"wide": (1280, 900), "narrow": (390, 844)}
+
+
+def digest(net):
+    """Return the hash that the page shows."""
+    return hashlib.sha256(net.theta.tobytes()).hexdigest()
+
+
+def call(page, name, *values):
+    """Call the page's worker, as its console can."""
+    read = "result => ArrayBuffer.isView(result) ? [...result] : result"
+    return page.evaluate(
+        f"([name, values]) => pycnn.call(name, ...values).then({read})", [name, list(values)]
+    )
+
+
+# ------------------------------------------------------------------ the kernels
+
+# A program of WASI's that prints and ends; its files and clock are not there.
+WASI = """
+async (base64) => {
+  const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+  const module = await WebAssembly.compile(bytes);
+  let memory, printed = "";
+  const known = {
+    fd_write(fd, vectors, count, written) {
+      const view = new DataView(memory.buffer);
+      let total = 0;
+      for (let i = 0; i < count; i++) {
+        const [at, size] = [0, 4].map((k) => view.getUint32(vectors + 8 * i + k, true));
+        printed += new TextDecoder().decode(new Uint8Array(memory.buffer, at, size));
+        total += size;
+      }
+      view.setUint32(written, total, true);
+      return 0;
+    },
+    proc_exit(code) { throw new Error(`exit ${code}`); },
+  };
+  const sizes = (count, size) => {
+    new DataView(memory.buffer).setUint32(count, 0, true);
+    new DataView(memory.buffer).setUint32(size, 0, true);
+    return 0;
+  };
+  Object.assign(known, { args_sizes_get: sizes, environ_sizes_get: sizes });
+  const imports = {};
+  for (const { name } of WebAssembly.Module.imports(module)) {
+    imports[name] = known[name] ?? (() => (name.startsWith("fd_") ? 8 : 0));
+  }
+  const program = await WebAssembly.instantiate(module, { wasi_snapshot_preview1: imports });
+  memory = program.exports.memory;
+  try {
+    program.exports._start();
+  } catch (error) {
+    if (error.message !== "exit 0") printed += error.message;
+  }
+  return printed;
+}
+"""
+
+
+def check_kernels(browser, zig, folder):
+    """Run the kernels' tests, and the trainings whose hashes tests/test_kernels.py has."""
+    root = HERE.parent
+    stored = (root / "tests" / "test_kernels.py").read_text(encoding="utf-8")
+    page = browser.new_page()
+    for name, ending in ("kernels_run", " 0 failed"), ("hash_run", None):
+        program = folder / f"{name}.wasm"
+        command = [*zig, "cc", "-target", "wasm32-wasi", "-std=gnu11", "-O2", "-msimd128"]
+        command += ["-mrelaxed-simd", "-fno-vectorize", "-fno-slp-vectorize", "-DPYCNN_NO_THREADS"]
+        command += [f"-I{root / 'csrc'}", *sorted((root / "csrc").glob("*.c"))]
+        command += [root / "tests" / "c" / f"{name}.c", "-o", program]
+        subprocess.run(command, check=True)
+        printed = page.evaluate(WASI, base64.b64encode(program.read_bytes()).decode()).strip()
+        print(*printed.splitlines()[-3:], sep="\n")
+        if ending:
+            assert printed.endswith(ending), printed[-1000:]
+            continue
+        lines = [line.split() for line in printed.splitlines()[-3:]]
+        assert [line[0] for line in lines] == ["images", "sequences", "wasm"], printed[-1000:]
+        assert f'HASH = "{lines[2][1]}"' in stored, lines
+        assert all(f'"{kind}": ("{value}", ' in stored for kind, value in lines[:2]), lines
+    page.close()
+
+
+# ------------------------------------------------------------------ the walk
+
+
+def figures(page):
+    """Return the numbers of the walk, by what they are of, as they are printed."""
+    page.evaluate("document.querySelector('#position').value = 1000")
+    page.dispatch_event("#position", "input")
+    read = "all => all.map(one => [one.dataset.id, one.querySelector('.value').textContent])"
+    return {name: float(text) for name, text in page.eval_on_selector_all(".figure", read)}
+
+
+def expected_figures(net, x, y, learning_rate):
+    """Return what net.trace and a step of training have, under the page's names."""
+    trace = net.trace([x], [y])
+    found = {"L": trace.loss}
+    for l in (1, 2, 3):  # noqa: E741
+        for name, values in (("Z", trace.Z), ("A", trace.A), ("δ", trace.delta)):
+            found |= {f"{name}{l}.{j + 1}": v for j, v in enumerate(values[l][:, 0])}
+        found |= {f"db{l}.{j + 1}": v for j, v in enumerate(trace.db[l])}
+        found |= {f"dW{l}.{j + 1}.{k + 1}": v for (j, k), v in np.ndenumerate(trace.dW[l])}
+        if l < 3:
+            error = trace.W[l + 1].T @ trace.delta[l + 1][:, 0]
+            found |= {f"E{l}.{j + 1}": v for j, v in enumerate(error)}
+    net.fit(
+        [x], [y], epochs=1, batch_size=1, optimizer=optimizers.SGD(learning_rate), progress=False
+    )
+    for l, layer in enumerate(net.layers, start=1):  # noqa: E741
+        found |= {f"b{l}.{j + 1}": v for j, v in enumerate(layer.b)}
+        found |= {f"W{l}.{j + 1}.{k + 1}": v for (j, k), v in np.ndenumerate(layer.W)}
+    return found
+
+
+def hold(found, expected):
+    """Hold printed numbers to exact ones: six decimals."""
+    assert found.keys() == expected.keys(), found.keys() ^ expected.keys()
+    for name, value in expected.items():
+        assert abs(found[name] - value) <= 0.51e-6, (name, found[name], value)
+
+
+def check_walk(page):
+    """Hold the walk's numbers to the lecture's, and to net.trace's to the printed digits."""
+    page.wait_for_selector("#formula math")
+    lecture = figures(page)
+    for name, value in {
+        "Z3.1": 1.489, "A3.1": 0.816, "L": 0.203, "δ3.1": -0.184, "dW3.1.2": -0.14536,
+        "δ2.1": -0.1656, "E1.2": -0.24656, "dW1.2.1": -0.12328, "W3.1.1": 0.911224,
+        "W2.2.2": 0.81104, "b2.1": 0.11656, "b1.2": 0.074656,
+    }.items():  # fmt: skip
+        assert lecture[name] == value, (name, lecture[name])
+    page.select_option("#rounding", "exact")
+    page.wait_for_timeout(300)
+    net = build_network()
+    hold(figures(page), expected_figures(net, [0.5, 1.0], 1.0, 0.1))
+    page.click("#iterate10")
+    page.wait_for_function("() => document.querySelector('#where').textContent.includes('11')")
+    for _ in range(9):
+        net.fit([[0.5, 1.0]], [1.0], epochs=1, batch_size=1, progress=False)
+    hold(figures(page), expected_figures(net, [0.5, 1.0], 1.0, 0.1))
+
+
+# ------------------------------------------------------------------ training
+
+
+def points(count, features, classes):
+    """Return data of whole multiples of 1/64, which JSON keeps."""
+    rng = np.random.default_rng(5)
+    x = rng.integers(-64, 65, (count, features)) / 64
+    return x, rng.integers(0, classes, count)
+
+
+def trainings():
+    """Yield networks as the page's worker takes them, and as Python does."""
+    adam = {"kind": "adam", "learningRate": 0.01, "momentum": 0}
+    sgd = {"kind": "sgd", "learningRate": 0.1, "momentum": 0.9}
+
+    def dense(units, activation, **more):
+        return {"kind": "dense", "units": units, "activation": activation, **more}
+
+    softmax, cross = dense(3, "softmax"), "categorical_crossentropy"
+    yield (
+        "dense",
+        ([2], [dense(8, "tanh"), dense(1, "sigmoid")], "binary_crossentropy", sgd),
+        (2, [Dense(8, "tanh"), Dense(1, "sigmoid")], optimizers.SGD(0.1, momentum=0.9)),
+    )
+    yield (
+        "dropout, Adam, penalties",
+        ([4], [dense(9, "relu", l2=0.01), {"kind": "dropout", "rate": 0.3}, softmax], cross, adam),
+        (4, [Dense(9, "relu", l2=0.01), Dropout(0.3), Dense(3, "softmax")], optimizers.Adam(0.01)),
+    )
+    normalization = {"kind": "batch_norm", "activation": "gelu"}
+    yield (
+        "batch normalization",
+        ([4], [dense(7, "linear"), normalization, softmax], cross, adam),
+        (4, [Dense(7), BatchNorm("gelu"), Dense(3, "softmax")], optimizers.Adam(0.01)),
+    )  # fmt: skip
+    convolution = {"kind": "convolution", "units": 5, "kernel": 3, "activation": "relu"}
+    yield (
+        "convolution",
+        ([8, 8, 1], [convolution, {"kind": "max_pool", "kernel": 2}, softmax], cross, sgd),
+        ((8, 8, 1), [Conv2D(5, 3, "relu"), MaxPool2D(2), Flatten(), Dense(3, "softmax")],
+         optimizers.SGD(0.1, momentum=0.9)),
+    )  # fmt: skip
+
+
+def check_trainings(page, folder):
+    """Train in the page and in Python, from the same seed to the same bits; exchange files."""
+    for name, (shape, layers, loss, optimizer), (
+        inputs,
+        python_layers,
+        python_optimizer,
+    ) in trainings():
+        x, y = points(100, int(np.prod(shape)), 2 if loss.startswith("binary") else 3)
+        setup = {
+            "architecture": {"shape": shape, "layers": layers, "loss": loss},
+            "optimizer": optimizer, "batchSize": 32, "seed": 7,
+            "data": {"x": x.tolist(), "y": y.tolist()},
+        }  # fmt: skip
+        call(page, "begin", setup, [])
+        call(page, "epochs", 3)
+        net = Network(inputs, python_layers, seed=7)
+        net.fit(x.reshape(100, *shape), y, epochs=3, optimizer=python_optimizer, progress=False)
+        assert call(page, "hash") == digest(net), name
+        content = bytes(call(page, "save"))
+        path = folder / "page.safetensors"
+        path.write_bytes(content)
+        back = pycnn.load(path)
+        assert digest(back) == digest(net), name
+        outputs = call(page, "predict", x[:5].ravel().tolist())
+        assert outputs == back.predict(x[:5]).ravel().tolist(), name
+        back.save(path)
+        call(page, "load", list(path.read_bytes()), int(np.prod(shape)), [])
+        assert call(page, "hash") == digest(net), name
+
+
+def check_playground(page, folder):
+    """Train, and train again by the page's programs; rewind, save, open what is none."""
+    page.click("#tab-playground")
+    wait_for_hash(page)
+    start = page.inner_text("#hash")
+    page.fill("#dropout", "0.1")
+    page.dispatch_event("#dropout", "change")
+    page.check("#batch-norm")
+    page.fill("#dropout", "0")
+    page.dispatch_event("#dropout", "change")
+    page.uncheck("#batch-norm")
+    page.wait_for_timeout(500)
+    assert page.inner_text("#hash") == start
+    page.check("#batch-norm")
+    page.wait_for_timeout(500)
+    page.click("#train")
+    page.wait_for_timeout(2000)
+    page.click("#train")
+    page.wait_for_timeout(500)
+    wait_for_hash(page)
+    trained = page.inner_text("#hash")
+    python = save(page, "#save-python", folder)
+    done = subprocess.run([sys.executable, python], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[0] == trained, done.stdout
+    model = save(page, "#save-model", folder)
+    assert digest(pycnn.load(model)) == trained
+    source = save(page, "#save-c", folder)
+    csrc = HERE.parent / "csrc"
+    command = ["cc", "-O1", f"-I{csrc}", *sorted(csrc.glob("*.c")), source, "-pthread", "-lm"]
+    content = model.read_bytes()
+    model.unlink()
+    subprocess.run([*command, "-o", folder / "program"], check=True)
+    subprocess.run([folder / "program"], cwd=folder, check=True)
+    assert model.read_bytes() == content
+
+    net = pycnn.load(model)
+    net.save(model)
+    page.set_input_files("#open-model", model)
+    page.wait_for_timeout(1000)
+    assert page.inner_text("#hash") == trained
+    model.write_bytes(b"\xff" * 7 + b"\0" + b'{"a":' * 1000)
+    page.set_input_files("#open-model", model)
+    page.wait_for_timeout(500)
+    assert "no model" in page.inner_text("#problem"), page.inner_text("#problem")
+    page.click("#rewind")
+    page.wait_for_timeout(500)
+    page.click("#one-epoch")
+    page.wait_for_timeout(500)
+    assert "Epoch 1:" in page.inner_text("#status")
+    (folder / "data.csv").write_text("a,b,kind\n0,0,x\n1,1,x\n0,1,y\n1,0,y\n.5,2,z\n")
+    page.set_input_files("#csv", folder / "data.csv")
+    page.wait_for_timeout(500)
+    page.click("#one-epoch")
+    page.wait_for_timeout(500)
+    assert page.input_value("#loss") == "categorical_crossentropy"
+    assert "Epoch 1:" in page.inner_text("#status")
+
+
+def wait_for_hash(page):
+    """Wait until the page shows one."""
+    page.wait_for_selector("#hash:text-matches('^[0-9a-f]{64}$')")
+
+
+def save(page, button, folder):
+    """Press a button that hands out a file; return where it is."""
+    with page.expect_download() as waiting:
+        page.click(button)
+    path = folder / waiting.value.suggested_filename
+    waiting.value.save_as(path)
+    return path
+
+
+# ------------------------------------------------------------------ the page itself
+
+
+def check_access(page, view):
+    """Have axe look: it finds nothing serious."""
+    found = page.evaluate(AXE.read_text(encoding="utf-8") + "; axe.run()")
+    grave = [one for one in found["violations"] if one["impact"] in ("serious", "critical")]
+    assert not grave, (view, json.dumps(grave, indent=1)[:3000])
+
+
+def check_views(browser, pictures):
+    """See each view wide and narrow, light and dark: nothing sticks out, axe finds nothing."""
+    for scheme in ("light", "dark"):
+        for size, (width, height) in SIZES.items():
+            context = browser.new_context(
+                viewport={"width": width, "height": height}, color_scheme=scheme, bypass_csp=True
+            )
+            page = context.new_page()
+            for view in ("walk", "playground"):
+                page.goto(f"{PAGE}#{view}")
+                page.reload()
+                page.wait_for_selector("#formula math" if view == "walk" else "#units canvas")
+                if view == "playground":
+                    page.click("#one-epoch")
+                page.wait_for_timeout(500)
+                wide = page.evaluate("document.documentElement.scrollWidth")
+                assert wide <= width, (view, size, wide)
+                check_access(page, f"{view}, {size}, {scheme}")
+                if pictures:
+                    path = pictures / f"{view}-{size}-{scheme}.png"
+                    page.screenshot(path=path, full_page=True)
+            context.close()
+
+
+def main():
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--browser", default="/usr/bin/chromium", help="Chromium's program")
+    parser.add_argument("--zig", help="the command")
+    parser.add_argument("--pictures", type=Path, help="where screenshots go")
+    arguments = parser.parse_args()
+    if arguments.pictures:
+        arguments.pictures.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
+        launch = {"executable_path": arguments.browser, "args": ["--no-sandbox"]}
+        browser = playwright.chromium.launch(**launch)
+        if arguments.zig:
+            check_kernels(browser, shlex.split(arguments.zig), Path(name))
+        page = browser.new_page(viewport={"width": 1280, "height": 900}, locale="en")
+        requests, errors = [], []
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+        page.goto(PAGE)
+        check_walk(page)
+        check_trainings(page, Path(name))
+        check_playground(page, Path(name))
+        print(page.inner_text("#core"))
+        outside = [url for url in requests if not url.startswith((PAGE, "blob:", "data:"))]
+        assert not outside, outside
+        assert not errors, errors
+        check_views(browser, arguments.pictures)
+        browser.close()
+    print("all is well")
+
+
+if __name__ == "__main__":
+    main()
