@@ -11,6 +11,7 @@ import argparse
 import base64
 import hashlib
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -259,13 +260,15 @@ def check_playground(page, folder):
     page.wait_for_timeout(500)
     assert page.inner_text("#hash") == start
     page.check("#batch-norm")
+    page.select_option("#speed", "fast")
     page.wait_for_timeout(500)
     page.click("#train")
-    page.wait_for_timeout(2000)
+    page.wait_for_timeout(1500)
     page.click("#train")
     page.wait_for_timeout(500)
     wait_for_hash(page)
     trained = page.inner_text("#hash")
+    assert "Epoch 0" not in page.inner_text("#status")
     python = save(page, "#save-python", folder)
     done = subprocess.run([sys.executable, python], capture_output=True, text=True, check=True)
     assert done.stdout.split()[0] == trained, done.stdout
@@ -315,6 +318,35 @@ def save(page, button, folder):
     path = folder / waiting.value.suggested_filename
     waiting.value.save_as(path)
     return path
+
+
+def check_unfused(playwright, launch, folder):
+    """Train where multiply-adds are not fused, or relaxed SIMD is not there: as plain C does."""
+    old = folder / "old.html"
+    page_text = (HERE / "dist" / "pycnn.html").read_text(encoding="utf-8")
+    assert page_text.count("WebAssembly.validate(") == 1
+    old.write_text(page_text.replace("WebAssembly.validate(", "!("), encoding="utf-8")
+    for address, flags in (
+        (PAGE, ["--js-flags=--no-enable-fma3"]),
+        (old.as_uri(), []),
+    ):
+        browser = playwright.chromium.launch(**launch | {"args": [*launch["args"], *flags]})
+        page = browser.new_context(bypass_csp=True, locale="en").new_page()
+        page.goto(f"{address}#playground")
+        wait_for_hash(page)
+        page.click("#one-epoch")
+        page.wait_for_timeout(500)
+        assert "does not fuse" in page.inner_text("#core")
+        program = save(page, "#save-python", folder)
+        done = subprocess.run(
+            [sys.executable, program],
+            env=os.environ | {"PYCNN_ISA": "baseline"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.split()[0] == page.inner_text("#hash"), done.stdout
+        browser.close()
 
 
 # ------------------------------------------------------------------ the page itself
@@ -378,6 +410,7 @@ def main():
         outside = [url for url in requests if not url.startswith((PAGE, "blob:", "data:"))]
         assert not outside, outside
         assert not errors, errors
+        check_unfused(playwright, launch, Path(name))
         check_views(browser, arguments.pictures)
         browser.close()
     print("all is well")

@@ -13,7 +13,7 @@ const MOST_UNITS = 16;
 const MOST_LAYERS = 5;
 // Okabe and Ito's colours, and marks besides, for those who cannot tell them apart.
 const COLOURS: readonly (readonly [number, number, number])[] = [[0, 114, 178], [213, 94, 0], [0, 158, 115], [204, 121, 167]];
-const SPEEDS = { slow: 10, medium: 60, fast: Infinity };
+const SPEEDS = { slow: 10, medium: 60, fast: 1e9 }; // epochs a second
 const HIDDEN: Activation[] = ["tanh", "relu", "sigmoid", "gelu", "elu", "leaky_relu", "silu", "softplus", "linear"];
 const ENDS: Partial<Record<Loss, Activation>> = {
   binary_crossentropy: "sigmoid", categorical_crossentropy: "softmax", mse: "linear", huber: "linear", hinge: "linear",
@@ -41,6 +41,7 @@ export class Playground {
   private last: Snapshot | null = null;
   private setup: Setup | null = null; // what is being trained; null for an opened file
   private playing = false;
+  private readonly image = new ImageData(GRID, GRID);
   private readonly small = new OffscreenCanvas(GRID, GRID);
   private turn = 0; // of what was begun last: answers to earlier ones are not shown
 
@@ -206,22 +207,44 @@ export class Playground {
       : t("status", { epoch: last.epoch, loss: short(values.loss), accuracy: values.accuracy.toFixed(3) });
   }
 
-  /** The probability of each class, as colours mixed with the ground. */
-  private colour(outputs: Float64Array, at: number, units: number): [number, number, number] {
-    let shares = [...outputs.subarray(at * units, (at + 1) * units)];
-    if (units === 1) {
-      const positive = this.setup?.architecture.loss === "hinge" ? (shares[0] + 1) / 2 : shares[0];
-      const p = Math.min(1, Math.max(0, positive));
-      shares = [1 - p, p];
+  private get ground(): number {
+    return matchMedia("(prefers-color-scheme: dark)").matches ? 21 : 255;
+  }
+
+  /** 257 colours from the first class's by way of the ground to the second's, as pixels. */
+  private palette(strength: number): Uint32Array {
+    const pixels = new Uint32Array(257);
+    for (let i = 0; i <= 256; i++) {
+      pixels[i] = this.mixed(COLOURS[i > 128 ? 1 : 0], (strength * Math.abs(i - 128)) / 128);
     }
-    const best = Math.max(...shares);
-    const strength = 0.1 + 0.4 * Math.max(0, (best - 1 / shares.length) / (1 - 1 / shares.length));
-    const ground = matchMedia("(prefers-color-scheme: dark)").matches ? 21 : 255;
-    const mixed = [0, 1, 2].map((i) => {
-      const sum = shares.reduce((total, share, k) => total + share * (COLOURS[k] ?? COLOURS[0])[i], 0);
-      return ground + strength * (sum - ground);
+    return pixels;
+  }
+
+  private mixed(colour: readonly number[], strength: number): number {
+    const { ground } = this;
+    const [r, g, b] = colour.map((value) => Math.round(ground + strength * (value - ground)));
+    return (255 << 24) | (b << 16) | (g << 8) | r; // as bytes lie in memory: red first
+  }
+
+  /** What a grid's point looks like: how sure the network is of which class. */
+  private look(outputs: Float64Array, units: number): (i: number) => number {
+    const sure = (share: number) => Math.max(0, Math.min(256, Math.round(256 * share)));
+    if (units === 1) {
+      const palette = this.palette(0.55);
+      const signs = this.setup?.architecture.loss === "hinge";
+      return (i) => palette[sure(signs ? (outputs[i] + 1) / 2 : outputs[i])];
+    }
+    const palettes = COLOURS.map((colour) => {
+      return Uint32Array.from({ length: 257 }, (_, i) => this.mixed(colour, (0.55 * i) / 256));
     });
-    return mixed as [number, number, number];
+    return (i) => {
+      let best = 0;
+      for (let k = 1; k < units; k++) {
+        if (outputs[i * units + k] > outputs[i * units + best]) best = k;
+      }
+      const excess = (outputs[i * units + best] - 1 / units) / (1 - 1 / units);
+      return palettes[best % palettes.length][sure(excess)];
+    };
   }
 
   private paintSurface(): void {
@@ -231,7 +254,7 @@ export class Playground {
     if (this.last !== null && this.last.outputs.length > 0) {
       const { outputs } = this.last;
       const units = outputs.length / (GRID * GRID);
-      this.paintImage(context, (i) => this.colour(outputs, i, units));
+      this.paintImage(context, this.look(outputs, units));
     }
     const { x, y, side } = this.domain;
     const light = matchMedia("(prefers-color-scheme: dark)").matches ? 0.35 : 0;
@@ -257,14 +280,14 @@ export class Playground {
     context.stroke();
   }
 
-  private paintImage(context: CanvasRenderingContext2D, colour: (i: number) => readonly [number, number, number]): void {
-    const image = new ImageData(GRID, GRID);
-    for (let i = 0; i < GRID * GRID; i++) image.data.set([...colour(i), 255], 4 * i);
+  private paintImage(context: CanvasRenderingContext2D, look: (i: number) => number): void {
+    const pixels = new Uint32Array(this.image.data.buffer);
+    for (let i = 0; i < pixels.length; i++) pixels[i] = look(i);
     if (context.canvas.width === GRID) {
-      context.putImageData(image, 0, 0);
+      context.putImageData(this.image, 0, 0);
       return;
     }
-    this.small.getContext("2d")!.putImageData(image, 0, 0);
+    this.small.getContext("2d")!.putImageData(this.image, 0, 0);
     context.drawImage(this.small, 0, 0, context.canvas.width, context.canvas.height);
   }
 
@@ -273,7 +296,7 @@ export class Playground {
     const { width, height } = context.canvas;
     const key = (id: string) => getComputedStyle(this.place.querySelector(id)!).color;
     context.clearRect(0, 0, width, height);
-    const most = Math.max(...this.curve.map(({ loss }) => loss), 1e-9);
+    const most = this.curve.reduce((largest, { loss }) => Math.max(largest, loss), 1e-9);
     const line = (colour: string, dash: number[], value: (totals: Totals) => number) => {
       context.beginPath();
       const step = Math.max(1, Math.floor(this.curve.length / width));
@@ -307,20 +330,17 @@ export class Playground {
     }
     const each = GRID * GRID;
     const canvases = [...place.querySelectorAll("canvas")];
+    const palette = this.palette(0.85);
     let [at, picture] = [0, 0];
     const perHidden = 1 + Number(this.batchNorm) + Number(this.dropout > 0);
     this.hidden.forEach(({ units }) => {
       at += (this.batchNorm ? 1 : 0) * units; // what is behind the normalization is shown
       for (let j = 0; j < units; j++) {
         const values = last.hidden.subarray((at + j) * each, (at + j + 1) * each);
-        const most = values.reduce((largest, value) => Math.max(largest, Math.abs(value)), 1e-9);
-        const ground = matchMedia("(prefers-color-scheme: dark)").matches ? 21 : 255;
-        this.paintImage(canvases[picture++].getContext("2d")!, (i) => {
-          const share = values[i] / most;
-          const [r, g, b] = COLOURS[share > 0 ? 1 : 0];
-          const mix = (value: number) => ground + 0.85 * Math.abs(share) * (value - ground);
-          return [mix(r), mix(g), mix(b)];
-        });
+        let most = 1e-9;
+        for (const value of values) most = Math.max(most, Math.abs(value));
+        const context = canvases[picture++].getContext("2d")!;
+        this.paintImage(context, (i) => palette[Math.round(128 * (1 + values[i] / most))]);
       }
       at += (perHidden - (this.batchNorm ? 1 : 0)) * units;
     });
