@@ -301,7 +301,7 @@ def without_metadata(content):
 
 
 # What is composed of many operations, or has channels first where pycnn would have them last.
-NOT_FOREIGN = ["rows", "positions", "language", "attention", "from both ends"]
+NOT_FOREIGN = ["positions", "language", "attention", "from both ends"]
 
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name not in NOT_FOREIGN])
@@ -536,6 +536,103 @@ def test_what_float32_cannot_hold_is_refused_with_advice():
     with pytest.raises(DataError, match=r'layers\.1\.W has 1e\+39, .*: dtype="float64" holds it'):
         net.to_onnx()
     assert pycnn.from_onnx(net.to_onnx(dtype="float64")).layers[0].W[0, 1] == -1e39
+
+
+def test_a_norm_is_told_by_its_values():
+    X, W = RNG.normal(size=(4, 6)), RNG.normal(size=(6, 2))
+    arrays = {"W": W, "half": 0.5, "two": 2.0, "e": 1e-3, "axis": [-1], "n1": 1.0}
+    arrays |= {"g": RNG.normal(size=6), "b": RNG.normal(size=(1, 6))}
+    head = [("ReduceMean", ["x", "axis"], ["m"], {}), ("Sub", ["x", "m"], ["d"], {})]
+    old = [  # of PyTorch's older exports
+        ("Pow", ["d", "two"], ["q"], {}),
+        ("ReduceMean", ["q", "axis"], ["v"], {}),
+        ("Add", ["v", "e"], ["w"], {}),
+        ("Sqrt", ["w"], ["s"], {}),
+        ("Div", ["d", "s"], ["n"], {}),
+        ("Mul", ["n", "g"], ["gn"], {}),
+        ("Add", ["gn", "b"], ["z"], {}),
+    ]
+    keras = [
+        ("Neg", ["m"], ["minus"], {}),
+        ("Mul", ["d", "d"], ["q"], {}),
+        ("ReduceMean", ["q", "axis"], ["v"], {}),
+        ("Add", ["v", "e"], ["w"], {}),
+        ("Sqrt", ["w"], ["s"], {}),
+        ("Reciprocal", ["s"], ["r"], {}),
+        ("Mul", ["r", "g"], ["rg"], {}),
+        ("Mul", ["x", "rg"], ["xrg"], {}),
+        ("Mul", ["minus", "rg"], ["mrg"], {}),
+        ("Add", ["mrg", "b"], ["low"], {}),
+        ("Add", ["xrg", "low"], ["z"], {}),
+    ]
+    d = X - X.mean(axis=1, keepdims=True)
+    want = d / np.sqrt((d**2).mean(axis=1, keepdims=True) + 1e-3) * arrays["g"] + arrays["b"]
+    last = ("MatMul", ["z", "W"], ["y"], {})
+    for way in (old, keras):
+        net = pycnn.from_onnx(foreign([*head, *way, last], arrays, 6, opset=18))
+        assert [layer.kind for layer in net.layers] == ["layer_norm", "dense"]
+        assert abs(net.predict(X) - want @ W).max() < 1e-12
+        axes = [(*node[:3], {"axes": [1]}) if node[0] == "ReduceMean" else node for node in way]
+        with pytest.raises(ModelFileError):  # of which the first axes are an attribute, too
+            pycnn.from_onnx(foreign([*head, *axes, last], arrays | {"axis": [0]}, 6, opset=18))
+    for wrong in ({"e": -1e-3}, {"e": np.ones(6)}, {"two": 3.0}):
+        with pytest.raises(ModelFileError, match=r"at node .* \(\w+\)"):
+            pycnn.from_onnx(foreign([*head, *old, last], arrays | wrong, 6, opset=18))
+
+
+def test_zeros_around_images_whose_channels_are_last_are_read():
+    pads = {"pads": [0, 1, 0, 0, 0, 2, 3, 0]}
+    nodes = [("Pad", ["x"], ["p"], pads), ("Transpose", ["p"], ["t"], {"perm": [0, 3, 1, 2]})]
+    kernel = RNG.normal(size=(1, 2, 2, 2))
+    nodes += [("Conv", ["t", "kernel"], ["c"], {}), ("GlobalMaxPool", ["c"], ["y"], {})]
+    net = pycnn.from_onnx(foreign(nodes, {"kernel": kernel}, 4, 5, 2, opset=10))
+    assert repr(net.layers[0]) == repr(ZeroPadding2D(((1, 2), (0, 3))))
+    assert net.input_shape == (4, 5, 2)
+
+
+def test_a_sequence_whose_positions_became_rows_is_refused():
+    rows = [("Reshape", ["x", "rows"], ["r"], {}), ("MatMul", ["r", "W"], ["y"], {})]
+    arrays = {"rows": [-1, 3], "W": CONSTANTS["W"]}
+    with pytest.raises(ModelFileError, match=r"\(MatMul\) the positions of all sequ"):
+        pycnn.from_onnx(foreign(rows, arrays, 4, 3))
+
+
+def test_what_loops_is_named():
+    nodes = [WEIGHTED, ("Loop", ["n1", "", "n1"], ["y"], {})]
+    with pytest.raises(ModelFileError, match=r"\(Loop\): pycnn has no layer"):
+        pycnn.from_onnx(foreign(nodes, CONSTANTS | {"n1": 1.0}, 3))
+
+
+def test_the_ends_of_both_directions_are_read():
+    arrays = {"W": RNG.normal(size=(2, 8, 3)), "U": RNG.normal(size=(2, 8, 2)), "n0": [0]}
+    arrays |= {"n1": [1], "n2": [2], "n3": [3], "n4": [4], "all": [0, -1, 4]}
+    rnn = ("LSTM", ["t", "W", "U"], ["h"], {"direction": "bidirectional", "hidden_size": 2})
+    first = [("Transpose", ["x"], ["t"], {"perm": [1, 0, 2]}), rnn]
+
+    def ends(one, other):
+        """Return one step of the first direction, and another of the second, as tf2onnx does."""
+        nodes, ways = [], [("0", "n0", "n1", one), ("1", "n1", "n2", other)]
+        for way, start, end, (begins, stops) in ways:
+            nodes += [
+                ("Slice", ["h", start, end, "n1"], [f"s{way}"], {}),
+                ("Squeeze", [f"s{way}", "n1"], [f"d{way}"], {}),
+                ("Slice", [f"d{way}", begins, stops, "n0"], [f"e{way}"], {}),
+                ("Squeeze", [f"e{way}", "n0"], [f"f{way}"], {}),
+            ]
+        return [*first, *nodes, ("Concat", ["f0", "f1"], ["y"], {"axis": 1})]
+
+    moved = [
+        ("Transpose", ["h"], ["p"], {"perm": [2, 0, 1, 3]}),
+        ("Reshape", ["p", "all"], ["y"], {}),
+    ]
+    X = RNG.normal(size=(5, 4, 3))
+    whole = pycnn.from_onnx(foreign([*first, *moved], arrays, 4, 3)).predict(X)
+    net = pycnn.from_onnx(foreign(ends(("n3", "n4"), ("n0", "n1")), arrays, 4, 3))
+    assert [layer.kind for layer in net.layers] == ["bidirectional"]
+    want = np.concatenate([whole[:, -1, :2], whole[:, 0, 2:]], axis=1)
+    assert abs(net.predict(X) - want).max() < 1e-15
+    with pytest.raises(ModelFileError, match="other steps than the last"):
+        pycnn.from_onnx(foreign(ends(("n3", "n4"), ("n3", "n4")), arrays, 4, 3))
 
 
 def exported(model, shape, dynamo):

@@ -293,13 +293,17 @@ class Flow:
         """Return the index, which has to be that of all numbers, or of a sequence's last step."""
         if self.index.size != math.prod(self.shape):
             config = self.items[-1].config if self.items else {}
-            if not config.get("return_sequences"):
+            cell, units = config.get("layer", config), self.shape[-1]
+            if not cell.get("return_sequences"):
                 raise ValueError("a part of a sample is taken")
-            first = 0 if config["reverse"] else math.prod(self.shape[:-1]) * self.shape[-1]
-            self.index = self.index - (first and first - self.shape[-1])
-            if not _is_natural(self.index) or self.index.size != self.shape[-1]:
+            last = np.full(units, 0 if cell["reverse"] else self.shape[0] - 1)
+            if cell is not config:  # both directions, of which one ends where the other begins
+                last[units // 2 :] = self.shape[0] - 1 - last[0]
+            expected = last * units + np.arange(units)
+            if not np.array_equal(self.index.ravel(), expected):
                 raise ValueError("of a sequence other steps than the last are taken")
-            config["return_sequences"], self.shape = False, self.shape[1:]
+            cell["return_sequences"], self.shape = False, self.shape[1:]
+            self.index = _places(units).reshape(self.index.shape)
         return self.index
 
 
@@ -359,14 +363,20 @@ def _margins(given: Any, sizes: Any, kernel: Any, strides: Any, dilation: Any) -
 
 def _pad(flow: Flow, margins: Any) -> Shape:
     """Add zeros around images; return their sizes."""
-    sizes, channels = flow.image()
+    sizes, _ = flow.image()
     if margins:
         if len(sizes) != 2:
             raise ValueError(f"pads {margins} of a sequence are none of pycnn's")
-        sizes = tuple(n + sum(more) for n, more in zip(sizes, margins, strict=True))
-        shape = (*sizes, channels)
-        flow.add(layers.ZeroPadding2D(margins), shape, np.moveaxis(_places(1, *shape), -1, 1))
+        sizes = _add_margins(flow, margins, 1)
     return sizes
+
+
+def _add_margins(flow: Flow, margins: Any, channels: int) -> Shape:
+    """Add zeros around images whose channels ONNX has at this axis; return their sizes."""
+    shape = layers.ZeroPadding2D(margins).output_shape(flow.shape)
+    index = np.moveaxis(_places(1, *shape), -1, channels)
+    flow.add(layers.ZeroPadding2D(margins), shape, index)
+    return shape[:-1]
 
 
 def _windows(flow: Flow, given: Any, kernel: Any) -> tuple[Any, Any, Any, str, Any]:
@@ -569,6 +579,7 @@ LAYERS: dict[str, Callable[..., None]] = {
     "ReduceMean": _reduction("Average"),
     "Scaler": _scaler,
 }
+KNOWN_OPS = {*FUNCTIONS, *MOVES, *OTHERS, *LAYERS, "Shape", "LSTM", "GRU", "RNN", "Pad", "Softmax"}
 CHANNELS_FIRST = ("Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
 
 
@@ -712,6 +723,56 @@ class Way:
                 best = SHAPES[which[0]], out
         return best
 
+    def normalization(
+        self, flow: Flow, name: str, end: str, within: set[int]
+    ) -> tuple[str, float, Array, Array] | None:
+        """Return the end of the longest way that normalizes rows, epsilon, and gamma and beta.
+
+        It is told by its values, as activations are: whatever has those of a layer normalization
+        is one, whether it divides or multiplies by the reciprocal, before or behind the scale.
+        """
+        best: tuple[str, float, Array, Array] | None = None
+        axes, features = flow.index.ndim, flow.index.shape[-1]
+        if axes < 2 or features < 2 or flow.index.size != math.prod(flow.shape):
+            return best
+        draw = np.random.default_rng(0).normal(size=(5, features))
+        probes = np.vstack([0 * draw[:1], draw[:2], 2e-3 * draw[2:], 1e3 * draw[:1] + 1])
+        values: dict[str, Any] = {name: probes.reshape(-1, *[1] * (axes - 2), features)}
+        epsilons: set[float] = {0.0}
+        for number, (out, done) in enumerate(self.joins(name, end, within)):
+            if number == MOST_PIECES or (number == 0 and len(done) < 2):
+                break
+            for node in (self.nodes[at] for at in done):
+                inputs = [values.get(x, self.arrays.get(x)) if x else None for x in node.inputs]
+                if node.op in ("ReduceMean", "GlobalAveragePool"):
+                    along = [axis % axes for axis in _axes(node.given, *inputs[1:])]
+                    if node.op == "GlobalAveragePool":  # which tf2onnx makes of what it can
+                        along = [*range(2, axes)]
+                    if along != [axes - 1] or node.inputs[0] not in values:
+                        return best
+                    kept = bool(node.given.get("keepdims", 1))
+                    given = values[node.inputs[0]]
+                    values[node.outputs[0]] = np.mean(given, axis=-1, keepdims=kept)
+                    continue
+                there = [x for x in inputs if x is not None]
+                if node.op not in FUNCTIONS or any(np.size(x) > probes.size for x in there):
+                    return best
+                if node.op == "Add":
+                    epsilons |= {float(np.ravel(x)[0]) for x in there if np.size(x) == 1}
+                values[node.outputs[0]] = FUNCTIONS[node.op](node.given, *inputs)
+            found = np.asarray(values[out])
+            if found.shape != values[name].shape:
+                continue
+            y, beta = found.reshape(probes.shape), found.reshape(probes.shape)[0]
+            centred = probes - probes.mean(axis=1, keepdims=True)
+            for epsilon in epsilons:
+                x = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + epsilon)
+                gamma = (y[1] - beta) / x[1]
+                near = abs(gamma * x[1:] + beta - y[1:]) <= 1e-9 * (1 + abs(y[1:]))
+                if near.all() and gamma.any():
+                    best = out, epsilon, gamma, beta.copy()
+        return best
+
     def follow(self, flow: Flow, name: str, end: str) -> None:
         """Add the layers from a tensor to another."""
         within = self.before(end)
@@ -719,12 +780,19 @@ class Way:
             self.settle(name, flow.index)
             with np.errstate(all="ignore"):
                 found, out = self.activation(name, self.joins(name, end, within))
+                norm = None if found else self.normalization(flow, name, end, within)
             if found:
                 flow.activate(found)
+            elif norm:
+                out, epsilon, gamma, beta = norm
+                _layer_norm(flow, {"epsilon": epsilon}, gamma, beta)
             else:
                 out, done = next(self.joins(name, end, within), ("", []))
                 if not out:
-                    raise ModelFileError(f"has no way from its input to its output, at {name!r}")
+                    strange = [self.nodes[at] for at in sorted(within)]
+                    strange = [node for node in strange if node.op not in KNOWN_OPS]
+                    where = f"{strange[0]}: pycnn has no layer for it" if strange else f"{name!r}"
+                    raise ModelFileError(f"has no way from its input to its output, at {where}")
                 self._step(flow, name, out, done)
             name = out
 
@@ -773,6 +841,12 @@ class Way:
                 raise ValueError("only zeros can be around images")
             if others[2:] and others[2] is not None:
                 raise ValueError("pads of axes that are named")
+            if half == 4 and any(pads) and not any(pads[at] for at in (0, 3, 4, 7)):
+                index = flow.whole()
+                if flow.batch == 0 and _is_natural(index):  # channels last, as Keras has them
+                    flow.see(index.shape[1:])
+                    _add_margins(flow, [*zip(pads[1:3], pads[5:7], strict=True)], -1)
+                    return
             if any(pads[:2] + pads[half : half + 2]):
                 raise ValueError("pads of batch or channels")
             _pad(flow, [*zip(pads[2:half], pads[half + 2 :], strict=True)])
@@ -922,6 +996,11 @@ def _sees_channels_first(way: Way, name: str) -> bool:
     for known in names:
         for at in way.users.get(known, ()):
             op = way.nodes[at].op
+            if op == "GlobalAveragePool" and any(
+                known in way.nodes[user].inputs
+                for user in way.users.get(way.nodes[at].outputs[0], ())
+            ):
+                return False  # a mean that is subtracted: a layer normalization of rows
             if op in (*CHANNELS_FIRST, "BatchNormalization"):
                 return True
             if op in FUNCTIONS or op in ("Cast", "Dropout", "Identity", "Pad"):
@@ -970,6 +1049,11 @@ def state_of(model: OnnxModel) -> dict[str, Any]:
     way.follow(flow, start, end)
     if not _is_natural(flow.whole()):
         raise ModelFileError("has its outputs in another order than pycnn would")
+    if len(flow.shape) == 2 and flow.index.shape[flow.batch] > 1:
+        raise ModelFileError(
+            f"has at {way.nodes[way.maker[end]]} the positions of all sequences as rows, "
+            "(batch * positions, features): pycnn's outputs are (batch, positions, features)"
+        )
     if len(flow.shape) > 2:
         flow.see((flow.index.size,))
     items = flow.items
