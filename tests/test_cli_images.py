@@ -179,6 +179,12 @@ def test_a_model_from_python_reads_images_by_the_shape_of_its_inputs(photos, pyc
     assert float(out.split(",")[-1]) == pytest.approx(net.predict(X[None])[0, 0], rel=1e-5)
 
 
+def test_an_exported_file_tests_itself_by_images(photos, model, succeed, fail):
+    rows = ("--rows", f"{photos}/lying")
+    assert " of 30" in succeed("export", model, "out.c", *rows, "--weights", "int8")
+    assert "the model reads images" in fail("export", model, "out.c", *rows, "--na", "x")
+
+
 # ------------------------------------------------------------------ pixels
 
 

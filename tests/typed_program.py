@@ -231,6 +231,22 @@ def every_class(backend: str, folder: str) -> None:
         TensorBoard(folder)
 
 
+def estimators(X: Array, y: Array, words: NDArray[np.str_]) -> None:
+    """Train those of `pycnn.sklearn`."""
+    from pycnn.sklearn import MLPClassifier, MLPRegressor
+
+    clf = MLPClassifier((5, 4), ["relu", "tanh"], tol=1e9, n_iter_no_change=1, dropout=0.1)
+    assert_type(clf.fit(X, words, validation_data=(X, words)), MLPClassifier)
+    assert_type(clf.partial_fit(X, words).predict_proba(X), Array)
+    clf.predict(X)
+    reg = MLPRegressor(hidden_layer_sizes=5, solver="lbfgs", tol=10.0, optimizer=None)
+    assert_type(reg.fit(X, y).predict(X), Array)
+    assert_type(reg.network_, Network)
+    assert_type(reg.loss_curve_, list[float])
+    weights: list[Array] = reg.coefs_
+    assert weights[0].shape == (X.shape[1], 5)
+
+
 def main(backend: str, folder: str) -> None:
     """Use the package from end to end."""
     rng = np.random.default_rng(0)
@@ -283,6 +299,8 @@ def main(backend: str, folder: str) -> None:
     classes.fit(X, words.tolist(), epochs=2, batch_size=None, optimizer=LBFGS())
     labels: NDArray[np.str_] = classes.predict_classes(X)
     every_class(backend, folder)
+    with suppress(ModuleNotFoundError):  # of scikit-learn
+        estimators(X, y, words)
     assert (prediction.shape, weights.shape) == ((40, 1), (8, 3))
     assert loss >= 0
     assert scores.keys() >= {"loss"}

@@ -479,7 +479,12 @@ def generate(
     metavar="float|int8",
     help="int8: whole numbers, and a scale for each unit.",
 )
-@click.option("--rows", type=PATH, metavar="TABLE", help="Rows of the self-test; by default drawn.")
+@click.option(
+    "--rows",
+    type=PATH,
+    metavar="TABLE|IMAGES",
+    help="Rows of the self-test, or images: a file or a folder; by default drawn.",
+)
 @click.option("--header", is_flag=True, help="Write the declarations beside it, as OUT.h.")
 @reading.reading_options
 def export(
@@ -504,6 +509,10 @@ def export(
     X: Any = 8
     if rows is not None:
         texts.refuse_to_read(network)
+    if rows is not None and reads_images(network, [rows]):
+        _refuse_table_options(options)
+        X = images.read_images(images.listed([rows]), network.input_shape)
+    elif rows is not None:
         frame, table, _ = read_for(network, rows, options, None)
         X, windows = encode(table, frame), series.stored(network)
         X = X if windows is None else windows.of(X)
