@@ -312,7 +312,12 @@ static void copy_head(const group *g, double *head, double *all, size_t step, si
     for (size_t p = 0; p < positions; p++) {
         for (size_t e = 0; e < g->d; e++, head += g->width) {
             double *at = all + p * step + e * stride + g->first;
-            memcpy(back ? at : head, back ? head : at, bytes);
+            double *to = back ? at : head, *from = back ? head : at;
+            if (g->width == SAMPLES_TOGETHER) { /* a size that is known is no call */
+                memcpy(to, from, SAMPLES_TOGETHER * sizeof *to);
+            } else {
+                memcpy(to, from, bytes);
+            }
         }
     }
 }

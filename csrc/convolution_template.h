@@ -321,16 +321,18 @@ static void SUFFIX(pad_image)(double *into, const double *image, size_t stride, 
     }
 }
 
-/* packed[positions,filters,LANES] = those of delta */
+/* packed[positions,filters,LANES] = those of delta; what is packed next lies `ahead`, and far apart
+ * in memory. */
 static void SUFFIX(pack_delta)(double *packed, const double *delta, size_t stride, size_t samples,
                                const convolution *shape, const convolution_block *block,
-                               size_t filters)
+                               size_t filters, size_t ahead)
 {
     for (size_t y = block->y; y < block->y + block->rows; y++) {
         for (size_t x = block->x; x < block->x + block->columns; x++) {
             const double *from = delta + (y * shape->out[1] + x) * shape->out_features * stride;
             for (size_t f = 0; f < filters; f++, packed += LANES) {
                 const double *p = from + f * stride;
+                __builtin_prefetch(p + ahead, 0, 2);
                 STORE(packed, samples < LANES ? LOAD_PART(p, samples) : LOAD(p));
             }
         }
@@ -431,7 +433,8 @@ static void SUFFIX(add_block)(double *sums, const double *delta, const double *i
     const double *from = in + place * shape->in_features * LANES;
     for (size_t f = 0, some; f < filters; f += some) {
         some = convolution_tile_filters(filters - f);
-        SUFFIX(pack_delta)(packed, delta + f * stride, stride, samples, shape, block, some);
+        const size_t ahead = f + 2 * some <= filters ? some * stride : 0;
+        SUFFIX(pack_delta)(packed, delta + f * stride, stride, samples, shape, block, some, ahead);
         double *to = sums + f * row * CHAINS;
         switch (some) {
 #define FILTERS(n) \

@@ -23,6 +23,7 @@
 #define PART(n) ((__mmask8)((1u << (n)) - 1))
 #define AT_MOST(limit, x) ((vector)_mm512_min_pd((__m512d)(limit), (__m512d)(x)))
 #define AT_LEAST(limit, x) ((vector)_mm512_max_pd((__m512d)(limit), (__m512d)(x)))
+#define TIMES_POWER_OF_TWO(v, k) ((vector)_mm512_scalef_pd((__m512d)(v), (__m512d)(k)))
 #define SQRT(v) ((vector)_mm512_sqrt_pd((__m512d)(v)))
 #define LOAD_PART(p, n) ((vector)_mm512_maskz_loadu_pd(PART(n), p))
 #define STORE_PART(p, v, n) _mm512_mask_storeu_pd(p, PART(n), (__m512d)(v))

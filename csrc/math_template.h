@@ -65,10 +65,15 @@ ALWAYS_INLINE vector times_exponential(vector factor, vector x, vector excess)
     vector expm1_r;
     excess = choose(absolute(x) < 746, excess, (vector){0});
     const vector k = reduce(clamp(x, -800, 710), excess, &expm1_r);
+    const vector scaled = FMA(factor, expm1_r, factor);
+#ifdef TIMES_POWER_OF_TWO
+    return TIMES_POWER_OF_TWO(scaled, k);
+#else
     /* In two factors: 2^k alone may overflow, or be subnormal, where the result is not. */
     const vector shift = BROADCAST(0x1.8p52);
     const vector half = FMA(k, BROADCAST(0.5), shift) - shift;
-    return FMA(factor, expm1_r, factor) * power_of_two(half) * power_of_two(k - half);
+    return scaled * power_of_two(half) * power_of_two(k - half);
+#endif
 }
 
 ALWAYS_INLINE vector exponential_of_difference(vector x, vector excess)
