@@ -24,7 +24,7 @@ const inTag = (text, tag) => text.replaceAll(`</${tag}`, `<\\/${tag}`);
 const hashOf = (text) => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
 
 writeFileSync("build/worker.js", await bundle("src/worker.ts", { ".wasm": "binary" }));
-const script = inTag(await bundle("src/main.ts", { ".js": "text" }), "script");
+const script = inTag(await bundle("src/main.ts", { ".js": "text", ".bin": "binary" }), "script");
 const style = (await bundle("src/style.css", {})).trim();
 const policy = [
   "default-src 'none'",

@@ -3,8 +3,9 @@
     python web/build_core.py [--zig COMMAND]
 
 It needs Zig (PyPI: ziglang) and pycparser, which cffi brings. Into web/build/ it writes core.wasm,
-with kernels of relaxed SIMD, core_plain.wasm, for browsers without it, and layout.ts. A module
-imports nothing; it exports the calls of pycnn.h and pycnn_file.h, malloc and free.
+with kernels of relaxed SIMD, core_plain.wasm, for browsers without it, layout.ts, and the digits
+that pycnn brings. A module imports nothing; it exports the calls of pycnn.h and pycnn_file.h,
+malloc and free.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import re
 import shlex
 import subprocess
 import sys
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -150,6 +152,14 @@ def run(command):
         raise SystemExit(f"{command[0]} has failed")
 
 
+def digits():
+    """Return the digits as bytes, 64 pixels of 0 ... 16 each, and behind all of them the labels."""
+    with zipfile.ZipFile(HERE.parent / "pycnn" / "datasets" / "digits.npz") as archive:
+        arrays = [archive.read(name) for name in ("images.npy", "labels.npy")]
+    # Behind ten bytes, the last two of which say how long it is, comes a header.
+    return b"".join(array[10 + int.from_bytes(array[8:10], "little") :] for array in arrays)
+
+
 def main():
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -159,6 +169,7 @@ def main():
     enums, structs, calls = read_headers()
     (BUILD / "layout.ts").write_text(typescript(enums, structs), encoding="utf-8")
     (BUILD / "layout.c").write_text(assertions(structs), encoding="utf-8")
+    (BUILD / "digits.bin").write_bytes(digits())
     exports = [*(call for call in calls if call not in LEFT_OUT), *EXTRA]
     compile_core(BUILD / "core.wasm", zig, exports, "-msimd128", "-mrelaxed-simd")
     compile_core(BUILD / "core_plain.wasm", zig, exports)

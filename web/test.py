@@ -23,6 +23,7 @@ from playwright.sync_api import sync_playwright
 
 import pycnn
 from pycnn import BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool2D, Network, optimizers
+from pycnn.datasets import load_digits
 from pycnn.walkthrough import build_network
 
 HERE = Path(__file__).resolve().parent
@@ -306,9 +307,50 @@ def check_playground(page, folder):
     assert "Epoch 1:" in page.inner_text("#status")
 
 
-def wait_for_hash(page):
+def check_digits(page, folder):
+    """Train on the digits as Python does, and open in the page what Python went on with."""
+    page.click("#tab-digits")
+    wait_for_hash(page, "#digits-hash")
+    page.select_option("#digits-kind", "convolution")
+    page.wait_for_timeout(500)
+    for epoch in (1, 2):
+        page.click("#digits-epoch")
+        page.wait_for_selector(f"#digits-status:has-text('Epoch {epoch}:')")
+    page.wait_for_timeout(300)
+    x, y = load_digits()
+    x /= 16
+    layers = [Conv2D(8, 3, "relu"), MaxPool2D(2), Flatten(), Dense(10, "softmax")]
+    net = Network((8, 8, 1), layers, seed=1)
+    images, sgd = x.reshape(-1, 8, 8, 1), optimizers.SGD(0.1)
+    net.fit(images[:1497], y[:1497], epochs=2, optimizer=sgd, progress=False)
+    assert page.inner_text("#digits-hash") == digest(net)
+    model = save(page, "#digits-save", folder)
+    assert digest(pycnn.load(model)) == digest(net)
+    net.fit(images[:1497], y[:1497], epochs=5, optimizer=sgd, progress=False)
+    net.save(model)
+    page.set_input_files("#digits-open", model)
+    page.wait_for_timeout(1000)
+    assert page.inner_text("#digits-hash") == digest(net)
+    page.fill("#sample", "1500")
+    page.dispatch_event("#sample", "change")
+    page.wait_for_timeout(300)
+    shown = page.eval_on_selector_all("meter", "all => all.map(one => one.value)")
+    assert shown == net.predict(images[1500:1501])[0].tolist()
+    model.write_bytes(b"no model")
+    page.set_input_files("#digits-open", model)
+    page.wait_for_selector("#digits-problem:has-text('no model')")
+    page.click("#digits-rewind")
+    page.click("#erase")
+    page.hover("#pad")
+    page.mouse.down()
+    page.mouse.up()
+    page.click("#digits-epoch")
+    page.wait_for_selector("#digits-status:has-text('Epoch 1:')")
+
+
+def wait_for_hash(page, place="#hash"):
     """Wait until the page shows one."""
-    page.wait_for_selector("#hash:text-matches('^[0-9a-f]{64}$')")
+    page.wait_for_selector(f"{place}:text-matches('^[0-9a-f]{{64}}$')")
 
 
 def save(page, button, folder):
@@ -367,12 +409,13 @@ def check_views(browser, pictures):
                 viewport={"width": width, "height": height}, color_scheme=scheme, bypass_csp=True
             )
             page = context.new_page()
-            for view in ("walk", "playground"):
+            ready = {"walk": "#next", "playground": "#units canvas", "digits": "#filters canvas"}
+            trained = {"walk": "#next", "playground": "#one-epoch", "digits": "#digits-epoch"}
+            for view in ready:
                 page.goto(f"{PAGE}#{view}")
                 page.reload()
-                page.wait_for_selector("#formula math" if view == "walk" else "#units canvas")
-                if view == "playground":
-                    page.click("#one-epoch")
+                page.wait_for_selector(ready[view])
+                page.click(trained[view])
                 page.wait_for_timeout(500)
                 wide = page.evaluate("document.documentElement.scrollWidth")
                 assert wide <= width, (view, size, wide)
@@ -406,6 +449,7 @@ def main():
         check_walk(page)
         check_trainings(page, Path(name))
         check_playground(page, Path(name))
+        check_digits(page, Path(name))
         print(page.inner_text("#core"))
         outside = [url for url in requests if not url.startswith((PAGE, "blob:", "data:"))]
         assert not outside, outside

@@ -390,6 +390,11 @@ export class Training {
     core.set(this.state, C.pycnn_training, { epoch: 0, position: 0 });
   }
 
+  /** Whether an epoch has begun and not ended. */
+  get midway(): boolean {
+    return this.core.get(this.state, C.pycnn_training, "position") > 0;
+  }
+
   /** Takes up to so many steps, and returns the sums of an epoch that has ended with them. */
   run(steps: number): Totals | null {
     const { core, network, blocks } = this;

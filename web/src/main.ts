@@ -1,5 +1,6 @@
 // The page: its tabs, its language, and where the core runs.
 
+import { Digits } from "./digits.ts";
 import { setLanguage, t } from "./dom.ts";
 import { Playground } from "./playground.ts";
 import { Remote } from "./remote.ts";
@@ -11,6 +12,7 @@ const remote = new Remote();
 const views = {
   walk: new Walk(byId("walk"), remote),
   playground: new Playground(byId("playground"), remote),
+  digits: new Digits(byId("digits"), remote),
 };
 type View = keyof typeof views;
 const names = Object.keys(views) as View[];

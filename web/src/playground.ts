@@ -46,12 +46,12 @@ export class Playground {
   private turn = 0; // of what was begun last: answers to earlier ones are not shown
 
   constructor(private readonly place: HTMLElement, private readonly remote: Remote) {
-    remote.onSnapshot = (snapshot) => {
-      if (this.playing) this.take(snapshot);
-    };
   }
 
   async show(): Promise<void> {
+    this.remote.onSnapshot = (snapshot) => {
+      if (this.playing) this.take(snapshot);
+    };
     if (this.data.x.length === 0) await this.renewData();
     this.draw();
     if (this.last === null) await this.begin();
@@ -60,6 +60,7 @@ export class Playground {
 
   async leave(): Promise<void> {
     if (this.playing) await this.pause();
+    this.last = null; // the worker has one network, and another view may want it
   }
 
   // ------------------------------------------------------------------ data and network

@@ -159,8 +159,10 @@ const calls = {
     epochsPerSecond = speed;
   },
 
+  /** Ends with the epoch: so many epochs are what a program can repeat. */
   pause(): Snapshot {
     playing = false;
+    if (training?.midway && failure === "") trainUntil(() => !present(training).midway);
     return snapshot();
   },
 
@@ -191,6 +193,8 @@ const calls = {
     [network, grid, units] = [loaded, points, 0];
     return { snapshot: snapshot(), description: loaded.description, outputs: loaded.outputs };
   },
+
+  theta: () => present(network).values.slice(),
 
   predict: (x: number[]) => predict(present(network), x),
 };

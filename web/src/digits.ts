@@ -1,0 +1,257 @@
+// Digits: a network that learns to read them, one to draw, and what its first layer looks at.
+
+import bytes from "../build/digits.bin";
+import { button, download, fileField, h, labelled, numberField, select, t } from "./dom.ts";
+import type { Layer, Setup } from "./model.ts";
+import type { Remote } from "./remote.ts";
+import type { Snapshot } from "./worker.ts";
+
+const SIDE = 8;
+const PIXELS = SIDE * SIDE;
+const COUNT = bytes.length / (PIXELS + 1);
+const LEARNED = 1497;
+const INK = 16; // a pixel's largest value
+
+const pixelsOf = (i: number) => [...bytes.subarray(i * PIXELS, (i + 1) * PIXELS)].map((v) => v / INK);
+const labelOf = (i: number) => bytes[COUNT * PIXELS + i];
+const range = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => from + i);
+const SEEN = { x: range(0, LEARNED).map(pixelsOf), y: range(0, LEARNED).map(labelOf) };
+const UNSEEN = { x: range(LEARNED, COUNT).map(pixelsOf), y: range(LEARNED, COUNT).map(labelOf) };
+
+const LAYERS: Record<"dense" | "convolution", Layer[]> = {
+  dense: [
+    { kind: "dense", units: 32, activation: "relu" },
+    { kind: "dense", units: 10, activation: "softmax" },
+  ],
+  convolution: [
+    { kind: "convolution", units: 8, kernel: 3, activation: "relu" },
+    { kind: "max_pool", kernel: 2 },
+    { kind: "dense", units: 10, activation: "softmax" },
+  ],
+};
+type Kind = keyof typeof LAYERS;
+
+export class Digits {
+  private kind: Kind = "dense";
+  private rate = 0.1;
+  private seed = 1;
+  private drawn: number[] = pixelsOf(LEARNED);
+  private number = LEARNED;
+  private playing = false;
+  private begun = false;
+  private opened = false; // a model file: nothing is known of its layers
+
+  constructor(private readonly place: HTMLElement, private readonly remote: Remote) {}
+
+  async show(): Promise<void> {
+    this.remote.onSnapshot = (snapshot) => {
+      if (this.playing) void this.take(snapshot).then(() => this.remote.call("seen"));
+    };
+    this.draw();
+    if (!this.begun) await this.begin();
+  }
+
+  async leave(): Promise<void> {
+    if (this.playing) await this.pause();
+    this.begun = false; // the worker has one network, and another view may want it
+  }
+
+  private async begin(): Promise<void> {
+    this.playing = false;
+    const setup: Setup = {
+      architecture: {
+        shape: this.kind === "dense" ? [PIXELS] : [SIDE, SIDE, 1],
+        layers: LAYERS[this.kind],
+        loss: "categorical_crossentropy",
+      },
+      optimizer: { kind: "sgd", learningRate: this.rate, momentum: 0 },
+      batchSize: 32,
+      seed: this.seed,
+      data: SEEN,
+    };
+    [this.begun, this.opened] = [true, false];
+    this.say("");
+    await this.take(await this.remote.call("begin", setup, new Float64Array()));
+    await this.rest();
+  }
+
+  private async toggle(): Promise<void> {
+    if (this.playing) {
+      await this.pause();
+    } else if (!this.opened) {
+      this.playing = true;
+      this.label();
+      this.find("#digits-hash").textContent = "…";
+      await this.remote.call("play", 10);
+    }
+  }
+
+  private async pause(): Promise<void> {
+    this.playing = false;
+    await this.take(await this.remote.call("pause"));
+    await this.rest();
+  }
+
+  private async oneEpoch(): Promise<void> {
+    if (this.opened) return;
+    if (this.playing) await this.pause();
+    await this.take(await this.remote.call("epochs", 1));
+    await this.rest();
+  }
+
+  private async rest(): Promise<void> {
+    this.label();
+    this.find("#digits-hash").textContent = await this.remote.call("hash");
+  }
+
+  private async open(file: File): Promise<void> {
+    if (this.playing) await this.pause();
+    try {
+      const content = new Uint8Array(await file.arrayBuffer());
+      const { snapshot, outputs } = await this.remote.call("load", content, PIXELS, new Float64Array());
+      if (outputs !== 10) throw new Error(`${outputs} ≠ 10`);
+      this.opened = true;
+      this.say("");
+      await this.take(snapshot);
+      await this.rest();
+    } catch (error) {
+      this.say(t("noModel", { problem: (error as Error).message }));
+    }
+  }
+
+  /** Shows what the network has become: how well it reads, what it says of the drawn one. */
+  private async take(snapshot: Snapshot): Promise<void> {
+    const outputs = await this.remote.call("predict", UNSEEN.x.flat());
+    const right = UNSEEN.y.filter((label, i) => label === largest(outputs.subarray(10 * i, 10 * i + 10)));
+    const accuracy = (right.length / UNSEEN.y.length).toFixed(3);
+    const loss = snapshot.totals.at(-1)?.loss.toPrecision(4);
+    const { epoch, error } = snapshot;
+    this.find("#digits-status").textContent = loss === undefined
+      ? t("digitsFresh", { epoch, accuracy }) : t("digitsStatus", { epoch, loss, accuracy });
+    if (error !== "") {
+      this.playing = false;
+      this.say(t("stopped", { problem: error }));
+      this.label();
+    }
+    await this.read();
+    this.paintFilters(await this.remote.call("theta"));
+  }
+
+  private async read(): Promise<void> {
+    const outputs = await this.remote.call("predict", this.drawn);
+    const best = largest(outputs);
+    this.place.querySelectorAll<HTMLMeterElement>("meter").forEach((meter, digit) => {
+      meter.value = outputs[digit];
+      meter.nextElementSibling!.textContent = outputs[digit].toFixed(3);
+      meter.parentElement!.classList.toggle("best", digit === best);
+    });
+  }
+
+  // ------------------------------------------------------------------ pictures
+
+  private find(selector: string): HTMLElement {
+    return this.place.querySelector<HTMLElement>(selector)!;
+  }
+
+  private label(): void {
+    this.find("#digits-train").textContent = t(this.playing ? "pause" : "train");
+  }
+
+  private say(problem: string): void {
+    this.find("#digits-problem").textContent = problem;
+  }
+
+  private paintDrawn(): void {
+    const canvas = this.find("#pad") as HTMLCanvasElement;
+    const context = canvas.getContext("2d")!;
+    const size = canvas.width / SIDE;
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    context.fillStyle = getComputedStyle(canvas).color;
+    this.drawn.forEach((ink, i) => {
+      context.globalAlpha = ink;
+      context.fillRect((i % SIDE) * size, Math.floor(i / SIDE) * size, size, size);
+    });
+    context.globalAlpha = 1;
+  }
+
+  /** Ink around the pointer: all of it where it is, and less up to a pixel away. */
+  private async paintAt(event: PointerEvent): Promise<void> {
+    if (event.buttons === 0 && event.type !== "pointerdown") return;
+    const { left, top, width, height } = (event.target as HTMLElement).getBoundingClientRect();
+    const [x, y] = [((event.clientX - left) / width) * SIDE, ((event.clientY - top) / height) * SIDE];
+    this.drawn = this.drawn.map((ink, i) => {
+      const distance = Math.hypot((i % SIDE) + 0.5 - x, Math.floor(i / SIDE) + 0.5 - y);
+      return Math.max(ink, Math.round(INK * Math.max(0, Math.min(1, 1.4 - distance))) / INK);
+    });
+    this.paintDrawn();
+    await this.read();
+  }
+
+  private paintFilters(theta: Float64Array): void {
+    const [count, side] = this.opened ? [0, 0] : this.kind === "dense" ? [32, SIDE] : [8, 3];
+    const pictures = range(0, count).map((unit) => {
+      const weights = theta.subarray(unit * side * side, (unit + 1) * side * side);
+      const most = weights.reduce((largest, w) => Math.max(largest, Math.abs(w)), 1e-9);
+      const canvas = h("canvas", { width: side, height: side });
+      const image = new ImageData(side, side);
+      weights.forEach((w, i) => {
+        const colour = w > 0 ? [213, 94, 0] : [0, 114, 178];
+        image.data.set([...colour, (255 * Math.abs(w)) / most], 4 * i);
+      });
+      canvas.getContext("2d")!.putImageData(image, 0, 0);
+      return canvas;
+    });
+    this.find("#filters").replaceChildren(...pictures);
+  }
+
+  // ------------------------------------------------------------------ the page
+
+  private draw(): void {
+    const renew = () => void this.begin();
+    const paint = (event: Event) => void this.paintAt(event as PointerEvent);
+    const pad = h("canvas", {
+      id: "pad", width: 320, height: 320, role: "img", "aria-label": t("drawHere"), pointerdown: paint, pointermove: paint,
+    });
+    const replace = (drawn: number[]) => {
+      this.drawn = drawn;
+      this.paintDrawn();
+      void this.read();
+    };
+    const says = range(0, 10).map((digit) => h("li", {},
+      h("span", {}, String(digit)), h("meter", { min: 0, max: 1, value: 0, "aria-label": String(digit) }), h("span", { class: "value" })));
+    const kinds = [["dense", t("denseKind")], ["convolution", t("convolutionKind")]] as const;
+    const train = h("div", { class: "row" },
+      button("", () => void this.toggle(), { id: "digits-train", class: "main" }),
+      button(t("oneEpoch"), () => void this.oneEpoch(), { id: "digits-epoch" }),
+      button(t("rewind"), renew, { id: "digits-rewind" }),
+      labelled(t("kind"), select(kinds, this.kind, (value) => { this.kind = value as Kind; renew(); }, { id: "digits-kind" })),
+      labelled(t("rate"), numberField(this.rate, (value) => { this.rate = value; renew(); }, { min: 0, max: 10 })),
+      labelled(t("seed"), numberField(this.seed, (value) => { this.seed = Math.round(value); renew(); }, { min: 0, max: 2 ** 32, step: 1 })));
+    const save = async () => download("digits.safetensors", (await this.remote.call("save")) as BlobPart, "application/octet-stream");
+    const files = h("fieldset", {}, h("legend", {}, t("takeHome")), h("div", { class: "row" },
+      button(t("model"), () => void save(), { id: "digits-save" }),
+      labelled(t("openModel"), fileField((file) => void this.open(file), { id: "digits-open", accept: ".safetensors" }))),
+      h("p", { class: "small" }, t("hash")), h("p", { id: "digits-hash", class: "hash" }));
+    this.place.replaceChildren(
+      h("p", { class: "intro" }, t("digitsIntro")), train,
+      h("p", { id: "digits-status", role: "status" }), h("p", { id: "digits-problem", class: "error", role: "alert" }),
+      h("div", { class: "digits" },
+        h("div", {}, pad, h("div", { class: "row" },
+          button(t("erase"), () => replace(Array<number>(PIXELS).fill(0)), { id: "erase" }),
+          labelled(t("sample"), numberField(this.number, (value) => {
+            this.number = Math.round(value);
+            replace(pixelsOf(this.number));
+          }, { id: "sample", min: 0, max: COUNT - 1, step: 1 })))),
+        h("div", {}, h("h2", {}, t("says")), h("ul", { id: "says" }, ...says)),
+        h("div", {}, h("h2", {}, t("filters")), h("div", { id: "filters", class: "units", role: "img", "aria-label": t("filters") }), files)),
+      h("p", { class: "small" }, t("credit")));
+    this.label();
+    this.paintDrawn();
+  }
+}
+
+function largest(values: ArrayLike<number>): number {
+  let best = 0;
+  for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i;
+  return best;
+}
