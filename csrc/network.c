@@ -341,3 +341,95 @@ int pycnn_train(size_t *steps, double *theta, size_t theta_size, pycnn_training 
     }
     return status;
 }
+
+/* Whether the loss can have such targets of one sample, or of one position. */
+static bool are_targets(const pycnn_network *net, const double *y)
+{
+    const bool shares =
+        net->loss == PYCNN_CATEGORICAL_CROSSENTROPY || net->loss == PYCNN_KL_DIVERGENCE;
+    double sum = 0;
+    for (size_t i = 0; i < net->features; i++) {
+        if ((shares || net->loss == PYCNN_BINARY_CROSSENTROPY) && !(y[i] >= 0 && y[i] <= 1)) {
+            return false;
+        }
+        if ((net->loss == PYCNN_POISSON && y[i] < 0) ||
+            (net->loss == PYCNN_HINGE && fabs(y[i]) != 1)) {
+            return false;
+        }
+        sum += y[i];
+    }
+    return !shares || fabs(sum - 1) <= 1e-6;
+}
+
+static bool is_aligned(const pycnn_dataset *data)
+{
+    const uintptr_t bits = (uintptr_t)data->x | (uintptr_t)data->y | (uintptr_t)data->weight;
+    return bits % _Alignof(double) == 0 && (uintptr_t)data->label % _Alignof(size_t) == 0;
+}
+
+/* Behind the length of a sequence nothing is looked at. */
+static int check_batch(const pycnn_network *net, const pycnn_workspace *ws,
+                       const pycnn_dataset *data)
+{
+    RETURN_IF(!is_aligned(data), PYCNN_ERROR_ARGUMENT);
+    const size_t inputs = data->rows * net->inputs, outputs = data->rows * net->outputs;
+    const size_t weights = data->rows * (data->weight_per_position ? net->positions : 1);
+    for (size_t i = 0; i < weights && data->weight != NULL; i++) {
+        const double weight = data->weight[i];
+        RETURN_IF(!isfinite(weight), PYCNN_ERROR_NOT_FINITE);
+        RETURN_IF(weight < 0 || !weight_divides(weight), PYCNN_ERROR_RANGE);
+    }
+    if (ws->sequences.lengths != NULL) {
+        return PYCNN_OK;
+    }
+    RETURN_IF(pycnn_find_not_finite(data->x, inputs) < inputs, PYCNN_ERROR_NOT_FINITE);
+    if (data->y == NULL) {
+        return PYCNN_OK;
+    }
+    RETURN_IF(pycnn_find_not_finite(data->y, outputs) < outputs, PYCNN_ERROR_NOT_FINITE);
+    for (size_t first = 0; first < outputs; first += net->features) {
+        RETURN_IF(!are_targets(net, data->y + first), PYCNN_ERROR_RANGE);
+    }
+    return PYCNN_OK;
+}
+
+static int try_batch(double *theta, size_t theta_size, pycnn_training *state,
+                     const pycnn_network *net, pycnn_workspace *ws, const pycnn_dataset *data)
+{
+    size_t steps;
+    TRY(pycnn_train(&steps, theta, theta_size, state, net, ws, data, 1));
+    RETURN_IF(pycnn_find_not_finite(theta, theta_size) < theta_size, PYCNN_ERROR_DIVERGED);
+    return PYCNN_OK;
+}
+
+int pycnn_train_batch(double *theta, size_t theta_size, pycnn_training *state, double *kept,
+                      const pycnn_network *net, pycnn_workspace *ws, const pycnn_dataset *data)
+{
+    TRY(begin(net, ws, PYCNN_BACKWARD, theta, theta_size));
+    TRY(check_data(data));
+    RETURN_IF(state == NULL || state->totals == NULL || kept == NULL, PYCNN_ERROR_ARGUMENT);
+    RETURN_IF(state->epochs != 1 || state->batch_size < data->rows, PYCNN_ERROR_SIZE);
+    state->epoch = state->position = 0;
+    state->totals[0] = (pycnn_totals){0};
+    if (state->norms != NULL) {
+        state->norms[0] = 0;
+    }
+    TRY(check_batch(net, ws, data));
+    const size_t updates = state->updates;
+    const size_t slots = pycnn_optimizer_slots(state->optimizer) * net->parameter_count;
+    RETURN_IF(slots > 0 && state->slots == NULL, PYCNN_ERROR_ARGUMENT);
+    memcpy(kept, theta, theta_size * sizeof *theta);
+    if (slots > 0) {
+        memcpy(kept + theta_size, state->slots, slots * sizeof *theta);
+    }
+    const int status = try_batch(theta, theta_size, state, net, ws, data);
+    if (status != PYCNN_OK && state->epoch > 0) {
+        memcpy(theta, kept, theta_size * sizeof *theta);
+        if (slots > 0) {
+            memcpy(state->slots, kept + theta_size, slots * sizeof *theta);
+        }
+        state->updates = updates;
+        state->epoch = 0;
+    }
+    return status;
+}

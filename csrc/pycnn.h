@@ -643,6 +643,17 @@ PYCNN_API int pycnn_train(size_t *steps, double *theta, size_t theta_size, pycnn
                           const pycnn_network *net, pycnn_workspace *ws, const pycnn_dataset *data,
                           size_t max_steps);
 
+/* One such step on data that are one mini-batch, for callers that come with one after the other:
+ * all of it or nothing. `state` has one epoch, which begins anew, its totals and norms with it: its
+ * epoch says whether the step was done. PYCNN_ERROR_NOT_FINITE where an infinity or a NaN is among
+ * x or the targets, PYCNN_ERROR_RANGE where the loss cannot have such targets, and
+ * PYCNN_ERROR_DIVERGED also where a parameter would not be finite: theta, slots and updates are as
+ * before. kept[theta_size + slots of them] is scratch memory. The data must be aligned
+ * (PYCNN_ERROR_ARGUMENT). */
+PYCNN_API int pycnn_train_batch(double *theta, size_t theta_size, pycnn_training *state,
+                                double *kept, const pycnn_network *net, pycnn_workspace *ws,
+                                const pycnn_dataset *data);
+
 /* Where the first infinity or NaN of x[count] stands; count when there is none. */
 PYCNN_API size_t pycnn_find_not_finite(const double *x, size_t count);
 

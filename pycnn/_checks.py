@@ -169,6 +169,8 @@ def look_up(name: Any, table: Mapping[str, T], what: str) -> T:
 
 def check_choice(name: Any, valid: tuple[str, ...], what: str) -> str:
     """Return `name` when it is among `valid`, else raise `UnknownNameError`."""
+    if type(name) is str and name in valid:
+        return name
     return look_up(name, {v: v for v in valid}, what)
 
 

@@ -516,8 +516,10 @@ class Model:
             ``p(x)`` takes a contiguous float64 array of shape (batch, n_0) (for one row also
             (n_0,)) and returns an array of shape (batch, *output_shape): always the same one,
             overwritten by the next call. Of sequences of any length it takes whatever length, and
-            is quick where it comes again. It reads the network's present parameters, unless it is
-            frozen; NaN in gives NaN out. One thread at a time may call it: make each its own.
+            is quick where it comes again. The same array with other numbers in it takes the least
+            time, and is kept until another one comes. It reads the network's present parameters,
+            unless it is frozen; NaN in gives NaN out. One thread at a time may call it: make each
+            its own.
 
         Raises
         ------
@@ -565,9 +567,11 @@ class Model:
         if batch == 1:
             shapes += (shape, (architecture.inputs,))
         alone = batch == 1
+        last: Any = None  # an array that comes again has been looked at
 
         def predict_bound(x: Array) -> Array:
-            if (
+            nonlocal last
+            if x is last or (
                 type(x) is np.ndarray
                 and x.shape in shapes
                 and x.dtype == _FLOAT64
@@ -579,7 +583,8 @@ class Model:
                     raise
                 except ValueError:
                     raise ShapeError("x must be contiguous; np.ascontiguousarray(x) is") from None
-                scale = kept if frozen else self.reader.encoder.scale
+                last = x
+                scale = kept if frozen else self._reader.encoder.scale
                 return out if scale is None else scale.restore(out)
             got = f"{x.dtype} of shape {x.shape}" if isinstance(x, np.ndarray) else repr(x)
             raise ShapeError(f"x must be a float64 array of shape {shapes[0]}, got {got}")
@@ -613,7 +618,7 @@ class Model:
         """
         if not self.encoder.has_classes:
             raise LabelError(f"a network with loss {self.loss!r} has no classes; use predict")
-        return self.encoder.labels(self._predict_numbers(X, lengths))
+        return self._reader.encoder.labels(self._predict_numbers(X, lengths))
 
     def predict_proba(self, X: Any, *, lengths: ArrayLike | None = None) -> Array:
         """Return the probability of each class, in the order of `classes`.
@@ -689,6 +694,8 @@ class Model:
     def _predict_numbers(self, X: Any, lengths: Any) -> Array:
         """Predict; refuse NaN, of which an argmax would make the first class."""
         output = self.predict(X, lengths=lengths)
+        if self._core.find_not_finite(output) == output.size:
+            return output
         nameless = np.isnan(output.reshape(len(output), -1)).any(axis=1)
         if nameless.any():
             raise DataError(
@@ -756,47 +763,75 @@ class Model:
 
     def _totals(self, theta: Array, data: Data, batch_size: int) -> Totals:
         # One of the user's own may be more than a sum over samples.
+        pieces: Iterable[Data] | None = None
         if isinstance(self.architecture.loss, losses.Custom):
             pieces = batches_of(data, batch_size)
-        else:
-            pieces = pieces_of(data) if isinstance(data.x, LazyTable) else iter([data])
+        elif isinstance(data.x, LazyTable):
+            pieces = pieces_of(data)
         plan = self.planned(data.x.shape[1]).plan
+        if pieces is None:
+            return self.core.evaluate(plan, theta, data)
         sums = [self.core.evaluate(plan, theta, piece) for piece in pieces]
         return Totals(*map(sum, zip(*sums, strict=True)))
 
     def score_data(
-        self, data: Data, batch_size: int = 256, metrics: Sequence[Metric] = ()
+        self,
+        data: Data,
+        batch_size: int = 256,
+        metrics: Sequence[Metric] = (),
+        varied: float | None = None,
     ) -> dict[str, float]:
-        """Return what `evaluate` promises, of data that have been checked."""
-        return self.with_theta(lambda theta: self._scores(theta, data, batch_size, metrics))
+        """Return what `evaluate` promises, of data that have been checked.
+
+        `varied` is the `spread` of their targets, where that is known.
+        """
+        return self.with_theta(lambda theta: self._scores(theta, data, batch_size, metrics, varied))
+
+    def spread_of(self, data: Data) -> float | None:
+        """Return how far targets vary, where `score_data` asks for that."""
+        from pycnn._scoring import spread
+
+        return spread(self.encoder, data) if losses.estimates_the_mean(self.loss) else None
 
     def _scores(
-        self, theta: Array, data: Data, batch_size: int, metrics: Sequence[Metric]
+        self,
+        theta: Array,
+        data: Data,
+        batch_size: int,
+        metrics: Sequence[Metric],
+        varied: float | None,
     ) -> dict[str, float]:
         totals = self._totals(theta, data, batch_size)
         scores = {"loss": totals.mean_loss()}
-        if self.encoder.shows_classes(data.by_position().y):
+        encoder = self._reader.encoder
+        if encoder.has_classes and encoder.shows_classes(data.by_position().y):
             scores["accuracy"] = totals.accuracy()
         if losses.estimates_the_mean(self.loss):
-            scores["r2"] = self._r2(theta, data, totals)
+            scores["r2"] = self._r2(theta, data, totals, varied)
         if metrics:
             from pycnn._scoring import measure
 
             outputs = self._outputs(theta, data.x, data.lengths)
-            scores |= measure(metrics, self.encoder, data, outputs)
+            scores |= measure(metrics, encoder, data, outputs)
         return scores
 
-    def _r2(self, theta: Array, data: Data, totals: Totals | None = None) -> float:
+    def _r2(
+        self,
+        theta: Array,
+        data: Data,
+        totals: Totals | None = None,
+        varied: float | None = None,
+    ) -> float:
         """Return R^2, with mse from its totals: they are half the sum of the errors' squares."""
-        from pycnn._scoring import r2, sum_squares
+        from pycnn._scoring import r2, spread, sum_squares
 
-        encoder = self.encoder
+        encoder = self._reader.encoder
         if totals is not None and self.loss == "mse" and encoder.scale is None:
-            penalty = self.core.penalty(self.plan, theta) * totals.weight
-            squares = 2 * float(np.maximum(totals.loss - penalty, 0.0))  # NaN stays
+            squares = totals.loss - self.core.penalty(self.plan, theta) * totals.weight
+            squares = 0.0 if squares < 0 else 2 * squares  # NaN stays
         else:
             squares = sum_squares(encoder, data, self._outputs(theta, data.x, data.lengths))
-        return r2(encoder, data, squares)
+        return r2(squares, spread(encoder, data) if varied is None else varied)
 
     @overload
     def gradients(

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pycnn._typing import Array, Bits, Indices
 
 
+# Entries of permutations that are drawn ahead: a fraction of a millisecond.
+AHEAD = 1 << 12
+
 # One bit generator for each use, so that none disturbs another.
 INITIAL_PARAMETERS, SHUFFLING, SPLITTING, DROPPING, DIAGNOSING, AUGMENTING, SAMPLING = range(7)
 GENERATING = 7
@@ -60,16 +63,55 @@ def normal(bits: np.random.PCG64, size: int) -> Array:
     return normal_quantile(uniform(bits, size) + 2.0**-54)  # the middle of each step: never 0 or 1
 
 
+class Stream:
+    """The raw numbers of a seed for one use, wherever in the stream they are: it is read on.
+
+    To make a bit generator takes longer than a short epoch.
+    """
+
+    def __init__(self, seed: int, use: int) -> None:
+        self.seed, self.use = seed, use
+        self._bits: np.random.PCG64 | None = None
+        self._place = 0
+
+    def take(self, first: int, count: int) -> Bits:
+        """Return numbers `first`, `first` + 1, ..."""
+        if self._bits is None:
+            self._bits = generator(self.seed, self.use)
+        if first != self._place:
+            self._bits.advance((first - self._place) % (1 << 128))
+        self._place = first + count
+        return self._bits.random_raw(count)
+
+
 def permutations(seed: int, first: int, count: int, size: int) -> Indices:
     """Return permutations number `first`, `first` + 1, ... of ``range(size)``, (count, size).
 
     The n-th permutation sorts the raw numbers n * size, ..., (n + 1) * size - 1 of the seed's
     stream, so it can be had without those before it.
     """
-    bits = generator(seed, SHUFFLING)
-    bits.advance(first * size)
-    keys = bits.random_raw(count * size).reshape(count, size)
-    return np.argsort(keys, axis=1, kind="stable")
+    return Permutations(seed, size).take(first, count)
+
+
+class Permutations:
+    """The `permutations` of one size, of which some are drawn before they are asked for."""
+
+    def __init__(self, seed: int, size: int) -> None:
+        self.seed, self.size = seed, size
+        self._stream = Stream(seed, SHUFFLING)
+        self._first, self._drawn = 0, np.zeros((0, size), np.intp)
+
+    def take(self, first: int, count: int, following: int = 0) -> Indices:
+        """Return number `first`, ..., `count` of them; up to `following` may be asked for next."""
+        at, size = first - self._first, self.size
+        if 0 <= at <= len(self._drawn) - count:
+            return self._drawn[at : at + count]
+        number = max(count, min(following, AHEAD // size))
+        keys = self._stream.take(first * size, number * size).reshape(number, size)
+        drawn = np.argsort(keys, axis=1, kind="stable")
+        if number > count:
+            self._first, self._drawn = first, drawn
+        return drawn[:count]
 
 
 def dropout_keys(seed: int, first: int, count: int) -> Bits:

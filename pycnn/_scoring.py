@@ -50,16 +50,18 @@ def check_metrics(value: Any) -> list[Metric]:
     UnknownNameError, DataError, DataTypeError
         If one is unknown, no function, or has the name of another.
     """
+    if value is None:
+        return []
     from pycnn import metrics
 
     table = {name: getattr(metrics, name) for name in NAMES}
     given = [value] if isinstance(value, str) or callable(value) else value
-    if given is not None and not isinstance(given, (list, tuple)):
+    if not isinstance(given, (list, tuple)):
         raise DataTypeError(
             f"metrics must be a list of names and functions (y_true, y_pred), got {value!r:.80}"
         )
     result: list[Metric] = []
-    for item in given or ():
+    for item in given:
         known = next((name for name, function in table.items() if item is function), None)
         if callable(item) and known is None:
             name = _name_of(item)
@@ -235,17 +237,32 @@ def sum_squares(encoder: TargetEncoder, data: Data, outputs: Array) -> float:
         return float(w @ np.where(np.isnan(y), 0.0, error**2).sum(axis=1))
 
 
-def r2(encoder: TargetEncoder, data: Data, squares: float) -> float:
-    """Return 1 - `squares` / sum_i w_i (y_i - mean)^2, over all outputs together."""
+def spread(encoder: TargetEncoder, data: Data) -> float:
+    """Return sum_i w_i (y_i - mean)^2, over all outputs together; NaN where nothing has weight."""
     data = data.by_position()
     y = data.y
+    if data.weight is None and len(y) == 1 and all(value == value for value in y[0].tolist()):
+        return 0.0
+    if data.weight is None and encoder.scale is None:  # the same sums, as most data have them
+        with np.errstate(over="ignore", invalid="ignore"):
+            distance = y - y[0]
+            distance -= np.add.reduce(distance) / len(y)
+            varied = float(np.add.reduce(np.add.reduce(distance**2)))
+        if math.isfinite(varied):
+            return varied
     if encoder.scale is not None:  # distances in the user's unit, from whatever origin
         y = y * encoder.scale.deviation
     weight = np.ones(len(y)) if data.weight is None else data.weight
     w = np.where(np.isnan(y), 0.0, weight[:, None])  # what has not been observed does not count
-    if not w.any() or math.isnan(squares):
+    if not w.any():
         return math.nan
-    varied = float(variation(np.where(w == 0, 0.0, y), w).sum())
+    return float(variation(np.where(w == 0, 0.0, y), w).sum())
+
+
+def r2(squares: float, varied: float) -> float:
+    """Return 1 - `squares` / `varied`, which is NaN where nothing is measured."""
+    if math.isnan(squares) or math.isnan(varied):
+        return math.nan
     if varied == 0:
         return 1.0 if squares == 0 else 0.0
     return 1 - squares / varied

@@ -139,6 +139,12 @@ def decides(callback: Any) -> bool:
     return _has_state(callback) and getattr(callback, "_decides", True)
 
 
+def hears_groups(callback: Any) -> bool:
+    """Tell whether a callback does anything where a group of mini-batches ends."""
+    hook = getattr(callback.on_batch_group_end, "__func__", None)
+    return hook is not Callback.on_batch_group_end
+
+
 def _has_state(callback: Any) -> bool:
     return hasattr(callback, "get_state") and hasattr(callback, "set_state")
 

@@ -51,6 +51,7 @@ _FOR_THE_PACKAGE = {
     "planned",
     "reader",
     "score_data",
+    "spread_of",
     "sum_gradients",
     "take_step",
     "theta",
@@ -528,6 +529,57 @@ class Network(Model):
         beside = sample_weight, lengths
         return self._train_one(X, y, None, optimizer, None, beside, False, None, log=False)
 
+    def trainer(
+        self, batch: int = 1, optimizer: optimizers.Optimizer | str | None = None
+    ) -> Callable[..., float]:
+        """Return a callable that trains on a mini-batch with the least delay: of online learning.
+
+        ``t(x, y)`` does what ``net.train_on_batch(x, y, optimizer=optimizer)`` does, to the bit,
+        but takes only arrays that need not be converted, and returns the loss alone. So calls of
+        both, and of `partial_fit`, may follow each other; a `fit`, or another optimizer, starts
+        anew.
+
+        Parameters
+        ----------
+        batch : int, default 1
+            Rows of each call.
+        optimizer : Optimizer or str, optional
+            By default that of the `train_on_batch` or `partial_fit` before, at first ``SGD(0.1)``.
+
+        Returns
+        -------
+        callable
+            ``t(x, y, weight=None)`` takes contiguous float64 arrays of shape (batch, n_0),
+            (batch, n_L) (for one unit also (batch,); for softmax also integer labels) and (batch,),
+            and returns the mean loss before the step. It takes the least time where the same
+            arrays come again, with new numbers in them; those of the last call it keeps. A NaN
+            or an infinity in them is a `DivergedError`; nothing has changed then. While the
+            network is being trained, also by another trainer, it raises `BusyError`.
+
+        Raises
+        ------
+        DataError, DataTypeError, UnknownNameError
+            If `batch` is not an integer of at least 1, or there are no such steps by the optimizer.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from pycnn import Adam, Dense, Network
+        >>> net = Network(1, [Dense(1)], seed=0)
+        >>> x, y, train = np.empty((1, 1)), np.empty((1, 1)), net.trainer(optimizer=Adam(0.1))
+        >>> for step in range(1000):
+        ...     x[0] = step % 2
+        ...     y[0] = 2 * x[0] + 1
+        ...     loss = train(x, y)
+        >>> loss < 1e-6
+        True
+        """
+        from pycnn._training.trainer import BatchTraining, Trainer  # imported when used
+
+        batch = check_size(batch, "batch")
+        chosen = self._last_optimizer() if optimizer is None else optimizers.get(optimizer)
+        return Trainer(BatchTraining(self, self._training_record, chosen), batch).callable()
+
     def sum_gradients(
         self, data: Data, training: bool, first_row: int
     ) -> tuple[float, Array, float]:
@@ -606,25 +658,21 @@ class Network(Model):
             if truncate is not None:
                 fitting.check_truncate(self, chosen)
             data, learned = fitting.read_one(self, X, y, *beside, classes=classes)
-            loop.check_without_end(chosen)
-            batch_size = fitting.check_one(self, data, batch_size)
+            batches = loop.batches_by(chosen, self, self._training_record)
+            going_on = batches.last is self._training_record.last
+            batch_size = fitting.check_one(self, data, batch_size, going_on)
             self.learn(learned)
             return loop.run_one(
-                self,
-                self._training_record,
-                data,
-                batch_size=batch_size,
-                optimizer=chosen,
-                shuffle=shuffle,
-                truncate=truncate,
-                log=log,
+                batches, data, batch_size=batch_size, shuffle=shuffle, truncate=truncate, log=log
             )
         finally:
             self._training_record.line.pop(me, None)
 
     def _last_optimizer(self) -> optimizers.Optimizer:
         """Return the optimizer of the `partial_fit` before, or the default."""
-        last = self._training_record.last
+        last, batches = self._training_record.last, self._training_record.batches
+        if batches is not None and batches.last is last:
+            return batches.optimizer
         if last is None or last.settings["by"] != "partial_fit":
             return optimizers.get(None)
         try:

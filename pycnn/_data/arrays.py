@@ -70,16 +70,23 @@ def from_nullable(value: Any, kinds: str, dtype: type) -> Any:
         return value
 
 
+def is_ready(value: Any) -> bool:
+    """Tell whether `value` is an array that the core can read as it is."""
+    if type(value) is not np.ndarray or value.dtype is not _FLOAT64:
+        return False
+    flags = value.flags
+    return flags.c_contiguous and flags.aligned
+
+
 def as_numbers(value: Any, name: str) -> Array:
     """Return `value` as contiguous, aligned float64, converted only if need be.
 
     What has a real value is converted, such as `decimal.Decimal`; a gap (None, pandas' NA and NaT)
     becomes NaN.
     """
-    if type(value) is np.ndarray and value.dtype is _FLOAT64:
-        flags = value.flags
-        if flags.c_contiguous and flags.aligned:
-            return value
+    if is_ready(value):
+        ready: Array = value
+        return ready
     array = as_array(from_nullable(value, "biuf", np.float64), name)
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         where = np.argwhere(np.ma.getmaskarray(value))[0]
@@ -206,6 +213,8 @@ def check_samples(given: Shape, name: str, shape: Shape) -> None:
     DataError
         If there is no sample.
     """
+    if given[1:] == shape and given[0]:
+        return
     columns = math.prod(shape)
     accepted = [shape, (columns,)] + ([shape[:-1]] if len(shape) > 1 and shape[-1] == 1 else [])
     if given[1:] not in accepted:
@@ -343,6 +352,8 @@ def check_measurable(data: Data, name: str) -> None:
 
 def column_names(value: Any) -> tuple[str, ...] | None:
     """Return the names of a data frame's columns; None where they are not all text."""
+    if type(value) is np.ndarray:
+        return None
     names = getattr(value, "column_names", None)  # PyArrow
     return _texts(getattr(value, "columns", None) if names is None else names)
 

@@ -15,9 +15,10 @@ from pycnn._data.arrays import (
     check_finite,
     column_names,
     from_nullable,
+    is_ready,
 )
 from pycnn._data.sources import LazyTable, as_table
-from pycnn._data.targets import TargetEncoder
+from pycnn._data.targets import TargetEncoder, Targets
 from pycnn._data.tokens import Tokens, check_range, fitted
 from pycnn.backend.interface import Data, up_to_lengths
 from pycnn.exceptions import ShapeError
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from pycnn._data.arrays import Finder
     from pycnn._data.scaling import TargetScale
-    from pycnn._data.targets import Targets
     from pycnn._typing import AnyArray, Array, Indices, Shape
 
 
@@ -57,6 +57,7 @@ class Reader:
         "find_positions",
         "names",
         "shape",
+        "takes_arrays",
     )
 
     def __init__(
@@ -71,6 +72,8 @@ class Reader:
         self.shape, self.find_not_finite = shape, find_not_finite
         self.check_lengths, self.find_positions = check_lengths, find_positions
         self.names, self.encoder = names, encoder
+        # Whether arrays of numbers are what the core reads, without a question.
+        self.takes_arrays = len(shape) == 1 and encoder.takes_numbers
 
     def rows(self, X: Any, name: str) -> Array | LazyTable:
         """Return a checked table, unread where it would take much memory.
@@ -125,13 +128,18 @@ class Reader:
         learn, missing : bool
             As for `TargetEncoder.encode`.
         """
+        if self.takes_arrays and sample_weight is None and lengths is None:
+            ready = self._read_arrays(X, y)
+            if ready is not None:
+                return ready
         x, known = self.sequences(X, called[0], lengths, called[3])
         encoder = self._encoder_for(x)
         positions = encoder.positions
         ends = None if positions is None else known  # those of the targets
         how = {"learn": learn, "missing": missing}
+        find = self.find_not_finite
         try:
-            targets = encoder.encode(y, called[1], len(x), lengths=ends, **how)
+            targets = encoder.encode(y, called[1], len(x), lengths=ends, find=find, **how)
         except ShapeError as error:
             each = len(x), x.shape[1] // known_size(self.shape[1:])
             sequences = len(self.shape) == 2 or isinstance(self.shape, Tokens)
@@ -143,6 +151,19 @@ class Reader:
             ) from None
         weight = as_weights(sample_weight, called[2], len(x), positions, ends)
         return Data(x, targets.y, weight, known), targets
+
+    def _read_arrays(self, X: Any, y: Any) -> tuple[Data, Targets] | None:
+        """Return samples that lie as the core reads them; None: others, or not finite ones."""
+        if not (is_ready(X) and is_ready(y) and X.ndim == 2 and X.shape[1:] == self.shape):
+            return None
+        rows, units, find = len(X), self.encoder.units, self.find_not_finite
+        if y.shape != (rows, units):
+            if y.shape != (rows,) or units != 1:
+                return None
+            y = y.reshape(rows, 1)
+        if not rows or find(X) != X.size or find(y) != y.size:
+            return None
+        return Data(X, y, None), Targets(y, None)
 
     def _encoder_for(self, x: Array | LazyTable) -> TargetEncoder:
         """Return the encoder of the targets of such samples."""

@@ -189,6 +189,8 @@ def as_table(
     """
     if isinstance(shape, Tokens):
         return _as_tokens(value, name, shape, all_there)
+    if type(value) is np.ndarray and value.dtype == np.float64:  # what most callers hand in
+        return as_matrix(value, name, shape, find)
     value = from_tensor(value, name)
     sparse = type(value).__module__.partition(".")[0] == "scipy" and hasattr(value, "tocsr")
     if sparse:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycnn import losses
-from pycnn._checks import check_choice
-from pycnn._data.arrays import as_numbers, as_values, as_weights, check_finite
+from pycnn._checks import check_choice, find_not_finite
+from pycnn._data.arrays import as_numbers, as_values, as_weights, check_finite, is_ready
 from pycnn._data.labels import (
     as_labels,
     find_classes,
@@ -25,6 +25,7 @@ from pycnn.exceptions import DataError, DataTypeError, LabelError, ShapeError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pycnn._data.arrays import Finder
     from pycnn._data.scaling import TargetScale
     from pycnn._typing import AnyArray, Array, Flags, Indices, Shape
 
@@ -48,8 +49,8 @@ def is_one_hot(y: AnyArray) -> bool:
     """Tell whether each row that was observed is a 1 among zeros, of at least two numbers."""
     if y.ndim != 2 or y.shape[1] < 2:
         return False
-    row = y[0]  # tells most targets that are no classes at once
-    if not (np.isnan(row).all() or (row == 0).sum() == len(row) - 1):
+    row = y[0].tolist()  # tells most targets that are no classes at once
+    if row.count(0) != len(row) - 1 and any(value == value for value in row):
         return False
     y = y[~np.isnan(y).all(axis=1)]
     ones = y == 1
@@ -81,7 +82,7 @@ class TargetEncoder:
         Of an output that is a sequence: each has a target.
     """
 
-    __slots__ = ("classes", "loss", "positions", "scale", "units")
+    __slots__ = ("classes", "has_classes", "loss", "positions", "scale", "takes_numbers", "units")
 
     def __init__(
         self,
@@ -93,12 +94,16 @@ class TargetEncoder:
     ) -> None:
         self.loss, self.units, self.positions = loss, units, positions
         self.classes, self.scale = classes, scale
-
-    @property
-    def has_classes(self) -> bool:
-        """Whether targets are classes: by the loss, or because those of a fit were one-hot."""
-        one_hot = losses.may_be_one_hot(self.loss) and self.classes is not None
-        return one_hot or losses.is_classification(self.loss)
+        one_hot = losses.may_be_one_hot(loss)
+        # Whether targets are classes: by the loss, or because those of a fit were one-hot.
+        self.has_classes = losses.is_classification(loss) or (one_hot and classes is not None)
+        # Whether any numbers, (rows, units), are targets as they are, and show nothing else.
+        self.takes_numbers = (
+            positions is None
+            and scale is None
+            and losses.targets(loss) == "numbers"
+            and not (one_hot and units > 1)
+        )
 
     def shows_classes(self, y: AnyArray) -> bool:
         """Tell whether these targets are classes: by the loss, or because they are one-hot."""
@@ -122,6 +127,7 @@ class TargetEncoder:
         learn: bool = False,
         missing: bool = False,
         lengths: Indices | None = None,
+        find: Finder = find_not_finite,
     ) -> Targets:
         """Return targets as the loss wants them, and the classes that they show or were held to.
 
@@ -140,7 +146,11 @@ class TargetEncoder:
             which becomes NaN, and not a mistake. Of sequences also a label of -1.
         lengths : ndarray, optional
             Of sequences: what stands behind them was not observed.
+        find : callable, optional
+            Finds what is not finite in an array.
         """
+        if self._is_ready(value, rows, missing, find):
+            return self._in_unit(self._encode_all(value, name, learn, find=find))
         wanted = losses.targets(self.loss)
         array, gaps = read_labels(value, name, wanted in ("numbers", "counts"))
         if self.positions is not None:
@@ -172,6 +182,22 @@ class TargetEncoder:
             targets = self._encode_observed(array, gaps, name, learn)
         else:
             targets = self._encode_all(array, name, learn)
+        return self._in_unit(targets)
+
+    def _is_ready(self, value: Any, rows: int, missing: bool, find: Finder) -> bool:
+        """Tell whether targets are an array of as many numbers, none of which is a gap."""
+        return (
+            type(value) is np.ndarray
+            and self.positions is None
+            and not missing
+            and 1 <= value.ndim <= 2
+            and len(value) == rows
+            and value.size > 0
+            and (value.dtype.kind in "biu" or (is_ready(value) and find(value) == value.size))
+        )
+
+    def _in_unit(self, targets: Targets) -> Targets:
+        """Return targets in the network's own unit."""
         if self.scale is None:
             return targets
         return Targets(self.scale.scaled(targets.y), None)  # numbers with a unit are no classes
@@ -227,10 +253,7 @@ class TargetEncoder:
                 (seen.size, *targets.y.shape[1:]), -1 if y.dtype.kind == "i" else np.nan, y.dtype
             )
             y[seen] = targets.y
-        targets = targets._replace(y=y.reshape(*shape, *y.shape[1:]))
-        if self.scale is None:
-            return targets
-        return Targets(self.scale.scaled(targets.y), None)  # numbers with a unit are no classes
+        return self._in_unit(targets._replace(y=y.reshape(*shape, *y.shape[1:])))
 
     def _encode_observed(
         self, array: AnyArray, gaps: Flags, name: str, learn: bool, row_name: RowName = _row_name
@@ -250,7 +273,12 @@ class TargetEncoder:
         return self._encode_numbers(y, learn) if wanted == "numbers" else targets._replace(y=y)
 
     def _encode_all(
-        self, array: AnyArray, name: str, learn: bool, row_name: RowName = _row_name
+        self,
+        array: AnyArray,
+        name: str,
+        learn: bool,
+        row_name: RowName = _row_name,
+        find: Finder = find_not_finite,
     ) -> Targets:
         """Encode targets without gaps."""
         wanted = losses.targets(self.loss)
@@ -268,7 +296,7 @@ class TargetEncoder:
             hint = f"; classes are rows such as np.eye({self.units})[{name}]" if labels else ""
             wants = f"({len(array)}, {self.units})"
             raise ShapeError(f"{name} must have shape {wants}, got {array.shape}{hint}")
-        check_finite(numbers, name)
+        check_finite(numbers, name, find)
         if wanted == "numbers":
             return self._encode_numbers(numbers, learn)
         self._check_range(numbers, name, row_name)

@@ -13,7 +13,7 @@ import numpy as np
 
 from pycnn import losses
 from pycnn.activations import TABLE
-from pycnn.exceptions import DataWarning, LayerWarning, warn
+from pycnn.exceptions import DataWarning, DivergedError, LayerWarning, warn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,6 +97,16 @@ def cause(network: Model, data: Data, learning_rate: float | None) -> str:
     elif not found:
         found.append("Smaller initial weights may help")
     return ". ".join(found)
+
+
+def divergence(what: str, epoch: int, batch: int, cause: str) -> DivergedError:
+    """Return the error of a training that cannot go on."""
+    return DivergedError(
+        f"{what} at epoch {epoch}, batch {batch}; the parameters are those of the last finite "
+        f"step. {cause}".rstrip(),
+        epoch,
+        batch,
+    )
 
 
 def _unscaled_inputs(network: Model, data: Data) -> str:

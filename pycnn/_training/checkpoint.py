@@ -13,6 +13,7 @@ import numpy as np
 
 from pycnn import callbacks as _callbacks
 from pycnn._model import Loan
+from pycnn._random import Permutations
 from pycnn._record import Record
 from pycnn.backend.interface import Totals
 from pycnn.exceptions import BusyError, DataError
@@ -80,9 +81,11 @@ def _same_bits(a: Array, b: Array) -> bool:
 
 def as_plain(value: Any) -> Any:
     """Return a setting as JSON would give it back; what is unknown to JSON as its repr."""
+    if type(value) in (str, int, bool, type(None)):  # most are, and each `fit` comes here
+        return value
     if isinstance(value, np.generic):
         value = value.item()
-    # In front of Mapping, which is slow to ask for: each `fit` comes here.
+    # In front of Mapping, which is slow to ask for.
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
@@ -117,8 +120,10 @@ class TrainingRecord:
         Who wants to train it, each with its process: only the first one may.
     last : Checkpoint or None
         The one that was kept last.
-    updates : int
-        Those of `last`, where `partial_fit` changes its slots in place.
+    epochs : int
+        Those of `last`, where `partial_fit` goes on and changes its slots in place.
+    batches : BatchTraining or None
+        What has done its last step of one mini-batch, and is ready for the next one.
     running : Checkpointer or None
         That of the fit that runs.
     in_step : bool
@@ -129,7 +134,10 @@ class TrainingRecord:
     def __init__(self, last: Checkpoint | None = None) -> None:
         self.line: dict[object, int] = {}
         self.last = last
-        self.updates = 0 if last is None else last.updates
+        self._counting: Any = last  # has the updates
+        self.epochs = 0 if last is None else last.epoch
+        self.batches: Any = None
+        self._orders: Permutations | None = None
         self.running: Checkpointer | None = None
         self.in_step = False
 
@@ -145,12 +153,30 @@ class TrainingRecord:
             If `me` is not the first.
         """
         self.line[me] = process = os.getpid()
+        if len(self.line) == 1:
+            return
         for who, where in list(self.line.items()):
             if where != process:  # a fork has left it behind
                 self.line.pop(who, None)
         first, *_ = list(self.line)  # at once, without a GIL too: others may come at any time
         if first is not me:
             raise BusyError("this network is being trained already; train a copy instead")
+
+    @property
+    def updates(self) -> int:
+        """Those of `last`, where `partial_fit` goes on."""
+        return 0 if self.last is None else int(self._counting.updates)
+
+    def go_on(self, last: Checkpoint, counting: Any) -> None:
+        """Let a `partial_fit` begin behind this one, whose `updates` are then another object's."""
+        self.last, self.epochs, self._counting = last, last.epoch, counting
+
+    def orders(self, seed: int, rows: int) -> Permutations:
+        """Return the orders of so many samples, from where they have been read to."""
+        kept = self._orders
+        if kept is None or (kept.seed, kept.size) != (seed, rows):
+            self._orders = kept = Permutations(seed, rows)
+        return kept
 
     def to_resume(self) -> Checkpoint:
         """Return where a training goes on that was interrupted.
@@ -177,7 +203,11 @@ class TrainingRecord:
         if checkpointer is not None and checkpointer.thread == get_ident() and not self.in_step:
             return checkpointer.capture()
         if last is not None and last.settings["by"] == "partial_fit":
-            return last._replace(updates=self.updates, learning_rate_factor=learning_rate_factor)
+            return last._replace(
+                updates=self.updates,
+                epoch=self.epochs,
+                learning_rate_factor=learning_rate_factor,
+            )
         return last
 
 
@@ -243,18 +273,22 @@ class Checkpointer:
     def capture(self) -> Checkpoint:
         """Return the training as it stands."""
         network, driver = self.network, self.driver
-        history = network.history
+        history, place = network.history, driver.place()
         assert history is not None
         return Checkpoint(
-            settings=self.settings,
-            history=history,
-            slots=driver.slots.copy(),
-            theta=network.theta.copy(),
-            epoch=history.epochs,
-            **driver.place()._asdict(),
-            epochs_trained=network.epochs_trained,
-            learning_rate_factor=network.learning_rate_factor,
-            callbacks=_callbacks.states_of(self.callbacks, self.pending),
+            self.settings,
+            history,
+            driver.slots.copy(),
+            network.theta.copy(),
+            history.epochs,
+            place.position,
+            place.running,
+            place.updates,
+            network.epochs_trained,
+            network.learning_rate_factor,
+            _callbacks.states_of(self.callbacks, self.pending),
+            place.start,
+            place.carried,
         )
 
     def keep(self) -> None:
@@ -399,6 +433,8 @@ class Reporter:
         self.history, self.bar = history, bar
         self.checkpointer, self.validation, self.after = checkpointer, validation, after
         self.callbacks = [] if checkpointer is None else checkpointer.callbacks
+        self.hears_groups = any(map(_callbacks.hears_groups, self.callbacks))
+        self.varied: float | None = None  # what the validation data's targets do
         self.measured: list[str] = []  # names of what the validation data are measured by
 
     @property
@@ -419,12 +455,14 @@ class Reporter:
         history.write(columns, count)
         if self.checkpointer is not None:
             self.checkpointer.pending = list(self.callbacks)
-        last = record.last if self.after is None else self.after
+        last, epochs = record.last, record.epochs
+        if self.after is not None:
+            last, epochs = self.after, self.after.epoch
         # It counts for all, or for nobody: nothing is called here, and Python looks for signals in
         # calls.
         history.epochs += count
         network.epochs_trained += count
-        record.last = last
+        record.last, record.epochs = last, epochs
 
     def _scores(self, validation: Validation, batch_size: int) -> dict[str, list[float]]:
         """Measure the validation data, or leave them out in this epoch."""
@@ -433,7 +471,10 @@ class Reporter:
         scores = dict.fromkeys(self.measured, math.nan)
         due = checkpointer.measures(self.next_epoch) or network.stop_training
         if due or not scores:  # once in any case: the names are known from the first epoch on
-            measured = network.score_data(validation.data, batch_size, validation.metrics)
+            if self.varied is None:
+                self.varied = network.spread_of(validation.data)
+            given = validation.data, batch_size, validation.metrics, self.varied
+            measured = network.score_data(*given)
             scores = {f"val_{key}": v if due else math.nan for key, v in measured.items()}
             self.measured = list(scores)
         return {key: [value] for key, value in scores.items()}

@@ -278,9 +278,13 @@ def read_one(
     return data, reader.after(X, targets)
 
 
-def check_one(model: Model, data: Data, batch_size: int | None) -> int:
-    """Return how many samples a mini-batch of a `partial_fit` has, once it can begin."""
-    check_parameters(model)
+def check_one(model: Model, data: Data, batch_size: int | None, going_on: bool = False) -> int:
+    """Return how many samples a mini-batch of a `partial_fit` has, once it can begin.
+
+    Where it goes on with steps of one mini-batch each, these look at the parameters themselves.
+    """
+    if not going_on:
+        check_parameters(model)
     batch_size = check_batch(model.least_batch(data), batch_size, data.rows)
     if model.epochs_trained == 0:
         advice.check_data(model, data)
@@ -304,5 +308,5 @@ def check_batch(least: int, batch_size: int | None, rows: int) -> int:
 
 def check_parameters(model: Model) -> None:
     """Raise `DataError` where a training could not begin with the parameters."""
-    if not np.isfinite(model.theta).all():
+    if model.core.find_not_finite(model.theta) != model.theta.size:
         raise DataError("the network's parameters are not finite: training cannot start")

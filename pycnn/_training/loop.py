@@ -11,15 +11,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pycnn._data.sources import LazyTable
 from pycnn._model import Loan
-from pycnn._training.checkpoint import Checkpoint, Checkpointer, Reporter, as_plain
+from pycnn._training.checkpoint import Checkpoint, Checkpointer, Reporter
+from pycnn._training.fitting import check_parameters
 from pycnn._training.lbfgs import Iterations
 from pycnn._training.loader import Loader, WindowLoader
 from pycnn._training.progress import Bar
 from pycnn._training.steps import Steps
+from pycnn._training.trainer import BatchTraining
 from pycnn.backend.interface import Data
 from pycnn.callbacks import forget_states
-from pycnn.exceptions import DataError
 from pycnn.history import History
 from pycnn.optimizers import LBFGS
 
@@ -141,13 +143,19 @@ def _train(driver: Driver, epochs: int, reporter: Reporter) -> None:
     checkpointer.keep()
 
 
+def batches_by(optimizer: Optimizer, network: Model, record: TrainingRecord) -> BatchTraining:
+    """Return the training by one mini-batch after the other that is ready, or another one."""
+    ready: BatchTraining | None = record.batches
+    if ready is None or (ready.optimizer is not optimizer and ready.optimizer != optimizer):
+        record.batches = ready = BatchTraining(network, record, optimizer)
+    return ready
+
+
 def run_one(
-    network: Model,
-    record: TrainingRecord,
+    batches: BatchTraining,
     data: Data,
     *,
     batch_size: int,
-    optimizer: Optimizer,
     shuffle: bool,
     truncate: int | None,
     log: bool,
@@ -161,46 +169,40 @@ def run_one(
     log : bool
         Whether to put them into ``network.history`` too.
     """
-    before = record.present(network.learning_rate_factor)
-    settings = {"by": "partial_fit", "optimizer": as_plain(optimizer.config())}
-    if before is None or before.settings != settings:
-        slots = optimizer.new_slots(network.parameters.size)
-        before = Checkpoint(settings, History(), slots)
+    network, record = batches.network, batches.record
+    if data.rows <= batch_size and truncate is None and not isinstance(data.x, LazyTable):
+        return _run_batch(batches, data, shuffle, log)
+    check_parameters(network)
+    before = batches.present()
     history = before.history if log else History()
     driver = Steps(
         network,
-        optimizer,
+        batches.optimizer,
         _loader(network, record, data, [], truncate),
         batch_size=batch_size,
         epochs=before.epoch + 1,
         shuffle=shuffle,
     )
-    if before.slots.shape != driver.slots.shape:
-        raise DataError("the training state does not fit its own optimizer")
     network.learning_rate_factor = before.learning_rate_factor
     driver.take_up(before)
     after = before._replace(epoch=before.epoch + 1)
     reporter = Reporter(network, record, history, Bar(1, False), after=after)
     state = driver.begin(1, reporter)
-    record.last, record.updates = before, before.updates  # from here on it changes
+    record.go_on(before, state)  # from here on it changes
     if log:
         network.history = history
-    try:
-        driver.train_block(state, reporter)
-    finally:
-        record.updates = state.updates
+    driver.train_block(state, reporter)
     return history.last()
 
 
-def check_without_end(optimizer: Optimizer) -> None:
-    """Raise `DataError` where the learning rates depend on how long the training will be.
-
-    Or where the optimizer has no single steps, as `LBFGS`.
-    """
-    optimizer.spec()
-    schedule = optimizer.schedule()
-    if schedule.needs_total:
-        raise DataError(
-            f"optimizer must have learning rates that do not depend on the length of the whole "
-            f"training, which nobody knows here; got {schedule!r}"
-        )
+def _run_batch(batches: BatchTraining, data: Data, shuffle: bool, log: bool) -> dict[str, float]:
+    """Train for an epoch of one step."""
+    network, record, order, history = batches.network, batches.record, None, None
+    if shuffle and data.rows > 1:
+        (order,) = record.orders(network.seed, data.rows).take(network.epochs_trained, 1)
+    batches.lend(data, order)
+    if log:
+        assert record.last is not None
+        history = network.history = record.last.history
+    batches.train(data, history)
+    return batches.means()

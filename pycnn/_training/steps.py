@@ -21,7 +21,7 @@ from pycnn._training import advice
 from pycnn._training import checkpoint as checkpoints
 from pycnn._training.checkpoint import Place
 from pycnn.backend.interface import NotFiniteError, TrainingState
-from pycnn.exceptions import DataError, DataWarning, DivergedError, warn
+from pycnn.exceptions import DataError, DataWarning, warn
 from pycnn.schedules import Constant
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 # Seconds between two returns from a backend: how fast Ctrl-C and the progress bar answer.
 PERIOD = 0.05
+
+
+# Epochs whose means arrays take longer to make than Python does.
+FEW = 16
 
 
 class Pace:
@@ -141,18 +145,19 @@ class Steps:
 
     def begin(self, count: int, reporter: Reporter) -> TrainingState:
         """Begin a block of `count` epochs; return its state."""
-        network = self.network
+        network, loader = self.network, self.loader
         self.first_epoch, self.history_before = reporter.next_epoch, reporter.history.epochs
-        self.loader.first_epoch = network.epochs_trained
+        loader.first_epoch = network.epochs_trained
         self.factor = network.learning_rate_factor
         order = None
         if self.shuffle:
-            rows = self.loader.rows
-            order = _random.permutations(network.seed, network.epochs_trained, count, rows)
+            orders = loader.record.orders(network.seed, loader.rows)
+            following = self.epochs - reporter.history.epochs
+            order = orders.take(network.epochs_trained, count, following)
         state = TrainingState(
             count,
             self.batch_size,
-            self._rates(np.array([self.step]))[0],
+            self._rate(),
             order,
             self.spec,
             self.slots,
@@ -229,7 +234,7 @@ class Steps:
         return state.epoch == state.epochs
 
     def _is_finite(self) -> bool:
-        return bool(np.isfinite(self.theta).all())
+        return self.network.core.find_not_finite(self.theta) == self.theta.size
 
     def _written(self, reporter: Reporter) -> int:
         """Return how many epochs of this block are in the history."""
@@ -239,6 +244,12 @@ class Steps:
         """Return the learning rates of these steps."""
         rates = self.schedule.rates(steps, self.steps_per_epoch, self.total_steps)
         return np.ascontiguousarray(rates * self.factor, dtype=np.float64)
+
+    def _rate(self) -> float:
+        """Return the learning rate of the block's first step."""
+        if isinstance(self.schedule, Constant):
+            return self.schedule.learning_rate * self.factor
+        return float(self._rates(np.array([self.step]))[0])
 
     def _train(self, state: TrainingState, steps: int) -> int:
         """Do up to so many steps in the backend; return how many."""
@@ -253,14 +264,21 @@ class Steps:
 
     def _means(self, totals: Array) -> dict[str, list[float]]:
         """Return the means of epochs from their sums, also of what is done of one."""
+        shows_classes = self.network.encoder.has_classes
+        if len(totals) > FEW:
+            sums, weights, hits = totals.T
+            with np.errstate(all="ignore"):
+                loss = np.where(weights != 0, sums / weights, math.nan)
+                accuracy = np.where(np.isnan(loss), math.nan, hits / weights)
+            columns = {"loss": loss.tolist()}
+            return columns | {"accuracy": accuracy.tolist()} if shows_classes else columns
         # As `Totals` has them, but of plain numbers: of thousands of tuples the garbage collector
         # takes notice, and a Ctrl-C that comes while it calls a weak reference's function is lost.
-        sums, weights, hits = totals.T.tolist()
-        loss = [s / w if w else math.nan for s, w in zip(sums, weights, strict=True)]
-        columns = {"loss": loss}
-        if self.network.encoder.has_classes:
-            rows = zip(loss, hits, weights, strict=True)
-            columns["accuracy"] = [h / w if v == v else math.nan for v, h, w in rows]
+        rows = totals.tolist()
+        columns = {"loss": [s / w if w else math.nan for s, w, _ in rows]}
+        if shows_classes:
+            each = zip(columns["loss"], rows, strict=True)
+            columns["accuracy"] = [h / w if v == v else math.nan for v, (_, w, h) in each]
         return columns
 
     def _write(self, state: TrainingState, reporter: Reporter) -> None:
@@ -277,7 +295,7 @@ class Steps:
 
     def _ends_here(self, state: TrainingState, reporter: Reporter) -> bool:
         """Tell the callbacks where a group of mini-batches ends; whether one ends the training."""
-        if not reporter.callbacks:
+        if not reporter.hears_groups:
             return False
         # With callbacks, a block is one epoch.
         logs = {key: value for key, [value] in self._means(state.totals).items()}
@@ -303,12 +321,7 @@ class Steps:
         epoch = self.first_epoch + state.epoch
         batch = loader.step_of(state) + 1
         cause = advice.cause(self.network, loader.sample, state.learning_rate)
-        raise DivergedError(
-            f"{what} at epoch {epoch}, batch {batch}; the parameters are those of the last finite "
-            f"step. {cause}",
-            epoch,
-            batch,
-        ) from None
+        raise advice.divergence(what, epoch, batch, cause) from None
 
     def _replay(self, state: TrainingState) -> None:
         """Train again from a snapshot up to the last step whose parameters are finite.

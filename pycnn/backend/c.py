@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import math
 import os
 from typing import TYPE_CHECKING, Any
@@ -18,21 +19,24 @@ from pycnn.backend.interface import NotFiniteError, Totals, TrainingState
 from pycnn.exceptions import BackendError, DataError, LabelError, PycnnError, ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pycnn._typing import Array, Bits, Indices, Shape
     from pycnn.backend.interface import (
         Data,
         LayerSpec,
         LossFunction,
+        OptimizerSpec,
         Predictor,
         RowPredictor,
         Sampler,
         Sampling,
         Writer,
     )
+    from pycnn.backend.protocol import BatchTrainer
 
 __all__ = [
+    "batch_trainer",
     "compiler",
     "create_plan",
     "evaluate",
@@ -61,6 +65,8 @@ __all__ = [
 PIECE = 256
 # Numbers that are looked at in one call, some milliseconds: Ctrl-C is answered in between.
 LOOKED_AT = 1 << 22
+# Multiply-adds below which the core leaves its threads alone.
+WORK_WORTH_SHARING = 1 << 18
 # Idle workspaces that a plan keeps for its next calls.
 KEPT = 4
 
@@ -164,10 +170,13 @@ class Workspace:
         "_context",
         "_handle",
         "_sequences",
+        "_shares",
         "batch",
+        "data",
         "mode",
         "pointer",
         "threads",
+        "totals",
     )
 
     def __init__(self, network: Any, batch: int, mode: int, context: _Context) -> None:
@@ -176,12 +185,21 @@ class Workspace:
         self.pointer = ffi.gc(out[0], lib.pycnn_workspace_destroy)
         self.batch, self.mode = batch, mode
         self.threads = ffi.NULL  # whoever computes in it holds the pool, which may be replaced
+        # What a call reads and returns.
+        self.data, self.totals = ffi.new("pycnn_dataset *"), ffi.new("pycnn_totals *")
         self._sequences: tuple[Any, Any] | None = None
+        self._shares = False  # whether the core has been given threads
         self._context = context
         self._handle = ffi.new_handle(self._context)
         lib.pycnn_workspace_set_poll(self.pointer, lib.pycnn_call_poll, self._handle)
         if context.loss_function is not None:
             lib.pycnn_workspace_set_loss(self.pointer, lib.pycnn_call_loss, self._handle)
+
+    def set_threads(self, threads: Any) -> None:
+        """Let the next calls use these threads, which are held as long."""
+        if self.threads != threads or self._shares:
+            lib.pycnn_workspace_set_threads(self.pointer, threads)
+        self.threads, self._shares = threads, threads != ffi.NULL
 
     def set_sequences(self, lengths: Indices | None, states: Array | None) -> None:
         """Let the next calls know how long the sequences of their data are, and their states.
@@ -257,6 +275,7 @@ class Plan(interface.Plan):
     __slots__ = (
         "_idle",
         "_idle_for_traces",
+        "inputs",
         "loss_function",
         "needs_batch",
         "network",
@@ -267,11 +286,12 @@ class Plan(interface.Plan):
     def __init__(
         self,
         network: Any,
+        inputs: int,
         output_shape: Shape,
         loss_function: LossFunction | None,
         needs_batch: bool,
     ) -> None:
-        self.network, self.output_shape = network, output_shape
+        self.network, self.inputs, self.output_shape = network, inputs, output_shape
         self.target_sizes = math.prod(output_shape), math.prod(output_shape[:-1])  # or labels
         self.loss_function = loss_function
         self.needs_batch = needs_batch  # a layer does, in training
@@ -314,8 +334,7 @@ class Plan(interface.Plan):
             if workspace is not None and max(batch, workspace.batch) <= PIECE:
                 batch, mode = max(batch, workspace.batch), max(mode, workspace.mode)
             workspace = self.new_workspace(batch, mode)
-        lib.pycnn_workspace_set_threads(workspace.pointer, threads)
-        workspace.threads = threads
+        workspace.set_threads(threads)
         workspace.set_sequences(lengths, states)
         return workspace
 
@@ -368,11 +387,11 @@ def create_plan(
     _check(lib.pycnn_network_create(out, inputs, specs, len(layers), _code(loss), loss_parameter))
     needs_batch = any(layer.needs_batch for layer in layers)
     network, shape = ffi.gc(out[0], lib.pycnn_network_destroy), layers[-1].output_shape
-    return Plan(network, shape, loss_function, needs_batch)
+    return Plan(network, inputs, shape, loss_function, needs_batch)
 
 
-def _lend(plan: Plan, data: Data) -> tuple[Any, list[Any]]:
-    """Return a ``pycnn_dataset`` and what it points to, which must live as long."""
+def _lend(plan: Plan, data: Data, dataset: Any) -> list[Any]:
+    """Fill in a ``pycnn_dataset``; return what it points to, which must live as long."""
     rows, has_labels = data.rows, data.has_labels
     if data.y.size != rows * plan.target_sizes[has_labels]:  # the core reads as many
         shape = plan.output_shape[:-1] if has_labels else plan.output_shape
@@ -386,9 +405,9 @@ def _lend(plan: Plan, data: Data) -> tuple[Any, list[Any]]:
         label = _from_buffer(_SIZES, data.y)
     else:
         y = _from_buffer(_DOUBLES, data.y)
-    by_position = data.weight is not None and data.weight.ndim == 2
-    dataset = ffi.new("pycnn_dataset *", (rows, x, y, label, weight, by_position))
-    return dataset, [x, y, label, weight]
+    dataset.rows, dataset.x, dataset.y, dataset.label, dataset.weight = rows, x, y, label, weight
+    dataset.weight_per_position = data.weight is not None and data.weight.ndim == 2
+    return [x, y, label, weight]
 
 
 def _weigh_observed(data: Data) -> Data:
@@ -408,6 +427,8 @@ def _read(totals: Any) -> Totals:
 def find_not_finite(array: Array) -> int:
     """Return the flat index of the first infinity or NaN, or the size when there is none."""
     x, size = _from_buffer(_DOUBLES, array), array.size
+    if size <= LOOKED_AT:
+        return int(_find_not_finite(x, size))
     for first in range(0, size, LOOKED_AT):
         count = min(LOOKED_AT, size - first)
         place = int(_find_not_finite(x + first, count))
@@ -486,9 +507,15 @@ def _predictor(
     lent_result, lent_theta = _from_buffer(_DOUBLES, result), _from_buffer(_DOUBLES, theta)
     run, network, lend, doubles = lib.pycnn_predict, plan.network, _from_buffer, _DOUBLES
     pointer, size = workspace.pointer, theta.size
+    last: Any = None  # an array that comes again is lent already
+    lent: Any = None
 
     def predict_bound(x: Array) -> Array:
-        status = run(lent_result, network, pointer, lent_theta, size, lend(doubles, x), batch)
+        nonlocal last, lent
+        if x is not last:
+            last, lent = None, lend(doubles, x)
+            last = x
+        status = run(lent_result, network, pointer, lent_theta, size, lent, batch)
         if status:
             workspace.check(status)
         return result
@@ -513,9 +540,15 @@ def _frozen_row_predictor(packed: Any, outputs: Shape) -> Predictor:
     result = np.zeros((1, *outputs))
     lent_result = _from_buffer(_DOUBLES, result)
     run, lend, doubles = lib.pycnn_predictor_run, _from_buffer, _DOUBLES
+    last: Any = None  # as in `_predictor`
+    lent: Any = None
 
     def predict_bound(x: Array) -> Array:
-        run(packed, lent_result, lend(doubles, x))
+        nonlocal last, lent
+        if x is not last:
+            last, lent = None, lend(doubles, x)
+            last = x
+        run(packed, lent_result, lent)
         return result
 
     return predict_bound
@@ -632,14 +665,15 @@ def evaluate(plan: Plan, theta: Array, data: Data) -> Totals:
     workspace = plan.take(
         plan.room(data.rows, False), lib.PYCNN_FORWARD, threads, data.lengths, data.state
     )
-    totals = ffi.new("pycnn_totals *")
-    dataset, _alive = _lend(plan, data)
+    totals, dataset = workspace.totals, workspace.data
+    _alive = _lend(plan, data, dataset)
     status = lib.pycnn_evaluate(
         totals, plan.network, workspace.pointer, _from_buffer(_DOUBLES, theta), theta.size, dataset
     )
     workspace.check(status)
+    sums = _read(totals)  # before another call has the workspace
     plan.give_back(workspace)
-    return _read(totals)
+    return sums
 
 
 def gradients(
@@ -652,8 +686,8 @@ def gradients(
     threads = _pool.get()
     batch = plan.room(data.rows, dropout_keys is not None)
     workspace = plan.take(batch, lib.PYCNN_BACKWARD, threads, data.lengths, data.state)
-    totals = ffi.new("pycnn_totals *")
-    dataset, _alive = _lend(plan, data)
+    totals, dataset = workspace.totals, workspace.data
+    _alive = _lend(plan, data, dataset)
     status = lib.pycnn_gradients(
         totals,
         _from_buffer(_DOUBLES, grad),
@@ -665,8 +699,9 @@ def gradients(
         ffi.NULL if dropout_keys is None else _from_buffer(_KEYS, dropout_keys),
     )
     workspace.check(status)
+    sums = _read(totals)  # before another call has the workspace
     plan.give_back(workspace)
-    return _read(totals)
+    return sums
 
 
 def gradient_sums(
@@ -686,8 +721,8 @@ def gradient_sums(
     threads = _pool.get()
     batch = plan.room(data.rows, dropout_keys is not None)
     workspace = plan.take(batch, lib.PYCNN_BACKWARD, threads, data.lengths, data.state)
-    totals = ffi.new("pycnn_totals *")
-    dataset, _alive = _lend(plan, data)
+    totals, dataset = ffi.new("pycnn_totals *"), workspace.data  # the core adds to zeros
+    _alive = _lend(plan, data, dataset)
     grad[:] = 0.0  # the core adds to it
     status = lib.pycnn_gradient_sums(
         totals,
@@ -702,8 +737,9 @@ def gradient_sums(
         sample_offset,
     )
     workspace.check(status)
+    sums = _read(totals)  # before another call has the workspace
     plan.give_back(workspace)
-    return _read(totals)
+    return sums
 
 
 def update(
@@ -747,8 +783,8 @@ def trace(
 ) -> Totals:
     """As `gradients`, and put Z, A and delta of each layer, one after the other, into the rest."""
     workspace = plan.take(data.rows, lib.PYCNN_TRACE, ffi.NULL, data.lengths, data.state)
-    totals = ffi.new("pycnn_totals *")
-    dataset, _alive = _lend(plan, data)
+    totals, dataset = workspace.totals, workspace.data
+    _alive = _lend(plan, data, dataset)
     outputs = [_from_buffer(_DOUBLES, array) for array in (grad, z, a, delta)]
     lent = _from_buffer(_DOUBLES, theta), theta.size
     status = lib.pycnn_trace(totals, *outputs, plan.network, workspace.pointer, *lent, dataset)
@@ -761,7 +797,8 @@ def input_gradient(plan: Plan, theta: Array, data: Data, out: Array) -> None:
     threads = _pool.get()
     batch = plan.room(data.rows, False)
     workspace = plan.take(batch, lib.PYCNN_TRACE, threads, data.lengths, data.state)
-    dataset, _alive = _lend(plan, data)
+    dataset = workspace.data
+    _alive = _lend(plan, data, dataset)
     status = lib.pycnn_input_gradient(
         _from_buffer(_DOUBLES, out),
         plan.network,
@@ -774,14 +811,20 @@ def input_gradient(plan: Plan, theta: Array, data: Data, out: Array) -> None:
     plan.give_back(workspace)
 
 
+@functools.lru_cache
+def _optimizer_of(spec: OptimizerSpec) -> Any:
+    """Return a ``pycnn_optimizer``, which nobody changes."""
+    settings = spec._asdict()
+    del settings["slots"]  # the core knows
+    settings["kind"] = _code(spec.kind)
+    return ffi.new("pycnn_optimizer *", settings)
+
+
 def _lend_optimizer(training: Any, state: TrainingState) -> list[Any]:
     """Point a ``pycnn_training`` at what its optimizer needs; return what must live as long."""
     alive = []
     if state.optimizer is not None:
-        settings = state.optimizer._asdict()
-        del settings["slots"]  # the core knows
-        settings["kind"] = _code(state.optimizer.kind)
-        alive.append(ffi.new("pycnn_optimizer *", settings))
+        alive.append(_optimizer_of(state.optimizer))
         training.optimizer = alive[-1]
     for name in ("slots", "learning_rates", "norms", "dropout_keys"):
         array = getattr(state, name)
@@ -802,7 +845,8 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
     threads = _pool.get()
     batch = plan.room(min(state.batch_size, data.rows), True)
     workspace = plan.take(batch, lib.PYCNN_BACKWARD, threads, data.lengths, data.state)
-    dataset, _alive = _lend(plan, data)
+    dataset = workspace.data
+    _alive = _lend(plan, data, dataset)
     order = ffi.NULL if state.order is None else _from_buffer(_SIZES, state.order)
     totals = _from_buffer(_DOUBLES, state.totals)
     training = ffi.new(
@@ -846,6 +890,139 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
     if diverged:
         raise NotFiniteError(steps[0])
     return int(steps[0])
+
+
+class _BatchTrainer:
+    """Does one step after another, each on a mini-batch that is lent to it: all of it or nothing.
+
+    Attributes
+    ----------
+    training : ``pycnn_training``
+        The learning rate of the next step; whether the last one was done (`epoch`), and how many
+        have changed theta (`updates`).
+    totals : ``pycnn_totals``
+        The sums of loss, weight and right answers over the last step.
+    norms : ndarray of shape (1,) or None
+        The norm of its gradient, where that is clipped.
+    run : callable
+        Does a step, and returns a status for `check` where it is not 0.
+    """
+
+    __slots__ = (
+        "_alive",
+        "_data",
+        "_kept",
+        "_kind",
+        "_lent",
+        "_network",
+        "_plan",
+        "_pointer",
+        "_shares",
+        "_size",
+        "_theta",
+        "_workspace",
+        "norms",
+        "run",
+        "totals",
+        "training",
+    )
+
+    def __init__(
+        self, plan: Plan, theta: Array, optimizer: OptimizerSpec, keys: Bits | None
+    ) -> None:
+        self._plan, self._network = plan, plan.network
+        self._theta, self._size = _from_buffer(_DOUBLES, theta, require_writable=True), theta.size
+        self.totals, self._data = ffi.new("pycnn_totals *"), ffi.new("pycnn_dataset *")
+        self.training = ffi.new("pycnn_training *", {"epochs": 1, "totals": self.totals})
+        state = TrainingState(1, 1, 0.0, None, optimizer, dropout_keys=keys)
+        self.norms = state.norms
+        self._alive = [_lend_optimizer(self.training, state)]
+        self._lent: list[Any] = []  # what `_data` points to
+        self._kind: tuple[int, bool, bool] | None = None  # of what is lent
+        self._workspace: Workspace | None = None
+        self._kept: Any = None
+        self._pointer: Any = None
+        self.run: Callable[[], int] = int  # bound once there are samples, and slots
+
+    def remember(self, slots: Array, updates: int) -> None:
+        """Go on with what the optimizer remembers after so many updates; it changes in place."""
+        self._alive[1:] = [_from_buffer(_DOUBLES, slots)]
+        self.training.slots = self._alive[1] if slots.size else ffi.NULL
+        self.training.updates = updates
+        self._kept = ffi.new("double[]", self._size + slots.size)
+        self._bind()
+
+    def lend(self, data: Data, order: Indices | None = None) -> None:
+        """Take the samples of the next steps, in this order."""
+        labels, weighted = data.has_labels, data.weight is not None
+        kind = data.rows, labels, weighted
+        plain = data.lengths is None and data.y.ndim == 2 - labels
+        if kind == self._kind and plain:
+            self.lend_again(data.x, data.y, data.weight)
+        else:
+            self._lent = _lend(self._plan, data, self._data)
+            self._make_room(data.rows).set_sequences(data.lengths, None)
+            self._kind = kind if plain else None
+        # Of a weight, or an order, that was there before and is not now nothing is read.
+        ordered = None if order is None else _from_buffer(_SIZES, order)
+        self._lent[4:] = [ordered]
+        self.training.order = ordered or ffi.NULL
+
+    def lend_again(self, x: Array, y: Array | Indices, weight: Array | None) -> None:
+        """Take other samples, in contiguous arrays of the same shapes and kinds as before."""
+        lend, data, lent = _from_buffer, self._data, self._lent
+        data.x = lent[0] = lend(_DOUBLES, x)
+        if lent[2]:
+            data.label = lent[2] = lend(_SIZES, y)
+        else:
+            data.y = lent[1] = lend(_DOUBLES, y)
+        if weight is not None:
+            data.weight = lent[3] = lend(_DOUBLES, weight)
+        if self._shares:
+            self._take_threads()
+
+    def _make_room(self, rows: int) -> Workspace:
+        """Return a workspace with room for so many samples."""
+        workspace, room = self._workspace, self._plan.room(rows, True)
+        # As of those that a plan keeps: where sums end and begin again is a matter of size.
+        if workspace is None or workspace.batch < room or room <= PIECE < workspace.batch:
+            workspace = self._workspace = self._plan.new_workspace(room, lib.PYCNN_BACKWARD)
+            self._pointer = workspace.pointer
+            self._bind()
+        self.training.batch_size = rows
+        # No layer does more with a sample than to use each number of theta once for each input.
+        self._shares = rows * self._plan.inputs * self._size >= WORK_WORTH_SHARING
+        self._take_threads()
+        return workspace
+
+    def _take_threads(self) -> None:
+        assert self._workspace is not None
+        self._workspace.set_threads(_pool.get() if self._shares else ffi.NULL)
+
+    def _bind(self) -> None:
+        """Bind `run` to what a step reads and changes."""
+        if self._kept is not None and self._pointer is not None:
+            before = self._theta, self._size, self.training, self._kept
+            self.run = functools.partial(
+                lib.pycnn_train_batch, *before, self._network, self._pointer, self._data
+            )
+
+    def check(self, status: int) -> None:
+        """Raise what a status says, that is not 0."""
+        if status in (lib.PYCNN_ERROR_DIVERGED, lib.PYCNN_ERROR_NOT_FINITE):
+            raise NotFiniteError(0)
+        assert self._workspace is not None
+        self._workspace.check(status)
+
+
+def batch_trainer(
+    plan: Plan, theta: Array, optimizer: OptimizerSpec, keys: Bits | None
+) -> BatchTrainer:
+    """Return what does one step after another with the least delay, each on a mini-batch.
+
+    `keys`, (1,), are read at each step, as in training.
+    """
+    return _BatchTrainer(plan, theta, optimizer, keys)
 
 
 with contextlib.suppress(ImportError):  # threadpoolctl may not be installed

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 from pycnn.backend.interface import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
     from pycnn._typing import Array, Bits, Indices, Shape
     from pycnn.backend.interface import (
         Data,
         LayerSpec,
         LossFunction,
+        OptimizerSpec,
         Predictor,
         RowPredictor,
         Sampler,
@@ -24,6 +26,39 @@ if TYPE_CHECKING:
     )
 
 PlanT = TypeVar("PlanT")
+
+
+class BatchTrainer(Protocol):
+    """Does one step after another, each on a mini-batch that is lent to it: all of it or nothing.
+
+    `training` has the learning rate of the next step, as `learning_rate`, whether the last one was
+    done, as `epoch`, and how many have changed theta, as `updates`; `totals` the sums of loss,
+    weight and right answers over the last step.
+    """
+
+    training: Any
+    totals: Any
+    norms: Array | None  # (1,) of its gradient, where that is clipped
+
+    def remember(self, slots: Array, updates: int) -> None:
+        """Go on with what the optimizer remembers after so many updates; it changes in place."""
+
+    def lend(self, data: Data, order: Indices | None = None) -> None:
+        """Take the samples of the next steps, in this order."""
+
+    def lend_again(self, x: Array, y: Array | Indices, weight: Array | None) -> None:
+        """Take other samples, in contiguous arrays of the same shapes and kinds as before."""
+
+    @property
+    def run(self) -> Callable[[], int]:
+        """Do a step; return 0, or what `check` raises an exception of; or raise one."""
+        ...
+
+    def check(self, status: int) -> None:
+        """Raise NotFiniteError where samples, loss, or what theta would become are not finite.
+
+        Else the DataError or LabelError that the status stands for.
+        """
 
 
 class BackendOf(Protocol[PlanT]):
@@ -167,6 +202,12 @@ class BackendOf(Protocol[PlanT]):
         self, plan: PlanT, theta: Array, data: Data, state: TrainingState, max_steps: int
     ) -> int:
         """Do up to `max_steps` steps of training; return how many were done."""
+        ...
+
+    def batch_trainer(
+        self, plan: PlanT, theta: Array, optimizer: OptimizerSpec, keys: Bits | None
+    ) -> BatchTrainer:
+        """Return what does one step after another with the least delay, each on a mini-batch."""
         ...
 
 

@@ -8,6 +8,7 @@ is a sample.
 from pycnn._checks import find_not_finite
 from pycnn.backend.numpy.generate import writer
 from pycnn.backend.numpy.network import (
+    batch_trainer,
     compiler,
     evaluate,
     gradient_sums,
@@ -30,6 +31,7 @@ from pycnn.backend.numpy.sample import sampler
 from pycnn.backend.numpy.update import penalty
 
 __all__ = [
+    "batch_trainer",
     "compiler",
     "create_plan",
     "evaluate",

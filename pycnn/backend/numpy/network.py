@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pycnn._checks import find_not_finite
-from pycnn.backend.interface import NotFiniteError, up_to_lengths
+from pycnn.backend.interface import NotFiniteError, TrainingState, up_to_lengths
 from pycnn.backend.numpy.layer import BatchContext, steps_through, update_statistics
 from pycnn.backend.numpy.pass_ import backward, forward, load_targets, score
 from pycnn.backend.numpy.update import mean_gradient, penalty, step
+from pycnn.exceptions import DataError, LabelError
 
 if TYPE_CHECKING:
     from pycnn._typing import Array, Bits, Indices, Shape
     from pycnn.backend.interface import (
         Data,
+        OptimizerSpec,
         Predictor,
         RowPredictor,
         Totals,
-        TrainingState,
     )
     from pycnn.backend.numpy.plan import Plan
+    from pycnn.backend.protocol import BatchTrainer
 
 # Rows that `predict` takes through the network together.
 PIECE = 1024
@@ -290,3 +293,84 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
         steps += 1
         state.steps += 1
     return steps
+
+
+class _BatchTrainer:
+    """As the C backend's, by `train` on copies."""
+
+    def __init__(
+        self, plan: Plan, theta: Array, optimizer: OptimizerSpec, keys: Bits | None
+    ) -> None:
+        self._plan, self._theta, self._optimizer, self._keys = plan, theta, optimizer, keys
+        self.training = SimpleNamespace(epoch=0, updates=0, learning_rate=0.0)
+        self.totals = SimpleNamespace(loss=0.0, weight=0.0, correct=0.0)
+        self.norms: Array | None = None
+
+    def remember(self, slots: Array, updates: int) -> None:
+        """Go on with what the optimizer remembers after so many updates; it changes in place."""
+        self._slots, self.training.updates = slots, updates
+
+    def lend(self, data: Data, order: Indices | None = None) -> None:
+        """Take the samples of the next steps, in this order."""
+        self._data, self._order = data, order
+
+    def lend_again(self, x: Array, y: Array | Indices, weight: Array | None) -> None:
+        """Take other samples, in arrays of the same shapes and kinds as before."""
+        data, given = self._data, [x, y] if weight is None else [x, y, weight]
+        if not all(array.flags.c_contiguous and array.flags.aligned for array in given):
+            raise ValueError("arrays must be contiguous, and aligned")
+        self._data = data._replace(
+            x=x.reshape(data.x.shape), y=y.reshape(data.y.shape), weight=weight
+        )
+
+    def check(self, status: int) -> None:
+        """Nothing: `run` raises."""
+
+    def run(self) -> int:
+        """Do a step."""
+        data, training, totals = self._data, self.training, self.totals
+        training.epoch, totals.weight = 0, 0.0
+        order = None if self._order is None else self._order[None]
+        rate, slots = training.learning_rate, self._slots.copy()
+        part = TrainingState(
+            1, data.rows, rate, order, self._optimizer, slots, training.updates, self._keys
+        )
+        if data.lengths is None:
+            _check_batch(self._plan, data)
+        after = self._theta.copy()
+        train(self._plan, after, data, part, 1)
+        totals.loss, totals.weight, totals.correct = part.totals[0].tolist()
+        self.norms = part.norms
+        if not np.isfinite(after).all():
+            raise NotFiniteError(0)
+        # The whole step, or nothing of it: nothing is called.
+        self._theta[:], self._slots[:] = after, part.slots
+        training.epoch, training.updates = 1, part.updates
+        return 0
+
+
+def _check_batch(plan: Plan, data: Data) -> None:
+    """Raise where a step cannot be done with such numbers; csrc/network.c."""
+    given = [data.x, data.y] if data.weight is None else [data.x, data.y, data.weight]
+    if not all(np.isfinite(array).all() for array in given):
+        raise NotFiniteError(0)
+    if data.weight is not None and (data.weight < 0).any():
+        raise DataError("a weight is below 0")
+    y = data.y
+    if data.has_labels and (y >= plan.units).any():
+        raise LabelError("a label is no class")
+    shares = plan.loss in ("categorical_crossentropy", "kl_divergence")
+    if not data.has_labels and (
+        ((shares or plan.loss == "binary_crossentropy") and not ((y >= 0) & (y <= 1)).all())
+        or (plan.loss == "poisson" and (y < 0).any())
+        or (plan.loss == "hinge" and (np.abs(y) != 1).any())
+        or (shares and (np.abs(y.sum(axis=-1) - 1) > 1e-6).any())
+    ):
+        raise DataError("a target is out of the loss's range")
+
+
+def batch_trainer(
+    plan: Plan, theta: Array, optimizer: OptimizerSpec, keys: Bits | None
+) -> BatchTrainer:
+    """Return what does one step after another, each on a mini-batch."""
+    return _BatchTrainer(plan, theta, optimizer, keys)

@@ -1,0 +1,236 @@
+"""`Network.trainer`: what `train_on_batch` does, in less time."""
+
+import copy
+import os
+import threading
+
+import numpy as np
+import pytest
+
+import pycnn
+from pycnn import SGD, Adam, BatchNorm, Dense, Dropout, Network, callbacks
+from pycnn.exceptions import BusyError, DataError, DivergedError, LabelError, ShapeError
+from pycnn.schedules import ExponentialDecay
+
+RNG = np.random.default_rng(21)
+X, Y = RNG.normal(size=(12, 5)), RNG.normal(size=(12, 2))
+WEIGHT = RNG.random(12)
+
+OPTIMIZERS = [
+    SGD(0.05),
+    Adam(0.01, clip_norm=0.5),
+    SGD(ExponentialDecay(0.1, 0.9), momentum=0.9, nesterov=True),
+]
+
+
+def network(backend, outputs=2, activation="linear", **how):
+    layers = [Dense(7, "tanh"), BatchNorm(), Dropout(0.3), Dense(outputs, activation)]
+    return Network(5, layers, seed=3, backend=backend, **how)
+
+
+def same(net, other):
+    states = [each.training_record.present(1.0) for each in (net, other)]
+    return (
+        net.theta.tobytes() == other.theta.tobytes()
+        and net.epochs_trained == other.epochs_trained
+        and states[0].slots.tobytes() == states[1].slots.tobytes()
+        and states[0].updates == states[1].updates
+        and states[0].epoch == states[1].epoch
+    )
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+def test_a_trainer_is_train_on_batch_to_the_bit(backend, optimizer):
+    net, other = network(backend, l2=0.01), network(backend, l2=0.01)
+    train = net.trainer(4, optimizer)
+    x, y = np.empty((4, 5)), np.empty((4, 2))
+    for step in range(9):
+        rows = slice(step % 3 * 4, step % 3 * 4 + 4)
+        weight = WEIGHT[rows].copy() if step in (4, 5) else None
+        logs = other.train_on_batch(X[rows], Y[rows], optimizer=optimizer, sample_weight=weight)
+        x[:], y[:] = X[rows], Y[rows]
+        given = (x, y) if step % 2 else (X[rows], Y[rows])
+        assert train(*given, weight) == logs["loss"]
+        assert same(net, other)
+        if step == 6:  # between two of them others may train
+            other.learning_rate_factor = net.learning_rate_factor = 0.5
+            other.partial_fit(X, Y, batch_size=5, optimizer=optimizer)
+            net.partial_fit(X, Y, batch_size=5, optimizer=optimizer)
+    assert net.history["loss"] == other.history["loss"]
+
+
+@pytest.mark.parametrize(
+    ("activation", "outputs", "targets"),
+    [
+        ("softmax", 3, [0, 2, 1, 0]),
+        ("softmax", 3, [[0.5, 0.25, 0.25]] * 4),
+        ("sigmoid", 1, [0.0, 1.0, 0.5, 1.0]),
+        ("linear", 1, [[3.0], [1.0], [2.0], [4.0]]),
+    ],
+)
+def test_a_trainer_takes_the_targets_that_fit_takes(backend, activation, outputs, targets):
+    net, other = (network(backend, outputs, activation) for _ in range(2))
+    train = net.trainer(4)
+    for first in (0, 4, 4):
+        x, y = X[first : first + 4], np.array(targets)
+        assert train(x, y) == other.train_on_batch(x, y)["loss"]
+    assert same(net, other)
+    assert np.array_equal(net.classes, other.classes)
+    before = net.theta.tobytes()
+    if activation != "linear":
+        wrong = np.array(targets) + 2
+        for _ in range(2):
+            with pytest.raises((DataError, LabelError)):
+                train(x, wrong)
+    assert net.theta.tobytes() == before
+
+
+def test_labels_of_the_users_and_scaled_targets_are_read_each_time(backend):
+    net, other = (network(backend, 3, "softmax") for _ in range(2))
+    train, y = net.trainer(4), np.array([10, 20, 30, 10])
+    for _ in range(3):
+        assert train(X[:4], y) == other.train_on_batch(X[:4], y)["loss"]
+        y[:] = np.roll(y, 1)
+    net, other = network(backend, 1), network(backend, 1)
+    train, y = net.trainer(4), np.array([1.0, 2.0, 3.0, 4.0])
+    assert train(X[:4], y) == other.train_on_batch(X[:4], y)["loss"]
+    net.target_scale = other.target_scale = [2.0], [3.0]
+    for _ in range(2):
+        assert train(X[:4], y) == other.train_on_batch(X[:4], y)["loss"]
+        y += 1
+    assert same(net, other)
+
+
+def test_numbers_that_are_not_finite_change_nothing(backend):
+    net, other = network(backend), network(backend)
+    train, x, y, weight = net.trainer(4), X[:4].copy(), Y[:4].copy(), WEIGHT[:4].copy()
+    for _ in range(2):  # the first call, and a later one
+        for array in (x, y, weight):
+            kept = array.flat[1]
+            for value in (np.nan, np.inf):
+                array.flat[1] = value
+                with pytest.raises(DivergedError, match="NaN or an infinity") as caught:
+                    train(x, y, weight)
+                assert caught.value.epoch == net.epochs_trained + 1
+            array.flat[1] = kept
+        assert net.theta.tobytes() == other.theta.tobytes()
+        assert train(x, y, weight) == other.train_on_batch(x, y, sample_weight=weight)["loss"]
+    assert same(net, other)
+    net.parameters[0] = np.nan
+    with pytest.raises(DataError, match="parameters are not finite"):
+        net.trainer(4)(X[:4], Y[:4])
+
+
+@pytest.mark.filterwarnings("ignore::pycnn.exceptions.DataWarning")
+@pytest.mark.parametrize("targets", [1e3, 1e160])
+def test_a_step_that_overflows_is_not_made(backend, targets):
+    net = network(backend)
+    train, before = net.trainer(4, SGD(1e308) if targets == 1e3 else SGD(0.1)), net.theta.copy()
+    for _ in range(2):
+        with pytest.raises(DivergedError, match="smaller learning_rate"):
+            train(X[:4], targets * Y[:4])
+        assert net.theta.tobytes() == before.tobytes()
+    present = net.training_record.present(1.0)
+    assert (net.epochs_trained, present.updates, present.slots.any()) == (0, 0, False)
+
+
+def test_what_is_no_such_array_is_refused(backend):
+    net = network(backend)
+    train = net.trainer(4)
+    good = X[:4], Y[:4]
+    for _ in range(2):
+        for x, y, weight in [
+            (X[:3], Y[:3], None),
+            (X[:4].tolist(), Y[:4], None),
+            (X[:4].astype(np.float32), Y[:4], None),
+            (X[:4], Y[:4, :1].copy(), None),
+            (X[:4], np.zeros((4, 2), int), None),
+            (X[:8:2], Y[:4], None),
+            (np.asfortranarray(X[:4]), Y[:4], None),
+            (*good, np.ones(3)),
+            (*good, [1.0] * 4),
+            (*good, -np.ones(4)),
+            (np.frombuffer(bytearray(b"?" + X[:4].tobytes()), offset=1).reshape(4, 5), Y[:4], None),
+        ]:
+            before = net.theta.tobytes()
+            with pytest.raises((ShapeError, DataError)):
+                train(x, y, weight)
+            assert net.theta.tobytes() == before
+            assert not net.training_record.line
+        assert train(*good) > 0
+    with pytest.raises(DataError, match="batch_size must be at least 2"):
+        net.trainer()
+    with pytest.raises(DataError, match="LBFGS"):
+        net.trainer(4, pycnn.optimizers.LBFGS())
+    with pytest.raises(DataError, match="batch must be at least 1"):
+        net.trainer(0)
+    net = network(backend)
+    net.theta.flags.writeable = False
+    with pytest.raises(DataError, match="read-only"):
+        net.trainer(4)(*good)
+
+
+def test_one_training_at_a_time(backend):
+    net = network(backend)
+    train, errors, entered, left = net.trainer(4), [], threading.Event(), threading.Event()
+
+    def hold(network, epoch, logs):
+        with pytest.raises(BusyError):
+            train(X[:4], Y[:4])
+        entered.set()
+        left.wait(10)
+
+    thread = threading.Thread(target=net.fit, args=(X, Y), kwargs={"epochs": 1, "callbacks": hold})
+    thread.start()
+    assert entered.wait(10)
+    with pytest.raises(BusyError):
+        train(X[:4], Y[:4])
+    left.set()
+    thread.join()
+
+    def many():
+        for _ in range(300):
+            try:
+                train(X[:4].copy(), Y[:4].copy())
+            except BusyError as error:
+                errors.append(error)
+
+    before, threads = net.epochs_trained, [threading.Thread(target=many) for _ in range(3)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert net.epochs_trained == before + 900 - len(errors)
+    assert not net.training_record.line
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_trainer_goes_on_after_a_fork(backend):
+    net = network(backend)
+    train = net.trainer(4)
+    train(X[:4], Y[:4])
+    net.training_record.line[object()] = os.getpid()  # a training that the child has not
+    child = os.fork()
+    if not child:
+        os._exit(0 if train(X[:4], Y[:4]) > 0 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    with pytest.raises(BusyError):
+        train(X[:4], Y[:4])
+
+
+def test_a_trainer_goes_on_with_what_was_saved(backend, tmp_path):
+    net = network(backend)
+    train = net.trainer(4, "adam")
+    for _ in range(3):
+        train(X[:4], Y[:4])
+    net.save(tmp_path / "net.safetensors", training_state=True)
+    loaded, copied = pycnn.load(tmp_path / "net.safetensors", backend=backend), copy.deepcopy(net)
+    for other in (loaded, copied):
+        other.trainer(4)(X[4:8], Y[4:8])  # by the optimizer of before
+    train(X[4:8], Y[4:8])
+    assert same(net, loaded)
+    assert same(net, copied)
+    net.fit(X, Y, epochs=1, callbacks=callbacks.Callback())
+    train(X[:4], Y[:4])  # a fit ends it: it begins anew
+    assert net.training_record.present(1.0).updates == 1
