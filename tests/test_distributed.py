@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -364,7 +365,7 @@ def make_cluster():
     started = []
 
     def start(count, **options):
-        settings = {"threads_per_worker": 1, "dashboard_address": None} | options
+        settings = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"} | options
         started.append(dask.LocalCluster(n_workers=count, host="127.0.0.1", **settings))
         started.append(dask.Client(started[-1]))
         return started[-1]
@@ -411,6 +412,26 @@ def _saved(folder):
     np.save(folder / "x.npy", X)
     np.save(folder / "y.npy", Y)
     return folder / "x.npy", folder / "y.npy"
+
+
+@quiet
+@pytest.mark.thorough
+@pytest.mark.skipif(os.name == "nt", reason="no such signals")
+def test_an_interrupt_ends_it_at_once(cluster):
+    client = cluster(1)
+    net, data, how = make("mini-batches")
+    times = []
+
+    def interrupt(net, epoch, logs):
+        if epoch == 5:
+            threading.Timer(0.2, lambda: (times.append(time.monotonic()), os.kill(me, 2))).start()
+
+    me = os.getpid()
+    how |= {"epochs": 100_000, "callbacks": [interrupt]}
+    with pytest.raises(KeyboardInterrupt):
+        distributed.fit(net, data, client=client, **how)
+    assert time.monotonic() - times[0] < 5  # a second, where nobody else computes
+    assert net.history.epochs == net.epochs_trained >= 5
 
 
 class Signal:
@@ -535,3 +556,49 @@ def test_mpi_gives_the_bits_of_one_process(count, at_home, tmp_path):
     for kind, expected in at_home.items():
         assert done.stdout.count(f"{kind}:{expected}") == count
     assert done.stdout.count("refused") == count
+
+
+LOSES_A_RANK = """
+import os, signal, sys
+import pycnn
+from mpi4py import MPI
+from pycnn import distributed
+from pycnn.distributed import _mpi
+sys.path[:0] = [{tests!r}]
+from test_distributed import make, sha
+comm, steps = MPI.COMM_WORLD, iter(range(99))
+net, (x, y), how = make("dropout")
+resume = os.path.exists("last.safetensors")
+if resume and comm.Get_rank() == 0:
+    net = pycnn.load("last.safetensors")
+compute = _mpi.Shard.sums
+def sums(self, *given):
+    if comm.Get_rank() == 1 and not resume and next(steps) == 20:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return compute(self, *given)
+_mpi.Shard.sums = sums
+keep = pycnn.callbacks.ModelCheckpoint("last.safetensors")
+part = distributed.rows_of(len(x), comm, chunk_rows=how["chunk_rows"])
+data = x[part], y[part]
+distributed.fit(net, data, comm=comm, callbacks=[keep], resume=resume, **how)
+sys.stdout.write(sha(net) + "\\n")
+"""
+
+
+@pytest.mark.thorough
+@pytest.mark.skipif(os.name == "nt", reason="no such signals")
+def test_a_lost_rank_ends_the_job_which_goes_on_from_its_checkpoint(at_home, tmp_path):
+    pytest.importorskip("mpi4py")
+    if shutil.which("mpirun") is None:
+        pytest.skip("no mpirun here")
+    program = tmp_path / "rank.py"
+    program.write_text(LOSES_A_RANK.format(tests=str(Path(__file__).parent)), encoding="utf-8")
+    command = ["mpirun", "--oversubscribe", "--allow-run-as-root", "-n", "2", sys.executable]
+    options = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 120}
+    lost = subprocess.run([*command, str(program)], **options)
+    assert lost.returncode != 0
+    assert "signal 9" in lost.stderr
+    assert 0 < pycnn.load(tmp_path / "last.safetensors").epochs_trained < 10
+    done = subprocess.run([*command, str(program)], **options)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == 2 * [at_home["dropout"]]

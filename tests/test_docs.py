@@ -16,7 +16,7 @@ GUIDES = (
     "index",
     *(f"lecture/{page.stem}" for page in sorted((ROOT / "docs/lecture").glob("*.md"))),
     *("training", "tables", "images", "sequences", "language", "text"),
-    *("export", "onnx", "weights", "sklearn", "keras", "pytorch", "recipes"),
+    *("export", "onnx", "weights", "sklearn", "keras", "pytorch", "recipes", "distributed"),
 )
 PAGES = ["README.md", *(f"docs/{guide}.md" for guide in GUIDES)]
 SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)

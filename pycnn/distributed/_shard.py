@@ -32,6 +32,15 @@ class Failure(Record):
 
     error: Exception
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        import pickle
+
+        try:
+            pickle.loads(pickle.dumps(self.error))
+        except Exception:  # such as one that holds what cannot travel
+            return Failure, (RuntimeError(f"{type(self.error).__name__}: {self.error}"),)
+        return Failure, (self.error,)
+
 
 class Survey(Record):
     """What a training has to know of a source's rows before it begins."""

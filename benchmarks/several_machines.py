@@ -1,0 +1,63 @@
+"""What a step beyond this process costs: python benchmarks/several_machines.py [most workers].
+
+Milliseconds a step beside those of this process, for networks of three sizes on a few rows; under
+MPI (``mpirun -n 4 python benchmarks/several_machines.py mpi``) those of all ranks together.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+import pycnn
+from pycnn import distributed
+
+UNITS = {"20 kB": 48, "0.7 MB": 296, "10 MB": 1112}
+STEPS, FIRST = 40, 5
+X = np.random.default_rng(0).normal(size=(32, 10))
+Y = X[:, :1]
+
+
+def step(units: int, **where: Any) -> float:
+    """Return the milliseconds that a step takes: the least, since others may compute here too."""
+    layers = [pycnn.Dense(units, "tanh"), pycnn.Dense(units, "tanh"), pycnn.Dense(1)]
+    net, times = pycnn.Network(10, layers, seed=0), []
+    watch = [lambda *_: times.append(time.perf_counter())]
+    how: dict[str, Any] = {"epochs": STEPS, "chunk_rows": 4, "callbacks": watch}
+    distributed.fit(net, (X, Y), **how, **where)
+    return 1e3 * float(np.diff(times[FIRST:]).min()) if times else 0.0
+
+
+def show(name: str, times: dict[str, float]) -> None:
+    """Print a row of the table."""
+    print(f"{name:12}", *(f"{key} {value:8.2f} ms" for key, value in times.items()), flush=True)
+
+
+def main() -> None:
+    """Print the table."""
+    if sys.argv[1:] == ["mpi"]:
+        from mpi4py import MPI
+
+        times = {key: step(units, comm=MPI.COMM_WORLD) for key, units in UNITS.items()}
+        if MPI.COMM_WORLD.Get_rank() == 0:
+            show(f"MPI, {MPI.COMM_WORLD.Get_size()}", times)
+        return
+    from distributed import Client, LocalCluster
+
+    here = {key: step(units) for key, units in UNITS.items()}
+    show("here", here)
+    for count in range(1, int(*(sys.argv[1:] or ["4"])) + 1):
+        settings = {
+            "threads_per_worker": 1,
+            "dashboard_address": ":0",
+            "host": "127.0.0.1",
+        }
+        with LocalCluster(n_workers=count, **settings) as cluster, Client(cluster) as client:
+            show(f"Dask, {count}", {k: step(n, client=client) - here[k] for k, n in UNITS.items()})
+
+
+if __name__ == "__main__":
+    main()
