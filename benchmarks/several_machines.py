@@ -1,6 +1,6 @@
 """What a step beyond this process costs: python benchmarks/several_machines.py [most workers].
 
-Milliseconds a step beside those of this process, for networks of three sizes on a few rows; under
+Milliseconds a step, beside those of this process, for networks of three sizes on a few rows; under
 MPI (``mpirun -n 4 python benchmarks/several_machines.py mpi``) those of all ranks together.
 """
 
@@ -47,16 +47,11 @@ def main() -> None:
         return
     from distributed import Client, LocalCluster
 
-    here = {key: step(units) for key, units in UNITS.items()}
-    show("here", here)
+    show("here", {key: step(units) for key, units in UNITS.items()})
     for count in range(1, int(*(sys.argv[1:] or ["4"])) + 1):
-        settings = {
-            "threads_per_worker": 1,
-            "dashboard_address": ":0",
-            "host": "127.0.0.1",
-        }
+        settings = {"threads_per_worker": 1, "dashboard_address": ":0", "host": "127.0.0.1"}
         with LocalCluster(n_workers=count, **settings) as cluster, Client(cluster) as client:
-            show(f"Dask, {count}", {k: step(n, client=client) - here[k] for k, n in UNITS.items()})
+            show(f"Dask, {count}", {k: step(n, client=client) for k, n in UNITS.items()})
 
 
 if __name__ == "__main__":
