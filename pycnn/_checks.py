@@ -49,6 +49,8 @@ def check_size(value: Any, name: str, at_least: int = 1) -> int:
     DataError
         If it is out of bounds.
     """
+    if type(value) is int and at_least <= value <= LARGEST:
+        return value
     try:
         size = operator.index(value)
     except TypeError:
@@ -141,7 +143,9 @@ def check_real(
 
 def check_bool(value: Any, name: str) -> bool:
     """Return `value` as a bool, or raise `DataTypeError`."""
-    if not isinstance(value, (bool, np.bool_)):
+    if value is True or value is False:
+        return value
+    if not isinstance(value, np.bool_):
         raise DataTypeError(f"{name} must be True or False, got {value!r}")
     return bool(value)
 

@@ -35,6 +35,20 @@ RUNNING = len(Totals._fields) + 1
 LARGEST_COUNT = 1 << 40
 
 
+class Process:
+    """The process that runs; to ask the system takes a fifth of a microsecond."""
+
+    id = os.getpid()
+
+
+def _renew() -> None:
+    Process.id = os.getpid()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
+
+
 class Checkpoint(Record):
     """A training between two steps. Nothing of it is changed in place, but for `partial_fit`.
 
@@ -152,7 +166,7 @@ class TrainingRecord:
         BusyError
             If `me` is not the first.
         """
-        self.line[me] = process = os.getpid()
+        self.line[me] = process = Process.id
         if len(self.line) == 1:
             return
         for who, where in list(self.line.items()):

@@ -8,7 +8,6 @@ one before has been, if that was by an equal optimizer, and counts as an epoch.
 from __future__ import annotations
 
 import math
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from pycnn import _random, losses
 from pycnn._training import advice, fitting
-from pycnn._training.checkpoint import Checkpoint, as_plain
+from pycnn._training.checkpoint import Checkpoint, Process, as_plain
 from pycnn.backend.interface import NotFiniteError
 from pycnn.exceptions import DataError, PycnnError, ShapeError
 from pycnn.history import History
@@ -209,13 +208,13 @@ class Trainer:
 
     def callable(self) -> Callable[..., float]:
         """Return what `pycnn.Network.trainer` promises."""
-        network, record, step, getpid = self._network, self._record, self._training.step, os.getpid
+        network, record, step = self._network, self._record, self._training.step
         line, lend, explain = record.line, self._lend, self._explain
 
         def train(x: Array, y: Array | Indices, weight: Array | None = None) -> float:
             me = object()
             try:
-                line[me] = getpid()
+                line[me] = Process.id
                 if len(line) > 1:  # else it is the first
                     record.get_in_line(me)
                 if (

@@ -392,22 +392,24 @@ def create_plan(
 
 def _lend(plan: Plan, data: Data, dataset: Any) -> list[Any]:
     """Fill in a ``pycnn_dataset``; return what it points to, which must live as long."""
-    rows, has_labels = data.rows, data.has_labels
-    if data.y.size != rows * plan.target_sizes[has_labels]:  # the core reads as many
+    x, y, weight = data.x, data.y, data.weight
+    rows, has_labels = len(x), y.dtype.kind == "i"
+    if y.size != rows * plan.target_sizes[has_labels]:  # the core reads as many
         shape = plan.output_shape[:-1] if has_labels else plan.output_shape
-        raise ShapeError(f"y must have shape {(rows, *shape)}, got {data.y.shape}")
-    if data.y.ndim == (2 if has_labels else 3) and data.y.shape[1] == 1:
+        raise ShapeError(f"y must have shape {(rows, *shape)}, got {y.shape}")
+    if y.ndim == (2 if has_labels else 3) and y.shape[1] == 1:
         data = _weigh_observed(data)  # to the core this is no sequence
-    x = _from_buffer(_DOUBLES, data.x)
-    weight = ffi.NULL if data.weight is None else _from_buffer(_DOUBLES, data.weight)
-    y = label = ffi.NULL
-    if has_labels:
-        label = _from_buffer(_SIZES, data.y)
-    else:
-        y = _from_buffer(_DOUBLES, data.y)
-    dataset.rows, dataset.x, dataset.y, dataset.label, dataset.weight = rows, x, y, label, weight
-    dataset.weight_per_position = data.weight is not None and data.weight.ndim == 2
-    return [x, y, label, weight]
+        y, weight = data.y, data.weight
+    alive = [
+        _from_buffer(_DOUBLES, x),
+        ffi.NULL if has_labels else _from_buffer(_DOUBLES, y),
+        _from_buffer(_SIZES, y) if has_labels else ffi.NULL,
+        ffi.NULL if weight is None else _from_buffer(_DOUBLES, weight),
+    ]
+    dataset.rows = rows
+    dataset.x, dataset.y, dataset.label, dataset.weight = alive
+    dataset.weight_per_position = weight is not None and weight.ndim == 2
+    return alive
 
 
 def _weigh_observed(data: Data) -> Data:
@@ -670,7 +672,8 @@ def evaluate(plan: Plan, theta: Array, data: Data) -> Totals:
     status = lib.pycnn_evaluate(
         totals, plan.network, workspace.pointer, _from_buffer(_DOUBLES, theta), theta.size, dataset
     )
-    workspace.check(status)
+    if status:
+        workspace.check(status)
     sums = _read(totals)  # before another call has the workspace
     plan.give_back(workspace)
     return sums
@@ -698,7 +701,8 @@ def gradients(
         dataset,
         ffi.NULL if dropout_keys is None else _from_buffer(_KEYS, dropout_keys),
     )
-    workspace.check(status)
+    if status:
+        workspace.check(status)
     sums = _read(totals)  # before another call has the workspace
     plan.give_back(workspace)
     return sums
