@@ -416,6 +416,12 @@ def check_views(browser, pictures):
                 page.reload()
                 page.wait_for_selector(ready[view])
                 page.click(trained[view])
+                if view == "walk":
+                    figures(page)
+                    sticks_out = (
+                        "all => all.filter(one => one.scrollWidth > one.clientWidth).length"
+                    )
+                    assert page.eval_on_selector_all(".figure", sticks_out) == 0
                 page.wait_for_timeout(500)
                 wide = page.evaluate("document.documentElement.scrollWidth")
                 assert wide <= width, (view, size, wide)

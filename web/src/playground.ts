@@ -169,6 +169,7 @@ export class Playground {
       this.say(t("stopped", { problem: snapshot.error }));
       this.playing = false;
       this.label();
+      void this.showHash();
     }
     requestAnimationFrame(() => {
       this.paint();
