@@ -597,6 +597,22 @@ def test_a_sequence_whose_positions_became_rows_is_refused():
         pycnn.from_onnx(foreign(rows, arrays, 4, 3))
 
 
+def test_tokens_that_may_count_from_the_end_are_read():
+    nodes = [
+        ("Less", ["x", "zero"], ["below"], {}),
+        ("Add", ["x", "size"], ["behind"], {}),
+        ("Where", ["below", "behind", "x"], ["t"], {}),
+        ("Gather", ["table", "t"], ["e"], {}),
+        ("Flatten", ["e"], ["y"], {}),
+    ]
+    table = RNG.normal(size=(5, 2))
+    arrays = {"zero": np.int64(0), "size": np.int64(5), "table": table}
+    net = pycnn.from_onnx(foreign(nodes, arrays, 3, kind=7))
+    assert net.predict([[0, 4, 1]]).tolist() == [table[[0, 4, 1]].ravel().tolist()]
+    with pytest.raises(ModelFileError, match=r"\(Where\)"):  # another token is another row
+        pycnn.from_onnx(foreign(nodes, arrays | {"zero": np.int64(2)}, 3, kind=7))
+
+
 def test_what_loops_is_named():
     nodes = [WEIGHTED, ("Loop", ["n1", "", "n1"], ["y"], {})]
     with pytest.raises(ModelFileError, match=r"\(Loop\): pycnn has no layer"):

@@ -212,7 +212,8 @@ class Flow:
     """
 
     def __init__(self, shape: Shape, index: AnyArray, batch: int) -> None:
-        self.shape, self.index, self.batch = shape, index, batch
+        self.shape, self.batch = shape, batch
+        self.index: AnyArray = index
         self.items: list[Folded] = []
 
     def add(self, layer: layers.Layer, shape: Shape, index: AnyArray, **arrays: Array) -> None:
@@ -773,9 +774,33 @@ class Way:
                     best = out, epsilon, gamma, beta.copy()
         return best
 
+    def tokens(self, name: str, joins: Iterable[tuple[str, list[int]]]) -> str:
+        """Return the end of the longest way that leaves tokens 0, 1, ... as they are; or "".
+
+        Keras counts negative ones from the end of the table, and pycnn refuses these.
+        """
+        values: dict[str, Any] = {name: np.array([*range(9), *range(10, 1 << 20, 997)])}
+        best = ""
+        for number, (out, done) in enumerate(joins):
+            if number == MOST_PIECES:
+                break
+            for node in (self.nodes[at] for at in done):
+                inputs = [values.get(x, self.arrays.get(x)) for x in node.inputs]
+                if any(x is None for x in inputs) or node.op not in {*FUNCTIONS, "Cast"}:
+                    return best
+                if any(x.size > values[name].size for x in inputs if x is not None):
+                    return best
+                found = inputs[0] if node.op == "Cast" else FUNCTIONS[node.op](node.given, *inputs)
+                values[node.outputs[0]] = np.asarray(found) * 1 if node.op == "Cast" else found
+            if out in values and np.array_equal(values[out], values[name]):
+                best = out
+        return best
+
     def follow(self, flow: Flow, name: str, end: str) -> None:
         """Add the layers from a tensor to another."""
         within = self.before(end)
+        if not flow.items and self.model.inputs[0].type in INTEGERS:
+            name = self.tokens(name, self.joins(name, end, within)) or name
         while name != end:
             self.settle(name, flow.index)
             with np.errstate(all="ignore"):
@@ -1054,7 +1079,7 @@ def state_of(model: OnnxModel) -> dict[str, Any]:
             f"has at {way.nodes[way.maker[end]]} the positions of all sequences as rows, "
             "(batch * positions, features): pycnn's outputs are (batch, positions, features)"
         )
-    if len(flow.shape) > 2:
+    if len(flow.shape) > 2 or (len(flow.shape) == 2 and flow.index.ndim == 2):
         flow.see((flow.index.size,))
     items = flow.items
     if items and items[0].config["kind"] == "embedding":
