@@ -21,7 +21,7 @@ const en = {
   unfused: "This browser's WebAssembly does not fuse multiply-adds: the core's plain kernels run ({isa}). Results are as correct, and differ from Python's in the last bits.",
   broken: "The core could not be started: {problem}",
   // the walk
-  walkIntro: "A 2-2-2-1 network makes one step of gradient descent on one sample. Each number below is computed by pycnn's core; choose one to see its formula and its edges.",
+  walkIntro: "A 2-2-2-1 network makes one step of gradient descent on one sample. Choose a number to see its formula and its edges. pycnn's core computes them; with the lecture's rounding, those behind ŷ follow from the rounded one.",
   drawing: "The network, layer by layer from left to right, with the weights on its edges",
   first: "First",
   previous: "Back",
@@ -130,7 +130,7 @@ const de: Texts = {
   fused: "Der Kern rechnet hier mit verschmolzener Multiplikation und Addition ({isa}): Ergebnisse haben dieselben Bits wie in Python, hier und auf jeder anderen Maschine, die das kann.",
   unfused: "Das WebAssembly dieses Browsers verschmilzt Multiplikation und Addition nicht: der einfache Kern rechnet ({isa}). Ergebnisse sind ebenso richtig und weichen in den letzten Bits von denen in Python ab.",
   broken: "Der Kern konnte nicht gestartet werden: {problem}",
-  walkIntro: "Ein 2-2-2-1-Netz macht mit einem Beispiel einen Schritt des Gradientenabstiegs. Jede Zahl hier hat der Kern von pycnn berechnet; wähle eine, um ihre Formel und ihre Kanten zu sehen.",
+  walkIntro: "Ein 2-2-2-1-Netz macht mit einem Beispiel einen Schritt des Gradientenabstiegs. Wähle eine Zahl, um ihre Formel und ihre Kanten zu sehen. Der Kern von pycnn berechnet sie; mit der Rundung der Vorlesung folgen die nach ŷ aus dem gerundeten.",
   drawing: "Das Netz, Schicht für Schicht von links nach rechts, mit den Gewichten an den Kanten",
   first: "Anfang",
   previous: "Zurück",
