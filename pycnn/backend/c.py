@@ -19,7 +19,7 @@ from pycnn.backend.interface import NotFiniteError, Totals, TrainingState
 from pycnn.exceptions import BackendError, DataError, LabelError, PycnnError, ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from pycnn._typing import Array, Bits, Indices, Shape
     from pycnn.backend.interface import (
@@ -946,7 +946,7 @@ class _BatchTrainer:
         self._workspace: Workspace | None = None
         self._kept: Any = None
         self._pointer: Any = None
-        self.run: Callable[[], int] = int  # bound once there are samples, and slots
+        self.run: Any = None  # bound once there are samples, and slots
 
     def remember(self, slots: Array, updates: int) -> None:
         """Go on with what the optimizer remembers after so many updates; it changes in place."""
