@@ -36,6 +36,7 @@ __all__ = ["state_of"]
 MOST_NUMBERS = 1 << 22  # of a sample
 FREE = 1 << 20  # numbers of constants that may be computed, beside as many as the file has
 MOST_PIECES = 24  # of an activation
+MOST_FEATURES = 1 << 16  # of a norm that is told by its values
 # A normalization of statistics 0 and 1, to the bit: scales and shifts of others become one.
 LINE = layers.BatchNorm(epsilon=2.0**-17).config()
 NEAR = [*np.linspace(-30, 30, 63), -1e-3, 1e-3, -0.1, 0.1, 0.0, 1.0, -1.0, 3.0, -3.0]
@@ -128,6 +129,14 @@ def _fits(*shape: int, limit: float = MOST_NUMBERS) -> Any:
     if math.prod(shape) > limit or min([0, *shape]) < 0:
         raise ValueError(f"shape {shape} is too large")
     return shape
+
+
+def _meet(arrays: Iterable[Any], limit: int) -> bool:
+    """Return whether arrays fit each other, and have no more numbers together."""
+    try:
+        return math.prod(np.broadcast_shapes(*map(np.shape, arrays))) <= limit
+    except ValueError:
+        return False
 
 
 def _axes(given: Any, *more: Any) -> tuple[int, ...]:
@@ -734,7 +743,11 @@ class Way:
         """
         best: tuple[str, float, Array, Array] | None = None
         axes, features = flow.index.ndim, flow.index.shape[-1]
-        if axes < 2 or features < 2 or flow.index.size != math.prod(flow.shape):
+        if (
+            axes < 2
+            or not 2 <= features <= MOST_FEATURES
+            or flow.index.size != math.prod(flow.shape)
+        ):
             return best
         draw = np.random.default_rng(0).normal(size=(5, features))
         probes = np.vstack([0 * draw[:1], draw[:2], 2e-3 * draw[2:], 1e3 * draw[:1] + 1])
@@ -756,7 +769,7 @@ class Way:
                     values[node.outputs[0]] = np.mean(given, axis=-1, keepdims=kept)
                     continue
                 there = [x for x in inputs if x is not None]
-                if node.op not in FUNCTIONS or any(np.size(x) > probes.size for x in there):
+                if node.op not in FUNCTIONS or not _meet(there, probes.size):
                     return best
                 if node.op == "Add":
                     epsilons |= {float(np.ravel(x)[0]) for x in there if np.size(x) == 1}
@@ -786,9 +799,9 @@ class Way:
                 break
             for node in (self.nodes[at] for at in done):
                 inputs = [values.get(x, self.arrays.get(x)) for x in node.inputs]
-                if any(x is None for x in inputs) or node.op not in {*FUNCTIONS, "Cast"}:
-                    return best
-                if any(x.size > values[name].size for x in inputs if x is not None):
+                there = [x for x in inputs if x is not None]
+                known = len(there) == len(inputs) and node.op in {*FUNCTIONS, "Cast"}
+                if not known or not _meet(there, values[name].size):
                     return best
                 found = inputs[0] if node.op == "Cast" else FUNCTIONS[node.op](node.given, *inputs)
                 values[node.outputs[0]] = np.asarray(found) * 1 if node.op == "Cast" else found
@@ -800,7 +813,8 @@ class Way:
         """Add the layers from a tensor to another."""
         within = self.before(end)
         if not flow.items and self.model.inputs[0].type in INTEGERS:
-            name = self.tokens(name, self.joins(name, end, within)) or name
+            with np.errstate(all="ignore"):
+                name = self.tokens(name, self.joins(name, end, within)) or name
         while name != end:
             self.settle(name, flow.index)
             with np.errstate(all="ignore"):
