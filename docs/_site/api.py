@@ -66,7 +66,8 @@ def _skip(app, kind, name, value, skip, options):
 def _check(app, env):
     known = {entry[0] for entry in env.get_domain("py").get_objects()}
     modules = [name for name in pycnn.__all__ if isinstance(getattr(pycnn, name), ModuleType)]
-    for name in ["pycnn", "pycnn.sklearn", *(f"pycnn.{module}" for module in modules)]:
+    for name in ["", ".sklearn", ".distributed", *(f".{module}" for module in modules)]:
+        name = f"pycnn{name}"
         module = import_module(name)
         for public in module.__all__:
             value = getattr(module, public)
