@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import pkgutil
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,19 @@ def test_links_lead_somewhere(page):
             assert target[1:] in headings
         elif "://" not in target:
             assert (ROOT / page).parent.joinpath(target).exists(), target
+
+
+def test_the_site_has_each_page_and_each_function_that_the_lecture_shows():
+    index = read("docs/index.md").split()
+    assert {page.stem for page in (ROOT / "docs").glob("*.md")} - {"index"} <= set(index)
+    listing = runpy.run_path(str(ROOT / "docs/_site/listing.py"))
+    shown = [
+        listing["LINE"].fullmatch(line).groups()
+        for page in (ROOT / "docs/lecture").glob("*.md")
+        for block in re.findall(r"^```\{beside\}\n(.*?)^```", page.read_text("utf-8"), re.S | re.M)
+        for line in block.splitlines()
+    ]
+    assert len(shown) > 40
+    for path, name, code in shown:
+        text, _ = listing["function"](path, name)
+        assert (code or name) in text, (path, name, code)

@@ -6,12 +6,17 @@ SAID = {
     "<pre>": '<pre tabindex="0">',
     '<div class="table-wrapper': '<div tabindex="0" class="table-wrapper',
 }
+# viewcode's list of modules has lists beside its items, and not within them.
+NESTED = {"</li>\n<ul>": "\n<ul>", "</ul><li>": "</ul></li>\n<li>", "</ul></ul>": "</ul></li></ul>"}
 
 
 def _say(app, page, template, context, doctree):
     for part in ("body", "furo_navigation_tree"):
         for before, after in SAID.items():
             context[part] = context.get(part, "").replace(before, after)
+    if page == "_modules/index":
+        for before, after in NESTED.items():
+            context["body"] = context["body"].replace(before, after)
 
 
 def setup(app):

@@ -15,7 +15,7 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from _site.sources import ROOT
+from _site.listing import ROOT
 
 STORED = {
     "deep_networks": ["deep_networks"],

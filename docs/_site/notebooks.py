@@ -6,6 +6,7 @@ behind each cell what it printed or drew, and offers the notebook, outputs inclu
 
 import os
 import re
+import tempfile
 from html import escape
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import nbformat
 from nbclient import NotebookClient
 from traitlets.config import Config
 
-from _site.beside import LINE, function
+from _site.listing import LINE, function
 from _site.sources import DOCS
 
 CELL = re.compile(r"^```(python|\{beside\})\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -50,8 +51,10 @@ def notebook(chapter):
         each["id"] = str(number)  # and not a random one
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     book = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
-    quiet = Config(KernelManager={"transport": "ipc"} if os.name == "posix" else {})
-    NotebookClient(book, record_timing=False, config=quiet).execute()
+    with tempfile.TemporaryDirectory() as folder:
+        sockets = {"transport": "ipc", "ip": f"{folder}/kernel"} if os.name == "posix" else {}
+        config = Config(KernelManager=sockets)
+        NotebookClient(book, record_timing=False, config=config).execute()
     for each in book.cells:
         if each.cell_type == "code":  # without progress bars
             each.outputs = [out for out in each.outputs if out.get("name") != "stderr"]

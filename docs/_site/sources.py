@@ -8,15 +8,15 @@ to that page, and one to any other file, or folder, to a page that shows it.
 import posixpath
 import re
 from contextlib import suppress
-from pathlib import Path
 
 from docutils import nodes
 from pygments.lexers import guess_lexer_for_filename
 from pygments.util import ClassNotFound
 from sphinx.util.osutil import relative_uri
 
-DOCS = Path(__file__).parents[1]
-ROOT = DOCS.parent
+from _site.listing import ROOT
+
+DOCS = ROOT / "docs"
 STUB = re.compile(r"\[[^]]+\]\(([^)]+)\)\s*")
 LINK = re.compile(r"(?<=\]\()(?![\w+.-]+:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
 FENCE = re.compile(r"^( *)```.*?^\1```$", re.DOTALL | re.MULTILINE)
