@@ -489,7 +489,67 @@ static void test_what_is_wrong_with_a_training_is_said(void)
     free_problem(&p);
 }
 
+/* On one mini-batch with Adam: the bits of pycnn_train or, where it is refused, nothing. */
+static void test_a_batch_is_trained_on_as_a_whole_or_not_at_all(void)
+{
+    enum { ROWS = 12, SLOTS = 2 };
+    problem p = classifier(5, ROWS);
+    pycnn_optimizer adam;
+    pycnn_optimizer_init(&adam, PYCNN_ADAM);
+    pycnn_workspace *ws = NULL;
+    CHECK(pycnn_workspace_create(&ws, p.net, ROWS, PYCNN_BACKWARD) == PYCNN_OK);
+    const size_t size = p.theta_size, all = size + SLOTS * p.parameters;
+    double *theta[2], *kept = doubles(all), *before = doubles(all);
+    pycnn_training state[2];
+    pycnn_totals totals[2] = {{0}, {0}};
+    for (size_t i = 0; i < 2; i++) { /* the slots lie behind theta */
+        theta[i] = doubles(all);
+        memset(theta[i], 0, all * sizeof(double));
+        memcpy(theta[i], p.theta, size * sizeof(double));
+        pycnn_training_init(&state[i]);
+        state[i].optimizer = &adam, state[i].slots = theta[i] + size, state[i].epochs = 1;
+        state[i].batch_size = ROWS, state[i].totals = &totals[i];
+    }
+    for (size_t turn = 0; turn < 3; turn++) {
+        size_t steps;
+        totals[0] = (pycnn_totals){0};
+        state[0].epoch = 0;
+        CHECK(pycnn_train(&steps, theta[0], size, &state[0], p.net, ws, &p.data, 1) == PYCNN_OK);
+        CHECK(pycnn_train_batch(theta[1], size, &state[1], kept, p.net, ws, &p.data) == PYCNN_OK);
+        CHECK(state[1].epoch == 1 && state[1].updates == turn + 1);
+        CHECK(memcmp(theta[0], theta[1], all * sizeof(double)) == 0);
+        CHECK(memcmp(&totals[0], &totals[1], sizeof totals[0]) == 0);
+    }
+    memcpy(before, theta[1], all * sizeof(double));
+#define REFUSED(status)                                                                    \
+    (pycnn_train_batch(theta[1], size, &state[1], kept, p.net, ws, &p.data) == (status) && \
+     state[1].epoch == 0 && state[1].updates == 3 &&                                       \
+     memcmp(theta[1], before, all * sizeof(double)) == 0)
+    const double x = p.x[7], y = p.data.y[4];
+    p.x[7] = INFINITY;
+    CHECK(REFUSED(PYCNN_ERROR_NOT_FINITE));
+    p.x[7] = x, p.y[4] = NAN;
+    CHECK(REFUSED(PYCNN_ERROR_NOT_FINITE));
+    p.y[4] = 2;
+    CHECK(REFUSED(PYCNN_ERROR_RANGE));
+    p.y[4] = y, state[1].learning_rate = 1e308, adam.weight_decay = 1e9;
+    CHECK(REFUSED(PYCNN_ERROR_DIVERGED));
+    state[1].epochs = 2;
+    CHECK(pycnn_train_batch(theta[1], size, &state[1], kept, p.net, ws, &p.data) ==
+          PYCNN_ERROR_SIZE);
+#undef REFUSED
+    for (size_t i = 0; i < 2; i++) {
+        free(theta[i]);
+    }
+    free(kept);
+    free(before);
+    pycnn_workspace_destroy(ws);
+    free_problem(&p);
+}
+
 const test network_tests[] = {
+    FOR_EACH_SET("a batch is trained on as a whole, or not at all",
+                 test_a_batch_is_trained_on_as_a_whole_or_not_at_all),
     ONCE("what is wrong with a training is said", test_what_is_wrong_with_a_training_is_said),
     ONCE("data of a later version", test_data_of_a_later_version),
     FOR_EACH_SET("the lecture's worked example", test_lecture_example),
