@@ -54,7 +54,7 @@ def notebook(chapter):
     with tempfile.TemporaryDirectory() as folder:
         sockets = {"transport": "ipc", "ip": f"{folder}/kernel"} if os.name == "posix" else {}
         config = Config(KernelManager=sockets)
-        NotebookClient(book, record_timing=False, config=config).execute()
+        NotebookClient(book, record_timing=False, coalesce_streams=True, config=config).execute()
     for each in book.cells:
         if each.cell_type == "code":  # without progress bars
             each.outputs = [out for out in each.outputs if out.get("name") != "stderr"]
