@@ -154,21 +154,20 @@ def amalgamate():
     return made | {"pycnn.c": banner.format("The core as one file") + core}
 
 
-def without_comments(text):
-    """Return a source of which the first comment alone is left: what a compiler reads."""
+def for_compilers(text):
+    """Return what a compiler reads of a source: no comment but the first, and no indentation."""
     licence, end, code = text.partition("*/\n")
     code = WORD.sub(lambda word: " " if word[0].startswith("/*") else word[0], code)
-    return licence + end + re.sub(r"\s*\n\s*\n", "\n", re.sub(r" +$", "", code, flags=re.M))
+    lines = (line.strip() for line in code.splitlines())
+    return licence + end + "\n".join(filter(None, lines)) + "\n"
 
 
-def write(folder, comments=True):
-    """Write them, the source with its comments or without; the folder is made if need be."""
+def write(folder, short=False):
+    """Write them, the source as short as a compiler bears it or as it is; makes the folder."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     for name, text in amalgamate().items():
-        short = name.endswith(".c") and not comments
-        Path(folder, name).write_text(
-            without_comments(text) if short else text, encoding="utf-8", newline="\n"
-        )
+        text = for_compilers(text) if short and name.endswith(".c") else text
+        Path(folder, name).write_text(text, encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":
