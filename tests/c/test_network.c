@@ -501,7 +501,7 @@ static void test_a_batch_is_trained_on_as_a_whole_or_not_at_all(void)
     const size_t size = p.theta_size, all = size + SLOTS * p.parameters;
     double *theta[2], *kept = doubles(all), *before = doubles(all);
     pycnn_training state[2];
-    pycnn_totals totals[2] = {{0}, {0}};
+    pycnn_totals totals[2] = {0};
     for (size_t i = 0; i < 2; i++) { /* the slots lie behind theta */
         theta[i] = doubles(all);
         memset(theta[i], 0, all * sizeof(double));
