@@ -41,7 +41,7 @@ class Remote(Shard):
     def _set_threads(self, client: int) -> None:
         import os
 
-        from distributed import get_worker
+        from distributed.worker import get_worker
 
         from pycnn._threads import set_num_threads
 
@@ -84,7 +84,7 @@ class Workers:
     def sources(self, data: Any) -> list[Source]:
         """Return the parts of what a user has handed in, Dask's as futures."""
         from dask.base import is_dask_collection
-        from distributed import Future
+        from distributed.client import Future
 
         tables = list(data) if isinstance(data, (tuple, list)) else [data]
         if tables and all(isinstance(each, Future) for each in tables):
