@@ -10,7 +10,6 @@ from typing import Any as _Any
 
 from pycnn import (
     activations,
-    callbacks,
     exceptions,
     initializers,
     layers,
@@ -23,7 +22,6 @@ from pycnn._data.tokens import Tokens
 from pycnn._public import names_of as _names_of
 from pycnn._threads import get_num_threads, set_num_threads
 from pycnn._version import __version__
-from pycnn.callbacks import Callback
 from pycnn.exceptions import PycnnError
 from pycnn.history import History
 from pycnn.layers import BatchNorm, Dense, Dropout, LayerNorm, Residual, SpatialDropout
@@ -31,10 +29,11 @@ from pycnn.network import Network, from_onnx, load
 from pycnn.optimizers import LBFGS, SGD, Adagrad, Adam, AdamW, RMSprop, Rprop
 
 if _TYPE_CHECKING:
-    from pycnn import augmentation, datasets, metrics, plot, text
+    from pycnn import augmentation, callbacks, datasets, metrics, plot, text
     from pycnn._gradient_check import gradient_check
     from pycnn._io.weights import from_keras, from_torch
     from pycnn._perceptron import from_sklearn
+    from pycnn.callbacks import Callback
     from pycnn.layers import (
         GRU,
         LSTM,
@@ -140,6 +139,10 @@ def __getattr__(name: str) -> _Any:
     # What not every program needs is imported when it is asked for.
     if name in layers.__all__:
         return getattr(layers, name)
+    if name == "Callback":
+        from pycnn.callbacks import Callback
+
+        return Callback
     if name == "Table":
         from pycnn.table import Table
 
@@ -152,6 +155,10 @@ def __getattr__(name: str) -> _Any:
         import pycnn.augmentation as augmentation
 
         return augmentation
+    if name == "callbacks":
+        import pycnn.callbacks as callbacks
+
+        return callbacks
     if name == "datasets":
         import pycnn.datasets as datasets
 

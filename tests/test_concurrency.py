@@ -16,7 +16,7 @@ import pytest
 
 import pycnn
 from pycnn import Adam, BatchNorm, Dense, Dropout, Network, _threads
-from pycnn._training import checkpoint
+from pycnn._training import checkpointer
 from pycnn.exceptions import BusyError
 
 RNG = np.random.default_rng(15)
@@ -172,7 +172,7 @@ def test_of_many_fits_at_once_each_is_whole_or_refused(backend):
 
 
 def test_who_reads_a_network_amid_a_fit_sees_what_the_fit_has_kept(backend, monkeypatch, tmp_path):
-    monkeypatch.setattr(checkpoint, "CHECKPOINT_PERIOD", 1e9)  # at the ends of epochs alone
+    monkeypatch.setattr(checkpointer, "CHECKPOINT_PERIOD", 1e9)  # at the ends of epochs alone
     epochs = {"c": 40, "numpy": 15}[backend]
     right, done = [], threading.Event()
 

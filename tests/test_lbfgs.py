@@ -16,7 +16,7 @@ from pycnn import (
     Network,
     optimizers,
 )
-from pycnn._training import checkpoint, lbfgs
+from pycnn._training import checkpointer, lbfgs
 from pycnn.callbacks import ReduceLROnPlateau
 from pycnn.exceptions import DataError, DataTypeError, DivergedError
 from pycnn.schedules import CosineDecay
@@ -412,7 +412,7 @@ class Stop(pycnn.Callback):
 def test_a_training_goes_on_from_its_file_to_the_same_bits(
     backend, tmp_path, epoch, period, monkeypatch
 ):
-    monkeypatch.setattr(checkpoint, "CHECKPOINT_PERIOD", period)
+    monkeypatch.setattr(checkpointer, "CHECKPOINT_PERIOD", period)
     whole, net = classes(backend, l2=1e-3), classes(backend, l2=1e-3)
     fit(whole, LABELS, epochs=20, optimizer=LBFGS(6), callbacks=[Stop(99)])
     with pytest.raises(KeyboardInterrupt):

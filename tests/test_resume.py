@@ -29,7 +29,7 @@ from pycnn import (
     Rprop,
 )
 from pycnn._io import model_file, safetensors_file
-from pycnn._training import checkpoint, steps
+from pycnn._training import checkpointer, steps
 from pycnn.callbacks import (
     CSVLogger,
     EarlyStopping,
@@ -75,7 +75,7 @@ def file_of(net, path):
 def small_groups(monkeypatch):
     """The core comes back after every mini-batch, and keeps the state each time."""
     monkeypatch.setattr(steps, "PERIOD", 0.0)
-    monkeypatch.setattr(checkpoint, "CHECKPOINT_PERIOD", -1.0)
+    monkeypatch.setattr(checkpointer, "CHECKPOINT_PERIOD", -1.0)
 
 
 # ------------------------------------------------------------------ from files at epoch boundaries

@@ -26,7 +26,7 @@ from pycnn import (
     Tokens,
     TransformerBlock,
 )
-from pycnn._training import checkpoint, steps
+from pycnn._training import checkpointer, steps
 from pycnn.backend.interface import Data
 from pycnn.exceptions import DataError, DivergedError
 from pycnn.schedules import CosineDecay
@@ -62,7 +62,7 @@ def fit(net, x=X, **options):
 def small_groups(monkeypatch):
     """Return to Python after every step, and keep the training there."""
     monkeypatch.setattr(steps, "PERIOD", 0.0)
-    monkeypatch.setattr(checkpoint, "CHECKPOINT_PERIOD", -1.0)
+    monkeypatch.setattr(checkpointer, "CHECKPOINT_PERIOD", -1.0)
 
 
 def test_twenty_windows_are_those_of_pytorch(backend):

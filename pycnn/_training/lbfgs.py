@@ -20,7 +20,8 @@ import numpy as np
 
 from pycnn._checks import check_fits
 from pycnn._training import advice
-from pycnn._training.checkpoint import RUNNING, Place
+from pycnn._training.checkpoint import RUNNING
+from pycnn._training.checkpointer import Place
 from pycnn.callbacks import ReduceLROnPlateau
 from pycnn.exceptions import DataError, DivergedError
 
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pycnn._model import Model
-    from pycnn._training.checkpoint import Checkpoint, Reporter
+    from pycnn._training.checkpoint import Checkpoint
+    from pycnn._training.checkpointer import Reporter
     from pycnn._training.loader import Loader
     from pycnn._typing import Array
     from pycnn.callbacks import Callback

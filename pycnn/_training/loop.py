@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from pycnn._data.sources import LazyTable
 from pycnn._model import Loan
-from pycnn._training.checkpoint import Checkpoint, Checkpointer, Reporter
+from pycnn._training.checkpoint import Checkpoint
+from pycnn._training.checkpointer import Checkpointer, Reporter
 from pycnn._training.fitting import check_parameters
 from pycnn._training.lbfgs import Iterations
 from pycnn._training.loader import Loader, WindowLoader
@@ -28,7 +29,8 @@ from pycnn.optimizers import LBFGS
 if TYPE_CHECKING:
     from pycnn._data.stream import BatchStream
     from pycnn._model import Model
-    from pycnn._training.checkpoint import Driver, TrainingRecord
+    from pycnn._training.checkpoint import TrainingRecord
+    from pycnn._training.checkpointer import Driver
     from pycnn._training.fitting import Prepared, Request
     from pycnn._training.loader import Augment
     from pycnn.optimizers import Optimizer

@@ -18,15 +18,17 @@ from pycnn import _random
 from pycnn._checks import LARGEST
 from pycnn._data.stream import UNKNOWN
 from pycnn._training import advice
-from pycnn._training import checkpoint as checkpoints
-from pycnn._training.checkpoint import Place
+from pycnn._training import checkpointer as checkpointers
+from pycnn._training.checkpoint import RUNNING
+from pycnn._training.checkpointer import Place
 from pycnn.backend.interface import NotFiniteError, TrainingState
 from pycnn.exceptions import DataError, DataWarning, warn
 from pycnn.schedules import Constant
 
 if TYPE_CHECKING:
     from pycnn._model import Model
-    from pycnn._training.checkpoint import Checkpoint, Reporter
+    from pycnn._training.checkpoint import Checkpoint
+    from pycnn._training.checkpointer import Reporter
     from pycnn._training.loader import Loader
     from pycnn._typing import Array, Bits, NDArray
     from pycnn.optimizers import Optimizer
@@ -100,7 +102,7 @@ class Steps:
         self.first_epoch = 1  # its number in this training
         self.history_before = 0  # epochs
         # Where the next block starts in its first epoch, with the sums over what is done of it:
-        self.begins = Place(0, np.zeros(checkpoints.RUNNING), 0)
+        self.begins = Place(0, np.zeros(RUNNING), 0)
 
     # -------------------------------------------------------------- between two blocks
 
@@ -130,7 +132,7 @@ class Steps:
         if state is None:
             return self.begins._replace(updates=self.updates)
         if state.epoch == state.epochs:
-            return Place(0, np.zeros(checkpoints.RUNNING), state.updates)
+            return Place(0, np.zeros(RUNNING), state.updates)
         norm = 0.0 if state.norms is None else state.norms[state.epoch]
         running = np.append(state.totals[state.epoch], norm)
         return Place(state.position, running, state.updates, state.start, state.carried)
@@ -164,7 +166,7 @@ class Steps:
             self.updates,
             self._dropout_keys(count),
         )
-        begins, self.begins = self.begins, Place(0, np.zeros(checkpoints.RUNNING), 0)
+        begins, self.begins = self.begins, Place(0, np.zeros(RUNNING), 0)
         state.position, state.start, state.carried = begins.position, begins.start, begins.carried
         state.steps = self.loader.step_of(state)
         state.totals[0] = begins.running[:-1]
@@ -210,7 +212,7 @@ class Steps:
                 steps = self._train(state, self.pace.steps)
                 now = time.perf_counter()
                 self.pace.adapt(steps, now - started)
-                due = now - kept > checkpoints.CHECKPOINT_PERIOD
+                due = now - kept > checkpointers.CHECKPOINT_PERIOD
                 # A weight can overflow while the loss stays finite: relu hides minus infinity.
                 if (due or state.epoch > self._written(reporter)) and not self._is_finite():
                     self._diverged(state, safe, reporter)
