@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -190,6 +192,15 @@ def test_labels_are_those_of_all_parts(tmp_path):
     assert net.predict_classes(X[:2]).dtype.kind == "U"
 
 
+@pytest.mark.parametrize("names", ["abc", (5, 6, 7)])
+def test_labels_in_a_column_are_those_of_all_rows(names):
+    order = np.argsort(Y, kind="stable")  # the first rows have but one of them
+    net = pycnn.Network(6, [pycnn.Dense(3, "softmax")], seed=0)
+    column = np.array(list(names))[Y[order], None]
+    distributed.fit(net, (X[order], column), epochs=1)
+    assert net.classes.tolist() == list(names)
+
+
 def save(folder, x, y, count):
     """Write `count` pairs of files; return what describes them."""
     for i, (some, targets) in enumerate(
@@ -230,6 +241,10 @@ def test_a_map_travels_as_the_name_of_its_file(tmp_path):
         assert (len(content) < 5000) == (tables[0] is table)
     part = distributed._sources.from_arrays((table[50:], Y[50:]))[0]
     assert (pickle.loads(pickle.dumps(part)).open()[0] == X[50:]).all()
+    own = np.load(tmp_path / "x.npy", mmap_mode="c")
+    own[3] = 7  # in memory alone
+    part = distributed._sources.from_arrays((own, Y))[0]
+    assert (pickle.loads(pickle.dumps(part)).open()[0] == own).all()
 
 
 @pytest.mark.thorough  # pandas and pyarrow take seconds to import
@@ -246,6 +261,31 @@ def test_row_groups_give_the_bits_of_arrays(tmp_path, at_home):
         assert net.feature_names == tuple("abcdef")
     with pytest.raises(DataError, match="no column 'kinds'"):
         distributed.from_parquet(path, target="kinds")
+    for wrong, how in ((5, {}), ([5], {}), ([], {}), ("w", {"sample_weight": "w"})):
+        with pytest.raises((DataError, DataTypeError), match=r"target must|target and"):
+            distributed.from_parquet(path, target=wrong, **how)
+    with pytest.raises(DataTypeError, match="sample_weight must be a column's name"):
+        distributed.from_parquet(path, target="kind", sample_weight=["w"])
+    (tmp_path / "text.parquet").write_text("text")
+    with pytest.raises(DataError, match=r"text\.parquet is no Parquet file"):
+        distributed.from_parquet(tmp_path / "text.parquet", target="kind")
+
+
+@pytest.mark.thorough
+def test_targets_may_be_the_index_of_a_frame_and_errors_name_the_row_group(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    frame = pandas.DataFrame(X, columns=list("abcdef")).assign(kind=Y).set_index("kind")
+    frame.to_parquet(tmp_path / "t.parquet")
+    files = distributed.from_parquet(tmp_path / "t.parquet", target="kind")
+    net, *_ = make("full batch")
+    distributed.fit(net, files, epochs=1)
+    assert net.feature_names == tuple("abcdef")
+    frame.iloc[650, 2] = np.nan
+    frame.to_parquet(tmp_path / "t.parquet", row_group_size=300)
+    files = distributed.from_parquet(tmp_path / "t.parquet", target="kind")
+    with pytest.raises(DataError, match=r"row 50,.*row 600 of the data; in row group 2 of.*t.parq"):
+        distributed.fit(net, files, epochs=1)
 
 
 # ------------------------------------------------------------------ what goes on around it
@@ -314,6 +354,11 @@ def test_a_loss_that_is_not_finite_leaves_the_last_step(backend):
         ({"retries": -1}, "retries"),
         ({"timeout": 0}, "timeout"),
         ({"net": 1}, "net must be a Network"),
+        ({"data": ({"a": X}, Y)}, "X must be an array or a table of rows"),
+        ({"data": ([[1, 2], [3]], [1, 2])}, "X must be a regular array"),
+        ({"data": (X, None)}, "y must be given"),
+        ({"data": (X, [None, *Y[1:]])}, "y must have no gaps, but is None at row 0"),
+        ({"data": (X[:, :5], Y)}, r"got \(256, 5\) \(of the first 256 rows\)"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(change, message):
@@ -340,6 +385,43 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path):
         distributed.from_npy(tmp_path / "x-0.npy", tmp_path / "y-9.npy")
     with pytest.raises(DataError, match="X must name a file"):
         distributed.from_npy(tmp_path / "z-*.npy", tmp_path / "y-9.npy")
+    np.savez(tmp_path / "a.npz", X)
+    (tmp_path / "empty.npy").touch()
+    for name in ("a.npz", "empty.npy"):
+        with pytest.raises(DataError, match=f"y: .*{name} (must|cannot) be"):
+            distributed.from_npy(tmp_path / "x-0.npy", tmp_path / name)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_an_error_of_a_row_says_which_row_of_which_file(count, tmp_path, monkeypatch):
+    monkeypatch.setattr(_training, "Here", lambda: Several(count))
+    bad = X.copy()
+    bad[700, 2] = np.nan
+    net, _, how = make("full batch")
+    for data, file in (((bad, Y), ""), (save(tmp_path, bad, Y, 2), r"; in .*x-1\.npy")):
+        with pytest.raises(
+            DataError, match=f"X must be finite, but is NaN at row.*{file}"
+        ) as caught:
+            distributed.fit(net, data, **how)
+        assert sum(map(int, re.findall(r"row (\d+)", str(caught.value)))) == 700
+
+
+COMM = SimpleNamespace(Get_size=lambda: 2, Get_rank=lambda: 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((-5, COMM), "rows must be at least 0"),
+        ((1.5, COMM), "rows must be an integer"),
+        ((9, None), "comm must be a communicator"),
+        ((9, COMM, 0), "chunk_rows must be at least 1"),
+    ],
+)
+def test_rows_of_names_the_argument_that_is_wrong(given, message):
+    rows, comm, *size = given
+    with pytest.raises((DataError, DataTypeError), match=message):
+        distributed.rows_of(rows, comm, chunk_rows=size[0] if size else 64)
 
 
 def test_nothing_of_dask_or_mpi_is_imported_unless_it_is_used():
@@ -494,8 +576,57 @@ def test_an_error_of_the_data_comes_as_it_is(cluster):
     bad[700, 2] = np.nan
     futures = client.scatter([(bad[:512], Y[:512]), (bad[512:], Y[512:])])
     net, _, how = make("full batch")
-    with pytest.raises(DataError, match="X must be finite"):
+    with pytest.raises(DataError, match=r"at row 188, .* from row 512 of the data"):
         distributed.fit(net, futures, client=client, **how)
+    gaps = [(X, np.where(Y, Y, np.nan)) for _ in range(2)]
+    with pytest.raises(DataError, match=r"y must be finite.*; in part 0 of the data"):
+        distributed.fit(net, client.scatter(gaps, hash=False), client=client, **how)
+
+    def have_another_release():
+        from pycnn.distributed import _dask
+
+        def init(self, *arguments):
+            raise TypeError("another release")
+
+        _dask.Remote.__init__ = init
+
+    client.run(have_another_release)
+    with pytest.raises(TypeError, match="another release"):
+        distributed.fit(net, (X, Y), client=client, **how)
+
+
+@quiet
+@pytest.mark.thorough
+def test_a_client_that_cannot_be_used_is_named(cluster):
+    client = cluster(1)
+    net, data, how = make("full batch")
+    with pytest.raises(
+        DataTypeError, match=r"client must be a dask\.distributed\.Client, got Local"
+    ):
+        distributed.fit(net, data, client=client.cluster, **how)
+
+    def close(net, epoch, logs):
+        other.close()
+
+    other = type(client)(client.cluster)
+    with pytest.raises(WorkerLostError, match="the client is closed"):
+        distributed.fit(net, data, client=other, callbacks=[close], **how)
+    assert net.epochs_trained == 1
+    with pytest.raises(DataError, match="client must be running, but is closed"):
+        distributed.fit(net, data, client=other, **how)
+
+
+@quiet
+@pytest.mark.thorough
+@pytest.mark.skipif(os.name == "nt", reason="no such signals")
+def test_rows_that_were_lost_before_it_began_are_an_error(cluster):
+    client = cluster(2)
+    parts = client.scatter([(X[:512], Y[:512]), (X[512:], Y[512:])])
+    for pid in client.run(os.getpid).values():
+        os.kill(pid, signal.SIGKILL)
+    net, _, how = make("full batch")
+    with pytest.raises(WorkerLostError, match="a part of the data is lost"):
+        distributed.fit(net, parts, client=client, **how)
 
 
 @quiet

@@ -9,7 +9,7 @@ import numpy as np
 
 from pycnn.distributed._engines import add_up, check, held_of, ranges, split
 from pycnn.distributed._shard import Shard, survey
-from pycnn.distributed._sources import Part, from_arrays
+from pycnn.distributed._sources import Part, from_arrays, is_file
 from pycnn.exceptions import DataError, DataTypeError, ShapeError, WorkerLostError
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 10.0  # seconds without an answer, after which a worker is lost
 PULSE = 1.0  # seconds between two looks at whether it answers
+ADVICE = "scatter it with broadcast=True, or hand in what Dask can compute again"
 NO_WORKERS = "no Dask worker is left; the network is as after the last step"
 
 
@@ -70,8 +71,10 @@ class Workers:
     """The workers of a Dask cluster have the chunks; lost ones are replaced by those left."""
 
     def __init__(self, client: Any, retries: int, timeout: float) -> None:
-        if not hasattr(client, "scheduler_info") or client.asynchronous:
+        if not _is_client(client) or client.asynchronous:
             raise DataTypeError(f"client must be a dask.distributed.Client, got {client!r:.80}")
+        if client.status != "running":
+            raise DataError(f"client must be running, but is {client.status}")
         self.client, self.retries, self.timeout = client, retries, timeout
         self.shares: list[Share] = []
         self.lost: set[str] = set()
@@ -121,13 +124,21 @@ class Workers:
         """Look through the parts' targets, where the parts are."""
         parts = [source.value for source in sources if isinstance(source, Part)]
         if parts:
-            futures = self.client.map(_survey_part, parts, loss=loss)
+            _check_held(parts)
+            futures = self.client.map(_survey_part, parts, range(len(parts)), loss=loss)
         elif _are_files(sources):
             futures = self.client.map(survey, sources, loss=loss)
         else:
             return [check(survey(source, loss)) for source in sources]
+        from distributed.client import FutureCancelledError
+        from distributed.scheduler import KilledWorker
+
         try:
             return [check(future.result(timeout=self.timeout)) for future in futures]
+        except FutureCancelledError:
+            raise WorkerLostError(f"a part of the data is lost with its worker: {ADVICE}") from None
+        except KilledWorker as error:
+            raise WorkerLostError(f"while the data were looked through: {error}") from None
         except TimeoutError:
             raise WorkerLostError(
                 f"the parts of the data were not there within timeout={self.timeout:g} seconds"
@@ -146,9 +157,16 @@ class Workers:
         for (first, end), last in zip(ranges(self.limits), self.limits[1:], strict=True):
             held = list(held_of(sources, chunks, first, last))
             self.shares.append(Share(held, first, end, last - first))
-        self._repeat(self._place)
+        try:
+            self._repeat(self._place)
+        except WorkerLostError as error:
+            raise WorkerLostError(
+                f"{error}. Workers that end at the start may lack pycnn: their logs say so"
+            ) from None
 
     def _alive(self) -> list[str]:
+        if self.client.status == "closed":
+            raise WorkerLostError("the client is closed; the network is as after the last step")
         workers = self.client.scheduler_info()["workers"]
         return sorted(address for address in workers if address not in self.lost)
 
@@ -180,13 +198,7 @@ class Workers:
 
     def _create(self, share: Share) -> None:
         parts = [h.source.value for h in share.held if isinstance(h.source, Part)]
-        for part in parts:
-            if part.status in ("cancelled", "lost", "error"):
-                part.release()
-                raise WorkerLostError(
-                    f"a part of the data is lost with the worker that had it ({part.key}): "
-                    "scatter it with broadcast=True, or hand in what Dask can compute again"
-                )
+        _check_held(parts)
         import os
 
         arguments = self.state, self.size, share.first, share.end, os.getpid(), parts
@@ -202,6 +214,13 @@ class Workers:
             if time.monotonic() > until or share.worker not in self._alive():
                 self._give_up([share])
             time.sleep(0.01)
+        if share.future.status == "error":
+            from distributed.scheduler import KilledWorker
+
+            error = share.future.exception(timeout=PATIENCE)
+            if not isinstance(error, (KilledWorker, OSError)):
+                error.add_note(f"on {share.worker}, which must have the same pycnn and packages")
+                raise error
         if share.future.status != "finished":
             self._give_up([share])
 
@@ -296,11 +315,29 @@ class Workers:
         self.shares = []
 
 
-def _survey_part(value: Any, loss: str) -> Any:
-    return survey(Part(value), loss)
+def _check_held(parts: list[Any]) -> None:
+    """Raise `WorkerLostError` where nobody has a part, nor can make it."""
+    for part in parts:
+        if part.status in ("cancelled", "lost"):
+            part.release()
+            raise WorkerLostError(
+                f"a part of the data is lost with its worker ({part.key}): {ADVICE}"
+            )
+
+
+def _is_client(value: Any) -> bool:
+    try:
+        from distributed import Client
+    except ImportError:
+        return False
+    return isinstance(value, Client)
+
+
+def _survey_part(value: Any, number: int, loss: str) -> Any:
+    return survey(Part(value, name=f"part {number} of the data"), loss)
 
 
 def _are_files(sources: list[Source]) -> bool:
     """Tell whether the workers can open the parts without their rows passing through the client."""
     tables = [table for source in sources for table in getattr(source, "tables", ())]
-    return all(table is None or isinstance(table, np.memmap) for table in tables)
+    return all(table is None or is_file(table) for table in tables)

@@ -26,6 +26,7 @@ class Own:
     """Rows that a rank has handed in itself, as the others know them."""
 
     stays = True
+    name = ""
 
     def __init__(self, rank: int) -> None:
         self.rank, self.rows = rank, 0

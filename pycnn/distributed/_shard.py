@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycnn import losses
+from pycnn._data.labels import as_labels
 from pycnn._model import Model
 from pycnn._record import Record
 from pycnn._version import __version__
+from pycnn.distributed._sources import say_where
 from pycnn.distributed._tree import Tree
-from pycnn.exceptions import DataError
+from pycnn.exceptions import DataError, PycnnError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,14 +58,17 @@ def survey(source: Source, loss: str) -> Survey | Failure:
     try:
         X, y, weight = source.open()
         rows = int(X.shape[0]) if hasattr(X, "shape") else len(X)
-        labels = None
-        if losses.targets(loss) in ("classes", "binary", "signs") and np.ndim(y) == 1:
-            found = np.unique(np.asarray(y))
+        labels, shape = None, np.shape(y)
+        is_column = len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)
+        if losses.targets(loss) in ("classes", "binary", "signs") and is_column:
+            found = np.unique(as_labels(y, "y"))
             labels = found if len(found) <= MOST_LABELS else None
         first = [None if table is None else table[:ROWS] for table in (X, y, weight)]
         first = [np.array(t) if isinstance(t, np.memmap) else t for t in first]
         return Survey(rows, weight is not None, labels, (first[0], first[1], first[2]))
     except Exception as error:
+        if isinstance(error, PycnnError):
+            say_where(error, source, 0)
         return Failure(error)
 
 
@@ -159,7 +164,12 @@ class Shard:
         """Read a source, and let those go that do not stay."""
         for other in [other for other in self.data if not self.held[other].source.stays]:
             del self.data[other]
-        self.data[place] = model.reader.read(*self.held[place].source.open())[0]
+        held = self.held[place]
+        try:
+            self.data[place] = model.reader.read(*held.source.open())[0]
+        except PycnnError as error:
+            say_where(error, held.source, held.first_row)
+            raise
 
 
 def state_of(model: Model, names: Sequence[str] | None, classes: Any) -> dict[str, Any]:

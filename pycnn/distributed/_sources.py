@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from pycnn._checks import check_size
+from pycnn._data.arrays import as_array
 from pycnn._record import Record
-from pycnn.exceptions import DataError, DataTypeError, ShapeError
+from pycnn.exceptions import DataError, DataTypeError, PycnnError, ShapeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,6 +26,11 @@ class Source(Protocol):
     rows: int
     stays: bool  # in memory once it is open; else it is opened anew where it is needed
 
+    @property
+    def name(self) -> str:
+        """What a message calls it; "" where its rows are no more than the user's."""
+        ...
+
     def open(self) -> tuple[Any, Any, Any]:
         """Return X, y and sample_weight."""
         ...
@@ -31,6 +38,16 @@ class Source(Protocol):
     def cut(self, first: int, end: int) -> Source | None:
         """Return some of its rows; None where it is read as a whole or not at all."""
         ...
+
+
+def say_where(error: PycnnError, source: Source, first_row: int) -> None:
+    """Let an error about some rows say which these are: from `first_row` of all, and their file."""
+    said = str(error)
+    if first_row:
+        said += f", counted from row {first_row} of the data"
+    if source.name:
+        said += f"; in {source.name}"
+    error.args = (said,)
 
 
 def _rows_of(table: Any) -> int:
@@ -41,6 +58,11 @@ def _slice(table: Any, first: int, end: int) -> Any:
     if table is None or (first == 0 and end == _rows_of(table)):
         return table
     return table.iloc[first:end] if hasattr(table, "iloc") else table[first:end]
+
+
+def is_file(table: Any) -> bool:
+    """Tell whether a table's file travels instead of its rows."""
+    return isinstance(_describe(table), _Map)
 
 
 class _Map(Record):
@@ -63,6 +85,8 @@ def _describe(table: Any) -> Any:
         return table
     if not isinstance(table.base, mmap.mmap) or table.filename is None:
         return np.asarray(table)  # a part of one
+    if table.mode == "c":
+        return np.asarray(table)  # what has been written to it is not in the file
     order = "F" if table.flags.f_contiguous and not table.flags.c_contiguous else "C"
     path = os.path.abspath(str(table.filename))
     return _Map(path, table.dtype, table.offset, table.shape, order)
@@ -76,6 +100,12 @@ class Arrays:
     def __init__(self, X: Any, y: Any, weight: Any, first: int, end: int) -> None:
         self.tables, self.first, self.end = (X, y, weight), first, end
         self.rows = end - first
+
+    @property
+    def name(self) -> str:
+        """The files of memory maps."""
+        paths = [str(t.filename) for t in self.tables if isinstance(t, np.memmap) and t.filename]
+        return " and ".join(paths)
 
     def open(self) -> tuple[Any, Any, Any]:
         """Return X, y and sample_weight."""
@@ -112,12 +142,19 @@ class RowGroup:
         self.path, self.group, self.rows = path, group, rows
         self.target, self.weight = target, weight
 
+    @property
+    def name(self) -> str:
+        """Which one of which file."""
+        return f"row group {self.group} of {self.path}"
+
     def open(self) -> tuple[Any, Any, Any]:
         """Return X as a data frame, and the columns of targets and weights."""
         from pyarrow.parquet import ParquetFile
 
         with ParquetFile(self.path) as file:
             frame = file.read_row_group(self.group).to_pandas()
+        wanted = {*self.target, self.weight}
+        frame = frame.reset_index([each for each in frame.index.names if each in wanted - {None}])
         y = frame[self.target if len(self.target) > 1 else self.target[0]].to_numpy()
         weight = None if self.weight is None else frame[self.weight].to_numpy()
         others = self.target if weight is None else [*self.target, self.weight]
@@ -133,8 +170,9 @@ class Part:
 
     stays = True
 
-    def __init__(self, value: Any, rows: int = 0) -> None:
+    def __init__(self, value: Any, rows: int = 0, name: str = "") -> None:
         self.value, self.rows = value, rows  # a future; where it is opened, what it stands for
+        self.name = name
 
     def open(self) -> tuple[Any, Any, Any]:
         """Return X, y and sample_weight."""
@@ -179,6 +217,18 @@ def _paths(pattern: Any, name: str) -> list[str]:
     return found
 
 
+def _mapped(path: str, name: str) -> AnyArray:
+    """Return the array of a file, unread."""
+    try:
+        table = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{name}: {path} cannot be mapped as a .npy file: {error}") from None
+    if not isinstance(table, np.memmap):
+        table.close()
+        raise DataError(f"{name}: {path} must be a .npy file of one array, but is an .npz file")
+    return table
+
+
 def from_npy(X: Any, y: Any, sample_weight: Any = None) -> Files:
     """Describe rows in ``.npy`` files, which the workers map into memory and read themselves.
 
@@ -208,7 +258,7 @@ def from_npy(X: Any, y: Any, sample_weight: Any = None) -> Files:
         raise ShapeError(f"X and y must have as many files each, got {counts}")
     sources = []
     for files in zip(*paths, strict=True):
-        maps = [np.load(path, mmap_mode="r", allow_pickle=False) for path in files]
+        maps = [_mapped(path, name) for path, name in zip(files, names, strict=False)]
         rows = [each.shape[0] if each.ndim else -1 for each in maps]
         if len(set(rows)) > 1 or rows[0] < 1:
             raise ShapeError(f"files must have as many rows, at least one; {files} have {rows}")
@@ -239,23 +289,37 @@ def from_parquet(
 
     Raises
     ------
-    DataError
+    DataError, DataTypeError
         If there is no such file, or no such column.
     ImportError
         If pyarrow is not there: ``pip install 'pycnn[tables]'``.
     """
     try:
+        from pyarrow import ArrowInvalid
         from pyarrow.parquet import ParquetFile
     except ImportError:
         raise ImportError("from_parquet needs pyarrow: pip install 'pycnn[tables]'") from None
 
-    targets = [target] if isinstance(target, str) else list(target)
+    targets = [target] if isinstance(target, str) else target
+    if not (isinstance(targets, (list, tuple)) and all(isinstance(t, str) for t in targets)):
+        raise DataTypeError(f"target must be a column's name or a list of them, got {target!r:.80}")
+    targets = list(targets)
+    if not isinstance(sample_weight, (str, type(None))):
+        raise DataTypeError(f"sample_weight must be a column's name, got {sample_weight!r:.80}")
     wanted = targets if sample_weight is None else [*targets, sample_weight]
+    if not targets:
+        raise DataError("target must name a column, got an empty list")
+    if len({*wanted}) < len(wanted):
+        raise DataError(f"target and sample_weight must be different columns, got {wanted}")
     sources: list[Source] = []
     for name in _paths(path, "path"):
         inside = os.path.join(name, "*.parquet")
         for each in _paths(inside, "path") if os.path.isdir(name) else [name]:
-            with ParquetFile(each) as file:
+            try:
+                opened = ParquetFile(each)
+            except ArrowInvalid as error:
+                raise DataError(f"path: {each} is no Parquet file: {error}") from None
+            with opened as file:
                 for column in wanted:
                     if column not in file.schema_arrow.names:
                         raise DataError(f"{each} has no column {column!r}")
@@ -279,9 +343,14 @@ def from_arrays(data: Any) -> list[Source]:
         )
     X, y, weight = (*data, None)[:3]
     X, y, weight = (
-        t if t is None or hasattr(t, "shape") else np.asarray(t) for t in (X, y, weight)
+        t if t is None or hasattr(t, "shape") else as_array(t, name)
+        for t, name in ((X, "X"), (y, "y"), (weight, "sample_weight"))
     )
-    rows = _rows_of(X) if getattr(X, "shape", ()) else 0
+    if not getattr(X, "shape", ()):
+        raise DataTypeError(f"X must be an array or a table of rows, got {data[0]!r:.80}")
+    if y is None:
+        raise DataError("y must be given")
+    rows = _rows_of(X)
     for name, table in (("y", y), ("sample_weight", weight)):
         if table is not None and (not table.shape or _rows_of(table) != rows):
             raise ShapeError(f"{name} must have X's {rows} rows, got shape {table.shape}")
@@ -350,6 +419,9 @@ def rows_of(rows: int, comm: Any, *, chunk_rows: int = 4096) -> slice:
     >>> rows_of(100_000, Comm())
     slice(24576, 49152, None)
     """
+    if not hasattr(comm, "Get_size"):
+        raise DataTypeError(f"comm must be a communicator of mpi4py, got {comm!r:.80}")
+    rows, chunk_rows = check_size(rows, "rows", 0), check_size(chunk_rows, "chunk_rows")
     limits = Chunks([rows], chunk_rows).shares(comm.Get_size(), [False])
     first, end = (min(rows, limits[comm.Get_rank() + i] * chunk_rows) for i in (0, 1))
     return slice(first, end)

@@ -13,9 +13,9 @@ from pycnn._training import advice, fitting, lbfgs, loop
 from pycnn._training.loader import Loader
 from pycnn.backend.interface import NotFiniteError, OptimizerSpec, Totals, TrainingState
 from pycnn.distributed._engines import Here
-from pycnn.distributed._shard import TOTALS, state_of
+from pycnn.distributed._shard import ROWS, TOTALS, state_of
 from pycnn.distributed._sources import Chunks, Files
-from pycnn.exceptions import DataError, DataTypeError
+from pycnn.exceptions import DataError, DataTypeError, PycnnError
 from pycnn.network import Network
 from pycnn.optimizers import LBFGS
 
@@ -302,13 +302,17 @@ def _learn(net: Network, surveys: list[Survey]) -> tuple[Reader, Data]:
         raise DataError("data must have at least one row")
     first = next(found for found in surveys if found.rows)
     reader, labels = net.reader, [found.labels for found in surveys if found.rows]
-    X, y, weight = first.sample
-    if reader.encoder.positions is None and all(each is not None for each in labels):
+    encoder, (X, y, weight) = reader.encoder, first.sample
+    one = encoder.positions is None and not encoder.is_multi_label
+    if one and all(each is not None for each in labels):
         different = np.unique(np.concatenate(labels))
-        targets = reader.encoder.encode(different, "y", len(different), learn=True)
-        learned = reader.after(X, targets)
-        return learned, learned.read(X, y, weight)[0]
-    sample, targets = reader.read(X, y, weight, learn=True)
+        reader = reader.after(X, encoder.encode(different, "y", len(different), learn=True))
+    try:
+        sample, targets = reader.read(X, y, weight, learn=True)
+    except PycnnError as error:
+        if first.rows > ROWS:
+            error.args = (f"{error} (of the first {ROWS} rows)",)
+        raise
     return reader.after(X, targets), sample
 
 
