@@ -667,15 +667,15 @@ typedef enum {
     KIND,
     LAYER, /* which goes both ways */
     MAYBE_REAL,
-    MAYBE_SIZE,
+    MAYBE_COUNT,
     MERGE,
     NOT,
     PADDING,
     REAL,
     SHAPE,
     SHORTCUT,
-    SIZE,
-    SIZES, /* along the axes: one number where there is one of them */
+    COUNT,
+    COUNTS, /* along the axes: one number where there is one of them */
     WAVES  /* or a table that is learned */
 } field_type;
 typedef struct {
@@ -693,13 +693,13 @@ static const field FIELDS[] = {
      AT(activation)},
     {"bias_initializer", IGNORED, WITH_WEIGHTS, 0, 0},
     {"causal", FLAG, ATTENTION | BLOCK, 0, AT(causal)},
-    {"dilation", SIZES, CONV, 0, AT(dilation)},
+    {"dilation", COUNTS, CONV, 0, AT(dilation)},
     {"dropout", REAL, BLOCK, 0, AT(rate)},
     {"epsilon", REAL, BATCH_NORM | LAYER_NORM, 0, AT(epsilon)},
-    {"filters", SIZE, CONV, CONV, AT(units)},
-    {"heads", SIZE, ATTENTION | BLOCK, ATTENTION | BLOCK, AT(heads)},
-    {"hidden", MAYBE_SIZE, BLOCK, 0, AT(units)},
-    {"kernel_size", SIZES, CONV, CONV, AT(kernel)},
+    {"filters", COUNT, CONV, CONV, AT(units)},
+    {"heads", COUNT, ATTENTION | BLOCK, ATTENTION | BLOCK, AT(heads)},
+    {"hidden", MAYBE_COUNT, BLOCK, 0, AT(units)},
+    {"kernel_size", COUNTS, CONV, CONV, AT(kernel)},
     {"kind", KIND, (1 << KIND_COUNT) - 1, (1 << KIND_COUNT) - 1, AT(kind)},
     {"l1", REAL, WITH_WEIGHTS, 0, AT(l1)},
     {"l2", REAL, WITH_WEIGHTS, 0, AT(l2)},
@@ -711,7 +711,7 @@ static const field FIELDS[] = {
     {"norm_first", NOT, BLOCK, 0, AT(no_bias)}, /* which it has none of */
     {"offset", REAL, RESCALE, 0, AT(offset)},
     {"padding", PADDING, CONV | POOL | ZERO_PADDING2D, 0, AT(padding)},
-    {"pool_size", SIZES, POOL, 0, AT(kernel)},
+    {"pool_size", COUNTS, POOL, 0, AT(kernel)},
     {"position_kind", WAVES, POSITIONS, POSITIONS, AT(sinusoidal)},
     {"rate", REAL, DROPOUT | SPATIAL_DROPOUT, 0, AT(rate)},
     {"recurrent_initializer", IGNORED, RECURRENT, 0, 0},
@@ -720,8 +720,8 @@ static const field FIELDS[] = {
     {"scale", REAL, RESCALE, RESCALE, AT(scale)},
     {"shape", SHAPE, RESHAPE, RESHAPE, AT(shape)},
     {"shortcut", SHORTCUT, RESIDUAL, RESIDUAL, 0},
-    {"strides", SIZES, CONV | POOL, 0, AT(strides)},
-    {"units", SIZE, DENSE | RECURRENT | EMBEDDING, DENSE | RECURRENT | EMBEDDING, AT(units)},
+    {"strides", COUNTS, CONV | POOL, 0, AT(strides)},
+    {"units", COUNT, DENSE | RECURRENT | EMBEDDING, DENSE | RECURRENT | EMBEDDING, AT(units)},
     {"use_bias", NOT, CONV, 0, AT(no_bias)},
     {"weight_initializer", IGNORED, WITH_WEIGHTS, 0, 0},
 };
@@ -1021,8 +1021,8 @@ static int read_field(reader *in, layer_list *list, pycnn_layer_spec *spec, cons
         list->ready[list->ready_count] = beside;
         spec->shortcut = &list->ready[list->ready_count++];
         return PYCNN_OK;
-    case SIZE: return read_size(in, member);
-    case SIZES:
+    case COUNT: return read_size(in, member);
+    case COUNTS:
         RETURN_IF(field->offset == AT(strides) && takes_word(in, "null"), PYCNN_OK);
         return read_sizes_along(in, member);
     case SHAPE: return read_shape_of_sample(in, member, true);
@@ -1036,7 +1036,7 @@ static int read_field(reader *in, layer_list *list, pycnn_layer_spec *spec, cons
     case MERGE: return read_name(in, member, MERGES, 2, "it has a merge of no kind");
     case WAVES:
         return read_name(in, member, POSITION_KINDS, 2, "it has a kind of positions that is none");
-    case MAYBE_SIZE:
+    case MAYBE_COUNT:
         RETURN_IF(takes_word(in, "null"), PYCNN_OK);
         return read_size_of_axis(in, member, false);
     case MAYBE_REAL: RETURN_IF(takes_word(in, "null"), PYCNN_OK); return read_real(in, member);
@@ -1102,7 +1102,7 @@ static int read_layer(reader *in, layer_list *list, pycnn_layer_spec *spec)
     for (size_t i = 0; i < FIELD_COUNT; i++) {
         const field *field = &FIELDS[i];
         bool good = said[i] ? field->kinds >> spec->kind & 1 : !(field->required >> spec->kind & 1);
-        if (good && said[i] && field->type == SIZES) {
+        if (good && said[i] && field->type == COUNTS) {
             good = settle_sizes((size_t *)(void *)((char *)spec + field->offset), spec->kind);
         } else if (good && said[i] && field->type == PADDING) {
             good = (spec->padding == MARGINS) == (ZERO_PADDING2D >> spec->kind & 1);
@@ -2377,7 +2377,7 @@ static void put_field(writer *out, const pycnn_layer_spec *spec, const field *fi
         put_layers(out, spec->inner, spec->inner_depth, shape);
         put_text(out, "]");
         return;
-    case SIZES:
+    case COUNTS:
         put_sizes(out, (const size_t *)member + is_along_one_axis(spec),
                   is_along_one_axis(spec) ? 1 : 2);
         return;
@@ -2387,8 +2387,8 @@ static void put_field(writer *out, const pycnn_layer_spec *spec, const field *fi
     case LAYER: put_layer(out, spec->inner, shape); return;
     case MERGE: put_name(out, MERGES[spec->kind == PYCNN_RESIDUAL]); return;
     case WAVES: put_name(out, POSITION_KINDS[*(const int *)member != 0]); return;
-    case MAYBE_SIZE:
-    case SIZE: put_size(out, *(const size_t *)member); return;
+    case MAYBE_COUNT:
+    case COUNT: put_size(out, *(const size_t *)member); return;
     case REAL: put_real(out, *(const double *)member); return;
     case MAYBE_REAL:
         if (*(const double *)member > 0) {
