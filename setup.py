@@ -90,13 +90,13 @@ class build_ext(_build_ext):
 class build_py(_build_py):
     """Puts the core, as one file and its header, where pycnn.get_include() says.
 
-    A wheel has little room: who reads the core finds it in csrc/.
+    A wheel has little room: who reads the core finds its comments in csrc/.
     """
 
     def run(self):
         folder = Path("pycnn/include")
         folder.mkdir(exist_ok=True)
-        runpy.run_path("scripts/amalgamate.py")["write"](folder, short=True)
+        runpy.run_path("scripts/amalgamate.py")["write"](folder, comments=False)
         super().run()
 
 

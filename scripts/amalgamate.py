@@ -2,14 +2,14 @@
 
     python scripts/amalgamate.py FOLDER
 
-What the files of csrc/ share becomes static, and a name that two of them use each in its own way,
-as the kernels' templates do for each instruction set, gets the file's name appended. So one program
-can be linked with two versions, where one has a prefix of its own, as has what includes its header:
+What the files of csrc/ share becomes static, and a name that two of them use each in its own way
+gets the file's name appended. The kernels' templates stand there once: the file, whose name has to
+stay, includes itself for each instruction set. One program can be linked with two versions, where
+one has a prefix of its own, as has what includes its header:
 
     cc -O2 -DPYCNN_PREFIX=mine_ -c pycnn.c      # mine_train, mine_predict, ...
 
-WebAssembly's kernels stay out: they are a fifth of a file that goes into every wheel, for compilers
-that hardly anyone hands it to.
+WebAssembly's kernels stay out: hardly anyone hands the file to compilers that could use them.
 """
 
 import re
@@ -30,6 +30,9 @@ INCLUDE = re.compile(r'^#include "(\w+\.h)"\n', re.M)
 TEMPLATE = re.compile(r'^#include "(\w+_template\.h)"\n', re.M)
 MACRO = re.compile(r"^ *# *define (\w+)", re.M)
 CALL = re.compile(r"^PYCNN_API\b[^(;]*?\bpycnn_(\w+)\(", re.M)
+# What to compile of the file, and how it has itself compiled so.
+SECTION = "PYCNN_TEMPLATE"
+ITSELF = f'#define {SECTION} {{}}\n#include "pycnn.c"\n#undef {SECTION}\n'
 TABLES = re.compile(r"^extern PYCNN_PRIVATE [^;]*;\n", re.M)
 
 # What a file names at its outermost level, in the form that clang-format gives it.
@@ -80,18 +83,15 @@ def in_order(sources, tables):
 
 
 def one_source(sources, headers, templates):
-    """Return the text of the sources as one; all three are texts by the names of files."""
+    """Return the text of the sources as one; all three are texts by the names of files.
+
+    Templates stand at its beginning, once. Where one is to be compiled, the file includes itself.
+    """
     tables = re.findall(
         r"\bpycnn_\w+", "".join("".join(TABLES.findall(t)) for t in headers.values())
     )
+    numbers = {name: number for number, name in enumerate(templates, start=1)}
     seen = set()
-
-    def template(match):
-        body = templates[match[1]]
-        if match[1] in seen:  # told about where it first stands
-            body = re.sub(r"\n[ \n]*\n", "\n\n", COMMENT.sub("", body))
-        seen.add(match[1])
-        return body
 
     def header(match):
         name = match[1]
@@ -100,23 +100,34 @@ def one_source(sources, headers, templates):
         seen.add(name)
         return INCLUDE.sub(header, headers[name]) if name in headers else match[0]
 
-    units = {}
+    units, shared = {}, {}
     for name in in_order(sources, tables):
-        text = TEMPLATE.sub(template, sources[name])
+        units[name] = sources[name]
         for table in tables:
-            text = definition(table).sub("static ", text)
-        units[name] = text
+            units[name] = definition(table).sub("static ", units[name])
+        shared[name] = "".join(templates[used] for used in TEMPLATE.findall(sources[name]))
     owners = Counter(
-        name for text in [*units.values(), "".join(headers.values())] for name in names(text)
+        name
+        for text in [*(units[unit] + shared[unit] for unit in units), "".join(headers.values())]
+        for name in names(text)
     )
-    result = []
+    result = [f"#if defined({SECTION})"]
+    for name, text in templates.items():
+        result.append(f"#{'if' if numbers[name] == 1 else 'elif'} {SECTION} == {numbers[name]}")
+        result.append(f"/* {f' {name} ':-^94} */\n\n{text}")
+    result += ["#endif", "#else", "#define PYCNN_PRIVATE static", "#define HAVE_WASM 0"]
     for unit, text in units.items():
-        own = {
-            name: f"{name}_{unit.removesuffix('.c')}" for name in names(text) if owners[name] > 1
-        }
+        ending = unit.removesuffix(".c")
+        common = {name for name in names(shared[unit]) if owners[name] > 1}
+        own = {name: f"{name}_{ending}" for name in names(text) - common if owners[name] > 1}
         text = WORD.sub(lambda word, own=own: own.get(word[0], word[0]), text)
+        renamed = "".join(f"#define {name} {name}_{ending}\n" for name in sorted(common))
+        text = TEMPLATE.sub(lambda match, renamed=renamed: renamed + match[0], text, count=1)
+        text = TEMPLATE.sub(lambda match: ITSELF.format(numbers[match[1]]), text)
         result.append(f"/* {f' {unit} ':-^94} */\n\n" + INCLUDE.sub(header, text))
-        result += [f"#undef {macro}" for macro in sorted(set(MACRO.findall(text)))]
+        macros = {*common, *MACRO.findall(units[unit]), *MACRO.findall(shared[unit])}
+        result += [f"#undef {macro}" for macro in sorted(macros)]
+    result.append("#endif")
     return TABLES.sub("", "\n".join(result)) + "\n"
 
 
@@ -143,31 +154,33 @@ def amalgamate():
     public = [
         n for n in files if n == "pycnn.h" or (n == "pycnn_file.h" and "pycnn_file.c" in files)
     ]
-    settings = "#define PYCNN_PRIVATE static\n#define HAVE_WASM 0\n\n"
-    core = settings + one_source(sources, headers, templates)
+    core = one_source(sources, headers, templates)
     licence = (ROOT / "LICENSE").read_text("utf-8").strip().replace("\n", "\n * ")
     banner = f"/* {{}}, made by pycnn's scripts/amalgamate.py.\n *\n * {licence}\n */\n"
     banner = re.sub(r" +$", "", banner, flags=re.M)
     made = {
         name: banner.format("A header of pycnn.c") + with_prefix(files[name]) for name in public
     }
-    return made | {"pycnn.c": banner.format("The core as one file") + core}
+    title = "The core as one file, which has to be called pycnn.c"
+    return made | {"pycnn.c": banner.format(title) + core}
 
 
-def for_compilers(text):
-    """Return what a compiler reads of a source: no comment but the first, and no indentation."""
+def without_comments(text):
+    """Return a source of which the first comment alone is left: what a compiler reads."""
     licence, end, code = text.partition("*/\n")
     code = WORD.sub(lambda word: " " if word[0].startswith("/*") else word[0], code)
-    lines = (line.strip() for line in code.splitlines())
+    lines = (line.rstrip() for line in code.splitlines())
     return licence + end + "\n".join(filter(None, lines)) + "\n"
 
 
-def write(folder, short=False):
-    """Write them, the source as short as a compiler bears it or as it is; makes the folder."""
+def write(folder, comments=True):
+    """Write them, the source with its comments or without; the folder is made if need be."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     for name, text in amalgamate().items():
-        text = for_compilers(text) if short and name.endswith(".c") else text
-        Path(folder, name).write_text(text, encoding="utf-8", newline="\n")
+        short = name.endswith(".c") and not comments
+        Path(folder, name).write_text(
+            without_comments(text) if short else text, encoding="utf-8", newline="\n"
+        )
 
 
 if __name__ == "__main__":
