@@ -676,7 +676,7 @@ typedef enum {
     SHORTCUT,
     COUNT,
     COUNTS, /* along the axes: one number where there is one of them */
-    WAVES  /* or a table that is learned */
+    WAVES   /* or a table that is learned */
 } field_type;
 typedef struct {
     const char *key;
