@@ -661,22 +661,22 @@ enum {
 /* What a layer's description may say, in ascending order. */
 typedef enum {
     ACTIVATION,
+    COUNT,
+    COUNTS, /* along the axes: one number where there is one of them */
     FLAG,
     IGNORED,
     INNER,
     KIND,
     LAYER, /* which goes both ways */
-    MAYBE_REAL,
     MAYBE_COUNT,
+    MAYBE_REAL,
     MERGE,
     NOT,
     PADDING,
     REAL,
     SHAPE,
     SHORTCUT,
-    COUNT,
-    COUNTS, /* along the axes: one number where there is one of them */
-    WAVES   /* or a table that is learned */
+    WAVES /* or a table that is learned */
 } field_type;
 typedef struct {
     const char *key;
