@@ -580,6 +580,45 @@ def test_a_norm_is_told_by_its_values():
             pycnn.from_onnx(foreign([*head, *old, last], arrays | wrong, 6, opset=18))
 
 
+def test_bounds_beside_a_norm_are_no_part_of_it():
+    count = 64  # of which one may be as large as 8 behind the norm, and hardly any is
+    W = RNG.normal(size=(count, 2))
+    arrays = {"W": W, "e": 1e-5, "axis": [-1], "n-6": -6.0, "n6": 6.0, "n-1e4": -1e4, "n1e4": 1e4}
+
+    def norm(centred=(), variance=(), scaled=()):
+        return [
+            ("ReduceMean", ["x", "axis"], ["m"], {}),
+            ("Sub", ["x", "m"], ["d"], {}),
+            *centred,
+            ("Mul", ["d", "d"], ["q"], {}),
+            ("ReduceMean", ["q", "axis"], ["v"], {}),
+            ("Add", ["v", "e"], ["w"], {}),
+            *variance,
+            ("Sqrt", ["w"], ["s"], {}),
+            ("Div", ["d", "s"], ["n"], {}),
+            *scaled,
+            ("MatMul", ["n", "W"], ["y"], {}),
+        ]
+
+    def behind(nodes, name, *bounds):
+        """Return a bound of what a name stands for, and the same nodes with it."""
+        nodes = [(op, i, ["raw" if o == name else o for o in made], a) for op, i, made, a in nodes]
+        at = next(n for n, node in enumerate(nodes) if node[2] == ["raw"])
+        return [*nodes[: at + 1], ("Clip", ["raw", *bounds], [name], {}), *nodes[at + 1 :]]
+
+    assert pycnn.from_onnx(foreign(norm(), arrays, count, opset=18)).layers[0].kind == "layer_norm"
+    for name, *bounds in (("n", "n-6", "n6"), ("d", "n-1e4", "n1e4"), ("w", "n-6", "n1e4")):
+        bounded = behind(norm(), name, *bounds)
+        with pytest.raises(ModelFileError, match=r"cannot be read at node .* \((Clip|Sub)\)"):
+            pycnn.from_onnx(foreign(bounded, arrays, count, opset=18))
+
+
+def test_what_takes_a_number_twice_is_refused():
+    nodes = [("Gather", ["x", "twice"], ["g"], {"axis": 1}), ("MatMul", ["g", "W"], ["y"], {})]
+    with pytest.raises(ModelFileError, match=r"\(MatMul\): some numbers of a sample are taken tw"):
+        pycnn.from_onnx(foreign(nodes, CONSTANTS | {"twice": [0, 0, 2]}, 3))
+
+
 def test_zeros_around_images_whose_channels_are_last_are_read():
     pads = {"pads": [0, 1, 0, 0, 0, 2, 3, 0]}
     nodes = [("Pad", ["x"], ["p"], pads), ("Transpose", ["p"], ["t"], {"perm": [0, 3, 1, 2]})]
@@ -611,6 +650,30 @@ def test_tokens_that_may_count_from_the_end_are_read():
     assert net.predict([[0, 4, 1]]).tolist() == [table[[0, 4, 1]].ravel().tolist()]
     with pytest.raises(ModelFileError, match=r"\(Where\)"):  # another token is another row
         pycnn.from_onnx(foreign(nodes, arrays | {"zero": np.int64(2)}, 3, kind=7))
+
+
+@pytest.mark.parametrize("kind", [9, 10, 2])  # bool, float16, uint8
+def test_casts_that_change_tokens_are_refused(kind):
+    table = RNG.normal(size=(300 if kind == 2 else 3000, 2))
+    cast = [("Cast", ["u"], ["c"], {"to": kind}), ("Cast", ["c"], ["t"], {"to": 7})]
+    end = [("Gather", ["table", "t"], ["e"], {}), ("Flatten", ["e"], ["y"], {})]
+    for first in ("Identity", "Flatten"):
+        nodes = [(first, ["x"], ["u"], {}), *cast, *end]
+        with pytest.raises(ModelFileError, match=r"\(Cast\): numbers become integers"):
+            pycnn.from_onnx(foreign(nodes, {"table": table}, 3, kind=7))
+
+
+@pytest.mark.parametrize("token", [3, 9, 100])
+def test_a_token_that_becomes_another_is_refused(token):
+    nodes = [
+        ("Equal", ["x", "token"], ["is"], {}),
+        ("Where", ["is", "one", "x"], ["t"], {}),
+        ("Gather", ["table", "t"], ["e"], {}),
+        ("Flatten", ["e"], ["y"], {}),
+    ]
+    arrays = {"token": np.int64(token), "one": np.int64(1), "table": RNG.normal(size=(120, 2))}
+    with pytest.raises(ModelFileError, match=r"\(Where\)"):
+        pycnn.from_onnx(foreign(nodes, arrays, 3, kind=7))
 
 
 def test_what_loops_is_named():

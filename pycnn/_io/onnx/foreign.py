@@ -122,6 +122,16 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "Where": lambda g, x, y, z: np.where(x, y, z),
 }
 LINES = ("Add", "Sub", "Mul", "Div")
+# What a norm is made of. Bounds, such as Clip's, could lie where none of its probes is.
+NORM = (*LINES, "Neg", "Pow", "Reciprocal", "Sqrt")
+# What tokens may be cast to on their way to a table.
+CASTS: dict[int, type[np.generic]] = {
+    1: np.float32,
+    6: np.int32,
+    7: np.int64,
+    9: np.bool_,
+    11: np.float64,
+}
 
 
 def _fits(*shape: int, limit: float = MOST_NUMBERS) -> Any:
@@ -314,6 +324,10 @@ class Flow:
                 raise ValueError("of a sequence other steps than the last are taken")
             cell["return_sequences"], self.shape = False, self.shape[1:]
             self.index = _places(units).reshape(self.index.shape)
+        there = np.zeros(self.index.size, dtype=np.bool_)
+        there[self.index] = True
+        if not there.all():
+            raise ValueError("some numbers of a sample are taken twice, and others not")
         return self.index
 
 
@@ -769,7 +783,7 @@ class Way:
                     values[node.outputs[0]] = np.mean(given, axis=-1, keepdims=kept)
                     continue
                 there = [x for x in inputs if x is not None]
-                if node.op not in FUNCTIONS or not _meet(there, probes.size):
+                if node.op not in (LINES if best else NORM) or not _meet(there, probes.size):
                     return best
                 if node.op == "Add":
                     epsilons |= {float(np.ravel(x)[0]) for x in there if np.size(x) == 1}
@@ -788,23 +802,31 @@ class Way:
         return best
 
     def tokens(self, name: str, joins: Iterable[tuple[str, list[int]]]) -> str:
-        """Return the end of the longest way that leaves tokens 0, 1, ... as they are; or "".
+        """Return the end of the longest way that leaves each token of a table as it is; or "".
 
         Keras counts negative ones from the end of the table, and pycnn refuses these.
         """
-        values: dict[str, Any] = {name: np.array([*range(9), *range(10, 1 << 20, 997)])}
+        names = [node.inputs[0] for node in self.nodes if node.op == "Gather"]
+        tables = [self.arrays[name] for name in names if name in self.arrays]
+        count = max((len(table) for table in tables if table.ndim == 2), default=0)
+        values: dict[str, Any] = {name: np.arange(count)}
         best = ""
+        if not count:
+            return best
         for number, (out, done) in enumerate(joins):
             if number == MOST_PIECES:
                 break
             for node in (self.nodes[at] for at in done):
                 inputs = [values.get(x, self.arrays.get(x)) for x in node.inputs]
                 there = [x for x in inputs if x is not None]
-                known = len(there) == len(inputs) and node.op in {*FUNCTIONS, "Cast"}
-                if not known or not _meet(there, values[name].size):
+                if len(there) < len(inputs) or not _meet(there, count):
                     return best
-                found = inputs[0] if node.op == "Cast" else FUNCTIONS[node.op](node.given, *inputs)
-                values[node.outputs[0]] = np.asarray(found) * 1 if node.op == "Cast" else found
+                if node.op == "Cast" and node.given.get("to") in CASTS:
+                    values[node.outputs[0]] = np.asarray(there[0], CASTS[node.given["to"]])
+                elif node.op in FUNCTIONS:
+                    values[node.outputs[0]] = FUNCTIONS[node.op](node.given, *there)
+                else:
+                    return best
             if out in values and np.array_equal(values[out], values[name]):
                 best = out
         return best
@@ -908,7 +930,7 @@ class Way:
         op, given, index = node.op, node.given, flow.index
         if op == "Cast":
             tokens = not flow.items and self.model.inputs[0].type in INTEGERS
-            if given.get("to") not in FLOATS + INTEGERS * tokens:
+            if given.get("to") not in ((1, 11, *INTEGERS) if tokens else FLOATS):
                 raise ValueError("numbers become integers")
             return
         if op == "Dropout" and (np.any(others[1:2] or 0) or not given.get("is_test", 1)):
