@@ -1,5 +1,7 @@
 """Tensors, tables and columns of other libraries are read as NumPy's arrays are."""
 
+import datetime
+
 import numpy as np
 import pytest
 
@@ -153,6 +155,25 @@ def test_frames_and_series_of_polars_are_read():
     assert net.classes.tolist() == ["no", "perhaps", "yes"]
     with pytest.raises(pycnn.exceptions.DataError, match=r"is NaN at row 3, column 1 \('b'\)"):
         net.predict(frame.with_columns(b=pl.Series([1.0, 2.0, 3.0, None] * 10)))
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_times_beside_numbers_are_refused_by_the_columns_name(library, backend):
+    module = pytest.importorskip(library)
+    build = module.table if library == "pyarrow" else module.DataFrame
+    day, hour = datetime.datetime(2020, 1, 1), datetime.timedelta(hours=1)
+    net = pycnn.Network(3, [pycnn.Dense(1)], seed=0, backend=backend)
+    for item in (day, day.date(), day.time(), hour):
+        frame = build({"a": [1.0, 2.0], "b": [item, item], "c": [1, 2]})
+        for call in (
+            net.predict,
+            lambda x: net.fit(x, [1.0, 2.0]),
+            lambda x: net.fit(np.ones((2, 3)), x),
+        ):
+            with pytest.raises(
+                pycnn.exceptions.DataTypeError, match=r"^[Xy] must .* column 1 \('b'\)"
+            ):
+                call(frame)
 
 
 @pytest.mark.parametrize("kind", ["numpy_nullable", "pyarrow"])

@@ -33,15 +33,34 @@ def as_array(value: Any, name: str) -> AnyArray:
     Whose library it is of does not matter: what has `__array__`, a buffer or `__dlpack__` says by
     itself where its numbers are, and these are not copied where NumPy can read them there.
     """
+    if type(value).__module__.startswith("polars."):
+        refuse_times(value, name)
     try:
         if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
             return np.from_dlpack(value)
-        return np.asarray(value)
+        try:
+            return np.asarray(value)
+        except np.exceptions.DTypePromotionError:  # dates beside numbers, which are told by place
+            return np.asarray(value, dtype=object)
     except (ValueError, TypeError, RuntimeError, BufferError) as error:
         if hasattr(value, "__dlpack__"):  # on another device, say, or a dtype that NumPy has not
             kind = type(value).__name__
             raise DataTypeError(f"{name} is a {kind} that NumPy cannot read: {error}") from None
         raise ShapeError(f"{name} must be a regular array: {error}") from None
+
+
+def refuse_times(value: Any, name: str) -> None:
+    """Raise `DataTypeError` for a column of times beside others, in a frame of polars.
+
+    NumPy would have numbers of them, in whatever unit they are kept.
+    """
+    times = [one.is_temporal() for one in getattr(value, "dtypes", ())]
+    if any(times) and not all(times):
+        column = times.index(True)
+        raise DataTypeError(
+            f"{name} must have no times beside other values, but column {column} "
+            f"({value.columns[column]!r}) is of {value.dtypes[column]}"
+        )
 
 
 def from_tensor(value: Any, name: str) -> Any:
