@@ -85,6 +85,22 @@ def test_a_trainer_takes_the_targets_that_fit_takes(backend, activation, outputs
     assert net.theta.tobytes() == before
 
 
+@pytest.mark.parametrize("dtype", [np.intp, np.int32, np.float64])
+def test_labels_that_are_written_into_the_same_array_are_seen(backend, dtype):
+    net, other = (network(backend, 3, "softmax") for _ in range(2))
+    train, x, y = net.trainer(4), np.empty((4, 5)), np.array([0, 2, 1, 0], dtype)
+    for first in (0, 4, 8):
+        x[:] = X[first : first + 4]
+        assert train(x, y) == other.train_on_batch(x, y)["loss"]
+        y[:] = (y + 1) % 3
+    assert same(net, other)
+    for wrong in (3, -1):
+        y[1] = wrong
+        with pytest.raises(LabelError, match=f"labels .*{wrong}.* not among"):
+            train(x, y)
+    assert same(net, other)
+
+
 def test_labels_of_the_users_and_scaled_targets_are_read_each_time(backend):
     net, other = (network(backend, 3, "softmax") for _ in range(2))
     train, y = net.trainer(4), np.array([10, 20, 30, 10])

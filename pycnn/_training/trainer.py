@@ -278,6 +278,8 @@ class Trainer:
             plain = plain and y.dtype == data.y.dtype and data.y.ndim == 1
         else:
             plain = np.may_share_memory(data.y, y)
+        if plain:  # what was read may be copies, which new numbers in these would not reach
+            training.core.lend_again(x, y, weight)
         shape = None if weight is None else weight.shape
         self._like = x.shape, y.shape, y.dtype, shape
         self.reader = learned if plain else None

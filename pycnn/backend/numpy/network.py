@@ -357,7 +357,8 @@ def _check_batch(plan: Plan, data: Data) -> None:
     if data.weight is not None and (data.weight < 0).any():
         raise DataError("a weight is below 0")
     y = data.y
-    if data.has_labels and (y >= plan.units).any():
+    least = 0 if y.ndim == 1 else -1  # of a position that was not observed
+    if data.has_labels and ((y < least) | (y >= plan.units)).any():
         raise LabelError("a label is no class")
     shares = plan.loss in ("categorical_crossentropy", "kl_divergence")
     if not data.has_labels and (
