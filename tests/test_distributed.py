@@ -201,6 +201,15 @@ def test_labels_in_a_column_are_those_of_all_rows(names):
     assert net.classes.tolist() == list(names)
 
 
+def test_labels_of_positions_are_those_of_all_rows():
+    layers = [pycnn.GRU(2, return_sequences=True), pycnn.Dense(3, "softmax")]
+    net = pycnn.Network((3, 2), layers, seed=0)
+    order = np.argsort(Y, kind="stable")
+    names = np.repeat(np.array(["a", "b", "c"])[Y[order], None], 3, 1)
+    distributed.fit(net, (X.reshape(-1, 3, 2), names), epochs=1)
+    assert net.classes.tolist() == ["a", "b", "c"]
+
+
 def save(folder, x, y, count):
     """Write `count` pairs of files; return what describes them."""
     for i, (some, targets) in enumerate(
@@ -241,6 +250,10 @@ def test_a_map_travels_as_the_name_of_its_file(tmp_path):
         assert (len(content) < 5000) == (tables[0] is table)
     part = distributed._sources.from_arrays((table[50:], Y[50:]))[0]
     assert (pickle.loads(pickle.dumps(part)).open()[0] == X[50:]).all()
+    part = distributed._sources.from_arrays((table, Y))[0].cut(100, 300)
+    again = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(part)).cut(20, 50)))
+    assert again.rows == 30
+    assert all((a == b[120:150]).all() for a, b in zip(again.open()[:2], (X, Y), strict=True))
     own = np.load(tmp_path / "x.npy", mmap_mode="c")
     own[3] = 7  # in memory alone
     part = distributed._sources.from_arrays((own, Y))[0]
@@ -614,6 +627,30 @@ def test_a_client_that_cannot_be_used_is_named(cluster):
     assert net.epochs_trained == 1
     with pytest.raises(DataError, match="client must be running, but is closed"):
         distributed.fit(net, data, client=other, **how)
+
+
+@quiet
+@pytest.mark.thorough
+@pytest.mark.skipif(os.name == "nt", reason="open files cannot be removed")
+def test_what_cannot_travel_is_an_error_that_no_worker_ends_by(cluster, tmp_path):
+    client = cluster(1)
+    workers = client.run(os.getpid)
+    maps = [np.load(path, mmap_mode="r") for path in _saved(tmp_path)]
+    (tmp_path / "x.npy").unlink()
+    for data in (maps, (maps[0], Y)):
+        net, _, how = make("full batch")
+        with pytest.raises(FileNotFoundError, match=r"x\.npy"):
+            distributed.fit(net, data, client=client, **how)
+    lock = threading.Lock()
+
+    def loss(outputs, targets):
+        with lock:
+            return ((outputs - targets) ** 2).sum(1), 2 * (outputs - targets)
+
+    net = pycnn.Network(6, [pycnn.Dense(1)], loss=loss)
+    with pytest.raises(DataTypeError, match=r"net must be able to travel .*lock"):
+        distributed.fit(net, (X, X[:, :1]), client=client)
+    assert client.run(os.getpid) == workers
 
 
 @quiet

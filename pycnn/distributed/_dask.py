@@ -125,9 +125,9 @@ class Workers:
         parts = [source.value for source in sources if isinstance(source, Part)]
         if parts:
             _check_held(parts)
-            futures = self.client.map(_survey_part, parts, range(len(parts)), loss=loss)
+            futures = self.client.map(_survey_part, parts, range(len(parts)), loss=loss, pure=False)
         elif _are_files(sources):
-            futures = self.client.map(survey, sources, loss=loss)
+            futures = self.client.map(survey, sources, loss=loss, pure=False)
         else:
             return [check(survey(source, loss)) for source in sources]
         from distributed.client import FutureCancelledError
@@ -148,6 +148,12 @@ class Workers:
 
     def begin(self, state: dict[str, Any], sources: list[Source], chunks: Chunks) -> None:
         """Hand out the parts."""
+        from distributed.protocol.pickle import dumps
+
+        try:
+            dumps(state)
+        except Exception as error:
+            raise DataTypeError(f"net must be able to travel to the workers: {error}") from None
         self.state, self.size = state, chunks.size
         count = min(len(self._alive()), chunks.count)
         if not count:

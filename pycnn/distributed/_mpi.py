@@ -8,8 +8,8 @@ import numpy as np
 
 from pycnn.distributed._engines import add_up, check, held_of, ranges, split
 from pycnn.distributed._shard import Failure, Shard, survey
-from pycnn.distributed._sources import from_arrays
-from pycnn.exceptions import DataTypeError
+from pycnn.distributed._sources import from_arrays, say_where
+from pycnn.exceptions import DataTypeError, PycnnError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,10 +26,9 @@ class Own:
     """Rows that a rank has handed in itself, as the others know them."""
 
     stays = True
-    name = ""
 
     def __init__(self, rank: int) -> None:
-        self.rank, self.rows = rank, 0
+        self.rank, self.rows, self.name = rank, 0, f"the rows of rank {rank}"
 
     def open(self) -> tuple[Any, Any, Any]:
         """Raise: only their rank has them."""
@@ -103,7 +102,11 @@ class Ranks:
         self._ask("survey_some", shared, loss)
         found = self._survey_some(shared, loss)
         if shared is None:
-            return [check(each) for some in found for each in some]
+            surveys = [each for some in found for each in some]
+            for source, each in zip(sources, surveys, strict=True):
+                if isinstance(each, Failure) and isinstance(each.error, PycnnError):
+                    say_where(each.error, source, 0)
+            return [check(each) for each in surveys]
         return [check(found[i % self.size][i // self.size]) for i in range(len(sources))]
 
     def begin(self, state: dict[str, Any], sources: list[Source], chunks: Chunks) -> None:

@@ -49,7 +49,7 @@ class Survey(Record):
 
     rows: int
     weighted: bool
-    labels: Any  # different targets; None: they are numbers, or too many
+    labels: Any  # different targets, if they are labels; None: they are numbers, or too many
     sample: tuple[Any, Any, Any]  # the first rows
 
 
@@ -58,9 +58,8 @@ def survey(source: Source, loss: str) -> Survey | Failure:
     try:
         X, y, weight = source.open()
         rows = int(X.shape[0]) if hasattr(X, "shape") else len(X)
-        labels, shape = None, np.shape(y)
-        is_column = len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)
-        if losses.targets(loss) in ("classes", "binary", "signs") and is_column:
+        labels = None
+        if losses.targets(loss) in ("classes", "binary", "signs") and 1 <= np.ndim(y) <= 2:
             found = np.unique(as_labels(y, "y"))
             labels = found if len(found) <= MOST_LABELS else None
         first = [None if table is None else table[:ROWS] for table in (X, y, weight)]

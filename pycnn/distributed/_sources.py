@@ -55,6 +55,8 @@ def _rows_of(table: Any) -> int:
 
 
 def _slice(table: Any, first: int, end: int) -> Any:
+    if isinstance(table, _Map):
+        return table.open()[table.first + first : table.first + end]
     if table is None or (first == 0 and end == _rows_of(table)):
         return table
     return table.iloc[first:end] if hasattr(table, "iloc") else table[first:end]
@@ -73,6 +75,7 @@ class _Map(Record):
     offset: int
     shape: tuple[int, ...]
     order: Any
+    first: int  # of its rows that counts
 
     def open(self) -> AnyArray:
         """Map the file."""
@@ -89,7 +92,7 @@ def _describe(table: Any) -> Any:
         return np.asarray(table)  # what has been written to it is not in the file
     order = "F" if table.flags.f_contiguous and not table.flags.c_contiguous else "C"
     path = os.path.abspath(str(table.filename))
-    return _Map(path, table.dtype, table.offset, table.shape, order)
+    return _Map(path, table.dtype, table.offset, table.shape, order, 0)
 
 
 class Arrays:
@@ -104,8 +107,8 @@ class Arrays:
     @property
     def name(self) -> str:
         """The files of memory maps."""
-        paths = [str(t.filename) for t in self.tables if isinstance(t, np.memmap) and t.filename]
-        return " and ".join(paths)
+        parts = map(_describe, self.tables)
+        return " and ".join(part.path for part in parts if isinstance(part, _Map))
 
     def open(self) -> tuple[Any, Any, Any]:
         """Return X, y and sample_weight."""
@@ -117,20 +120,19 @@ class Arrays:
         return Arrays(*self.tables, self.first + first, self.first + end)
 
     def __getstate__(self) -> dict[str, Any]:
-        parts = [_describe(table) for table in self.tables]
-        kept = [part if isinstance(part, _Map) else self._own(part) for part in parts]
-        return {"parts": kept, "rows": (self.first, self.end)}
+        return {"tables": tuple(map(self._travelling, self.tables)), "rows": self.rows}
 
-    def _own(self, table: Any) -> Any:
-        part = _slice(table, self.first, self.end)
+    def _travelling(self, table: Any) -> Any:
+        part = _describe(table)
+        if isinstance(part, _Map):
+            return part._replace(first=part.first + self.first)
+        part = _slice(part, self.first, self.end)
         return np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.first, self.end = 0, state["rows"][1] - state["rows"][0]
-        self.rows = self.end
-        part = slice(*state["rows"])
-        X, y, weight = (t.open()[part] if isinstance(t, _Map) else t for t in state["parts"])
-        self.tables = X, y, weight
+        # Files are not opened: a worker of Dask ends where a message cannot be read.
+        self.tables, self.rows = state["tables"], state["rows"]
+        self.first, self.end = 0, self.rows
 
 
 class RowGroup:

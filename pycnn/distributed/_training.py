@@ -9,6 +9,7 @@ import numpy as np
 
 from pycnn import _random
 from pycnn._checks import check_bool, check_real, check_size, is_open
+from pycnn._data.targets import TargetEncoder
 from pycnn._training import advice, fitting, lbfgs, loop
 from pycnn._training.loader import Loader
 from pycnn.backend.interface import NotFiniteError, OptimizerSpec, Totals, TrainingState
@@ -303,8 +304,12 @@ def _learn(net: Network, surveys: list[Survey]) -> tuple[Reader, Data]:
     first = next(found for found in surveys if found.rows)
     reader, labels = net.reader, [found.labels for found in surveys if found.rows]
     encoder, (X, y, weight) = reader.encoder, first.sample
-    one = encoder.positions is None and not encoder.is_multi_label
-    if one and all(each is not None for each in labels):
+    shape = np.shape(y)
+    are_labels = len(shape) == 1 or shape[1:] == (1,)
+    if encoder.positions is not None:
+        are_labels = len(shape) == 2  # one at each position
+        encoder = TargetEncoder(encoder.loss, encoder.units, encoder.classes, encoder.scale)
+    if are_labels and not encoder.is_multi_label and all(each is not None for each in labels):
         different = np.unique(np.concatenate(labels))
         reader = reader.after(X, encoder.encode(different, "y", len(different), learn=True))
     try:
