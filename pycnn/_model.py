@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import weakref
 from _thread import get_ident  # threading takes longer to import
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
@@ -568,9 +569,10 @@ class Model:
             shapes += (shape, (architecture.inputs,))
         alone = batch == 1
         last: Any = None  # an array that comes again has been looked at
+        pinned: Any = None  # NumPy does not move the numbers of what has a weak reference
 
         def predict_bound(x: Array) -> Array:
-            nonlocal last
+            nonlocal last, pinned
             if x is last or (
                 type(x) is np.ndarray
                 and x.shape in shapes
@@ -583,7 +585,8 @@ class Model:
                     raise
                 except ValueError:
                     raise ShapeError("x must be contiguous; np.ascontiguousarray(x) is") from None
-                last = x
+                if x is not last:
+                    last, pinned = x, weakref.ref(x)
                 scale = kept if frozen else self._reader.encoder.scale
                 return out if scale is None else scale.restore(out)
             got = f"{x.dtype} of shape {x.shape}" if isinstance(x, np.ndarray) else repr(x)

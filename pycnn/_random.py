@@ -76,12 +76,14 @@ class Stream:
 
     def take(self, first: int, count: int) -> Bits:
         """Return numbers `first`, `first` + 1, ..."""
-        if self._bits is None:
-            self._bits = generator(self.seed, self.use)
-        if first != self._place:
-            self._bits.advance((first - self._place) % (1 << 128))
-        self._place = first + count
-        return self._bits.random_raw(count)
+        bits, place, self._bits = self._bits, self._place, None  # Ctrl-C may come behind each call
+        if bits is None:
+            bits, place = generator(self.seed, self.use), 0
+        if first != place:
+            bits.advance((first - place) % (1 << 128))
+        numbers: Bits = bits.random_raw(count)
+        self._bits, self._place = bits, first + count
+        return numbers
 
 
 def permutations(seed: int, first: int, count: int, size: int) -> Indices:

@@ -2,14 +2,18 @@
 
 import copy
 import os
+import sys
 import threading
 
 import numpy as np
 import pytest
 
 import pycnn
-from pycnn import SGD, Adam, BatchNorm, Dense, Dropout, Network, callbacks
+from pycnn import GRU, SGD, Adam, BatchNorm, Dense, Dropout, Network, callbacks
+from pycnn._random import SHUFFLING, Stream, generator
+from pycnn._training.trainer import BatchTraining
 from pycnn.exceptions import BusyError, DataError, DivergedError, LabelError, ShapeError
+from pycnn.history import History
 from pycnn.schedules import ExponentialDecay
 
 RNG = np.random.default_rng(21)
@@ -250,3 +254,120 @@ def test_a_trainer_goes_on_with_what_was_saved(backend, tmp_path):
     net.fit(X, Y, epochs=1, callbacks=callbacks.Callback())
     train(X[:4], Y[:4])  # a fit ends it: it begins anew
     assert net.training_record.present(1.0).updates == 1
+
+
+def test_new_numbers_in_the_same_arrays_are_trained_on(backend):
+    net, other = network(backend, 3, "softmax"), network(backend, 3, "softmax")
+    train, x, y, weight = net.trainer(4), X[:4].copy(), np.array([0, 1, 2, 0]), WEIGHT[:4].copy()
+    for step in range(4):
+        x[0], y[0], weight[1] = X[step], step % 3, step
+        logs = other.train_on_batch(x, y, sample_weight=weight)
+        assert train(x, y, weight) == logs["loss"]
+    assert same(net, other)
+    y[0] = -1
+    with pytest.raises(LabelError):
+        train(x, y, weight)
+    y[0], weight[0] = 0, 1e-260
+    with pytest.raises(DataError, match="at least 1e-250"):
+        train(x, y, weight)
+    assert same(net, other)
+
+
+def test_one_hot_numbers_show_classes_as_long_as_they_are(backend):
+    net, other = network(backend), network(backend)
+    train, y = net.trainer(4), np.eye(2)[[0, 1, 1, 0]]
+    for number in (1.0, 1.0, 0.5, 1.0):
+        y[0, 0] = number
+        assert train(X[:4], y) == other.train_on_batch(X[:4], y)["loss"]
+        assert np.array_equal(net.classes, other.classes)
+
+
+def test_what_a_masked_array_hides_later_is_refused(backend):
+    train, x, y = network(backend).trainer(4), np.ma.masked_array(X[:4].copy()), Y[:4].copy()
+    train(x, y)
+    x[1, 1] = np.ma.masked
+    with pytest.raises(DataError, match="masked at row 1, column 1"):
+        train(x, y)
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="PyPy's arrays are elsewhere")
+def test_arrays_that_are_kept_cannot_be_moved(backend):
+    net, x, y, weight = network(backend), X[:4].copy(), Y[:4].copy(), WEIGHT[:4].copy()
+    row = X[:1].copy()
+    train, predicts = net.trainer(4), [net.predictor(frozen=frozen) for frozen in (False, True)]
+    train(x, y, weight)
+    for predict in predicts:
+        predict(row)
+    for array in (x, y, weight, row):
+        with pytest.raises(ValueError, match="cannot resize"):
+            array.resize((1000, 1000), refcheck=False)
+
+
+def test_a_trainer_that_was_interrupted_lends_all_anew(backend, monkeypatch):
+    net = Network((None, 3), [GRU(4), Dense(2)], seed=0, backend=backend)
+    train, x = net.trainer(4), np.ones((4, 2, 3))
+    train(x, Y[:4])
+    lend = BatchTraining.lend
+
+    def interrupted(self, data):
+        lend(self, data)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(BatchTraining, "lend", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(np.ones((4, 500, 3)), Y[:4])
+    monkeypatch.undo()
+    other = copy.deepcopy(net)
+    assert train(x.copy(), Y[:4]) == other.train_on_batch(x, Y[:4])["loss"]
+
+
+def test_a_step_that_was_done_is_measured_also_where_ctrl_c_comes_behind_it(backend, monkeypatch):
+    net, other, write, stops = network(backend), network(backend), History.write, []
+
+    def interrupted(*given):
+        if stops:
+            raise stops.pop()
+        write(*given)
+
+    monkeypatch.setattr(History, "write", interrupted)
+    for _ in range(2):
+        net.partial_fit(X, Y)
+    other.partial_fit(X, Y)
+    stops.append(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        other.partial_fit(X, Y)
+    assert net.history["loss"] == other.history["loss"]
+    assert same(net, other)
+
+
+def test_a_step_that_is_refused_leaves_the_history(backend):
+    net = network(backend)
+    history = net.fit(X, Y, epochs=2)
+    net.train_on_batch(X, Y)
+    net.parameters[0] = np.nan
+    with pytest.raises(DataError, match="not finite"):
+        net.partial_fit(X, Y)
+    assert net.history is history
+
+
+@pytest.mark.parametrize("call", ["advance", "random_raw"])
+def test_numbers_are_the_same_after_ctrl_c_while_they_are_drawn(call):
+    class Interrupted:
+        def __init__(self, bits):
+            self.bits = bits
+
+        def __getattr__(self, name):
+            def run(*given):
+                result = getattr(self.bits, name)(*given)
+                if name == call:
+                    raise KeyboardInterrupt
+                return result
+
+            return run
+
+    stream = Stream(3, SHUFFLING)
+    stream.take(0, 5)
+    stream._bits = Interrupted(stream._bits)
+    with pytest.raises(KeyboardInterrupt):
+        stream.take(9, 5)
+    assert np.array_equal(stream.take(9, 5), generator(3, SHUFFLING).random_raw(14)[9:])

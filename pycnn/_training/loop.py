@@ -23,6 +23,7 @@ from pycnn._training.steps import Steps
 from pycnn._training.trainer import BatchTraining
 from pycnn.backend.interface import Data
 from pycnn.callbacks import forget_states
+from pycnn.exceptions import DataError
 from pycnn.history import History
 from pycnn.optimizers import LBFGS
 
@@ -203,8 +204,13 @@ def _run_batch(batches: BatchTraining, data: Data, shuffle: bool, log: bool) -> 
     if shuffle and data.rows > 1:
         (order,) = record.orders(network.seed, data.rows).take(network.epochs_trained, 1)
     batches.lend(data, order)
+    shown = network.history
     if log:
         assert record.last is not None
         history = network.history = record.last.history
-    batches.train(data, history)
+    try:
+        batches.train(data, history)
+    except DataError:
+        network.history = shown  # the call is refused
+        raise
     return batches.means()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -133,7 +134,11 @@ class BatchTraining:
             if status:
                 core.check(status)
             if history is not None:
-                history.write({key: [value] for key, value in self.means().items()}, 1)
+                self._write(history)
+        except BaseException:
+            if history is not None and training.epoch:  # the step was done, and is measured
+                self._write(history)
+            raise
         finally:
             # Ctrl-C surfaces as soon as a call returns. Nothing is called here, and Python looks
             # for signals in calls: what has been done is counted, or nothing was done.
@@ -151,6 +156,9 @@ class BatchTraining:
         (rate,) = self.schedule.rates(np.array([step]), 1, step + 1) * factor
         self.core.training.learning_rate = rate
         self.factor = factor if isinstance(self.schedule, Constant) else None
+
+    def _write(self, history: History) -> None:
+        history.write({key: [value] for key, value in self.means().items()}, 1)
 
     def means(self) -> dict[str, float]:
         """Return what the history has of the last step."""
@@ -204,6 +212,7 @@ class Trainer:
         fitting.check_batch(least, None, batch)
         self.x = self.y = self.weight = _NOTHING  # what is lent
         self._like: tuple[Any, ...] = ((),) * 4  # the shapes and y's dtype of what may be lent ...
+        self._pinned: list[Any] = []
         self.reader: Reader | None = None  # ... as long as the network reads by this
 
     def callable(self) -> Callable[..., float]:
@@ -262,6 +271,8 @@ class Trainer:
                 raise
         elif not self._read(x, y, weight):
             return
+        # NumPy does not move the numbers of an array that has a weak reference.
+        self._pinned = [weakref.ref(array) for array in (x, y, weight) if array is not None]
         self.x, self.y, self.weight = x, y, weight
 
     def _read(self, x: Any, y: Any, weight: Any) -> bool:
@@ -271,19 +282,23 @@ class Trainer:
         data, learned = fitting.read_one(network, x, y, weight, None, None)
         fitting.check_one(network, data, None)
         network.learn(learned)
+        self.reader = None  # as long as it is not clear what is lent
         training.lend(data)
+        # Others are read each time, such as one-hot numbers, of which classes are learned.
+        encoder = learned.encoder
         if data.has_labels:
-            classes, units = learned.encoder.classes, learned.encoder.units
-            plain = classes is not None and np.array_equal(classes, np.arange(units))
+            classes = encoder.classes
+            plain = classes is not None and np.array_equal(classes, np.arange(encoder.units))
             plain = plain and y.dtype == data.y.dtype and data.y.ndim == 1
         else:
             plain = np.may_share_memory(data.y, y)
-        if plain:  # what was read may be copies, which new numbers in these would not reach
-            training.core.lend_again(x, y, weight)
-        shape = None if weight is None else weight.shape
-        self._like = x.shape, y.shape, y.dtype, shape
-        self.reader = learned if plain else None
-        return plain
+            plain = plain and not (losses.may_be_one_hot(network.loss) and encoder.has_classes)
+        if not (plain and type(x) is type(y) is np.ndarray):
+            return False
+        training.core.lend_again(x, y, weight)  # and not what reading has made of them
+        self._like = x.shape, y.shape, y.dtype, None if weight is None else weight.shape
+        self.reader = learned
+        return True
 
     def _is_array(self, value: Any, shape: Any) -> bool:
         return type(value) is np.ndarray and value.dtype == _FLOAT64 and value.shape == shape

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pycnn.backend.numpy.plan import Plan
     from pycnn.backend.protocol import BatchTrainer
 
+# Below it a sum of weights is nothing to divide by; csrc/pass.h.
+LEAST_WEIGHT = 1e-250
 # Rows that `predict` takes through the network together.
 PIECE = 1024
 
@@ -354,8 +356,9 @@ def _check_batch(plan: Plan, data: Data) -> None:
     given = [data.x, data.y] if data.weight is None else [data.x, data.y, data.weight]
     if not all(np.isfinite(array).all() for array in given):
         raise NotFiniteError(0)
-    if data.weight is not None and (data.weight < 0).any():
-        raise DataError("a weight is below 0")
+    weight = data.weight
+    if weight is not None and ((weight < 0) | ((weight > 0) & (weight < LEAST_WEIGHT))).any():
+        raise DataError("a weight is below 0, or divides by next to nothing")
     y = data.y
     least = 0 if y.ndim == 1 else -1  # of a position that was not observed
     if data.has_labels and ((y < least) | (y >= plan.units)).any():
