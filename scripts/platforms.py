@@ -79,8 +79,8 @@ int memcmp(const void *, const void *, size_t), strcmp(const char *, const char 
 size_t strlen(const char *);
 char *getenv(const char *);
 double exp(double), expm1(double), log(double), log1p(double), tanh(double), fabs(double);
-double sqrt(double), erfc(double), copysign(double, double), floor(double), ldexp(double, int);
-double frexp(double, int *), pow(double, double), cos(double), sin(double);
+double sqrt(double), erfc(double), copysign(double, double), floor(double), rint(double);
+double ldexp(double, int), frexp(double, int *), pow(double, double), cos(double), sin(double);
 #define INFINITY __builtin_inff()
 #define NAN __builtin_nanf("")
 #define HUGE_VAL __builtin_inf()

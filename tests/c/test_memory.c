@@ -20,6 +20,7 @@
 #define HAVE_PLAIN_STACK 1
 #endif
 
+#if defined(HAVE_POSIX) || defined(PYCNN_FAILING_MALLOC_H)
 /* ---------------------------------------------------------------- every kind of layer */
 
 enum { POSITIONS = 27, VOCABULARY = 7 }; /* more positions than there are queries together */
@@ -110,6 +111,7 @@ static problem problem_of(const architecture *built, uint64_t seed, size_t rows)
     }
     return p;
 }
+#endif
 
 #ifdef HAVE_POSIX
 #if !defined(MAP_ANONYMOUS)
