@@ -405,6 +405,18 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path):
             distributed.from_npy(tmp_path / "x-0.npy", tmp_path / name)
 
 
+def test_files_that_are_described_are_not_open(tmp_path):
+    sources = save(tmp_path, X, Y, 2).sources
+    assert not any(isinstance(each, np.memmap) for source in sources for each in source.tables)
+
+
+def test_sequences_of_any_length_are_refused():
+    layers = [pycnn.LSTM(2), pycnn.Dense(3, "softmax")]
+    net = pycnn.Network((None, 2), layers, seed=0)
+    with pytest.raises(DataError, match=r"net must take.* one length.*input_shape is \(None, 2\)"):
+        distributed.fit(net, (X.reshape(-1, 3, 2), Y))
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_an_error_of_a_row_says_which_row_of_which_file(count, tmp_path, monkeypatch):
     monkeypatch.setattr(_training, "Here", lambda: Several(count))

@@ -264,7 +264,8 @@ def from_npy(X: Any, y: Any, sample_weight: Any = None) -> Files:
         rows = [each.shape[0] if each.ndim else -1 for each in maps]
         if len(set(rows)) > 1 or rows[0] < 1:
             raise ShapeError(f"files must have as many rows, at least one; {files} have {rows}")
-        table, target, weight = (*maps, None)[:3]
+        # None stays open: a thousand may be all that the system allows a process.
+        table, target, weight = (*map(_describe, maps), None)[:3]
         sources.append(Arrays(table, target, weight, 0, rows[0]))
     return Files(sources)
 

@@ -271,7 +271,9 @@ def _check_layers(net: Network) -> None:
                 "statistics would be those of a chunk; LayerNorm normalizes samples one by one"
             )
     if is_open(net.input_shape):
-        raise DataError("sequences must have a fixed length, but the network takes any")
+        raise DataError(
+            f"net must take sequences of one length, but its input_shape is {net.input_shape}"
+        )
 
 
 def _fit(net: Network, data: Any, engine: Engine, request: fitting.Request, size: int) -> History:
