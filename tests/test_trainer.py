@@ -283,11 +283,13 @@ def test_one_hot_numbers_show_classes_as_long_as_they_are(backend):
 
 
 def test_what_a_masked_array_hides_later_is_refused(backend):
-    train, x, y = network(backend).trainer(4), np.ma.masked_array(X[:4].copy()), Y[:4].copy()
-    train(x, y)
-    x[1, 1] = np.ma.masked
-    with pytest.raises(DataError, match="masked at row 1, column 1"):
-        train(x, y)
+    for place in range(3):
+        train, given = network(backend).trainer(4), [X[:4].copy(), Y[:4].copy(), WEIGHT[:4].copy()]
+        given[place] = np.ma.masked_array(given[place])
+        train(*given)
+        given[place][1] = np.ma.masked
+        with pytest.raises(DataError, match="mask"):
+            train(*given)
 
 
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="PyPy's arrays are elsewhere")

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import sys
-import weakref
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import numpy as np
 
@@ -212,7 +212,7 @@ class Trainer:
         fitting.check_batch(least, None, batch)
         self.x = self.y = self.weight = _NOTHING  # what is lent
         self._like: tuple[Any, ...] = ((),) * 4  # the shapes and y's dtype of what may be lent ...
-        self._pinned: list[Any] = []
+        self._pinned: tuple[Any, ...] = ()
         self.reader: Reader | None = None  # ... as long as the network reads by this
 
     def callable(self) -> Callable[..., float]:
@@ -272,7 +272,7 @@ class Trainer:
         elif not self._read(x, y, weight):
             return
         # NumPy does not move the numbers of an array that has a weak reference.
-        self._pinned = [weakref.ref(array) for array in (x, y, weight) if array is not None]
+        self._pinned = ref(x), ref(y), weight is None or ref(weight)
         self.x, self.y, self.weight = x, y, weight
 
     def _read(self, x: Any, y: Any, weight: Any) -> bool:
@@ -293,7 +293,8 @@ class Trainer:
         else:
             plain = np.may_share_memory(data.y, y)
             plain = plain and not (losses.may_be_one_hot(network.loss) and encoder.has_classes)
-        if not (plain and type(x) is type(y) is np.ndarray):
+        given = [x, y] if weight is None else [x, y, weight]
+        if not (plain and all(type(array) is np.ndarray for array in given)):
             return False
         training.core.lend_again(x, y, weight)  # and not what reading has made of them
         self._like = x.shape, y.shape, y.dtype, None if weight is None else weight.shape
