@@ -559,7 +559,8 @@ class Network(Model):
         Raises
         ------
         DataError, DataTypeError, UnknownNameError
-            If `batch` is not an integer of at least 1, or there are no such steps by the optimizer.
+            If `batch` is not an integer of at least 1, there are no such steps by the optimizer, or
+            the inputs are `Tokens`.
 
         Examples
         --------

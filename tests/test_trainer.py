@@ -184,6 +184,9 @@ def test_what_is_no_such_array_is_refused(backend):
         net.trainer(4, pycnn.optimizers.LBFGS())
     with pytest.raises(DataError, match="batch must be at least 1"):
         net.trainer(0)
+    tokens = Network(pycnn.Tokens(9, length=3), [pycnn.Embedding(2), pycnn.Flatten(), Dense(1)])
+    with pytest.raises(DataError, match="use train_on_batch"):
+        tokens.trainer()
     net = network(backend)
     net.theta.flags.writeable = False
     with pytest.raises(DataError, match="read-only"):

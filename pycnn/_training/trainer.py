@@ -15,6 +15,7 @@ from weakref import ref
 import numpy as np
 
 from pycnn import _random, losses
+from pycnn._data.tokens import Tokens
 from pycnn._training import advice, fitting
 from pycnn._training.checkpoint import Checkpoint, Process, as_plain
 from pycnn.backend.interface import NotFiniteError
@@ -206,6 +207,8 @@ class Trainer:
 
     def __init__(self, training: BatchTraining, batch: int) -> None:
         network = training.network
+        if isinstance(network.input_shape, Tokens):
+            raise DataError("a trainer takes samples of numbers, not tokens; use train_on_batch")
         self._training, self._batch = training, batch
         self._network, self._record = network, training.record
         least = network.planned(network.inputs).architecture.least_batch
