@@ -589,7 +589,10 @@ class Model:
                     last, pinned = x, weakref.ref(x)
                 scale = kept if frozen else self._reader.encoder.scale
                 return out if scale is None else scale.restore(out)
-            got = f"{x.dtype} of shape {x.shape}" if isinstance(x, np.ndarray) else repr(x)
+            got = repr(x)
+            if isinstance(x, np.ndarray):
+                kind = "" if type(x) is np.ndarray else f"a {type(x).__name__} of "
+                got = f"{kind}{x.dtype} of shape {x.shape}"
             raise ShapeError(f"x must be a float64 array of shape {shapes[0]}, got {got}")
 
         return predict_bound
