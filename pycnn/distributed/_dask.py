@@ -333,7 +333,7 @@ def _check_held(parts: list[Any]) -> None:
 
 def _is_client(value: Any) -> bool:
     try:
-        from distributed import Client
+        from distributed.client import Client
     except ImportError:
         return False
     return isinstance(value, Client)

@@ -117,7 +117,8 @@ class Arrays:
 
     def cut(self, first: int, end: int) -> Arrays:
         """Return some of its rows."""
-        return Arrays(*self.tables, self.first + first, self.first + end)
+        X, y, weight = self.tables
+        return Arrays(X, y, weight, self.first + first, self.first + end)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"tables": tuple(map(self._travelling, self.tables)), "rows": self.rows}
