@@ -406,7 +406,9 @@ static double *computed_in_mode(uint64_t mode, const problem *p, size_t threads)
 
 static void test_a_mode_of_the_callers_does_not_matter_and_stays(void)
 {
-#if defined(__SSE2__)
+#if !HAVE_ASSEMBLY /* the caller's mode is taken as it is */
+    static const uint64_t modes[] = {MODE_NEEDED};
+#elif defined(__SSE2__)
     static const uint64_t modes[] = {0x9fc0, 0x5f80, 0x1f80}; /* flushing; upwards; as usual */
 #elif defined(__aarch64__) || defined(__arm__)
     static const uint64_t modes[] = {1 << 24, 1 << 22, 0};
