@@ -194,7 +194,9 @@ PLATFORMS = [
         "WebAssembly, WASI",
         "wasm32-wasi",
         "-DPYCNN_NO_THREADS",
-        run="node --no-warnings --single-threaded wasi.mjs",  # its threads crash now and then
+        "-Wl,--initial-memory=536870912",
+        # Its threads crash now and then, and so does what makes a program's memory larger.
+        run="node --no-warnings --single-threaded wasi.mjs",
         isas=PLAIN,
         threads=(1,),
     ),
