@@ -64,6 +64,8 @@ def main():
     parser.add_argument("--python", nargs="+", default=PYTHONS, choices=PYTHONS)
     parser.add_argument("--platform", nargs="+", default=list(PLATFORMS), choices=list(PLATFORMS))
     arguments = parser.parse_args()
+    if int(version().split(".")[0]) < 25:
+        parser.error(f"it needs pip 25 or later, and this is {version()}")
     with (Path(__file__).parents[1] / "pyproject.toml").open("rb") as file:
         needed = tomllib.load(file)["project"]["dependencies"]
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
