@@ -247,6 +247,9 @@ static int check_training(const char **why, const pycnn_training *state, const p
     return check_state(why, state, count_rates(state, data->rows, max_steps));
 }
 
+/* What weights may sum to at most: losses can be multiplied with it. */
+#define MOST_WEIGHT 1e250
+
 /* What is wrong with a row of the data; NULL: nothing. */
 static const char *row_problem(const pycnn_network *net, const pycnn_dataset *data, size_t row)
 {
@@ -260,7 +263,7 @@ static const char *row_problem(const pycnn_network *net, const pycnn_dataset *da
     }
     for (size_t p = 0; p < weights && data->weight != NULL; p++) {
         const double weight = data->weight[row * weights + p];
-        if (!(weight >= 0 && isfinite(weight) && weight_divides(weight))) {
+        if (!(weight >= 0 && weight <= MOST_WEIGHT && weight_divides(weight))) {
             return "weight must be 0, or lie between 1e-250 and 1e250";
         }
     }
@@ -372,13 +375,18 @@ static int check_batch(const pycnn_network *net, const pycnn_workspace *ws,
                        const pycnn_dataset *data)
 {
     RETURN_IF(!is_aligned(data), PYCNN_ERROR_ARGUMENT);
-    const size_t inputs = data->rows * net->inputs, outputs = data->rows * net->outputs;
-    const size_t weights = data->rows * (data->weight_per_position ? net->positions : 1);
+    size_t inputs = 0, outputs = 0, weights = 0;
+    TRY(add_product(&inputs, data->rows, net->inputs));
+    TRY(add_product(&outputs, data->rows, net->outputs));
+    TRY(add_product(&weights, data->rows, data->weight_per_position ? net->positions : 1));
+    double sum = 0;
     for (size_t i = 0; i < weights && data->weight != NULL; i++) {
         const double weight = data->weight[i];
         RETURN_IF(!isfinite(weight), PYCNN_ERROR_NOT_FINITE);
         RETURN_IF(weight < 0 || !weight_divides(weight), PYCNN_ERROR_RANGE);
+        sum += weight;
     }
+    RETURN_IF(sum > MOST_WEIGHT, PYCNN_ERROR_RANGE);
     if (ws->sequences.lengths != NULL) {
         return PYCNN_OK;
     }

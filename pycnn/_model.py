@@ -204,6 +204,11 @@ class Model:
         """How it reads what users hand in: the columns' names, labels, and the targets' unit."""
         return self._reader
 
+    def check_writeable(self) -> None:
+        """Raise `DataError` where theta is read-only: the core would write to it all the same."""
+        if not self._theta.flags.writeable:
+            raise DataError("the network's parameters are read-only: theta cannot be trained")
+
     def plan_of(self, specs: Sequence[LayerSpec]) -> Plan:
         """Return what the core makes of layers, with the network's loss."""
         loss = self.architecture.loss
@@ -568,12 +573,13 @@ class Model:
         if batch == 1:
             shapes += (shape, (architecture.inputs,))
         alone = batch == 1
-        last: Any = None  # an array that comes again has been looked at
+        last: Any = None  # an array that comes again has been looked at ...
+        last_shape: Any = None  # ... but its shape can be set
         pinned: Any = None  # NumPy does not move the numbers of what has a weak reference
 
         def predict_bound(x: Array) -> Array:
-            nonlocal last, pinned
-            if x is last or (
+            nonlocal last, last_shape, pinned
+            if (x is last and x.shape == last_shape) or (
                 type(x) is np.ndarray
                 and x.shape in shapes
                 and x.dtype == _FLOAT64
@@ -586,7 +592,7 @@ class Model:
                 except ValueError:
                     raise ShapeError("x must be contiguous; np.ascontiguousarray(x) is") from None
                 if x is not last:
-                    last, pinned = x, weakref.ref(x)
+                    last, last_shape, pinned = x, x.shape, weakref.ref(x)
                 scale = kept if frozen else self._reader.encoder.scale
                 return out if scale is None else scale.restore(out)
             got = repr(x)

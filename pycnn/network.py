@@ -38,6 +38,7 @@ __dir__ = names_of(__name__)
 _FOR_THE_PACKAGE = {
     "activations_of",
     "architecture",
+    "check_writeable",
     "core",
     "encoder",
     "from_state",
@@ -413,6 +414,7 @@ class Network(Model):
         me = object()
         try:
             self._training_record.get_in_line(me)
+            self.check_writeable()
             checkpoint = self._training_record.to_resume() if request.resume else None
             prepared = fitting.prepare(self, X, y, request)
             loop.run(self, self._training_record, prepared, request, checkpoint)
@@ -590,6 +592,7 @@ class Network(Model):
         me = object()
         try:
             self._training_record.get_in_line(me)
+            self.check_writeable()
             before = self.statistics.copy()
             sums = super().sum_gradients(data, training, first_row)
             if not np.isfinite(self.statistics).all():
@@ -619,6 +622,7 @@ class Network(Model):
         me = object()
         try:
             self._training_record.get_in_line(me)
+            self.check_writeable()
             if weight > 0:
                 theta, slots = state.keep(self.theta)
                 steps, updates = state.steps, state.updates
@@ -655,6 +659,7 @@ class Network(Model):
         me = object()
         try:
             self._training_record.get_in_line(me)
+            self.check_writeable()
             chosen = self._last_optimizer() if optimizer is None else optimizers.get(optimizer)
             if truncate is not None:
                 fitting.check_truncate(self, chosen)

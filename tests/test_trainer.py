@@ -187,10 +187,60 @@ def test_what_is_no_such_array_is_refused(backend):
     tokens = Network(pycnn.Tokens(9, length=3), [pycnn.Embedding(2), pycnn.Flatten(), Dense(1)])
     with pytest.raises(DataError, match="use train_on_batch"):
         tokens.trainer()
+
+
+def test_a_sum_of_weights_that_is_too_large_is_refused_each_time(backend):
     net = network(backend)
-    net.theta.flags.writeable = False
-    with pytest.raises(DataError, match="read-only"):
-        net.trainer(4)(*good)
+    train, weight = net.trainer(4), np.ones(4)
+    train(X[:4], Y[:4], weight)
+    before = net.theta.tobytes()
+    for value in (0.9e250, 1.7e308):
+        weight[:] = value
+        with pytest.raises(DataError, match="finite sum, of at most 1e"):
+            train(X[:4], Y[:4], weight)
+        assert net.theta.tobytes() == before
+
+
+def test_parameters_that_have_become_read_only_are_not_written_to(backend):
+    net = network(backend)
+    train, x, y = net.trainer(4), X[:4].copy(), Y[:4].copy()
+    train(x, y)
+    before, net.theta.flags.writeable = net.theta.copy(), False
+    for call in (
+        lambda: train(x, y),
+        lambda: net.train_on_batch(x, y),
+        lambda: net.partial_fit(X, Y, batch_size=4),
+        lambda: net.fit(X, Y, epochs=1),
+        lambda: net.gradients(X, Y, training=True, reduction="sum"),
+        lambda: SGD(0.1).apply(net, before[: net.parameters.size], weight=4),
+    ):
+        with pytest.raises(DataError, match="read-only"):
+            call()
+        assert not net.training_record.line
+    assert net.theta.tobytes() == before.tobytes()
+    assert net.epochs_trained == 1
+    net.theta.flags.writeable = True
+    assert train(x, y) > 0
+
+
+@pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")
+def test_an_array_that_is_reshaped_in_place_is_looked_at_again(backend):
+    net = network(backend)
+    train, given = net.trainer(4), [X[:4].copy(), Y[:4].copy(), WEIGHT[:4].copy()]
+    train(*given)
+    before = net.theta.tobytes()
+    for array, shape in zip(given, [(5, 4), (2, 4), (4, 1)], strict=True):
+        kept, array.shape = array.shape, shape
+        with pytest.raises(ShapeError):
+            train(*given)
+        array.shape = kept
+    assert net.theta.tobytes() == before
+    for batch, frozen in ((4, False), (1, False), (1, True)):
+        predict, x = net.predictor(batch, frozen=frozen), X[:batch].copy()
+        predict(x)
+        x.shape = x.shape[::-1]
+        with pytest.raises(ShapeError):
+            predict(x)
 
 
 def test_one_training_at_a_time(backend):

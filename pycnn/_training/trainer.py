@@ -80,6 +80,7 @@ class BatchTraining:
         self.planned: Planned | None = None
         self.core: BatchTrainer = _NOTHING  # until samples are lent
         self.last: Checkpoint = _NOTHING  # that of the record, while nobody else trains
+        self.steps_before = 0  # of the core's, when the training was taken up
 
     def present(self) -> Checkpoint:
         """Return where the network's training stands, or the beginning of another one."""
@@ -95,8 +96,7 @@ class BatchTraining:
         """Let the next steps be on these samples, which have been checked, in this order."""
         planned = self.network.planned(data.x.shape[1])
         if planned is not self.planned:
-            if not self.network.theta.flags.writeable:
-                raise DataError("the network's parameters are read-only: theta cannot be trained")
+            self.network.check_writeable()
             given = planned.plan, self.network.theta, self.spec, self.keys
             self.planned, self.core = planned, self.network.core.batch_trainer(*given)
             self.last = _NOTHING
@@ -112,8 +112,9 @@ class BatchTraining:
         self.factor = None
         self.last = before
         self.record.go_on(before, self.core.training)
+        self.steps_before = self.core.done.steps - before.epoch
 
-    def step(self, history: History | None = None) -> float:
+    def step(self) -> float:
         """Do a step on the samples that are lent; return their mean loss before it.
 
         Raises
@@ -124,32 +125,27 @@ class BatchTraining:
         network, record, core = self.network, self.record, self.core
         if record.last is not self.last:
             self.take_up()
-        training, totals = core.training, core.totals
+            core = self.core
         if network.learning_rate_factor != self.factor:
             self._set_rate()
         if self.keys is not None:
             self.keys[:] = self.draws.take(network.epochs_trained, 1)
-        training.epoch = 0
+        if not network.theta.flags.writeable:
+            network.check_writeable()
+        # Ctrl-C surfaces as soon as a call returns. Nothing else is called, and Python looks for
+        # signals in calls: what has been done is counted, or nothing was done.
         try:
-            status = core.run()
-            if status:
-                core.check(status)
-            if history is not None:
-                self._write(history)
+            loss = core.run()
+            if loss != loss:
+                core.check()
         except BaseException:
-            if history is not None and training.epoch:  # the step was done, and is measured
-                self._write(history)
-            raise
-        finally:
-            # Ctrl-C surfaces as soon as a call returns. Nothing is called here, and Python looks
-            # for signals in calls: what has been done is counted, or nothing was done.
-            if training.epoch:
+            if core.done.steps - self.steps_before > record.epochs:
                 record.epochs += 1
                 network.epochs_trained += 1
-            if history is not None:
-                history.epochs += training.epoch
-        weight: float = totals.weight
-        return totals.loss / weight if weight else math.nan
+            raise
+        record.epochs += 1
+        network.epochs_trained += 1
+        return loss
 
     def _set_rate(self) -> None:
         network, step = self.network, self.record.epochs
@@ -157,9 +153,6 @@ class BatchTraining:
         (rate,) = self.schedule.rates(np.array([step]), 1, step + 1) * factor
         self.core.training.learning_rate = rate
         self.factor = factor if isinstance(self.schedule, Constant) else None
-
-    def _write(self, history: History) -> None:
-        history.write({key: [value] for key, value in self.means().items()}, 1)
 
     def means(self) -> dict[str, float]:
         """Return what the history has of the last step."""
@@ -173,17 +166,30 @@ class BatchTraining:
         return logs
 
     def train(self, data: Data, history: History | None = None) -> None:
-        """Do a step on the samples that are lent.
+        """Do a step on the samples that are lent, and write it down.
 
         Raises
         ------
         DivergedError
             If the loss, or what would become of the parameters, is not finite.
         """
+        record, before = self.record, self.record.epochs
         try:
-            self.step(history)
+            self.step()
+            if history is not None:
+                self._write(history)
         except NotFiniteError:
             raise self.divergence(data) from None
+        except BaseException:
+            if history is not None and record.epochs > before:  # the step was done, and is measured
+                self._write(history)
+            raise
+        finally:
+            if history is not None:  # as above, nothing is called
+                history.epochs += record.epochs - before
+
+    def _write(self, history: History) -> None:
+        history.write({key: [value] for key, value in self.means().items()}, 1)
 
     def divergence(self, data: Data) -> DivergedError:
         """Return what is to be said of a step on finite samples that was not made."""
@@ -199,10 +205,8 @@ class Trainer:
 
     Attributes
     ----------
-    x, y, weight : ndarray
-        What is lent to the core.
     reader : Reader or None
-        That of the network, as long as such arrays may be lent as they are.
+        That of the network, as long as arrays of the last ones' kind may be lent as they are.
     """
 
     def __init__(self, training: BatchTraining, batch: int) -> None:
@@ -213,29 +217,44 @@ class Trainer:
         self._network, self._record = network, training.record
         least = network.planned(network.inputs).architecture.least_batch
         fitting.check_batch(least, None, batch)
-        self.x = self.y = self.weight = _NOTHING  # what is lent
         self._like: tuple[Any, ...] = ((),) * 4  # the shapes and y's dtype of what may be lent ...
-        self._pinned: tuple[Any, ...] = ()
         self.reader: Reader | None = None  # ... as long as the network reads by this
 
     def callable(self) -> Callable[..., float]:
         """Return what `pycnn.Network.trainer` promises."""
         network, record, step = self._network, self._record, self._training.step
         line, lend, explain = record.line, self._lend, self._explain
+        last_x: Any = _NOTHING  # what is lent ...
+        last_y: Any = None
+        last_weight: Any = None
+        x_shape: Any = None  # ... as it was then: shapes can be set
+        y_shape: Any = None
+        weight_shape: Any = None
+        # NumPy does not move the numbers of an array that has a weak reference.
+        pinned: Any = None
 
         def train(x: Array, y: Array | Indices, weight: Array | None = None) -> float:
+            nonlocal last_x, last_y, last_weight, x_shape, y_shape, weight_shape, pinned
             me = object()
             try:
                 line[me] = Process.id
                 if len(line) > 1:  # else it is the first
                     record.get_in_line(me)
                 if (
-                    x is not self.x
-                    or y is not self.y
-                    or weight is not self.weight
+                    x is not last_x
+                    or y is not last_y
+                    or weight is not last_weight
                     or network.reader is not self.reader
+                    or x.shape != x_shape
+                    or y.shape != y_shape
+                    or (weight is not None and weight.shape != weight_shape)
                 ):
-                    lend(x, y, weight)
+                    last_x = _NOTHING  # until all of it is lent
+                    if lend(x, y, weight):
+                        pinned = ref(x), ref(y), weight is None or ref(weight)
+                        x_shape, y_shape = x.shape, y.shape
+                        weight_shape = weight is not None and weight.shape
+                        last_x, last_y, last_weight = x, y, weight
                 try:
                     return step()
                 except (NotFiniteError, PycnnError):
@@ -253,9 +272,8 @@ class Trainer:
         if isinstance(sys.exception(), NotFiniteError):
             raise self._training.divergence(data) from None
 
-    def _lend(self, x: Any, y: Any, weight: Any) -> None:
-        """Lend a mini-batch to the core."""
-        self.x = _NOTHING  # until all of it is lent
+    def _lend(self, x: Any, y: Any, weight: Any) -> bool:
+        """Lend a mini-batch to the core; tell whether the arrays are, and not what was read."""
         x_shape, y_shape, y_dtype, weight_shape = self._like
         if (
             type(x) is type(y) is np.ndarray
@@ -272,11 +290,8 @@ class Trainer:
             except ValueError:
                 self._check(x, y, weight)
                 raise
-        elif not self._read(x, y, weight):
-            return
-        # NumPy does not move the numbers of an array that has a weak reference.
-        self._pinned = ref(x), ref(y), weight is None or ref(weight)
-        self.x, self.y, self.weight = x, y, weight
+            return True
+        return self._read(x, y, weight)
 
     def _read(self, x: Any, y: Any, weight: Any) -> bool:
         """Lend what `train_on_batch` would; tell whether such arrays can be lent as they are."""

@@ -902,29 +902,27 @@ class _BatchTrainer:
     Attributes
     ----------
     training : ``pycnn_training``
-        The learning rate of the next step; whether the last one was done (`epoch`), and how many
-        have changed theta (`updates`).
+        The learning rate of the next step, and how many have changed theta (`updates`).
+    done : ``pycnn_batch_call``
+        How many steps were done (`steps`).
     totals : ``pycnn_totals``
         The sums of loss, weight and right answers over the last step.
     norms : ndarray of shape (1,) or None
         The norm of its gradient, where that is clipped.
     run : callable
-        Does a step, and returns a status for `check` where it is not 0.
+        Does a step; returns its mean loss, or NaN, of which `check` knows whether it was done.
     """
 
     __slots__ = (
         "_alive",
         "_data",
-        "_kept",
         "_kind",
         "_lent",
-        "_network",
         "_plan",
-        "_pointer",
         "_shares",
         "_size",
-        "_theta",
         "_workspace",
+        "done",
         "norms",
         "run",
         "totals",
@@ -934,27 +932,28 @@ class _BatchTrainer:
     def __init__(
         self, plan: Plan, theta: Array, optimizer: OptimizerSpec, keys: Bits | None
     ) -> None:
-        self._plan, self._network = plan, plan.network
-        self._theta, self._size = _from_buffer(_DOUBLES, theta, require_writable=True), theta.size
+        self._plan, self._size = plan, theta.size
         self.totals, self._data = ffi.new("pycnn_totals *"), ffi.new("pycnn_dataset *")
         self.training = ffi.new("pycnn_training *", {"epochs": 1, "totals": self.totals})
         state = TrainingState(1, 1, 0.0, None, optimizer, dropout_keys=keys)
         self.norms = state.norms
-        self._alive = [_lend_optimizer(self.training, state)]
+        lent = _from_buffer(_DOUBLES, theta, require_writable=True)
+        self._alive = [lent, _lend_optimizer(self.training, state)]
         self._lent: list[Any] = []  # what `_data` points to
         self._kind: tuple[int, bool, bool] | None = None  # of what is lent
         self._workspace: Workspace | None = None
-        self._kept: Any = None
-        self._pointer: Any = None
-        self.run: Any = None  # bound once there are samples, and slots
+        call = {"theta": lent, "theta_size": theta.size, "state": self.training}
+        call |= {"net": plan.network, "data": self._data}
+        self.done = ffi.new("pycnn_batch_call *", call)
+        self.run = functools.partial(lib.pycnn_call_train_batch, self.done)
 
     def remember(self, slots: Array, updates: int) -> None:
         """Go on with what the optimizer remembers after so many updates; it changes in place."""
-        self._alive[1:] = [_from_buffer(_DOUBLES, slots)]
-        self.training.slots = self._alive[1] if slots.size else ffi.NULL
+        lent, kept = _from_buffer(_DOUBLES, slots), ffi.new("double[]", self._size + slots.size)
+        self.training.slots = lent if slots.size else ffi.NULL
         self.training.updates = updates
-        self._kept = ffi.new("double[]", self._size + slots.size)
-        self._bind()
+        self.done.kept = kept
+        self._alive[2:] = lent, kept
 
     def lend(self, data: Data, order: Indices | None = None) -> None:
         """Take the samples of the next steps, in this order."""
@@ -991,8 +990,7 @@ class _BatchTrainer:
         # As of those that a plan keeps: where sums end and begin again is a matter of size.
         if workspace is None or workspace.batch < room or room <= PIECE < workspace.batch:
             workspace = self._workspace = self._plan.new_workspace(room, lib.PYCNN_BACKWARD)
-            self._pointer = workspace.pointer
-            self._bind()
+            self.done.ws = workspace.pointer
         self.training.batch_size = rows
         # No layer does more with a sample than to use each number of theta once for each input.
         self._shares = rows * self._plan.inputs * self._size >= WORK_WORTH_SHARING
@@ -1003,16 +1001,9 @@ class _BatchTrainer:
         assert self._workspace is not None
         self._workspace.set_threads(_pool.get() if self._shares else ffi.NULL)
 
-    def _bind(self) -> None:
-        """Bind `run` to what a step reads and changes."""
-        if self._kept is not None and self._pointer is not None:
-            before = self._theta, self._size, self.training, self._kept
-            self.run = functools.partial(
-                lib.pycnn_train_batch, *before, self._network, self._pointer, self._data
-            )
-
-    def check(self, status: int) -> None:
-        """Raise what a status says, that is not 0."""
+    def check(self) -> None:
+        """Raise why the last step was not done; nothing where it was."""
+        status = self.done.status
         if status in (lib.PYCNN_ERROR_DIVERGED, lib.PYCNN_ERROR_NOT_FINITE):
             raise NotFiniteError(0)
         assert self._workspace is not None

@@ -31,12 +31,13 @@ PlanT = TypeVar("PlanT")
 class BatchTrainer(Protocol):
     """Does one step after another, each on a mini-batch that is lent to it: all of it or nothing.
 
-    `training` has the learning rate of the next step, as `learning_rate`, whether the last one was
-    done, as `epoch`, and how many have changed theta, as `updates`; `totals` the sums of loss,
-    weight and right answers over the last step.
+    `training` has the learning rate of the next step, as `learning_rate`, and how many have changed
+    theta, as `updates`; `done` how many were done, as `steps`; `totals` the sums of loss, weight
+    and right answers over the last one.
     """
 
     training: Any
+    done: Any
     totals: Any
     norms: Array | None  # (1,) of its gradient, where that is clipped
 
@@ -50,14 +51,18 @@ class BatchTrainer(Protocol):
         """Take other samples, in contiguous arrays of the same shapes and kinds as before."""
 
     @property
-    def run(self) -> Callable[[], int]:
-        """Do a step; return 0, or what `check` raises an exception of; or raise one."""
+    def run(self) -> Callable[[], float]:
+        """Do a step; return the mean loss before it, or raise why it was not done.
+
+        NaN where nothing has a weight, or it was not done, and `check` is to raise why.
+        """
         ...
 
-    def check(self, status: int) -> None:
-        """Raise NotFiniteError where samples, loss, or what theta would become are not finite.
+    def check(self) -> None:
+        """Raise why the last step was not done, if so.
 
-        Else the DataError or LabelError that the status stands for.
+        NotFiniteError where samples, loss, or what theta would become are not finite; else a
+        DataError or LabelError.
         """
 
 

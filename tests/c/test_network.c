@@ -534,7 +534,18 @@ static void test_a_batch_is_trained_on_as_a_whole_or_not_at_all(void)
     CHECK(REFUSED(PYCNN_ERROR_NOT_FINITE));
     p.y[4] = 2;
     CHECK(REFUSED(PYCNN_ERROR_RANGE));
-    p.y[4] = y, state[1].learning_rate = 1e308, adam.weight_decay = 1e9;
+    p.y[4] = y;
+    double *weight = doubles(ROWS);
+    for (size_t i = 0; i < ROWS; i++) {
+        weight[i] = 1e250;
+    }
+    p.data.weight = weight;
+    CHECK(REFUSED(PYCNN_ERROR_RANGE));
+    p.data.weight = NULL, p.data.rows = state[1].batch_size = SIZE_MAX / 2 + 2;
+    CHECK(REFUSED(PYCNN_ERROR_SIZE));
+    p.data.rows = state[1].batch_size = ROWS;
+    free(weight);
+    state[1].learning_rate = 1e308, adam.weight_decay = 1e9;
     CHECK(REFUSED(PYCNN_ERROR_DIVERGED));
     state[1].epochs = 2;
     CHECK(pycnn_train_batch(theta[1], size, &state[1], kept, p.net, ws, &p.data) ==

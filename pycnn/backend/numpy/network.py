@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pycnn.backend.protocol import BatchTrainer
 
 # Below it a sum of weights is nothing to divide by; csrc/pass.h.
-LEAST_WEIGHT = 1e-250
+LEAST_WEIGHT, MOST_WEIGHT = 1e-250, 1e250
 # Rows that `predict` takes through the network together.
 PIECE = 1024
 
@@ -304,9 +305,10 @@ class _BatchTrainer:
         self, plan: Plan, theta: Array, optimizer: OptimizerSpec, keys: Bits | None
     ) -> None:
         self._plan, self._theta, self._optimizer, self._keys = plan, theta, optimizer, keys
-        self.training = SimpleNamespace(epoch=0, updates=0, learning_rate=0.0)
+        self.training = SimpleNamespace(updates=0, learning_rate=0.0)
         self.totals = SimpleNamespace(loss=0.0, weight=0.0, correct=0.0)
         self.norms: Array | None = None
+        self.done = SimpleNamespace(steps=0)
 
     def remember(self, slots: Array, updates: int) -> None:
         """Go on with what the optimizer remembers after so many updates; it changes in place."""
@@ -325,13 +327,13 @@ class _BatchTrainer:
             x=x.reshape(data.x.shape), y=y.reshape(data.y.shape), weight=weight
         )
 
-    def check(self, status: int) -> None:
+    def check(self) -> None:
         """Nothing: `run` raises."""
 
-    def run(self) -> int:
+    def run(self) -> float:
         """Do a step."""
         data, training, totals = self._data, self.training, self.totals
-        training.epoch, totals.weight = 0, 0.0
+        totals.weight = 0.0
         order = None if self._order is None else self._order[None]
         rate, slots = training.learning_rate, self._slots.copy()
         part = TrainingState(
@@ -347,10 +349,12 @@ class _BatchTrainer:
             raise NotFiniteError(0)
         # The whole step, or nothing of it: nothing is called.
         self._theta[:], self._slots[:] = after, part.slots
-        training.epoch, training.updates = 1, part.updates
-        return 0
+        training.updates = part.updates
+        self.done.steps += 1
+        return totals.loss / totals.weight if totals.weight else math.nan
 
 
+@np.errstate(over="ignore")
 def _check_batch(plan: Plan, data: Data) -> None:
     """Raise where a step cannot be done with such numbers; csrc/network.c."""
     given = [data.x, data.y] if data.weight is None else [data.x, data.y, data.weight]
@@ -359,6 +363,8 @@ def _check_batch(plan: Plan, data: Data) -> None:
     weight = data.weight
     if weight is not None and ((weight < 0) | ((weight > 0) & (weight < LEAST_WEIGHT))).any():
         raise DataError("a weight is below 0, or divides by next to nothing")
+    if weight is not None and weight.sum() > MOST_WEIGHT:
+        raise DataError("the weights have too large a sum")
     y = data.y
     least = 0 if y.ndim == 1 else -1  # of a position that was not observed
     if data.has_labels and ((y < least) | (y >= plan.units)).any():
