@@ -570,6 +570,26 @@ def walkthrough(backend_name: str) -> None:
 
 
 @cli.command()
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default="a free one",
+    help="Of the page's address on this machine.",
+)
+@click.option("--no-browser", is_flag=True, help="Open no browser: print the address alone.")
+def playground(port: int, no_browser: bool) -> None:
+    """Show networks learning, in a page of the browser, until Ctrl-C.
+
+    The page is a package of its own: pip install pycnn-playground. It computes in the browser, and
+    only this machine can ask for it.
+    """
+    from pycnn.cli.playground import serve
+
+    serve(port, browser=not no_browser)
+
+
+@cli.command()
 def config() -> None:
     """Print which core runs, its instruction set and its threads."""
     pycnn.show_config()

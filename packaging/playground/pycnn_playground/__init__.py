@@ -1,0 +1,1 @@
+"""The page of pycnn, one file: `pycnn playground` shows it."""
