@@ -1,6 +1,7 @@
 """Hold the page to Python, in a real browser.
 
-    python web/test.py [--browser PROGRAM] [--zig COMMAND] [--pictures FOLDER]
+    python web/test.py [--browser PROGRAM] [--firefox PROGRAM] [--command PROGRAM] [--zig COMMAND]
+        [--pictures FOLDER]
 
 It needs playwright, a Chromium, pycnn, and what `npm run build` has made. The page is a file, so no
 server is there to ask for anything; all bits are Python's, so the processor must fuse. With Zig's
@@ -13,12 +14,14 @@ import hashlib
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from firefox import Firefox
 from playwright.sync_api import sync_playwright
 
 import pycnn
@@ -118,7 +121,7 @@ def check_kernels(browser, zig, folder):
 
 def figures(page):
     """Return the numbers of the walk, by what they are of, as they are printed."""
-    page.evaluate("document.querySelector('#position').value = 1000")
+    page.evaluate("() => { document.querySelector('#position').value = 1000; }")
     page.dispatch_event("#position", "input")
     read = "all => all.map(one => [one.dataset.id, one.querySelector('.value').textContent])"
     return {name: float(text) for name, text in page.eval_on_selector_all(".figure", read)}
@@ -391,6 +394,58 @@ def check_unfused(playwright, launch, folder):
         browser.close()
 
 
+# ------------------------------------------------------------------ other browsers, other ways
+
+
+def check_firefox(program, folder):
+    """Walk and train in Firefox: the same numbers, the same bits."""
+    with Firefox(program) as page:
+        page.goto(PAGE)
+        check_walk(page)
+        check_trainings(page, folder)
+        page.click("#tab-playground")
+        page.wait_for_selector("#hash:not(:empty)")
+        page.click("#one-epoch")
+        page.wait_for_function("() => /Epoch 1:/.test(document.querySelector('#status').innerText)")
+        print("Firefox:", page.inner_text("#core"))
+
+
+def check_command(browser, program, folder):
+    """Open the page that `pycnn playground` shows, from what is installed, and train in it."""
+    command = [program, "playground", "--no-browser"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+        address = process.stdout.readline().split()[0]
+        page = browser.new_page(locale="en")
+        requests, errors = [], []
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+        answer = page.goto(f"{address}#playground")
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+        wait_for_hash(page)
+        page.click("#one-epoch")
+        page.wait_for_selector("#status:has-text('Epoch 1:')")
+        page.wait_for_timeout(300)
+        trained = page.inner_text("#hash")
+        python = save(page, "#save-python", folder)
+        done = subprocess.run([sys.executable, python], capture_output=True, text=True, check=True)
+        assert done.stdout.split()[0] == trained, done.stdout
+        timing = page.evaluate(PAINT)
+        print("{bytes:,} bytes, first paint after {paint:.0f} ms".format(**timing))
+        page.close()
+        process.send_signal(signal.SIGINT)
+        printed = process.communicate(timeout=60)
+    assert (process.returncode, printed) == (0, ("", "")), printed
+    assert all(url.startswith((address, "blob:", "data:")) for url in requests), requests
+    assert not errors, errors
+
+
+PAINT = """() => ({
+  bytes: performance.getEntriesByType("navigation")[0].transferSize,
+  paint: performance.getEntriesByName("first-contentful-paint")[0].startTime,
+})"""
+
+
 # ------------------------------------------------------------------ the page itself
 
 
@@ -436,6 +491,8 @@ def main():
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--browser", default="/usr/bin/chromium", help="Chromium's program")
+    parser.add_argument("--command", help="pycnn's, installed with pycnn-playground")
+    parser.add_argument("--firefox", help="its program")
     parser.add_argument("--zig", help="the command")
     parser.add_argument("--pictures", type=Path, help="where screenshots go")
     arguments = parser.parse_args()
@@ -461,6 +518,10 @@ def main():
         assert not outside, outside
         assert not errors, errors
         check_unfused(playwright, launch, Path(name))
+        if arguments.command:
+            check_command(browser, arguments.command, Path(name))
+        if arguments.firefox:
+            check_firefox(arguments.firefox, Path(name))
         check_views(browser, arguments.pictures)
         browser.close()
     print("all is well")
