@@ -23,6 +23,7 @@ PATIENCE = 10.0  # seconds without an answer, after which a worker is lost
 PULSE = 1.0  # seconds between two looks at whether it answers
 ADVICE = "scatter it with broadcast=True, or hand in what Dask can compute again"
 NO_WORKERS = "no Dask worker is left; the network is as after the last step"
+NO_SCHEDULER = "Dask's scheduler does not answer; the network is as after the last step"
 
 
 class LostError(Exception):
@@ -136,6 +137,7 @@ class Workers:
         try:
             return [check(future.result(timeout=self.timeout)) for future in futures]
         except FutureCancelledError:
+            self._alive()  # says so if it is the scheduler that is lost
             raise WorkerLostError(f"a part of the data is lost with its worker: {ADVICE}") from None
         except KilledWorker as error:
             raise WorkerLostError(f"while the data were looked through: {error}") from None
@@ -166,6 +168,8 @@ class Workers:
         try:
             self._repeat(self._place)
         except WorkerLostError as error:
+            if str(error) == NO_SCHEDULER:
+                raise
             raise WorkerLostError(
                 f"{error}. Workers that end at the start may lack pycnn: their logs say so"
             ) from None
@@ -173,7 +177,10 @@ class Workers:
     def _alive(self) -> list[str]:
         if self.client.status == "closed":
             raise WorkerLostError("the client is closed; the network is as after the last step")
-        workers = self.client.scheduler_info()["workers"]
+        try:
+            workers = self.client.sync(self.client.scheduler.ncores, callback_timeout=PATIENCE)
+        except OSError:  # a timeout is one too
+            raise WorkerLostError(NO_SCHEDULER) from None
         return sorted(address for address in workers if address not in self.lost)
 
     def _place(self) -> None:
