@@ -26,7 +26,11 @@ X = RNG.normal(size=(ROWS, 6))
 Y = (X[:, 0] * X[:, 1] > 0).astype(int) + (X[:, 2] > 0)
 SIZE = 64  # rows of a chunk: 16 chunks
 IMAGES = np.abs(RNG.normal(size=(192, 12, 12, 1))).clip(0, 1)
-KINDS = ("full batch", "mini-batches", "dropout", "Adam", "LBFGS", "images")
+LENGTHS = RNG.integers(1, 4, ROWS)
+KINDS = (
+    *("full batch", "mini-batches", "dropout", "Adam", "LBFGS", "images", "sequences"),
+    *("balanced", "augmented"),
+)
 
 
 def make(kind, backend="auto"):
@@ -51,8 +55,17 @@ def make(kind, backend="auto"):
         ]
         data = IMAGES, Y[: len(IMAGES)]
         how["chunk_rows"] = 16
-    shape = data[0].shape[1:] if kind == "images" else 6
-    return pycnn.Network(shape, layers, seed=3, l2=1e-3, backend=backend), data, how
+    elif kind == "sequences":  # Hochreiter & Schmidhuber 1997
+        layers[0] = pycnn.LSTM(4)
+        data = X.reshape(-1, 3, 2), Y, None, LENGTHS
+        how["batch_size"] = 4 * SIZE
+    elif kind == "balanced":
+        how |= {"class_weight": "balanced", "batch_size": 4 * SIZE}
+    elif kind == "augmented":
+        noise = [pycnn.augmentation.GaussianNoise(0.1), pycnn.augmentation.Mixup()]
+        data = X[: 5 * SIZE], Y[: 5 * SIZE]
+        how |= {"augment": noise, "batch_size": SIZE}
+    return pycnn.Network(data[0].shape[1:], layers, seed=3, l2=1e-3, backend=backend), data, how
 
 
 def sha(net):
@@ -84,11 +97,11 @@ class Several:
             for held in _engines.held_of(sources, chunks, first, last):
                 self.shards[-1].hold(held)
 
-    def sums(self, theta, numbers, keys):
+    def sums(self, theta, numbers, *random):
         parts = _engines.split(numbers, self.limits)
         pairs = zip(self.shards, parts, strict=True)
         return _engines.add_up(
-            _engines.check(shard.sums(theta, part, keys)) for shard, part in pairs if len(part)
+            _engines.check(shard.sums(theta, part, *random)) for shard, part in pairs if len(part)
         )
 
     def end(self):
@@ -153,14 +166,15 @@ def test_bits_do_not_depend_on_how_many_compute(kind, at_home, monkeypatch):
 def test_it_does_what_fit_does(kind, backend):
     nets, histories = [], []
     for epochs, bound in ((1, 1e-12), (10, 1e-6 if kind in ("LBFGS", "images") else 1e-9)):
-        if epochs == 1 and kind in ("mini-batches", "dropout", "Adam"):
-            continue  # an epoch of four steps
-        near, data, how = make(kind, backend)
+        if epochs == 1 and "batch_size" in make(kind)[2]:
+            continue  # an epoch of several steps
+        near, (x, y, *others), how = make(kind, backend)
         far, *_ = make(kind, backend)
         how |= {"epochs": epochs, "shuffle": False}
-        histories = [distributed.fit(far, data, **how)]
+        histories = [distributed.fit(far, (x, y, *others), **how)]
         del how["chunk_rows"]
-        histories.append(near.fit(*data, **({"batch_size": None} | how)))
+        how |= dict(zip(("sample_weight", "lengths"), others, strict=False))
+        histories.append(near.fit(x, y, **({"batch_size": None} | how)))
         nets = [far, near]
         assert abs(far.theta - near.theta).max() < bound
     assert list(histories[0]) == list(histories[1])
@@ -180,6 +194,31 @@ def test_weights_count_and_regressions_learn():
     other = pycnn.Network(6, [pycnn.Dense(1)], seed=0)
     distributed.fit(other, (X, y), epochs=30, batch_size=SIZE, chunk_rows=SIZE)
     assert sha(net) != sha(other)
+
+
+@pytest.mark.parametrize("sequences", [False, True])
+def test_targets_that_were_not_observed_add_nothing(sequences, tmp_path):
+    layers = [pycnn.Dense(4, "tanh"), pycnn.Dense(1, "sigmoid")]
+    x, y = X, np.where(Y > 1, np.nan, Y)
+    if sequences:
+        layers = [pycnn.GRU(2, return_sequences=True), pycnn.Dense(3, "softmax")]
+        x, y = X.reshape(-1, 3, 2), np.repeat(Y[:, None], 3, 1)
+        y[::2] = -1
+        y[LENGTHS[:, None] <= np.arange(3)] = 9  # behind the end
+    nets = [pycnn.Network(x.shape[1:], layers, seed=0) for _ in range(2)]
+    given = (None, LENGTHS) if sequences else ()
+    how = {"epochs": 3, "missing_targets": "mask", "class_weight": "balanced"}
+    save(tmp_path, x, y, 4)
+    if sequences:
+        for i, part in enumerate(np.array_split(LENGTHS, 4)):
+            np.save(tmp_path / f"l-{i}.npy", part)
+    names = [str(tmp_path / name) for name in ("x-*", "y-*", "l-*")]
+    files = distributed.from_npy(*names[:2], lengths=names[2] if sequences else None)
+    distributed.fit(nets[0], files, chunk_rows=50, **how)
+    how |= dict(zip(("sample_weight", "lengths"), given, strict=False))
+    nets[1].fit(x, y, batch_size=None, **how)
+    assert abs(nets[0].theta - nets[1].theta).max() < 1e-12
+    assert nets[0].classes.tolist() == nets[1].classes.tolist()
 
 
 def test_labels_are_those_of_all_parts(tmp_path):
@@ -243,10 +282,10 @@ def test_a_map_travels_as_the_name_of_its_file(tmp_path):
     for tables in ((table, Y), (np.asfortranarray(X), Y)):
         source = distributed._sources.from_arrays(tables)[0].cut(100, 300)
         content = pickle.dumps(source)
-        x, y, weight = pickle.loads(content).open()
+        x, y, weight, lengths = pickle.loads(content).open()
         assert (x == X[100:300]).all()
         assert (y == Y[100:300]).all()
-        assert weight is None
+        assert weight is lengths is None
         assert (len(content) < 5000) == (tables[0] is table)
     part = distributed._sources.from_arrays((table[50:], Y[50:]))[0]
     assert (pickle.loads(pickle.dumps(part)).open()[0] == X[50:]).all()
@@ -331,6 +370,24 @@ def test_what_was_interrupted_goes_on_to_the_same_bits(kind, at_home, tmp_path):
         again.fit(*data, batch_size=how.get("batch_size"), resume=True, optimizer="sgd")
 
 
+def test_it_goes_on_with_the_same_chunks_of_other_parts_and_with_no_other_data(tmp_path):
+    net, data, how = make("mini-batches")
+    stop = lambda net, epoch, logs: setattr(net, "stop_training", epoch == 4)  # noqa: E731
+    distributed.fit(net, data, callbacks=[stop], **how)
+    whole, *_ = make("mini-batches")
+    distributed.fit(whole, data, **how)
+    scaled = X.copy()
+    scaled[:, 2] *= 1.01
+    with pytest.raises(DataError, match=r"data was '[0-9a-f]{8}' and is now"):
+        distributed.fit(net, (scaled, Y), resume=True, **how)
+    for i, rows in enumerate((slice(8 * SIZE), slice(8 * SIZE, None))):
+        np.save(tmp_path / f"x-{i}.npy", X[rows])
+        np.save(tmp_path / f"y-{i}.npy", Y[rows])
+    files = distributed.from_npy(str(tmp_path / "x-*"), str(tmp_path / "y-*"))
+    distributed.fit(net, files, resume=True, **how)
+    assert sha(net) == sha(whole)
+
+
 def test_early_stopping_and_validation_are_those_of_fit():
     net, data, how = make("mini-batches")
     stop = pycnn.callbacks.EarlyStopping(patience=2, monitor="val_loss")
@@ -364,6 +421,11 @@ def test_a_loss_that_is_not_finite_leaves_the_last_step(backend):
         ({"data": (X, Y[:9])}, "y must have X's 1000 rows"),
         ({"data": (X[:0], Y[:0])}, "at least one row"),
         ({"data": (X + np.inf, Y)}, "must be finite"),
+        ({"class_weight": {7: 1.0}}, "class_weight names 7"),
+        ({"class_weight": "balanced", "data": (X, np.eye(3)[Y])}, "'balanced' wants labels"),
+        ({"optimizer": "lbfgs", "augment": pycnn.augmentation.Mixup()}, "no augment"),
+        ({"validation_split": 0.1}, "validation_split is for Network.fit: hold rows out"),
+        ({"data": (X, Y, None, LENGTHS[:5])}, "lengths must have X's 1000 rows"),
         ({"retries": -1}, "retries"),
         ({"timeout": 0}, "timeout"),
         ({"net": 1}, "net must be a Network"),
@@ -378,9 +440,15 @@ def test_what_cannot_be_trained_is_refused(change, message):
     net, data, how = make("full batch")
     given = {"net": net, "data": data} | how | change
     before = sha(net)
-    with pytest.raises((DataError, DataTypeError, ShapeError), match=message):
+    with pytest.raises(pycnn.exceptions.PycnnError, match=message):
         distributed.fit(**given)
     assert sha(net) == before
+
+
+def test_what_is_misspelled_is_an_error():
+    net, data, how = make("full batch")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'epoch'"):
+        distributed.fit(net, data, epoch=1, **how)
 
 
 def test_statistics_of_a_batch_are_refused():
@@ -708,13 +776,14 @@ from pycnn import distributed
 sys.path[:0] = [{tests!r}]
 from test_distributed import KINDS, SIZE, make, sha
 for kind in KINDS:
-    net, (x, y), how = make(kind)
-    part = distributed.rows_of(len(x), MPI.COMM_WORLD, chunk_rows=how["chunk_rows"])
-    history = distributed.fit(net, (x[part], y[part]), comm=MPI.COMM_WORLD, **how)
+    net, tables, how = make(kind)
+    part = distributed.rows_of(len(tables[0]), MPI.COMM_WORLD, chunk_rows=how["chunk_rows"])
+    data = [table if table is None else table[part] for table in tables]
+    history = distributed.fit(net, data, comm=MPI.COMM_WORLD, **how)
     assert history.epochs == net.epochs_trained and net.classes.tolist() == [0, 1, 2]
     sys.stdout.write(kind + ":" + sha(net) + "\\n")
 try:
-    distributed.fit(net, (x[part], y[part][:1]), comm=MPI.COMM_WORLD)
+    distributed.fit(net, (data[0], data[1][:1]), comm=MPI.COMM_WORLD)
 except distributed._sources.ShapeError:
     sys.stdout.write("refused\\n")
 """

@@ -195,7 +195,8 @@ def _read_arrays(
     if scales:
         targets = targets._replace(classes=None)  # numbers with a unit are none
     learned = reader.after(X, targets)
-    weighted = _weighted(data, reader.encoder.class_weights(request.class_weight, targets))
+    by_class = reader.encoder.class_weights(request.class_weight, targets)
+    weighted = with_class_weights(data, by_class)
     held_out = _read_validation(learned, request, data.lengths is not None)
     if request.validation_split:
         keep, rest = split_rows(data.rows, request.validation_split, model.seed)
@@ -209,7 +210,7 @@ def _read_arrays(
     return weighted, learned, held_out
 
 
-def _weighted(data: Data, by_class: Array | None) -> Data:
+def with_class_weights(data: Data, by_class: Array | None) -> Data:
     """Return data whose weights are multiplied by those of the samples' classes."""
     if by_class is None:
         return data
@@ -244,9 +245,12 @@ def _read_validation(learned: Reader, request: Request, with_lengths: bool) -> D
     return data
 
 
-def validation_of(model: Model, learned: Reader, request: Request) -> Validation | None:
+def validation_of(
+    model: Model, learned: Reader, request: Request, with_lengths: bool
+) -> Validation | None:
     """Return what a training is measured on: the user's validation data."""
-    return _measurable(model, learned, _read_validation(learned, request, False), request.metrics)
+    held_out = _read_validation(learned, request, with_lengths)
+    return _measurable(model, learned, held_out, request.metrics)
 
 
 def _measurable(

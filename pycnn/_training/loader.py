@@ -186,9 +186,7 @@ class Loader:
         return piece, position, size
 
     def _augmented(self, piece: Data, epoch: int, batch: int) -> Data:
-        return (
-            _augmented(self.network, self.augment, piece, epoch, batch) if self.augment else piece
-        )
+        return augmented(self.network, self.augment, piece, epoch, batch) if self.augment else piece
 
 
 class WindowLoader(Loader):
@@ -296,7 +294,7 @@ class WindowLoader(Loader):
         return True
 
 
-def _augmented(network: Model, augment: list[Augment], data: Data, epoch: int, batch: int) -> Data:
+def augmented(network: Model, augment: list[Augment], data: Data, epoch: int, batch: int) -> Data:
     """Return a mini-batch as the augmenters change it, by random numbers of its own."""
     x, y = network.in_shape(data.x).copy(), data.one_hot(network.encoder.units).copy()
     scale = network.encoder.scale

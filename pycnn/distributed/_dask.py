@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycnn.distributed._engines import add_up, check, held_of, ranges, split
-from pycnn.distributed._shard import Shard, survey
-from pycnn.distributed._sources import Part, from_arrays, is_file
+from pycnn.distributed._shard import Shard
+from pycnn.distributed._sources import NAMES, Part, from_arrays, is_file
+from pycnn.distributed._survey import survey
 from pycnn.exceptions import DataError, DataTypeError, ShapeError, WorkerLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pycnn._typing import Array, Bits, Indices
-    from pycnn.distributed._shard import Held, Survey
-    from pycnn.distributed._sources import Chunks, Source
+    from pycnn.distributed._shard import Held
+    from pycnn.distributed._sources import Chunks, Source, Tables
+    from pycnn.distributed._survey import Question, Survey
 
 PATIENCE = 10.0  # seconds without an answer, after which a worker is lost
 PULSE = 1.0  # seconds between two looks at whether it answers
@@ -100,14 +102,16 @@ class Workers:
         return from_arrays(data)
 
     def _computed(self, tables: list[Any]) -> Any:
-        """Return futures of the partitions of (X, y[, weight]), which are cut alike."""
+        """Return futures of the partitions of (X, y, ...), which are cut alike."""
         from dask.base import is_dask_collection
         from dask.delayed import delayed
 
-        if not 2 <= len(tables) <= 3:
-            raise DataTypeError("data must be (X, y) or (X, y, sample_weight)")
-        parts: list[list[Any]] = []
-        for name, table in zip(("X", "y", "sample_weight"), tables, strict=False):
+        if not 2 <= len(tables) <= 4:
+            raise DataTypeError(
+                "data must be (X, y), (X, y, sample_weight) or (X, y, sample_weight, lengths)"
+            )
+        parts: dict[int, list[Any]] = {}  # by the table's place
+        for place, (name, table) in enumerate(zip(NAMES, tables, strict=False)):
             if table is None:
                 continue
             if not is_dask_collection(table) or not hasattr(table, "to_delayed"):
@@ -115,22 +119,28 @@ class Workers:
             blocks = getattr(table, "numblocks", None)
             if blocks is not None and any(count != 1 for count in blocks[1:]):
                 raise DataError(f"data: {name} must be chunked by rows alone: rechunk((rows, -1))")
-            parts.append(np.asarray(table.to_delayed(), object).ravel().tolist())
-        if len({len(each) for each in parts}) > 1:
-            raise ShapeError("data: X, y and sample_weight must be chunked alike")
-        together = delayed(lambda *tables: tables)
-        return self.client.compute([together(*each) for each in zip(*parts, strict=True)])
+            parts[place] = np.asarray(table.to_delayed(), object).ravel().tolist()
+        if len({len(each) for each in parts.values()}) > 1:
+            raise ShapeError("data: X, y, sample_weight and lengths must be chunked alike")
+        places = list(parts)
 
-    def survey(self, sources: list[Source], loss: str) -> list[Survey]:
+        def together(*there: Any) -> Tables:
+            tables = dict(zip(places, there, strict=True))
+            return tables[0], tables[1], tables.get(2), tables.get(3)
+
+        return self.client.compute(list(map(delayed(together), *parts.values())))
+
+    def survey(self, sources: list[Source], question: Question) -> list[Survey]:
         """Look through the parts' targets, where the parts are."""
         parts = [source.value for source in sources if isinstance(source, Part)]
+        how: dict[str, Any] = {"question": question, "pure": False}
         if parts:
             _check_held(parts)
-            futures = self.client.map(_survey_part, parts, range(len(parts)), loss=loss, pure=False)
+            futures = self.client.map(_survey_part, parts, range(len(parts)), **how)
         elif _are_files(sources):
-            futures = self.client.map(survey, sources, loss=loss, pure=False)
+            futures = self.client.map(survey, sources, **how)
         else:
-            return [check(survey(source, loss)) for source in sources]
+            return [check(survey(source, question)) for source in sources]
         from distributed.client import FutureCancelledError
         from distributed.scheduler import KilledWorker
 
@@ -305,15 +315,15 @@ class Workers:
 
     # -------------------------------------------------------------- a step
 
-    def sums(self, theta: Array, numbers: Indices, keys: Bits | None) -> Array:
+    def sums(self, theta: Array, numbers: Indices, epoch: int, keys: Bits | None) -> Array:
         """Return the sum over some chunks."""
         parts = split(numbers, self.limits)
-        total: Array = self._repeat(lambda: self._sums(theta, parts, keys))
+        total: Array = self._repeat(lambda: self._sums(theta, parts, epoch, keys))
         return total
 
-    def _sums(self, theta: Array, parts: list[Indices], keys: Bits | None) -> Array:
+    def _sums(self, theta: Array, parts: list[Indices], *random: Any) -> Array:
         calls = [
-            (share, self._call(share, "sums", theta, part, keys))
+            (share, self._call(share, "sums", theta, part, *random))
             for share, part in zip(self.shares, parts, strict=True)
             if len(part)
         ]
@@ -346,8 +356,8 @@ def _is_client(value: Any) -> bool:
     return isinstance(value, Client)
 
 
-def _survey_part(value: Any, number: int, loss: str) -> Any:
-    return survey(Part(value, name=f"part {number} of the data"), loss)
+def _survey_part(value: Any, number: int, question: Question) -> Any:
+    return survey(Part(value, name=f"part {number} of the data"), question)
 
 
 def _are_files(sources: list[Source]) -> bool:

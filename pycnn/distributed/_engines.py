@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from pycnn.distributed._shard import Failure, Held, Shard, survey
+from pycnn.distributed._shard import Failure, Held, Shard
 from pycnn.distributed._sources import from_arrays
+from pycnn.distributed._survey import survey
 from pycnn.distributed._tree import WITHOUT_END, Tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pycnn._typing import Array, Bits, Indices
-    from pycnn.distributed._shard import Survey
     from pycnn.distributed._sources import Chunks, Source
+    from pycnn.distributed._survey import Question, Survey
 
 _Result = TypeVar("_Result")
 
@@ -27,14 +28,14 @@ class Engine(Protocol):
         """Return the parts of what a user has handed in."""
         ...
 
-    def survey(self, sources: list[Source], loss: str) -> list[Survey]:
+    def survey(self, sources: list[Source], question: Question) -> list[Survey]:
         """Look through the parts' targets."""
         ...
 
     def begin(self, state: dict[str, Any], sources: list[Source], chunks: Chunks) -> None:
         """Hand out the parts."""
 
-    def sums(self, theta: Array, numbers: Indices, keys: Bits | None) -> Array:
+    def sums(self, theta: Array, numbers: Indices, epoch: int, keys: Bits | None) -> Array:
         """Return the sum over some chunks, whose numbers ascend, as `Shard.sums` has its rows."""
         ...
 
@@ -86,9 +87,9 @@ class Here:
         """Return the parts of what a user has handed in."""
         return from_arrays(data)
 
-    def survey(self, sources: list[Source], loss: str) -> list[Survey]:
+    def survey(self, sources: list[Source], question: Question) -> list[Survey]:
         """Look through the parts' targets."""
-        return [check(survey(source, loss)) for source in sources]
+        return [check(survey(source, question)) for source in sources]
 
     def begin(self, state: dict[str, Any], sources: list[Source], chunks: Chunks) -> None:
         """Take all of them."""
@@ -96,9 +97,9 @@ class Here:
         for held in held_of(sources, chunks, 0, chunks.count):
             self.shard.hold(held)
 
-    def sums(self, theta: Array, numbers: Indices, keys: Bits | None) -> Array:
+    def sums(self, theta: Array, numbers: Indices, epoch: int, keys: Bits | None) -> Array:
         """Return the sum over some chunks."""
-        return add_up([check(self.shard.sums(theta, numbers, keys))])
+        return add_up([check(self.shard.sums(theta, numbers, epoch, keys))])
 
     def end(self) -> None:
         """Do nothing."""

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycnn.distributed._engines import add_up, check, held_of, ranges, split
-from pycnn.distributed._shard import Failure, Shard, survey
+from pycnn.distributed._shard import Failure, Shard
 from pycnn.distributed._sources import from_arrays, say_where
+from pycnn.distributed._survey import survey
 from pycnn.exceptions import DataTypeError, PycnnError
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from pycnn._model import Model
     from pycnn._typing import Array, Bits, Indices
     from pycnn.distributed._engines import Engine
-    from pycnn.distributed._shard import Survey
-    from pycnn.distributed._sources import Chunks, Source
+    from pycnn.distributed._sources import Chunks, Source, Tables
+    from pycnn.distributed._survey import Question, Survey
     from pycnn.history import History
 
 
@@ -30,7 +31,7 @@ class Own:
     def __init__(self, rank: int) -> None:
         self.rank, self.rows, self.name = rank, 0, f"the rows of rank {rank}"
 
-    def open(self) -> tuple[Any, Any, Any]:
+    def open(self) -> Tables:
         """Raise: only their rank has them."""
         raise NotImplementedError
 
@@ -96,11 +97,11 @@ class Ranks:
         counts = [check(count) for count in self._take_own()]
         return [Own(rank) for rank, count in enumerate(counts) for _ in range(count)]
 
-    def survey(self, sources: list[Source], loss: str) -> list[Survey]:
+    def survey(self, sources: list[Source], question: Question) -> list[Survey]:
         """Look through the parts' targets, each rank through some."""
         shared = None if all(isinstance(source, Own) for source in sources) else sources
-        self._ask("survey_some", shared, loss)
-        found = self._survey_some(shared, loss)
+        self._ask("survey_some", shared, question)
+        found = self._survey_some(shared, question)
         if shared is None:
             surveys = [each for some in found for each in some]
             for source, each in zip(sources, surveys, strict=True):
@@ -121,11 +122,12 @@ class Ranks:
         self._ask("have", state, sources, chunks, self.limits)
         self._have(state, sources, chunks, self.limits)
 
-    def sums(self, theta: Array, numbers: Indices, keys: Bits | None) -> Array:
+    def sums(self, theta: Array, numbers: Indices, epoch: int, keys: Bits | None) -> Array:
         """Return the sum over some chunks."""
         parts = split(numbers, self.limits)
-        self._ask("add", parts, keys, len(theta))
-        results = self._add(parts, keys, len(theta), theta)
+        given = parts, epoch, keys, len(theta)
+        self._ask("add", *given)
+        results = self._add(*given, theta)
         return add_up([check(result) for result in results])
 
     def end(self) -> None:
@@ -142,9 +144,9 @@ class Ranks:
         counts: list[int | Failure] = self.comm.gather(count)
         return counts
 
-    def _survey_some(self, shared: list[Source] | None, loss: str) -> list[Any]:
+    def _survey_some(self, shared: list[Source] | None, question: Question) -> list[Any]:
         mine = self.own if shared is None else shared[self.rank :: self.size]
-        found: list[Any] = self.comm.gather([survey(source, loss) for source in mine])
+        found: list[Any] = self.comm.gather([survey(source, question) for source in mine])
         return found
 
     def _have(
@@ -158,14 +160,19 @@ class Ranks:
             self.shard.hold(held)
 
     def _add(
-        self, parts: Sequence[Indices], keys: Bits | None, size: int, theta: Array | None = None
+        self,
+        parts: Sequence[Indices],
+        epoch: int,
+        keys: Bits | None,
+        size: int,
+        theta: Array | None = None,
     ) -> list[Any]:
         """Compute sums, and let rank 0 have those of all."""
         own = np.empty(size) if theta is None else np.ascontiguousarray(theta)
         self.comm.Bcast(own)
         result: Any = [], np.empty((0, 0))
         if len(parts[self.rank]):
-            result = self.shard.sums(own, parts[self.rank], keys)
+            result = self.shard.sums(own, parts[self.rank], epoch, keys)
         failed = isinstance(result, Failure)
         shapes = self.comm.gather(result if failed else (result[0], np.shape(result[1])))
         if self.rank:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pycnn import losses
-from pycnn._data.labels import as_labels
 from pycnn._model import Model
 from pycnn._record import Record
+from pycnn._training.fitting import with_class_weights
+from pycnn._training.loader import augmented
 from pycnn._version import __version__
 from pycnn.distributed._sources import say_where
 from pycnn.distributed._tree import Tree
@@ -19,14 +19,13 @@ from pycnn.exceptions import DataError, PycnnError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pycnn._training.fitting import Request
     from pycnn._typing import Array, Bits, Indices
     from pycnn.backend.interface import Data
     from pycnn.distributed._sources import Source
     from pycnn.distributed._tree import Node
 
 TOTALS = 3  # numbers of `Totals`, which stand behind a gradient's sums
-ROWS = 256  # that tell what the others are like
-MOST_LABELS = 1 << 16
 
 
 class Failure(Record):
@@ -42,33 +41,6 @@ class Failure(Record):
         except Exception:  # such as one that holds what cannot travel
             return Failure, (RuntimeError(f"{type(self.error).__name__}: {self.error}"),)
         return Failure, (self.error,)
-
-
-class Survey(Record):
-    """What a training has to know of a source's rows before it begins."""
-
-    rows: int
-    weighted: bool
-    labels: Any  # different targets, if they are labels; None: they are numbers, or too many
-    sample: tuple[Any, Any, Any]  # the first rows
-
-
-def survey(source: Source, loss: str) -> Survey | Failure:
-    """Look through the targets of a source."""
-    try:
-        X, y, weight = source.open()
-        rows = int(X.shape[0]) if hasattr(X, "shape") else len(X)
-        labels = None
-        if losses.targets(loss) in ("classes", "binary", "signs") and 1 <= np.ndim(y) <= 2:
-            found = np.unique(as_labels(y, "y"))
-            labels = found if len(found) <= MOST_LABELS else None
-        first = [None if table is None else table[:ROWS] for table in (X, y, weight)]
-        first = [np.array(t) if isinstance(t, np.memmap) else t for t in first]
-        return Survey(rows, weight is not None, labels, (first[0], first[1], first[2]))
-    except Exception as error:
-        if isinstance(error, PycnnError):
-            say_where(error, source, 0)
-        return Failure(error)
 
 
 class Held(Record):
@@ -92,7 +64,7 @@ class Shard:
     Parameters
     ----------
     state : dict
-        Of the network, as `Model.__getstate__` returns it, with pycnn's "version".
+        Of the network, as `state_of` returns it.
     size : int
         Rows of a chunk.
     first, end : int
@@ -114,14 +86,15 @@ class Shard:
         """Answer, while another call computes."""
 
     def sums(
-        self, theta: Array, numbers: Indices, keys: Bits | None
+        self, theta: Array, numbers: Indices, epoch: int, keys: Bits | None
     ) -> tuple[list[int], Array] | Failure:
         """Return the nodes over some of its chunks, whose numbers ascend: numbers, and sums.
 
-        A row of the sums is a gradient's with the three of `Totals` behind it.
+        A row of the sums is a gradient's with the three of `Totals` behind it. What is random
+        follows from the number of the `epoch`, or of dropout from its `keys`.
         """
         try:
-            nodes = self._nodes(self._model(), theta, numbers, keys)
+            nodes = self._nodes(self._model(), theta, numbers, epoch, keys)
             return [number for number, _ in nodes], np.array([values for _, values in nodes])
         except Exception as error:
             return Failure(error)
@@ -136,11 +109,15 @@ class Shard:
             self.model = Model.from_state(self.state)
         return self.model
 
-    def _nodes(self, model: Model, theta: Array, numbers: Indices, keys: Bits | None) -> list[Node]:
+    def _nodes(
+        self, model: Model, theta: Array, numbers: Indices, epoch: int, keys: Bits | None
+    ) -> list[Node]:
         model.theta[:] = theta
         tree, count = Tree(*self.range), model.parameters.size
         for number in numbers.tolist():
             data, first_row = self._chunk(model, number)
+            if self.state["augment"]:
+                data = augmented(model, self.state["augment"], data, epoch, number)
             leaf = np.empty(count + TOTALS)
             plan = model.planned(data.x.shape[1]).plan
             grad = leaf[:count]
@@ -165,17 +142,25 @@ class Shard:
             del self.data[other]
         held = self.held[place]
         try:
-            self.data[place] = model.reader.read(*held.source.open())[0]
+            missing = self.state["missing"]
+            data, targets = model.reader.read(*held.source.open(), missing=missing)
+            by_class = model.encoder.class_weights(self.state["class_weight"], targets)
+            self.data[place] = with_class_weights(data, by_class)
         except PycnnError as error:
             say_where(error, held.source, held.first_row)
             raise
 
 
-def state_of(model: Model, names: Sequence[str] | None, classes: Any) -> dict[str, Any]:
-    """Return what a shard has to know of a network, without its parameters."""
+def state_of(
+    model: Model, names: Sequence[str] | None, classes: Any, request: Request
+) -> dict[str, Any]:
+    """Return what a shard has to know of a network, without its parameters, and of a training."""
     state = Model.__getstate__(model)
     return state | {
         "version": __version__,
+        "augment": request.augment,
+        "class_weight": request.class_weight,
+        "missing": request.missing_targets,
         "backend": model.backend,
         "feature_names": names,
         "classes": classes,

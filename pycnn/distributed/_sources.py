@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import mmap
 import os
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 
     from pycnn._typing import AnyArray
 
+    Tables: TypeAlias = tuple[Any, Any, Any, Any]
+
+# What is handed in, in this order: the last two need not be there.
+NAMES = "X", "y", "sample_weight", "lengths"
+
 
 class Source(Protocol):
-    """Some rows, in their order: features, targets, and weights or None."""
+    """Some rows, in their order: features, targets, and weights and lengths or None."""
 
     rows: int
     stays: bool  # in memory once it is open; else it is opened anew where it is needed
@@ -31,8 +36,8 @@ class Source(Protocol):
         """What a message calls it; "" where its rows are no more than the user's."""
         ...
 
-    def open(self) -> tuple[Any, Any, Any]:
-        """Return X, y and sample_weight."""
+    def open(self) -> Tables:
+        """Return X, y, sample_weight and lengths."""
         ...
 
     def cut(self, first: int, end: int) -> Source | None:
@@ -48,6 +53,12 @@ def say_where(error: PycnnError, source: Source, first_row: int) -> None:
     if source.name:
         said += f"; in {source.name}"
     error.args = (said,)
+
+
+def four(tables: Sequence[Any]) -> Tables:
+    """Return X, y, sample_weight and lengths; None for those that are not there."""
+    X, y, weight, lengths = (*tables, None, None)[:4]
+    return X, y, weight, lengths
 
 
 def _rows_of(table: Any) -> int:
@@ -100,8 +111,8 @@ class Arrays:
 
     stays = True
 
-    def __init__(self, X: Any, y: Any, weight: Any, first: int, end: int) -> None:
-        self.tables, self.first, self.end = (X, y, weight), first, end
+    def __init__(self, tables: Tables, first: int, end: int) -> None:
+        self.tables, self.first, self.end = tables, first, end
         self.rows = end - first
 
     @property
@@ -110,15 +121,14 @@ class Arrays:
         parts = map(_describe, self.tables)
         return " and ".join(part.path for part in parts if isinstance(part, _Map))
 
-    def open(self) -> tuple[Any, Any, Any]:
-        """Return X, y and sample_weight."""
-        X, y, weight = (_slice(table, self.first, self.end) for table in self.tables)
-        return X, y, weight
+    def open(self) -> Tables:
+        """Return X, y, sample_weight and lengths."""
+        X, y, weight, lengths = (_slice(table, self.first, self.end) for table in self.tables)
+        return X, y, weight, lengths
 
     def cut(self, first: int, end: int) -> Arrays:
         """Return some of its rows."""
-        X, y, weight = self.tables
-        return Arrays(X, y, weight, self.first + first, self.first + end)
+        return Arrays(self.tables, self.first + first, self.first + end)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"tables": tuple(map(self._travelling, self.tables)), "rows": self.rows}
@@ -150,7 +160,7 @@ class RowGroup:
         """Which one of which file."""
         return f"row group {self.group} of {self.path}"
 
-    def open(self) -> tuple[Any, Any, Any]:
+    def open(self) -> Tables:
         """Return X as a data frame, and the columns of targets and weights."""
         from pyarrow.parquet import ParquetFile
 
@@ -161,7 +171,7 @@ class RowGroup:
         y = frame[self.target if len(self.target) > 1 else self.target[0]].to_numpy()
         weight = None if self.weight is None else frame[self.weight].to_numpy()
         others = self.target if weight is None else [*self.target, self.weight]
-        return frame.drop(columns=others), y, weight
+        return frame.drop(columns=others), y, weight, None
 
     def cut(self, first: int, end: int) -> None:
         """Return None: a row group is read as a whole."""
@@ -169,7 +179,7 @@ class RowGroup:
 
 
 class Part:
-    """What a Dask worker has, or makes by a graph: (X, y) or (X, y, sample_weight)."""
+    """What a Dask worker has, or makes by a graph: (X, y[, sample_weight[, lengths]])."""
 
     stays = True
 
@@ -177,15 +187,14 @@ class Part:
         self.value, self.rows = value, rows  # a future; where it is opened, what it stands for
         self.name = name
 
-    def open(self) -> tuple[Any, Any, Any]:
-        """Return X, y and sample_weight."""
-        if not isinstance(self.value, (tuple, list)) or len(self.value) not in (2, 3):
+    def open(self) -> Tables:
+        """Return X, y, sample_weight and lengths."""
+        if not isinstance(self.value, (tuple, list)) or not 2 <= len(self.value) <= 4:
             raise DataTypeError(
-                "data: each part must be (X, y) or (X, y, sample_weight), "
-                f"got {type(self.value).__name__}"
+                "data: each part must be (X, y), (X, y, sample_weight) or (X, y, sample_weight, "
+                f"lengths), got {type(self.value).__name__}"
             )
-        X, y, weight = (*self.value, None)[:3]
-        return X, y, weight
+        return four(self.value)
 
     def cut(self, first: int, end: int) -> None:
         """Return None: a part stays whole, so that no rows pass through the client."""
@@ -232,7 +241,7 @@ def _mapped(path: str, name: str) -> AnyArray:
     return table
 
 
-def from_npy(X: Any, y: Any, sample_weight: Any = None) -> Files:
+def from_npy(X: Any, y: Any, sample_weight: Any = None, lengths: Any = None) -> Files:
     """Describe rows in ``.npy`` files, which the workers map into memory and read themselves.
 
     Parameters
@@ -240,7 +249,7 @@ def from_npy(X: Any, y: Any, sample_weight: Any = None) -> Files:
     X, y : path, pattern such as ``"train/x-*.npy"``, or list of paths
         Files of features and of their targets, in the order of their names: as many of each, with
         as many rows.
-    sample_weight : the same, optional
+    sample_weight, lengths : the same, optional
 
     Returns
     -------
@@ -253,21 +262,21 @@ def from_npy(X: Any, y: Any, sample_weight: Any = None) -> Files:
     DataError, ShapeError
         If there are no such files, or they do not belong together.
     """
-    names = ["X", "y", "sample_weight"]
-    given = [X, y] if sample_weight is None else [X, y, sample_weight]
-    paths = [_paths(item, name) for item, name in zip(given, names, strict=False)]
-    if len({len(each) for each in paths}) > 1:
-        counts = ", ".join(f"{n} {len(p)}" for n, p in zip(names, paths, strict=False))
+    given = dict(zip(NAMES, (X, y, sample_weight, lengths), strict=True))
+    given = {name: item for name, item in given.items() if item is not None or name in "Xy"}
+    paths = {name: _paths(item, name) for name, item in given.items()}
+    if len({len(each) for each in paths.values()}) > 1:
+        counts = ", ".join(f"{name} {len(each)}" for name, each in paths.items())
         raise ShapeError(f"X and y must have as many files each, got {counts}")
     sources = []
-    for files in zip(*paths, strict=True):
-        maps = [_mapped(path, name) for path, name in zip(files, names, strict=False)]
-        rows = [each.shape[0] if each.ndim else -1 for each in maps]
+    for files in zip(*paths.values(), strict=True):
+        maps = {name: _mapped(path, name) for path, name in zip(files, paths, strict=True)}
+        rows = [each.shape[0] if each.ndim else -1 for each in maps.values()]
         if len(set(rows)) > 1 or rows[0] < 1:
             raise ShapeError(f"files must have as many rows, at least one; {files} have {rows}")
         # None stays open: a thousand may be all that the system allows a process.
-        table, target, weight = (*map(_describe, maps), None)[:3]
-        sources.append(Arrays(table, target, weight, 0, rows[0]))
+        described = [_describe(maps[name]) if name in maps else None for name in NAMES]
+        sources.append(Arrays(four(described), 0, rows[0]))
     return Files(sources)
 
 
@@ -339,26 +348,26 @@ def from_parquet(
 
 
 def from_arrays(data: Any) -> list[Source]:
-    """Return the rows of (X, y) or (X, y, sample_weight)."""
-    if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+    """Return the rows of (X, y), (X, y, sample_weight) or (X, y, sample_weight, lengths)."""
+    if not isinstance(data, (tuple, list)) or not 2 <= len(data) <= 4:
         raise DataTypeError(
-            "data must be (X, y) or (X, y, sample_weight), what from_npy or from_parquet returns, "
-            f"or with Dask a list of futures; got {type(data).__name__}"
+            "data must be (X, y), (X, y, sample_weight) or (X, y, sample_weight, lengths), what "
+            "from_npy or from_parquet returns, or with Dask a list of futures; got "
+            f"{type(data).__name__}"
         )
-    X, y, weight = (*data, None)[:3]
-    X, y, weight = (
+    X, y, *others = (
         t if t is None or hasattr(t, "shape") else as_array(t, name)
-        for t, name in ((X, "X"), (y, "y"), (weight, "sample_weight"))
+        for t, name in zip(four(data), NAMES, strict=True)
     )
     if not getattr(X, "shape", ()):
         raise DataTypeError(f"X must be an array or a table of rows, got {data[0]!r:.80}")
     if y is None:
         raise DataError("y must be given")
     rows = _rows_of(X)
-    for name, table in (("y", y), ("sample_weight", weight)):
+    for name, table in zip(NAMES[1:], (y, *others), strict=True):
         if table is not None and (not table.shape or _rows_of(table) != rows):
             raise ShapeError(f"{name} must have X's {rows} rows, got shape {table.shape}")
-    return [Arrays(X, y, weight, 0, rows)] if rows else []
+    return [Arrays(four((X, y, *others)), 0, rows)] if rows else []
 
 
 # ------------------------------------------------------------------ chunks, and who has which
@@ -372,6 +381,16 @@ class Chunks:
         counts = -(-np.asarray(self.rows, np.int64) // size)
         self.firsts = [0, *np.cumsum(counts).tolist()]  # number of each source's first chunk
         self.count = self.firsts[-1]
+
+    def layout(self) -> list[int]:
+        """Return the rows of parts that have the same chunks, and are as few as they can be."""
+        merged: list[int] = []
+        for rows in self.rows:
+            if merged and merged[-1] % self.size == 0:
+                merged[-1] += rows
+            elif rows:
+                merged.append(rows)
+        return merged
 
     def of(self, source: int) -> Iterator[tuple[int, int]]:
         """Yield the chunks of a source: number, and the first of its rows in the source."""

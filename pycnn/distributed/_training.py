@@ -9,14 +9,14 @@ import numpy as np
 
 from pycnn import _random
 from pycnn._checks import check_bool, check_real, check_size, is_open
-from pycnn._data.targets import TargetEncoder
 from pycnn._training import advice, fitting, lbfgs, loop
 from pycnn._training.loader import Loader
 from pycnn.backend.interface import NotFiniteError, OptimizerSpec, Totals, TrainingState
 from pycnn.distributed._engines import Here
-from pycnn.distributed._shard import ROWS, TOTALS, state_of
+from pycnn.distributed._shard import TOTALS, state_of
 from pycnn.distributed._sources import Chunks, Files
-from pycnn.exceptions import DataError, DataTypeError, PycnnError
+from pycnn.distributed._survey import Question, learn, mark_of
+from pycnn.exceptions import DataError, DataTypeError
 from pycnn.network import Network
 from pycnn.optimizers import LBFGS
 
@@ -26,8 +26,19 @@ if TYPE_CHECKING:
     from pycnn._typing import Array, Bits, Indices
     from pycnn.backend.interface import Data
     from pycnn.distributed._engines import Engine
-    from pycnn.distributed._shard import Survey
     from pycnn.history import History
+
+# What `Network.fit` takes and this one does not, and what to do instead.
+_REFUSED = {
+    "sample_weight": "weights belong to data: (X, y, sample_weight)",
+    "lengths": "lengths belong to data: (X, y, sample_weight, lengths), of which sample_weight may "
+    "be None",
+    "validation_split": "hold rows out yourself, and give them as validation_data",
+    "scale_targets": "set net.target_scale = (mean, deviation) before: these are numbers of all "
+    "rows",
+    "diagnose": "no process has all rows; net.trace shows what some of them do",
+    "truncate": "Network.fit alone trains window by window; a sequence may be cut into samples",
+}
 
 # Momentum keeps a step's gradient in its slot: the mean over samples, with the penalty's.
 _KEEPS_GRADIENT = OptimizerSpec("sgd", momentum=0.5, slots=1)
@@ -36,11 +47,10 @@ _KEEPS_GRADIENT = OptimizerSpec("sgd", momentum=0.5, slots=1)
 class Places:
     """The rows of a training as `Steps` counts them: as if every chunk were full."""
 
-    lengths = None
-
     def __init__(self, chunks: Chunks, weighted: bool, sample: Data) -> None:
         self.x, self.y, self.rows = sample.x, sample.y, chunks.count * chunks.size
         self.weight = sample.weight if weighted else None
+        self.lengths = sample.lengths
 
 
 class ChunkLoader(Loader):
@@ -55,11 +65,12 @@ class ChunkLoader(Loader):
         chunks: Chunks,
         weighted: bool,
         shuffle: bool,
+        settings: dict[str, Any],
     ) -> None:
         super().__init__(network, record, Places(chunks, weighted, sample), [])
         self.is_whole, self.sample = False, sample
         self.engine, self.chunks, self.shuffle = engine, chunks, shuffle
-        self.settings = {"shuffle": shuffle, "chunk_rows": chunks.size, "parts": chunks.rows}
+        self.settings = {"shuffle": shuffle, "chunk_rows": chunks.size, **settings}
         self.plan = network.planned(sample.x.shape[1]).plan
 
     def train(self, theta: Array, state: TrainingState, steps: int) -> int:
@@ -73,7 +84,8 @@ class ChunkLoader(Loader):
     def _step(self, theta: Array, state: TrainingState, done: int) -> None:
         epoch, core = state.epoch, self.network.core
         keys = None if state.dropout_keys is None else state.dropout_keys[epoch : epoch + 1]
-        grad, totals = self._sums(theta, self._numbers(state), keys)
+        number = self.first_epoch + epoch
+        grad, totals = self._sums(theta, self._numbers(state), number, keys)
         if not math.isfinite(totals.loss):
             raise NotFiniteError(done)
         part = self._part_of(state, 1, 0, done)
@@ -106,9 +118,11 @@ class ChunkLoader(Loader):
         epoch = self.first_epoch + state.epoch
         return np.sort(_random.permutations(self.network.seed, epoch, 1, count)[0, part])
 
-    def _sums(self, theta: Array, numbers: Indices, keys: Bits | None) -> tuple[Array, Totals]:
+    def _sums(
+        self, theta: Array, numbers: Indices, epoch: int, keys: Bits | None
+    ) -> tuple[Array, Totals]:
         """Return a gradient's sums, and the loss with its penalty."""
-        values = self.engine.sums(theta, numbers, keys)
+        values = self.engine.sums(theta, numbers, epoch, keys)
         loss, weight, correct = values[-TOTALS:].tolist()
         loss += weight * self.network.core.penalty(self.plan, theta)
         return values[:-TOTALS], Totals(loss, weight, correct)
@@ -117,7 +131,7 @@ class ChunkLoader(Loader):
         """Put the mean loss's gradient over all samples into `gradient`, as `core.gradients`."""
         after = self.network.theta.copy()
         after[: len(theta)] = theta
-        grad, totals = self._sums(after, np.arange(self.chunks.count), None)
+        grad, totals = self._sums(after, np.arange(self.chunks.count), self.first_epoch, None)
         if not (math.isfinite(totals.loss) and np.isfinite(grad).all()):
             gradient[:] = math.nan
         elif totals.weight == 0:
@@ -147,8 +161,12 @@ def fit(
     callbacks: Any = None,
     progress: bool | None = None,
     resume: bool = False,
+    class_weight: Any = None,
+    augment: Any = None,
+    missing_targets: str = "error",
     retries: int = 3,
     timeout: float = 600.0,
+    **refused: Any,
 ) -> History:
     """Train a network on rows that lie on several machines, to the bits of one.
 
@@ -162,11 +180,12 @@ def fit(
     net : Network
         Trained in place. Without `BatchNorm`, whose statistics would be a chunk's: `LayerNorm`
         normalizes samples one by one.
-    data : (X, y), (X, y, sample_weight), Files, or with Dask collections and futures
-        Arrays; memory maps (`numpy.memmap`, of a whole file) and what `from_npy` or `from_parquet`
-        returns are read by the workers themselves. With a `client` also the same of Dask arrays or
-        data frames, or a list of futures or delayed objects that stand for (X, y) or (X, y,
-        sample_weight), in their order. With a `comm` arrays are each rank's own rows: those of rank
+    data : (X, y[, sample_weight[, lengths]]), Files, or with Dask collections and futures
+        Arrays, of which `sample_weight` and `lengths`, as `Network.fit` has them, may be None.
+        Memory maps (`numpy.memmap`, of a whole file) and what `from_npy` or `from_parquet` returns
+        are read by the workers themselves. With a `client` also the same of Dask arrays or data
+        frames, or a list of futures or delayed objects that stand for such tuples, in their order.
+        With a `comm` arrays are each rank's own rows: those of rank
         0 come first, and all but the last must be a multiple of `chunk_rows` for the bits of one
         array, as `rows_of` has them.
     client : dask.distributed.Client, optional
@@ -187,12 +206,20 @@ def fit(
         Whether mini-batches take the chunks in a new order in each epoch, drawn by the network's
         seed. The rows within a chunk stay together: they should lie in a random order.
     validation_data, validation_every, metrics, callbacks, progress, resume
-        As for `Network.fit`; validation data are arrays, and measured here.
+        As for `Network.fit`; validation data are arrays, and measured here. To resume takes the
+        same chunks, of whichever parts, with the same first row each.
+    class_weight, missing_targets
+        As for `Network.fit`. "balanced" counts the labels of all rows.
+    augment : callable or list of callables, optional
+        As for `Network.fit`, but each chunk is changed by itself, by random numbers that follow
+        from the network's seed, the epoch and the chunk's number.
     retries : int, default 3
         How often a step is repeated with workers that are left, when one is lost. With Dask only.
     timeout : float, default 600.0
         Seconds that a step may take before a worker counts as lost, however alive it seems. One
         that does not answer at all counts as lost after ten. With Dask only.
+    **refused
+        What else `Network.fit` takes: an error says what to do instead.
 
     Returns
     -------
@@ -219,6 +246,10 @@ def fit(
     >>> history.epochs
     50
     """
+    for name in refused:
+        if name not in _REFUSED:
+            raise TypeError(f"fit() got an unexpected keyword argument {name!r}")
+        raise DataError(f"{name} is for Network.fit: {_REFUSED[name]}")
     if client is not None and comm is not None:
         raise DataError("give client or comm, not both")
     if not isinstance(net, Network):
@@ -232,14 +263,14 @@ def fit(
         validation_data=validation_data,
         validation_split=0.0,
         sample_weight=None,
-        class_weight=None,
+        class_weight=class_weight,
         shuffle=shuffle,
         callbacks=callbacks,
         progress=progress,
         resume=check_bool(resume, "resume"),
         diagnose=False,
-        augment=None,
-        missing_targets="error",
+        augment=augment,
+        missing_targets=missing_targets,
         scale_targets=False,
         metrics=metrics,
         validation_every=validation_every,
@@ -282,15 +313,22 @@ def _fit(net: Network, data: Any, engine: Engine, request: fitting.Request, size
         record.get_in_line(me)
         checkpoint = record.to_resume() if request.resume else None
         sources = data.sources if isinstance(data, Files) else engine.sources(data)
-        surveys = engine.survey(sources, net.loss)
+        in_sequences = len(net.output_shape) > 1
+        surveys = engine.survey(
+            sources, Question(net.loss, size, in_sequences, request.missing_targets)
+        )
         for source, found in zip(sources, surveys, strict=True):
             source.rows = found.rows
         chunks = Chunks([source.rows for source in sources], size)
-        learned, sample = _learn(net, surveys)
-        weighted = any(found.weighted for found in surveys)
-        loader = ChunkLoader(net, record, sample, engine, chunks, weighted, request.shuffle)
+        learned, sample, request = learn(net.reader, surveys, request)
+        weighted = sample.weight is not None or any(found.weighted for found in surveys)
+        settings = {"parts": chunks.layout(), "data": mark_of(surveys)}
+        loader = ChunkLoader(
+            net, record, sample, engine, chunks, weighted, request.shuffle, settings
+        )
         prepared = _prepare(net, loader, learned, request)
-        engine.begin(state_of(net, learned.names, learned.encoder.classes), sources, chunks)
+        names, classes = learned.names, learned.encoder.classes
+        engine.begin(state_of(net, names, classes, request), sources, chunks)
         loop.run(net, record, prepared, request, checkpoint, loader)
         assert net.history is not None
         return net.history
@@ -299,39 +337,17 @@ def _fit(net: Network, data: Any, engine: Engine, request: fitting.Request, size
         record.line.pop(me, None)
 
 
-def _learn(net: Network, surveys: list[Survey]) -> tuple[Reader, Data]:
-    """Return the reader of a network that has learned labels and names, and the first rows."""
-    if not any(found.rows for found in surveys):
-        raise DataError("data must have at least one row")
-    first = next(found for found in surveys if found.rows)
-    reader, labels = net.reader, [found.labels for found in surveys if found.rows]
-    encoder, (X, y, weight) = reader.encoder, first.sample
-    shape = np.shape(y)
-    are_labels = len(shape) == 1 or shape[1:] == (1,)
-    if encoder.positions is not None:
-        are_labels = len(shape) == 2  # one at each position
-        encoder = TargetEncoder(encoder.loss, encoder.units, encoder.classes, encoder.scale)
-    if are_labels and not encoder.is_multi_label and all(each is not None for each in labels):
-        different = np.unique(np.concatenate(labels))
-        reader = reader.after(X, encoder.encode(different, "y", len(different), learn=True))
-    try:
-        sample, targets = reader.read(X, y, weight, learn=True)
-    except PycnnError as error:
-        if first.rows > ROWS:
-            error.args = (f"{error} (of the first {ROWS} rows)",)
-        raise
-    return reader.after(X, targets), sample
-
-
 def _prepare(
     net: Network, loader: ChunkLoader, learned: Reader, request: fitting.Request
 ) -> fitting.Prepared:
     if not request.resume:
         fitting.check_parameters(net)
     if isinstance(request.optimizer, LBFGS):
-        lbfgs.check(net, loader.data, request.batch_size, request.callbacks, None)
+        given = request.batch_size, request.callbacks, request.augment
+        lbfgs.check(net, loader.data, *given)
     advice.check_data(net, loader.sample)
-    validation = fitting.validation_of(net, learned, request)
+    with_lengths = loader.sample.lengths is not None
+    validation = fitting.validation_of(net, learned, request, with_lengths)
     batch_size = min(request.batch_size or loader.rows, loader.rows)
     # The loader draws the order, of chunks.
     return fitting.Prepared(loader.data, learned, validation, batch_size, False, request.callbacks)
