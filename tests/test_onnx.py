@@ -301,7 +301,7 @@ def without_metadata(content):
 
 
 # What is composed of many operations, or has channels first where pycnn would have them last.
-NOT_FOREIGN = ["positions", "language", "attention", "from both ends"]
+NOT_FOREIGN = ["positions", "from both ends"]
 
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name not in NOT_FOREIGN])
@@ -317,9 +317,9 @@ def test_layers_are_found_by_what_is_computed(name):
 
 
 def test_what_cannot_be_read_is_named():
-    net = drawn(NETWORKS["attention"]())
-    with pytest.raises(ModelFileError, match=r"at node 'matmul_\d+' \(MatMul\)"):
-        pycnn.from_onnx(without_metadata(net.to_onnx()))
+    nodes = [("MatMul", ["x", "W"], ["z"], {}), ("Mul", ["z", "z"], ["y"], {})]
+    with pytest.raises(ModelFileError, match=r"at node 'mul_1' \(Mul\)"):
+        pycnn.from_onnx(foreign(nodes, {"W": np.eye(3)}, 3))
 
 
 def test_little_that_would_become_much_is_refused():
@@ -896,3 +896,253 @@ def test_onnx_own_cases_are_read_rightly_or_refused():
         assert abs(net.predict(X).reshape(want.shape) - want).max() < 1e-5, case.name
         read += 1
     assert read > 20
+
+
+# ------------------------------------------------------------------ attention
+
+POSITIONS, FEATURES, HEADS = 5, 6, 2
+SIZE = FEATURES // HEADS
+DRAW = np.random.default_rng(3).normal
+EARLIER = np.tri(POSITIONS)
+OF_ATTENTION = {
+    **{f"W{role}": DRAW(size=(FEATURES, FEATURES)) for role in "qkvo"},
+    **{f"b{role}": DRAW(size=FEATURES) for role in "qkvo"},
+    "packed": DRAW(size=(FEATURES, 3 * FEATURES)),
+    "parts": [FEATURES] * 3,
+    "heads": [0, 0, HEADS, SIZE],
+    "rows": [0, 0, -1],
+    "root": np.sqrt(SIZE),
+    "three": 3.0,
+    "each": np.array([1.0, 2.0, 1.0]),
+    "earlier": EARLIER,
+    "later": 1 - EARLIER,
+    "never": np.where(EARLIER, 0.0, -np.inf),
+    "lowest": -3.4e38,
+    "low": -1.0,
+    "backwards": np.where(EARLIER.T, 0.0, -np.inf),
+    "by_head": np.stack([np.zeros_like(EARLIER), np.where(EARLIER, 0.0, -np.inf)]),
+    "turned": DRAW(size=(1, POSITIONS, 1)),
+    "axis": [1],
+    "kept": [-1, HEADS, POSITIONS, POSITIONS],
+    "joined": [-1, POSITIONS, POSITIONS],
+}
+
+
+def heads_of(role, source, perm=(0, 2, 1, 3)):
+    """Return the operations that part what comes of weights into heads."""
+    return [
+        ("MatMul", [source, f"W{role}"], [f"{role}1"], {}),
+        ("Add", [f"b{role}", f"{role}1"], [f"{role}2"], {}),
+        ("Reshape", [f"{role}2", "heads"], [f"{role}3"], {}),
+        ("Transpose", [f"{role}3"], [role], {"perm": [*perm]}),
+    ]
+
+
+IN = [*heads_of("q", "x"), *heads_of("k", "x", (0, 2, 3, 1)), *heads_of("v", "x")]
+MEET, SCALE = ("MatMul", ["q", "k"], ["s"], {}), ("Div", ["s", "root"], ["scaled"], {})
+SOFTMAX, TAKE = ("Softmax", ["scaled"], ["p"], {"axis": -1}), ("MatMul", ["p", "v"], ["a"], {})
+TOGETHER = [
+    ("Transpose", ["a"], ["t"], {"perm": [0, 2, 1, 3]}),
+    ("Reshape", ["t", "rows"], ["r"], {}),
+]
+OUT = [*TOGETHER, ("MatMul", ["r", "Wo"], ["o"], {}), ("Add", ["o", "bo"], ["y"], {})]
+PLAIN = [*IN, MEET, SCALE, SOFTMAX, TAKE, *OUT]
+
+
+def instead(*pairs):
+    """Return the plain operations with others in place of some."""
+    nodes = list(PLAIN)
+    for old, new in pairs:
+        at = nodes.index(old)
+        nodes[at : at + 1] = new
+    return nodes
+
+
+def masked(*nodes):
+    """Return the plain operations with these between scaled scores, "s", and "m"."""
+    scaled = "Div", ["s", "root"], ["s1"], {}
+    return instead((SCALE, [scaled, *nodes]), (SOFTMAX, [("Softmax", ["m"], ["p"], {})]))
+
+
+def attended(X, scale=SIZE**-0.5, mask=0.0):
+    """Return what the attention makes of samples, worked out on its own."""
+    q, k, v = (
+        (X @ OF_ATTENTION[f"W{role}"] + OF_ATTENTION[f"b{role}"]).reshape(
+            len(X), POSITIONS, HEADS, SIZE
+        )
+        for role in "qkv"
+    )
+    scores = scale * np.einsum("nqhd,nkhd->nhqk", q, k) + mask
+    p = np.exp(scores - scores.max(-1, keepdims=True))
+    a = np.einsum("nhqk,nkhd->nqhd", p / p.sum(-1, keepdims=True), v)
+    return a.reshape(X.shape) @ OF_ATTENTION["Wo"] + OF_ATTENTION["bo"]
+
+
+def attention_of(nodes, opset=17):
+    return pycnn.from_onnx(foreign(nodes, OF_ATTENTION, POSITIONS, FEATURES, opset=opset))
+
+
+SEQUENCES = DRAW(size=(4, POSITIONS, FEATURES))
+ATTENDED = ("Attention", ["q", "k", "v"], ["a"], {"is_causal": 1})
+FLAT = {"q_num_heads": HEADS, "kv_num_heads": HEADS}
+CAUSAL = {
+    "Add": masked(("Add", ["never", "s1"], ["m"], {})),
+    "Where": masked(("Where", ["earlier", "s1", "lowest"], ["m"], {})),
+    "Where not": masked(("Where", ["later", "lowest", "s1"], ["m"], {})),
+    "Mul": masked(
+        ("Mul", ["s1", "earlier"], ["s2"], {}),
+        ("Mul", ["later", "lowest"], ["l"], {}),
+        ("Add", ["s2", "l"], ["m"], {}),
+    ),
+    "before the scale": instead(
+        (SCALE, [("Add", ["s", "never"], ["m"], {}), ("Div", ["m", "root"], ["scaled"], {})])
+    ),
+    "what may be no number": instead(
+        (SCALE, [SCALE, ("Add", ["scaled", "never"], ["m"], {})]),
+        (
+            SOFTMAX,
+            [
+                ("Softmax", ["m"], ["p1"], {}),
+                ("IsNaN", ["p1"], ["none"], {}),
+                ("Where", ["none", "three", "p1"], ["p"], {}),
+            ],
+        ),
+    ),
+    "Attention": [*heads_of("q", "x"), *heads_of("k", "x"), *heads_of("v", "x"), ATTENDED, *OUT],
+    "Attention of rows": [
+        *(node for role in "qkv" for node in heads_of(role, "x")[:2]),
+        ("Attention", ["q2", "k2", "v2", "never"], ["r"], FLAT),
+        *OUT[2:],
+    ],
+}
+SAME = {
+    "plain": PLAIN,
+    "scales of both": instead(
+        (MEET, [("Div", ["q", "root"], ["q9"], {}), ("MatMul", ["q9", "k"], ["scaled"], {})]),
+        (SCALE, []),
+    ),
+    "samples and heads in one axis": instead(
+        (SCALE, [SCALE, ("Reshape", ["scaled", "joined"], ["s3"], {})]),
+        (
+            SOFTMAX,
+            [("Softmax", ["s3"], ["p3"], {"axis": 2}), ("Reshape", ["p3", "kept"], ["p"], {})],
+        ),
+    ),
+    "a mask of nothing": masked(("Where", ["root", "s1", "lowest"], ["m"], {})),
+}
+
+
+@pytest.mark.parametrize("name", [*SAME, *CAUSAL])
+def test_an_attention_is_read_however_it_is_put_together(name):
+    net = attention_of(SAME.get(name) or CAUSAL[name], opset=23)
+    want = attended(SEQUENCES, mask=0.0 if name in SAME else OF_ATTENTION["never"])
+    assert abs(net.predict(SEQUENCES) - want).max() < 1e-12
+    (layer,) = net.layers
+    assert (layer.heads, layer.causal) == (HEADS, name in CAUSAL)
+    assert (layer.W_value == OF_ATTENTION["Wv"].T).all()
+    assert (layer.b_query == OF_ATTENTION["bq"]).all()
+
+
+def test_another_scale_is_in_the_weights_of_the_queries():
+    net = attention_of(instead((SCALE, [("Mul", ["three", "s"], ["scaled"], {})])))
+    assert abs(net.predict(SEQUENCES) - attended(SEQUENCES, scale=3.0)).max() < 1e-12
+    assert (net.layers[0].W_key == OF_ATTENTION["Wk"].T).all()
+
+
+def test_weights_that_stand_together_or_are_not_there_are_read():
+    split = [
+        ("MatMul", ["x", "packed"], ["all"], {}),
+        ("Split", ["all", "parts"], ["qx", "kx", "vx"], {"axis": 2}),
+    ]
+    without = [node for role in "qkv" for node in heads_of(role, "x")[2:]]
+    without = [(op, [{"q2": "qx", "k2": "kx", "v2": "vx"}.get(x, x) for x in given], out, more)
+               for op, given, out, more in without]  # fmt: skip
+    nodes = [*split, *without, ("Attention", ["q", "k", "v"], ["a"], {}), *TOGETHER]
+    last = ("Reshape", ["t", "rows"], ["y"], {})
+    (layer,) = attention_of([*nodes[:-1], last], opset=23).layers
+    packed = [layer.W_query, layer.W_key, layer.W_value]
+    assert (np.concatenate(packed) == OF_ATTENTION["packed"].T).all()
+    assert (layer.W_output == np.eye(FEATURES)).all()
+
+
+# What is put in place of what, and the operation that is named.
+NO_ATTENTION = {
+    "Softmax: along queries": [(SOFTMAX, [("Softmax", ["scaled"], ["p"], {"axis": 2})])],
+    "Div: probabilities": [
+        (TAKE, [("Div", ["p", "root"], ["p2"], {}), ("MatMul", ["p2", "v"], ["a"], {})])
+    ],
+    "MatMul: no softmax": [(SOFTMAX, [("Identity", ["scaled"], ["p"], {})])],
+    "Mul: features": [
+        (MEET, [("Mul", ["q", "each"], ["q9"], {}), ("MatMul", ["q9", "k"], ["s"], {})])
+    ],
+    "Transpose: scores": [
+        (SCALE, [("Div", ["s", "root"], ["s9"], {}),
+                 ("Transpose", ["s9"], ["scaled"], {"perm": [0, 1, 3, 2]})])
+    ],
+    "Relu: scores": [(SCALE, [("Relu", ["s"], ["scaled"], {})])],
+}  # fmt: skip
+MASKS = {
+    "backwards": [("Add", ["s1", "backwards"], ["m"], {})],
+    "some less": [("Where", ["earlier", "s1", "low"], ["m"], {})],
+    "by head": [("Add", ["s1", "by_head"], ["m"], {})],
+    "zeros": [("Mul", ["s1", "earlier"], ["m"], {})],
+    "a bias": [("Add", ["s1", "turned"], ["m"], {})],
+}
+
+
+@pytest.mark.parametrize("name", NO_ATTENTION)
+def test_what_no_attention_of_pycnn_does_is_refused_by_its_name(name):
+    op = name.split(":")[0]
+    with pytest.raises(ModelFileError, match=rf"cannot be read at node .*\({op}\)"):
+        attention_of(instead(*NO_ATTENTION[name]))
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_a_mask_that_is_none_of_pycnns_is_refused(name):
+    with pytest.raises(ModelFileError, match="a mask"):
+        attention_of(masked(*MASKS[name]))
+
+
+def test_attention_across_samples_is_refused():
+    across = [("Transpose", ["x"], ["x9"], {"perm": [1, 0, 2]})]
+    nodes = [
+        *across,
+        *heads_of("q", "x9"),
+        *heads_of("k", "x9", (0, 2, 3, 1)),
+        *heads_of("v", "x9"),
+    ]
+    back = ("Transpose", ["y9"], ["y"], {"perm": [1, 0, 2]})
+    out = [*OUT[:-1], ("Add", ["o", "bo"], ["y9"], {}), back]
+    with pytest.raises(ModelFileError, match="not from each position of a sample to all"):
+        attention_of([*nodes, MEET, SCALE, SOFTMAX, TAKE, *out])
+
+
+@pytest.mark.parametrize("dynamo", [False, True])
+def test_attention_that_pytorch_exports_is_read(dynamo):
+    nn = pytest.importorskip("torch").nn
+
+    class Attention(nn.Module):
+        def __init__(self, causal):
+            super().__init__()
+            self.inner = nn.MultiheadAttention(8, 2, batch_first=True)
+            self.mask = nn.Transformer.generate_square_subsequent_mask(5) if causal else None
+
+        def forward(self, x):
+            return self.inner(x, x, x, need_weights=False, attn_mask=self.mask)[0]
+
+    def blocks(**options):
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, **options)
+        return nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+
+    first = blocks(norm_first=True, activation="gelu")
+    model = nn.Sequential(Attention(False), blocks(), Attention(True), first)
+    content, x, want = exported(model, (3, 5, 8), dynamo)
+    net = pycnn.from_onnx(content)
+    assert [*map(repr, net.layers)] == [
+        "MultiHeadAttention(2)",
+        "TransformerBlock(2, 16, activation='relu', norm_first=False)",
+        "MultiHeadAttention(2, causal=True)",
+        "TransformerBlock(2, 16)",
+    ]
+    assert abs(net.predict(x) - want).max() < 2e-6
+    assert np.isfinite(net.gradients(x, net.predict(x))[1]).all()

@@ -10,8 +10,8 @@ whatever has those of one of pycnn's is that, however it is put together.
 from __future__ import annotations
 
 import math
-from functools import reduce
 from heapq import heappop, heappush
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,21 @@ from pycnn._architecture import Architecture
 from pycnn._data.tokens import Tokens, check_inputs, plain_inputs
 from pycnn._folding import Folded
 from pycnn._io.model_file import FAULTS, class_count
+from pycnn._io.onnx.attention import OPERATIONS, add_attention, with_blocks
+from pycnn._io.onnx.operations import (
+    FLOATS,
+    FUNCTIONS,
+    INTEGERS,
+    LINES,
+    MOST_NUMBERS,
+    MOVES,
+    OTHERS,
+    Room,
+    axes_of,
+    concatenated,
+    fitting,
+    meet,
+)
 from pycnn._io.onnx.writer import GRU_GATES, LSTM_GATES, RNN_ACTIVATIONS, gates
 from pycnn.backend.numpy.activation import ACTIVATIONS
 from pycnn.exceptions import ModelFileError
@@ -33,7 +48,6 @@ if TYPE_CHECKING:
 
 __all__ = ["state_of"]
 
-MOST_NUMBERS = 1 << 22  # of a sample
 FREE = 1 << 20  # numbers of constants that may be computed, beside as many as the file has
 MOST_PIECES = 24  # of an activation
 MOST_FEATURES = 1 << 16  # of a norm that is told by its values
@@ -54,74 +68,7 @@ MOVING = (
     "global_max_pool1d",
     "global_max_pool2d",
 )
-FLOATS, INTEGERS = (1, 10, 11), (6, 7)
 LARGE_PRIME = 2**31 - 1
-
-
-def _clip(given: Any, x: Any, low: Any = None, high: Any = None) -> Any:
-    low = given.get("min") if low is None else low
-    high = given.get("max") if high is None else high
-    return np.clip(x, -math.inf if low is None else low, math.inf if high is None else high)
-
-
-def _elu(x: Any, alpha: float, gamma: float = 1.0) -> Any:
-    return gamma * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
-
-
-def _sigmoid(x: Any) -> Any:
-    return ACTIVATIONS["sigmoid"][0](np.asarray(x))
-
-
-def _gelu(given: Any, x: Any) -> Any:
-    return ACTIVATIONS["gelu_tanh" if given.get("approximate") == "tanh" else "gelu"][0](x)
-
-
-def _line(given: Any, x: Any) -> Any:
-    return np.clip(given.get("alpha", 0.2) * x + given.get("beta", 0.5), 0, 1)
-
-
-# What is computed number by number: of the attributes and the inputs.
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "Abs": lambda g, x: abs(x),
-    "Add": lambda g, x, y: x + y,
-    "And": lambda g, x, y: np.logical_and(x, y),
-    "Clip": _clip,
-    "Div": lambda g, x, y: x // y if np.result_type(x, y).kind == "i" else x / y,
-    "Elu": lambda g, x: _elu(x, g.get("alpha", 1.0)),
-    "Equal": lambda g, x, y: x == y,
-    "Erf": lambda g, x: np.vectorize(math.erf, [float])(x),
-    "Exp": lambda g, x: np.exp(x),
-    "Gelu": _gelu,
-    "Greater": lambda g, x, y: x > y,
-    "GreaterOrEqual": lambda g, x, y: x >= y,
-    "HardSigmoid": _line,
-    "HardSwish": lambda g, x: x * np.clip(x / 6 + 0.5, 0, 1),
-    "LeakyRelu": lambda g, x: np.where(x < 0, g.get("alpha", 0.01) * x, x),
-    "Less": lambda g, x, y: x < y,
-    "LessOrEqual": lambda g, x, y: x <= y,
-    "Log": lambda g, x: np.log(x),
-    "Max": lambda g, *given: reduce(np.maximum, given),
-    "Min": lambda g, *given: reduce(np.minimum, given),
-    "Mul": lambda g, x, y: x * y,
-    "Neg": lambda g, x: -x,
-    "Not": lambda g, x: np.logical_not(x),
-    "PRelu": lambda g, x, slope: np.where(x < 0, slope * x, x),
-    "Pow": lambda g, x, y: np.power(x, y),
-    "Reciprocal": lambda g, x: 1 / x,
-    "Relu": lambda g, x: np.maximum(x, 0),
-    "Selu": lambda g, x: _elu(
-        x, g.get("alpha", 1.6732632423543772), g.get("gamma", 1.05070098735548)
-    ),
-    "Sigmoid": lambda g, x: _sigmoid(x),
-    "Softplus": lambda g, x: np.logaddexp(x, 0),
-    "Softsign": lambda g, x: x / (1 + abs(x)),
-    "Sqrt": lambda g, x: np.sqrt(x),
-    "Sub": lambda g, x, y: x - y,
-    "Swish": lambda g, x: x * _sigmoid(g.get("alpha", 1.0) * x),
-    "Tanh": lambda g, x: np.tanh(x),
-    "Where": lambda g, x, y, z: np.where(x, y, z),
-}
-LINES = ("Add", "Sub", "Mul", "Div")
 # What a norm is made of. Bounds, such as Clip's, could lie where none of its probes is.
 NORM = (*LINES, "Neg", "Pow", "Reciprocal", "Sqrt")
 # What tokens may be cast to on their way to a table.
@@ -131,88 +78,6 @@ CASTS: dict[int, type[np.generic]] = {
     7: np.int64,
     9: np.bool_,
     11: np.float64,
-}
-
-
-def _fits(*shape: int, limit: float = MOST_NUMBERS) -> Any:
-    """Return a shape, unless it is too large."""
-    if math.prod(shape) > limit or min([0, *shape]) < 0:
-        raise ValueError(f"shape {shape} is too large")
-    return shape
-
-
-def _meet(arrays: Iterable[Any], limit: int) -> bool:
-    """Return whether arrays fit each other, and have no more numbers together."""
-    try:
-        return math.prod(np.broadcast_shapes(*map(np.shape, arrays))) <= limit
-    except ValueError:
-        return False
-
-
-def _axes(given: Any, *more: Any) -> tuple[int, ...]:
-    """Return axes, which are an input, or an attribute as they were before opset 13 or 18."""
-    found = more[0] if more and more[0] is not None else given.get("axes", ())
-    return tuple(int(axis) for axis in np.ravel(found))
-
-
-def _take(given: Any, x: Any, places: Any, limit: float) -> Any:
-    axis = given.get("axis", 0)
-    _fits(x.size // max(1, x.shape[axis]), np.size(places), limit=limit)
-    return np.take(x, places, axis=axis)
-
-
-def _slice(x: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> Any:
-    cut = [slice(None)] * x.ndim
-    places = range(len(starts)) if axes is None else axes
-    for start, end, axis, step in zip(
-        starts, ends, places, [1] * len(starts) if steps is None else steps, strict=True
-    ):
-        cut[axis] = slice(start, end, step)
-    return x[tuple(cut)]
-
-
-def _reshape(given: Any, x: Any, shape: Any) -> Any:
-    sizes = [int(size) for size in shape]
-    if not given.get("allowzero"):
-        sizes = [x.shape[n] if size == 0 else size for n, size in enumerate(sizes)]
-    return x.reshape(sizes)
-
-
-# What only moves numbers, of attributes, inputs, and how many numbers there may be.
-MOVES: dict[str, Callable[..., Any]] = {
-    "Cast": lambda g, n, x: x if g.get("to") in FLOATS else x.astype(np.int64),
-    "Dropout": lambda g, n, x, *more: x,
-    "Flatten": lambda g, n, x: x.reshape(math.prod(x.shape[: g.get("axis", 1)]), -1),
-    "Gather": lambda g, n, x, places: _take(g, x, places, n),
-    "Identity": lambda g, n, x: x,
-    "Reshape": lambda g, n, x, shape: _reshape(g, x, shape),
-    "Slice": lambda g, n, x, *more: _slice(x, *more),
-    "Squeeze": lambda g, n, x, *more: np.squeeze(x, _axes(g, *more) or None),
-    "Transpose": lambda g, n, x: x.transpose(g.get("perm")),
-    "Unsqueeze": lambda g, n, x, *more: np.expand_dims(x, _axes(g, *more)),
-}
-
-
-def _concatenate(given: Any, parts: Any, limit: float = MOST_NUMBERS) -> Any:
-    _fits(sum(part.size for part in parts), limit=limit)
-    return np.concatenate(parts, given["axis"])
-
-
-def _constant(g: Any, n: float) -> Any:
-    value = next(iter(g.values()))
-    return np.asarray(value, None if isinstance(value, np.ndarray) else np.float64)
-
-
-# What else is computed of constants.
-OTHERS: dict[str, Callable[..., Any]] = {
-    "Constant": _constant,
-    "ConstantOfShape": lambda g, n, shape: np.full(
-        _fits(*map(int, shape), limit=n), np.ravel(g.get("value", 0.0))[0]
-    ),
-    "Concat": lambda g, n, *parts: _concatenate(g, parts, n),
-    "Expand": lambda g, n, x, shape: np.broadcast_to(
-        x, _fits(*np.broadcast_shapes(x.shape, tuple(map(int, shape))), limit=n)
-    ).copy(),
 }
 
 
@@ -337,7 +202,7 @@ def _is_natural(index: AnyArray) -> bool:
 
 
 def _places(*shape: int) -> AnyArray:
-    return np.arange(math.prod(_fits(*shape)), dtype=np.int32).reshape(shape)
+    return np.arange(math.prod(fitting(*shape)), dtype=np.int32).reshape(shape)
 
 
 # ------------------------------------------------------------------ operations that are layers
@@ -474,7 +339,7 @@ def _reduce(flow: Flow, given: Any, name: str, axes: tuple[int, ...], keep: int)
 
 def _reduction(name: str) -> Callable[..., None]:
     return lambda flow, given, *more: _reduce(
-        flow, given, name, _axes(given, *more), given.get("keepdims", 1)
+        flow, given, name, axes_of(given, *more), given.get("keepdims", 1)
     )
 
 
@@ -612,7 +477,7 @@ class Way:
 
     def __init__(self, model: OnnxModel) -> None:
         self.model, self.nodes, self.arrays = model, model.nodes, dict(model.arrays)
-        self.limit = FREE + 4 * sum(array.size for array in model.arrays.values())
+        self.room = Room(FREE + 4 * sum(array.size for array in model.arrays.values()))
         self.users: dict[str, list[int]] = {}
         self.maker: dict[str, int] = {}
         self.batch: int | None = None  # its size, unless it is open
@@ -626,24 +491,18 @@ class Way:
                 self.maker[name] = at
             self._fold(at)
         self.fixed = {*self.arrays}  # what is so for any shape
+        self.seen: dict[str, tuple[AnyArray, int]] = {}  # tensors on the way: index, batch's axis
 
     def _fold(self, at: int) -> None:
         """Compute a node that is constant, and what is constant then."""
         node = self.nodes[at]
         if any(name and name not in self.arrays for name in node.inputs):
             return
-        inputs: list[Any] = [self.arrays.get(name) for name in node.inputs]
-        if node.op in FUNCTIONS and "axis" not in node.given:
-            _fits(*np.broadcast_shapes(*(np.shape(x) for x in inputs)), limit=self.limit)
-            found = FUNCTIONS[node.op](node.given, *inputs)
-        elif node.op in MOVES or node.op in OTHERS:
-            found = (MOVES.get(node.op) or OTHERS[node.op])(node.given, self.limit, *inputs)
-        else:
-            return
-        found = np.asarray(found)
-        if found.base is None and not any(found is x for x in inputs):
-            self.limit -= found.size  # it has memory of its own
-        self._define(node.outputs[0], found)
+        found = self.room.compute(
+            node.op, node.given, [self.arrays.get(name) for name in node.inputs]
+        )
+        if found is not None:
+            self._define(node.outputs[0], found)
 
     def _define(self, name: str, array: AnyArray) -> None:
         self.arrays[name] = array
@@ -773,7 +632,7 @@ class Way:
             for node in (self.nodes[at] for at in done):
                 inputs = [values.get(x, self.arrays.get(x)) if x else None for x in node.inputs]
                 if node.op in ("ReduceMean", "GlobalAveragePool"):
-                    along = [axis % axes for axis in _axes(node.given, *inputs[1:])]
+                    along = [axis % axes for axis in axes_of(node.given, *inputs[1:])]
                     if node.op == "GlobalAveragePool":  # which tf2onnx makes of what it can
                         along = [*range(2, axes)]
                     if along != [axes - 1] or node.inputs[0] not in values:
@@ -783,7 +642,7 @@ class Way:
                     values[node.outputs[0]] = np.mean(given, axis=-1, keepdims=kept)
                     continue
                 there = [x for x in inputs if x is not None]
-                if node.op not in (LINES if best else NORM) or not _meet(there, probes.size):
+                if node.op not in (LINES if best else NORM) or not meet(there, probes.size):
                     return best
                 if node.op == "Add":
                     epsilons |= {float(np.ravel(x)[0]) for x in there if np.size(x) == 1}
@@ -819,7 +678,7 @@ class Way:
             for node in (self.nodes[at] for at in done):
                 inputs = [values.get(x, self.arrays.get(x)) for x in node.inputs]
                 there = [x for x in inputs if x is not None]
-                if len(there) < len(inputs) or not _meet(there, count):
+                if len(there) < len(inputs) or not meet(there, count):
                     return best
                 if node.op == "Cast" and node.given.get("to") in CASTS:
                     values[node.outputs[0]] = np.asarray(there[0], CASTS[node.given["to"]])
@@ -838,6 +697,7 @@ class Way:
             with np.errstate(all="ignore"):
                 name = self.tokens(name, self.joins(name, end, within)) or name
         while name != end:
+            self.seen[name] = flow.index, flow.batch
             self.settle(name, flow.index)
             with np.errstate(all="ignore"):
                 found, out = self.activation(name, self.joins(name, end, within))
@@ -848,22 +708,29 @@ class Way:
                 out, epsilon, gamma, beta = norm
                 _layer_norm(flow, {"epsilon": epsilon}, gamma, beta)
             else:
-                out, done = next(self.joins(name, end, within), ("", []))
+                joins = self.joins(name, end, within)
+                out, done = next(joins, ("", []))
                 if not out:
                     strange = [self.nodes[at] for at in sorted(within)]
                     strange = [node for node in strange if node.op not in KNOWN_OPS]
                     where = f"{strange[0]}: pycnn has no layer for it" if strange else f"{name!r}"
                     raise ModelFileError(f"has no way from its input to its output, at {where}")
-                self._step(flow, name, out, done)
+                out = self._step(flow, name, out, done, joins)
             name = out
 
-    def _step(self, flow: Flow, name: str, out: str, done: list[int]) -> None:
+    def _step(self, flow: Flow, name: str, out: str, done: list[int], joins: Iterator[Any]) -> str:
+        """Add what comes next; return where it ends, which may lie behind what comes next."""
         node = self.nodes[done[-1]]
         try:
-            if len(done) > 1:
-                self._both(flow, name, node)
-            else:
+            if len(done) == 1:
                 self._layer(flow, name, out, node)
+            elif node.op not in ("Add", "Concat") and any(
+                self.nodes[at].op in OPERATIONS for at in done
+            ):
+                return add_attention(self, flow, name, chain([(out, done)], joins))
+            else:
+                self._both(flow, name, node)
+            return out
         except ModelFileError:
             raise
         except FAULTS as error:
@@ -933,8 +800,6 @@ class Way:
             if given.get("to") not in ((1, 11, *INTEGERS) if tokens else FLOATS):
                 raise ValueError("numbers become integers")
             return
-        if op == "Dropout" and (np.any(others[1:2] or 0) or not given.get("is_test", 1)):
-            raise ValueError("a dropout that is in training")
         if op == "Reshape":
             self._reshape(flow, others[0], given, node.inputs[1] in self.fixed)
             return
@@ -963,14 +828,12 @@ class Way:
         if -1 in sizes:
             sizes[sizes.index(-1)] = math.prod(wide) // -math.prod(sizes)
         ahead = math.prod(wide[:axis])
-        fitting = [
-            n for n, s in enumerate(sizes) if math.prod(sizes[:n]) == ahead and s % count == 0
-        ]
-        if not fitting:
+        axes = [n for n, s in enumerate(sizes) if math.prod(sizes[:n]) == ahead and s % count == 0]
+        if not axes:
             raise ValueError("numbers of several samples become one's")
-        flow.batch = axis if axis in fitting else fitting[0]
+        flow.batch = axis if axis in axes else axes[0]
         sizes[flow.batch] //= count
-        flow.index = index.reshape(_fits(*sizes))
+        flow.index = index.reshape(fitting(*sizes))
 
     def _embed(self, flow: Flow, given: Any, W: Array) -> None:
         index, axis = flow.index, flow.batch
@@ -996,7 +859,7 @@ class Way:
                     node.given["axis"] % parts[0].index.ndim
                 ):
                     raise ValueError("numbers of several samples become one's")
-                flow.index = _concatenate(node.given, [part.index for part in parts])
+                flow.index = concatenated(node.given, [part.index for part in parts])
                 return
         if node.op != "Add" or any(end in self.arrays for end in ends) or ends[0] == ends[1]:
             raise ValueError("ways that meet otherwise than in a sum of two")
@@ -1117,7 +980,7 @@ def state_of(model: OnnxModel) -> dict[str, Any]:
         )
     if len(flow.shape) > 2 or (len(flow.shape) == 2 and flow.index.ndim == 2):
         flow.see((flow.index.size,))
-    items = flow.items
+    items = with_blocks(flow.items)
     if items and items[0].config["kind"] == "embedding":
         inputs = Tokens(len(items[0].arrays["W"]), inputs[0])
     elif model.inputs[0].type in INTEGERS:

@@ -62,7 +62,7 @@ def number_of(value: float) -> float:
 
 
 def _tensor(data: memoryview) -> tuple[str, AnyArray]:
-    """Return name and values of a TensorProto; all numbers as float64 or int64."""
+    """Return name and values of a TensorProto: bools, or numbers as float64 or int64."""
     own = read(data)
     name = text(own[8][-1]) if 8 in own else ""
     if integers(own.get(14, [])) == [1] or 13 in own:
@@ -93,7 +93,7 @@ def _tensor(data: memoryview) -> tuple[str, AnyArray]:
     if values.size != size:
         raise ValueError(f"{name!r} has {values.size} numbers in the shape {shape}")
     with np.errstate(all="ignore"):
-        wide = values.astype(np.float64 if dtype.kind == "f" else np.int64)
+        wide: AnyArray = values.astype({"f": np.float64, "b": np.bool_}.get(dtype.kind, np.int64))
     return name, wide.reshape(shape)
 
 
