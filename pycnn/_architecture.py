@@ -99,6 +99,8 @@ class Architecture:
     parameter_count, statistic_count : int
     is_random : bool
         Whether any layer draws random numbers in training.
+    is_penalized : bool
+        Whether the loss includes anything for the size of the weights.
     least_batch : int
         Samples that a mini-batch must have in training.
 
@@ -149,6 +151,7 @@ class Architecture:
         self.inputs, self.outputs = known(shapes[0]), known(shapes[-1])
         # Lists: an interrupt is lost that comes while a generator is closed before its end.
         self.is_random = True in [spec.is_random for spec in specs]
+        self.is_penalized = True in [_is_penalized(spec) for spec in specs]
         self.least_batch = max([spec.least_batch for spec in specs])
         self.tensors = tuple(_lay_out(specs))
         numbers = [tensor.size for tensor in self.tensors if tensor.role != "statistic"]
@@ -312,6 +315,12 @@ def _penalized(spec: LayerSpec, l1: float, l2: float) -> LayerSpec:
     own = spec.settings
     both = {"l1": own.get("l1", 0.0) + l1, "l2": own.get("l2", 0.0) + l2}
     return spec._replace(settings={**own, **both})
+
+
+def _is_penalized(spec: LayerSpec) -> bool:
+    within = (*spec.inner, *([] if spec.shortcut is None else [spec.shortcut]))
+    own = spec.settings.get("l1") or spec.settings.get("l2")
+    return bool(own) or True in [_is_penalized(layer) for layer in within]
 
 
 def _parts(name: str, depth: int, layer: Layer, spec: LayerSpec) -> Iterator[Part]:

@@ -231,7 +231,8 @@ class Model:
     def with_theta(self, compute: Callable[[Array], _Result]) -> _Result:
         """Return what is computed with parameters that no `fit` in another thread changes."""
         while True:
-            loan, lent = self.loan, self.lent()
+            loan = self.loan
+            lent = self.lent() if loan.thread else None
             if lent is not None:
                 return compute(lent.theta)
             result = compute(self._theta)
@@ -776,7 +777,7 @@ class Model:
     def _totals(self, theta: Array, data: Data, batch_size: int) -> Totals:
         # One of the user's own may be more than a sum over samples.
         pieces: Iterable[Data] | None = None
-        if isinstance(self.architecture.loss, losses.Custom):
+        if self._reader.encoder.loss == "custom":
             pieces = batches_of(data, batch_size)
         elif isinstance(data.x, LazyTable):
             pieces = pieces_of(data)
@@ -803,7 +804,7 @@ class Model:
         """Return how far targets vary, where `score_data` asks for that."""
         from pycnn._scoring import spread
 
-        return spread(self.encoder, data) if losses.estimates_the_mean(self.loss) else None
+        return spread(self.encoder, data) if self.encoder.estimates_the_mean else None
 
     def _scores(
         self,
@@ -818,7 +819,7 @@ class Model:
         encoder = self._reader.encoder
         if encoder.has_classes and encoder.shows_classes(data.by_position().y):
             scores["accuracy"] = totals.accuracy()
-        if losses.estimates_the_mean(self.loss):
+        if encoder.estimates_the_mean:
             scores["r2"] = self._r2(theta, data, totals, varied)
         if metrics:
             from pycnn._scoring import measure
@@ -835,15 +836,17 @@ class Model:
         varied: float | None = None,
     ) -> float:
         """Return R^2, with mse from its totals: they are half the sum of the errors' squares."""
-        from pycnn._scoring import r2, spread, sum_squares
+        import pycnn._scoring as scoring  # names of it would take longer to import
 
         encoder = self._reader.encoder
-        if totals is not None and self.loss == "mse" and encoder.scale is None:
-            squares = totals.loss - self.core.penalty(self.plan, theta) * totals.weight
+        if totals is not None and encoder.loss == "mse" and encoder.scale is None:
+            squares = totals.loss
+            if self._architecture.is_penalized:
+                squares -= self._core.penalty(self.plan, theta) * totals.weight
             squares = 0.0 if squares < 0 else 2 * squares  # NaN stays
         else:
-            squares = sum_squares(encoder, data, self._outputs(theta, data.x, data.lengths))
-        return r2(squares, spread(encoder, data) if varied is None else varied)
+            squares = scoring.sum_squares(encoder, data, self._outputs(theta, data.x, data.lengths))
+        return scoring.r2(squares, scoring.spread(encoder, data) if varied is None else varied)
 
     @overload
     def gradients(
@@ -933,9 +936,9 @@ class Model:
             return self.sum_gradients(data, training, first_row)
         if training and data.rows < self.least_batch(data):
             raise DataError("X must have at least 2 samples for BatchNorm: one has no variance")
-        plan, grad = self.planned(data.x.shape[1]).plan, np.empty_like(self._parameters)
+        plan, grad = self.planned(data.x.shape[1]).plan, np.empty(self._parameters.size)
         keys = _random.dropout_keys(self.seed, self.epochs_trained, 1) if training else None
-        totals = self.with_theta(lambda theta: self.core.gradients(plan, theta, data, grad, keys))
+        totals = self.with_theta(lambda theta: self._core.gradients(plan, theta, data, grad, keys))
         return totals.mean_loss(), grad
 
     def sum_gradients(

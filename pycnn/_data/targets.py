@@ -82,7 +82,16 @@ class TargetEncoder:
         Of an output that is a sequence: each has a target.
     """
 
-    __slots__ = ("classes", "has_classes", "loss", "positions", "scale", "takes_numbers", "units")
+    __slots__ = (
+        "classes",
+        "estimates_the_mean",
+        "has_classes",
+        "loss",
+        "positions",
+        "scale",
+        "takes_numbers",
+        "units",
+    )
 
     def __init__(
         self,
@@ -94,6 +103,7 @@ class TargetEncoder:
     ) -> None:
         self.loss, self.units, self.positions = loss, units, positions
         self.classes, self.scale = classes, scale
+        self.estimates_the_mean = losses.estimates_the_mean(loss)
         one_hot = losses.may_be_one_hot(loss)
         # Whether targets are classes: by the loss, or because those of a fit were one-hot.
         self.has_classes = losses.is_classification(loss) or (one_hot and classes is not None)

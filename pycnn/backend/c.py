@@ -70,6 +70,10 @@ WORK_WORTH_SHARING = 1 << 18
 # Idle workspaces that a plan keeps for its next calls.
 KEPT = 4
 
+# To ask cffi for these takes as long as to use them.
+_NULL = ffi.NULL
+_FORWARD, _BACKWARD, _TRACE = lib.PYCNN_FORWARD, lib.PYCNN_BACKWARD, lib.PYCNN_TRACE
+
 _DOUBLES = ffi.typeof("double[]")
 _SIZES = ffi.typeof("size_t[]")
 _KEYS = ffi.typeof("uint64_t[]")
@@ -80,7 +84,7 @@ _find_not_finite = lib.pycnn_find_not_finite
 def isa() -> str:
     """Name the instruction set of the kernels in use."""
     name = lib.pycnn_isa()
-    if name == ffi.NULL:
+    if name == _NULL:
         _check(lib.PYCNN_ERROR_ISA)
     return str(ffi.string(name).decode())
 
@@ -127,14 +131,14 @@ class _Pool:
 
     def close(self) -> None:
         """Let go of the pool: its threads are joined once no call uses it, which holds it too."""
-        self.made = (1, 0), ffi.NULL
+        self.made = (1, 0), _NULL
 
     def get(self) -> Any:
         """Return as many threads as are wanted now; NULL for one."""
         made_for, handle = self.made
         wanted = get_num_threads(), os.getpid()
         if wanted != made_for:
-            handle = ffi.NULL
+            handle = _NULL
             if wanted[0] > 1:
                 out = ffi.new("pycnn_threads **")
                 _check(lib.pycnn_threads_create(out, wanted[0]))
@@ -169,12 +173,12 @@ class Workspace:
     __slots__ = (
         "_context",
         "_handle",
-        "_sequences",
         "_shares",
         "batch",
         "data",
         "mode",
         "pointer",
+        "sequences",
         "threads",
         "totals",
     )
@@ -184,10 +188,10 @@ class Workspace:
         _check(lib.pycnn_workspace_create(out, network, batch, mode))
         self.pointer = ffi.gc(out[0], lib.pycnn_workspace_destroy)
         self.batch, self.mode = batch, mode
-        self.threads = ffi.NULL  # whoever computes in it holds the pool, which may be replaced
+        self.threads = _NULL  # whoever computes in it holds the pool, which may be replaced
         # What a call reads and returns.
         self.data, self.totals = ffi.new("pycnn_dataset *"), ffi.new("pycnn_totals *")
-        self._sequences: tuple[Any, Any] | None = None
+        self.sequences: tuple[Any, Any] | None = None  # what `set_sequences` has lent
         self._shares = False  # whether the core has been given threads
         self._context = context
         self._handle = ffi.new_handle(self._context)
@@ -197,25 +201,23 @@ class Workspace:
 
     def set_threads(self, threads: Any) -> None:
         """Let the next calls use these threads, which are held as long."""
-        if self.threads != threads or self._shares:
+        if threads is not _NULL or self._shares:
             lib.pycnn_workspace_set_threads(self.pointer, threads)
-        self.threads, self._shares = threads, threads != ffi.NULL
+            self.threads, self._shares = threads, threads is not _NULL
 
     def set_sequences(self, lengths: Indices | None, states: Array | None) -> None:
         """Let the next calls know how long the sequences of their data are, and their states.
 
         They go on from these, a row a sequence, and leave there what they end with.
         """
-        if lengths is None and states is None and self._sequences is None:
-            return
-        sequences = self._sequences = None
+        sequences = self.sequences = None
         if lengths is not None or states is not None:
-            self._sequences = (
-                ffi.NULL if lengths is None else _from_buffer(_SIZES, lengths),
-                ffi.NULL if states is None else _from_buffer(_DOUBLES, states),
+            self.sequences = (
+                _NULL if lengths is None else _from_buffer(_SIZES, lengths),
+                _NULL if states is None else _from_buffer(_DOUBLES, states),
             )
-            sequences = ffi.new("pycnn_sequences *", self._sequences)
-        _check(lib.pycnn_workspace_set_sequences(self.pointer, sequences or ffi.NULL))
+            sequences = ffi.new("pycnn_sequences *", self.sequences)
+        _check(lib.pycnn_workspace_set_sequences(self.pointer, sequences or _NULL))
 
     def check(self, status: int) -> None:
         """Turn a status into an exception: where Python code has failed, into the one from there.
@@ -260,7 +262,7 @@ def pycnn_call_loss(
         array(outputs, shape).copy(), array(targets, shape).copy()
     )
     array(losses, shape[:-1])[:] = values
-    if gradient != ffi.NULL:
+    if gradient != _NULL:
         array(gradient, shape)[:] = slopes
     return 0
 
@@ -299,7 +301,7 @@ class Plan(interface.Plan):
         self._idle_for_traces: list[Workspace] = []  # training in them would take longer
 
     def _idle_in(self, mode: int) -> list[Workspace]:
-        return self._idle_for_traces if mode == lib.PYCNN_TRACE else self._idle
+        return self._idle_for_traces if mode == _TRACE else self._idle
 
     def room(self, rows: int, training: bool) -> int:
         """Return how many samples must go through the network together; others go in pieces.
@@ -328,20 +330,22 @@ class Plan(interface.Plan):
             workspace = None
         # Where sums end and begin again is a matter of size, which bits must not depend on.
         other = workspace is not None and batch <= PIECE < workspace.batch
-        other = other and mode != lib.PYCNN_FORWARD
+        other = other and mode != _FORWARD
         if workspace is None or workspace.batch < batch or workspace.mode < mode or other:
             # One that will do for both callers, but not whatever mode in the size of all the data.
             if workspace is not None and max(batch, workspace.batch) <= PIECE:
                 batch, mode = max(batch, workspace.batch), max(mode, workspace.mode)
             workspace = self.new_workspace(batch, mode)
         workspace.set_threads(threads)
-        workspace.set_sequences(lengths, states)
+        if lengths is not None or states is not None:  # an idle one has none
+            workspace.set_sequences(lengths, states)
         return workspace
 
     def give_back(self, workspace: Workspace) -> None:
         """Keep a workspace for a later call, but not the threads, which may be idle for long."""
-        workspace.threads = ffi.NULL
-        workspace.set_sequences(None, None)
+        workspace.threads = _NULL
+        if workspace.sequences is not None:
+            workspace.set_sequences(None, None)
         idle = self._idle_in(workspace.mode)
         if len(idle) < KEPT:
             idle.append(workspace)
@@ -402,9 +406,9 @@ def _lend(plan: Plan, data: Data, dataset: Any) -> list[Any]:
         y, weight = data.y, data.weight
     alive = [
         _from_buffer(_DOUBLES, x),
-        ffi.NULL if has_labels else _from_buffer(_DOUBLES, y),
-        _from_buffer(_SIZES, y) if has_labels else ffi.NULL,
-        ffi.NULL if weight is None else _from_buffer(_DOUBLES, weight),
+        _NULL if has_labels else _from_buffer(_DOUBLES, y),
+        _from_buffer(_SIZES, y) if has_labels else _NULL,
+        _NULL if weight is None else _from_buffer(_DOUBLES, weight),
     ]
     dataset.rows = rows
     dataset.x, dataset.y, dataset.label, dataset.weight = alive
@@ -422,6 +426,14 @@ def _weigh_observed(data: Data) -> Data:
     return data._replace(y=y, weight=np.where(seen, weight, 0.0))
 
 
+def _worth_sharing(plan: Plan, theta: Array, rows: int) -> bool:
+    """Tell whether a pass over so many samples may be work for more than one thread.
+
+    No layer does more with a sample than to use each number of theta once for each input.
+    """
+    return rows * plan.inputs * theta.size >= WORK_WORTH_SHARING
+
+
 def _read(totals: Any) -> Totals:
     return Totals(totals.loss, totals.weight, totals.correct)
 
@@ -430,10 +442,11 @@ def find_not_finite(array: Array) -> int:
     """Return the flat index of the first infinity or NaN, or the size when there is none."""
     x, size = _from_buffer(_DOUBLES, array), array.size
     if size <= LOOKED_AT:
-        return int(_find_not_finite(x, size))
+        place: int = _find_not_finite(x, size)
+        return place
     for first in range(0, size, LOOKED_AT):
         count = min(LOOKED_AT, size - first)
-        place = int(_find_not_finite(x + first, count))
+        place = _find_not_finite(x + first, count)
         if place < count:
             return first + place
     return int(size)
@@ -445,8 +458,8 @@ def predict(plan: Plan, theta: Array, x: Array, out: Array, lengths: Indices | N
     Where it is not, `out` is not to be used. What stands behind the `lengths` does not matter.
     """
     rows = len(x)
-    threads = _pool.get() if rows > 1 else ffi.NULL
-    workspace = plan.take(min(rows, PIECE), lib.PYCNN_FORWARD, threads, lengths)
+    threads = _pool.get() if rows > 1 else _NULL
+    workspace = plan.take(min(rows, PIECE), _FORWARD, threads, lengths)
     status = lib.pycnn_predict_finite(
         _from_buffer(_DOUBLES, out),
         plan.network,
@@ -469,7 +482,7 @@ def predict_samples(plan: Plan, theta: Array, x: Array, keys: Bits, first: int, 
     `first` is the number of the first row of `x`, which is finite.
     """
     rows = len(x)
-    workspace = plan.take(min(rows, PIECE), lib.PYCNN_FORWARD, _pool.get())
+    workspace = plan.take(min(rows, PIECE), _FORWARD, _pool.get())
     status = lib.pycnn_predict_samples(
         _from_buffer(_DOUBLES, out),
         plan.network,
@@ -502,7 +515,7 @@ def _predictor(
     plan: Plan, theta: Array, batch: int, outputs: Shape, states: Array | None = None
 ) -> Predictor:
     """Return a callable that predicts rows, or the next part of sequences with such states."""
-    workspace = plan.new_workspace(batch, lib.PYCNN_FORWARD)
+    workspace = plan.new_workspace(batch, _FORWARD)
     if states is not None:
         workspace.set_sequences(None, states)
     result = np.zeros((batch, *outputs))
@@ -585,7 +598,7 @@ def stepper(
 
 def row_predictor(plan: Plan, theta: Array, outputs: Shape) -> RowPredictor:
     """Return a callable that predicts one row: None where that is not contiguous or not finite."""
-    workspace = plan.new_workspace(1, lib.PYCNN_FORWARD)
+    workspace = plan.new_workspace(1, _FORWARD)
     result = np.zeros((1, *outputs))
     lent_result, lent_theta = _from_buffer(_DOUBLES, result), _from_buffer(_DOUBLES, theta)
     run, network, lend, doubles = lib.pycnn_predict_finite, plan.network, _from_buffer, _DOUBLES
@@ -612,7 +625,7 @@ def writer(plan: Plan, half: Plan | None, theta: Array, how: Sampling, seed: int
     `half` takes those with which a window begins.
     """
     out, done = ffi.new("pycnn_writer **"), ffi.new("size_t *")
-    halved = ffi.NULL if half is None else half.network
+    halved = _NULL if half is None else half.network
     status = lib.pycnn_writer_create(
         out, plan.network, halved, _from_buffer(_DOUBLES, theta), theta.size
     )
@@ -663,10 +676,10 @@ def penalty(plan: Plan, theta: Array) -> float:
 
 def evaluate(plan: Plan, theta: Array, data: Data) -> Totals:
     """Return the sums of loss, weight and right answers over the data."""
-    threads = _pool.get()
-    workspace = plan.take(
-        plan.room(data.rows, False), lib.PYCNN_FORWARD, threads, data.lengths, data.state
-    )
+    rows = len(data.x)
+    threads = _pool.get() if _worth_sharing(plan, theta, rows) else _NULL
+    room = plan.room(rows, False)
+    workspace = plan.take(room, _FORWARD, threads, data.lengths, data.state)
     totals, dataset = workspace.totals, workspace.data
     _alive = _lend(plan, data, dataset)
     status = lib.pycnn_evaluate(
@@ -686,9 +699,10 @@ def gradients(
 
     With `dropout_keys`, (1,), as in training on the data as one mini-batch.
     """
-    threads = _pool.get()
-    batch = plan.room(data.rows, dropout_keys is not None)
-    workspace = plan.take(batch, lib.PYCNN_BACKWARD, threads, data.lengths, data.state)
+    rows = len(data.x)
+    threads = _pool.get() if _worth_sharing(plan, theta, rows) else _NULL
+    batch = plan.room(rows, dropout_keys is not None)
+    workspace = plan.take(batch, _BACKWARD, threads, data.lengths, data.state)
     totals, dataset = workspace.totals, workspace.data
     _alive = _lend(plan, data, dataset)
     status = lib.pycnn_gradients(
@@ -699,7 +713,7 @@ def gradients(
         _from_buffer(_DOUBLES, theta),
         theta.size,
         dataset,
-        ffi.NULL if dropout_keys is None else _from_buffer(_KEYS, dropout_keys),
+        _NULL if dropout_keys is None else _from_buffer(_KEYS, dropout_keys),
     )
     if status:
         workspace.check(status)
@@ -724,20 +738,20 @@ def gradient_sums(
     """
     threads = _pool.get()
     batch = plan.room(data.rows, dropout_keys is not None)
-    workspace = plan.take(batch, lib.PYCNN_BACKWARD, threads, data.lengths, data.state)
+    workspace = plan.take(batch, _BACKWARD, threads, data.lengths, data.state)
     totals, dataset = ffi.new("pycnn_totals *"), workspace.data  # the core adds to zeros
     _alive = _lend(plan, data, dataset)
     grad[:] = 0.0  # the core adds to it
     status = lib.pycnn_gradient_sums(
         totals,
         _from_buffer(_DOUBLES, grad),
-        ffi.NULL if statistics is None else _from_buffer(_DOUBLES, statistics),
+        _NULL if statistics is None else _from_buffer(_DOUBLES, statistics),
         plan.network,
         workspace.pointer,
         _from_buffer(_DOUBLES, theta),
         theta.size,
         dataset,
-        ffi.NULL if dropout_keys is None else _from_buffer(_KEYS, dropout_keys),
+        _NULL if dropout_keys is None else _from_buffer(_KEYS, dropout_keys),
         sample_offset,
     )
     workspace.check(status)
@@ -757,7 +771,7 @@ def update(
 
     `grad` has the gradient's sums over samples of that weight, without the penalty.
     """
-    workspace = plan.take(1, lib.PYCNN_FORWARD, _pool.get())
+    workspace = plan.take(1, _FORWARD, _pool.get())
     training = ffi.new(
         "pycnn_training *", {"learning_rate": state.learning_rate, "updates": state.updates}
     )
@@ -786,7 +800,7 @@ def trace(
     plan: Plan, theta: Array, data: Data, grad: Array, z: Array, a: Array, delta: Array
 ) -> Totals:
     """As `gradients`, and put Z, A and delta of each layer, one after the other, into the rest."""
-    workspace = plan.take(data.rows, lib.PYCNN_TRACE, ffi.NULL, data.lengths, data.state)
+    workspace = plan.take(data.rows, _TRACE, _NULL, data.lengths, data.state)
     totals, dataset = workspace.totals, workspace.data
     _alive = _lend(plan, data, dataset)
     outputs = [_from_buffer(_DOUBLES, array) for array in (grad, z, a, delta)]
@@ -800,7 +814,7 @@ def input_gradient(plan: Plan, theta: Array, data: Data, out: Array) -> None:
     """Put the gradient of each sample's own loss by its inputs into `out`, a row a sample."""
     threads = _pool.get()
     batch = plan.room(data.rows, False)
-    workspace = plan.take(batch, lib.PYCNN_TRACE, threads, data.lengths, data.state)
+    workspace = plan.take(batch, _TRACE, threads, data.lengths, data.state)
     dataset = workspace.data
     _alive = _lend(plan, data, dataset)
     status = lib.pycnn_input_gradient(
@@ -848,10 +862,10 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
     """
     threads = _pool.get()
     batch = plan.room(min(state.batch_size, data.rows), True)
-    workspace = plan.take(batch, lib.PYCNN_BACKWARD, threads, data.lengths, data.state)
+    workspace = plan.take(batch, _BACKWARD, threads, data.lengths, data.state)
     dataset = workspace.data
     _alive = _lend(plan, data, dataset)
-    order = ffi.NULL if state.order is None else _from_buffer(_SIZES, state.order)
+    order = _NULL if state.order is None else _from_buffer(_SIZES, state.order)
     totals = _from_buffer(_DOUBLES, state.totals)
     training = ffi.new(
         "pycnn_training *",
@@ -950,7 +964,7 @@ class _BatchTrainer:
     def remember(self, slots: Array, updates: int) -> None:
         """Go on with what the optimizer remembers after so many updates; it changes in place."""
         lent, kept = _from_buffer(_DOUBLES, slots), ffi.new("double[]", self._size + slots.size)
-        self.training.slots = lent if slots.size else ffi.NULL
+        self.training.slots = lent if slots.size else _NULL
         self.training.updates = updates
         self.done.kept = kept
         self._alive[2:] = lent, kept
@@ -964,12 +978,14 @@ class _BatchTrainer:
             self.lend_again(data.x, data.y, data.weight)
         else:
             self._lent = _lend(self._plan, data, self._data)
-            self._make_room(data.rows).set_sequences(data.lengths, None)
+            workspace = self._make_room(data.rows)
+            if data.lengths is not None or workspace.sequences is not None:
+                workspace.set_sequences(data.lengths, None)
             self._kind = kind if plain else None
         # Of a weight, or an order, that was there before and is not now nothing is read.
         ordered = None if order is None else _from_buffer(_SIZES, order)
         self._lent[4:] = [ordered]
-        self.training.order = ordered or ffi.NULL
+        self.training.order = ordered or _NULL
 
     def lend_again(self, x: Array, y: Array | Indices, weight: Array | None) -> None:
         """Take other samples, in contiguous arrays of the same shapes and kinds as before."""
@@ -989,7 +1005,7 @@ class _BatchTrainer:
         workspace, room = self._workspace, self._plan.room(rows, True)
         # As of those that a plan keeps: where sums end and begin again is a matter of size.
         if workspace is None or workspace.batch < room or room <= PIECE < workspace.batch:
-            workspace = self._workspace = self._plan.new_workspace(room, lib.PYCNN_BACKWARD)
+            workspace = self._workspace = self._plan.new_workspace(room, _BACKWARD)
             self.done.ws = workspace.pointer
         self.training.batch_size = rows
         # No layer does more with a sample than to use each number of theta once for each input.
@@ -999,7 +1015,7 @@ class _BatchTrainer:
 
     def _take_threads(self) -> None:
         assert self._workspace is not None
-        self._workspace.set_threads(_pool.get() if self._shares else ffi.NULL)
+        self._workspace.set_threads(_pool.get() if self._shares else _NULL)
 
     def check(self) -> None:
         """Raise why the last step was not done; nothing where it was."""
