@@ -1,5 +1,8 @@
-/* The machine's own limits: how many fused multiply-adds a core does, how many bytes it reads. */
+/* The machine's own limits: how many fused multiply-adds a core does, how many bytes it reads, and
+ * what lies between two cores. */
+#include <stdatomic.h>
 #include <stddef.h>
+#include <time.h>
 
 #if defined(__x86_64__)
 #define HAVE_X86 1
@@ -52,3 +55,47 @@ int has_avx512(void) { return 0; }
 int has_avx2(void) { return 0; }
 #endif
 DEFINE_LIMITS(baseline, , 16, 12)
+
+static double seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+static void wait_for(_Atomic size_t *turn, size_t value)
+{
+    while (atomic_load_explicit(turn, memory_order_acquire) != value) {
+    }
+}
+
+/* Two threads, `who` 0 and 1, hand a word to each other: seconds that one way takes. */
+double hand_over(_Atomic size_t *turn, size_t rounds, size_t who)
+{
+    const double start = seconds();
+    for (size_t r = 0; r < rounds; r++) {
+        wait_for(turn, 2 * r + who);
+        atomic_store_explicit(turn, 2 * r + who + 1, memory_order_release);
+    }
+    return (seconds() - start) / (2.0 * (double)rounds);
+}
+
+/* Thread 0 writes what thread 1 then reads: seconds of the fastest reading, of thread 1. */
+double read_written(_Atomic size_t *turn, double *data, size_t count, size_t rounds, size_t who)
+{
+    double best = 1e9;
+    for (size_t r = 0; r < rounds; r++) {
+        wait_for(turn, 2 * r + who);
+        const double start = seconds();
+        if (who == 0) {
+            for (size_t i = 0; i < count; i++) { data[i] = (double)r; }
+        } else {
+            const volatile double total = read_all_baseline(data, count);
+            (void)total;
+        }
+        const double taken = seconds() - start;
+        best = taken < best ? taken : best;
+        atomic_store_explicit(turn, 2 * r + who + 1, memory_order_release);
+    }
+    return best;
+}

@@ -124,6 +124,39 @@ def read_bandwidth(isa: str, threads: int, size: int, seconds: float = 0.2) -> f
     return _rate_of_threads(call, threads, seconds)
 
 
+def between_cores(rounds: int = 2000, size: int = 1 << 19) -> dict[str, float] | None:
+    """Measure what lies between the first and the last CPU of this process; None if there is one.
+
+    A virtual machine's CPUs may lie on one third-level cache, or on two: then a word takes four
+    times as long from one to the other, and what one has written the other reads at a third of the
+    rate. Which it is changes as its host pleases, so a figure of two threads says what was found.
+    """
+    cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
+    if len(cpus) < 2 or not instruction_sets():
+        return None
+    library = _library()
+    hand_over, read = library.hand_over, library.read_written
+    hand_over.argtypes = [ctypes.c_void_p, *[ctypes.c_size_t] * 2]
+    read.argtypes = [*[ctypes.c_void_p] * 2, *[ctypes.c_size_t] * 3]
+    hand_over.restype = read.restype = ctypes.c_double
+    words, data = np.zeros((6, 8), np.uintp), np.zeros(size // 8 + 8)
+    start = data[-data.ctypes.data % 64 // 8 :].ctypes.data
+    found: list[list[float]] = [[], []]
+
+    def work(who: int) -> None:
+        os.sched_setaffinity(0, {cpus[-who]})  # of this thread
+        for word in words[:5]:
+            found[who].append(hand_over(word.ctypes.data, rounds, who))
+        found[who].append(read(words[5].ctypes.data, start, size // 8, 100, who))
+
+    threads = [threading.Thread(target=work, args=(who,)) for who in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return {"one way": min(found[1][:5]) * 1e9, "read": size / 1e9 / found[1][5]}
+
+
 def limits(threads: int) -> dict[str, Any]:
     """Measure peak and bandwidths; empty without a C compiler."""
     sets = instruction_sets()
@@ -135,6 +168,7 @@ def limits(threads: int) -> dict[str, Any]:
             name: max(read_bandwidth(sets[0], threads, size) for _ in range(3))
             for name, size in BUFFERS.items()
         },
+        "between cores": between_cores() if threads > 1 else None,
     }
 
 

@@ -210,6 +210,11 @@ def _conditions(record: dict[str, Any]) -> list[str]:
         lines.append(
             f"- limits, {_threads(int(threads))}: float64 FMA {peaks} GFLOP/s; reads {reads} GB/s"
         )
+        if between := limits.get("between cores"):
+            lines.append(
+                f"- between two cores: {between['one way']:.0f} ns one way; one reads what the "
+                f"other wrote at {between['read']:.0f} GB/s"
+            )
     peaks = [peak for result in record["results"] for peak in result["peak"]]
     if peaks:
         counts = sorted({result["threads"] for result in record["results"]})

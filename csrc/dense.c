@@ -10,6 +10,10 @@ enum { ROWS_TOGETHER = 8 };
 /* Units whose weights lie together for a single sample: as many as a kernel sums side by side. */
 enum { UNITS_TOGETHER = 32 };
 
+/* Slices that a part of the units goes through together: so many samples that to copy weights pays
+ * wherever it does. */
+enum { SLICES_TOGETHER = 32 };
+
 /* The layer becomes such a convolution, but for the shape of W[units,features]. */
 static int make_per_position(layer *self, const pycnn_layer_spec *spec)
 {
@@ -60,6 +64,37 @@ static void dense_forward(const layer *self, const double *theta, const layer_io
     }
 }
 
+/* The units of a part. */
+static size_t part_of_units(const layer *self, part which, size_t *first)
+{
+    const size_t height = round_up((self->fan_out + which.of - 1) / which.of, ROWS_TOGETHER);
+    *first = MIN(which.index * height, self->fan_out);
+    return MIN(height, self->fan_out - *first);
+}
+
+/* The same for some of the units. */
+static void dense_forward_part(const layer *self, const double *theta, const layer_io *io,
+                               size_t slices, part which)
+{
+    size_t first;
+    const size_t units = part_of_units(self, which, &first);
+    const double *weight = theta + first * self->fan_in;
+    const double *bias = theta + self->fan_out * self->fan_in + first;
+    for (size_t done = 0, count; done < slices && units > 0; done += count) {
+        product_panel panels[SLICES_TOGETHER];
+        count = MIN(slices - done, SLICES_TOGETHER);
+        for (size_t s = 0; s < count; s++) {
+            panels[s] = io[done + s].forward[0];
+            panels[s].out += first * panels[s].stride;
+        }
+        self->kernels->product(panels, count, weight, self->fan_in, 1, bias, units, self->fan_in,
+                               which.scratch);
+    }
+    for (size_t s = 0; s < slices && units > 0; s++) {
+        pycnn_activate_units(self, &io[s], first, first + units);
+    }
+}
+
 /* Columns of some units at a time, one such matrix behind the other. */
 static void dense_pack(const layer *self, double *packed, const double *theta,
                        const double *statistics)
@@ -102,15 +137,15 @@ static void dense_backward(const layer *self, const double *theta, const layer_i
 static void dense_gradient(const layer *self, double *out, gradient_use use, double step,
                            const layer_io *io, size_t slices, part which)
 {
-    const size_t height = round_up((self->fan_out + which.of - 1) / which.of, ROWS_TOGETHER);
-    const size_t first = which.index * height;
-    if (first >= self->fan_out) {
+    size_t first;
+    const size_t units = part_of_units(self, which, &first);
+    if (units == 0) {
         return;
     }
     double *weight = out + first * self->fan_in;
     double *bias = out + self->fan_out * self->fan_in + first;
     self->kernels->gradient(weight, bias, use, step, io->terms, slices, io->input_rows,
-                            io->distance, first, MIN(height, self->fan_out - first), self->fan_in);
+                            io->distance, first, units, self->fan_in);
 }
 
 static void dense_initialize(const layer *self, double *theta, double *statistics,
@@ -123,6 +158,7 @@ static void dense_initialize(const layer *self, double *theta, double *statistic
 const layer_ops pycnn_dense_ops = {
     .create = dense_create,
     .forward = dense_forward,
+    .forward_part = dense_forward_part,
     .pack = dense_pack,
     .forward_packed = dense_forward_packed,
     .backward = dense_backward,

@@ -190,6 +190,25 @@ int pycnn_set_activation(layer *self, int activation)
 }
 
 /* a[fan_out,batch] = f(z)                                                      (lecture, 2) */
+/* output[first ... last - 1] -> their columns of output_rows */
+static void copy_to_rows(const layer *self, const layer_io *io, size_t first, size_t last)
+{
+    const size_t panel = self->kernels->panel;
+    double *rows = io->output_rows;
+    if (rows == NULL) {
+        return;
+    }
+    for (size_t j = first, next; j < last && rows != io->output; j = next) {
+        next = MIN((j / panel + 1) * panel, last);
+        self->kernels->transpose(rows + j / panel * io->distance + j % panel, panel,
+                                 io->output + j * io->stride, io->stride, next - j, io->batch);
+    }
+    double *ones = rows + self->fan_out / panel * io->distance + self->fan_out % panel;
+    for (size_t i = 0; i < io->batch && last == self->fan_out; i++) { /* the next bias's inputs */
+        ones[i * panel] = 1;
+    }
+}
+
 void pycnn_activate(const layer *self, const layer_io *io)
 {
     const size_t columns = meets_in_columns(self) ? self->positions : 1;
@@ -200,23 +219,14 @@ void pycnn_activate(const layer *self, const layer_io *io)
     pycnn_rows(self, io);
 }
 
-void pycnn_rows(const layer *self, const layer_io *io)
+void pycnn_activate_units(const layer *self, const layer_io *io, size_t first, size_t last)
 {
-    if (io->output_rows == NULL) {
-        return;
-    }
-    const size_t panel = self->kernels->panel;
-    double *rows = io->output_rows;
-    for (size_t j = 0; j < self->fan_out && rows != io->output; j += panel) {
-        self->kernels->transpose(rows + j / panel * io->distance, panel,
-                                 io->output + j * io->stride, io->stride,
-                                 MIN(panel, self->fan_out - j), io->batch);
-    }
-    double *ones = rows + self->fan_out / panel * io->distance + self->fan_out % panel;
-    for (size_t i = 0; i < io->batch; i++) { /* the inputs of the next layer's bias */
-        ones[i * panel] = 1;
-    }
+    const size_t at = first * io->stride;
+    self->activation->forward(io->output + at, io->z + at, last - first, io->stride);
+    copy_to_rows(self, io, first, last);
 }
+
+void pycnn_rows(const layer *self, const layer_io *io) { copy_to_rows(self, io, 0, self->fan_out); }
 
 /* delta[fan_out,batch] = dL/da * f'(z) */
 void pycnn_derive(const layer *self, const layer_io *io)

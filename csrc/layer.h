@@ -160,6 +160,10 @@ struct layer_ops {
     int (*create)(layer *self, const pycnn_layer_spec *spec);
     /* input -> z, output (and output_rows) of io[slices]. theta is this layer's own part. */
     void (*forward)(const layer *self, const double *theta, const layer_io *io, size_t slices);
+    /* The same for a part of the units, of which none needs the others; or NULL. The part's are
+     * those whose weights are in that part of the gradient. */
+    void (*forward_part)(const layer *self, const double *theta, const layer_io *io, size_t slices,
+                         part which);
     /* delta = dL/dz -> delta_input. */
     void (*backward)(const layer *self, const double *theta, const layer_io *io, size_t slices);
     /* Of a layer with parameters: a part of its gradient, summed over the samples of all slices
@@ -241,6 +245,10 @@ PYCNN_PRIVATE size_t pycnn_token_of(const layer *self, double value);
 
 /* z -> output, output_rows */
 PYCNN_PRIVATE void pycnn_activate(const layer *self, const layer_io *io);
+
+/* The same of the units first ... last - 1, by a function of each number alone. */
+PYCNN_PRIVATE void pycnn_activate_units(const layer *self, const layer_io *io, size_t first,
+                                        size_t last);
 
 /* output -> output_rows, where they are wanted */
 PYCNN_PRIVATE void pycnn_rows(const layer *self, const layer_io *io);

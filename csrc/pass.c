@@ -2,9 +2,10 @@
  *
  * First each chunk of the samples goes through the network, forward and back, on a thread of its
  * own, all slices of it through one layer after the other: samples do not know of each other, but
- * where a layer needs the whole batch, and there all chunks wait for each other. Then the
- * gradients, which sum over samples, are shared out by rows of the weights, each summed by one
- * thread over all samples in order. So no sum is ever split. */
+ * where a layer needs the whole batch, and there all chunks wait for each other, and where the first
+ * layer is so wide that threads share out its units (forward_by_units). Then the gradients, which
+ * sum over samples, are shared out by rows of the weights, each summed by one thread over all
+ * samples in order. So no sum is ever split. */
 #include "pass.h"
 
 #include <math.h>
@@ -417,6 +418,31 @@ static int reduce(pycnn_workspace *ws, size_t l, bool backward)
     return run_tasks(ws, ws->chunk_count, reduction_task, &here);
 }
 
+typedef struct {
+    const pycnn_workspace *ws;
+    const double *theta;
+} units_work;
+
+static void units_task(void *context, size_t index)
+{
+    const units_work *work = context;
+    const pycnn_workspace *ws = work->ws;
+    const layer *self = &ws->net->layers[0];
+    const part which = {index, ws->together, pycnn_workspace_scratch(ws, index)};
+    self->ops->forward_part(self, work->theta + self->offset, io_of(ws, 0, 0), ws->slice_count,
+                            which);
+}
+
+/* The first layer forward, shared out by its units when all samples have come in. */
+static int forward_by_units(segment *here)
+{
+    units_work work = {here->ws, here->theta};
+    TRY(run_segment(here));
+    TRY(run_tasks(here->ws, here->ws->together, units_task, &work));
+    here->from = here->to = 1;
+    return PYCNN_OK;
+}
+
 static bool reduces_at(const pycnn_workspace *ws, size_t l)
 {
     return ws->context.training && ws->net->layers[l].ops->reduce != NULL;
@@ -455,11 +481,14 @@ static int call_loss(pycnn_workspace *ws)
     return PYCNN_OK;
 }
 
-static int forward_segments(segment *here)
+static int forward_segments(segment *here, bool by_units)
 {
     pycnn_workspace *ws = here->ws;
     const size_t depth = ws->net->depth;
-    for (size_t l = 0; l < depth; l++) {
+    if (by_units) {
+        TRY(forward_by_units(here));
+    }
+    for (size_t l = here->from; l < depth; l++) {
         if (reduces_at(ws, l)) {
             here->to = l;
             TRY(run_segment(here));
@@ -514,7 +543,7 @@ int pycnn_pass(pycnn_totals *totals, pycnn_workspace *ws, const double *theta,
     ws->context.count = samples->count;
     ws->context.statistics = theta + ws->net->parameter_count;
     segment here = {.ws = ws, .theta = theta, .samples = samples, .load = true};
-    TRY(forward_segments(&here));
+    TRY(forward_segments(&here, backward && ws->by_units));
     here.top = backward ? ws->net->depth : 0;
     TRY(backward_segments(&here));
     pycnn_add_totals(totals, ws);

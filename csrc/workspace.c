@@ -390,6 +390,20 @@ static size_t count_rounds(const pycnn_workspace *ws, size_t batch)
     return rounds < 1 ? 1 : MIN(rounds, ws->most_slices / ws->together);
 }
 
+/* Whether in training threads share out the first layer forward by its units, as its gradient is,
+ * rather than by samples: then each reads no weights but those that it has updated itself, while
+ * all samples cross from thread to thread. Not where that is more, nor where shares are less equal.
+ */
+static bool wants_units(const pycnn_workspace *ws)
+{
+    const layer *first = &ws->net->layers[0];
+    const size_t threads = ws->together, batch = ws->batch, units = first->fan_out;
+    const size_t most_units = round_up((units + threads - 1) / threads, CHUNK_UNIT);
+    const size_t most_samples = round_up((batch + threads - 1) / threads, CHUNK_UNIT);
+    return threads > 1 && !is_long(ws) && first->ops->forward_part != NULL &&
+           first->f != PYCNN_SOFTMAX && units > batch && units * most_samples >= batch * most_units;
+}
+
 double *pycnn_workspace_scratch(const pycnn_workspace *ws, size_t chunk)
 {
     if (ws->scratch == NULL) {
@@ -538,6 +552,7 @@ void pycnn_workspace_partition(pycnn_workspace *ws, size_t batch)
     ws->slice_count = 0;
     ws->together = count_together(ws, batch);
     ws->chunk_count = ws->together * count_rounds(ws, batch);
+    ws->by_units = wants_units(ws);
     const size_t units = round_up(batch, CHUNK_UNIT) / CHUNK_UNIT;
     for (size_t t = 0; t < ws->chunk_count; t++) {
         ws->chunks[t] = ws->slice_count;

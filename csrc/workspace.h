@@ -39,6 +39,7 @@ struct pycnn_workspace {
     slice *slices;                  /* [most_slices] */
     size_t chunk_count;             /* parts of the work, a task each */
     size_t together;                /* of them at a time; fewer than all: the work is long */
+    bool by_units;                  /* in training the first layer is shared out by its units */
     size_t chunks[MOST_SLICES + 1]; /* slices chunks[t] ... chunks[t + 1] - 1 are the t-th */
     layer_io *io; /* [depth,most_slices] what each layer reads and writes of each slice */
     product_panel *products; /* [2,depth,most_slices] the same for products forward, backward */

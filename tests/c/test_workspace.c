@@ -1,5 +1,6 @@
 /* Workspaces: their size changes no bit; those that are refused. */
 #include "check.h"
+#include "workspace.h"
 
 static void test_a_small_workspace_gives_the_same_bits(void)
 {
@@ -55,9 +56,47 @@ static void test_workspaces_that_cannot_be(void)
     free_problem(&p);
 }
 
+/* Where the first layer has more units than there are samples, threads share out its units. */
+static void test_shared_units_change_no_bit(void)
+{
+    static const struct {
+        size_t units, batch;
+        int activation;
+    } cases[] = {{128, 32, PYCNN_RELU}, {136, 40, PYCNN_GELU}, {32, 80, PYCNN_TANH}};
+    enum { ROWS = 90, INPUTS = 150 };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const pycnn_layer_spec layers[] = {DENSE(cases[i].activation, cases[i].units),
+                                           DENSE(PYCNN_SOFTMAX, 3)};
+        problem p = make_problem(i, ROWS, INPUTS, layers, 2, PYCNN_CATEGORICAL_CROSSENTROPY);
+        const pycnn_training plan = {
+            .epochs = 2, .batch_size = cases[i].batch, .learning_rate = 0.1};
+        double *alone = NULL;
+        for (size_t threads = 1; threads <= 7; threads += 1 + threads / 3 * 3) {
+            pycnn_threads *pool = NULL;
+            pycnn_totals totals[2] = {{0}};
+            pycnn_workspace *ws = workspace(p.net, cases[i].batch, PYCNN_BACKWARD);
+            CHECK(pycnn_threads_create(&pool, threads) == PYCNN_OK);
+            pycnn_workspace_set_threads(ws, pool);
+            pycnn_workspace_partition(ws, cases[i].batch);
+            CHECK(threads > 3 || ws->by_units == (threads > 1 && cases[i].units > cases[i].batch));
+            double *theta = trained(&p, ws, plan, totals);
+            alone = alone == NULL ? theta : alone;
+            CHECK(same_bits(theta, alone, p.parameters));
+            if (theta != alone) {
+                free(theta);
+            }
+            pycnn_workspace_destroy(ws);
+            pycnn_threads_destroy(pool);
+        }
+        free(alone);
+        free_problem(&p);
+    }
+}
+
 const test workspace_tests[] = {
     FOR_EACH_SET("a small workspace gives the same bits",
                  test_a_small_workspace_gives_the_same_bits),
+    FOR_EACH_SET("shared units change no bit", test_shared_units_change_no_bit),
     FOR_EACH_SET("workspaces that cannot be", test_workspaces_that_cannot_be),
     {0},
 };
