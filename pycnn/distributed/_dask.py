@@ -241,7 +241,8 @@ class Workers:
             from distributed.scheduler import KilledWorker
 
             error = share.future.exception(timeout=PATIENCE)
-            if not isinstance(error, (KilledWorker, OSError)):
+            lost = isinstance(error, (KilledWorker, OSError)) or share.worker not in self._alive()
+            if not lost:
                 error.add_note(f"on {share.worker}, which must have the same pycnn and packages")
                 raise error
         if share.future.status != "finished":
