@@ -753,17 +753,35 @@ def test_a_search_on_joblib_has_the_bits_of_one_at_home(cluster):
     selection = pytest.importorskip("sklearn.model_selection")
     from pycnn.sklearn import MLPClassifier
 
+    def native():
+        """Return how many threads are not Python's, those of scikit-learn's imports among them."""
+        import threading
+
+        import psutil
+        import sklearn.model_selection  # noqa: F401
+
+        return psutil.Process().num_threads() - threading.active_count()
+
+    def bits(model, *_):
+        content = b"".join(table.tobytes() for table in model.coefs_ + model.intercepts_)
+        return int(hashlib.sha256(content).hexdigest()[:12], 16)
+
     def search():
-        model = MLPClassifier(hidden_layer_sizes=(8,), max_iter=5, random_state=0)
-        grid = selection.GridSearchCV(model, {"alpha": [1e-4, 1e-2]}, cv=2, refit=False)
-        return grid.fit(X[:200], Y[:200]).cv_results_["mean_test_score"].tolist()
+        model = MLPClassifier(hidden_layer_sizes=(200, 200), max_iter=2, random_state=0)
+        scores = {"bits": bits, "native": lambda *_: native()}
+        grid = {"alpha": [1e-4, 1e-2]}
+        search = selection.GridSearchCV(model, grid, scoring=scores, cv=2, refit=False)
+        result = search.fit(X, Y).cv_results_
+        return [[result[f"split{i}_test_{name}"].tolist() for i in range(2)] for name in scores]
 
     client = cluster(2)
+    before = client.run(native)
     with joblib.parallel_backend("dask"):
-        found = search()
-    assert found == search()
-    threads = client.run(pycnn.get_num_threads)
-    assert set(threads.values()) == {1}
+        found, threads = search()
+    assert found == search()[0]
+    assert len(set(np.ravel(found))) == 4  # different fits
+    assert set(np.ravel(threads)) == set(before.values())  # pycnn has started none
+    assert set(client.run(pycnn.get_num_threads).values()) == {1}
 
 
 # ------------------------------------------------------------------ MPI
