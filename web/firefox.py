@@ -10,47 +10,53 @@ import tempfile
 import time
 
 PREFERENCES = """
-user_pref("marionette.port", 0);
+user_pref("marionette.port", %d);
 user_pref("intl.accept_languages", "en");
 user_pref("datareporting.policy.dataSubmissionEnabled", false);
 user_pref("app.update.disabledForTesting", true);
 """
-PATIENCE = 60  # seconds
+PATIENCE = 120  # seconds
 
 
 class Firefox:
     """A page of Firefox, with the names of Playwright's."""
 
     def __init__(self, program):
-        self.folder = tempfile.TemporaryDirectory()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.address = free.getsockname()
+        self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         with open(f"{self.folder.name}/user.js", "w", encoding="utf-8") as file:
-            file.write(PREFERENCES)
+            file.write(PREFERENCES % self.address[1])
         command = [program, "--headless", "--no-remote", "--marionette", "-profile"]
-        self.process = subprocess.Popen([*command, self.folder.name], stderr=subprocess.DEVNULL)
-        self.socket = socket.create_connection(("127.0.0.1", self.wait_for(self.port)), PATIENCE)
-        self.stream = self.socket.makefile("rb")
-        self.receive()
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen([*command, self.folder.name], **quiet)
         self.sent = 0
-        self.command("WebDriver:NewSession", {})
-        self.command("WebDriver:SetTimeouts", {"script": 1000 * PATIENCE})
 
     def __enter__(self):
+        try:
+            self.socket = self.wait_for(self.connect)
+            self.stream = self.socket.makefile("rb")
+            self.receive()
+            self.command("WebDriver:NewSession", {})
+            self.command("WebDriver:SetTimeouts", {"script": 1000 * PATIENCE})
+        except BaseException:
+            self.process.kill()
+            raise
         return self
 
     def __exit__(self, *_):
-        self.command("Marionette:Quit", {"flags": ["eForceQuit"]})
-        self.process.wait(PATIENCE)
         self.stream.close()
         self.socket.close()
+        self.process.terminate()
+        self.process.wait(PATIENCE)
         self.folder.cleanup()
 
-    def port(self):
-        """Return where it listens, which it writes down once it does."""
+    def connect(self):
+        """Return a connection, or nothing as long as nobody listens."""
         try:
-            with open(f"{self.folder.name}/MarionetteActivePort", encoding="utf-8") as file:
-                return int(file.read() or 0)
-        except FileNotFoundError:
-            return 0
+            return socket.create_connection(self.address, PATIENCE)
+        except ConnectionRefusedError:
+            return None
 
     def wait_for(self, find):
         """Wait until a function finds something; return it."""
