@@ -26,7 +26,7 @@ ROWS, BATCH = 640, 32
 NETWORKS = ("digits 64-32-10", "LeNet")
 
 # The networks as each of them wants to be told, and a function that trains some epochs and returns
-# the seconds that they took. The data are the same everywhere: what a step takes depends on no value.
+# the seconds that they took. The data are the same: what a step takes depends on no value.
 PAGE_TRAINING = """
 async ([network, rows, batch]) => {
   const dense = (units, activation) => ({ kind: "dense", units, activation });

@@ -21,12 +21,13 @@ PATIENCE = 120  # seconds
 class Firefox:
     """A page of Firefox, with the names of Playwright's."""
 
-    def __init__(self, program):
+    def __init__(self, program, *preferences):
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.address = free.getsockname()
         self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         with open(f"{self.folder.name}/user.js", "w", encoding="utf-8") as file:
             file.write(PREFERENCES % self.address[1])
+            file.writelines(f'user_pref("{name}", {value});\n' for name, value in preferences)
         command = [program, "--headless", "--no-remote", "--marionette", "-profile"]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen([*command, self.folder.name], **quiet)

@@ -13,6 +13,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -116,6 +117,20 @@ def check_kernels(browser, zig, folder):
     page.close()
 
 
+# ------------------------------------------------------------------ the words
+
+
+def check_words():
+    """See that all that the core says of files and trainings is there in the other languages."""
+    words = (HERE / "src" / "core_text.ts").read_text(encoding="utf-8")
+    for name, pattern in (("status.c", r'return "(.*?)";'), ("pycnn_file.c", r'"(its? [a-z].*?)"')):
+        text = (HERE.parent / "csrc" / name).read_text(encoding="utf-8").partition("pycnn_version")
+        said = set(re.findall(pattern, re.sub(r'"\s*\n\s*"', "", text[0])))
+        assert len(said) > 15, said
+        missing = [one for one in said if f'"{re.sub(r"[0-9]+", "#", one)}": "' not in words]
+        assert not [one for one in missing if one != "no error"], missing
+
+
 # ------------------------------------------------------------------ the walk
 
 
@@ -139,6 +154,7 @@ def expected_figures(net, x, y, learning_rate):
         if l < 3:
             error = trace.W[l + 1].T @ trace.delta[l + 1][:, 0]
             found |= {f"E{l}.{j + 1}": v for j, v in enumerate(error)}
+            found |= {f"F{l}.{j + 1}": float(v > 0) for j, v in enumerate(trace.Z[l][:, 0])}
     net.fit(
         [x], [y], epochs=1, batch_size=1, optimizer=optimizers.SGD(learning_rate), progress=False
     )
@@ -155,6 +171,46 @@ def hold(found, expected):
         assert abs(found[name] - value) <= 0.51e-6, (name, found[name], value)
 
 
+# The lecture's walkthrough in its order: a number, and what the lecture writes on the way to it.
+WALKTHROUGH = """
+Z1.1 0.05 0.20 0.25 0.05 0.30 | Z1.2 0.15 0.40 0.55 0.05 0.60 | A1.1 0.30 | A1.2 0.60
+Z2.1 0.15 0.36 0.51 0.10 0.61 | Z2.2 0.21 0.48 0.69 0.10 0.79 | A2.1 0.61 | A2.2 0.79
+Z3.1 0.549 0.79 1.339 0.15 1.489 | A3.1 1.489 0.816 | L 0.816 0.203 0.184 0.203
+δ3.1 0.816 1.00 0.184 | dW3.1.1 0.184 0.61 0.11224 | dW3.1.2 0.184 0.79 0.14536 | db3.1 0.184
+E2.1 0.90 0.184 0.1656 | E2.2 1.00 0.184 0.184 | F2.1 0.61 1.00 | F2.2 0.79 1.00
+δ2.1 0.1656 1.00 0.1656 | δ2.2 0.184 1.00 0.184
+dW2.1.1 0.1656 0.30 0.04968 | dW2.1.2 0.1656 0.60 0.09936
+dW2.2.1 0.184 0.30 0.0552 | dW2.2.2 0.184 0.60 0.1104 | db2.1 0.1656 | db2.2 0.184
+E1.1 0.50 0.1656 0.70 0.184 0.0828 0.1288 0.2116
+E1.2 0.60 0.1656 0.80 0.184 0.09936 0.1472 0.24656 | F1.1 0.30 1.00 | F1.2 0.60 1.00
+δ1.1 0.2116 1.00 0.2116 | δ1.2 0.24656 1.00 0.24656
+dW1.1.1 0.2116 0.50 0.1058 | dW1.1.2 0.2116 1.00 0.2116
+dW1.2.1 0.24656 0.50 0.12328 | dW1.2.2 0.24656 1.00 0.24656 | db1.1 0.2116 | db1.2 0.24656
+W3.1.1 0.90 0.10 0.11224 0.011224 0.911224 | W3.1.2 1.00 0.10 0.14536 0.014536 1.014536
+b3.1 0.15 0.10 0.184 0.0184 0.1684
+W2.1.1 0.50 0.04968 0.004968 0.504968 | W2.1.2 0.60 0.09936 0.009936 0.609936
+W2.2.1 0.70 0.0552 0.00552 0.70552 | W2.2.2 0.80 0.1104 0.01104 0.81104
+b2.1 0.10 0.1656 0.01656 0.11656 | b2.2 0.10 0.184 0.0184 0.1184
+W1.1.1 0.10 0.1058 0.01058 0.11058 | W1.1.2 0.20 0.2116 0.02116 0.22116
+W1.2.1 0.30 0.12328 0.012328 0.312328 | W1.2.2 0.40 0.24656 0.024656 0.424656
+b1.1 0.05 0.2116 0.02116 0.07116 | b1.2 0.05 0.24656 0.024656 0.074656
+"""
+STEPS = """() => [...document.querySelectorAll(".figure")].map((figure) => {
+  figure.click();
+  return [figure.dataset.id, document.querySelector("#formula math").textContent];
+})"""
+
+
+def check_lecture(page):
+    """Go through the lecture with the page: each of its figures is there, in its order."""
+    steps = page.evaluate(STEPS)
+    expected = [one.split() for one in WALKTHROUGH.replace("\n", "|").split("|") if one.strip()]
+    assert [name for name, _ in steps] == [name for name, *_ in expected]
+    for (name, formula), (_, *numbers) in zip(steps, expected, strict=True):
+        shown = iter(re.findall(r"\d+\.\d+", formula))
+        assert all(number in shown for number in numbers), (name, formula, numbers)
+
+
 def check_walk(page):
     """Hold the walk's numbers to the lecture's, and to net.trace's to the printed digits."""
     page.wait_for_selector("#formula math")
@@ -165,6 +221,7 @@ def check_walk(page):
         "W2.2.2": 0.81104, "b2.1": 0.11656, "b1.2": 0.074656,
     }.items():  # fmt: skip
         assert lecture[name] == value, (name, lecture[name])
+    check_lecture(page)
     page.select_option("#rounding", "exact")
     page.wait_for_timeout(300)
     net = build_network()
@@ -220,33 +277,42 @@ def trainings():
     )  # fmt: skip
 
 
-def check_trainings(page, folder):
-    """Train in the page and in Python, from the same seed to the same bits; exchange files."""
-    for name, (shape, layers, loss, optimizer), (
-        inputs,
-        python_layers,
-        python_optimizer,
-    ) in trainings():
+def trained():
+    """Yield each training: its name, what the page's worker takes, the network that Python has."""
+    for name, page_has, (inputs, python_layers, python_optimizer) in trainings():
+        shape, layers, loss, optimizer = page_has
         x, y = points(100, int(np.prod(shape)), 2 if loss.startswith("binary") else 3)
         setup = {
             "architecture": {"shape": shape, "layers": layers, "loss": loss},
             "optimizer": optimizer, "batchSize": 32, "seed": 7,
             "data": {"x": x.tolist(), "y": y.tolist()},
         }  # fmt: skip
-        call(page, "begin", setup, [])
-        call(page, "epochs", 3)
         net = Network(inputs, python_layers, seed=7)
         net.fit(x.reshape(100, *shape), y, epochs=3, optimizer=python_optimizer, progress=False)
-        assert call(page, "hash") == digest(net), name
+        yield name, setup, net
+
+
+def train(page, setup):
+    """Train in the page; return the hash."""
+    call(page, "begin", setup, [])
+    call(page, "epochs", 3)
+    return call(page, "hash")
+
+
+def check_trainings(page, folder):
+    """Train in the page and in Python, from the same seed to the same bits; exchange files."""
+    for name, setup, net in trained():
+        assert train(page, setup) == digest(net), name
         content = bytes(call(page, "save"))
         path = folder / "page.safetensors"
         path.write_bytes(content)
         back = pycnn.load(path)
         assert digest(back) == digest(net), name
-        outputs = call(page, "predict", x[:5].ravel().tolist())
-        assert outputs == back.predict(x[:5]).ravel().tolist(), name
+        x = np.array(setup["data"]["x"][:5])
+        outputs = call(page, "predict", x.ravel().tolist())
+        assert outputs == back.predict(x).ravel().tolist(), name
         back.save(path)
-        call(page, "load", list(path.read_bytes()), int(np.prod(shape)), [])
+        call(page, "load", list(path.read_bytes()), x.shape[1], [])
         assert call(page, "hash") == digest(net), name
 
 
@@ -342,6 +408,14 @@ def check_digits(page, folder):
     model.write_bytes(b"no model")
     page.set_input_files("#digits-open", model)
     page.wait_for_selector("#digits-problem:has-text('no model')")
+    Network(64, [Dense(3, "softmax")]).save(model)
+    page.select_option("#language", "de")
+    page.set_input_files("#digits-open", model)
+    page.wait_for_selector("#digits-problem:has-text('hat 3 Ausgaben, gebraucht werden 10')")
+    model.write_bytes(b"no model")
+    page.set_input_files("#digits-open", model)
+    page.wait_for_selector("#digits-problem:has-text('zu kurz für ihren Kopf')")
+    page.select_option("#language", "en")
     page.click("#digits-rewind")
     page.click("#erase")
     page.hover("#pad")
@@ -408,6 +482,22 @@ def check_firefox(program, folder):
         page.click("#one-epoch")
         page.wait_for_function("() => /Epoch 1:/.test(document.querySelector('#status').innerText)")
         print("Firefox:", page.inner_text("#core"))
+    # Without relaxed SIMD the plain core runs, and gives the plain core's bits.
+    program_text = "import test; print(*(test.digest(net) for _, _, net in test.trained()))"
+    plain = subprocess.run(
+        [sys.executable, "-c", program_text],
+        cwd=HERE,
+        env=os.environ | {"PYCNN_ISA": "baseline"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    with Firefox(program, ("javascript.options.wasm_relaxed_simd", "false")) as page:
+        page.goto(PAGE)
+        page.wait_for_selector("#formula math")
+        print("Firefox without relaxed SIMD:", page.inner_text("#core"))
+        assert "does not fuse" in page.inner_text("#core")
+        assert [train(page, setup) for _, setup, _ in trained()] == plain
 
 
 def check_command(browser, program, folder):
@@ -498,6 +588,7 @@ def main():
     arguments = parser.parse_args()
     if arguments.pictures:
         arguments.pictures.mkdir(parents=True, exist_ok=True)
+    check_words()
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         launch = {"executable_path": arguments.browser, "args": ["--no-sandbox"]}
         browser = playwright.chromium.launch(**launch)

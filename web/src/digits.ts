@@ -1,7 +1,7 @@
 // Digits: a network that learns to read them, one to draw, and what its first layer looks at.
 
 import bytes from "../build/digits.bin";
-import { button, download, fileField, h, labelled, numberField, select, t } from "./dom.ts";
+import { button, download, fileField, h, inWords, labelled, numberField, select, t } from "./dom.ts";
 import type { Layer, Setup } from "./model.ts";
 import type { Remote } from "./remote.ts";
 import type { Snapshot } from "./worker.ts";
@@ -16,7 +16,7 @@ const pixelsOf = (i: number) => [...bytes.subarray(i * PIXELS, (i + 1) * PIXELS)
 const labelOf = (i: number) => bytes[COUNT * PIXELS + i];
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => from + i);
 const SEEN = { x: range(0, LEARNED).map(pixelsOf), y: range(0, LEARNED).map(labelOf) };
-const UNSEEN = { x: range(LEARNED, COUNT).map(pixelsOf), y: range(LEARNED, COUNT).map(labelOf) };
+const UNSEEN = { x: Float64Array.from(range(LEARNED, COUNT).flatMap(pixelsOf)), y: range(LEARNED, COUNT).map(labelOf) };
 
 const LAYERS: Record<"dense" | "convolution", Layer[]> = {
   dense: [
@@ -108,20 +108,20 @@ export class Digits {
     if (this.playing) await this.pause();
     try {
       const content = new Uint8Array(await file.arrayBuffer());
-      const { snapshot, outputs } = await this.remote.call("load", content, PIXELS, new Float64Array());
-      if (outputs !== 10) throw new Error(`${outputs} ≠ 10`);
+      const none = new Float64Array();
+      const { snapshot } = await this.remote.call("load", content, PIXELS, none, 10);
       this.opened = true;
       this.say("");
       await this.take(snapshot);
       await this.rest();
     } catch (error) {
-      this.say(t("noModel", { problem: (error as Error).message }));
+      this.say(t("noModel", { problem: inWords((error as Error).message) }));
     }
   }
 
   /** Shows what the network has become: how well it reads, what it says of the drawn one. */
   private async take(snapshot: Snapshot): Promise<void> {
-    const outputs = await this.remote.call("predict", UNSEEN.x.flat());
+    const outputs = await this.remote.call("predict", UNSEEN.x);
     const right = UNSEEN.y.filter((label, i) => label === largest(outputs.subarray(10 * i, 10 * i + 10)));
     const accuracy = (right.length / UNSEEN.y.length).toFixed(3);
     const loss = snapshot.totals.at(-1)?.loss.toPrecision(4);
@@ -130,7 +130,7 @@ export class Digits {
       ? t("digitsFresh", { epoch, accuracy }) : t("digitsStatus", { epoch, loss, accuracy });
     if (error !== "") {
       this.playing = false;
-      this.say(t("stopped", { problem: error }));
+      this.say(t("stopped", { problem: inWords(error) }));
       this.label();
     }
     await this.read();

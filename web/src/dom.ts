@@ -1,5 +1,6 @@
 // Making elements, and the page's words in two languages.
 
+import { CORE_TEXTS } from "./core_text.ts";
 import { TEXTS, type Key, type Language } from "./text.ts";
 
 let language: Language = "en";
@@ -11,6 +12,13 @@ export function setLanguage(wanted: Language): void {
 /** The words of a key, with values for what stands in braces. */
 export function t(key: Key, values: Record<string, string | number> = {}): string {
   return TEXTS[language][key].replace(/\{(\w+)\}/g, (_, name: string) => String(values[name]));
+}
+
+/** What the core said, in the page's language; in the core's where nobody has put it into that. */
+export function inWords(problem: string): string {
+  const numbers = problem.match(/\d+/g) ?? [];
+  const said = CORE_TEXTS[language][problem.replace(/\d+/g, "#")];
+  return said === undefined ? problem : said.replace(/#/g, () => numbers.shift()!);
 }
 
 type Attributes = Record<string, string | number | boolean | ((event: Event) => void)>;

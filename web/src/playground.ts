@@ -1,6 +1,6 @@
 // The playground: two-dimensional data, a network of one's own, its surface while it learns.
 
-import { button, download, fileField, h, labelled, numberField, select, t } from "./dom.ts";
+import { button, download, fileField, h, inWords, labelled, numberField, select, t } from "./dom.ts";
 import { type Activation, type Data, type Layer, type Loss, OPTIMIZERS, type OptimizerName, type Setup } from "./model.ts";
 import { cProgram, pythonProgram } from "./programs.ts";
 import type { Remote } from "./remote.ts";
@@ -132,7 +132,7 @@ export class Playground {
       this.take(snapshot);
       await this.showHash();
     } catch (error) {
-      this.say((error as Error).message);
+      this.say(inWords((error as Error).message));
     }
     this.label();
   }
@@ -166,7 +166,7 @@ export class Playground {
     this.curve.push(...snapshot.totals);
     this.last = snapshot;
     if (snapshot.error !== "") {
-      this.say(t("stopped", { problem: snapshot.error }));
+      this.say(t("stopped", { problem: inWords(snapshot.error) }));
       this.playing = false;
       this.label();
       void this.showHash();
@@ -207,6 +207,8 @@ export class Playground {
     this.place.querySelector("#status")!.textContent = values === undefined || last === null
       ? t("fresh", { seed })
       : t("status", { epoch: last.epoch, loss: short(values.loss), accuracy: values.accuracy.toFixed(3) });
+    const norms = last?.norms.map((norm) => norm.toPrecision(2)).join(", ") ?? "";
+    this.place.querySelector("#norms")!.textContent = norms === "" ? "" : t("norms", { norms });
   }
 
   private get ground(): number {
@@ -306,6 +308,7 @@ export class Playground {
         const x = (i / Math.max(1, this.curve.length - 1)) * (width - 8) + 4;
         context.lineTo(x, height - 4 - value(this.curve[i]) * (height - 8));
       }
+      if (this.curve.length === 1) context.lineTo(width - 4, height - 4 - value(this.curve[0]) * (height - 8));
       context.setLineDash(dash);
       context.strokeStyle = colour;
       context.lineWidth = 2;
@@ -362,7 +365,7 @@ export class Playground {
       this.say(t("loaded", { layers: layers.map(({ kind, units }) => (units ? `${kind} ${units}` : kind)).join(", ") }));
       await this.showHash();
     } catch (error) {
-      this.say(t("noModel", { problem: (error as Error).message }));
+      this.say(t("noModel", { problem: inWords((error as Error).message) }));
     }
   }
 
@@ -406,7 +409,7 @@ export class Playground {
     const focused = document.activeElement?.id;
     const surface = h("canvas", { id: "surface", width: 480, height: 480, role: "img", "aria-label": t("surface"), click: (event) => void this.addPoint(event as MouseEvent) });
     const view = h("div", { class: "view" }, this.controls(), surface,
-      h("p", { id: "status" }), h("p", { id: "problem", class: "error", role: "alert" }),
+      h("p", { id: "status" }), h("p", { id: "norms", class: "small" }), h("p", { id: "problem", class: "error", role: "alert" }),
       h("p", { class: "small" }, h("span", { id: "loss-key" }, t("lossKey")), " · ", h("span", { id: "accuracy-key" }, t("accuracyKey"))),
       h("canvas", { id: "curves", width: 480, height: 140, role: "img", "aria-label": t("curves") }));
     const side = h("div", { class: "side" }, h("div", { id: "units" }), this.takeHome());

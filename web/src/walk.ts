@@ -38,6 +38,7 @@ interface Numbers {
 interface Step {
   id: string; // of the number: Z1.1, W2.1.2
   section: Section;
+  layer: number; // 0 of the loss
   name: Element;
   said: string; // the name, for a screen reader
   value: number;
@@ -52,6 +53,7 @@ function offset(l: number): number {
 }
 const weightAt = (l: number, j: number, k: number) => offset(l) + j * WIDTHS[l - 1] + k;
 const biasAt = (l: number, j: number) => offset(l) + WIDTHS[l] * WIDTHS[l - 1] + j;
+const times = (u: Element, v: Element) => row(u, mo("·"), v);
 const each = (l: number) => [...Array(WIDTHS[l]).keys()];
 
 function slopeOf(activation: Activation, z: number, a: number): number {
@@ -126,11 +128,11 @@ export class Walk {
     let [gradient, after] = [[...figures.gradient], [...figures.theta]];
     if (this.byHand) {
       // The lecture rounds its prediction, and goes on from there.
-      const guess = Math.round(a[3][0] * 1000) / 1000;
+      const guess = this.lectured(a[3][0]);
       a[3] = [guess];
       loss = y === 1 ? -Math.log(guess) : y === 0 ? -Math.log(1 - guess)
         : -(y * Math.log(guess) + (1 - y) * Math.log(1 - guess));
-      loss = Math.round(loss * 1000) / 1000;
+      loss = this.lectured(loss);
       delta[3] = [guess - y];
     }
     const error: number[][] = [[], [], [], []];
@@ -167,7 +169,6 @@ export class Walk {
     const at = (l: number) => row(mo("["), mn(String(l)), mo("]"));
     const named = (name: string, l: number, ...index: number[]) =>
       both(mi(name), mn(index.map((i) => i + 1).join("")), at(l));
-    const times = (u: Element, v: Element) => row(u, mo("·"), v);
     const slopeOfLoss = (of: Element) => row(mo("∂"), mi("L"), mo("/"), mo("∂"), of);
     const steps: Step[] = [];
     const add = (
@@ -176,7 +177,8 @@ export class Walk {
     ) => {
       const lines = [...general, ...worked, f(value)].map((line) => row(mo("="), line));
       const formula = math(name.cloneNode(true) as Element, ...lines);
-      steps.push({ id, section, said, name, value, formula, nodes, edges });
+      const layer = Number(id.match(/\d/)?.[0] ?? 0);
+      steps.push({ id, section, layer, said, name, value, formula, nodes, edges });
     };
 
     for (const l of LAYERS) {
@@ -186,7 +188,8 @@ export class Walk {
           [row(sum(inputs.map((k) => times(named("W", l, j, k), named("a", l - 1, k)))), mo("+"), named("b", l, j))],
           [node(l, j), ...inputs.map((k) => node(l - 1, k))], into(l, j),
           row(sum(inputs.map((k) => times(f(W[l][j][k], k > 0), f(a[l - 1][k], true)))), mo("+"), f(b[l][j], true)),
-          row(sum(inputs.map((k) => f(W[l][j][k] * a[l - 1][k], k > 0))), mo("+"), f(b[l][j], true)));
+          row(sum(inputs.map((k) => f(W[l][j][k] * a[l - 1][k], k > 0))), mo("+"), f(b[l][j], true)),
+          row(f(inputs.reduce((s, k) => s + W[l][j][k] * a[l - 1][k], 0)), mo("+"), f(b[l][j], true)));
       }
       for (const j of each(l)) {
         add("forward", `A${l}.${j + 1}`, `A ${l}, ${j + 1}`, named("a", l, j), a[l][j],
@@ -201,8 +204,11 @@ export class Walk {
         mo(")"), log(row(mn("1"), mo("−"), p.cloneNode(true) as Element)), mo("]"));
     const squared = (p: Element, target: Element) =>
       row(frac(mn("1"), mn("2")), sup(row(mo("("), p, mo("−"), target, mo(")")), mn("2")));
+    const logarithm = (p: number) => (p > 0 ? f(this.lectured(Math.log(p)), true) : log(f(p)));
     const lossOf = this.loss === "mse" ? squared : crossEntropy;
-    add("loss", "L", "L", mi("L"), loss, [lossOf(mi("ŷ"), mi("y"))], [node(3, 0)], [], lossOf(f(guess), f(y, true)));
+    const logarithms = row(mo("−"), mo("["), times(f(y), logarithm(guess)), mo("+"), times(f(1 - y), log(f(1 - guess))), mo("]"));
+    add("loss", "L", "L", mi("L"), loss, [lossOf(mi("ŷ"), mi("y"))], [node(3, 0)], [],
+      lossOf(f(guess), f(y, true)), ...(this.loss === "mse" ? [] : [logarithms]));
 
     const slopeAt = (l: number, j: number) => row(sup(mi("f"), mo("′")), mo("("), named("z", l, j), mo(")"));
     for (const l of [3, 2, 1]) {
@@ -223,7 +229,12 @@ export class Walk {
           const products = sum(readers.map((i) => times(named("W", l + 1, i, j), named("δ", l + 1, i))));
           const said = `W ${l + 1} transposed times delta ${l + 1}, ${j + 1}`;
           add("backward", `E${l}.${j + 1}`, said, transposed(j), error[l][j], [products], nodes(j), edges(j),
-            sum(readers.map((i) => times(f(W[l + 1][i][j], i > 0), f(delta[l + 1][i], true)))));
+            sum(readers.map((i) => times(f(W[l + 1][i][j], i > 0), f(delta[l + 1][i], true)))),
+            ...(readers.length > 1 ? [sum(readers.map((i) => f(W[l + 1][i][j] * delta[l + 1][i], i > 0)))] : []));
+        }
+        for (const j of each(l)) {
+          add("backward", `F${l}.${j + 1}`, `slope of f at z ${l}, ${j + 1}`, slopeAt(l, j), slope[l][j],
+            [...this.slopeOf(activations[l - 1], z[l][j], a[l][j], f)], [node(l, j)], []);
         }
         for (const j of each(l)) {
           add("backward", `δ${l}.${j + 1}`, `delta ${l}, ${j + 1}`, named("δ", l, j), delta[l][j],
@@ -269,6 +280,21 @@ export class Walk {
       case "tanh": return row(mi("tanh"), mo("("), f(z), mo(")"));
       default: return f(z);
     }
+  }
+
+  /** How the slope follows from z, or a. */
+  private slopeOf(activation: Activation, z: number, a: number, f: (value: number, guarded?: boolean) => Element): Element[] {
+    switch (activation) {
+      case "relu": return [row(sup(mi("f"), mo("′")), mo("("), f(z), mo(")"))];
+      case "sigmoid": return [times(f(a), row(mo("("), mn("1"), mo("−"), f(a), mo(")")))];
+      case "tanh": return [row(mn("1"), mo("−"), sup(f(a, true), mn("2")))];
+      default: return [];
+    }
+  }
+
+  /** A number as the lecture writes it: rounded to three decimals, where that is asked for. */
+  private lectured(value: number): number {
+    return this.byHand ? Math.round(value * 1000) / 1000 : value;
   }
 
   // ------------------------------------------------------------------ moving through them
@@ -396,11 +422,17 @@ export class Walk {
       shown.setAttribute("aria-hidden", "true"); // what is said stands before it
       return shown;
     };
+    const buttons = this.steps.map((step, i) =>
+      h("button", { type: "button", class: "figure", "data-id": step.id, click: () => this.go(i) },
+        h("span", { class: "said" }, `${step.said}:`), symbol(step), h("span", { class: "value" })));
     const sections = (["forward", "loss", "backward", "update"] as const).map((section) => {
-      const buttons = this.steps.flatMap((step, i) => (step.section !== section ? [] : [
-        h("button", { type: "button", class: "figure", "data-id": step.id, click: () => this.go(i) },
-          h("span", { class: "said" }, `${step.said}:`), symbol(step), h("span", { class: "value" }))]));
-      return h("section", {}, h("h2", {}, t(section)), h("div", { class: "figures" }, ...buttons));
+      const layers = [...new Set(this.steps.filter((step) => step.section === section).map((step) => step.layer))];
+      const parts = layers.flatMap((layer) => {
+        const own = buttons.filter((_, i) => this.steps[i].section === section && this.steps[i].layer === layer);
+        const title = layer === 0 ? [] : [h("h3", {}, t("layer", { layer }))];
+        return [...title, h("div", { class: "figures" }, ...own)];
+      });
+      return h("section", {}, h("h2", {}, t(section)), ...parts);
     });
     const log = this.history.slice(-5).map(({ prediction, loss }, i) => {
       const iteration = this.history.length - Math.min(5, this.history.length) + i + 1;

@@ -18,6 +18,7 @@ export interface Snapshot {
   totals: Totals[]; // of the epochs since the last one
   outputs: Float64Array; // of the grid's points, a row each
   hidden: Float64Array; // of the grid's points, units of one layer after the other
+  norms: number[]; // of the loss's gradient over all data, for each dense layer and what follows it
   error: string;
 }
 
@@ -27,6 +28,7 @@ const BETWEEN_SNAPSHOTS_MS = 50;
 let core: Core;
 let network: Network | null = null;
 let training: Training | null = null;
+let learned: { setup: Setup; x: number[] } | null = null; // where its norms are looked at
 let units = 0; // of all layers together, or 0 where nobody looks into them
 let grid: Float64Array = new Float64Array();
 let playing = false;
@@ -44,7 +46,7 @@ function forget(): void {
   playing = false;
   training?.destroy();
   network?.destroy();
-  [training, network, fresh, failure] = [null, null, [], ""];
+  [training, network, learned, fresh, failure] = [null, null, null, [], ""];
 }
 
 function unitsOf(architecture: Architecture): number {
@@ -56,12 +58,32 @@ function unitsOf(architecture: Architecture): number {
   }, 0);
 }
 
+/** The norm of the gradient for each dense layer, with the normalization behind it. */
+function gradientNorms(net: Network): number[] {
+  if (learned === null) return [];
+  const { architecture, data } = learned.setup;
+  const { gradient } = trace(net, units, learned.x, data.y, byLabel(architecture.loss));
+  const squares: number[] = [];
+  let [at, width] = [0, architecture.shape[0]];
+  for (const layer of architecture.layers) {
+    const count = layer.kind === "dense" ? layer.units * (width + 1) : layer.kind === "batch_norm" ? 2 * width : 0;
+    if (layer.kind === "dense") {
+      width = layer.units;
+      squares.push(0);
+    }
+    const own = gradient.subarray(at, (at += count));
+    squares[squares.length - 1] += own.reduce((sum, value) => sum + value * value, 0);
+  }
+  return squares.map(Math.sqrt);
+}
+
 function snapshot(): Snapshot {
   const net = present(network);
   const rows = grid.length / net.inputs;
   const none = new Float64Array();
   const outputs = rows > 0 ? predict(net, grid) : none;
-  const state = { epoch: training?.epoch ?? 0, totals: fresh, outputs, error: failure };
+  const norms = gradientNorms(net);
+  const state = { epoch: training?.epoch ?? 0, totals: fresh, outputs, norms, error: failure };
   fresh = [];
   if (units === 0 || rows === 0) return { ...state, hidden: none };
   const { a } = trace(net, units, grid, new Float64Array(rows * net.outputs), false);
@@ -142,6 +164,7 @@ const calls = {
       network, data, byLabel(architecture.loss), optimizer, batchSize, seed,
     );
     [grid, units] = [points, unitsOf(architecture)];
+    if (units > 0 && points.length > 0) learned = { setup, x: data.x.flat() };
     return snapshot();
   },
 
@@ -181,22 +204,23 @@ const calls = {
 
   save: () => present(network).save(),
 
-  /** A network from a model file, of so many inputs. */
-  load(content: Uint8Array, inputs: number, points: Float64Array) {
+  /** A network from a model file, of so many inputs and, where that matters, outputs. */
+  load(content: Uint8Array, inputs: number, points: Float64Array, outputs?: number) {
     const loaded = Network.parse(core, content);
-    if (loaded.inputs !== inputs) {
-      const has = loaded.inputs;
+    const counts = [["inputs", loaded.inputs, inputs], ["outputs", loaded.outputs, outputs]] as const;
+    for (const [what, has, needed] of counts) {
+      if (needed === undefined || has === needed) continue;
       loaded.destroy();
-      throw new Error(`the network of this file has ${has} inputs, and ${inputs} are needed`);
+      throw new Error(`the network of this file has ${has} ${what}, and ${needed} are needed`);
     }
     forget();
     [network, grid, units] = [loaded, points, 0];
-    return { snapshot: snapshot(), description: loaded.description, outputs: loaded.outputs };
+    return { snapshot: snapshot(), description: loaded.description };
   },
 
   theta: () => present(network).values.slice(),
 
-  predict: (x: number[]) => predict(present(network), x),
+  predict: (x: ArrayLike<number>) => predict(present(network), x),
 };
 
 export type Calls = typeof calls;
