@@ -205,12 +205,9 @@ def _best(peers: dict[str, dict[str, Task]], turns: int, seconds: float) -> dict
     return best
 
 
-def main() -> None:
-    """Print a table for each network."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.calls", description=__doc__)
-    parser.add_argument("--turns", type=int, default=200, help="of each at each task")
-    parser.add_argument("--seconds", type=float, default=0.003, help="of a turn, about")
-    options = parser.parse_args()
+def tables(turns: int, seconds: float) -> str:
+    """Return a table for each network."""
+    lines = []
     with tempfile.TemporaryDirectory() as folder:
         lib = _build(folder)
         for sizes in NETWORKS:
@@ -221,15 +218,26 @@ def main() -> None:
                 try:
                     peers[name] = make(lib, data)
                 except (OSError, ModuleNotFoundError):
-                    print(f"{name} is not here")
-            best = _best(peers, options.turns, options.seconds)
+                    lines.append(f"{name} is not here\n")
+            best = _best(peers, turns, seconds)
             tasks = list(best["C"])
-            print(f"\n**{'-'.join(map(str, sizes))}** ({backend.load('c').isa()}; load "
-                  f"{os.getloadavg()[0]:.0f} on {os.cpu_count()} CPUs), ns\n")  # fmt: skip
-            print("| | " + " | ".join(tasks) + " |\n| --- |" + " ---: |" * len(tasks))
+            lines.append(f"**{'-'.join(map(str, sizes))}** ({backend.load('c').isa()}; load "
+                         f"{os.getloadavg()[0]:.0f} on {os.cpu_count()} CPUs), ns\n")  # fmt: skip
+            lines.append("| | " + " | ".join(tasks) + " |\n| --- |" + " ---: |" * len(tasks))
             for name, times in best.items():
                 cells = [f"{times[task]:,.0f}" if task in times else "–" for task in tasks]
-                print(f"| {name} | " + " | ".join(cells) + " |")
+                lines.append(f"| {name} | " + " | ".join(cells) + " |")
+            lines.append("")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print a table for each network."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.calls", description=__doc__)
+    parser.add_argument("--turns", type=int, default=200, help="of each at each task")
+    parser.add_argument("--seconds", type=float, default=0.003, help="of a turn, about")
+    options = parser.parse_args()
+    print(tables(options.turns, options.seconds))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What calls from Python and short epochs cost: ``python -m benchmarks.online [--processes 10]``.
 
 Tiny networks on one thread, whose arithmetic takes next to no time. Each process times each task,
-of several turns the fastest; printed are the best, the median and the worst of the processes. With
+of many turns the fastest; printed are the best, the median and the worst of the processes. With
 JAX there, the epochs of one step are also those of a hand-written backward pass in one scan.
 """
 
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     Tasks = dict[str, tuple[Callable[[], Any], int]]  # and how many are in one
 
-TURNS = 9
+# Seconds of a turn, short enough to be left alone on a busy machine, and of all turns of a task.
+TURN, TURNS, LEAST_TURNS = 0.001, 0.25, 5
 EPOCHS, SHORT = 10_000, 200
 RNG = np.random.default_rng(0)
 XOR = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), np.array([[0.0], [1], [1], [0]])
@@ -126,18 +127,19 @@ def _by_jax() -> Tasks:
     return {"... by JAX, by hand": (lambda: jax.block_until_ready(train(start)), EPOCHS)}
 
 
-def _time(run: Callable[[], Any], inside: int, seconds: float) -> float:
-    """Return the microseconds of one, in the fastest turn of about so many seconds."""
+def _time(run: Callable[[], Any], inside: int) -> float:
+    """Return the microseconds of one, in the fastest turn: CPU time, which others disturb less."""
+    clock, best, turns = time.process_time, float("inf"), 0
     run()
-    start = time.perf_counter()
+    start = clock()
     run()
-    count = max(1, int(seconds / (time.perf_counter() - start)))
-    best = float("inf")
-    for _ in range(TURNS):
-        start = time.perf_counter()
+    count = max(1, int(TURN / (clock() - start)))
+    end = time.perf_counter() + TURNS
+    while turns < LEAST_TURNS or time.perf_counter() < end:
+        start = clock()
         for _ in range(count):
             run()
-        best = min(best, (time.perf_counter() - start) / count)
+        best, turns = min(best, (clock() - start) / count), turns + 1
     return best * 1e6 / inside
 
 
@@ -146,7 +148,26 @@ def _measure() -> dict[str, float]:
     warnings.simplefilter("ignore", pycnn.exceptions.PycnnWarning)
     pycnn.set_num_threads(1)
     tasks = _calls() | _epochs() | _by_jax()
-    return {name: _time(run, inside, 0.01) for name, (run, inside) in tasks.items()}
+    return {name: _time(run, inside) for name, (run, inside) in tasks.items()}
+
+
+def table(processes: int) -> str:
+    """Return a table of what so many processes measure, one after the other."""
+    command = [sys.executable, "-m", "benchmarks.online", "--measure"]
+    runs = [
+        json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        for _ in range(processes)
+    ]
+    lines = [
+        f"{backend.load('c').isa()}, load {os.getloadavg()[0]:.0f} on {os.cpu_count()} CPUs, "
+        f"{processes} processes:\n",
+        "| µs | best | median | worst |\n| --- | ---: | ---: | ---: |",
+    ]
+    for name in runs[0]:
+        times = [run[name] for run in runs]
+        cells = [f"{value:.2f}" for value in (min(times), statistics.median(times), max(times))]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -158,17 +179,7 @@ def main() -> None:
     if options.measure:
         print(json.dumps(_measure()))
         return
-    command = [sys.executable, "-m", "benchmarks.online", "--measure"]
-    runs = [
-        json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-        for _ in range(options.processes)
-    ]
-    print(f"{backend.load('c').isa()}, load {os.getloadavg()[0]:.0f} on {os.cpu_count()} CPUs\n")
-    print("| µs | best | median | worst |\n| --- | ---: | ---: | ---: |")
-    for name in runs[0]:
-        times = [run[name] for run in runs]
-        cells = [f"{value:.2f}" for value in (min(times), statistics.median(times), max(times))]
-        print(f"| {name} | {' | '.join(cells)} |")
+    print(table(options.processes), end="")
 
 
 if __name__ == "__main__":

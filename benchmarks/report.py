@@ -51,6 +51,32 @@ def _versus(result: dict[str, Any], precision: str) -> list[str]:
     return [title, duration(peer["best"]), f"**{_times(ratio)}**" if reached else _times(ratio)]
 
 
+# Peers that take less than so many times the fastest one's time are measured in each process.
+NEAR = 1.5
+
+
+def leaders(result: dict[str, Any]) -> dict[str, int]:
+    """Return who is near to the fastest, and our own ways, with the epochs of their turns."""
+    peers, single = result["peers"], ("float64", "float32")
+    best = [peers[name]["best"] for kind in single if (name := _best_peer(result, kind))]
+    least = NEAR * max(best, default=0.0)
+    return {
+        name: peer["epochs"]
+        for name, peer in peers.items()
+        if _is_ours(name) or (peer["agrees"] and peer["best"] <= least)
+    }
+
+
+def add(result: dict[str, Any], other: dict[str, Any]) -> None:
+    """Add what another process has measured: each process has one figure, its best."""
+    result["peak"] += other["peak"]
+    for name, peer in other["peers"].items():
+        own = result["peers"][name]
+        own.setdefault("processes", [own["best"]]).append(peer["best"])
+        own["best"], own["worst"] = min(own["processes"]), max(own["processes"])
+        own["median"] = statistics.median(own["processes"])
+
+
 def _goal(result: dict[str, Any]) -> float | None:
     return WORKLOADS[result["workload"]].goals.get(result["threads"])
 
@@ -100,13 +126,16 @@ def summary(record: dict[str, Any]) -> str:
     """Return the first table: pycnn against the fastest peer, a row for each workload."""
     results = sorted(record["results"], key=_order)
     single = any(_best_peer(result, "float32") for result in results)
-    head = "workload | threads | pycnn | fastest peer | its time | ratio | goal | GFLOP/s"
-    head += " | of FMA peak" + (" | fastest in float32 | its time | ratio" if single else "")
-    rule = "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |"
+    head = "workload | threads | pycnn | median | worst | fastest peer | its time | ratio | goal"
+    head += " | GFLOP/s | of FMA peak" + (
+        " | fastest in float32 | its time | ratio" if single else ""
+    )
+    rule = "| --- | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |"
     lines = [f"| {head} |", rule + " --- | ---: | ---: |" * single]
     for result in results:
         own, goal = result["peers"][_ours(result)], _goal(result)
-        cells = [result["workload"], str(result["threads"]), duration(own["best"])]
+        cells = [result["workload"], str(result["threads"])]
+        cells += [duration(own[which]) for which in ("best", "median", "worst")]
         cells += _versus(result, "float64")
         rate = result["flops"] / own["best"] / 1e9
         peak = _peak(record, result["threads"])
@@ -165,8 +194,8 @@ def _details(name: str, results: list[dict[str, Any]]) -> list[str]:
     """Return the table of one workload."""
     head, rule = ["peer"], ["---"]
     for result in results:
-        head += [f"{_threads(result['threads'])}: best", "median", "÷ pycnn"]
-        rule += ["---:"] * 3
+        head += [f"{_threads(result['threads'])}: best", "median", "worst", "÷ pycnn"]
+        rule += ["---:"] * 4
     lines = [
         f"**{name}**: {WORKLOADS[name].describe()}",
         "",
@@ -178,11 +207,12 @@ def _details(name: str, results: list[dict[str, Any]]) -> list[str]:
         for result in results:
             numbers = result["peers"].get(peer)
             if numbers is None:
-                cells += ["–"] * 3
+                cells += ["–"] * 4
                 continue
             title = numbers["title"]
             ratio = numbers["best"] / result["peers"][_ours(result)]["best"]
-            cells += [duration(numbers["best"]), duration(numbers["median"]), _times(ratio)]
+            cells += [duration(numbers[which]) for which in ("best", "median", "worst")]
+            cells.append(_times(ratio))
             verdict = numbers["remark"] if numbers["agrees"] else f"**no**: {numbers['remark']}"
             remark = remark or ("the reference" if peer == "pycnn" else verdict)
         lines.append(f"| {' | '.join([title, *cells, remark])} |")
@@ -247,6 +277,10 @@ def _absent(record: dict[str, Any]) -> list[str]:
 
 def _head(record: dict[str, Any]) -> list[str]:
     lines = []
+    if record["processes"] > 1:
+        lines += [f"Best, median and worst of {record['processes']} processes, each of which has "
+                  "one figure; who was far behind in the first of them took part there alone.",
+                  ""]  # fmt: skip
     if record["quick"]:
         lines += ["A quick run, to see that all works: its figures mean little.", ""]
     return [*lines, *_conditions(record), "", summary(record), "", *_behind(record)]
@@ -344,17 +378,17 @@ def put_into(document: Path, record: dict[str, Any]) -> None:
         own = [r for r in record["results"] if WORKLOADS[r["workload"]].family == family]
         part = record | {"results": own}
         if own and record["isa"] is not None:
-            _replace(document, f"{name}, {record['isa']}", "\n".join(_head(part)))
+            replace(document, f"{name}, {record['isa']}", "\n".join(_head(part)))
         elif own:
             chart = ""
             if family == "rows":
                 picture = document.with_suffix(".png")
                 draw(part, picture)
                 chart = f"![Time of a step relative to pycnn's]({picture.name})\n\n"
-            _replace(document, name, chart + table(part))
+            replace(document, name, chart + table(part))
 
 
-def _replace(document: Path, name: str, body: str) -> None:
+def replace(document: Path, name: str, body: str) -> None:
     """Put the text between the document's markers of that name."""
     begin, end = (f"<!-- {name}: {which} -->" for which in ("begin", "end"))
     before, found, rest = document.read_text(encoding="utf-8").partition(begin)

@@ -71,12 +71,13 @@ def _seconds(run: Callable[[int], None], epochs: int, threads: int) -> float:
     return clock() - start
 
 
-def _epochs_in(run: Callable[[int], None], seconds: float, threads: int) -> int:
-    """Return how many epochs take about so long; at least `LEAST_EPOCHS`."""
-    epochs = 1
+def _epochs_in(run: Callable[[int], None], seconds: float, threads: int, workload: Workload) -> int:
+    """Return how many epochs take about so long, and are enough; whole `passes`."""
+    epochs, passes = workload.passes, workload.passes
     while (elapsed := _seconds(run, epochs, threads)) < seconds / 4:
         epochs *= 4
-    return max(LEAST_EPOCHS, round(epochs * seconds / elapsed))
+    turns = round(epochs * seconds / elapsed / passes)
+    return max(1 if passes > 1 else LEAST_EPOCHS, turns) * passes
 
 
 def _make_task(workload: Workload, threads: int) -> Task:
@@ -97,7 +98,7 @@ def _prepare(name: str, task: Task, reference: Array | None) -> tuple[Peer, dict
     with _time_limit(PREPARATION_LIMIT):
         start = time.perf_counter()
         peer = kind(task)
-        peer.run(1)
+        peer.run(task.workload.passes)
         prepared = time.perf_counter() - start
     right, remark = peer.check(peer.result() if reference is None else reference)
     note = {"title": kind.title, "precision": kind.precision, "prepared": prepared,
@@ -106,9 +107,13 @@ def _prepare(name: str, task: Task, reference: Array | None) -> tuple[Peer, dict
 
 
 def measure(
-    workload: Workload, names: list[str], threads: int, repeats: int, slice_seconds: float
+    workload: Workload,
+    names: dict[str, int | None],
+    threads: int,
+    repeats: int,
+    slice_seconds: float,
 ) -> dict[str, Any]:
-    """Let the peers take turns at a workload.
+    """Let the peers take turns at a workload, of so many epochs or, where None, of so many seconds.
 
     Returns
     -------
@@ -128,7 +133,9 @@ def measure(
             peer, results[name] = _prepare(name, task, reference)
             if reference is None:
                 reference = peer.result()
-            runners[name] = peer, _epochs_in(peer.run, slice_seconds, threads)
+            epochs = names[name] or _epochs_in(peer.run, slice_seconds, threads, workload)
+            runners[name] = peer, epochs
+            results[name]["epochs"] = epochs
         except Exception as error:  # whatever it is, the others go on
             if name == "pycnn":
                 raise
@@ -148,7 +155,8 @@ def measure(
             times[name].append(_seconds(peer.run, epochs, threads) / epochs / workload.steps)
     gc.enable()
     for name, turns in times.items():
-        results[name] |= {"best": min(turns), "median": statistics.median(turns), "turns": turns}
+        results[name] |= {"best": min(turns), "median": statistics.median(turns),
+                          "worst": max(turns), "turns": turns}  # fmt: skip
     return {
         "workload": workload.name,
         "threads": threads,
@@ -176,12 +184,10 @@ def main() -> None:
         print(json.dumps(line), file=output, flush=True)
 
     write(limits=machine.limits(threads), threads=threads)
-    for name in orders["workloads"]:
+    for name, peers in orders["workloads"].items():
         workload = WORKLOADS[name].shortened() if orders["quick"] else WORKLOADS[name]
         start = time.perf_counter()
-        result = measure(
-            workload, orders["peers"], threads, orders["repeats"], orders["slice_seconds"]
-        )
+        result = measure(workload, peers, threads, orders["repeats"], orders["slice_seconds"])
         write(result=result | {"seconds": time.perf_counter() - start})
 
 

@@ -48,7 +48,8 @@ class Workload:
     """A network and what is done with it.
 
     An epoch is one pass over the data: `steps` mini-batches of `batch` samples, in the order in
-    which they lie, so that everyone sees the same ones.
+    which they lie, so that everyone sees the same ones. What is timed are `passes` of them, one
+    after the other.
     """
 
     name: str
@@ -57,9 +58,11 @@ class Workload:
     loss: str
     batch: int
     steps: int
-    data: Literal["parabola", "digits", "classes", "curve", "noise"]
+    data: Literal["parabola", "xor", "digits", "classes", "curve", "noise"]
     learning_rate: float = 0.05
     training: bool = True
+    passes: int = 1
+    calls: bool = False  # each step is a call from Python of its own
     # How many times faster than the fastest peer pycnn means to be, by number of threads.
     goals: dict[int, float] = field(default_factory=dict)
 
@@ -123,7 +126,10 @@ class Workload:
             return f"predict, {sizes} {self.hidden}, {rows}"
         loss = {"binary_crossentropy": "BCE", "categorical_crossentropy": "CE", "mse": "MSE"}
         output = "" if self.loss == "mse" else f"{OUTPUT[self.loss]} "
-        return f"train, {sizes} {self.hidden}, {output}{loss[self.loss]}, batch {self.batch}"
+        text = f"train, {sizes} {self.hidden}, {output}{loss[self.loss]}, batch {self.batch}"
+        if self.passes > 1:
+            text += f", {self.passes:,} epochs of {self.steps} step"
+        return f"{text}, a call from Python each step" if self.calls else text
 
     def _describe_layers(self) -> str:
         what = f"train, batch {self.batch}" if self.training else "predict, one sample at a time"
@@ -131,7 +137,8 @@ class Workload:
 
     def shortened(self) -> Workload:
         """Return the same with a sixteenth of the data, for a quick look."""
-        return replace(self, steps=max(1, self.steps // 16))
+        steps, passes = max(1, self.steps // 16), max(1, self.passes // 16)
+        return replace(self, steps=steps, passes=passes)
 
 
 def _multiplications(own: Layer, before: Any, behind: Any) -> int:
@@ -160,14 +167,17 @@ def _dense(sizes: tuple[int, ...], hidden: str, loss: str) -> tuple[int, tuple[L
     return sizes[0], (*layers, Dense(sizes[-1], OUTPUT[loss])), loss
 
 
-# The rows are whole mini-batches: 1,792 of the 1,797 digits; 59,904 rows where MNIST has 60,000.
+_TINY = (2, 2, 2, 1)
+# The rows are whole mini-batches: 1,792 of the 1,797 digits; 14,976 where MNIST has 60,000.
 _ROWS = (
-    Workload("T1", *_dense((2, 2, 2, 1), "relu", _BCE), 1, 4096, "parabola", goals={1: 1.3}),
+    Workload("T1", *_dense(_TINY, "relu", _BCE), 1, 4096, "parabola", goals={1: 1.3}),
+    Workload("T1c", *_dense(_TINY, "relu", _BCE), 1, 4096, "parabola", calls=True),
     Workload("T2", *_dense((2, 16, 1), "tanh", _BCE), 4, 1024, "parabola", goals={1: 3}),
+    Workload("XOR", *_dense((2, 16, 1), "tanh", _BCE), 4, 1, "xor", passes=10_000, goals={1: 2}),
     Workload("T3b1", *_dense(_DIGITS, "relu", _CE), 1, 1792, "digits", goals={1: 2.5}),
     Workload("T3b32", *_dense(_DIGITS, "relu", _CE), 32, 56, "digits", goals={1: 1.8}),
-    Workload("T4b32", *_dense(_MNIST, "relu", _CE), 32, 1872, "classes", goals={1: 1.35, 2: 1.2}),
-    Workload("T4b128", *_dense(_MNIST, "relu", _CE), 128, 468, "classes", goals={1: 1.15, 2: 1.1}),
+    Workload("T4b32", *_dense(_MNIST, "relu", _CE), 32, 468, "classes", goals={1: 1.35, 2: 1.2}),
+    Workload("T4b128", *_dense(_MNIST, "relu", _CE), 128, 117, "classes", goals={1: 1.15, 2: 1.1}),
     Workload(
         "T5", *_dense((784, 1024, 1024, 10), "relu", _CE), 256, 10, "classes",
         goals={1: 1.1, 2: 1.1},
@@ -176,6 +186,8 @@ _ROWS = (
         "T6", *_dense((32, *[64] * 20, 1), "tanh", "mse"), 64, 64, "curve", 0.01,
         goals={1: 1.25, 2: 2},
     ),
+    Workload("I0", *_dense(_TINY, "relu", _BCE), 1, 1024, "parabola", training=False,
+             goals={1: 1}),
     Workload("I1", *_dense(_DIGITS, "relu", _CE), 1, 1024, "digits", training=False,
              goals={1: 2.5}),
     Workload("I2", *_dense(_MNIST, "relu", _CE), 10_000, 1, "classes", training=False,
@@ -267,6 +279,8 @@ def make_data(workload: Workload) -> tuple[Array, Array | NDArray[np.int64]]:
 
         images, labels = load_digits()
         return images[:rows] / 16, labels[:rows]
+    if workload.data == "xor":
+        return np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), np.array([[0.0], [1], [1], [0]])
     if workload.data == "parabola":  # above a parabola, or below
         X = rng.uniform(-1, 1, (rows, 2))
         return X, (X[:, 1:] > X[:, :1] ** 2 - 0.3).astype(np.float64)

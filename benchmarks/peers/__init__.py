@@ -29,6 +29,7 @@ PEERS = {
     "torch": "torch_peer.TorchEager",
     "torch-compiled": "torch_peer.TorchCompiled",
     "jax": "jax_peer.Jax",
+    "jax-by-hand": "jax_peer.JaxByHand",
     "keras": "keras_peer.Keras",
     "onnxruntime": "onnxruntime_peer.OnnxRuntime",
     "onnxruntime-bound": "onnxruntime_peer.OnnxRuntimeBound",

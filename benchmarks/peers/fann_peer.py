@@ -50,6 +50,8 @@ _SIGNATURES = {
     "fann_set_learning_rate": (None, [c_void_p, c_float]),
     "fann_set_weight_array": (None, [c_void_p, c_void_p, c_uint]),
     "fann_train_epoch": (c_float, [c_void_p, c_void_p]),
+    "fann_train_on_data": (None, [c_void_p, c_void_p, c_uint, c_uint, c_float]),
+    "fann_train": (None, [c_void_p, c_void_p, c_void_p]),
     "fann_test_data": (c_float, [c_void_p, c_void_p]),
     "fann_run": (c_void_p, [c_void_p, c_void_p]),
 }
@@ -67,7 +69,7 @@ _fann = _open()
 
 
 class Fann(Peer):
-    """One sample a step is one call an epoch; mini-batches are a call each."""
+    """One sample a step is one call an epoch; mini-batches, or all steps, are a call each."""
 
     title = "FANN"
 
@@ -92,6 +94,10 @@ class Fann(Peer):
         for data in {self.data, *self.batches}:
             weakref.finalize(self, _fann.fann_destroy_train, data)
         self.rows = list(task.X)
+        self.pairs = []
+        if workload.calls:
+            self.pairs = [(c_void_p(x.ctypes.data), c_void_p(y.ctypes.data))
+                          for x, y in zip(task.X, task.y, strict=True)]  # fmt: skip
         self.error = _fann.fann_test_data(self.network, self.data)
 
     def _make_network(self) -> int:
@@ -137,6 +143,15 @@ class Fann(Peer):
 
     def run(self, epochs: int) -> None:
         network = self.network
+        if self.task.workload.calls:
+            one = _fann.fann_train
+            for _ in range(epochs):
+                for x, y in self.pairs:
+                    one(network, x, y)
+            return
+        if self.task.workload.passes > 1:
+            _fann.fann_train_on_data(network, self.data, epochs, 0, 0.0)
+            return
         if self.task.workload.training:
             train = _fann.fann_train_epoch
             for _ in range(epochs):

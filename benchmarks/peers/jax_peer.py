@@ -14,7 +14,7 @@ import pycnn
 from benchmarks.peers import Peer, Task, flatten_named
 
 if TYPE_CHECKING:
-    from benchmarks.workloads import Array
+    from benchmarks.workloads import Array, Workload
 
 jax.config.update("jax_enable_x64", True)
 
@@ -204,6 +204,9 @@ class Jax(Peer):
     title = "JAX"
     families = ("rows", "layers")
 
+    def by_hand(self, workload: Workload) -> Any:
+        """Return a loss with its gradients, by weights, x and y; None: JAX differentiates."""
+
     def __init__(self, task: Task) -> None:
         workload, net = task.workload, task.net
         self.task = task
@@ -228,8 +231,10 @@ class Jax(Peer):
                 return jnp.mean(jnp.logaddexp(0, z) - y * z)
             return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(z), y[..., None], axis=-1))
 
+        differentiate = self.by_hand(workload) or jax.value_and_grad(loss)
+
         def step(weights: Any, batch: Any) -> Any:
-            value, gradients = jax.value_and_grad(loss)(weights, *batch)
+            value, gradients = differentiate(weights, *batch)
             rate = workload.learning_rate
             return jax.tree.map(lambda p, g: p - rate * g, weights, gradients), value
 
@@ -237,11 +242,17 @@ class Jax(Peer):
             weights, values = jax.lax.scan(step, weights, (X, y), unroll=UNROLL)
             return weights, values.mean()
 
+        def epochs(weights: Any, X: Any, y: Any) -> Any:
+            def one(weights: Any, _: Any) -> Any:
+                return epoch(weights, X, y) if workload.steps > 1 else step(weights, (X[0], y[0]))
+
+            return jax.lax.scan(one, weights, None, length=workload.passes, unroll=UNROLL)
+
         def predict(weights: Any, x: Any) -> Any:
             z = forward(weights, x)
             return z if workload.loss == "mse" else jax.nn.softmax(z)
 
-        self.epoch = jax.jit(epoch, donate_argnums=0)
+        self.passes = jax.jit(epoch if workload.passes == 1 else epochs, donate_argnums=0)
         self.step = jax.jit(step, donate_argnums=0)
         self.predict = jax.jit(predict)
         if workload.training:
@@ -256,9 +267,10 @@ class Jax(Peer):
                 for batch in self.batches:
                     self.output = np.asarray(self.predict(self.weights, batch))
             return
-        for _ in range(epochs):
-            if self.task.workload.family == "rows":
-                self.weights, self.value = self.epoch(self.weights, self.X, self.y)
+        workload = self.task.workload
+        for _ in range(epochs // workload.passes):
+            if workload.family == "rows" and not workload.calls:
+                self.weights, self.value = self.passes(self.weights, self.X, self.y)
                 continue
             for pair in self.pairs:
                 self.weights, self.value = self.step(self.weights, pair)
@@ -277,3 +289,46 @@ class JaxSingle(Jax):
     title = "JAX, float32"
     precision = "float32"
     families = ("layers",)
+
+
+# f'(z) from a = f(z)
+_SLOPES = {"relu": lambda a: a > 0, "tanh": lambda a: 1 - a * a}
+
+
+class JaxByHand(Jax):
+    """The same with the backward pass written down, as the lecture has it."""
+
+    title = "JAX, by hand"
+    families = ("rows",)
+
+    @classmethod
+    def refuses(cls, workload: Workload) -> str | None:
+        return None if workload.training else "training only"
+
+    def by_hand(self, workload: Workload) -> Any:
+        slope, last = _SLOPES[workload.hidden], len(workload.sizes) - 2
+
+        def score(z: Any, y: Any) -> tuple[Any, Any]:
+            """Return the mean loss and dL/dz."""
+            if workload.loss == "mse":
+                return 0.5 * jnp.mean((z - y) ** 2), (z - y) / len(z)
+            if workload.loss == "binary_crossentropy":
+                loss = jnp.mean(jnp.logaddexp(0, z) - y * z)
+                return loss, (jax.nn.sigmoid(z) - y) / len(z)
+            shares, one_hot = jax.nn.log_softmax(z), jax.nn.one_hot(y, z.shape[1])
+            return -jnp.sum(shares * one_hot) / len(z), (jnp.exp(shares) - one_hot) / len(z)
+
+        def differentiate(weights: Any, x: Any, y: Any) -> Any:
+            outputs = [x]
+            for function, w in zip(self.functions, weights, strict=True):
+                outputs.append(function(w, outputs[-1]))
+            loss, delta = score(outputs[-1], y)
+            gradients = []
+            for number in range(last, -1, -1):
+                below = outputs[number]
+                gradients.append({"W": below.T @ delta, "b": delta.sum(axis=0)})
+                if number:
+                    delta = (delta @ weights[number]["W"].T) * slope(below)
+            return loss, gradients[::-1]
+
+        return differentiate

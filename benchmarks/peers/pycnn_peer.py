@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Pycnn(Peer):
-    """`Network.fit` and `Network.predict`."""
+    """`Network.fit` (a call a step: `Network.train_on_batch`) and `Network.predict`."""
 
     title = "pycnn"
     families = ("rows", "layers")
@@ -25,11 +25,15 @@ class Pycnn(Peer):
         self.net = task.workload.network()
         self.optimizer = pycnn.SGD(task.workload.learning_rate)
         self.batches = [task.X[rows] for rows in task.batches()]
+        self.targets = [task.y[rows] for rows in task.batches()]
         self.call = self.net.predict
         self.output: Array | None = None
 
     def run(self, epochs: int) -> None:
         task = self.task
+        if task.workload.calls:
+            self.train(epochs)
+            return
         if task.workload.training:
             self.net.fit(
                 task.X,
@@ -47,6 +51,13 @@ class Pycnn(Peer):
                 output = call(batch)
         self.output = output
 
+    def train(self, epochs: int) -> None:
+        """Do each step by a call of its own."""
+        train, optimizer = self.net.train_on_batch, self.optimizer
+        for _ in range(epochs):
+            for x, y in zip(self.batches, self.targets, strict=True):
+                train(x, y, optimizer=optimizer)
+
     def result(self) -> Array:
         if self.output is None:
             return self.net.parameters.copy()
@@ -54,18 +65,26 @@ class Pycnn(Peer):
 
 
 class PycnnBound(Pycnn):
-    """The callable that `Network.predictor` binds to a network, for one row at a time."""
+    """What `Network.trainer` and `Network.predictor` bind to a network, for one row at a time."""
 
     title = "pycnn, bound"
 
     @classmethod
     def refuses(cls, workload: Workload) -> str | None:
-        if workload.training or workload.batch > 1:
+        if (workload.training and not workload.calls) or workload.batch > 1:
             return "for one row at a time"
         return None
 
+    def train(self, epochs: int) -> None:
+        """Do each step by a call of its own, in arrays that stay."""
+        train = self.trainer
+        for _ in range(epochs):
+            for x, y in zip(self.batches, self.targets, strict=True):
+                train(x, y)
+
     def __init__(self, task: Task) -> None:
         super().__init__(task)
+        self.trainer = self.net.trainer(1, self.optimizer) if task.workload.calls else None
         self.batches = [batch.astype(np.float64) for batch in self.batches]
         self.call = self.net.predictor(batch=1)
 
@@ -74,6 +93,12 @@ class PycnnFrozen(PycnnBound):
     """The same with a copy of the parameters, laid out for a single row."""
 
     title = "pycnn, frozen"
+
+    @classmethod
+    def refuses(cls, workload: Workload) -> str | None:
+        return (
+            "for predicting one row at a time" if workload.training else super().refuses(workload)
+        )
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
