@@ -143,6 +143,19 @@ def test_tables_and_columns_of_arrow_are_read(kind):
     assert np.shares_memory(as_numbers(alone, "y"), alone.to_numpy())
 
 
+def test_columns_of_lists_are_matrices():
+    pa, pd = pytest.importorskip("pyarrow"), pytest.importorskip("pandas")
+    check(np.asarray, pa.array, lambda array: pa.array(list(array)))
+    fixed, (first, *_) = pa.list_(pa.float64(), 3), X.tolist()
+    net = pycnn.Network(3, [pycnn.Dense(2)], seed=0)
+    for column in (pa.array(X.tolist(), fixed), pa.chunked_array([[first]]), pd.Series([first])):
+        assert (net.predict(column) == net.predict(X[: len(column)])).all()
+    with pytest.raises(pycnn.exceptions.ShapeError, match="X must be a regular array"):
+        net.predict(pa.array([first, first[:1]]))
+    with pytest.raises(pycnn.exceptions.DataTypeError, match=r"must hold numbers.*at row 0"):
+        net.predict(pa.array([first, None]))
+
+
 def test_frames_and_series_of_polars_are_read():
     pl = pytest.importorskip("polars")
     check(lambda array: pl.DataFrame(dict(zip(names_of(array), array.T, strict=True))), pl.Series)

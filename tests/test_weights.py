@@ -32,7 +32,7 @@ from pycnn import (
     Tokens,
     TransformerBlock,
 )
-from pycnn.exceptions import DataError, DataTypeError, ModelFileError, ShapeError
+from pycnn.exceptions import DataError, DataTypeError, ModelFileError, PycnnWarning, ShapeError
 
 
 def lenet():
@@ -134,6 +134,19 @@ def test_rows_of_images_and_images_of_rows_lie_as_pytorch_has_them():
     assert np.array_equal(list(net.to_torch().values())[2], expected)
     plain = drawn(Network(24, [Dense(24), Reshape((6, 4)), LSTM(2)]), 0)
     assert np.array_equal(plain.to_torch()["0.weight"], plain.layers[0].W)
+
+
+def test_outputs_in_another_order_than_pytorchs_are_told_of():
+    net = drawn(Network((3, 3, 2), [Conv2D(2, 2), Flatten()]), 0)
+    with pytest.warns(
+        PycnnWarning, match=r"layers\.2, the last layer, has its outputs channels last"
+    ):
+        state = net.to_torch()
+    with pytest.warns(PycnnWarning, match="channels first"):
+        again = pycnn.from_torch(state, Network((3, 3, 2), [Conv2D(2, 2), Flatten()]))
+    assert np.array_equal(again.parameters, net.parameters)
+    plain = drawn(Network((3, 3, 2), [Conv2D(2, 3), Flatten()]), 0)  # one position
+    assert np.array_equal(plain.to_torch()["0.bias"], plain.layers[0].b)
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,8 @@ def as_numbers(value: Any, name: str) -> Array:
     if array.dtype.kind in "US" and not hasattr(value, "dtype"):
         array = np.asarray(value, dtype=object)  # the texts among its numbers
     if array.dtype.kind == "O":
+        array = side_by_side(array, name)
+    if array.dtype.kind == "O":
         array = real_values(array, name, names)
     if array.dtype.kind not in "biuf":
         place = "" if names is None else place_of((0, 0), names)
@@ -128,6 +130,14 @@ def as_numbers(value: Any, name: str) -> Array:
         for first in range(0, len(array), rows):
             numbers[first : first + rows] = array[first : first + rows]
         return numbers
+
+
+def side_by_side(array: AnyArray, name: str) -> AnyArray:
+    """Return a column of lists, which Arrow, polars and pandas have, as a matrix; else the same."""
+    if array.ndim != 1 or not array.size:
+        return array
+    is_matrix = all(isinstance(item, (list, np.ndarray)) for item in array)
+    return as_array(array.tolist(), name) if is_matrix else array
 
 
 # What `float` takes, but is no real number.

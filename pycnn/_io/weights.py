@@ -19,7 +19,14 @@ import numpy as np
 
 from pycnn._io import safetensors_file
 from pycnn.backend.numpy.plan import create_plan
-from pycnn.exceptions import DataError, DataTypeError, ModelFileError, ShapeError
+from pycnn.exceptions import (
+    DataError,
+    DataTypeError,
+    ModelFileError,
+    PycnnWarning,
+    ShapeError,
+    warn,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,6 +67,12 @@ def leaves(network: Model, turned: bool) -> list[Leaf]:
     walk.through(create_plan(architecture.specs, network.loss).layers, "layers")
     if turned and walk.refused:
         raise DataError(walk.refused)
+    if turned and walk.order is not None:
+        warn(
+            f"{walk.name}, the last layer, has its outputs channels last, where PyTorch's Flatten "
+            "has the same numbers channels first",
+            PycnnWarning,
+        )
     return walk.leaves
 
 
@@ -365,7 +378,7 @@ def from_torch(source: Any, network: AnyModel) -> AnyModel:
     brought into ours: channels first in convolutions, in what `Flatten` makes of images, and in
     images, or sequences for convolutions, that `Reshape` makes of a `Dense` layer's outputs; gates,
     both biases of recurrent layers. Where `Flatten` is the last layer, its outputs stay channels
-    last. A module without biases (``bias=False``) gives biases of 0.
+    last, of which a warning tells. A module without biases (``bias=False``) gives biases of 0.
 
     Parameters
     ----------

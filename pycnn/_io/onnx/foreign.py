@@ -48,6 +48,10 @@ if TYPE_CHECKING:
 
 __all__ = ["state_of"]
 
+LOOPS = ("Loop", "Scan")
+FROM_KERAS = (
+    "; a recurrent layer's weights pycnn.from_keras(model, network) takes, if it is Keras's"
+)
 FREE = 1 << 20  # numbers of constants that may be computed, beside as many as the file has
 MOST_PIECES = 24  # of an activation
 MOST_FEATURES = 1 << 16  # of a norm that is told by its values
@@ -714,7 +718,10 @@ class Way:
                     strange = [self.nodes[at] for at in sorted(within)]
                     strange = [node for node in strange if node.op not in KNOWN_OPS]
                     where = f"{strange[0]}: pycnn has no layer for it" if strange else f"{name!r}"
-                    raise ModelFileError(f"has no way from its input to its output, at {where}")
+                    advice = any(node.op in LOOPS for node in strange) * FROM_KERAS
+                    raise ModelFileError(
+                        f"has no way from its input to its output, at {where}{advice}"
+                    )
                 out = self._step(flow, name, out, done, joins)
             name = out
 
