@@ -15,6 +15,11 @@ def config() -> dict[str, Any]:
     ``backend`` is ``"c"`` or ``"numpy"``, as a new ``Network`` would get it; ``isa`` the
     instruction set of its kernels; ``threads`` the limit that `set_num_threads` sets. NumPy's
     kernels are NumPy's business: there ``isa`` is ``"numpy"`` and ``threads`` 1.
+
+    Examples
+    --------
+    >>> sorted(config())
+    ['backend', 'compiler', 'isa', 'threads', 'version']
     """
     module = backend.load()
     return {
@@ -27,7 +32,17 @@ def config() -> dict[str, Any]:
 
 
 def show_config() -> None:
-    """Print `config`."""
+    """Print `config`.
+
+    Examples
+    --------
+    >>> show_config()  # doctest: +ELLIPSIS
+    version   ...
+    backend   ...
+    isa       ...
+    threads   ...
+    compiler  ...
+    """
     for key, value in config().items():
         print(f"{key:<10}{value}")
 

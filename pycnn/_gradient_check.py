@@ -63,6 +63,13 @@ def gradient_check(
         step sizes, since a step that is too long meets the kinks of relu and one too short drowns
         in rounding.
         About 1e-10 for a right gradient, 1e-2 or more for a wrong one.
+
+    Examples
+    --------
+    >>> from pycnn import Dense, Network
+    >>> net = Network(2, [Dense(3, "tanh"), Dense(1, "sigmoid")], seed=0)
+    >>> gradient_check(net, [[0, 1], [1, 1]], [1, 0]) < 1e-7
+    True
     """
     max_parameters = check_size(max_parameters, "max_parameters")
     training = check_bool(training, "training")

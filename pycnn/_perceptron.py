@@ -46,6 +46,15 @@ def from_sklearn(estimator: Any, backend: str = "auto") -> Network:
         If `estimator` is no such object, or not fitted.
     DataError
         If pycnn has no such layer: the exponential output of ``loss="poisson"``.
+
+    Examples
+    --------
+    >>> from sklearn.neural_network import MLPRegressor  # doctest: +SKIP
+    >>> X, y = [[0], [1], [2], [3]], [1, 3, 5, 7]
+    >>> perceptron = MLPRegressor(hidden_layer_sizes=(), solver="lbfgs")  # doctest: +SKIP
+    >>> net = from_sklearn(perceptron.fit(X, y))  # doctest: +SKIP
+    >>> net.predict([[4]]).round(2)  # doctest: +SKIP
+    array([[9.]])
     """
     if hasattr(estimator, "named_steps"):
         raise DataTypeError(

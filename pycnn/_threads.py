@@ -81,6 +81,11 @@ def get_num_threads() -> int:
 
     Unless `set_num_threads` said otherwise: PYCNN_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs
     that affinity and control group grant.
+
+    Examples
+    --------
+    >>> get_num_threads() >= 1
+    True
     """
     limit = _limit  # read once: another thread may set it
     return _default() if limit is None else limit
@@ -98,6 +103,14 @@ def set_num_threads(n: int) -> None:
     -----
     The limit is the whole process's. ``threadpoolctl.threadpool_limits`` sets the same one,
     whenever threadpoolctl was imported, from the first network on: before, no core is loaded.
+
+    Examples
+    --------
+    >>> before = get_num_threads()
+    >>> set_num_threads(1)
+    >>> get_num_threads()
+    1
+    >>> set_num_threads(before)
     """
     global _limit
     _limit = check_size(n, "n")

@@ -92,6 +92,13 @@ class GaussianNoise(Settings):
     ------
     DataError, DataTypeError
         If the argument is not valid.
+
+    Examples
+    --------
+    >>> x, y = np.zeros((1000, 10)), np.zeros(1000)
+    >>> noisy, _ = GaussianNoise(0.1)(x, y, np.random.default_rng(0))
+    >>> round(float(noisy.std()), 2)
+    0.1
     """
 
     scale: float
@@ -182,6 +189,13 @@ class ImageShift(Settings):
     ------
     ShapeError, DataError, DataTypeError
         If an argument is not valid; by the call, if the samples of `x` are not such images.
+
+    Examples
+    --------
+    >>> augment = ImageShift(pixels=1)
+    >>> images, y = np.ones((5, 8, 8, 1)), np.zeros(5)
+    >>> augment(images, y, np.random.default_rng(0))[0].shape
+    (5, 8, 8, 1)
     """
 
     shape: tuple[int, ...] | None
@@ -241,6 +255,12 @@ class ImageFlip(Settings):
     ------
     ShapeError, DataError, DataTypeError
         If an argument is not valid; by the call, if the samples of `x` are not such images.
+
+    Examples
+    --------
+    >>> x = np.array([[[1.0, 2.0, 3.0]]])
+    >>> ImageFlip(probability=1)(x, np.zeros(1), np.random.default_rng(0))[0]
+    array([[[3., 2., 1.]]])
     """
 
     shape: tuple[int, ...] | None
@@ -295,6 +315,13 @@ class ImageRotation(Settings):
     ------
     ShapeError, DataError, DataTypeError
         If an argument is not valid; by the call, if the samples of `x` are not such images.
+
+    Examples
+    --------
+    >>> augment = ImageRotation(degrees=15)
+    >>> images, y = np.ones((5, 8, 8, 1)), np.zeros(5)
+    >>> augment(images, y, np.random.default_rng(0))[0].shape
+    (5, 8, 8, 1)
     """
 
     shape: tuple[int, ...] | None
@@ -344,6 +371,13 @@ class ImageCrop(Settings):
     ------
     ShapeError, DataError, DataTypeError
         If an argument is not valid; by the call, if the samples of `x` are not such images.
+
+    Examples
+    --------
+    >>> augment = ImageCrop(smallest=0.8)
+    >>> images, y = np.ones((5, 8, 8, 1)), np.zeros(5)
+    >>> augment(images, y, np.random.default_rng(0))[0].shape
+    (5, 8, 8, 1)
     """
 
     shape: tuple[int, ...] | None
@@ -387,6 +421,13 @@ class ImageCutout(Settings):
     ------
     ShapeError, DataError, DataTypeError
         If an argument is not valid; by the call, if the samples of `x` are not such images.
+
+    Examples
+    --------
+    >>> augment = ImageCutout(size=2)
+    >>> images, y = np.ones((5, 8, 8, 1)), np.zeros(5)
+    >>> augment(images, y, np.random.default_rng(0))[0].shape
+    (5, 8, 8, 1)
     """
 
     shape: tuple[int, ...] | None
@@ -437,6 +478,13 @@ class ImageBrightness(Settings):
     ------
     DataError, DataTypeError
         If an argument is not valid.
+
+    Examples
+    --------
+    >>> augment = ImageBrightness(0.2)
+    >>> images, y = np.ones((5, 8, 8, 1)), np.zeros(5)
+    >>> augment(images, y, np.random.default_rng(0))[0].shape
+    (5, 8, 8, 1)
     """
 
     amount: float
@@ -470,6 +518,13 @@ class ImageContrast(Settings):
     ------
     DataError, DataTypeError
         If an argument is not valid.
+
+    Examples
+    --------
+    >>> augment = ImageContrast(0.2)
+    >>> images, y = np.ones((5, 8, 8, 1)), np.zeros(5)
+    >>> augment(images, y, np.random.default_rng(0))[0].shape
+    (5, 8, 8, 1)
     """
 
     amount: float

@@ -68,6 +68,17 @@ class Callback:
     `on_epoch_begin` for it. That something has ended the training is not a part of the state: a
     callback that ends it for good remembers that, and sets ``network.stop_training`` again in
     `on_train_begin`.
+
+    Examples
+    --------
+    >>> from pycnn import Dense, Network
+    >>> class Stop(Callback):
+    ...     def on_epoch_end(self, network, epoch, logs):
+    ...         network.stop_training = logs["loss"] < 0.01
+    >>> net = Network(1, [Dense(1)], seed=0)
+    >>> history = net.fit([[0], [1]], [1, 3], epochs=1000, callbacks=[Stop()])
+    >>> history.epochs < 1000
+    True
     """
 
     def on_train_begin(self, network: Network) -> None:

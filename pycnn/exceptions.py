@@ -30,35 +30,115 @@ _PACKAGE = os.path.dirname(__file__) + os.sep
 
 
 class PycnnError(Exception):
-    """Base of all errors that pycnn raises on purpose."""
+    """Base of all errors that pycnn raises on purpose.
+
+    Examples
+    --------
+    >>> from pycnn import Dense, Network
+    >>> try:
+    ...     Network(2, [Dense(1)], seed=0).predict([[1, 2, 3]])
+    ... except PycnnError as error:
+    ...     print(type(error).__name__)
+    ShapeError
+    """
 
 
 class ShapeError(PycnnError, ValueError):
-    """An array or a size does not have the shape that is asked for."""
+    """An array or a size does not have the shape that is asked for.
+
+    Examples
+    --------
+    >>> from pycnn import Dense, Network
+    >>> Network(2, [Dense(1)], seed=0).predict([[1, 2, 3]])
+    Traceback (most recent call last):
+        ...
+    pycnn.exceptions.ShapeError: X must have shape (samples, 2), got (1, 3)
+    """
 
 
 class DataTypeError(PycnnError, TypeError, ValueError):
-    """Values are not numbers: a TypeError to NumPy, a ValueError to scikit-learn."""
+    """Values are not numbers: a TypeError to NumPy, a ValueError to scikit-learn.
+
+    Examples
+    --------
+    >>> from pycnn import Dense
+    >>> Dense("4")
+    Traceback (most recent call last):
+        ...
+    pycnn.exceptions.DataTypeError: units must be an integer, got '4'
+    """
 
 
 class DataError(PycnnError, ValueError):
-    """Values that cannot be worked with: empty, NaN, infinite, out of range."""
+    """Values that cannot be worked with: empty, NaN, infinite, out of range.
+
+    Examples
+    --------
+    >>> from pycnn import SGD
+    >>> SGD(-1)
+    Traceback (most recent call last):
+        ...
+    pycnn.exceptions.DataError: learning_rate must be finite and above 0, got -1
+    """
 
 
 class LabelError(PycnnError, ValueError):
-    """Labels that do not fit the network's classes."""
+    """Labels that do not fit the network's classes.
+
+    Examples
+    --------
+    >>> from pycnn import Dense, Network
+    >>> net = Network(1, [Dense(2, "softmax")], seed=0)
+    >>> history = net.fit([[0], [1]], ["no", "yes"], epochs=1)
+    >>> try:
+    ...     net.evaluate([[0]], ["perhaps"])
+    ... except LabelError as error:
+    ...     print(error)
+    y holds labels ('perhaps') that are not among the network's classes ('no', 'yes')
+    """
 
 
 class PairingError(PycnnError, ValueError):
-    """A loss that does not go with the output activation."""
+    """A loss that does not go with the output activation.
+
+    Examples
+    --------
+    >>> from pycnn import Dense, Network
+    >>> try:
+    ...     Network(2, [Dense(3, "relu")], loss="binary_crossentropy")
+    ... except PairingError as error:
+    ...     print(error)
+    loss 'binary_crossentropy' needs a sigmoid output layer, got 'relu'; with relu use 'mse'
+    """
 
 
 class UnknownNameError(PycnnError, ValueError):
-    """A name, of an activation or a loss say, that does not exist."""
+    """A name, of an activation or a loss say, that does not exist.
+
+    Examples
+    --------
+    >>> from pycnn import Dense
+    >>> try:
+    ...     Dense(4, "rlu")
+    ... except UnknownNameError as error:
+    ...     print(str(error).split("; ")[-1])
+    did you mean 'relu'?
+    """
 
 
 class ModelFileError(PycnnError, ValueError):
-    """A file that is not an intact pycnn model."""
+    """A file that is not an intact pycnn model.
+
+    Examples
+    --------
+    >>> import os
+    >>> import pycnn
+    >>> try:
+    ...     pycnn.load(__file__)
+    ... except ModelFileError as error:
+    ...     print("no model:", os.path.basename(__file__) in str(error))
+    no model: True
+    """
 
 
 class DivergedError(PycnnError, FloatingPointError):
@@ -68,6 +148,15 @@ class DivergedError(PycnnError, FloatingPointError):
     ----------
     epoch, batch : int
         Where it happened, counted from 1.
+
+    Examples
+    --------
+    >>> from pycnn import SGD, Dense, Network
+    >>> try:
+    ...     Network(1, [Dense(1)], seed=0).fit([[9], [1]], [1, 3], epochs=999, optimizer=SGD(9))
+    ... except DivergedError as error:
+    ...     print(error.batch)
+    1
     """
 
     def __init__(self, message: str, epoch: int = 0, batch: int = 0) -> None:
@@ -92,6 +181,12 @@ class PycnnWarning(UserWarning):
     """Base of the warnings that teach: something is allowed, but seldom meant.
 
     ``warnings.simplefilter("ignore", PycnnWarning)`` turns them off.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore", PycnnWarning)
     """
 
 

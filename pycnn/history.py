@@ -45,6 +45,13 @@ class History(Mapping[str, list[float]]):
     ----------
     epochs : int
         Number of finished epochs.
+
+    Examples
+    --------
+    >>> from pycnn import Dense, Network
+    >>> history = Network(1, [Dense(1)], seed=0).fit([[0], [1]], [1, 3], epochs=20)
+    >>> history.epochs, list(history), len(history["loss"])
+    (20, ['loss'], 20)
     """
 
     def __init__(self) -> None:

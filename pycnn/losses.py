@@ -96,7 +96,13 @@ _TARGETS = {
 
 
 class Loss(Settings):
-    """Base: a loss that carries a number."""
+    """Base: a loss that carries a number.
+
+    Examples
+    --------
+    >>> isinstance(Huber(0.5), Loss), Huber(0.5).config()
+    (True, {'name': 'huber', 'delta': 0.5})
+    """
 
     name = ""
 

@@ -1108,6 +1108,17 @@ def load(
     ModelFileError
         If it is not an intact pycnn model: truncated, altered, or of another kind. Nothing in the
         file is ever run as code.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from pycnn import Dense
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "model.safetensors")
+    ...     Network(2, [Dense(1)], seed=0).save(path)
+    ...     net = load(path)
+    >>> net.layers[0].W.shape
+    (1, 2)
     """
     from pycnn._io.model_file import read_state  # json: imported when used
 
@@ -1140,6 +1151,14 @@ def from_onnx(path: Any, backend: str = "auto") -> Network:
     ModelFileError
         If it is not an intact ONNX model, or not of a network that pycnn has. Nothing in the file
         is ever run as code.
+
+    Examples
+    --------
+    >>> from pycnn import Dense
+    >>> written = Network(2, [Dense(3, "tanh"), Dense(1)], seed=0).to_onnx(dtype="float64")
+    >>> net = from_onnx(written)
+    >>> net.layers[0].W.shape
+    (3, 2)
     """
     from pycnn._io.onnx.reader import read_state  # imported when used
 

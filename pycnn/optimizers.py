@@ -65,6 +65,14 @@ class OptimizerState:
         Calls of `Optimizer.apply` so far, also those with a weight of 0.
     updates : int
         Those that changed the parameters.
+
+    Examples
+    --------
+    >>> from pycnn import Dense, Network
+    >>> net = Network(1, [Dense(1)], seed=0)
+    >>> _, gradient, weight = net.gradients([[1]], [2], reduction="sum")
+    >>> Adam().apply(net, gradient, weight=weight)
+    <state of adam after 1 steps: 2 x 2 numbers>
     """
 
     def __init__(self, optimizer: str, state: TrainingState) -> None:
@@ -95,6 +103,12 @@ class Optimizer(Settings):
     both are given, values are clipped first. With `clip_norm` the history has ``"gradient_norm"``,
     the mean over an epoch's mini-batches of the norm before it is scaled. ``learning_rate`` also
     takes a schedule of `pycnn.schedules`. `LBFGS` alone has no learning rate and cannot clip.
+
+    Examples
+    --------
+    >>> optimizer = Adam(schedules.CosineDecay(0.01), clip_norm=1.0)
+    >>> optimizer.schedule().rates([0, 50, 100], 1, 100).round(6).tolist()
+    [0.01, 0.005, 2e-06]
     """
 
     name: str
@@ -322,6 +336,11 @@ class Adam(Optimizer):
     ------
     DataError, DataTypeError
         If an argument is not valid.
+
+    Examples
+    --------
+    >>> Adam(0.01, beta_2=0.99)
+    Adam(0.01, beta_2=0.99)
     """
 
     name = kind = "adam"
@@ -378,6 +397,11 @@ class AdamW(Optimizer):
     ------
     DataError, DataTypeError
         If an argument is not valid.
+
+    Examples
+    --------
+    >>> AdamW(0.01, weight_decay=0.1)
+    AdamW(0.01, weight_decay=0.1)
     """
 
     name = "adamw"
@@ -445,6 +469,11 @@ class RMSprop(Optimizer):
     ------
     DataError, DataTypeError
         If an argument is not valid.
+
+    Examples
+    --------
+    >>> RMSprop(0.001, momentum=0.9)
+    RMSprop(0.001, momentum=0.9)
     """
 
     name = kind = "rmsprop"
@@ -504,6 +533,11 @@ class Adagrad(Optimizer):
     ------
     DataError, DataTypeError
         If an argument is not valid.
+
+    Examples
+    --------
+    >>> Adagrad(0.1)
+    Adagrad(0.1)
     """
 
     name = kind = "adagrad"
@@ -556,6 +590,14 @@ class Rprop(Optimizer):
     ------
     DataError, DataTypeError
         If an argument is not valid.
+
+    Examples
+    --------
+    >>> from pycnn import Dense, Network
+    >>> net = Network(1, [Dense(1)], seed=0)
+    >>> history = net.fit([[0], [1]], [1, 3], epochs=100, batch_size=2, optimizer=Rprop())
+    >>> history["loss"][-1] < 1e-3
+    True
     """
 
     name = kind = "rprop"

@@ -197,6 +197,13 @@ def feature_maps(net: Network, x: ArrayLike, layer: int | None = None, path: Pat
         If an argument is not valid, or the layer leaves no image.
     ImportError
         If Matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import pycnn.plot
+    >>> from pycnn import Conv2D, Dense, Flatten, Network
+    >>> net = Network((8, 8, 1), [Conv2D(4, 3, "relu"), Flatten(), Dense(10, "softmax")], seed=0)
+    >>> figure = pycnn.plot.feature_maps(net, np.eye(8)[..., None])  # doctest: +SKIP
     """
     check_format(path)
     from pycnn._figure import Picture
@@ -314,6 +321,13 @@ def saliency(
         If an argument is not valid, or `y` is missing where the network has no classes.
     ImportError
         If Matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import pycnn.plot
+    >>> from pycnn import Dense, Network
+    >>> net = Network(64, [Dense(10, "softmax")], seed=0)
+    >>> figure = pycnn.plot.saliency(net, np.eye(8).ravel(), 0, shape=(8, 8))  # doctest: +SKIP
     """
     check_format(path)
     from pycnn._figure import Picture
@@ -409,6 +423,13 @@ def occlusion(
         If an argument is not valid, or the network gives no probabilities.
     ImportError
         If Matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import pycnn.plot
+    >>> from pycnn import Dense, Network
+    >>> net = Network(64, [Dense(10, "softmax")], seed=0)
+    >>> figure = pycnn.plot.occlusion(net, np.eye(8).ravel(), 0, shape=(8, 8))  # doctest: +SKIP
     """
     check_format(path)
     from pycnn._figure import Picture
@@ -511,6 +532,15 @@ def attention(
         If an argument is not valid, or the layer has no attention.
     ImportError
         If Matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import pycnn.plot
+    >>> from pycnn import Dense, GlobalAveragePool1D, MultiHeadAttention, Network
+    >>> layers = [MultiHeadAttention(2), GlobalAveragePool1D(), Dense(1)]
+    >>> net = Network((3, 4), layers, seed=0)
+    >>> words = ["the", "cat", "sat"]
+    >>> figure = pycnn.plot.attention(net, np.eye(3, 4), labels=words)  # doctest: +SKIP
     """
     check_format(path)
     from pycnn._figure import Picture
@@ -591,6 +621,13 @@ def states(net: Network, x: ArrayLike, path: Path = None) -> Figure:
         If an argument is not valid, or no layer is recurrent.
     ImportError
         If Matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import pycnn.plot
+    >>> from pycnn import GRU, Dense, Network
+    >>> net = Network((20, 1), [GRU(8), Dense(1)], seed=0)
+    >>> figure = pycnn.plot.states(net, np.sin(np.arange(20.0))[:, None])  # doctest: +SKIP
     """
     check_format(path)
     from pycnn._figure import Picture
@@ -661,6 +698,17 @@ def gradients(
         If an argument is not valid, or no layer is recurrent.
     ImportError
         If Matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import pycnn.plot
+    >>> from pycnn import LSTM, Dense, Network, SimpleRNN
+    >>> nets = {
+    ...     layer.kind: Network((20, 1), [layer, Dense(1)], seed=0)
+    ...     for layer in (SimpleRNN(8), LSTM(8))
+    ... }
+    >>> X = np.sin(np.arange(60.0)).reshape(3, 20, 1)
+    >>> figure = pycnn.plot.gradients(nets, X, [0, 1, 0])  # doctest: +SKIP
     """
     check_format(path)
     from pycnn._figure import Picture

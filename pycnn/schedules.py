@@ -59,6 +59,15 @@ class Schedule:
     needs_total : bool
         Whether the rates depend on the length of the whole training. Those that do not also serve
         `Network.partial_fit` and a training that is resumed for more epochs.
+
+    Examples
+    --------
+    >>> class Halved(Schedule):
+    ...     needs_total = False
+    ...     def rates(self, steps, steps_per_epoch, total_steps):
+    ...         return 0.1 * 0.5 ** (np.asarray(steps) // steps_per_epoch)
+    >>> Halved().rates([0, 1, 2], 1, 3).tolist()
+    [0.1, 0.05, 0.025]
     """
 
     kind: ClassVar[str] = ""
@@ -137,6 +146,11 @@ class Constant(Settings, Schedule):
     ------
     DataError, DataTypeError
         If the argument is not valid.
+
+    Examples
+    --------
+    >>> Constant(0.1).rates([0, 1, 2], 1, 3).tolist()
+    [0.1, 0.1, 0.1]
     """
 
     kind: ClassVar[str] = "constant"

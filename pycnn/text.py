@@ -46,6 +46,12 @@ class Tokenizer(ABC):
     ----------
     vocabulary : tuple of bytes
         What each token stands for.
+
+    Examples
+    --------
+    >>> tokenizer = CharacterTokenizer("helo", fallback=False)
+    >>> isinstance(tokenizer, Tokenizer), len(tokenizer)
+    (True, 4)
     """
 
     kind: ClassVar[str]
@@ -444,6 +450,10 @@ def _check_merge(merge: Any, number: int) -> tuple[int, int]:
 
 def from_metadata(metadata: Any) -> CharacterTokenizer | BytePairTokenizer:
     """Return the tokenizer that `to_metadata` has described: ``net.metadata["tokenizer"]``.
+
+    Parameters
+    ----------
+    metadata : dict
 
     Raises
     ------

@@ -48,6 +48,14 @@ class Trace(Record):
         Weights and biases; None for layers that have none, as in `dW` and `db`.
     slope : list of ndarray of shape (n_l, m)
         Derivatives f'(Z); None for softmax, whose outputs depend on all of a sample's Z.
+
+    Examples
+    --------
+    >>> from pycnn import Dense, Network
+    >>> net = Network(2, [Dense(3, "tanh"), Dense(1, "sigmoid")], seed=0)
+    >>> trace = net.trace([[0, 1]], [1])
+    >>> [a.shape for a in trace.A], trace.dW[1].shape
+    ([(2, 1), (3, 1), (1, 1)], (3, 2))
     """
 
     A: list[Array]

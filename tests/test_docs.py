@@ -81,6 +81,20 @@ def test_the_examples_of_the_docstrings_hold(name):
     assert doctest.testmod(module).failed == 0
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("name", "needed"), [("pycnn.plot", "matplotlib"), ("pycnn._perceptron", "sklearn")]
+)
+def test_examples_that_need_other_packages_hold_where_these_are(name, needed):
+    pytest.importorskip(needed)
+    runner, ran = doctest.DocTestRunner(), 0
+    for test in doctest.DocTestFinder().find(importlib.import_module(name)):
+        for example in test.examples:
+            ran += example.options.pop(doctest.SKIP, False)
+        assert runner.run(test).failed == 0, test.name
+    assert ran
+
+
 @pytest.mark.parametrize(
     "page",
     [

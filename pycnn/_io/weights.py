@@ -465,6 +465,14 @@ def from_keras(source: Any, network: AnyModel) -> AnyModel:
         If numbers are not finite, or variances negative.
     DataTypeError
         If `source` is none of these, or holds other than real numbers.
+
+    Examples
+    --------
+    >>> from pycnn import Dense, Network
+    >>> net = Network(2, [Dense(3, "relu"), Dense(1)], seed=0)
+    >>> arrays = [np.ones((2, 3)), np.zeros(3), np.ones((3, 1)), np.zeros(1)]  # model.get_weights()
+    >>> from_keras(arrays, net).predict([[1, 2]])
+    array([[9.]])
     """
     _check_network(network)
     if hasattr(source, "get_weights"):

@@ -43,21 +43,39 @@ _FASHION_MNIST_FOLDER = "/usr/share/datasets/fashion-mnist"
 
 
 class Samples(NamedTuple):
-    """A data set: unpack it as ``X, y``."""
+    """A data set: unpack it as ``X, y``.
+
+    Examples
+    --------
+    >>> load_digits().X.shape
+    (1797, 64)
+    """
 
     X: NDArray[np.float64]
     y: NDArray[np.int64]
 
 
 class Images(NamedTuple):
-    """A data set of grey images, (m, height, width): unpack it as ``X, y``."""
+    """A data set of grey images, (m, height, width): unpack it as ``X, y``.
+
+    Examples
+    --------
+    >>> X, y = Images(np.zeros((5, 28, 28), np.uint8), np.arange(5))
+    >>> X.shape
+    (5, 28, 28)
+    """
 
     X: NDArray[np.uint8]
     y: NDArray[np.int64]
 
 
 class TrainTest(NamedTuple):
-    """The two parts of a data set: unpack it as ``(X, y), (X_test, y_test)``."""
+    """The two parts of a data set: unpack it as ``(X, y), (X_test, y_test)``.
+
+    Examples
+    --------
+    >>> (X, y), (X_test, y_test) = load_fashion_mnist()  # doctest: +SKIP
+    """
 
     train: Images
     test: Images

@@ -261,6 +261,17 @@ def from_npy(X: Any, y: Any, sample_weight: Any = None, lengths: Any = None) -> 
     ------
     DataError, ShapeError
         If there are no such files, or they do not belong together.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pycnn import distributed
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for part in range(2):
+    ...         np.save(f"{folder}/x-{part}.npy", np.zeros((100, 3)))
+    ...         np.save(f"{folder}/y-{part}.npy", np.zeros(100))
+    ...     distributed.from_npy(f"{folder}/x-*.npy", f"{folder}/y-*.npy")
+    <2 parts of files, 200 rows>
     """
     given = dict(zip(NAMES, (X, y, sample_weight, lengths), strict=True))
     given = {name: item for name, item in given.items() if item is not None or name in "Xy"}

@@ -26,6 +26,14 @@ class Layer:
 
     A layer as the user writes it down has no arrays; a network's copy has views into the network's
     theta. What a network has to know of a layer it asks the layer: nobody asks for its kind.
+
+    Examples
+    --------
+    >>> from pycnn import Dense, Network
+    >>> layer = Dense(3, "relu")
+    >>> net = Network(2, [layer], seed=0)
+    >>> net.layers[0].W.shape, net.layers[0].units
+    ((3, 2), 3)
     """
 
     kind = ""

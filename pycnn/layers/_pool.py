@@ -251,6 +251,13 @@ class GlobalMaxPool2D(_GlobalPool):
     ------
     ShapeError
         When a network is made of it: if samples are no images.
+
+    Examples
+    --------
+    >>> from pycnn import Conv2D, Dense, Network
+    >>> layers = [Conv2D(32, 3, "relu"), GlobalMaxPool2D(), Dense(10, "softmax")]
+    >>> Network((28, 28, 1), layers, seed=0).layers[2].W.shape
+    (10, 32)
     """
 
     kind = "global_max_pool2d"
@@ -289,6 +296,13 @@ class GlobalAveragePool2D(_GlobalPool):
     ------
     ShapeError
         When a network is made of it: if samples are no images.
+
+    Examples
+    --------
+    >>> from pycnn import Conv2D, Dense, Network
+    >>> layers = [Conv2D(32, 3, "relu"), GlobalAveragePool2D(), Dense(10, "softmax")]
+    >>> Network((28, 28, 1), layers, seed=0).layers[2].W.shape
+    (10, 32)
     """
 
     kind = "global_average_pool2d"
