@@ -646,6 +646,27 @@ def test_a_worker_that_is_killed_or_paused_costs_no_bit(cluster):
 @quiet
 @pytest.mark.thorough
 @pytest.mark.skipif(os.name == "nt", reason="no such signals")
+@pytest.mark.parametrize("when", ["_create", "_await_actor"])
+def test_a_worker_that_is_lost_while_rows_are_handed_out_costs_no_bit(
+    when, cluster, at_home, monkeypatch
+):
+    client = cluster(2)
+    pids = client.run(os.getpid)
+    method = getattr(_dask.Workers, when)
+
+    def and_kill(self, share):
+        method(self, share)
+        if len(pids) == 2:
+            os.kill(pids.pop(share.worker), signal.SIGKILL)
+
+    monkeypatch.setattr(_dask.Workers, when, and_kill)
+    assert train("mini-batches", client=client) == at_home["mini-batches"]
+    assert len(pids) == 1
+
+
+@quiet
+@pytest.mark.thorough
+@pytest.mark.skipif(os.name == "nt", reason="no such signals")
 def test_where_no_worker_is_left_an_error_says_so_and_resume_goes_on(cluster, monkeypatch):
     monkeypatch.setattr(_dask, "PATIENCE", 3.0)
     net, data, how = long()

@@ -214,7 +214,6 @@ class Workers:
             self._create(share)
         for share in new:
             self._await_actor(share)
-            share.actor = share.future.result(timeout=PATIENCE)
         self._gather([(s, self._held_call(s, i)) for s in new for i in range(len(s.held))])
         for share in new:
             share.ready = True
@@ -245,7 +244,9 @@ class Workers:
             if not lost:
                 error.add_note(f"on {share.worker}, which must have the same pycnn and packages")
                 raise error
-        if share.future.status != "finished":
+        try:
+            share.actor = share.future.result(timeout=PATIENCE)
+        except Exception:  # it was there: the worker is not
             self._give_up([share])
 
     def _held_call(self, share: Share, place: int) -> Any:
