@@ -131,6 +131,7 @@ def readme():
         source = tomllib.load(file)["project"]["urls"]["Source"]
     version = runpy.run_path("pycnn/_version.py")["__version__"]
     text = Path("README.md").read_text(encoding="utf-8")
+    text = re.sub(r"(!\[[^\]]*\])\((?!https?:)", rf"\1({source}/raw/v{version}/", text)
     return re.sub(r"\]\((?!https?:|#)", f"]({source}/blob/v{version}/", text)
 
 

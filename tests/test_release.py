@@ -80,6 +80,8 @@ def test_the_description_that_is_published_links_to_nothing_relative():
     links = re.findall(r"\]\(([^)]*)\)", description)
     assert len(links) > 5
     assert [link for link in links if not link.startswith(("https://", "#"))] == []
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]*)\)", description)
+    assert [picture for picture in pictures if "/raw/" not in picture] == []
 
 
 @pytest.mark.parametrize(

@@ -14,26 +14,20 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 PAGE = (Path(__file__).resolve().parent / "dist" / "pycnn.html").as_uri()
-SIZE = {"width": 1000, "height": 660}
+SIZE = {"width": 900, "height": 600}
 MOST_BYTES = 300_000
 # What is drawn as a digit: corners of a 7, in parts of the pad.
 SEVEN = [(0.2, 0.15), (0.8, 0.15), (0.5, 0.9)]
 
 
 def walk(page):
-    """Go through the forward pass and to the end: a frame each."""
+    """Go through the lecture's step: a frame for some of its numbers."""
     page.wait_for_selector("#formula math")
-    for id_ in ["Z1.1", "Z1.2", "A1.1", "A1.2", "Z2.1", "Z2.2", "A2.1", "Z3.1", "A3.1", "L"]:
-        page.click(f"[data-id='{id_}']")
-        yield 900
-    for id_ in ["δ3.1", "dW3.1.1", "dW3.1.2", "E2.1", "δ2.1", "dW2.1.1", "E1.1", "dW1.1.1"]:
-        page.click(f"[data-id='{id_}']")
+    numbers = ["Z1.1", "Z1.2", "A1.1", "Z2.1", "A2.1", "Z3.1", "A3.1", "L", "δ3.1", "dW3.1.2"]
+    for number in [*numbers, "E2.1", "δ2.1", "E1.1", "dW1.1.1", "W3.1.1", "b1.2"]:
+        page.click(f"[data-id='{number}']")
         page.evaluate("scrollTo(0, 0)")
-        yield 900
-    for id_ in ["W3.1.1", "b1.2"]:
-        page.click(f"[data-id='{id_}']")
-        page.evaluate("scrollTo(0, 0)")
-        yield 900
+        yield 1400
 
 
 def playground(page):
@@ -44,9 +38,9 @@ def playground(page):
     page.wait_for_timeout(1000)
     yield 1500
     page.click("#train")
-    for _ in range(28):
-        page.wait_for_timeout(400)
-        yield 700
+    for _ in range(15):
+        page.wait_for_timeout(800)
+        yield 1300
     page.click("#train")
     page.wait_for_selector("#hash:text-matches('^[0-9a-f]{64}$')")
     yield 2000
@@ -57,11 +51,11 @@ def digits(page):
     page.click("#tab-digits")
     page.wait_for_selector("#digits-hash:text-matches('^[0-9a-f]{64}$')")
     yield 1000
-    for epoch in range(1, 9):
+    for epoch in range(1, 6):
         page.click("#digits-epoch")
         page.wait_for_selector(f"#digits-status:has-text('Epoch {epoch}:')")
         page.wait_for_timeout(300)
-        yield 700
+        yield 1000
     page.click("#erase")
     yield 700
     pad = page.locator("#pad").bounding_box()
@@ -73,7 +67,7 @@ def digits(page):
         page.wait_for_timeout(300)
         yield 1000
     page.mouse.up()
-    yield 2500
+    yield 4000
 
 
 def record(browser):
@@ -107,10 +101,10 @@ def main():
         for i, frame in enumerate(frames):
             frame.save(arguments.frames / f"{i:03}.png")
     first, *rest = frames
-    for quality in (70, 55, 40, 30, 20, 10):
+    for quality in (40, 32, 26, 20):
         first.save(
             arguments.out, append_images=rest, save_all=True, duration=times, loop=0,
-            quality=quality, method=4, minimize_size=True, allow_mixed=True,
+            quality=quality, method=3, minimize_size=True,
         )  # fmt: skip
         size = arguments.out.stat().st_size
         print(f"{len(frames)} frames, {sum(times) / 1000} s, quality {quality}: {size:,} bytes")

@@ -11,6 +11,7 @@ command the core's own test programs run in the browser too.
 import argparse
 import base64
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -547,11 +548,14 @@ def check_access(page, view):
 
 
 def check_views(browser, pictures):
-    """See each view wide and narrow, light and dark: nothing sticks out, axe finds nothing."""
-    for scheme in ("light", "dark"):
+    """See each view, in all looks and languages: nothing sticks out, axe finds nothing."""
+    for scheme, locale in itertools.product(("light", "dark"), ("en", "de")):
         for size, (width, height) in SIZES.items():
             context = browser.new_context(
-                viewport={"width": width, "height": height}, color_scheme=scheme, bypass_csp=True
+                viewport={"width": width, "height": height},
+                color_scheme=scheme,
+                locale=locale,
+                bypass_csp=True,
             )
             page = context.new_page()
             ready = {"walk": "#next", "playground": "#units canvas", "digits": "#filters canvas"}
@@ -570,9 +574,9 @@ def check_views(browser, pictures):
                 page.wait_for_timeout(500)
                 wide = page.evaluate("document.documentElement.scrollWidth")
                 assert wide <= width, (view, size, wide)
-                check_access(page, f"{view}, {size}, {scheme}")
+                check_access(page, f"{view}, {size}, {scheme}, {locale}")
                 if pictures:
-                    path = pictures / f"{view}-{size}-{scheme}.png"
+                    path = pictures / f"{view}-{size}-{scheme}-{locale}.png"
                     page.screenshot(path=path, full_page=True)
             context.close()
 

@@ -153,9 +153,9 @@ export class Walk {
   }
 
   /** As many decimals as the number has, but no more than six. */
-  private format(value: number): string {
+  private format(value: number, decimals = 6): string {
     if (value !== 0 && Math.abs(value) < 1e-4) return value.toExponential(3).replace("e", " · 10^");
-    const text = value.toFixed(6).replace(/0+$/, "");
+    const text = value.toFixed(decimals).replace(/0+$/, "");
     return /\.\d\d/.test(text) ? text : value.toFixed(2);
   }
 
@@ -373,6 +373,7 @@ export class Walk {
 
   private drawing(): SVGElement {
     const { W, b, a } = this.numbers;
+    const short = (value: number) => this.format(value, 3); // a circle has room for no more
     const x = (l: number) => 60 + 180 * l;
     const y = (l: number, j: number) => (WIDTHS[l] === 1 ? 160 : 90 + 150 * j);
     const names = [["x₁", "x₂"], ["h₁₁", "h₁₂"], ["h₂₁", "h₂₂"], ["o₁"]];
@@ -384,16 +385,16 @@ export class Walk {
           const part = j === k && l < 3 ? 0.5 : 0.39;
           lines.push(svg("line", { class: "edge", id: `e${l}.${j}.${k}`, x1: from.x, y1: from.y, x2: to.x, y2: to.y }));
           const place = { x: from.x + part * (to.x - from.x), y: from.y + part * (to.y - from.y) - 6 };
-          weights.push(svg("text", place, this.format(W[l][j][k])));
+          weights.push(svg("text", place, short(W[l][j][k])));
         }
       }
     }
     WIDTHS.forEach((_, l) => each(l).forEach((j) => {
       const [cx, cy] = [x(l), y(l, j)];
-      const bias = l > 0 ? [svg("text", { x: cx, y: cy + 47, class: "small" }, `b = ${this.format(b[l][j])}`)] : [];
+      const bias = l > 0 ? [svg("text", { x: cx, y: cy + 47, class: "small" }, `b = ${short(b[l][j])}`)] : [];
       nodes.push(svg("g", { class: "node", id: `n${l}.${j}` },
         svg("circle", { cx, cy, r: 31 }),
-        svg("text", { x: cx, y: cy + 5 }, this.format(a[l][j])),
+        svg("text", { x: cx, y: cy + 5 }, short(a[l][j])),
         svg("text", { x: cx, y: cy - 38, class: "small" }, names[l][j]), ...bias));
     }));
     const label = t("drawing");
