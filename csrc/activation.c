@@ -191,6 +191,22 @@ static void gelu_backward(double *delta, const double *z, size_t units, size_t s
     }
 }
 
+static void gelu_forward_with_slope(double *a, double *z, size_t units, size_t stride)
+{
+    for (size_t i = 0; i < units * stride; i++) {
+        const double x = z[i];
+        a[i] = gaussian_unit(x);
+        z[i] = gaussian_unit_slope(x);
+    }
+}
+
+static void times_slope(double *delta, const double *slope, size_t units, size_t stride)
+{
+    for (size_t i = 0; i < units * stride; i++) {
+        delta[i] *= slope[i];
+    }
+}
+
 /* f(z) = 1/2 z (1 + tanh(sqrt(2 / pi) (z + 0.044715 z^3))) = z s with s = 1 / (1 + e^-u) and
  * u = GELU_LINEAR z + GELU_CUBIC z^3; f' = s + z s (1 - s) du/dz. Beyond 40 s is 0 or 1. */
 
@@ -301,19 +317,19 @@ static void hard_tanh_backward(double *delta, const double *a, size_t units, siz
 }
 
 const activation_ops pycnn_activations[PYCNN_ACTIVATION_COUNT] = {
-    [PYCNN_LINEAR] = {linear_forward, linear_backward, false},
-    [PYCNN_SIGMOID] = {sigmoid_forward, sigmoid_backward, false},
-    [PYCNN_RELU] = {relu_forward, relu_backward, false},
-    [PYCNN_TANH] = {tanh_forward, tanh_backward, false},
-    [PYCNN_SOFTMAX] = {softmax_forward, softmax_backward, false},
-    [PYCNN_LEAKY_RELU] = {leaky_relu_forward, leaky_relu_backward, false},
-    [PYCNN_ELU] = {elu_forward, elu_backward, false},
-    [PYCNN_SELU] = {selu_forward, selu_backward, false},
-    [PYCNN_GELU] = {gelu_forward, gelu_backward, true},
-    [PYCNN_GELU_TANH] = {gelu_tanh_forward, gelu_tanh_backward, true},
-    [PYCNN_SILU] = {silu_forward, silu_backward, true},
-    [PYCNN_SOFTPLUS] = {softplus_forward, softplus_backward, false},
-    [PYCNN_SOFTSIGN] = {softsign_forward, softsign_backward, false},
-    [PYCNN_HARD_SIGMOID] = {hard_sigmoid_forward, hard_sigmoid_backward, false},
-    [PYCNN_HARD_TANH] = {hard_tanh_forward, hard_tanh_backward, false},
+    [PYCNN_LINEAR] = {linear_forward, linear_backward, false, NULL, NULL},
+    [PYCNN_SIGMOID] = {sigmoid_forward, sigmoid_backward, false, NULL, NULL},
+    [PYCNN_RELU] = {relu_forward, relu_backward, false, NULL, NULL},
+    [PYCNN_TANH] = {tanh_forward, tanh_backward, false, NULL, NULL},
+    [PYCNN_SOFTMAX] = {softmax_forward, softmax_backward, false, NULL, NULL},
+    [PYCNN_LEAKY_RELU] = {leaky_relu_forward, leaky_relu_backward, false, NULL, NULL},
+    [PYCNN_ELU] = {elu_forward, elu_backward, false, NULL, NULL},
+    [PYCNN_SELU] = {selu_forward, selu_backward, false, NULL, NULL},
+    [PYCNN_GELU] = {gelu_forward, gelu_backward, true, gelu_forward_with_slope, times_slope},
+    [PYCNN_GELU_TANH] = {gelu_tanh_forward, gelu_tanh_backward, true, NULL, NULL},
+    [PYCNN_SILU] = {silu_forward, silu_backward, true, NULL, NULL},
+    [PYCNN_SOFTPLUS] = {softplus_forward, softplus_backward, false, NULL, NULL},
+    [PYCNN_SOFTSIGN] = {softsign_forward, softsign_backward, false, NULL, NULL},
+    [PYCNN_HARD_SIGMOID] = {hard_sigmoid_forward, hard_sigmoid_backward, false, NULL, NULL},
+    [PYCNN_HARD_TANH] = {hard_tanh_forward, hard_tanh_backward, false, NULL, NULL},
 };

@@ -11,6 +11,10 @@ typedef struct {
      * z[units,stride] where from_z says so, else a[units,stride]: then nobody need keep z. */
     void (*backward)(double *delta, const double *from, size_t units, size_t stride);
     bool from_z;
+    /* Where f and f' are mostly the same work: forward, and z becomes f'(z); and a delta times
+     * that, with the bits of backward. Or both NULL. */
+    void (*forward_with_slope)(double *a, double *z, size_t units, size_t stride);
+    void (*times_slope)(double *delta, const double *slope, size_t units, size_t stride);
 } activation_ops;
 
 /* leaky_relu's slope below 0. */

@@ -220,6 +220,21 @@ static void SUFFIX(gelu_backward)(double *delta, const double *z, size_t units, 
     }
 }
 
+static void SUFFIX(gelu_forward_with_slope)(double *a, double *z, size_t units, size_t stride)
+{
+    EACH(i, units * stride)
+    {
+        const vector x = LOAD(z + i);
+        STORE(a + i, gaussian_unit(x));
+        STORE(z + i, gaussian_unit_slope(x));
+    }
+}
+
+static void SUFFIX(times_slope)(double *delta, const double *slope, size_t units, size_t stride)
+{
+    EACH(i, units * stride) { STORE(delta + i, LOAD(delta + i) * LOAD(slope + i)); }
+}
+
 /* f' = s + z s (1 - s) du/dz, where s = 1 / (1 + e^-u) */
 ALWAYS_INLINE vector logistic_unit_slope(vector z, vector u, vector u_slope)
 {
@@ -333,7 +348,10 @@ static void SUFFIX(hard_tanh_backward)(double *delta, const double *a, size_t un
     }
 }
 
-#define FORWARD_BACKWARD(f, from_z) {SUFFIX(f##_forward), SUFFIX(f##_backward), from_z}
+#define FORWARD_BACKWARD(f, from_z) {SUFFIX(f##_forward), SUFFIX(f##_backward), from_z, NULL, NULL}
+#define FORWARD_WITH_SLOPE(f)                                                         \
+    {SUFFIX(f##_forward), SUFFIX(f##_backward), true, SUFFIX(f##_forward_with_slope), \
+     SUFFIX(times_slope)}
 #define ACTIVATIONS                                                   \
     {                                                                 \
         [PYCNN_LINEAR] = FORWARD_BACKWARD(linear, false),             \
@@ -344,7 +362,7 @@ static void SUFFIX(hard_tanh_backward)(double *delta, const double *a, size_t un
         [PYCNN_LEAKY_RELU] = FORWARD_BACKWARD(leaky_relu, false),     \
         [PYCNN_ELU] = FORWARD_BACKWARD(elu, false),                   \
         [PYCNN_SELU] = FORWARD_BACKWARD(selu, false),                 \
-        [PYCNN_GELU] = FORWARD_BACKWARD(gelu, true),                  \
+        [PYCNN_GELU] = FORWARD_WITH_SLOPE(gelu),                      \
         [PYCNN_GELU_TANH] = FORWARD_BACKWARD(gelu_tanh, true),        \
         [PYCNN_SILU] = FORWARD_BACKWARD(silu, true),                  \
         [PYCNN_SOFTPLUS] = FORWARD_BACKWARD(softplus, false),         \

@@ -671,7 +671,7 @@ static void add_to_keys_of_one(const queries *of, double *into, const double *sc
     double *unused = scratch + round_up(of->d + 1, panel) * of->count;
     for (size_t i = 0; i < of->count; i++) {
         double *row = scratch + i * panel;
-        kernels->pack(row, distance, from + (of->first + i) * step, of->d);
+        kernels->pack(row, distance, from + (of->first + i) * step, NULL, of->d);
         row[of->d / panel * distance + of->d % panel] = 0;
     }
     memset(unused, 0, of->keys * sizeof *unused);

@@ -27,10 +27,13 @@ static void SUFFIX(transpose)(double *dst, size_t dst_stride, const double *src,
     }
 }
 
-static void SUFFIX(pack)(double *panels, size_t distance, const double *row, size_t count)
+static void SUFFIX(pack)(double *panels, size_t distance, const double *row, const double *next,
+                         size_t count)
 {
     size_t k = 0;
+    next = next == NULL ? row : next;
     for (; k + PANEL <= count; k += PANEL, panels += distance) {
+        UNROLL for (int v = 0; v < PANEL; v += 8) { __builtin_prefetch(next + k + v); }
         UNROLL for (int v = 0; v < TILE_VECTORS; v++)
         {
             STORE(panels + v * LANES, LOAD(row + k + v * LANES));

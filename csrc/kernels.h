@@ -81,8 +81,10 @@ typedef struct {
     void (*transpose)(double *dst, size_t dst_stride, const double *src, size_t src_stride,
                       size_t rows, size_t columns);
 
-    /* panels[.,panel], `distance` apart = row[count] */
-    void (*pack)(double *panels, size_t distance, const double *row, size_t count);
+    /* panels[.,panel], `distance` apart = row[count]; next[count] is the row that comes next, whose
+     * place in memory no processor foresees, or NULL. */
+    void (*pack)(double *panels, size_t distance, const double *row, const double *next,
+                 size_t count);
 
     const activation_ops *activations; /* [PYCNN_ACTIVATION_COUNT] */
     loss_function *const *losses;      /* [PYCNN_LOSS_COUNT] */

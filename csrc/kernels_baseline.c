@@ -147,8 +147,10 @@ static void gradient_baseline(double *weight, double *bias, gradient_use use, do
     }
 }
 
-static void pack_baseline(double *panels, size_t distance, const double *row, size_t count)
+static void pack_baseline(double *panels, size_t distance, const double *row, const double *next,
+                          size_t count)
 {
+    (void)next;
     for (size_t k = 0; k < count; k += TILE) {
         memcpy(panels + k / TILE * distance, row + k, MIN(TILE, count - k) * sizeof *row);
     }

@@ -209,20 +209,35 @@ static void copy_to_rows(const layer *self, const layer_io *io, size_t first, si
     }
 }
 
+/* Whether the way forward leaves f'(z) where z was. */
+static bool leaves_slope(const layer *self, const layer_io *io)
+{
+    return io->z_is_own && io->context->training && self->activation->forward_with_slope != NULL;
+}
+
+static void activate(const layer *self, const layer_io *io, size_t first, size_t units)
+{
+    const size_t at = first * io->stride;
+    if (leaves_slope(self, io)) {
+        self->activation->forward_with_slope(io->output + at, io->z + at, units, io->stride);
+    } else {
+        self->activation->forward(io->output + at, io->z + at, units, io->stride);
+    }
+}
+
 void pycnn_activate(const layer *self, const layer_io *io)
 {
     const size_t columns = meets_in_columns(self) ? self->positions : 1;
     const size_t units = self->fan_out / columns;
-    for (size_t p = 0, at = 0; p < columns; p++, at += units * io->stride) {
-        self->activation->forward(io->output + at, io->z + at, units, io->stride);
+    for (size_t p = 0; p < columns; p++) {
+        activate(self, io, p * units, units);
     }
     pycnn_rows(self, io);
 }
 
 void pycnn_activate_units(const layer *self, const layer_io *io, size_t first, size_t last)
 {
-    const size_t at = first * io->stride;
-    self->activation->forward(io->output + at, io->z + at, last - first, io->stride);
+    activate(self, io, first, last - first);
     copy_to_rows(self, io, first, last);
 }
 
@@ -231,11 +246,14 @@ void pycnn_rows(const layer *self, const layer_io *io) { copy_to_rows(self, io, 
 /* delta[fan_out,batch] = dL/da * f'(z) */
 void pycnn_derive(const layer *self, const layer_io *io)
 {
-    const double *from = self->activation->from_z ? io->z : io->output;
+    const activation_ops *f = self->activation;
+    void (*backward)(double *, const double *, size_t, size_t) =
+        leaves_slope(self, io) ? f->times_slope : f->backward;
+    const double *from = f->from_z ? io->z : io->output;
     const size_t columns = meets_in_columns(self) ? self->positions : 1;
     const size_t units = self->fan_out / columns;
     for (size_t p = 0, at = 0; p < columns && !io->delta_is_dz; p++, at += units * io->stride) {
-        self->activation->backward(io->delta + at, from + at, units, io->stride);
+        backward(io->delta + at, from + at, units, io->stride);
     }
 }
 

@@ -121,6 +121,7 @@ typedef struct {
     const double *input_rows;   /* the same as rows, from this slice's on; NULL in forward mode, and
                                    where the layer does not read them */
     double *z;                  /* [fan_out,batch]; may be `output` where nobody reads z again */
+    bool z_is_own;              /* none but the layer's own derivative does */
     double *output;             /* [fan_out,batch] */
     double *output_rows;        /* NULL where nobody reads them */
     size_t distance;            /* of the panels of rows */

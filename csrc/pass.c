@@ -2,9 +2,9 @@
  *
  * First each chunk of the samples goes through the network, forward and back, on a thread of its
  * own, all slices of it through one layer after the other: samples do not know of each other, but
- * where a layer needs the whole batch, and there all chunks wait for each other, and where the first
- * layer is so wide that threads share out its units (forward_by_units). Then the gradients, which
- * sum over samples, are shared out by rows of the weights, each summed by one thread over all
+ * where a layer needs the whole batch, and there all chunks wait for each other, and where the
+ * first layer is so wide that threads share out its units (forward_by_units). Then the gradients,
+ * which sum over samples, are shared out by rows of the weights, each summed by one thread over all
  * samples in order. So no sum is ever split. */
 #include "pass.h"
 
@@ -151,15 +151,18 @@ int pycnn_load_targets(slice *self, const selection *samples, const pycnn_worksp
     return PYCNN_OK;
 }
 
-/* Brings a sample in, a row. */
-static int load_row(slice *self, const pycnn_workspace *ws, const double *x, size_t i, size_t row)
+/* Brings a sample in, a row; `next` is that of the next sample. */
+static int load_row(slice *self, const pycnn_workspace *ws, const pycnn_dataset *data, size_t i,
+                    size_t row, size_t next)
 {
     const kernel_table *kernels = ws->net->kernels;
     const size_t inputs = ws->net->inputs, panel = kernels->panel, distance = panel_distance(ws);
+    const double *x = data->x;
     TRY(load_sequence(self, ws, i, row));
     const size_t there = numbers_there(ws, row);
     double *packed = self->rows + i * panel;
-    kernels->pack(packed, distance, x + row * inputs, there);
+    kernels->pack(packed, distance, x + row * inputs, next < data->rows ? x + next * inputs : NULL,
+                  there);
     for (size_t k = there; k < inputs; k++) {
         packed[k / panel * distance + k % panel] = 0;
     }
@@ -176,8 +179,9 @@ static int load(slice *self, const selection *samples, const pycnn_workspace *ws
     const size_t inputs = net->inputs, panel = kernels->panel, distance = panel_distance(ws);
     for (size_t i = 0; i < self->batch; i++) {
         const size_t row = row_of(samples, self->first + i);
+        const size_t next = i + 1 < self->batch ? row_of(samples, self->first + i + 1) : row;
         RETURN_IF(row >= data->rows, PYCNN_ERROR_INDEX);
-        TRY(load_row(self, ws, data->x, i, row));
+        TRY(load_row(self, ws, data, i, row, next));
     }
     pad_sequences(self, net);
     for (size_t k = 0; k < inputs && self->rows != self->input; k += panel) {

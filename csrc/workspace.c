@@ -466,6 +466,7 @@ static void place(pycnn_workspace *ws, size_t s, size_t chunk)
         io->distance = panel_distance(ws);
         io->output = buffers->output + output_at;
         io->z = buffers->z == buffers->output ? io->output : buffers->z + at;
+        io->z_is_own = ws->mode == PYCNN_BACKWARD && io->z != io->output && l + 1 < net->depth;
         io->output_rows = buffers->output_rows == NULL
                               ? NULL
                               : buffers->output_rows + first * net->kernels->panel;

@@ -396,7 +396,8 @@ static const double *place_panels(slot *s, const kernel_table *kernels, const do
     const size_t rest = round_up(columns - whole * panel, kernels->lanes);
     double *panels = place_random(s, whole * panel * samples + (samples - 1) * panel + rest, -1, 1);
     for (size_t i = 0; i < samples; i++) {
-        kernels->pack(panels + i * panel, samples * panel, rows + i * columns, columns);
+        kernels->pack(panels + i * panel, samples * panel, rows + i * columns,
+                      i + 1 < samples ? rows + (i + 1) * columns : NULL, columns);
     }
     for (size_t i = 0; i < samples; i++) { /* what pack() has done, number by number */
         bool same = true;
@@ -829,6 +830,23 @@ static double derivative_bound(int activation)
     }
 }
 
+/* f and f' at once have the bits of f and of f' one after the other. */
+static void test_slope(const activation_ops *ops, const double *z, const double *a,
+                       const double *delta, const double *back, size_t units, size_t stride,
+                       size_t count)
+{
+    static slot a_slot, slope_slot, back_slot;
+    double *again = place(&a_slot, count), *slope = place_copy(&slope_slot, z, count);
+    double *times = place_copy(&back_slot, delta, count);
+    ops->forward_with_slope(again, slope, units, stride);
+    ops->times_slope(times, slope, units, stride);
+    check(same_bits(again, a, units * stride), "with the slope the same");
+    check(same_bits(times, back, units * stride), "the slope's delta is the derivative's");
+    check(untouched_around(&a_slot) && untouched_around(&slope_slot) &&
+              untouched_around(&back_slot),
+          "nothing is written around what the slope takes");
+}
+
 static void test_activation(const kernel_table *kernels, int activation, size_t units,
                             size_t stride)
 {
@@ -882,6 +900,11 @@ static void test_activation(const kernel_table *kernels, int activation, size_t 
     }
     check(near_plain, "the derivative, to the bit");
     check(untouched_around(&back_slot), "nothing is written around delta");
+    check((ops->forward_with_slope == NULL) == (plain_ops->forward_with_slope == NULL),
+          "of one mind on slopes");
+    if (ops->forward_with_slope != NULL) {
+        test_slope(ops, from, a, delta, back, units, stride, count);
+    }
 }
 
 /* ---------------------------------------------------------------- losses */
