@@ -10,7 +10,7 @@ sys.path.insert(0, str(HERE))
 import pycnn  # noqa: E402
 
 project = "pycnn"
-author = "the pycnn contributors"
+author = copyright = "the pycnn contributors"
 release = version = pycnn.__version__
 
 extensions = [
@@ -43,6 +43,7 @@ autodoc_typehints = "none"  # the docstrings say types and shapes, more exactly
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
+toc_object_entries_show_parents = "hide"
 html_theme = "furo"
 html_title = f"pycnn {version}"
 html_static_path = ["_site/static"]

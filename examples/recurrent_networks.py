@@ -1,4 +1,6 @@
-"""What recurrent networks remember, and why: `python examples/recurrent_networks.py`, some minutes.
+"""What recurrent networks remember, and why.
+
+`python examples/recurrent_networks.py`, some minutes.
 
 Three tasks that need memory, each with a plain network, an LSTM and a GRU: to say symbols 20 steps
 after they were there, to add two numbers that are marked among 100 (Hochreiter & Schmidhuber,

@@ -1,4 +1,6 @@
-"""Two sets of measured sequences: `python examples/sequences.py`, a minute.
+"""Two sets of measured sequences.
+
+`python examples/sequences.py`, a minute.
 
 Japanese vowels (Kudo, Toyama & Shimbo, 1999): which of nine men says "ae", by 7 to 29 frames of 12
 numbers. They are padded to 29, and `lengths` says how many are there. `pip download aeon --no-deps`

@@ -3,6 +3,7 @@
 # Headings have a level, and what scrolls sideways is reached by the keyboard.
 SAID = {
     'class="caption" role="heading"': 'class="caption" role="heading" aria-level="2"',
+    'display="block">': 'display="block" tabindex="0">',
     "<pre>": '<pre tabindex="0">',
     '<div class="table-wrapper': '<div tabindex="0" class="table-wrapper',
 }

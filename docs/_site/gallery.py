@@ -49,7 +49,7 @@ class Gallery(SphinxDirective):
         for path in sorted((ROOT / "examples").glob("*.py")):
             title, _, text = ast.get_docstring(ast.parse(path.read_text())).partition("\n")
             section = nodes.section(ids=[path.stem])
-            section += nodes.title(title, title.rstrip("."))
+            section += nodes.title(title, "", *self.parse_inline(title.rstrip("."))[0])
             where = f"examples/{path.name}"
             line = nodes.paragraph()
             line += nodes.reference("", where, refuri=f"source:{where}")

@@ -70,7 +70,8 @@ def _shown(output):
         source = f"data:image/png;base64,{data['image/png'].strip()}"
         return f'<img class="output" alt="what the code above draws" src="{source}">'
     if "image/svg+xml" in data or "text/html" in data:
-        return f'<div class="output">{data.get("image/svg+xml") or data["text/html"]}</div>'
+        shown = data.get("image/svg+xml") or data["text/html"]
+        return f'<div class="output" tabindex="0">{shown}</div>'
     return f'<pre class="output" tabindex="0">{escape(data["text/plain"])}</pre>'
 
 
