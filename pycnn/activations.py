@@ -88,6 +88,7 @@ TABLE = {
     "hard_sigmoid": Activation(0.0, 1.0, relative_slope=lambda a: 1.0 * ((a > 0) & (a < 1))),
     "hard_tanh": Activation(-1.0, 1.0, relative_slope=lambda a: 1.0 * (abs(a) < 1)),
 }
+#: The names that layers take as ``activation``.
 ACTIVATIONS = tuple(TABLE)
 
 

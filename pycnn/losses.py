@@ -64,6 +64,7 @@ __all__ = [
 ]
 __dir__ = names_of(__name__)
 
+#: The names that `Network` takes as ``loss``.
 LOSSES = (
     "mse",
     "binary_crossentropy",

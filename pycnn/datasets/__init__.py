@@ -26,6 +26,7 @@ __all__ = [
 ]
 __dir__ = names_of(__name__)
 
+#: The names of Fashion-MNIST's classes 0 to 9.
 FASHION_MNIST_CLASSES = (
     "T-shirt/top",
     "trouser",
