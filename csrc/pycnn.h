@@ -22,7 +22,10 @@
  * objects, and the first call that needs a pool's threads, which starts them.
  *
  * Theta comes with its size, the number of doubles behind the pointer: a call refuses what is not
- * pycnn_network_theta_size() of its network with PYCNN_ERROR_SIZE, and reads nothing of it.
+ * pycnn_network_theta_size() of its network with PYCNN_ERROR_SIZE, and reads nothing of it. Let it
+ * begin on 64 bytes, which malloc does not promise: else vectors of weights that are read in place
+ * lie across two cache lines, and one row of 512-512-512-10 takes 161 us instead of 84 (AVX-512).
+ * A predictor's copy, mini-batches and results do not depend on it.
  *
  * Hosts: a call takes less than 16 kB of stack (that makes a network, 200 bytes more for each level
  * of layers within layers). Built with PYCNN_NO_THREADS the core needs no threads of the system's:

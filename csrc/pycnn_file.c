@@ -1345,6 +1345,7 @@ typedef struct {
 
 typedef struct {
     pycnn_file shown; /* in front: what the caller has is a pointer to the model */
+    double *block;    /* in which theta is */
     pycnn_layer_spec *specs;
     char *description;     /* without a training's state, and without the older checksum */
     size_t length, seal;   /* of it; where in it that checksum stands in a file */
@@ -1973,12 +1974,18 @@ static int check_older_digest(const model *self, reader *in, const description *
     return good ? PYCNN_OK : wrong(in, "the checksum does not match");
 }
 
+/* Where theta begins, see pycnn.h, and the numbers that this may cost. */
+enum { THETA_ALIGNMENT = 64, SPARE = THETA_ALIGNMENT / sizeof(double) };
+
 static int make_theta(model *self)
 {
     pycnn_file *shown = &self->shown;
     shown->theta_size = pycnn_network_theta_size(shown->net);
-    shown->theta = array_of(shown->theta_size, sizeof *shown->theta);
-    RETURN_IF(shown->theta == NULL, PYCNN_ERROR_MEMORY);
+    RETURN_IF(shown->theta_size > SIZE_MAX - SPARE, PYCNN_ERROR_MEMORY);
+    self->block = array_of(shown->theta_size + SPARE, sizeof *shown->theta);
+    RETURN_IF(self->block == NULL, PYCNN_ERROR_MEMORY);
+    const size_t above = (uintptr_t)self->block % THETA_ALIGNMENT;
+    shown->theta = self->block + (above == 0 ? 0 : (THETA_ALIGNMENT - above) / sizeof(double));
     memset(shown->theta, 0, shown->theta_size * sizeof *shown->theta);
     return PYCNN_OK;
 }
@@ -2064,7 +2071,7 @@ void pycnn_file_destroy(pycnn_file *file)
         return;
     }
     pycnn_network_destroy(self->shown.net);
-    PYCNN_FREE(self->shown.theta);
+    PYCNN_FREE(self->block);
     PYCNN_FREE(self->specs);
     PYCNN_FREE(self->description);
     PYCNN_FREE(self->texts);

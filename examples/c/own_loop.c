@@ -84,7 +84,8 @@ int main(void)
         {.kind = PYCNN_DENSE, .activation = PYCNN_SIGMOID, .units = 1}};
     const pycnn_optimizer adam = {
         .kind = PYCNN_ADAM, .beta_1 = 0.9, .beta_2 = 0.999, .epsilon = 1e-8, .clip_norm = 1};
-    static double theta[2][PARAMETERS_AT_MOST], slots[2][2 * PARAMETERS_AT_MOST];
+    static _Alignas(64) double theta[2][PARAMETERS_AT_MOST];
+    static double slots[2][2 * PARAMETERS_AT_MOST];
     static pycnn_totals totals[2][EPOCHS];
     pycnn_training state[2];
     pycnn_network *net = NULL;

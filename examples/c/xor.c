@@ -50,7 +50,7 @@ int main(void)
         goto out;
     }
     const size_t theta_size = pycnn_network_theta_size(net);
-    theta = malloc(theta_size * sizeof *theta);
+    theta = malloc(theta_size * sizeof *theta); /* of wide layers better on 64 bytes */
     totals = calloc(EPOCHS, sizeof *totals);
     if (theta == NULL || totals == NULL) {
         succeeded(PYCNN_ERROR_MEMORY);

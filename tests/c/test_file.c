@@ -101,6 +101,7 @@ static void check_comes_back(const pycnn_layer_spec *layers, size_t depth, const
           PYCNN_OK);
     double *theta = random_doubles(3, file->theta_size), *x = random_doubles(4, INPUTS);
     CHECK(file->theta_size == pycnn_network_theta_size(net));
+    CHECK((uintptr_t)file->theta % 64 == 0);
     for (size_t i = pycnn_network_parameter_count(net); i < file->theta_size; i++) {
         theta[i] += 1.5; /* variances among them */
     }
