@@ -250,6 +250,8 @@ class Jax(Peer):
 
         def predict(weights: Any, x: Any) -> Any:
             z = forward(weights, x)
+            if workload.loss == "binary_crossentropy":
+                return jax.nn.sigmoid(z)
             return z if workload.loss == "mse" else jax.nn.softmax(z)
 
         self.passes = jax.jit(epoch if workload.passes == 1 else epochs, donate_argnums=0)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Versions that every installed runtime reads, whatever the installed onnx would write.
 OPSET, IR_VERSION = 17, 8
-_OPERATORS = {"relu": "Relu", "tanh": "Tanh", "softmax": "Softmax"}
+_OPERATORS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid", "softmax": "Softmax"}
 
 
 class _Graph:

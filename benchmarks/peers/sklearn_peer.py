@@ -60,7 +60,7 @@ class ScikitLearn(Peer):
                 self.output = predict(batch)
 
     def result(self) -> Array:
-        if self.output is not None:
-            return self.output
+        if self.output is not None:  # of two classes it has both
+            return self.output[:, -self.task.workload.sizes[-1] :]
         layers = zip(self.model.coefs_, self.model.intercepts_, strict=True)
         return flatten([(W.T, b) for W, b in layers])

@@ -251,6 +251,8 @@ class _Torch(Peer):
 
     def predict(self, x: torch.Tensor) -> torch.Tensor:
         z = self.module(x)
+        if self.task.workload.loss == "binary_crossentropy":
+            return torch.sigmoid(z)
         return z if self.task.workload.loss == "mse" else torch.softmax(z, -1)
 
     def step(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
