@@ -94,7 +94,11 @@ class History(Mapping[str, list[float]]):
 
     def last(self) -> dict[str, float]:
         """Return the last epoch's values."""
-        return {key: values[-1] for key, values in self.items()}
+        epochs, all_of_them = self.epochs, list(self._values.items()) if self.epochs else []
+        return {
+            key: values[-1] if len(values) == epochs else self[key][-1]
+            for key, values in all_of_them
+        }
 
     def _align(self, values: list[float]) -> None:
         """Give a series as many values as there are epochs."""

@@ -350,12 +350,26 @@ def test_arrays_that_are_kept_cannot_be_moved(backend):
     net, x, y, weight = network(backend), X[:4].copy(), Y[:4].copy(), WEIGHT[:4].copy()
     row = X[:1].copy()
     train, predicts = net.trainer(4), [net.predictor(frozen=frozen) for frozen in (False, True)]
-    train(x, y, weight)
+    for _ in range(2):
+        train(x, y, weight)
     for predict in predicts:
         predict(row)
     for array in (x, y, weight, row):
         with pytest.raises(ValueError, match="cannot resize"):
             array.resize((1000, 1000), refcheck=False)
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="PyPy's arrays are elsewhere")
+def test_an_array_that_has_been_moved_is_found_where_it_is(backend):
+    net, other = network(backend), network(backend)
+    train, x, y = net.trainer(4), X[:4].copy(), Y[:4].copy()
+    for step in range(3):
+        if step == 1:  # as somebody may do who holds the only reference
+            x.resize((1000, 1000), refcheck=False)
+            x.resize((4, 5), refcheck=False)
+            x[:] = X[4:8]
+        assert train(x, y) == other.train_on_batch(x, y)["loss"]
+    assert same(net, other)
 
 
 def test_a_trainer_that_was_interrupted_lends_all_anew(backend, monkeypatch):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # The sums over an unfinished epoch: `Totals`, and that of the gradients' norms.
 RUNNING = len(Totals._fields) + 1
+NOT_BEGUN = np.zeros(RUNNING)  # nobody changes it
 # Counts in a file: more than anybody reaches, and few enough to be multiplied.
 LARGEST_COUNT = 1 << 40
 
@@ -52,7 +53,7 @@ class Checkpoint(Record):
     theta: Array | None = None  # None: wherever the network is, for `partial_fit`
     epoch: int = 0  # finished epochs of this training
     position: int = 0  # samples of the next epoch that are done
-    running: Array = np.zeros(RUNNING)  # the sums over these
+    running: Array = NOT_BEGUN  # the sums over these
     updates: int = 0
     epochs_trained: int = 0
     learning_rate_factor: float = 1.0

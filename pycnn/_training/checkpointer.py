@@ -263,7 +263,7 @@ class Reporter:
         self.callbacks = [] if checkpointer is None else checkpointer.callbacks
         self.hears_groups = any(map(_callbacks.hears_groups, self.callbacks))
         self.varied: float | None = None  # what the validation data's targets do
-        self.measured: list[str] = []  # names of what the validation data are measured by
+        self.measured: dict[str, float] = {}  # of the validation data, by name, the last time
 
     @property
     def next_epoch(self) -> int:
@@ -296,16 +296,14 @@ class Reporter:
         """Measure the validation data, or leave them out in this epoch."""
         network, checkpointer = self.network, self.checkpointer
         assert checkpointer is not None
-        scores = dict.fromkeys(self.measured, math.nan)
         due = checkpointer.measures(self.next_epoch) or network.stop_training
-        if due or not scores:  # once in any case: the names are known from the first epoch on
-            if self.varied is None:
-                self.varied = network.spread_of(validation.data)
-            given = validation.data, batch_size, validation.metrics, self.varied
-            measured = network.score_data(*given)
-            scores = {f"val_{key}": v if due else math.nan for key, v in measured.items()}
-            self.measured = list(scores)
-        return {key: [value] for key, value in scores.items()}
+        if not due and self.measured:  # once in any case: so the names are known
+            return {f"val_{key}": [math.nan] for key in self.measured}
+        if self.varied is None:
+            self.varied = network.spread_of(validation.data)
+        given = validation.data, batch_size, validation.metrics, self.varied
+        self.measured = network.score_data(*given)
+        return {f"val_{key}": [v if due else math.nan] for key, v in self.measured.items()}
 
     def show(self, part: float) -> None:
         """Show the epochs that are done, and the part of the present one."""

@@ -19,7 +19,7 @@ from pycnn._checks import LARGEST
 from pycnn._data.stream import UNKNOWN
 from pycnn._training import advice
 from pycnn._training import checkpointer as checkpointers
-from pycnn._training.checkpoint import RUNNING
+from pycnn._training.checkpoint import NOT_BEGUN
 from pycnn._training.checkpointer import Place
 from pycnn.backend.interface import NotFiniteError, TrainingState
 from pycnn.exceptions import DataError, DataWarning, warn
@@ -102,7 +102,7 @@ class Steps:
         self.first_epoch = 1  # its number in this training
         self.history_before = 0  # epochs
         # Where the next block starts in its first epoch, with the sums over what is done of it:
-        self.begins = Place(0, np.zeros(RUNNING), 0)
+        self.begins = Place(0, NOT_BEGUN, 0)
 
     # -------------------------------------------------------------- between two blocks
 
@@ -132,7 +132,7 @@ class Steps:
         if state is None:
             return self.begins._replace(updates=self.updates)
         if state.epoch == state.epochs:
-            return Place(0, np.zeros(RUNNING), state.updates)
+            return Place(0, NOT_BEGUN, state.updates)
         norm = 0.0 if state.norms is None else state.norms[state.epoch]
         running = np.append(state.totals[state.epoch], norm)
         return Place(state.position, running, state.updates, state.start, state.carried)
@@ -166,7 +166,7 @@ class Steps:
             self.updates,
             self._dropout_keys(count),
         )
-        begins, self.begins = self.begins, Place(0, np.zeros(RUNNING), 0)
+        begins, self.begins = self.begins, Place(0, NOT_BEGUN, 0)
         state.position, state.start, state.carried = begins.position, begins.start, begins.carried
         state.steps = self.loader.step_of(state)
         state.totals[0] = begins.running[:-1]

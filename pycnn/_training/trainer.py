@@ -71,6 +71,7 @@ class BatchTraining:
     def __init__(self, network: Model, record: TrainingRecord, optimizer: Optimizer) -> None:
         check_without_end(optimizer)
         self.network, self.record, self.optimizer = network, record, optimizer
+        self.theta = network.theta
         self.settings = {"by": "partial_fit", "optimizer": as_plain(optimizer.config())}
         self.schedule, self.spec = optimizer.schedule(), optimizer.spec()
         self.factor: float | None = None  # of the learning rate, where that is always the same
@@ -97,7 +98,7 @@ class BatchTraining:
         planned = self.network.planned(data.x.shape[1])
         if planned is not self.planned:
             self.network.check_writeable()
-            given = planned.plan, self.network.theta, self.spec, self.keys
+            given = planned.plan, self.theta, self.spec, self.keys
             self.planned, self.core = planned, self.network.core.batch_trainer(*given)
             self.last = _NOTHING
         self.core.lend(data, order)
@@ -130,7 +131,7 @@ class BatchTraining:
             self._set_rate()
         if self.keys is not None:
             self.keys[:] = self.draws.take(network.epochs_trained, 1)
-        if not network.theta.flags.writeable:
+        if not self.theta.flags.writeable:
             network.check_writeable()
         # Ctrl-C surfaces as soon as a call returns. Nothing else is called, and Python looks for
         # signals in calls: what has been done is counted, or nothing was done.
@@ -205,8 +206,10 @@ class Trainer:
 
     Attributes
     ----------
+    like : tuple
+        The shapes of x and y, y's dtype, and the weight's shape of what may be lent as it is ...
     reader : Reader or None
-        That of the network, as long as arrays of the last ones' kind may be lent as they are.
+        ... as long as the network reads by this one.
     """
 
     def __init__(self, training: BatchTraining, batch: int) -> None:
@@ -217,20 +220,21 @@ class Trainer:
         self._network, self._record = network, training.record
         least = network.planned(network.inputs).architecture.least_batch
         fitting.check_batch(least, None, batch)
-        self._like: tuple[Any, ...] = ((),) * 4  # the shapes and y's dtype of what may be lent ...
-        self.reader: Reader | None = None  # ... as long as the network reads by this
+        self.like: tuple[Any, ...] = ((),) * 4
+        self.reader: Reader | None = None
 
     def callable(self) -> Callable[..., float]:
         """Return what `pycnn.Network.trainer` promises."""
         network, record, step = self._network, self._record, self._training.step
         line, lend, explain = record.line, self._lend, self._explain
-        last_x: Any = _NOTHING  # what is lent ...
+        last_x: Any = None  # what is lent ...
         last_y: Any = None
         last_weight: Any = None
         x_shape: Any = None  # ... as it was then: shapes can be set
         y_shape: Any = None
         weight_shape: Any = None
-        # NumPy does not move the numbers of an array that has a weak reference.
+        # NumPy does not move the numbers of an array that has a weak reference. One that comes for
+        # the first time gets none, since others may follow it: it is lent anew when it comes again.
         pinned: Any = None
 
         def train(x: Array, y: Array | Indices, weight: Array | None = None) -> float:
@@ -244,16 +248,18 @@ class Trainer:
                     x is not last_x
                     or y is not last_y
                     or weight is not last_weight
+                    or pinned is None
                     or network.reader is not self.reader
                     or x.shape != x_shape
                     or y.shape != y_shape
                     or (weight is not None and weight.shape != weight_shape)
                 ):
-                    last_x = _NOTHING  # until all of it is lent
+                    again = x is last_x and y is last_y and weight is last_weight
+                    last_x = pinned = None  # until all of it is lent
                     if lend(x, y, weight):
-                        pinned = ref(x), ref(y), weight is None or ref(weight)
-                        x_shape, y_shape = x.shape, y.shape
-                        weight_shape = weight is not None and weight.shape
+                        x_shape, y_shape, _, weight_shape = self.like
+                        if again:
+                            pinned = ref(x), ref(y), weight is None or ref(weight)
                         last_x, last_y, last_weight = x, y, weight
                 try:
                     return step()
@@ -274,13 +280,13 @@ class Trainer:
 
     def _lend(self, x: Any, y: Any, weight: Any) -> bool:
         """Lend a mini-batch to the core; tell whether the arrays are, and not what was read."""
-        x_shape, y_shape, y_dtype, weight_shape = self._like
+        x_shape, y_shape, y_dtype, weight_shape = self.like
         if (
             type(x) is type(y) is np.ndarray
             and x.shape == x_shape
             and y.shape == y_shape
-            and x.dtype == _FLOAT64
-            and y.dtype == y_dtype
+            and (x.dtype is _FLOAT64 or x.dtype == _FLOAT64)
+            and (y.dtype is y_dtype or y.dtype == y_dtype)
             and (weight is None) == (weight_shape is None)
             and (weight is None or self._is_array(weight, weight_shape))
             and self._network.reader is self.reader
@@ -315,7 +321,7 @@ class Trainer:
         if not (plain and all(type(array) is np.ndarray for array in given)):
             return False
         training.core.lend_again(x, y, weight)  # and not what reading has made of them
-        self._like = x.shape, y.shape, y.dtype, None if weight is None else weight.shape
+        self.like = x.shape, y.shape, y.dtype, None if weight is None else weight.shape
         self.reader = learned
         return True
 

@@ -77,6 +77,7 @@ _FORWARD, _BACKWARD, _TRACE = lib.PYCNN_FORWARD, lib.PYCNN_BACKWARD, lib.PYCNN_T
 _DOUBLES = ffi.typeof("double[]")
 _SIZES = ffi.typeof("size_t[]")
 _KEYS = ffi.typeof("uint64_t[]")
+_TRAINING, _TOTALS, _COUNT = map(ffi.typeof, ("pycnn_training *", "pycnn_totals *", "size_t *"))
 _from_buffer = ffi.from_buffer
 _find_not_finite = lib.pycnn_find_not_finite
 
@@ -844,11 +845,18 @@ def _lend_optimizer(training: Any, state: TrainingState) -> list[Any]:
     if state.optimizer is not None:
         alive.append(_optimizer_of(state.optimizer))
         training.optimizer = alive[-1]
-    for name in ("slots", "learning_rates", "norms", "dropout_keys"):
-        array = getattr(state, name)
-        if array is not None and array.size:
-            alive.append(_from_buffer(_KEYS if name == "dropout_keys" else _DOUBLES, array))
-            setattr(training, name, alive[-1])
+    if state.slots.size:
+        alive.append(_from_buffer(_DOUBLES, state.slots))
+        training.slots = alive[-1]
+    if state.learning_rates is not None and state.learning_rates.size:
+        alive.append(_from_buffer(_DOUBLES, state.learning_rates))
+        training.learning_rates = alive[-1]
+    if state.norms is not None:
+        alive.append(_from_buffer(_DOUBLES, state.norms))
+        training.norms = alive[-1]
+    if state.dropout_keys is not None:
+        alive.append(_from_buffer(_KEYS, state.dropout_keys))
+        training.dropout_keys = alive[-1]
     return alive
 
 
@@ -860,29 +868,20 @@ def train(plan: Plan, theta: Array, data: Data, state: TrainingState, max_steps:
     NotFiniteError
         Before the update of a mini-batch whose loss is not finite.
     """
-    threads = _pool.get()
-    batch = plan.room(min(state.batch_size, data.rows), True)
-    workspace = plan.take(batch, _BACKWARD, threads, data.lengths, data.state)
+    rows = min(state.batch_size, data.rows)
+    threads = _pool.get() if _worth_sharing(plan, theta, rows) else _NULL
+    workspace = plan.take(plan.room(rows, True), _BACKWARD, threads, data.lengths, data.state)
     dataset = workspace.data
     _alive = _lend(plan, data, dataset)
     order = _NULL if state.order is None else _from_buffer(_SIZES, state.order)
     totals = _from_buffer(_DOUBLES, state.totals)
-    training = ffi.new(
-        "pycnn_training *",
-        {
-            "epochs": state.epochs,
-            "epoch": state.epoch,
-            "position": state.position,
-            "batch_size": state.batch_size,
-            "learning_rate": state.learning_rate,
-            "order": order,
-            "totals": ffi.cast("pycnn_totals *", totals),
-            "updates": state.updates,
-            "sample_offset": state.sample_offset,
-        },
-    )
-    alive = [_lend_optimizer(training, state)]
-    steps = ffi.new("size_t *")
+    training = ffi.new(_TRAINING)
+    training.epochs, training.epoch, training.position = state.epochs, state.epoch, state.position
+    training.batch_size, training.learning_rate = state.batch_size, state.learning_rate
+    training.order, training.totals = order, ffi.cast(_TOTALS, totals)
+    training.updates, training.sample_offset = state.updates, state.sample_offset
+    alive = [order, totals, _lend_optimizer(training, state)]
+    steps = ffi.new(_COUNT)
     try:
         status = lib.pycnn_train(
             steps,
