@@ -14,7 +14,7 @@
 #define PANELS_IN_CACHE ((size_t)1 << 15)
 #define COPY_SAMPLES 128
 #define COPY_DEPTH 768
-#define COPY_SCATTERED 96
+#define COPY_SCATTERED 32
 #define BLOCK_DEPTH 256
 #define BLOCK_ROWS 8
 #define FMA(a, b, c) ((vector)_mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c)))
