@@ -1103,6 +1103,41 @@ def test_a_mask_that_is_none_of_pycnns_is_refused(name):
         attention_of(masked(*MASKS[name]))
 
 
+def test_rows_that_become_sequences_have_weights_of_their_own():
+    arrays = {
+        "first": RNG.normal(size=(4, 30)),
+        "shape": [0, POSITIONS, FEATURES],
+        "rows": [0, 0, -1],
+    }
+    meet = [
+        ("MatMul", ["x", "first"], ["z"], {}),
+        ("Reshape", ["z", "shape"], ["s"], {}),
+        ("Reshape", ["s", "four"], ["s4"], {}),
+        ("Attention", ["s4", "s4", "s4"], ["a"], {}),
+        ("Reshape", ["a", "shape"], ["y"], {}),
+    ]
+    arrays["four"] = [0, 1, POSITIONS, FEATURES]
+    net = pycnn.from_onnx(foreign(meet, arrays, 4, opset=23))
+    assert [layer.kind for layer in net.layers] == ["dense", "reshape", "multi_head_attention"]
+    rows = RNG.normal(size=(3, 4))
+    s = (rows @ arrays["first"]).reshape(3, POSITIONS, FEATURES)
+    p = np.exp(s @ s.swapaxes(1, 2) / np.sqrt(FEATURES))
+    assert abs(net.predict(rows) - p / p.sum(-1, keepdims=True) @ s).max() < 1e-9
+
+
+def test_an_attention_of_anothers_outputs_is_not_taken_for_one():
+    again = [(op, [name + "9" if name in made else name for name in given],
+              [name + "9" for name in out], more) for op, given, out, more in PLAIN
+             for made in [{out for _, _, outs, _ in PLAIN for out in outs}]]  # fmt: skip
+    again = [(op, ["r" if name == "x" else name for name in given], out, more)
+             for op, given, out, more in again]  # fmt: skip
+    nodes = [*PLAIN[:-2], *again[:-1], ("Add", ["o9", "bo"], ["y"], {})]
+    net = attention_of(nodes)
+    assert len(net.layers) == 2
+    first = attention_of([*PLAIN[:-3], ("Reshape", ["t", "rows"], ["y"], {})]).predict(SEQUENCES)
+    assert abs(net.predict(SEQUENCES) - attended(first)).max() < 1e-12
+
+
 def test_attention_across_samples_is_refused():
     across = [("Transpose", ["x"], ["x9"], {"perm": [1, 0, 2]})]
     nodes = [

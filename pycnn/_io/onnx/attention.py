@@ -233,6 +233,8 @@ class Walk:
         source, positions = rows.own, np.arange(self.positions)[:, None]
         if places.ndim < 3 or places.shape[-2] != self.positions:
             raise ValueError("an attention that is not from each position of a sample to all")
+        if source.heads is not None:
+            raise ValueError("an attention of what another one gives")
         at, which = np.divmod(places, source.width)
         sample, position = np.divmod(at, self.positions)
         if (position != positions).any() or (sample != sample[..., :1, :1]).any():
@@ -264,7 +266,8 @@ class Walk:
         if node.op == "Mul" and isinstance(own, Scores) and np.isin(c, (0, 1)).all():
             c = self._over(own, c)
             return own._replace(mask=own.mask * c, zeros=own.zeros | (c == 0))
-        if np.size(c) != 1 or (node.op == "Div" and own is y):
+        axes = len(own.shape) if isinstance(own, Scores) else own.places.ndim
+        if np.size(c) != 1 or np.ndim(c) > axes or (node.op == "Div" and own is y):
             raise ValueError("one number alone can scale queries, keys and values")
         c = float(np.ravel(c)[0]) if node.op == "Mul" else 1 / float(np.ravel(c)[0])
         if not (c and math.isfinite(c)):
@@ -356,7 +359,10 @@ class Walk:
         given, mask = node.given, more[0] if more else None
         if given.get("softcap") or any(x is not None for x in more[1:]):
             raise ValueError("a cap of the scores, lengths, or keys and values of the past")
-        flat = query.places.ndim == 3
+        axes = {rows.places.ndim for rows in (query, key, value)}
+        flat = axes == {3}
+        if not flat and axes != {4}:
+            raise ValueError("queries, keys and values of other axes")
         if flat:  # (samples, positions, heads * features)
             counts = given["q_num_heads"], given["kv_num_heads"], given["kv_num_heads"]
             query, key, value = (
@@ -367,7 +373,7 @@ class Walk:
             )
         scores = self.met(node, query, key._replace(places=key.places.swapaxes(-1, -2)))
         size = scores.query.features.shape[1]
-        scores = scores._replace(scale=given.get("scale") or size**-0.5)
+        scores = scores._replace(scale=given.get("scale", size**-0.5))
         if mask is not None:
             is_bool = mask.dtype.kind == "b"
             scores = self._masked(scores, np.where(mask, 0.0, -np.inf) if is_bool else mask)
@@ -438,11 +444,11 @@ def add_attention(way: Way, flow: Flow, name: str, joins: Iterable[tuple[str, li
     if found is None:
         raise ValueError("pycnn has no attention that does this")
     out, output, scale, (index, flow.batch) = found
-    _add(flow, walk.positions, output, scale, index)
+    _add(flow, (walk.positions, walk.features), output, scale, index)
     return out
 
 
-def _add(flow: Flow, positions: int, output: Source, scale: float, index: AnyArray) -> None:
+def _add(flow: Flow, shape: Shape, output: Source, scale: float, index: AnyArray) -> None:
     """Add an attention; weights in front of where it begins are a part of it."""
     heads = output.heads
     assert heads is not None  # nothing else is found
@@ -452,7 +458,8 @@ def _add(flow: Flow, positions: int, output: Source, scale: float, index: AnyArr
     parts, dense = (heads.query, heads.key, heads.value), None
     last = flow.items[-1].config if flow.items else {}
     in_front = (last.get("kind"), last.get("activation")) == ("dense", "linear")
-    if in_front and all(part.source.W is None for part in parts):
+    # A dense layer of rows that have become sequences is none of each position.
+    if in_front and flow.shape == shape and all(part.source.W is None for part in parts):
         dense = flow.items.pop().arrays
     arrays = {}
     for role, part, factor in zip(("query", "key", "value"), parts, factors, strict=True):
@@ -474,9 +481,9 @@ def _add(flow: Flow, positions: int, output: Source, scale: float, index: AnyArr
         "b_output": np.broadcast_to(scale * output.b, features).copy(),
     }
     if dense is None:
-        flow.see((positions, features))
+        flow.see(shape)
     layer = layers.MultiHeadAttention(number, causal=heads.is_causal)
-    flow.add(layer, (positions, features), index, **arrays)
+    flow.add(layer, (shape[0], features), index, **arrays)
 
 
 # ------------------------------------------------------------------ blocks

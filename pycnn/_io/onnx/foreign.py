@@ -729,12 +729,11 @@ class Way:
         """Add what comes next; return where it ends, which may lie behind what comes next."""
         node = self.nodes[done[-1]]
         try:
+            ops = {self.nodes[at].op for at in done}
+            if ops & {*OPERATIONS} and ops != {"Softmax"} and node.op not in ("Add", "Concat"):
+                return add_attention(self, flow, name, chain([(out, done)], joins))
             if len(done) == 1:
                 self._layer(flow, name, out, node)
-            elif node.op not in ("Add", "Concat") and any(
-                self.nodes[at].op in OPERATIONS for at in done
-            ):
-                return add_attention(self, flow, name, chain([(out, done)], joins))
             else:
                 self._both(flow, name, node)
             return out
