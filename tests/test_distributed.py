@@ -62,7 +62,7 @@ def make(kind, backend="auto"):
     elif kind == "balanced":
         how |= {"class_weight": "balanced", "batch_size": 4 * SIZE}
     elif kind == "augmented":
-        noise = [pycnn.augmentation.GaussianNoise(0.1), pycnn.augmentation.Mixup()]
+        noise = [lambda x, y, rng: (x + 0.1 * rng.random(x.shape), y), pycnn.augmentation.Mixup()]
         data = X[: 5 * SIZE], Y[: 5 * SIZE]
         how |= {"augment": noise, "batch_size": SIZE}
     return pycnn.Network(data[0].shape[1:], layers, seed=3, l2=1e-3, backend=backend), data, how

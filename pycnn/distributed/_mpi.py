@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pycnn._model import Model
+    from pycnn._training.loader import Augment
     from pycnn._typing import Array, Bits, Indices
     from pycnn.distributed._engines import Engine
     from pycnn.distributed._sources import Chunks, Source, Tables
@@ -43,10 +44,10 @@ class Own:
 class Ranks:
     """Ranks that do, one call after the other, what rank 0 asks for."""
 
-    def __init__(self, comm: Any, data: Any) -> None:
+    def __init__(self, comm: Any, data: Any, augment: list[Augment]) -> None:
         if not hasattr(comm, "Bcast"):
             raise DataTypeError(f"comm must be a communicator of mpi4py, got {comm!r:.80}")
-        self.comm, self.data = comm.Dup(), data
+        self.comm, self.data, self.augment = comm.Dup(), data, augment
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
         self.own: list[Source] = []
 
@@ -119,6 +120,8 @@ class Ranks:
         else:
             whole = [source.cut(0, 1) is None for source in sources]
             self.limits = chunks.shares(self.size, whole)
+        # Each rank has augmenters of its own, which need not be such as can travel.
+        state = state | {"augment": []}
         self._ask("have", state, sources, chunks, self.limits)
         self._have(state, sources, chunks, self.limits)
 
@@ -153,7 +156,7 @@ class Ranks:
         self, state: dict[str, Any], sources: list[Source], chunks: Chunks, limits: list[int]
     ) -> None:
         first, end = ranges(limits)[self.rank]
-        self.shard = Shard(state, chunks.size, first, end)
+        self.shard = Shard(state | {"augment": self.augment}, chunks.size, first, end)
         for held in held_of(sources, chunks, limits[self.rank], limits[self.rank + 1]):
             if isinstance(held.source, Own):
                 held = held._replace(source=self.own[0])

@@ -286,7 +286,8 @@ def fit(
     if comm is not None:
         from pycnn.distributed._mpi import Ranks
 
-        return Ranks(comm, data).run(net, lambda engine: _fit(net, data, engine, request, size))
+        ranks = Ranks(comm, data, request.augment)
+        return ranks.run(net, lambda engine: _fit(net, data, engine, request, size))
     if client is not None:
         from pycnn.distributed._dask import Workers
 
