@@ -15,6 +15,7 @@ import sys
 import threading
 import webbrowser
 from http.server import BaseHTTPRequestHandler
+from typing import cast
 
 import click
 
@@ -62,33 +63,32 @@ class Server(socketserver.ThreadingTCPServer):
 class Handler(BaseHTTPRequestHandler):
     """Knows one address, and one answer."""
 
-    server: Server
     server_version, sys_version = "pycnn", ""
     timeout = 60
 
     def do_GET(self) -> None:
         """Send the page."""
-        if self.answer():
-            self.wfile.write(self.server.page)
+        self.wfile.write(self.answer())
 
     def do_HEAD(self) -> None:
         """Send what stands before the page."""
         self.answer()
 
-    def answer(self) -> bool:
-        """Send the headers, and return whether the page follows."""
+    def answer(self) -> bytes:
+        """Send the headers; return what follows them where it is asked for."""
         if self.path.partition("?")[0] != "/":
             self.send_error(404)
-            return False
+            return b""
+        server = cast(Server, self.server)
         self.send_response(200)
         self.send_header("Content-Type", "text/html; charset=utf-8")
-        self.send_header("Content-Length", str(len(self.server.page)))
-        self.send_header("Content-Security-Policy", self.server.policy)
+        self.send_header("Content-Length", str(len(server.page)))
+        self.send_header("Content-Security-Policy", server.policy)
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Referrer-Policy", "no-referrer")
         self.send_header("Cache-Control", "no-store")  # the next page there may be another
         self.end_headers()
-        return True
+        return server.page
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Say nothing: who looks at the page sees it."""
