@@ -607,18 +607,50 @@ int pycnn_sum_gradients(pycnn_workspace *ws, double *out, gradient_use use, doub
     return PYCNN_OK;
 }
 
+/* Numbers that stay in the second-level cache, those of them that may be parameters, and samples of
+ * a thread that weights are used for at least. */
+enum { NUMBERS_IN_CACHE = 1 << 17, PARAMETERS_IN_CACHE = 1 << 15, LEAST_TOGETHER = 192 };
+
+/* Numbers of a sample that a step goes through; 0 where the sums of pieces are not those of the
+ * whole: chains of layers other than those that train online, which are of rows alone, may begin
+ * anew, and a function of the caller's may look at all samples. */
+static size_t numbers_of_sample(const pycnn_network *net)
+{
+    size_t numbers = 2 * net->inputs; /* as columns and as rows */
+    for (size_t l = 0; l < net->depth && net->loss != PYCNN_CUSTOM; l++) {
+        if (!net->layers[l].trains_online) {
+            return 0;
+        }
+        numbers += 4 * net->layers[l].fan_out; /* the same, z or what is like it, deltas */
+    }
+    return net->loss == PYCNN_CUSTOM ? 0 : numbers;
+}
+
+size_t pycnn_samples_together(const pycnn_workspace *ws, size_t count)
+{
+    const pycnn_network *net = ws->net;
+    const size_t most = MIN(count, ws->capacity), numbers = numbers_of_sample(net);
+    if (numbers == 0 || ws->mode != PYCNN_BACKWARD || net->parameter_count > PARAMETERS_IN_CACHE) {
+        return most;
+    }
+    const size_t fit = round_up(NUMBERS_IN_CACHE / numbers, CHAINS);
+    const size_t piece = MAX(fit, LEAST_TOGETHER) * pycnn_threads_count(ws->threads);
+    return most < 2 * piece ? most : piece;
+}
+
 int pycnn_gradient_of(pycnn_totals *totals, double *grad, gradient_use use, pycnn_workspace *ws,
                       const double *theta, const selection *samples)
 {
     const bool whole = samples->count <= ws->capacity;
+    const size_t together = pycnn_samples_together(ws, samples->count);
     RETURN_IF(ws->context.training && ws->net->needs_batch && !whole, PYCNN_ERROR_WORKSPACE);
-    for (size_t done = 0; done < samples->count; done += ws->capacity) {
+    for (size_t done = 0; done < samples->count; done += together) {
         selection piece = *samples;
         piece.first += done;
-        piece.count = MIN(ws->capacity, samples->count - done);
+        piece.count = MIN(together, samples->count - done);
         if (done > 0) {
             TRY(pycnn_workspace_poll(ws));
-            ws->context.position += ws->capacity;
+            ws->context.position += together;
         }
         TRY(pycnn_pass(totals, ws, theta, &piece, true));
         TRY(pycnn_sum_gradients(ws, grad, done > 0 ? GRADIENT_ADD : use, 0));

@@ -39,8 +39,13 @@ PYCNN_PRIVATE int pycnn_pass(pycnn_totals *totals, pycnn_workspace *ws, const do
 PYCNN_PRIVATE int pycnn_sum_gradients(pycnn_workspace *ws, double *out, gradient_use use,
                                       double step);
 
+/* Of so many samples those that go through the network together: as many as there is room for.
+ * Fewer where that leaves the caches though the weights do not: sums go on where they stood, so the
+ * bits are the same. */
+PYCNN_PRIVATE size_t pycnn_samples_together(const pycnn_workspace *ws, size_t count);
+
 /* Gradient of a selection's loss, as a sum over its samples, into `grad` or, with GRADIENT_ADD,
- * onto it; a selection larger than the workspace is worked through piece by piece. */
+ * onto it; a selection of more samples than go together is worked through piece by piece. */
 PYCNN_PRIVATE int pycnn_gradient_of(pycnn_totals *totals, double *grad, gradient_use use,
                                     pycnn_workspace *ws, const double *theta,
                                     const selection *samples);

@@ -225,12 +225,13 @@ int pycnn_step(pycnn_totals *totals, double *theta, const pycnn_training *state,
 {
     const pycnn_network *net = ws->net;
     const bool plain = pycnn_step_is_plain(net, state), whole = samples->count <= ws->capacity;
+    const bool at_once = samples->count == pycnn_samples_together(ws, samples->count);
     const uint64_t *key = state->dropout_keys == NULL ? NULL : &state->dropout_keys[state->epoch];
     *totals = (pycnn_totals){0};
     ws->context.training = ws->context.dropping = true;
     ws->context.dropout_key = key == NULL ? 0 : *key;
     ws->context.position = state->sample_offset + state->position;
-    if (plain && whole) { /* the gradient need not be written down */
+    if (plain && at_once) { /* the gradient need not be written down */
         TRY(pycnn_pass(totals, ws, theta, samples, true));
     } else {
         TRY(pycnn_gradient_of(totals, ws->grad, GRADIENT_SET, ws, theta, samples));
@@ -243,8 +244,10 @@ int pycnn_step(pycnn_totals *totals, double *theta, const pycnn_training *state,
     }
     if (!plain) {
         pycnn_apply(theta, ws->grad, state, rate, ws, totals->weight);
-    } else if (whole) {
+    } else if (at_once) {
         TRY(descend(ws, theta, rate / totals->weight));
+    } else if (whole) {
+        descend_by(theta, ws->grad, net, rate / totals->weight);
     } else {
         net->kernels->descend(theta, ws->grad, rate / totals->weight, net->parameter_count);
     }

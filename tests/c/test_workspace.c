@@ -1,6 +1,6 @@
 /* Workspaces: their size changes no bit; those that are refused. */
 #include "check.h"
-#include "workspace.h"
+#include "pass.h"
 
 static void test_a_small_workspace_gives_the_same_bits(void)
 {
@@ -93,9 +93,36 @@ static void test_shared_units_change_no_bit(void)
     }
 }
 
+/* Where a mini-batch leaves the caches it goes through a small network in pieces. */
+static void test_pieces_that_stay_in_cache_change_no_bit(void)
+{
+    enum { ROWS = 900, INPUTS = 33 };
+    const pycnn_layer_spec layers[] = {DENSE(PYCNN_GELU, 60), DENSE(PYCNN_SOFTMAX, 3)};
+    problem p = make_problem(5, ROWS, INPUTS, layers, 2, PYCNN_CATEGORICAL_CROSSENTROPY);
+    const pycnn_training plan = {.epochs = 2, .batch_size = ROWS, .learning_rate = 0.1};
+    p.data.weight = p.weight;
+    double *theta[2], *grad[2];
+    pycnn_totals totals[2][2] = {{{0}}}, sums[2];
+    for (int whole = 0; whole < 2; whole++) { /* a workspace for traces leaves all together */
+        pycnn_workspace *ws = workspace(p.net, ROWS, whole ? PYCNN_TRACE : PYCNN_BACKWARD);
+        CHECK((pycnn_samples_together(ws, ROWS) == ROWS) == whole);
+        theta[whole] = trained(&p, ws, plan, totals[whole]);
+        grad[whole] = doubles(p.parameters);
+        CHECK(pycnn_gradients(&sums[whole], grad[whole], p.net, ws, p.theta, p.theta_size, &p.data,
+                              NULL) == PYCNN_OK);
+        pycnn_workspace_destroy(ws);
+    }
+    CHECK(same_bits(theta[0], theta[1], p.parameters) && same_bits(grad[0], grad[1], p.parameters));
+    CHECK(same_bits(totals[0], totals[1], 3 * 2) && same_bits(&sums[0], &sums[1], 3));
+    free(theta[0]), free(theta[1]), free(grad[0]), free(grad[1]);
+    free_problem(&p);
+}
+
 const test workspace_tests[] = {
     FOR_EACH_SET("a small workspace gives the same bits",
                  test_a_small_workspace_gives_the_same_bits),
+    FOR_EACH_SET("pieces that stay in cache change no bit",
+                 test_pieces_that_stay_in_cache_change_no_bit),
     FOR_EACH_SET("shared units change no bit", test_shared_units_change_no_bit),
     FOR_EACH_SET("workspaces that cannot be", test_workspaces_that_cannot_be),
     {0},
