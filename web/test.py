@@ -401,6 +401,7 @@ def check_digits(page, folder):
     page.set_input_files("#digits-open", model)
     page.wait_for_timeout(1000)
     assert page.inner_text("#digits-hash") == digest(net)
+    assert page.locator("#filters canvas").count() == 8
     page.fill("#sample", "1500")
     page.dispatch_event("#sample", "change")
     page.wait_for_timeout(300)
@@ -409,6 +410,9 @@ def check_digits(page, folder):
     model.write_bytes(b"no model")
     page.set_input_files("#digits-open", model)
     page.wait_for_selector("#digits-problem:has-text('no model')")
+    Network(64, [Dense(12), Dense(10, "softmax")]).save(model)
+    page.set_input_files("#digits-open", model)
+    page.wait_for_function("() => document.querySelectorAll('#filters canvas').length === 12")
     Network(64, [Dense(3, "softmax")]).save(model)
     page.select_option("#language", "de")
     page.set_input_files("#digits-open", model)

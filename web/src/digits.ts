@@ -39,7 +39,8 @@ export class Digits {
   private number = LEARNED;
   private playing = false;
   private begun = false;
-  private opened = false; // a model file: nothing is known of its layers
+  private opened = false; // a model file: nothing is known of how it was trained
+  private filters: [number, number] = [0, 0]; // pictures of the first layer's weights, and their side
 
   constructor(private readonly place: HTMLElement, private readonly remote: Remote) {}
 
@@ -70,6 +71,7 @@ export class Digits {
       data: SEEN,
     };
     [this.begun, this.opened] = [true, false];
+    this.filters = this.kind === "dense" ? [32, SIDE] : [8, 3];
     this.say("");
     await this.take(await this.remote.call("begin", setup, new Float64Array()));
     await this.rest();
@@ -109,8 +111,8 @@ export class Digits {
     try {
       const content = new Uint8Array(await file.arrayBuffer());
       const none = new Float64Array();
-      const { snapshot } = await this.remote.call("load", content, PIXELS, none, 10);
-      this.opened = true;
+      const { snapshot, description } = await this.remote.call("load", content, PIXELS, none, 10);
+      [this.opened, this.filters] = [true, filtersOf(JSON.parse(description) as Description)];
       this.say("");
       await this.take(snapshot);
       await this.rest();
@@ -188,7 +190,7 @@ export class Digits {
   }
 
   private paintFilters(theta: Float64Array): void {
-    const [count, side] = this.opened ? [0, 0] : this.kind === "dense" ? [32, SIDE] : [8, 3];
+    const [count, side] = this.filters;
     const pictures = range(0, count).map((unit) => {
       const weights = theta.subarray(unit * side * side, (unit + 1) * side * side);
       const most = weights.reduce((largest, w) => Math.max(largest, Math.abs(w)), 1e-9);
@@ -248,6 +250,19 @@ export class Digits {
     this.label();
     this.paintDrawn();
   }
+}
+
+interface Description {
+  inputs: number | number[];
+  layers: { kind: string; units?: number; filters?: number; kernel_size?: number[] }[];
+}
+
+/** What of a model's first layer can be shown: a dense one's weights, or square filters of grey images. */
+function filtersOf({ inputs, layers }: Description): [number, number] {
+  const { kind, units = 0, filters = 0, kernel_size: [rows, columns] = [0, 0] } = layers[0];
+  if (kind === "dense") return [units, SIDE];
+  const grey = Array.isArray(inputs) && inputs.at(-1) === 1;
+  return kind === "conv2d" && grey && rows === columns ? [filters, rows] : [0, 0];
 }
 
 function largest(values: ArrayLike<number>): number {
