@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 # What a class has from these is told where they are, and not by each class anew.
 BASES = (
     "Layer, Callback, Optimizer, Loss, Schedule, Initializer, Tokenizer, "
-    "BaseEstimator, object, dict, tuple, Exception"
+    "BaseEstimator, object, dict, tuple, Exception, BaseException, ImportError"
 )
 # A sign that starts markup in reStructuredText, and is what it is in a docstring.
 SIGN = re.compile(r"(``.*?``|`[^`]*`)|(?<![\w*\\])(\*(?=[a-z])|\|(?=\S)|\|(?=\W|$))( {2,})?")
