@@ -24,7 +24,8 @@ from pycnn.exceptions import ModelFileError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from pycnn._io.onnx.foreign import Flow, Way
+    from pycnn._io.onnx.flow import Flow
+    from pycnn._io.onnx.graph import Graph
     from pycnn._io.onnx.model import Node
     from pycnn._typing import AnyArray, Array, Shape
 
@@ -106,14 +107,14 @@ def _is_causal(scores: Scores) -> bool:
 class Walk:
     """What is computed from where an attention begins."""
 
-    def __init__(self, way: Way, flow: Flow, name: str) -> None:
+    def __init__(self, graph: Graph, flow: Flow, name: str) -> None:
         index = flow.whole()
-        self.way, self.name = way, name
+        self.graph, self.name = graph, name
         self.features = flow.shape[-1] if len(flow.shape) > 1 else index.shape[-1]
         self.positions = index.size // self.features
         # An open batch has a size that divides nothing else.
         primes = (n for n in (3, 5, 7, 11, 13, 17, 19, 23) if index.size % n)
-        self.samples = next(primes) if way.batch is None else way.batch
+        self.samples = next(primes) if graph.batch is None else graph.batch
         source = Source(self.features)
         self.room = Room(MOST_PLACES)
         self.values: dict[str, Any] = {name: Rows(self._several(index, flow.batch), source)}
@@ -131,16 +132,16 @@ class Walk:
         names = [name]
         while names:
             known = names.pop()
-            if not known or known in self.values or known in self.way.fixed:
+            if not known or known in self.values or known in self.graph.fixed:
                 continue
-            if known in self.way.seen:
-                self.values[known] = Rows(self._several(*self.way.seen[known]), None)
-            elif known not in self.way.maker:
+            if known in self.graph.seen:
+                self.values[known] = Rows(self._several(*self.graph.seen[known]), None)
+            elif known not in self.graph.maker:
                 raise ValueError(f"it takes {known!r}, too")
-            elif self.way.maker[known] not in needed:
-                needed.add(self.way.maker[known])
-                names += self.way.nodes[self.way.maker[known]].inputs
-        for node in (self.way.nodes[at] for at in sorted(needed)):
+            elif self.graph.maker[known] not in needed:
+                needed.add(self.graph.maker[known])
+                names += self.graph.nodes[self.graph.maker[known]].inputs
+        for node in (self.graph.nodes[at] for at in sorted(needed)):
             try:
                 self.values |= zip(node.outputs, self._made(node), strict=False)
             except FAULTS as error:
@@ -154,7 +155,7 @@ class Walk:
     def _made(self, node: Node) -> list[Any]:
         """Return what a node makes."""
         inputs: list[Any] = [
-            self.values[x] if x in self.values else self.way.arrays[x] if x else None
+            self.values[x] if x in self.values else self.graph.arrays[x] if x else None
             for x in node.inputs
         ]
         kinds = tuple(type(x) for x in inputs if isinstance(x, (Rows, Scores)))
@@ -309,7 +310,7 @@ class Walk:
 
     def normalized(self, node: Node, scores: Scores) -> Scores:
         """Make probabilities of scores."""
-        axis = node.given.get("axis", -1 if self.way.model.opset >= 13 else 1)
+        axis = node.given.get("axis", -1 if self.graph.model.opset >= 13 else 1)
         rest = scores.shape[axis % len(scores.shape) :]
         if scores.are_probabilities or rest[0] != self.positions or math.prod(rest) != rest[0]:
             raise ValueError("softmax must be along the keys")
@@ -425,9 +426,11 @@ MADE: dict[tuple[Any, ...], Callable[..., Any]] = {
 }
 
 
-def add_attention(way: Way, flow: Flow, name: str, joins: Iterable[tuple[str, list[int]]]) -> str:
+def add_attention(
+    graph: Graph, flow: Flow, name: str, joins: Iterable[tuple[str, list[int]]]
+) -> str:
     """Add an attention that begins at a tensor; return where it ends, behind all of its weights."""
-    walk = Walk(way, flow, name)
+    walk = Walk(graph, flow, name)
     found = None
     for out, _ in islice(joins, MOST_STEPS):
         try:

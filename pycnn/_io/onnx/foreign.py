@@ -10,7 +10,6 @@ whatever has those of one of pycnn's is that, however it is put together.
 from __future__ import annotations
 
 import math
-from heapq import heappop, heappush
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +18,10 @@ import numpy as np
 from pycnn import activations, layers, losses
 from pycnn._architecture import Architecture
 from pycnn._data.tokens import Tokens, check_inputs, plain_inputs
-from pycnn._folding import Folded
 from pycnn._io.model_file import FAULTS, class_count
 from pycnn._io.onnx.attention import OPERATIONS, add_attention, with_blocks
+from pycnn._io.onnx.flow import Flow, is_natural, places
+from pycnn._io.onnx.graph import Graph
 from pycnn._io.onnx.operations import (
     FLOATS,
     FUNCTIONS,
@@ -30,7 +30,6 @@ from pycnn._io.onnx.operations import (
     MOST_NUMBERS,
     MOVES,
     OTHERS,
-    Room,
     axes_of,
     concatenated,
     fitting,
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from pycnn._io.onnx.model import Node, OnnxModel
-    from pycnn._typing import AnyArray, Array, Shape
+    from pycnn._typing import Array, Shape
 
 __all__ = ["state_of"]
 
@@ -52,26 +51,14 @@ LOOPS = ("Loop", "Scan")
 FROM_KERAS = (
     "; a recurrent layer's weights pycnn.from_keras(model, network) takes, if it is Keras's"
 )
-FREE = 1 << 20  # numbers of constants that may be computed, beside as many as the file has
 MOST_PIECES = 24  # of an activation
 MOST_FEATURES = 1 << 16  # of a norm that is told by its values
-# A normalization of statistics 0 and 1, to the bit: scales and shifts of others become one.
-LINE = layers.BatchNorm(epsilon=2.0**-17).config()
 NEAR = [*np.linspace(-30, 30, 63), -1e-3, 1e-3, -0.1, 0.1, 0.0, 1.0, -1.0, 3.0, -3.0]
 FAR = np.array([40, 60, 90, 150, 250, 400, 600, *10.0 ** np.arange(3, 31)])  # bounds are seen
 PROBES = np.array([*NEAR, *FAR, *-FAR])
 MAY_OVERFLOW = abs(PROBES) > 600  # exp does
 SHAPES = [name for name in ACTIVATIONS if name not in ("linear", "softmax")]
 KNOWN = np.array([ACTIVATIONS[name][0](PROBES) for name in SHAPES])
-FALLING = ("gelu", "gelu_tanh", "silu")  # these do not let the largest number stay the largest
-MOVING = (
-    "flatten",
-    "reshape",
-    "max_pool1d",
-    "max_pool2d",
-    "global_max_pool1d",
-    "global_max_pool2d",
-)
 LARGE_PRIME = 2**31 - 1
 # What a norm is made of. Bounds, such as Clip's, could lie where none of its probes is.
 NORM = (*LINES, "Neg", "Pow", "Reciprocal", "Sqrt")
@@ -85,130 +72,6 @@ CASTS: dict[int, type[np.generic]] = {
 }
 
 
-class Flow:
-    """The layers up to some place on the way.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        Of a sample behind them.
-    index : ndarray
-        Where in it each number of the tensor is.
-    batch : int
-        The batch's axis of the tensor, which other axes may have been merged into, behind it.
-    items : list of Folded
-    """
-
-    def __init__(self, shape: Shape, index: AnyArray, batch: int) -> None:
-        self.shape, self.batch = shape, batch
-        self.index: AnyArray = index
-        self.items: list[Folded] = []
-
-    def add(self, layer: layers.Layer, shape: Shape, index: AnyArray, **arrays: Array) -> None:
-        """Add a layer behind which samples have this shape."""
-        weighted, zeros = getattr(layer, "is_sum", False), getattr(layer, "sees_zeros", False)
-        item = Folded(layer.config(), arrays, weighted, zeros)
-        if weighted and not zeros and self.items and self.items[-1].config == LINE:
-            item.scale_inputs(*self.items.pop().line())
-        self.items.append(item)
-        self.shape, self.index = shape, index
-
-    def see(self, shape: Shape) -> None:
-        """Let samples have another shape, with the same numbers in the same order."""
-        if shape != self.shape:
-            layer = layers.Flatten() if len(shape) == 1 else layers.Reshape(shape)
-            self.add(layer, shape, self.index)
-
-    def rows(self, features: int) -> Array | None:
-        """Let the last axis be features; return their order, where samples are one row."""
-        index = self.whole()
-        if index.shape[-1] != features:
-            raise ValueError(f"{features} features of samples of shape {index.shape}")
-        if self.batch == index.ndim - 1:
-            raise ValueError("the last axis is the batch")
-        if index.size == features:
-            self.see((features,))
-            return index.ravel()
-        if not _is_natural(index):
-            raise ValueError("channels must be last, at each position")
-        self.see((index.size // features, features))
-        return None
-
-    def image(self) -> tuple[Shape, int]:
-        """Let samples be images or sequences, whose channels ONNX has first; return their sizes."""
-        samples, channels, *sizes = self.whole().shape
-        if samples != 1 or self.batch != 0:
-            raise ValueError("the first axis must be the batch")
-        if not sizes or not _is_natural(np.moveaxis(self.index, 1, -1)):
-            raise ValueError("channels must be the first axis of samples")
-        self.see((*sizes, channels))
-        return tuple(sizes), channels
-
-    def line(self, scale: Array, shift: Array) -> None:
-        """Scale the features, and shift them."""
-        last = self.items[-1] if self.items else None
-        if last is not None and last.is_linear_sum:
-            last.scale_outputs(scale, shift, "linear")
-        elif last is not None and "gamma" in last.arrays and last.config["activation"] == "linear":
-            last.arrays["gamma"] = last.arrays["gamma"] * scale
-            last.arrays["beta"] = last.arrays["beta"] * scale + shift
-        elif len({*scale}) == len({*shift}) == 1 and scale[0]:
-            if (scale[0], shift[0]) != (1, 0):
-                layer = layers.Rescale(float(scale[0]), float(shift[0]))
-                self.add(layer, self.shape, self.index)
-        else:
-            self._norm(scale, shift, "linear")
-
-    def _norm(self, scale: Array, shift: Array, activation: str) -> None:
-        zeros = np.zeros(len(scale))
-        arrays = {"gamma": scale, "beta": shift, "mean": zeros, "variance": zeros + 1 - 2.0**-17}
-        self.items.append(Folded(LINE | {"activation": activation}, arrays))
-
-    def activate(self, name: str) -> None:
-        """Let the numbers go through an activation."""
-        for item in reversed(self.items):
-            config = item.config
-            if config.get("activation") == "linear" and config["kind"] != "simple_rnn":
-                config["activation"] = name
-                return
-            # It may as well be in front of what moves numbers, or takes the largest.
-            moves = config["kind"] in MOVING and name != "softmax"
-            if not moves or (name in FALLING and config["kind"] not in MOVING[:2]):
-                break
-        ones = np.ones(self.shape[-1])
-        self._norm(ones, 0 * ones, name)
-
-    def whole(self) -> AnyArray:
-        """Return the index, which has to be that of all numbers, or of a sequence's last step."""
-        if self.index.size != math.prod(self.shape):
-            config = self.items[-1].config if self.items else {}
-            cell, units = config.get("layer", config), self.shape[-1]
-            if not cell.get("return_sequences"):
-                raise ValueError("a part of a sample is taken")
-            last = np.full(units, 0 if cell["reverse"] else self.shape[0] - 1)
-            if cell is not config:  # both directions, of which one ends where the other begins
-                last[units // 2 :] = self.shape[0] - 1 - last[0]
-            expected = last * units + np.arange(units)
-            if not np.array_equal(self.index.ravel(), expected):
-                raise ValueError("of a sequence other steps than the last are taken")
-            cell["return_sequences"], self.shape = False, self.shape[1:]
-            self.index = _places(units).reshape(self.index.shape)
-        there = np.zeros(self.index.size, dtype=np.bool_)
-        there[self.index] = True
-        if not there.all():
-            raise ValueError("some numbers of a sample are taken twice, and others not")
-        return self.index
-
-
-def _is_natural(index: AnyArray) -> bool:
-    """Whether numbers are in pycnn's order."""
-    return bool((index.ravel() == np.arange(index.size)).all())
-
-
-def _places(*shape: int) -> AnyArray:
-    return np.arange(math.prod(fitting(*shape)), dtype=np.int32).reshape(shape)
-
-
 # ------------------------------------------------------------------ operations that are layers
 
 
@@ -217,7 +80,7 @@ def _dense(flow: Flow, W: Array, b: Array) -> None:
     order, lead = flow.rows(W.shape[1]), flow.index.shape[:-1]
     if order is not None:
         W = W[:, np.argsort(order)]
-    index = _places(*lead, len(W))
+    index = places(*lead, len(W))
     flow.add(layers.Dense(len(W)), (*flow.shape[:-1], len(W)), index, W=W.copy(), b=b)
 
 
@@ -267,7 +130,7 @@ def _pad(flow: Flow, margins: Any) -> Shape:
 def _add_margins(flow: Flow, margins: Any, channels: int) -> Shape:
     """Add zeros around images whose channels ONNX has at this axis; return their sizes."""
     shape = layers.ZeroPadding2D(margins).output_shape(flow.shape)
-    index = np.moveaxis(_places(1, *shape), -1, channels)
+    index = np.moveaxis(places(1, *shape), -1, channels)
     flow.add(layers.ZeroPadding2D(margins), shape, index)
     return shape[:-1]
 
@@ -282,7 +145,7 @@ def _windows(flow: Flow, given: Any, kernel: Any) -> tuple[Any, Any, Any, str, A
 
 def _add_windows(flow: Flow, layer: Any, channels: int, **arrays: Array) -> None:
     shape = layer.output_shape(flow.shape)
-    flow.add(layer, shape, np.moveaxis(_places(1, *shape), -1, 1), **arrays)
+    flow.add(layer, shape, np.moveaxis(places(1, *shape), -1, 1), **arrays)
 
 
 def _conv(flow: Flow, given: Any, W: Array, b: Any = None) -> None:
@@ -331,13 +194,13 @@ def _reduce(flow: Flow, given: Any, name: str, axes: tuple[int, ...], keep: int)
     others = [axis for axis in range(index.ndim) if axis not in axes]
     sizes = [index.shape[axis] for axis in axes]
     channels = index.size // math.prod(sizes)
-    if len(sizes) not in (1, 2) or not _is_natural(index.transpose([*axes, *others])):
+    if len(sizes) not in (1, 2) or not is_natural(index.transpose([*axes, *others])):
         raise ValueError("not the positions of whole samples")
     flow.see((*sizes, channels))
     kept = [1 if axis in axes else size for axis, size in enumerate(index.shape)]
     shape = kept if keep else [index.shape[axis] for axis in others]
     layer = getattr(layers, f"Global{name}Pool{len(sizes)}D")()
-    flow.add(layer, (channels,), _places(channels).reshape(shape))
+    flow.add(layer, (channels,), places(channels).reshape(shape))
     flow.batch = flow.batch if keep else others.index(flow.batch)
 
 
@@ -383,7 +246,7 @@ def _softmax(flow: Flow, given: Any, opset: int) -> None:
     if axis % (last + 1) != last:
         raise ValueError("softmax must be along the last axis")
     order = flow.rows(flow.index.shape[-1])
-    if order is None and not _is_natural(flow.index):
+    if order is None and not is_natural(flow.index):
         raise ValueError("softmax must be at each position")
     flow.activate("softmax")
 
@@ -421,7 +284,7 @@ def _recurrent(flow: Flow, node: Node, each: bool, W: Any, U: Any, b: Any, *stat
     order = {"RNN": (0,), "LSTM": LSTM_GATES, "GRU": GRU_GATES}[node.op]
     length, samples, features = flow.whole().shape
     paths, rows, units = U.shape
-    in_order = samples == 1 and flow.batch == 1 and _is_natural(flow.index)
+    in_order = samples == 1 and flow.batch == 1 and is_natural(flow.index)
     if not in_order or W.shape != (paths, rows, features):
         raise ValueError("samples must be (time, batch, features)")
     if paths != 1 + bidirectional or rows != len(order) * units:
@@ -452,7 +315,7 @@ def _recurrent(flow: Flow, node: Node, each: bool, W: Any, U: Any, b: Any, *stat
     flow.see((length, features))
     layer = layers.Bidirectional(layer) if bidirectional else layer
     shape = (length, paths * units) if each else (paths * units,)
-    index = _places(length, paths, 1, units) if each else _places(paths, 1, units)
+    index = places(length, paths, 1, units) if each else places(paths, 1, units)
     flow.add(layer, shape, index, **arrays)
     flow.batch = 2 if each else 1
 
@@ -476,102 +339,8 @@ KNOWN_OPS = {*FUNCTIONS, *MOVES, *OTHERS, *LAYERS, "Shape", "LSTM", "GRU", "RNN"
 CHANNELS_FIRST = ("Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
 
 
-class Way:
-    """The nodes of a graph, of which some are constant and the others lie on the way."""
-
-    def __init__(self, model: OnnxModel) -> None:
-        self.model, self.nodes, self.arrays = model, model.nodes, dict(model.arrays)
-        self.room = Room(FREE + 4 * sum(array.size for array in model.arrays.values()))
-        self.users: dict[str, list[int]] = {}
-        self.maker: dict[str, int] = {}
-        self.batch: int | None = None  # its size, unless it is open
-        there = {*self.arrays, *(info.name for info in model.inputs)}
-        for at, node in enumerate(self.nodes):
-            for name in {*node.inputs}:
-                self.users.setdefault(name, []).append(at)
-            for name in filter(None, node.outputs):
-                if name in self.users or name in self.maker or name in there:
-                    raise ModelFileError(f"makes {name!r} at {node}, but has or takes it before")
-                self.maker[name] = at
-            self._fold(at)
-        self.fixed = {*self.arrays}  # what is so for any shape
-        self.seen: dict[str, tuple[AnyArray, int]] = {}  # tensors on the way: index, batch's axis
-
-    def _fold(self, at: int) -> None:
-        """Compute a node that is constant, and what is constant then."""
-        node = self.nodes[at]
-        if any(name and name not in self.arrays for name in node.inputs):
-            return
-        found = self.room.compute(
-            node.op, node.given, [self.arrays.get(name) for name in node.inputs]
-        )
-        if found is not None:
-            self._define(node.outputs[0], found)
-
-    def _define(self, name: str, array: AnyArray) -> None:
-        self.arrays[name] = array
-        for at in self.users.get(name, ()):
-            if at > self.maker[name] and self.nodes[at].outputs[0] not in self.arrays:
-                self._fold(at)
-
-    def settle(self, name: str, index: AnyArray) -> None:
-        """Let what asks for a tensor's shape, or how it would be when moved, be constant."""
-        for at in self.users.get(name, ()):
-            node = self.nodes[at]
-            out = node.outputs[0]
-            if node.op == "Shape" and out not in self.arrays:
-                start, end = node.given.get("start", 0), node.given.get("end", index.ndim)
-                self._define(out, np.array(index.shape[start:end], np.int64))
-            asked = any(self.nodes[asks].op == "Shape" for asks in self.users.get(out, ()))
-            moves = node.op in ("Transpose", "Squeeze", "Unsqueeze") and node.inputs[0] == name
-            more = [self.arrays.get(other) for other in node.inputs[1:]]
-            if asked and moves and all(x is not None for x in more):
-                self.settle(out, MOVES[node.op](node.given, MOST_NUMBERS, index, *more))
-
-    def before(self, end: str) -> set[int]:
-        """Return the nodes that a tensor is made by."""
-        found: set[int] = set()
-        names = [end]
-        while names:
-            at = self.maker.get(names.pop())
-            if at is not None and at not in found:
-                found.add(at)
-                names += self.nodes[at].inputs
-        return found
-
-    def joins(self, name: str, end: str, within: set[int]) -> Iterator[tuple[str, list[int]]]:
-        """Yield tensors that all of the way goes through, with the nodes since the last."""
-
-        def users(name: str) -> list[int]:
-            return [
-                at
-                for at in self.users.get(name, ())
-                if at in within
-                and self.nodes[at].op != "Shape"
-                and self.nodes[at].outputs[0] not in self.arrays
-            ]
-
-        ahead = users(name)
-        left, known, done = {name: len(ahead)}, {*ahead}, []
-        while ahead:
-            at = heappop(ahead)
-            if any(users(made) or made == end for made in self.nodes[at].outputs):
-                done.append(at)  # else but the shape of what it makes is asked for
-            for used in {*self.nodes[at].inputs} & left.keys():
-                left[used] -= 1
-                if not left[used]:
-                    del left[used]
-            for made in self.nodes[at].outputs:
-                following = users(made)
-                if following or made == end:
-                    left[made] = len(following)
-                for at_next in following:
-                    if at_next not in known:
-                        known.add(at_next)
-                        heappush(ahead, at_next)
-            if len(left) == 1 and name not in left:
-                yield next(iter(left)), done
-                done = []
+class Way(Graph):
+    """A graph, and what its nodes are in terms of layers."""
 
     def activation(self, name: str, joins: Iterable[tuple[str, list[int]]]) -> tuple[str, str]:
         """Return the longest way from a tensor that is an activation: which, and its end; or ""."""
@@ -777,7 +546,7 @@ class Way:
                 raise ValueError("pads of axes that are named")
             if half == 4 and any(pads) and not any(pads[at] for at in (0, 3, 4, 7)):
                 index = flow.whole()
-                if flow.batch == 0 and _is_natural(index):  # channels last, as Keras has them
+                if flow.batch == 0 and is_natural(index):  # channels last, as Keras has them
                     flow.see(index.shape[1:])
                     _add_margins(flow, [*zip(pads[1:3], pads[5:7], strict=True)], -1)
                     return
@@ -845,12 +614,12 @@ class Way:
         index, axis = flow.index, flow.batch
         if W.ndim != 2 or given.get("axis", 0) != 0 or index.ndim != 2 or index.shape[axis] != 1:
             raise ValueError("an embedding takes (batch, length) tokens of one table")
-        if not _is_natural(flow.whole()):
+        if not is_natural(flow.whole()):
             raise ValueError("tokens in another order")
         flow.shape = Tokens(len(W), index.size)
-        places = _places(index.size, W.shape[1])
-        layer, index = layers.Embedding(W.shape[1]), np.expand_dims(places, axis)
-        flow.add(layer, places.shape, index, W=W.copy())
+        there = places(index.size, W.shape[1])
+        layer, index = layers.Embedding(W.shape[1]), np.expand_dims(there, axis)
+        flow.add(layer, there.shape, index, W=W.copy())
 
     def _both(self, flow: Flow, name: str, node: Node) -> None:
         """Add a residual layer: two ways from a tensor that end in a sum."""
@@ -913,10 +682,10 @@ def _start(way: Way) -> tuple[str, Flow]:
         )
     own = tuple(size or 1 for size in shape)
     way.batch = sizes[batch]
-    index = _places(*own)
+    index = places(*own)
     if len(own) > 1 and _sees_channels_first(way, name):
         own = (*own[1:], own[0])
-        index = np.moveaxis(_places(*own), -1, 0)
+        index = np.moveaxis(places(*own), -1, 0)
     return name, Flow(own, np.expand_dims(index, batch), batch)
 
 
@@ -977,7 +746,7 @@ def state_of(model: OnnxModel) -> dict[str, Any]:
     end, labels = _end(way)
     inputs = flow.shape
     way.follow(flow, start, end)
-    if not _is_natural(flow.whole()):
+    if not is_natural(flow.whole()):
         raise ModelFileError("has its outputs in another order than pycnn would")
     if len(flow.shape) == 2 and flow.index.shape[flow.batch] > 1:
         raise ModelFileError(
