@@ -4,8 +4,8 @@
 
 It needs Zig (PyPI: ziglang) and pycparser, which cffi brings. Into web/build/ it writes core.wasm,
 with kernels of relaxed SIMD, core_plain.wasm, for browsers without it, layout.ts, and the digits
-that pycnn brings. A module imports nothing; it exports the calls of pycnn.h and pycnn_file.h,
-malloc and free.
+that pycnn brings. A module imports nothing; it exports what src/core.ts calls, and the rest of the
+core stays away.
 """
 
 import argparse
@@ -25,35 +25,24 @@ HERE = Path(__file__).resolve().parent
 CSRC = HERE.parent / "csrc"
 BUILD = HERE / "build"
 MOST_BYTES = 120_000  # of a module, compressed
-# What a page has no use for: functions of its own within the module, threads, other allocators,
-# text.
-LEFT_OUT = {
-    "pycnn_writer_create",
-    "pycnn_writer_destroy",
-    "pycnn_writer_run",
-    "pycnn_workspace_set_loss",
-    "pycnn_workspace_set_poll",
-    "pycnn_threads_create",
-    "pycnn_threads_create_with",
-    "pycnn_threads_destroy",
-    "pycnn_workspace_set_threads",
-    "pycnn_network_create_with",
-    "pycnn_file_load",
-}
-EXTRA = ["malloc", "free", "page_saved", "page_saved_size"]
 # What is compiled to be fast, without kernels of an instruction set and with them.
 FAST = ({"kernels_baseline", "activation", "loss", "optimizer"}, {"kernels_wasm"})
 SIZES = {"double": 8, "uint64_t": 8, "int": 4, "size_t": 4, "pointer": 4}
 
 
 def declarations():
-    """Return the headers' declarations, parsed, and the names of their calls."""
+    """Return the headers' declarations, parsed."""
     text = "".join((CSRC / name).read_text("utf-8") for name in ("pycnn.h", "pycnn_file.h"))
-    calls = re.findall(r"^PYCNN_API\b[^(;]*?\b(pycnn_\w+)\(", text, re.M)
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
     text = re.sub(r'^\s*#.*$|extern "C" \{|^\}$', "", text, flags=re.M).replace("PYCNN_API", "")
     types = "typedef unsigned size_t; typedef unsigned long long uint64_t;\n"
-    return c_parser.CParser().parse(types + text), calls
+    return c_parser.CParser().parse(types + text)
+
+
+def calls():
+    """Return the names of the functions that the page calls."""
+    text = (HERE / "src" / "core.ts").read_text("utf-8")
+    return sorted(set(re.findall(r'"(pycnn_\w+|page_\w+|malloc|free)"', text)))
 
 
 def enum_values(enumeration):
@@ -80,8 +69,8 @@ def layout(struct, structs, enums):
 
 
 def read_headers():
-    """Return the enums' values, the structs' layouts and the names of the calls."""
-    tree, calls = declarations()
+    """Return the enums' values and the structs' layouts."""
+    tree = declarations()
     enums, structs = {}, {}
     for node in tree.ext:
         inner = getattr(node.type, "type", None)
@@ -90,7 +79,7 @@ def read_headers():
                 enums.update(enum_values(kind))
         if isinstance(inner, c_ast.Struct) and inner.decls:
             structs[node.name] = layout(inner, structs, enums)
-    return enums, structs, calls
+    return enums, structs
 
 
 def typescript(enums, structs):
@@ -166,11 +155,11 @@ def main():
     parser.add_argument("--zig", default=f"{sys.executable} -m ziglang", help="the command")
     zig = shlex.split(parser.parse_args().zig)
     BUILD.mkdir(exist_ok=True)
-    enums, structs, calls = read_headers()
+    enums, structs = read_headers()
     (BUILD / "layout.ts").write_text(typescript(enums, structs), encoding="utf-8")
     (BUILD / "layout.c").write_text(assertions(structs), encoding="utf-8")
     (BUILD / "digits.bin").write_bytes(digits())
-    exports = [*(call for call in calls if call not in LEFT_OUT), *EXTRA]
+    exports = calls()
     compile_core(BUILD / "core.wasm", zig, exports, "-msimd128", "-mrelaxed-simd")
     compile_core(BUILD / "core_plain.wasm", zig, exports)
 

@@ -27,7 +27,17 @@ from firefox import Firefox
 from playwright.sync_api import sync_playwright
 
 import pycnn
-from pycnn import BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool2D, Network, optimizers
+from pycnn import (
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    MaxPool2D,
+    Network,
+    Residual,
+    optimizers,
+)
 from pycnn.datasets import load_digits
 from pycnn.walkthrough import build_network
 
@@ -407,12 +417,32 @@ def check_digits(page, folder):
     page.wait_for_timeout(300)
     shown = page.eval_on_selector_all("meter", "all => all.map(one => one.value)")
     assert shown == net.predict(images[1500:1501])[0].tolist()
+    check_activations(page, net, images[1500])
+    assert page.get_attribute("#hidden [role=img]", "aria-label").startswith("Layer 1: activations")
     model.write_bytes(b"no model")
     page.set_input_files("#digits-open", model)
     page.wait_for_selector("#digits-problem:has-text('no model')")
-    Network(64, [Dense(12), Dense(10, "softmax")]).save(model)
+    dense = Network(64, [Dense(12), Dense(10, "softmax")], seed=1)
+    dense.save(model)
     page.set_input_files("#digits-open", model)
     page.wait_for_function("() => document.querySelectorAll('#filters canvas').length === 12")
+    check_activations(page, dense, x[1500])
+    block = [
+        Conv2D(4, 3, padding="same"),
+        BatchNorm("relu"),
+        Residual([Dropout(0.1), Conv2D(4, 1)]),
+    ]
+    deep = Network((8, 8, 1), [*block, MaxPool2D((2, 4)), Flatten(), Dense(10, "softmax")], seed=1)
+    deep.save(model)
+    page.set_input_files("#digits-open", model)
+    page.wait_for_function("() => document.querySelectorAll('#hidden canvas').length === 16")
+    page.wait_for_timeout(300)
+    check_activations(page, deep, images[1500])
+    sizes = page.eval_on_selector_all("#hidden canvas", "all => all.map(c => [c.height, c.width])")
+    assert sizes == [[8, 8]] * 12 + [[4, 2]] * 4
+    Network(64, [Dense(10, "softmax")]).save(model)
+    page.set_input_files("#digits-open", model)
+    page.wait_for_selector("#hidden-title", state="hidden")
     Network(64, [Dense(3, "softmax")]).save(model)
     page.select_option("#language", "de")
     page.set_input_files("#digits-open", model)
@@ -422,12 +452,43 @@ def check_digits(page, folder):
     page.wait_for_selector("#digits-problem:has-text('zu kurz für ihren Kopf')")
     page.select_option("#language", "en")
     page.click("#digits-rewind")
+    page.click("#digits-epoch")
+    page.wait_for_selector("#digits-status:has-text('Epoch 1:')")
     page.click("#erase")
+    page.wait_for_timeout(300)
+    blank = page.eval_on_selector_all("#hidden > div", PAINTED)
     page.hover("#pad")
     page.mouse.down()
     page.mouse.up()
-    page.click("#digits-epoch")
-    page.wait_for_selector("#digits-status:has-text('Epoch 1:')")
+    page.wait_for_timeout(300)
+    assert page.eval_on_selector_all("#hidden > div", PAINTED) != blank
+
+
+PAINTED = """layers => layers.map((layer) =>
+  [...layer.querySelectorAll("canvas")].map((canvas) => {
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    return [...data.keys()].filter((i) => i % 4 === 0).map((i) => [...data.slice(i, i + 4)]);
+  }))"""
+
+
+def check_activations(page, net, image):
+    """Hold the hidden layers' pictures of a digit, and the numbers in them, to net.trace."""
+    traced = net.trace(image[None], [0]).A[1:]
+    traced = [a for a, layer in zip(traced, net.layers, strict=True) if type(layer) is not Flatten]
+    computed = call(page, "activations", image.ravel().tolist(), [8, 8, 1])
+    for layer, a in zip(computed, traced, strict=True):
+        assert list(layer["values"]) == a[:, 0].tolist(), layer["shape"]
+    painted = page.eval_on_selector_all("#hidden > div", PAINTED)
+    for pixels, a in zip(painted, traced[:-1], strict=True):
+        pixels = np.array(pixels)  # features, places, colours and opacity
+        values = a[:, 0].reshape(-1, len(pixels)).T
+        opacity = 255 * np.abs(values) / max(1e-9, np.abs(values).max())
+        assert pixels.shape == (*values.shape, 4)
+        assert np.abs(pixels[..., 3] - opacity).max() <= 0.5 + 1e-9
+        seen = opacity > 20
+        warm = pixels[..., 0] > pixels[..., 2]
+        assert seen.any()
+        assert (warm == (values > 0))[seen].all()
 
 
 def wait_for_hash(page, place="#hash"):

@@ -323,6 +323,34 @@ export function trace(
   }
 }
 
+/** What comes out of a layer for one sample. */
+export interface LayerOutput {
+  shape: number[]; // rows, columns and features; what is no image has one place
+  values: Float64Array;
+}
+
+/** What the layers compute of one sample, which has so many rows, columns and features. */
+export function activations(
+  network: Network, x: ArrayLike<number>, shape: number[],
+): LayerOutput[] {
+  const { core, net } = network;
+  const at = core.allocate(16 * core.call("page_depth", net));
+  try {
+    core.words(at, shape.length).set(shape);
+    const count = core.call("page_shapes", at, net);
+    const shapes = Array.from({ length: count }, (_, l) => [...core.words(at + 16 * l, 4)]);
+    const ends = shapes.map(([rows, columns, features]) => rows * columns * features);
+    ends.forEach((size, l) => (ends[l] = size + (ends[l - 1] ?? 0)));
+    const { a } = trace(network, ends[count - 1], x, new Float64Array(network.outputs), false);
+    return shapes.flatMap(([rows, columns, features, computes], l) => {
+      const values = a.slice(ends[l - 1] ?? 0, ends[l]);
+      return computes ? [{ shape: [rows, columns, features], values }] : [];
+    });
+  } finally {
+    core.free(at);
+  }
+}
+
 /** The outputs for rows of x. */
 export function predict(network: Network, x: ArrayLike<number>): Float64Array {
   const { core, net, theta, thetaSize, outputs } = network;

@@ -1,7 +1,9 @@
-// Digits: a network that learns to read them, one to draw, and what its first layer looks at.
+// Digits: a network that learns to read them, one to draw, what its first layer looks at, and what
+// the hidden layers make of the drawn one.
 
 import bytes from "../build/digits.bin";
 import { button, download, fileField, h, inWords, labelled, numberField, select, t } from "./dom.ts";
+import type { LayerOutput } from "./core.ts";
 import type { Layer, Setup } from "./model.ts";
 import type { Remote } from "./remote.ts";
 import type { Snapshot } from "./worker.ts";
@@ -147,6 +149,9 @@ export class Digits {
       meter.nextElementSibling!.textContent = outputs[digit].toFixed(3);
       meter.parentElement!.classList.toggle("best", digit === best);
     });
+    // A file's own loss is no function here: a pass with it fails.
+    const layers = await this.remote.call("activations", this.drawn, [SIDE, SIDE, 1]).catch(() => []);
+    this.paintHidden(layers.slice(0, -1));
   }
 
   // ------------------------------------------------------------------ pictures
@@ -193,17 +198,40 @@ export class Digits {
     const [count, side] = this.filters;
     const pictures = range(0, count).map((unit) => {
       const weights = theta.subarray(unit * side * side, (unit + 1) * side * side);
-      const most = weights.reduce((largest, w) => Math.max(largest, Math.abs(w)), 1e-9);
       const canvas = h("canvas", { width: side, height: side });
-      const image = new ImageData(side, side);
-      weights.forEach((w, i) => {
-        const colour = w > 0 ? [213, 94, 0] : [0, 114, 178];
-        image.data.set([...colour, (255 * Math.abs(w)) / most], 4 * i);
-      });
-      canvas.getContext("2d")!.putImageData(image, 0, 0);
+      paintSigned(canvas, weights, largestSize(weights));
       return canvas;
     });
     this.find("#filters").replaceChildren(...pictures);
+  }
+
+  /** A picture of each feature of an image, or of each unit a cell; a layer's share their scale. */
+  private paintHidden(layers: LayerOutput[]): void {
+    const place = this.find("#hidden");
+    const shapes = layers.map(({ shape }) => shape.join()).join(" ");
+    if (place.dataset.shapes !== shapes) {
+      place.dataset.shapes = shapes;
+      place.replaceChildren(...layers.map(({ shape: [rows, columns, features] }) => {
+        const pictures = range(0, features).map(() => h("canvas", { width: columns, height: rows }));
+        const kind = rows * columns === 1 ? "units cells" : "units";
+        return h("div", {}, h("h3", {}), h("div", { class: kind, role: "img" }, ...pictures));
+      }));
+    }
+    this.find("#hidden-title").hidden = layers.length === 0;
+    layers.forEach(({ shape: [rows, columns, features], values }, l) => {
+      const [title, pictures] = place.children[l].children;
+      const byFeature = range(0, features).map((feature) => {
+        return Float64Array.from({ length: rows * columns }, (_, place) => values[place * features + feature]);
+      });
+      const sizes = byFeature.map(largestSize);
+      const largest = Math.max(...sizes);
+      const said = { layer: l + 1, count: features, rows, columns, largest: largest.toPrecision(3) };
+      title.textContent = t(rows * columns === 1 ? "hiddenUnits" : "hiddenMaps", said);
+      pictures.setAttribute("aria-label", t("hiddenSaid", { title: title.textContent, active: threeLargest(sizes) }));
+      pictures.querySelectorAll("canvas").forEach((canvas, feature) => {
+        paintSigned(canvas, byFeature[feature], largest);
+      });
+    });
   }
 
   // ------------------------------------------------------------------ the page
@@ -245,7 +273,8 @@ export class Digits {
             replace(pixelsOf(this.number));
           }, { id: "sample", min: 0, max: COUNT - 1, step: 1 })))),
         h("div", {}, h("h2", {}, t("says")), h("ul", { id: "says" }, ...says)),
-        h("div", {}, h("h2", {}, t("filters")), h("div", { id: "filters", class: "units", role: "img", "aria-label": t("filters") }), files)),
+        h("div", {}, h("h2", { id: "hidden-title" }, t("hiddenTitle")), h("div", { id: "hidden" }),
+          h("h2", {}, t("filters")), h("div", { id: "filters", class: "units", role: "img", "aria-label": t("filters") }), files)),
       h("p", { class: "small" }, t("credit")));
     this.label();
     this.paintDrawn();
@@ -269,4 +298,24 @@ function largest(values: ArrayLike<number>): number {
   let best = 0;
   for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i;
   return best;
+}
+
+/** The largest absolute value. */
+function largestSize(values: Float64Array): number {
+  return values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+}
+
+/** The numbers, from 1 on, of the largest values. */
+function threeLargest(values: number[]): string {
+  return [...values.keys()].sort((i, j) => values[j] - values[i]).slice(0, 3).map((i) => i + 1).join(", ");
+}
+
+/** Negative numbers in blue, positive ones in vermilion, the largest without the ground behind it. */
+function paintSigned(canvas: HTMLCanvasElement, values: Float64Array, largest: number): void {
+  const image = new ImageData(canvas.width, canvas.height);
+  values.forEach((value, i) => {
+    const colour = value > 0 ? [213, 94, 0] : [0, 114, 178];
+    image.data.set([...colour, (255 * Math.abs(value)) / (largest || 1)], 4 * i);
+  });
+  canvas.getContext("2d")!.putImageData(image, 0, 0);
 }

@@ -1,6 +1,6 @@
 // Runs the core beside the page: answers its calls, and trains some steps at a time between them.
 
-import { Core, Network, Totals, Training, draws, predict, trace } from "./core.ts";
+import { Core, Network, Totals, Training, activations, draws, predict, trace } from "./core.ts";
 import { Architecture, Setup, byLabel } from "./model.ts";
 import { sha256 } from "./sha256.ts";
 
@@ -221,6 +221,8 @@ const calls = {
   theta: () => present(network).values.slice(),
 
   predict: (x: ArrayLike<number>) => predict(present(network), x),
+
+  activations: (x: ArrayLike<number>, shape: number[]) => activations(present(network), x, shape),
 };
 
 export type Calls = typeof calls;
