@@ -166,15 +166,47 @@ class DivergedError(PycnnError, FloatingPointError):
 
 
 class BusyError(PycnnError, RuntimeError):
-    """The network is being trained already."""
+    """The network is being trained already.
+
+    Examples
+    --------
+    >>> from pycnn import Dense, Network
+    >>> def again(network, epoch, logs):
+    ...     network.fit([[0], [1]], [0, 1])
+    >>> try:
+    ...     Network(1, [Dense(1)], seed=0).fit([[0], [1]], [0, 1], epochs=1, callbacks=again)
+    ... except BusyError as error:
+    ...     print(error)
+    this network is being trained already; train a copy instead
+    """
 
 
 class WorkerLostError(PycnnError, RuntimeError):
-    """A machine that a training beyond this one cannot do without is lost."""
+    """A machine that a training beyond this one cannot do without is lost.
+
+    The network is as after the last step, from where another call may go on.
+
+    Examples
+    --------
+    >>> from pycnn import distributed
+    >>> try:
+    ...     distributed.fit(net, (X, y), client=client, epochs=100)  # doctest: +SKIP
+    ... except WorkerLostError:
+    ...     distributed.fit(net, (X, y), client=other, epochs=100, resume=True)  # doctest: +SKIP
+    """
 
 
 class BackendError(PycnnError, ImportError):
-    """The compute backend that was asked for is not there."""
+    """The compute backend that was asked for is not there.
+
+    Examples
+    --------
+    >>> from pycnn import Dense, Network
+    >>> try:
+    ...     net = Network(2, [Dense(1)], backend="c")
+    ... except BackendError:  # installed without a C compiler
+    ...     net = Network(2, [Dense(1)], backend="numpy")
+    """
 
 
 class PycnnWarning(UserWarning):
@@ -191,11 +223,36 @@ class PycnnWarning(UserWarning):
 
 
 class DataWarning(PycnnWarning):
-    """Data, or a setting for them, with which training seldom does well."""
+    """Data, or a setting for them, with which training seldom does well.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from pycnn import SGD, Dense, Network
+    >>> net = Network(1, [Dense(1)], seed=0)
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     history = net.fit([[1000], [3000]], [0, 1], epochs=1, optimizer=SGD(1e-9))
+    >>> print(caught[0].category.__name__, str(caught[0].message).partition(":")[0])
+    DataWarning X is not scaled
+    """
 
 
 class LayerWarning(PycnnWarning):
-    """A layer that does not learn; only with ``diagnose=True``."""
+    """A layer that does not learn; only with ``diagnose=True``.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from pycnn import Dense, Network
+    >>> net = Network(1, [Dense(2, "relu"), Dense(1)], seed=0)
+    >>> net.layers[0].b[:] = -9
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     history = net.fit([[0], [1]], [0, 1], epochs=1, diagnose=True)
+    >>> print(str(caught[0].message).partition(":")[0])
+    2 of the 2 units of layer 1 are dead before the first epoch
+    """
 
 
 def warn(message: str, category: type[PycnnWarning]) -> None:

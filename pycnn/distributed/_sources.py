@@ -205,7 +205,19 @@ class Part:
 
 
 class Files:
-    """Rows in files, as `from_npy` and `from_parquet` describe them: none has been read."""
+    """Rows in files, as `from_npy` and `from_parquet` describe them: none has been read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pycnn import distributed
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/X.npy", np.zeros((100, 3)))
+    ...     np.save(f"{folder}/y.npy", np.zeros(100))
+    ...     files = distributed.from_npy(f"{folder}/X.npy", f"{folder}/y.npy")
+    >>> isinstance(files, distributed.Files)
+    True
+    """
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self.sources = list(sources)
@@ -317,6 +329,18 @@ def from_parquet(
         If there is no such file, or no such column.
     ImportError
         If pyarrow is not there: ``pip install 'pycnn[tables]'``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import pyarrow
+    >>> import pyarrow.parquet
+    >>> from pycnn import distributed
+    >>> table = pyarrow.table({"age": [31.0, 54.0], "weight": [70.5, 82.0], "ill": [0.0, 1.0]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pyarrow.parquet.write_table(table, f"{folder}/patients.parquet")
+    ...     distributed.from_parquet(f"{folder}/*.parquet", target="ill")
+    <1 parts of files, 2 rows>
     """
     try:
         from pyarrow import ArrowInvalid
