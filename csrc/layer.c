@@ -189,7 +189,6 @@ int pycnn_set_activation(layer *self, int activation)
     return PYCNN_OK;
 }
 
-/* a[fan_out,batch] = f(z)                                                      (lecture, 2) */
 /* output[first ... last - 1] -> their columns of output_rows */
 static void copy_to_rows(const layer *self, const layer_io *io, size_t first, size_t last)
 {
@@ -215,6 +214,7 @@ static bool leaves_slope(const layer *self, const layer_io *io)
     return io->z_is_own && io->context->training && self->activation->forward_with_slope != NULL;
 }
 
+/* a[fan_out,batch] = f(z)                                                      (lecture, 2) */
 static void activate(const layer *self, const layer_io *io, size_t first, size_t units)
 {
     const size_t at = first * io->stride;
