@@ -16,9 +16,15 @@ static wide add_wide(wide a, wide b)
 
 static wide multiply_64(uint64_t a, uint64_t b)
 {
+#ifdef __SIZEOF_INT128__
+    __extension__ typedef unsigned __int128 product;
+    const product whole = (product)a * b;
+    return (wide){(uint64_t)(whole >> 64), (uint64_t)whole};
+#else
     const uint64_t a0 = a & UINT32_MAX, a1 = a >> 32, b0 = b & UINT32_MAX, b1 = b >> 32;
     const uint64_t middle = a1 * b0 + (a0 * b0 >> 32), other = a0 * b1 + (middle & UINT32_MAX);
     return (wide){a1 * b1 + (middle >> 32) + (other >> 32), a * b};
+#endif
 }
 
 static wide multiply_wide(wide a, wide b)
@@ -218,6 +224,8 @@ uint64_t pycnn_dropout_key(uint64_t seed, size_t epoch)
     return pycnn_stream_next(&stream);
 }
 
+enum { DIGIT = 7, BUCKETS = 1 << DIGIT, MANY_ROWS = 32, FEW_ROWS = 16 };
+
 /* Rows are sorted by random numbers, the keys, where they lie: a row's word has its number in the
  * lower bits, and in the others as much of its key as there is room for. */
 typedef struct {
@@ -274,22 +282,96 @@ static void insert_rows(const row_keys *keys, size_t *words, size_t count)
     }
 }
 
-/* Random keys are halved well enough; the smaller part first, so the stack stays low. */
-static void sort_rows(const row_keys *keys, size_t *words, size_t count)
+/* Puts words into buckets by the DIGIT bits behind which there are `shift` others: in place, each
+ * word goes to where it belongs, and takes along the one that lies there (McIlroy, Bostic and
+ * McIlroy 1993). ends[b] is where bucket b ends. */
+static void fill_buckets(size_t *words, size_t count, int shift, size_t ends[BUCKETS])
 {
-    enum { FEW_ROWS = 16 };
+    size_t next[BUCKETS] = {0};
+    for (size_t i = 0; i < count; i++) {
+        next[words[i] >> shift & (BUCKETS - 1)]++;
+    }
+    for (size_t b = 0, end = 0; b < BUCKETS; b++) {
+        end += next[b];
+        ends[b] = end;
+        next[b] = end - next[b];
+    }
+    for (size_t b = 0; b < BUCKETS; b++) {
+        while (next[b] < ends[b]) {
+            size_t word = words[next[b]];
+            for (size_t to; (to = word >> shift & (BUCKETS - 1)) != b;) {
+                const size_t other = words[next[to]];
+                words[next[to]++] = word;
+                word = other;
+            }
+            words[next[b]++] = word;
+        }
+    }
+}
+
+/* Leaves no more than FEW_ROWS words among which the order is not the keys' yet. Random keys fill
+ * buckets evenly, by those of their bits that words have, and are halved well enough by others; the
+ * smaller half comes first, so the stack stays low. */
+static void part_all(const row_keys *keys, size_t *words, size_t count, int shift)
+{
+    if (count > MANY_ROWS && shift >= 0 && keys->row_mask >> shift == 0) {
+        size_t ends[BUCKETS];
+        fill_buckets(words, count, shift, ends);
+        for (size_t b = 0, first = 0; b < BUCKETS; first = ends[b++]) {
+            part_all(keys, words + first, ends[b] - first, shift - DIGIT);
+        }
+        return;
+    }
     while (count > FEW_ROWS) {
         const size_t half = part_rows(keys, words, count);
         if (half <= count / 2) {
-            sort_rows(keys, words, half);
+            part_all(keys, words, half, -1);
             words += half;
             count -= half;
         } else {
-            sort_rows(keys, words + half, count - half);
+            part_all(keys, words + half, count - half, -1);
             count = half;
         }
     }
-    insert_rows(keys, words, count);
+}
+
+/* The word of the i-th row, whose key is next in the stream. */
+static size_t next_word(const row_keys *keys, random_stream *stream, size_t i)
+{
+    const size_t key = (size_t)(pycnn_stream_next(stream) >> (64 - 8 * sizeof i));
+    return (key & ~keys->row_mask) | i;
+}
+
+/* All words, in the order of their keys but for FEW_ROWS together. Many are drawn twice, to be
+ * counted and to be put into the first buckets: there is no other room for them. */
+static void draw_rows(const row_keys *keys, size_t *words, size_t count)
+{
+    const int shift = 8 * (int)sizeof *words - DIGIT;
+    random_stream stream = keys->start;
+    size_t ends[BUCKETS] = {0};
+    if (count <= MANY_ROWS) {
+        for (size_t i = 0; i < count; i++) {
+            words[i] = next_word(keys, &stream, i);
+        }
+        part_all(keys, words, count, shift);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        ends[next_word(keys, &stream, i) >> shift]++;
+    }
+    for (size_t b = 0, end = 0; b < BUCKETS; b++) {
+        const size_t first = end;
+        end += ends[b];
+        ends[b] = first;
+    }
+    stream = keys->start;
+    for (size_t i = 0; i < count; i++) {
+        const size_t word = next_word(keys, &stream, i);
+        words[ends[word >> shift]++] = word;
+    }
+    for (size_t b = 0, first = 0; b < BUCKETS; first = ends[b++]) {
+        part_all(keys, words + first, ends[b] - first, shift - DIGIT);
+    }
 }
 
 int pycnn_permutation(size_t *order, size_t rows, uint64_t seed, size_t epoch)
@@ -301,12 +383,8 @@ int pycnn_permutation(size_t *order, size_t rows, uint64_t seed, size_t epoch)
         keys.row_mask = 2 * keys.row_mask + 1;
     }
     pycnn_stream_skip(&keys.start, epoch, rows);
-    random_stream stream = keys.start;
-    for (size_t i = 0; i < rows; i++) {
-        const size_t key = (size_t)(pycnn_stream_next(&stream) >> (64 - 8 * sizeof *order));
-        order[i] = (key & ~keys.row_mask) | i;
-    }
-    sort_rows(&keys, order, rows);
+    draw_rows(&keys, order, rows);
+    insert_rows(&keys, order, rows);
     for (size_t i = 0; i < rows; i++) {
         order[i] &= keys.row_mask;
     }

@@ -14,9 +14,13 @@ from pycnn._exact import normal_quantile
 from pycnn.exceptions import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import TypeAlias
 
     from pycnn._typing import Array, Bits, Indices
+
+    # (first, count) -> (count, size)
+    PermutationDrawer: TypeAlias = Callable[[int, int], Indices]
 
 
 # Entries of permutations that are drawn ahead: a fraction of a millisecond.
@@ -86,31 +90,42 @@ class Stream:
         return numbers
 
 
-def permutations(seed: int, first: int, count: int, size: int) -> Indices:
-    """Return permutations number `first`, `first` + 1, ... of ``range(size)``, (count, size).
+def permutations(seed: int, size: int) -> PermutationDrawer:
+    """Return what draws permutations number `first`, `first` + 1, ... of ``range(size)``.
 
     The n-th permutation sorts the raw numbers n * size, ..., (n + 1) * size - 1 of the seed's
     stream, so it can be had without those before it.
     """
-    return Permutations(seed, size).take(first, count)
+    stream = Stream(seed, SHUFFLING)
+
+    def draw(first: int, count: int) -> Indices:
+        keys = stream.take(first * size, count * size).reshape(count, size)
+        return np.argsort(keys, axis=1, kind="stable")
+
+    return draw
 
 
 class Permutations:
-    """The `permutations` of one size, of which some are drawn before they are asked for."""
+    """The `permutations` of one size, of which some are drawn before they are asked for.
 
-    def __init__(self, seed: int, size: int) -> None:
-        self.seed, self.size = seed, size
-        self._stream = Stream(seed, SHUFFLING)
+    Parameters
+    ----------
+    seed, size : int
+    draw : callable
+        As of `permutations`, or faster.
+    """
+
+    def __init__(self, seed: int, size: int, draw: PermutationDrawer) -> None:
+        self.seed, self.size, self._draw = seed, size, draw
         self._first, self._drawn = 0, np.zeros((0, size), np.intp)
 
     def take(self, first: int, count: int, following: int = 0) -> Indices:
         """Return number `first`, ..., `count` of them; up to `following` may be asked for next."""
-        at, size = first - self._first, self.size
+        at = first - self._first
         if 0 <= at <= len(self._drawn) - count:
             return self._drawn[at : at + count]
-        number = max(count, min(following, AHEAD // size))
-        keys = self._stream.take(first * size, number * size).reshape(number, size)
-        drawn = np.argsort(keys, axis=1, kind="stable")
+        number = max(count, min(following, AHEAD // self.size))
+        drawn = self._draw(first, number)
         if number > count:
             self._first, self._drawn = first, drawn
         return drawn[:count]

@@ -99,13 +99,13 @@ def test_initial_weights_are_the_pinned_ones(activation):
 
 
 def test_the_order_of_the_samples_is_the_pinned_one():
-    assert _random.permutations(2024, 3, 2, 8).tolist() == GOLDEN_PERMUTATIONS
+    assert _random.permutations(2024, 8)(3, 2).tolist() == GOLDEN_PERMUTATIONS
 
 
 def test_a_permutation_does_not_depend_on_those_drawn_with_it():
-    whole = _random.permutations(5, 0, 10, 33)
+    whole = _random.permutations(5, 33)(0, 10)
     for first, count in ((0, 1), (3, 4), (9, 1)):
-        part = _random.permutations(5, first, count, 33)
+        part = _random.permutations(5, 33)(first, count)
         np.testing.assert_array_equal(part, whole[first : first + count])
 
 

@@ -97,7 +97,7 @@ def test_shuffling_takes_every_sample_once_an_epoch_and_in_a_new_order(backend):
         return net.parameters.tobytes()
 
     assert run(epochs=1) != run(epochs=1, shuffle=False)
-    orders = pycnn._random.permutations(1, 0, 50, 8)
+    orders = pycnn._random.permutations(1, 8)(0, 50)
     assert (np.sort(orders, axis=1) == np.arange(8)).all()
     assert len({order.tobytes() for order in orders}) == 50
     net = Network(1, [Dense(1)], seed=1, backend=backend)

@@ -18,6 +18,7 @@ from pycnn.history import History
 
 if TYPE_CHECKING:
     from pycnn._typing import Array
+    from pycnn.backend.protocol import Backend
 
 # The sums over an unfinished epoch: `Totals`, and that of the gradients' norms.
 RUNNING = len(Totals._fields) + 1
@@ -175,11 +176,11 @@ class TrainingRecord:
         """Let a `partial_fit` begin behind this one, whose `updates` are then another object's."""
         self.last, self.epochs, self._counting = last, last.epoch, counting
 
-    def orders(self, seed: int, rows: int) -> Permutations:
+    def orders(self, core: Backend, seed: int, rows: int) -> Permutations:
         """Return the orders of so many samples, from where they have been read to."""
         kept = self._orders
         if kept is None or (kept.seed, kept.size) != (seed, rows):
-            self._orders = kept = Permutations(seed, rows)
+            self._orders = kept = Permutations(seed, rows, core.permutations(seed, rows))
         return kept
 
     def to_resume(self) -> Checkpoint:

@@ -153,7 +153,7 @@ class Steps:
         self.factor = network.learning_rate_factor
         order = None
         if self.shuffle:
-            orders = loader.record.orders(network.seed, loader.rows)
+            orders = loader.record.orders(network.core, network.seed, loader.rows)
             following = self.epochs - reporter.history.epochs
             order = orders.take(network.epochs_trained, count, following)
         state = TrainingState(

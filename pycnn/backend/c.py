@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import _cffi_backend  # noqa: F401 - what freezes a program does not see that _native needs it
 import numpy as np
 
+from pycnn import _random
 from pycnn._native import ffi, lib
 from pycnn._threads import get_num_threads
 from pycnn.backend import interface
@@ -21,6 +22,7 @@ from pycnn.exceptions import BackendError, DataError, LabelError, PycnnError, Sh
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pycnn._random import PermutationDrawer
     from pycnn._typing import Array, Bits, Indices, Shape
     from pycnn.backend.interface import (
         Data,
@@ -46,6 +48,7 @@ __all__ = [
     "input_gradient",
     "isa",
     "penalty",
+    "permutations",
     "predict",
     "predict_samples",
     "predictor",
@@ -67,6 +70,8 @@ PIECE = 256
 LOOKED_AT = 1 << 22
 # Multiply-adds below which the core leaves its threads alone.
 WORK_WORTH_SHARING = 1 << 18
+# Permutations of fewer numbers are drawn faster by NumPy, many at once.
+WORTH_PERMUTING = 64
 # Idle workspaces that a plan keeps for its next calls.
 KEPT = 4
 
@@ -451,6 +456,21 @@ def find_not_finite(array: Array) -> int:
         if place < count:
             return first + place
     return int(size)
+
+
+def permutations(seed: int, size: int) -> PermutationDrawer:
+    """Return what draws permutations of ``range(size)``, as `pycnn._random.permutations`."""
+    if size < WORTH_PERMUTING or seed >> 64:  # longer seeds are Python's alone
+        return _random.permutations(seed, size)
+
+    def draw(first: int, count: int) -> Indices:
+        drawn = np.empty((count, size), np.intp)
+        lent = _from_buffer(_SIZES, drawn)
+        for i in range(count):
+            _check(lib.pycnn_permutation(lent + i * size, size, seed, first + i))
+        return drawn
+
+    return draw
 
 
 def predict(plan: Plan, theta: Array, x: Array, out: Array, lengths: Indices | None = None) -> bool:

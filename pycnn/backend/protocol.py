@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from pycnn._random import PermutationDrawer
     from pycnn._typing import Array, Bits, Indices, Shape
     from pycnn.backend.interface import (
         Data,
@@ -89,6 +90,10 @@ class BackendOf(Protocol[PlanT]):
 
     def find_not_finite(self, array: Array) -> int:
         """Return the flat index of the first infinity or NaN, or the size when there is none."""
+        ...
+
+    def permutations(self, seed: int, size: int) -> PermutationDrawer:
+        """Return what draws permutations of ``range(size)``, as `pycnn._random.permutations`."""
         ...
 
     def create_plan(

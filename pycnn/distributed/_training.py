@@ -116,7 +116,7 @@ class ChunkLoader(Loader):
         if not self.shuffle or state.batch_size >= self.rows:
             return np.arange(count)[part]
         epoch = self.first_epoch + state.epoch
-        return np.sort(_random.permutations(self.network.seed, epoch, 1, count)[0, part])
+        return np.sort(_random.permutations(self.network.seed, count)(epoch, 1)[0, part])
 
     def _sums(
         self, theta: Array, numbers: Indices, epoch: int, keys: Bits | None

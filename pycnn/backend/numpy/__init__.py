@@ -6,6 +6,7 @@ is a sample.
 """
 
 from pycnn._checks import find_not_finite
+from pycnn._random import permutations
 from pycnn.backend.numpy.generate import writer
 from pycnn.backend.numpy.network import (
     batch_trainer,
@@ -41,6 +42,7 @@ __all__ = [
     "input_gradient",
     "isa",
     "penalty",
+    "permutations",
     "predict",
     "predict_samples",
     "predictor",
