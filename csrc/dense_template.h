@@ -20,8 +20,13 @@ static void SUFFIX(transpose)(double *dst, size_t dst_stride, const double *src,
             }
         }
     }
-    for (size_t r = 0; r < rows; r++) {
-        for (size_t c = r < whole_rows ? whole_columns : 0; c < columns; c++) {
+    for (size_t c = whole_columns; c < columns; c++) {
+        for (size_t r = 0; r < whole_rows; r++) {
+            dst[c * dst_stride + r] = src[r * src_stride + c];
+        }
+    }
+    for (size_t r = whole_rows; r < rows; r++) {
+        for (size_t c = 0; c < columns; c++) {
             dst[c * dst_stride + r] = src[r * src_stride + c];
         }
     }

@@ -38,7 +38,11 @@ static inline bool loss_reads_output(int loss) { return loss != PYCNN_BINARY_CRO
 PYCNN_PRIVATE bool pycnn_loss_accepts(int loss, int activation);
 
 /* Whether targets may be NaN: not observed. */
-PYCNN_PRIVATE bool pycnn_loss_allows_missing(int loss);
+static inline bool loss_allows_missing(int loss)
+{
+    return loss != PYCNN_CATEGORICAL_CROSSENTROPY && loss != PYCNN_KL_DIVERGENCE &&
+           loss != PYCNN_CUSTOM;
+}
 
 /* Label smoothing (Szegedy et al. 2016) of y[outputs,stride]: targets become (1 - e) y + e / c,
  * where e is the parameter of a cross-entropy and c the number of classes. */

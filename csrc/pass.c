@@ -12,12 +12,11 @@
 
 /* ---------------------------------------------------------------- a slice of a mini-batch */
 
-/* Zeros in the padding of input[inputs,batch]. */
-static void pad_input(const slice *self, size_t inputs)
+/* Zeros in the padding of matrix[units,batch]. */
+static void pad(double *matrix, size_t units, size_t batch, size_t stride)
 {
-    for (size_t k = 0; k < inputs && self->batch < self->stride; k++) {
-        memset(self->input + k * self->stride + self->batch, 0,
-               (self->stride - self->batch) * sizeof *self->input);
+    for (size_t j = 0; j < units && batch < stride; j++) {
+        memset(matrix + j * stride + batch, 0, (stride - batch) * sizeof *matrix);
     }
 }
 
@@ -104,7 +103,7 @@ static int load_position(double *y, double *weight, size_t stride, const pycnn_d
         y[label * stride] = 1;
         return PYCNN_OK;
     }
-    bool observed = !net->has_sequence && !pycnn_loss_allows_missing(net->loss);
+    bool observed = !net->has_sequence && !loss_allows_missing(net->loss);
     for (size_t j = 0; j < units; j++) {
         y[j * stride] = data->y[at * units + j];
         observed = observed || !isnan(y[j * stride]);
@@ -136,15 +135,38 @@ static int load_target(slice *self, const pycnn_dataset *data, const pycnn_works
     return PYCNN_OK;
 }
 
+/* The same where a sample has one position, and a number for each output: most data. */
+static void load_numbers(slice *self, const selection *samples, const pycnn_network *net)
+{
+    const size_t units = net->features, stride = self->stride;
+    const double *weight = samples->data->weight;
+    const bool all_count = !loss_allows_missing(net->loss);
+    for (size_t i = 0; i < self->batch; i++) {
+        const size_t row = row_of(samples, self->first + i);
+        const double *y = samples->data->y + row * units;
+        bool observed = all_count;
+        for (size_t j = 0; j < units; j++) {
+            self->y[j * stride + i] = y[j];
+            observed = observed || !isnan(y[j]);
+        }
+        self->weight[i] = !observed ? 0 : weight == NULL ? 1 : weight[row];
+    }
+    pad(self->y, units, self->batch, stride);
+}
+
 int pycnn_load_targets(slice *self, const selection *samples, const pycnn_workspace *ws)
 {
     const pycnn_network *net = ws->net;
     const size_t position = net->features * self->stride;
-    memset(self->y, 0, net->positions * position * sizeof *self->y);
-    for (size_t i = 0; i < self->batch; i++) {
-        TRY(load_target(self, samples->data, ws, i, row_of(samples, self->first + i)));
+    if (samples->data->y != NULL && net->positions == 1 && !net->has_sequence) {
+        load_numbers(self, samples, net);
+    } else {
+        memset(self->y, 0, net->positions * position * sizeof *self->y);
+        for (size_t i = 0; i < self->batch; i++) {
+            TRY(load_target(self, samples->data, ws, i, row_of(samples, self->first + i)));
+        }
     }
-    for (size_t p = 0; p < net->positions; p++) {
+    for (size_t p = 0; p < net->positions && net->loss_parameter != 0; p++) {
         pycnn_loss_smooth(self->y + p * position, net->loss, net->loss_parameter, net->features,
                           self->stride);
     }
@@ -158,7 +180,9 @@ static int load_row(slice *self, const pycnn_workspace *ws, const pycnn_dataset 
     const kernel_table *kernels = ws->net->kernels;
     const size_t inputs = ws->net->inputs, panel = kernels->panel, distance = panel_distance(ws);
     const double *x = data->x;
-    TRY(load_sequence(self, ws, i, row));
+    if (self->lengths != NULL || self->state != NULL) {
+        TRY(load_sequence(self, ws, i, row));
+    }
     const size_t there = numbers_there(ws, row);
     double *packed = self->rows + i * panel;
     kernels->pack(packed, distance, x + row * inputs, next < data->rows ? x + next * inputs : NULL,
@@ -166,7 +190,6 @@ static int load_row(slice *self, const pycnn_workspace *ws, const pycnn_dataset 
     for (size_t k = there; k < inputs; k++) {
         packed[k / panel * distance + k % panel] = 0;
     }
-    packed[inputs / panel * distance + inputs % panel] = 1; /* the input of the bias */
     return PYCNN_OK;
 }
 
@@ -177,11 +200,13 @@ static int load(slice *self, const selection *samples, const pycnn_workspace *ws
     const kernel_table *kernels = net->kernels;
     const pycnn_dataset *data = samples->data;
     const size_t inputs = net->inputs, panel = kernels->panel, distance = panel_distance(ws);
+    double *bias_input = self->rows + inputs / panel * distance + inputs % panel;
     for (size_t i = 0; i < self->batch; i++) {
         const size_t row = row_of(samples, self->first + i);
         const size_t next = i + 1 < self->batch ? row_of(samples, self->first + i + 1) : row;
         RETURN_IF(row >= data->rows, PYCNN_ERROR_INDEX);
         TRY(load_row(self, ws, data, i, row, next));
+        bias_input[i * panel] = 1;
     }
     pad_sequences(self, net);
     for (size_t k = 0; k < inputs && self->rows != self->input; k += panel) {
@@ -189,7 +214,7 @@ static int load(slice *self, const selection *samples, const pycnn_workspace *ws
                            self->rows + k / panel * distance, panel, self->batch,
                            MIN(panel, inputs - k));
     }
-    pad_input(self, inputs);
+    pad(self->input, inputs, self->batch, self->stride);
     TRY(check_tokens(self, net));
     return pycnn_load_targets(self, samples, ws);
 }
@@ -696,7 +721,7 @@ static int load_rows(slice *self, const prediction *work)
         memcpy(self->input, x, inputs * sizeof *x);
     } else {
         net->kernels->transpose(self->input, self->stride, x, inputs, self->batch, inputs);
-        pad_input(self, inputs);
+        pad(self->input, inputs, self->batch, self->stride);
     }
     for (size_t i = 0; i < self->batch && in_sequences; i++) {
         const size_t row = work->row + self->first + i;

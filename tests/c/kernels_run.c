@@ -1056,7 +1056,7 @@ static void test_elementwise(const kernel_table *kernels)
             for (int l = 0; l < PYCNN_LOSS_COUNT; l++) {
                 test_loss(kernels, l, units, stride, ANY);
                 test_loss(kernels, l, units, stride, HARD);
-                if (pycnn_loss_allows_missing(l)) {
+                if (loss_allows_missing(l)) {
                     test_loss(kernels, l, units, stride, MISSING);
                 }
             }
@@ -1064,7 +1064,7 @@ static void test_elementwise(const kernel_table *kernels)
         test_column_alone(kernels, units);
     }
     for (int l = 0; l < PYCNN_LOSS_COUNT; l++) {
-        if (pycnn_loss_allows_missing(l)) {
+        if (loss_allows_missing(l)) {
             test_targets_not_observed(kernels, l);
         }
     }
