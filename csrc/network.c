@@ -304,16 +304,30 @@ const char *pycnn_training_check(const pycnn_training *training, const pycnn_net
     return NULL;
 }
 
+/* The mini-batch that begins there, or where the next epoch does; of no samples behind the last. */
+static selection batch_at(const pycnn_training *state, const pycnn_dataset *data, size_t epoch,
+                          size_t position)
+{
+    if (position == data->rows) {
+        epoch++;
+        position = 0;
+    }
+    if (epoch >= state->epochs) {
+        return (selection){data, NULL, 0, 0};
+    }
+    const size_t *order = state->order == NULL ? NULL : state->order + epoch * data->rows;
+    return (selection){data, order, position, MIN(state->batch_size, data->rows - position)};
+}
+
 static int run_steps(size_t *steps, double *theta, pycnn_training *state, pycnn_workspace *ws,
                      const pycnn_dataset *data, size_t max_steps, bool online)
 {
     while (*steps < max_steps && state->epoch < state->epochs) {
-        const selection batch = {
-            data, state->order == NULL ? NULL : state->order + state->epoch * data->rows,
-            state->position, MIN(state->batch_size, data->rows - state->position)};
+        const selection batch = batch_at(state, data, state->epoch, state->position);
+        const selection next = batch_at(state, data, state->epoch, batch.first + batch.count);
         const double rate = rate_of(state, *steps);
         pycnn_totals sums;
-        TRY(online ? pycnn_online_step(&sums, ws, &batch, rate)
+        TRY(online ? pycnn_online_step(&sums, ws, &batch, &next, rate)
                    : pycnn_step(&sums, theta, state, rate, ws, &batch));
         pycnn_advance(state, &sums, batch.count, data->rows);
         ++*steps;

@@ -12,6 +12,7 @@ bool pycnn_online_serves(const pycnn_workspace *ws, size_t batch)
 
 void pycnn_online_begin(pycnn_workspace *ws, const double *theta)
 {
+    ws->begun = NULL;
     for (size_t l = 0; l < ws->net->depth; l++) {
         const online_layer *self = &ws->online[l];
         const double *weight = theta + ws->net->layers[l].offset;
@@ -69,8 +70,18 @@ static int score(pycnn_workspace *ws, const selection *samples)
     return PYCNN_OK;
 }
 
+/* The sample that a mini-batch consists of; NULL: of more, or of none. */
+static const double *only_sample(const pycnn_network *net, const selection *samples)
+{
+    if (samples->count != 1) {
+        return NULL;
+    }
+    const size_t row = row_of(samples, 0);
+    return row < samples->data->rows ? samples->data->x + row * net->inputs : NULL;
+}
+
 int pycnn_online_step(pycnn_totals *totals, pycnn_workspace *ws, const selection *samples,
-                      double learning_rate)
+                      const selection *next, double learning_rate)
 {
     const pycnn_network *net = ws->net;
     const online_kernels *kernels = ws->online_kernels;
@@ -80,7 +91,8 @@ int pycnn_online_step(pycnn_totals *totals, pycnn_workspace *ws, const selection
         RETURN_IF(row >= samples->data->rows, PYCNN_ERROR_INDEX);
         x[i] = samples->data->x + row * net->inputs;
     }
-    kernels->forward(ws->online, net->depth, x, samples->count);
+    kernels->forward(ws->online, net->depth, x, samples->count, ws->begun == x[0]);
+    ws->begun = NULL;
     TRY(score(ws, samples));
     *totals = (pycnn_totals){0};
     pycnn_add_totals(totals, ws);
@@ -88,7 +100,9 @@ int pycnn_online_step(pycnn_totals *totals, pycnn_workspace *ws, const selection
     RETURN_IF(!weight_divides(totals->weight), PYCNN_ERROR_RANGE);
     kernels->backward(ws->online, net->depth, samples->count);
     if (totals->weight > 0) {
-        kernels->descend(ws->online, net->depth, x, samples->count, learning_rate / totals->weight);
+        ws->begun = samples->count == 1 ? only_sample(net, next) : NULL;
+        kernels->descend(ws->online, net->depth, x, samples->count, learning_rate / totals->weight,
+                         ws->begun);
     }
     return PYCNN_OK;
 }

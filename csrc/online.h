@@ -28,13 +28,16 @@ typedef struct {
 
 /* Steps through all layers[depth], for `count` samples; x[count] points to their inputs. */
 typedef struct {
-    /* x -> z and output of each layer; the last one's output is left to the loss. */
-    void (*forward)(const online_layer *layers, size_t depth, const double *const *x, size_t count);
+    /* x -> z and output of each layer; the last one's output is left to the loss. The first one's z
+     * may have been `begun`. */
+    void (*forward)(const online_layer *layers, size_t depth, const double *const *x, size_t count,
+                    bool begun);
     /* The last layer's delta -> those of the layers below. */
     void (*backward)(const online_layer *layers, size_t depth, size_t count);
-    /* Parameters -= step * the gradient summed over the samples. */
+    /* Parameters -= step * the gradient summed over the samples. A single sample may have a `next`
+     * one, whose step is begun: the first layer's z while its weights are at hand. */
     void (*descend)(const online_layer *layers, size_t depth, const double *const *x, size_t count,
-                    double step);
+                    double step, const double *next);
 } online_kernels;
 
 /* Which of a table's are meant: those for any network, or for one none of whose layers fills more
@@ -50,8 +53,10 @@ PYCNN_PRIVATE bool pycnn_online_serves(const pycnn_workspace *ws, size_t batch);
 PYCNN_PRIVATE void pycnn_online_begin(pycnn_workspace *ws, const double *theta);
 PYCNN_PRIVATE void pycnn_online_end(const pycnn_workspace *ws, double *theta);
 
-/* One step of gradient descent on a mini-batch of FEW samples at most. */
+/* One step of gradient descent on a mini-batch of FEW samples at most; `next` is the mini-batch
+ * that the next step will be on; it may have no samples. */
 PYCNN_PRIVATE int pycnn_online_step(pycnn_totals *totals, pycnn_workspace *ws,
-                                    const struct selection *samples, double learning_rate);
+                                    const struct selection *samples, const struct selection *next,
+                                    double learning_rate);
 
 #endif

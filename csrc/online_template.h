@@ -82,11 +82,11 @@ ALWAYS_INLINE void derive_all(const online_layer *self, size_t count)
 
 /* z = W a + b, a = f(z), layer by layer; x points to the samples. */
 static void SUFFIX(online_forward)(const online_layer *layers, size_t depth, const double *const *x,
-                                   size_t count)
+                                   size_t count, bool begun)
 {
     for (const online_layer *self = layers; self < layers + depth; self++) {
         const size_t stride = self->out_stride;
-        for (size_t i = 0; i < count; i++) {
+        for (size_t i = self == layers && begun ? count : 0; i < count; i++) {
             const double *in = self == layers ? x[i] : self[-1].output + i * self->in_stride;
             combine_all(self->z + i * stride, self->columns, stride, in, self->fan_in, true);
         }
@@ -157,10 +157,46 @@ ALWAYS_INLINE void descend_matrix(double *matrix, size_t stride, size_t depth, b
 #undef DESCEND
 }
 
-ALWAYS_INLINE void online_update(const online_layer *layers, size_t depth, const double *const *x,
-                                 double step, const int count)
+/* The same of one sample, whose delta has been multiplied, and z = W next + b of what W and b are
+ * then. */
+ALWAYS_INLINE void descend_on_group(double *matrix, size_t stride, size_t depth, const double *in,
+                                    const double *delta, double *z, const double *next,
+                                    const int vectors)
 {
-    for (const online_layer *self = layers; self < layers + depth; self++) {
+    vector d[GROUP_OF_SAMPLES], sum[GROUP_OF_SAMPLES] = {{0}}, out[GROUP_OF_SAMPLES];
+    UNROLL for (int v = 0; v < vectors; v++) { d[v] = LOAD(delta + v * LANES); }
+    for (size_t k = 0; k < depth; k++, matrix += stride) {
+        const vector factor = BROADCAST(in[k]), following = BROADCAST(next[k]);
+        UNROLL for (int v = 0; v < vectors; v++)
+        {
+            out[v] = FMA(d[v], factor, LOAD(matrix + v * LANES));
+            STORE(matrix + v * LANES, out[v]);
+            sum[v] = FMA(out[v], following, sum[v]);
+        }
+    }
+    UNROLL for (int v = 0; v < vectors; v++)
+    {
+        out[v] = d[v] + LOAD(matrix + v * LANES);
+        STORE(matrix + v * LANES, out[v]);
+        STORE(z + v * LANES, sum[v] + out[v]);
+    }
+}
+
+ALWAYS_INLINE void descend_on(const online_layer *self, const double *in, const double *next)
+{
+#define DESCEND_ON(n, at)                                                                          \
+    descend_on_group(self->columns + (at), self->out_stride, self->fan_in, in, self->delta + (at), \
+                     self->z + (at), next, n)
+    IN_GROUPS(GROUP_OF_SAMPLES, self->out_stride / LANES, DESCEND_ON);
+#undef DESCEND_ON
+}
+
+/* The first layer comes last: its z may be the output that the second one reads. */
+ALWAYS_INLINE void online_update(const online_layer *layers, size_t depth, const double *const *x,
+                                 double step, const double *next, const int count)
+{
+    for (size_t l = depth; l-- > 0;) {
+        const online_layer *self = layers + l;
         const double *in[FEW], *delta[FEW];
         UNROLL for (int i = 0; i < count; i++)
         {
@@ -170,6 +206,10 @@ ALWAYS_INLINE void online_update(const online_layer *layers, size_t depth, const
         EACH(j, count == 1 ? self->out_stride : 0)
         {
             STORE(self->delta + j, -step * LOAD(self->delta + j));
+        }
+        if (count == 1 && self == layers && next != NULL) {
+            descend_on(self, in[0], next);
+            return;
         }
         descend_matrix(self->columns, self->out_stride, self->fan_in, true, step, in, delta, count);
         if (self->rows != NULL) {
@@ -181,18 +221,18 @@ ALWAYS_INLINE void online_update(const online_layer *layers, size_t depth, const
 
 /* W -= step * delta a^T, b -= step * delta, both layouts of W alike */
 static void SUFFIX(online_descend)(const online_layer *layers, size_t depth, const double *const *x,
-                                   size_t count, double step)
+                                   size_t count, double step, const double *next)
 {
     switch (count) {
-    case 1: online_update(layers, depth, x, step, 1); break;
-    case 2: online_update(layers, depth, x, step, 2); break;
-    case 3: online_update(layers, depth, x, step, 3); break;
-    case 4: online_update(layers, depth, x, step, 4); break;
+    case 1: online_update(layers, depth, x, step, next, 1); break;
+    case 2: online_update(layers, depth, x, step, NULL, 2); break;
+    case 3: online_update(layers, depth, x, step, NULL, 3); break;
+    case 4: online_update(layers, depth, x, step, NULL, 4); break;
     }
 }
 
 /* The same three for narrow networks, where no layer fills more than a vector, which need not leave
- * its register between the sum and relu. */
+ * its register between the sum and relu. There is nothing to gain from beginning the next step. */
 
 ALWAYS_INLINE vector combine_narrow(const double *matrix, const double *in, size_t depth)
 {
@@ -204,8 +244,9 @@ ALWAYS_INLINE vector combine_narrow(const double *matrix, const double *in, size
 }
 
 static void SUFFIX(narrow_forward)(const online_layer *layers, size_t depth, const double *const *x,
-                                   size_t count)
+                                   size_t count, bool begun)
 {
+    (void)begun;
     for (size_t i = 0; i < count; i++) {
         const double *in = x[i];
         for (const online_layer *self = layers; self < layers + depth; self++) {
@@ -239,14 +280,15 @@ static void SUFFIX(narrow_backward)(const online_layer *layers, size_t depth, si
 }
 
 static void SUFFIX(narrow_descend)(const online_layer *layers, size_t depth, const double *const *x,
-                                   size_t count, double step)
+                                   size_t count, double step, const double *next)
 {
     if (count > 1) {
-        SUFFIX(online_descend)(layers, depth, x, count, step);
+        SUFFIX(online_descend)(layers, depth, x, count, step, next);
         return;
     }
-    const double *in = x[0];
-    for (const online_layer *self = layers; self < layers + depth; self++) {
+    for (size_t l = depth; l-- > 0;) {
+        const online_layer *self = layers + l;
+        const double *in = self == layers ? x[0] : self[-1].output;
         const vector delta = -step * LOAD(self->delta);
         double *column = self->columns;
         for (size_t k = 0; k < self->fan_in; k++, column += LANES) {
@@ -260,7 +302,6 @@ static void SUFFIX(narrow_descend)(const online_layer *layers, size_t depth, con
                 STORE(row, FMA(BROADCAST(-step * self->delta[j]), a, LOAD(row)));
             }
         }
-        in = self->output;
     }
 }
 

@@ -191,7 +191,7 @@ static void run(const pycnn_predictor *self, double *y, const double *x)
     memcpy(input, x, net->inputs * sizeof *x);
     if (self->narrow != NULL) {
         const double *const rows[] = {input};
-        net->kernels->online[ONLINE_NARROW].forward(self->narrow, net->depth, rows, 1);
+        net->kernels->online[ONLINE_NARROW].forward(self->narrow, net->depth, rows, 1, false);
     } else {
         run_layers(self);
     }

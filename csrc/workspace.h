@@ -67,6 +67,7 @@ struct pycnn_workspace {
     uint64_t polled;      /* when it was called last, in milliseconds; 0: not in this call */
     online_layer *online; /* [depth]; NULL where pycnn_train does without */
     const online_kernels *online_kernels;
+    const double *begun; /* the sample whose first layer's z is there already, or NULL */
 };
 
 /* The io of a layer for one slice. */

@@ -131,6 +131,28 @@ def test_train_on_batch_over_the_batches_of_an_epoch_is_that_epoch(backend):
     assert parts.parameters.tobytes() == whole.parameters.tobytes()
 
 
+def test_steps_of_a_sample_each_are_calls_of_a_sample_each(backend):
+    rng = np.random.default_rng(0)
+    rows = rng.integers(7, size=10)  # some come twice, one behind the other too
+    rows[4] = rows[3]
+    x, y = rng.normal(size=(7, 20))[rows], rng.normal(size=(10, 3))
+    weight = np.array([1.0, 0, 2, 1, 1, 0, 0, 3, 1, 0])
+    for hidden in ([], [Dense(70, "tanh"), Dense(30, "relu")]):
+        layers = [*hidden, Dense(3)]
+        fitted, called = (
+            Network(20, copy.deepcopy(layers), loss="mse", seed=0, backend=backend) for _ in "12"
+        )
+        how = {"batch_size": 1, "shuffle": False, "sample_weight": weight}
+        fitted.fit(x, y, epochs=3, optimizer=SGD(0.05), progress=False, **how)
+        for _ in range(3):
+            for i in range(10):
+                part = slice(i, i + 1)
+                called.train_on_batch(
+                    x[part], y[part], optimizer=SGD(0.05), sample_weight=weight[part]
+                )
+        assert fitted.theta.tobytes() == called.theta.tobytes()
+
+
 def test_train_on_batch_tells_the_loss_before_its_update(backend):
     net = Network(3, [Dense(1)], seed=0, backend=backend, l2=0.1)
     target = X[:, 0]

@@ -202,7 +202,8 @@ def _run_batch(batches: BatchTraining, data: Data, shuffle: bool, log: bool) -> 
     """Train for an epoch of one step."""
     network, record, order, history = batches.network, batches.record, None, None
     if shuffle and data.rows > 1:
-        (order,) = record.orders(network.core, network.seed, data.rows).take(network.epochs_trained, 1)
+        orders = record.orders(network.core, network.seed, data.rows)
+        (order,) = orders.take(network.epochs_trained, 1)
     batches.lend(data, order)
     shown = network.history
     if log:
