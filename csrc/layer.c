@@ -246,13 +246,16 @@ void pycnn_rows(const layer *self, const layer_io *io) { copy_to_rows(self, io, 
 /* delta[fan_out,batch] = dL/da * f'(z) */
 void pycnn_derive(const layer *self, const layer_io *io)
 {
+    if (io->delta_is_dz) {
+        return;
+    }
     const activation_ops *f = self->activation;
     void (*backward)(double *, const double *, size_t, size_t) =
         leaves_slope(self, io) ? f->times_slope : f->backward;
     const double *from = f->from_z ? io->z : io->output;
     const size_t columns = meets_in_columns(self) ? self->positions : 1;
     const size_t units = self->fan_out / columns;
-    for (size_t p = 0, at = 0; p < columns && !io->delta_is_dz; p++, at += units * io->stride) {
+    for (size_t p = 0, at = 0; p < columns; p++, at += units * io->stride) {
         backward(io->delta + at, from + at, units, io->stride);
     }
 }

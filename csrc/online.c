@@ -94,8 +94,10 @@ int pycnn_online_step(pycnn_totals *totals, pycnn_workspace *ws, const selection
     kernels->forward(ws->online, net->depth, x, samples->count, ws->begun == x[0]);
     ws->begun = NULL;
     TRY(score(ws, samples));
+    const slice *scored = &ws->slices[0];
     *totals = (pycnn_totals){0};
-    pycnn_add_totals(totals, ws);
+    pycnn_loss_sum(totals, scored->loss, scored->correct, scored->weight, net->positions,
+                   samples->count, scored->stride);
     RETURN_IF(!isfinite(totals->loss), PYCNN_ERROR_DIVERGED);
     RETURN_IF(!weight_divides(totals->weight), PYCNN_ERROR_RANGE);
     kernels->backward(ws->online, net->depth, samples->count);

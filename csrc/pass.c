@@ -263,6 +263,9 @@ static void weigh(const pycnn_workspace *ws, const selection *samples, size_t s)
     const slice *self = &ws->slices[s];
     double *delta = io_of(ws, net->depth - 1, s)->delta;
     const bool weighted = samples->data->weight != NULL || net->has_sequence;
+    if (!weighted && self->batch == self->stride) {
+        return;
+    }
     for (size_t p = 0; p < net->positions && delta != NULL; p++) {
         pycnn_loss_weigh(delta, weighted ? self->weight + p * self->stride : NULL, net->features,
                          self->batch, self->stride);
