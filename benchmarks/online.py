@@ -124,7 +124,7 @@ def _by_jax() -> Tasks:
         return after, ((a2 - y) ** 2).sum() / (2 * len(x))
 
     train = jax.jit(lambda theta: jax.lax.scan(step, theta, None, length=EPOCHS))
-    return {"... by JAX, by hand": (lambda: jax.block_until_ready(train(start)), EPOCHS)}
+    return {"epoch of XOR by JAX, by hand": (lambda: jax.block_until_ready(train(start)), EPOCHS)}
 
 
 def _time(run: Callable[[], Any], inside: int) -> float:
