@@ -1006,9 +1006,9 @@ def test_ctrl_c_says_what_happened_and_writes_nothing():
     def heed():  # where the shell has it ignored, so would the process
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    process = start("train", "--epochs", "1000000", stdout=subprocess.PIPE, preexec_fn=heed)
-    for _ in range(4):  # the last line before the training starts
-        process.stdout.readline()
+    endless = "--epochs", "1000000", "--patience", "0"
+    process = start("train", *endless, stdout=subprocess.PIPE, preexec_fn=heed)
+    assert any(line.startswith("training") for line in process.stdout)  # the last one before it
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
