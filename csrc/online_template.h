@@ -286,9 +286,8 @@ static void SUFFIX(narrow_descend)(const online_layer *layers, size_t depth, con
         SUFFIX(online_descend)(layers, depth, x, count, step, next);
         return;
     }
-    for (size_t l = depth; l-- > 0;) {
-        const online_layer *self = layers + l;
-        const double *in = self == layers ? x[0] : self[-1].output;
+    const double *in = x[0];
+    for (const online_layer *self = layers; self < layers + depth; self++) {
         const vector delta = -step * LOAD(self->delta);
         double *column = self->columns;
         for (size_t k = 0; k < self->fan_in; k++, column += LANES) {
@@ -302,6 +301,7 @@ static void SUFFIX(narrow_descend)(const online_layer *layers, size_t depth, con
                 STORE(row, FMA(BROADCAST(-step * self->delta[j]), a, LOAD(row)));
             }
         }
+        in = self->output;
     }
 }
 

@@ -309,12 +309,18 @@ static void fill_buckets(size_t *words, size_t count, int shift, size_t ends[BUC
     }
 }
 
+/* Whether so many words are worth buckets by these bits, which must all be the keys'. */
+static bool fill_well(const row_keys *keys, size_t count, int shift)
+{
+    return count > MANY_ROWS && shift >= 0 && keys->row_mask >> shift == 0;
+}
+
 /* Leaves no more than FEW_ROWS words among which the order is not the keys' yet. Random keys fill
  * buckets evenly, by those of their bits that words have, and are halved well enough by others; the
  * smaller half comes first, so the stack stays low. */
 static void part_all(const row_keys *keys, size_t *words, size_t count, int shift)
 {
-    if (count > MANY_ROWS && shift >= 0 && keys->row_mask >> shift == 0) {
+    if (fill_well(keys, count, shift)) {
         size_t ends[BUCKETS];
         fill_buckets(words, count, shift, ends);
         for (size_t b = 0, first = 0; b < BUCKETS; first = ends[b++]) {
@@ -349,7 +355,7 @@ static void draw_rows(const row_keys *keys, size_t *words, size_t count)
     const int shift = 8 * (int)sizeof *words - DIGIT;
     random_stream stream = keys->start;
     size_t ends[BUCKETS] = {0};
-    if (count <= MANY_ROWS) {
+    if (!fill_well(keys, count, shift)) {
         for (size_t i = 0; i < count; i++) {
             words[i] = next_word(keys, &stream, i);
         }

@@ -135,10 +135,10 @@ def test_steps_of_a_sample_each_are_calls_of_a_sample_each(backend):
     rng = np.random.default_rng(0)
     rows = rng.integers(7, size=10)  # some come twice, one behind the other too
     rows[4] = rows[3]
-    x, y = rng.normal(size=(7, 20))[rows], rng.normal(size=(10, 3))
+    x, y = rng.normal(size=(7, 20))[rows], rng.normal(size=(10, 17))  # of several vectors
     weight = np.array([1.0, 0, 2, 1, 1, 0, 0, 3, 1, 0])
     for hidden in ([], [Dense(70, "tanh"), Dense(30, "relu")]):
-        layers = [*hidden, Dense(3)]
+        layers = [*hidden, Dense(17)]
         fitted, called = (
             Network(20, copy.deepcopy(layers), loss="mse", seed=0, backend=backend) for _ in "12"
         )
