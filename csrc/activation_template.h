@@ -89,8 +89,7 @@ ALWAYS_INLINE void add_softmax_term(vector *sum, vector *excess, vector term)
     *sum = next;
 }
 
-/* One sample: its units along a vector where they do not meet, the same numbers in all lanes where
- * they do. */
+/* One sample: its units along vectors, and only what adds them up takes one after the other. */
 static void softmax_one(double *a, const double *z, size_t units)
 {
     double top = z[0];
@@ -99,12 +98,17 @@ static void softmax_one(double *a, const double *z, size_t units)
     }
     const vector largest = BROADCAST(top);
     EACH(j, units) { STORE(a + j, softmax_term(LOAD(z + j), largest)); }
-    vector sum = {0}, excess = {0};
+    double sum = 0, excess = 0; /* as `add_softmax_term` */
     for (size_t j = 0; j < units; j++) {
-        add_softmax_term(&sum, &excess, BROADCAST(a[j]));
+        const double next = sum + a[j], there = next - sum;
+        excess += ((next - there) - sum) + (there - a[j]);
+        sum = next;
     }
-    const vector inverse = 1 / sum;
-    EACH(j, units) { STORE(a + j, quotient(LOAD(a + j), (vector){0}, sum, excess, inverse)); }
+    const vector whole = BROADCAST(sum), inverse = 1 / whole;
+    EACH(j, units)
+    {
+        STORE(a + j, quotient(LOAD(a + j), (vector){0}, whole, BROADCAST(excess), inverse));
+    }
 }
 
 static void SUFFIX(softmax_forward)(double *a, const double *z, size_t units, size_t stride)

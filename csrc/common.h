@@ -67,6 +67,13 @@
 #else
 #define UNROLL
 #endif
+
+/* Has a number that is wanted soon brought into cache, by compilers that know how. */
+#if defined(__GNUC__)
+#define FETCH(p) __builtin_prefetch(p)
+#else
+#define FETCH(p) ((void)(p))
+#endif
 #if defined(__GNUC__) || defined(__clang__)
 #define ALWAYS_INLINE static inline __attribute__((always_inline, unused))
 #else

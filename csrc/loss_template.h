@@ -77,10 +77,9 @@ static void SUFFIX(binary)(const loss_outputs *out, const loss_inputs *in)
 /* Where the first largest of a column's values is, and how large. */
 ALWAYS_INLINE vector argmax(const double *column, size_t units, size_t stride, vector *largest)
 {
-    const bool one = stride == 1;
-    vector top = {0}, best = LOAD_COLUMN(column);
+    vector top = {0}, best = LOAD(column);
     for (size_t j = 1; j < units; j++) {
-        const vector x = LOAD_COLUMN(column + j * stride);
+        const vector x = LOAD(column + j * stride);
         top = choose(x > best, BROADCAST((double)j), top);
         best = choose(x > best, x, best);
     }
@@ -88,12 +87,89 @@ ALWAYS_INLINE vector argmax(const double *column, size_t units, size_t stride, v
     return top;
 }
 
+/* Which lane of the units from j on is that unit. */
+ALWAYS_INLINE integers is_unit(size_t j, size_t unit)
+{
+    static const double lanes[] = {0, 1, 2, 3, 4, 5, 6, 7};
+    return LOAD(lanes) == BROADCAST((double)unit - (double)j);
+}
+
+/* As `argmax`, of numbers side by side: numbers, not lanes, wait for each other. */
+ALWAYS_INLINE size_t argmax_of_one(const double *x, size_t units)
+{
+    size_t top = 0;
+    double best = x[0];
+    for (size_t j = 1; j < units; j++) {
+        top = x[j] > best ? j : top;
+        best = x[j] > best ? x[j] : best;
+    }
+    return top;
+}
+
+/* sum + v[0] + v[1] + ..., `count` of them at most */
+ALWAYS_INLINE double add_lanes(double sum, vector v, size_t count)
+{
+    double lanes[LANES];
+    STORE(lanes, v);
+    for (size_t l = 0; l < MIN(count, LANES); l++) {
+        sum += lanes[l];
+    }
+    return sum;
+}
+
+/* -log a_j, less the target's own where there is a divergence from it */
+ALWAYS_INLINE vector minus_log_of(vector z, vector z_top, vector log_sum, vector y,
+                                  const bool divergence)
+{
+    const vector minus_log = z_top - z + log_sum;
+    return divergence ? minus_log + logarithm(choose(y < LEAST_FOR_LOG, BROADCAST(1.0), y))
+                      : minus_log;
+}
+
+/* The first `count` numbers, or a whole vector of them; 0 in the lanes that are left. */
+ALWAYS_INLINE vector load_units(const double *p, size_t count)
+{
+    return count < LANES ? LOAD_PART(p, count) : LOAD(p);
+}
+
+/* One sample: its units along vectors, and only what adds them up takes one after the other. */
+ALWAYS_INLINE void cross_entropy_of_one(const loss_outputs *out, const loss_inputs *in,
+                                        const bool divergence)
+{
+    const double *z = in->z, *a = in->a, *y = in->y;
+    const size_t units = in->units, top = argmax_of_one(z, units);
+    double others = 0, y_sum = 0, loss = 0;
+    EACH(j, units)
+    {
+        const integers is_top = is_unit(j, top);
+        others = add_lanes(others, choose(is_top, (vector){0}, LOAD(a + j)), units - j);
+        y_sum = add_lanes(y_sum, LOAD(y + j), units - j);
+    }
+    const vector rest = BROADCAST(others / a[top]), inverse = 1 / (1 + rest);
+    const vector log_sum = log_one_plus(rest, inverse), z_top = BROADCAST(z[top]);
+    EACH(j, units)
+    {
+        const vector aj = load_units(a + j, units - j), yj = load_units(y + j, units - j);
+        const vector minus_log = minus_log_of(LOAD(z + j), z_top, log_sum, yj, divergence);
+        loss = add_lanes(loss, choose(yj != 0, yj * minus_log, (vector){0}), units - j);
+        if (out->delta != NULL) {
+            const vector not_aj = choose(is_unit(j, top), rest * inverse, 1 - aj);
+            STORE(out->delta + j, aj * (y_sum - yj) - yj * not_aj);
+        }
+    }
+    *out->loss = loss;
+    *out->correct = argmax_of_one(a, units) == argmax_of_one(y, units);
+}
+
 /* With `divergence` less the targets' own cross-entropy, term by term. */
 ALWAYS_INLINE void cross_entropy(const loss_outputs *out, const loss_inputs *in,
                                  const bool divergence)
 {
     const size_t units = in->units, stride = in->stride;
-    const bool one = stride == 1;
+    if (stride == 1) {
+        cross_entropy_of_one(out, in, divergence);
+        return;
+    }
     EACH(i, stride)
     {
         const double *z = in->z + i, *a = in->a + i, *y = in->y + i;
@@ -101,30 +177,28 @@ ALWAYS_INLINE void cross_entropy(const loss_outputs *out, const loss_inputs *in,
         const vector top = argmax(z, units, stride, &z_top);
         for (size_t j = 0; j < units; j++) {
             const integers is_top = top == BROADCAST((double)j);
-            const vector aj = LOAD_COLUMN(a + j * stride);
+            const vector aj = LOAD(a + j * stride);
             a_top = choose(is_top, aj, a_top);
             rest += choose(is_top, (vector){0}, aj);
-            y_sum += LOAD_COLUMN(y + j * stride);
+            y_sum += LOAD(y + j * stride);
         }
         rest = rest / a_top;
         const vector inverse = 1 / (1 + rest), log_sum = log_one_plus(rest, inverse);
         for (size_t j = 0; j < units; j++) {
-            const vector aj = LOAD_COLUMN(a + j * stride), yj = LOAD_COLUMN(y + j * stride);
-            vector minus_log = z_top - LOAD_COLUMN(z + j * stride) + log_sum;
-            if (divergence) {
-                minus_log += logarithm(choose(yj < LEAST_FOR_LOG, BROADCAST(1.0), yj));
-            }
+            const vector aj = LOAD(a + j * stride), yj = LOAD(y + j * stride);
+            const vector minus_log =
+                minus_log_of(LOAD(z + j * stride), z_top, log_sum, yj, divergence);
             loss += choose(yj != 0, yj * minus_log, (vector){0}); /* 0 * inf is not the limit */
             if (out->delta != NULL) {
                 const integers is_top = top == BROADCAST((double)j);
                 const vector not_aj = choose(is_top, rest * inverse, 1 - aj);
-                STORE_COLUMN(out->delta + j * stride + i, aj * (y_sum - yj) - yj * not_aj);
+                STORE(out->delta + j * stride + i, aj * (y_sum - yj) - yj * not_aj);
             }
         }
         const integers right =
             argmax(a, units, stride, &unused) == argmax(y, units, stride, &unused);
-        STORE_COLUMN(out->loss + i, loss);
-        STORE_COLUMN(out->correct + i, choose(right, BROADCAST(1.0), (vector){0}));
+        STORE(out->loss + i, loss);
+        STORE(out->correct + i, choose(right, BROADCAST(1.0), (vector){0}));
     }
 }
 

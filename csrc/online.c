@@ -80,6 +80,18 @@ static const double *only_sample(const pycnn_network *net, const selection *samp
     return row < samples->data->rows ? samples->data->x + row * net->inputs : NULL;
 }
 
+/* Has the next step's samples brought into cache: in an order of their own they lie anywhere. */
+static void fetch_samples(const pycnn_network *net, const selection *samples)
+{
+    for (size_t i = 0; i < samples->count && samples->order != NULL; i++) {
+        const size_t row = row_of(samples, i);
+        if (row < samples->data->rows) {
+            fetch_numbers(samples->data->x + row * net->inputs, net->inputs);
+            fetch_targets(net, samples->data, row);
+        }
+    }
+}
+
 int pycnn_online_step(pycnn_totals *totals, pycnn_workspace *ws, const selection *samples,
                       const selection *next, double learning_rate)
 {
@@ -91,6 +103,7 @@ int pycnn_online_step(pycnn_totals *totals, pycnn_workspace *ws, const selection
         RETURN_IF(row >= samples->data->rows, PYCNN_ERROR_INDEX);
         x[i] = samples->data->x + row * net->inputs;
     }
+    fetch_samples(net, next);
     kernels->forward(ws->online, net->depth, x, samples->count, ws->begun == x[0]);
     ws->begun = NULL;
     TRY(score(ws, samples));

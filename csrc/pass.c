@@ -205,6 +205,7 @@ static int load(slice *self, const selection *samples, const pycnn_workspace *ws
         const size_t row = row_of(samples, self->first + i);
         const size_t next = i + 1 < self->batch ? row_of(samples, self->first + i + 1) : row;
         RETURN_IF(row >= data->rows, PYCNN_ERROR_INDEX);
+        fetch_targets(net, data, row); /* they are read when all samples are there */
         TRY(load_row(self, ws, data, i, row, next));
         bias_input[i * panel] = 1;
     }

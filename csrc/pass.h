@@ -18,6 +18,27 @@ static inline size_t row_of(const selection *samples, size_t i)
     return samples->order == NULL ? at : samples->order[at];
 }
 
+/* Has numbers brought into cache, of a row the last line too. */
+static inline void fetch_numbers(const double *row, size_t count)
+{
+    for (size_t k = 0; k < count; k += 8) {
+        FETCH(row + k);
+    }
+    FETCH(row + count - 1);
+}
+
+/* Targets of a sample that are fetched before they are read: more would push other data out. */
+enum { MOST_FETCHED = 64 };
+
+static inline void fetch_targets(const pycnn_network *net, const pycnn_dataset *data, size_t row)
+{
+    if (data->y == NULL) {
+        FETCH(data->label + row * net->positions);
+    } else if (net->outputs <= MOST_FETCHED) {
+        fetch_numbers(data->y + row * net->outputs, net->outputs);
+    }
+}
+
 /* Brings targets and weights in: y[outputs,batch], weight[positions,batch]. */
 PYCNN_PRIVATE int pycnn_load_targets(slice *self, const selection *samples,
                                      const pycnn_workspace *ws);
