@@ -128,17 +128,18 @@ def between_cores(rounds: int = 2000, size: int = 1 << 19) -> dict[str, float] |
     """Measure what lies between the first and the last CPU of this process; None if there is one.
 
     A virtual machine's CPUs may lie on one third-level cache, or on two: then a word takes four
-    times as long from one to the other, and what one has written the other reads at a third of the
-    rate. Which it is changes as its host pleases, so a figure of two threads says what was found.
+    times as long from one to the other, what one has written the other reads at a third of the
+    rate, and what the other has read takes four times as long to be written again. Which it is
+    changes as its host pleases, so a figure of two threads says what was found.
     """
     cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
     if len(cpus) < 2 or not instruction_sets():
         return None
     library = _library()
-    hand_over, read = library.hand_over, library.read_written
+    hand_over, share = library.hand_over, library.write_and_read
     hand_over.argtypes = [ctypes.c_void_p, *[ctypes.c_size_t] * 2]
-    read.argtypes = [*[ctypes.c_void_p] * 2, *[ctypes.c_size_t] * 3]
-    hand_over.restype = read.restype = ctypes.c_double
+    share.argtypes = [*[ctypes.c_void_p] * 2, *[ctypes.c_size_t] * 3]
+    hand_over.restype = share.restype = ctypes.c_double
     words, data = np.zeros((6, 8), np.uintp), np.zeros(size // 8 + 8)
     start = data[-data.ctypes.data % 64 // 8 :].ctypes.data
     found: list[list[float]] = [[], []]
@@ -147,14 +148,15 @@ def between_cores(rounds: int = 2000, size: int = 1 << 19) -> dict[str, float] |
         os.sched_setaffinity(0, {cpus[-who]})  # of this thread
         for word in words[:5]:
             found[who].append(hand_over(word.ctypes.data, rounds, who))
-        found[who].append(read(words[5].ctypes.data, start, size // 8, 100, who))
+        found[who].append(share(words[5].ctypes.data, start, size // 8, 100, who))
 
     threads = [threading.Thread(target=work, args=(who,)) for who in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return {"one way": min(found[1][:5]) * 1e9, "read": size / 1e9 / found[1][5]}
+    write, read = (size / 1e9 / times[5] for times in found)
+    return {"one way": min(found[1][:5]) * 1e9, "read": read, "write": write}
 
 
 def limits(threads: int) -> dict[str, Any]:

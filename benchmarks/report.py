@@ -243,7 +243,8 @@ def _conditions(record: dict[str, Any]) -> list[str]:
         if between := limits.get("between cores"):
             lines.append(
                 f"- between two cores: {between['one way']:.0f} ns one way; one reads what the "
-                f"other wrote at {between['read']:.0f} GB/s"
+                f"other wrote at {between['read']:.0f} GB/s, and writes again what the other has "
+                f"read at {between['write']:.1f} GB/s"
             )
     peaks = [peak for result in record["results"] for peak in result["peak"]]
     if peaks:

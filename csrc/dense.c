@@ -144,6 +144,7 @@ static void dense_gradient(const layer *self, double *out, gradient_use use, dou
     }
     double *weight = out + first * self->fan_in;
     double *bias = out + self->fan_out * self->fan_in + first;
+    use = use == GRADIENT_DESCEND && which.away ? GRADIENT_DESCEND_AWAY : use;
     self->kernels->gradient(weight, bias, use, step, io->terms, slices, io->input_rows,
                             io->distance, first, units, self->fan_in);
 }

@@ -6,8 +6,8 @@
  */
 
 /* Block by block in registers; what is left over at the edges, number by number. */
-static void SUFFIX(transpose)(double *dst, size_t dst_stride, const double *src, size_t src_stride,
-                              size_t rows, size_t columns)
+ALWAYS_INLINE void transpose_any(double *dst, size_t dst_stride, const double *src,
+                                 size_t src_stride, size_t rows, size_t columns, const bool away)
 {
     const size_t whole_rows = rows / LANES * LANES, whole_columns = columns / LANES * LANES;
     for (size_t r = 0; r < whole_rows; r += LANES) {
@@ -16,7 +16,12 @@ static void SUFFIX(transpose)(double *dst, size_t dst_stride, const double *src,
             load_transposed(m, src + r * src_stride + c, src_stride);
             UNROLL for (int i = 0; i < LANES; i++)
             {
-                STORE(dst + (c + (size_t)i) * dst_stride + r, m[i]);
+                double *to = dst + (c + (size_t)i) * dst_stride + r;
+                if (away) {
+                    STREAM(to, m[i]);
+                } else {
+                    STORE(to, m[i]);
+                }
             }
         }
     }
@@ -30,6 +35,12 @@ static void SUFFIX(transpose)(double *dst, size_t dst_stride, const double *src,
             dst[c * dst_stride + r] = src[r * src_stride + c];
         }
     }
+}
+
+static void SUFFIX(transpose)(double *dst, size_t dst_stride, const double *src, size_t src_stride,
+                              size_t rows, size_t columns)
+{
+    transpose_any(dst, dst_stride, src, src_stride, rows, columns, false);
 }
 
 static void SUFFIX(pack)(double *panels, size_t distance, const double *row, const double *next,
@@ -51,6 +62,65 @@ static void SUFFIX(pack)(double *panels, size_t distance, const double *row, con
         *panels++ = row[k];
     }
 }
+
+#if LANES == 8 /* others have no stores of a whole line */
+static void SUFFIX(transpose_away)(double *dst, size_t dst_stride, const double *src,
+                                   size_t src_stride, size_t rows, size_t columns)
+{
+    if (begins_line(dst) && dst_stride % LINE == 0) {
+        transpose_any(dst, dst_stride, src, src_stride, rows, columns, true);
+        STREAMED;
+    } else {
+        transpose_any(dst, dst_stride, src, src_stride, rows, columns, false);
+    }
+}
+
+static void SUFFIX(gather)(double *panels, size_t distance, double *columns, size_t stride,
+                           bool all_away, const double *const *x, size_t count)
+{
+    const bool away = begins_line(panels) && distance % LINE == 0;
+    all_away = all_away && begins_line(columns) && stride % LINE == 0;
+    size_t k = 0;
+    for (; k + LANES <= count; k += LANES) {
+        double *panel = panels + k / PANEL * distance + k % PANEL;
+        vector m[LANES];
+        UNROLL for (int i = 0; i < LANES; i++)
+        {
+            __builtin_prefetch(x[i] + MIN(k + 4 * LINE, count - 1));
+            const vector row = LOAD(x[i] + k);
+            if (away) {
+                STREAM(panel + i * PANEL, row);
+            } else {
+                STORE(panel + i * PANEL, row);
+            }
+        }
+        enum { HALF = LANES / 2 };
+        vector t[LANES];
+        UNROLL for (int i = 0; i < HALF; i++)
+        {
+            const double *low = x[i] + k, *high = x[HALF + i] + k;
+            t[i] = LOAD_HALVES(low, high);
+            t[HALF + i] = LOAD_HALVES(low + HALF, high + HALF);
+        }
+        transpose_halves(m, t);
+        UNROLL for (int i = 0; i < LANES; i++)
+        {
+            if (all_away) {
+                STREAM(columns + (k + (size_t)i) * stride, m[i]);
+            } else {
+                STORE(columns + (k + (size_t)i) * stride, m[i]);
+            }
+        }
+    }
+    for (; k < count; k++) {
+        for (size_t i = 0; i < LANES; i++) {
+            panels[k / PANEL * distance + k % PANEL + i * PANEL] = x[i][k];
+            columns[k * stride + i] = x[i][k];
+        }
+    }
+    STREAMED;
+}
+#endif
 
 /* One register tile of out = M @ in (+ out, + bias). */
 ALWAYS_INLINE void product_tile(double *out, const double *matrix, size_t row_stride,
@@ -414,7 +484,7 @@ static void SUFFIX(product_onto)(const product_panel *panels, size_t count, cons
 /* What becomes of a sum of the gradient; `out` is what was there. */
 ALWAYS_INLINE vector use_gradient(vector sum, vector out, gradient_use use, vector minus_step)
 {
-    return use == GRADIENT_DESCEND ? FMA(minus_step, sum, out) : sum;
+    return descends(use) ? FMA(minus_step, sum, out) : sum;
 }
 
 /* A tile's sums over all samples: sum += delta @ inputs, where `inputs` is one panel; returns where
@@ -451,6 +521,7 @@ typedef struct {
     double step;
     const gradient_terms *terms;
     size_t count, first, fan_in;
+    bool away; /* what it becomes goes past the caches */
 } gradient_job;
 
 /* Has `count` numbers brought into cache, to be written. */
@@ -511,9 +582,11 @@ ALWAYS_INLINE void gradient_tile(const gradient_job *job, const double *inputs, 
                 STORE_PART(out, use_gradient(sum[r][v], before, use, BROADCAST(-step)), part);
                 STORE(lanes, sum[r][v]);
                 if (bias != NULL) {
-                    bias[r] = use == GRADIENT_DESCEND ? __builtin_fma(-step, lanes[part], bias[r])
-                                                      : lanes[part];
+                    bias[r] =
+                        descends(use) ? __builtin_fma(-step, lanes[part], bias[r]) : lanes[part];
                 }
+            } else if (job->away) {
+                STREAM(out, use_gradient(sum[r][v], LOAD(out), use, BROADCAST(-step)));
             } else {
                 STORE(out, use_gradient(sum[r][v], LOAD(out), use, BROADCAST(-step)));
             }
@@ -555,7 +628,7 @@ ALWAYS_INLINE void gradient_one(double *weight, double *bias, const gradient_use
 {
     const vector zero = {0};
     for (size_t j = 0; j < rows; j++) {
-        const double dj = use == GRADIENT_DESCEND ? -step * delta[j] : delta[j];
+        const double dj = descends(use) ? -step * delta[j] : delta[j];
         const vector d = BROADCAST(dj);
         double *row = weight + j * fan_in;
         size_t k = 0;
@@ -580,12 +653,15 @@ static void SUFFIX(gradient)(double *weight, double *bias, gradient_use use, dou
         switch (use) {
         case GRADIENT_SET: ONE(GRADIENT_SET); break;
         case GRADIENT_ADD: ONE(GRADIENT_ADD); break;
-        case GRADIENT_DESCEND: ONE(GRADIENT_DESCEND); break;
+        default: ONE(GRADIENT_DESCEND); break;
         }
 #undef ONE
         return;
     }
-    const gradient_job job = {weight, bias, use, step, terms, count, first, fan_in};
+    /* A line goes past the caches as a whole, or it takes longer than through them. */
+    const bool away = use == GRADIENT_DESCEND_AWAY && begins_line(weight) && fan_in % LINE == 0 &&
+                      PANEL % LINE == 0;
+    const gradient_job job = {weight, bias, use, step, terms, count, first, fan_in, away};
     size_t samples = 0;
     for (size_t t = 0; t < count; t++) {
         samples += terms[t].batch * MAX(terms->positions, 1);
@@ -607,6 +683,9 @@ static void SUFFIX(gradient)(double *weight, double *bias, gradient_use use, dou
             ROWS(1);
         }
 #undef ROWS
+    }
+    if (away) {
+        STREAMED;
     }
 }
 

@@ -14,10 +14,17 @@
 
 /* What becomes of a gradient's sum over a mini-batch. */
 typedef enum {
-    GRADIENT_SET,    /* out  = sum */
-    GRADIENT_ADD,    /* out += sum, in the same chain: one sum over several mini-batches */
-    GRADIENT_DESCEND /* out -= step * sum */
+    GRADIENT_SET,         /* out  = sum */
+    GRADIENT_ADD,         /* out += sum, in the same chain: one sum over several mini-batches */
+    GRADIENT_DESCEND,     /* out -= step * sum */
+    GRADIENT_DESCEND_AWAY /* the same, past this core's caches: it is others who read it next */
 } gradient_use;
+
+static inline bool descends(gradient_use use) { return use >= GRADIENT_DESCEND; }
+
+enum { MOST_LANES = 8, LINE = 8 /* numbers of a cache line */ };
+
+static inline bool begins_line(const double *p) { return (uintptr_t)p % (LINE * sizeof *p) == 0; }
 
 /* What a product reads and writes of one slice: a panel of samples. */
 typedef struct {
@@ -81,10 +88,19 @@ typedef struct {
     void (*transpose)(double *dst, size_t dst_stride, const double *src, size_t src_stride,
                       size_t rows, size_t columns);
 
+    /* The same, past the caches; NULL: there are no such stores. */
+    void (*transpose_away)(double *dst, size_t dst_stride, const double *src, size_t src_stride,
+                           size_t rows, size_t columns);
+
     /* panels[.,panel], `distance` apart = row[count]; next[count] is the row that comes next, whose
      * place in memory no processor foresees, or NULL. */
     void (*pack)(double *panels, size_t distance, const double *row, const double *next,
                  size_t count);
+
+    /* The same of `lanes` rows x[lanes], past the caches, and columns[count,lanes] = x^T, whose
+     * rows are `stride` apart; with `all_away` these too. NULL as well. */
+    void (*gather)(double *panels, size_t distance, double *columns, size_t stride, bool all_away,
+                   const double *const *x, size_t count);
 
     const activation_ops *activations; /* [PYCNN_ACTIVATION_COUNT] */
     loss_function *const *losses;      /* [PYCNN_LOSS_COUNT] */

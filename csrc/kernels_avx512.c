@@ -24,6 +24,8 @@
 #define AT_MOST(limit, x) ((vector)_mm512_min_pd((__m512d)(limit), (__m512d)(x)))
 #define AT_LEAST(limit, x) ((vector)_mm512_max_pd((__m512d)(limit), (__m512d)(x)))
 #define TIMES_POWER_OF_TWO(v, k) ((vector)_mm512_scalef_pd((__m512d)(v), (__m512d)(k)))
+#define STREAM(p, v) _mm512_stream_pd(p, (__m512d)(v))
+#define STREAMED _mm_sfence()
 #define SQRT(v) ((vector)_mm512_sqrt_pd((__m512d)(v)))
 #define LOAD_PART(p, n) ((vector)_mm512_maskz_loadu_pd(PART(n), p))
 #define STORE_PART(p, v, n) _mm512_mask_storeu_pd(p, PART(n), (__m512d)(v))
@@ -63,7 +65,9 @@ const kernel_table pycnn_kernels_avx512 = {
     .gradient = gradient_avx512,
     .descend = descend_avx512,
     .transpose = transpose_avx512,
+    .transpose_away = transpose_away_avx512,
     .pack = pack_avx512,
+    .gather = gather_avx512,
     .activations = activations_avx512,
     .losses = losses_avx512,
     .updates = updates_avx512,

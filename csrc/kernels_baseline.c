@@ -141,7 +141,7 @@ static void gradient_baseline(double *weight, double *bias, gradient_use use, do
             }
             for (size_t t = 0; t < columns; t++) {
                 double *out = t < weights ? w + t : bias + j;
-                *out = use == GRADIENT_DESCEND ? *out - step * sum[t] : sum[t];
+                *out = descends(use) ? *out - step * sum[t] : sum[t];
             }
         }
     }

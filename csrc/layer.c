@@ -192,15 +192,19 @@ int pycnn_set_activation(layer *self, int activation)
 /* output[first ... last - 1] -> their columns of output_rows */
 static void copy_to_rows(const layer *self, const layer_io *io, size_t first, size_t last)
 {
-    const size_t panel = self->kernels->panel;
+    const kernel_table *kernels = self->kernels;
+    const size_t panel = kernels->panel;
     double *rows = io->output_rows;
     if (rows == NULL) {
         return;
     }
+    const bool away = io->context->apart && kernels->transpose_away != NULL;
+    void (*transpose)(double *, size_t, const double *, size_t, size_t, size_t) =
+        away ? kernels->transpose_away : kernels->transpose;
     for (size_t j = first, next; j < last && rows != io->output; j = next) {
         next = MIN((j / panel + 1) * panel, last);
-        self->kernels->transpose(rows + j / panel * io->distance + j % panel, panel,
-                                 io->output + j * io->stride, io->stride, next - j, io->batch);
+        transpose(rows + j / panel * io->distance + j % panel, panel, io->output + j * io->stride,
+                  io->stride, next - j, io->batch);
     }
     double *ones = rows + self->fan_out / panel * io->distance + self->fan_out % panel;
     for (size_t i = 0; i < io->batch && last == self->fan_out; i++) { /* the next bias's inputs */

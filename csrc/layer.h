@@ -99,6 +99,7 @@ typedef struct {
     uint64_t dropout_key;     /* the random numbers that are drawn from */
     size_t position;          /* ... and the first sample's place among them */
     size_t count;             /* samples, in all slices */
+    bool apart;               /* threads that share them are far from each other */
     const double *statistics; /* what training has counted */
 } batch_context;
 
@@ -149,6 +150,7 @@ typedef struct {
 typedef struct {
     size_t index, of;
     double *scratch; /* [scratch] of a layer that needs it */
+    bool away;       /* of a gradient: threads far from this one read the parameters next */
 } part;
 
 struct layer_ops {

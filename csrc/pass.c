@@ -193,6 +193,36 @@ static int load_row(slice *self, const pycnn_workspace *ws, const pycnn_dataset 
     return PYCNN_OK;
 }
 
+/* Brings whole vectors of samples in, where threads are far from each other: what another one reads
+ * goes past the caches, in which it would have to be taken back from that one for each mini-batch.
+ * Returns how many: none where some may not be whole, or the kernels have no such stores. */
+static size_t gather(slice *self, const selection *samples, const pycnn_workspace *ws)
+{
+    const pycnn_network *net = ws->net;
+    const kernel_table *kernels = net->kernels;
+    const pycnn_dataset *data = samples->data;
+    const size_t lanes = kernels->lanes;
+    size_t done = 0;
+    if (!ws->context.apart || kernels->gather == NULL || self->lengths != NULL ||
+        self->state != NULL) {
+        return 0;
+    }
+    for (; done + lanes <= self->batch; done += lanes) {
+        const double *x[MOST_LANES];
+        for (size_t i = 0; i < lanes; i++) {
+            const size_t row = row_of(samples, self->first + done + i);
+            if (row >= data->rows) {
+                return done; /* who loads it says so */
+            }
+            x[i] = data->x + row * net->inputs;
+            fetch_targets(net, data, row);
+        }
+        kernels->gather(self->rows + done * kernels->panel, panel_distance(ws), self->input + done,
+                        self->stride, ws->by_units, x, net->inputs);
+    }
+    return done;
+}
+
 /* Brings samples in: rows, input, targets and weights. */
 static int load(slice *self, const selection *samples, const pycnn_workspace *ws)
 {
@@ -201,19 +231,22 @@ static int load(slice *self, const selection *samples, const pycnn_workspace *ws
     const pycnn_dataset *data = samples->data;
     const size_t inputs = net->inputs, panel = kernels->panel, distance = panel_distance(ws);
     double *bias_input = self->rows + inputs / panel * distance + inputs % panel;
+    const size_t there = gather(self, samples, ws);
     for (size_t i = 0; i < self->batch; i++) {
+        bias_input[i * panel] = 1;
+    }
+    for (size_t i = there; i < self->batch; i++) {
         const size_t row = row_of(samples, self->first + i);
         const size_t next = i + 1 < self->batch ? row_of(samples, self->first + i + 1) : row;
         RETURN_IF(row >= data->rows, PYCNN_ERROR_INDEX);
         fetch_targets(net, data, row); /* they are read when all samples are there */
         TRY(load_row(self, ws, data, i, row, next));
-        bias_input[i * panel] = 1;
     }
     pad_sequences(self, net);
-    for (size_t k = 0; k < inputs && self->rows != self->input; k += panel) {
-        kernels->transpose(self->input + k * self->stride, self->stride,
-                           self->rows + k / panel * distance, panel, self->batch,
-                           MIN(panel, inputs - k));
+    for (size_t k = 0; k < inputs && self->rows != self->input && there < self->batch; k += panel) {
+        kernels->transpose(self->input + k * self->stride + there, self->stride,
+                           self->rows + k / panel * distance + there * panel, panel,
+                           self->batch - there, MIN(panel, inputs - k));
     }
     pad(self->input, inputs, self->batch, self->stride);
     TRY(check_tokens(self, net));
@@ -441,7 +474,7 @@ static void reduction_task(void *context, size_t index)
     const reduction *here = context;
     const layer *self = &here->ws->net->layers[here->l];
     self->ops->reduce(self, io_of(here->ws, here->l, 0), here->ws->slice_count,
-                      (part){index, here->ws->chunk_count, NULL}, here->backward);
+                      (part){index, here->ws->chunk_count, NULL, false}, here->backward);
 }
 
 /* What a layer needs to know of the batch, shared out by its units. */
@@ -461,7 +494,7 @@ static void units_task(void *context, size_t index)
     const units_work *work = context;
     const pycnn_workspace *ws = work->ws;
     const layer *self = &ws->net->layers[0];
-    const part which = {index, ws->together, pycnn_workspace_scratch(ws, index)};
+    const part which = {index, ws->together, pycnn_workspace_scratch(ws, index), false};
     self->ops->forward_part(self, work->theta + self->offset, io_of(ws, 0, 0), ws->slice_count,
                             which);
 }
@@ -573,6 +606,7 @@ int pycnn_pass(pycnn_totals *totals, pycnn_workspace *ws, const double *theta,
     /* No delta reaches what a window has kept of earlier parts. */
     RETURN_IF(backward && ws->sequences.state != NULL && ws->net->has_window, PYCNN_ERROR_LENGTHS);
     pycnn_workspace_partition(ws, samples->count);
+    ws->context.apart = backward && ws->together > 1 && pycnn_threads_apart(ws->threads);
     ws->context.count = samples->count;
     ws->context.statistics = theta + ws->net->parameter_count;
     segment here = {.ws = ws, .theta = theta, .samples = samples, .load = true};
@@ -603,7 +637,8 @@ static void gradient_task(void *context, size_t task)
     const layer *self = &ws->net->layers[l];
     if (self->parameter_count > 0 && (self->scratch > 0) == work->alone) {
         const part which = {index, work->parts,
-                            work->alone ? pycnn_workspace_scratch(ws, index) : NULL};
+                            work->alone ? pycnn_workspace_scratch(ws, index) : NULL,
+                            ws->context.apart && !(l == 0 && ws->by_units)};
         self->ops->gradient(self, work->out + self->offset, work->use, work->step, io_of(ws, l, 0),
                             ws->slice_count, which);
     }

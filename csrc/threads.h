@@ -16,6 +16,11 @@ PYCNN_PRIVATE size_t pycnn_threads_count(const pycnn_threads *pool);
 PYCNN_PRIVATE void pycnn_threads_run(pycnn_threads *pool, size_t tasks, task_function *run,
                                      void *context);
 
+/* Whether the threads' cores have been seen, lately, to have no cache in common: what one of them
+ * has written then takes long to reach another, and to be written again. It is measured now and
+ * then; only times depend on it. */
+PYCNN_PRIVATE bool pycnn_threads_apart(pycnn_threads *pool);
+
 /* A clock that never goes back. */
 PYCNN_PRIVATE uint64_t pycnn_milliseconds(void);
 

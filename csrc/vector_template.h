@@ -8,6 +8,8 @@
  * left out
  *     LOAD_PART(p, n) and STORE_PART(p, v, n): the first n lanes, n <= LANES; nothing behind them
  * is touched, and what is loaded into the others is 0
+ *     STREAM(p, v)   a store of a whole cache line that goes past the caches, and STREAMED, behind
+ *                    which others see it; may be left out: through the caches
  *     TILE_ROWS      rows and TILE_VECTORS vectors of a register tile of sums: they and their
  *                    factors must fit the registers
  *     PANELS_IN_CACHE  doubles of panels that stay in the second-level cache while others go by: a
@@ -28,6 +30,10 @@ typedef uint64_t words __attribute__((vector_size(LANES * 8)));
 
 #define LOAD(p) ((vector) * (const unaligned_vector *)(p))
 #define STORE(p, v) (*(unaligned_vector *)(p) = (v))
+#ifndef STREAM
+#define STREAM(p, v) STORE(p, v)
+#define STREAMED ((void)0)
+#endif
 /* x - 0 is x, -0 included, so nothing is computed; 0 + x would turn -0 into 0. */
 #define BROADCAST(x) ((x) - (vector){0})
 
@@ -81,19 +87,12 @@ ALWAYS_INLINE vector remainder_of_quotient(vector a, vector b, vector quotient)
     return FMA(-quotient, b, a);
 }
 
-/* m[j][i] = row[i][j]: LANES rows of memory, transposed. Where half vectors can be loaded side by
- * side that is the transpose's last step. */
-ALWAYS_INLINE void load_transposed(vector m[LANES], const double *row, size_t row_stride)
-{
 #ifdef LOAD_HALVES
-    enum { HALF = LANES / 2 };
-    vector t[LANES], u[LANES];
-    UNROLL for (int i = 0; i < HALF; i++)
-    {
-        const double *low = row + (size_t)i * row_stride, *high = low + HALF * row_stride;
-        t[i] = LOAD_HALVES(low, high);
-        t[HALF + i] = LOAD_HALVES(low + HALF, high + HALF);
-    }
+/* m = the transpose of what is loaded as halves: t[i] the first halves of rows i and LANES / 2 + i,
+ * and behind these the second ones. */
+ALWAYS_INLINE void transpose_halves(vector m[LANES], const vector t[LANES])
+{
+    vector u[LANES];
     UNROLL for (int i = 0; i < LANES; i += 2)
     {
 #if LANES == 8
@@ -105,7 +104,7 @@ ALWAYS_INLINE void load_transposed(vector m[LANES], const double *row, size_t ro
 #endif
     }
 #if LANES == 8
-    UNROLL for (int i = 0; i < LANES; i += HALF)
+    UNROLL for (int i = 0; i < LANES; i += LANES / 2)
     {
         UNROLL for (int j = i; j < i + 2; j++)
         {
@@ -116,6 +115,23 @@ ALWAYS_INLINE void load_transposed(vector m[LANES], const double *row, size_t ro
 #else
     (void)u;
 #endif
+}
+#endif
+
+/* m[j][i] = row[i][j]: LANES rows of memory, transposed. Where half vectors can be loaded side by
+ * side that is the transpose's last step. */
+ALWAYS_INLINE void load_transposed(vector m[LANES], const double *row, size_t row_stride)
+{
+#ifdef LOAD_HALVES
+    enum { HALF = LANES / 2 };
+    vector t[LANES];
+    UNROLL for (int i = 0; i < HALF; i++)
+    {
+        const double *low = row + (size_t)i * row_stride, *high = low + HALF * row_stride;
+        t[i] = LOAD_HALVES(low, high);
+        t[HALF + i] = LOAD_HALVES(low + HALF, high + HALF);
+    }
+    transpose_halves(m, t);
 #else
     UNROLL for (int i = 0; i < LANES; i++) { m[i] = LOAD(row + (size_t)i * row_stride); }
     const vector first = SHUFFLE(m[0], m[1], 0, 2);

@@ -1,5 +1,6 @@
 /* The pool: any number of threads, callers and processes, and errors that cross them. */
 #include "check.h"
+#include "threads.h"
 
 #ifdef HAVE_POSIX
 #include <pthread.h>
@@ -147,6 +148,25 @@ static void test_callers_may_share_a_pool(void)
 }
 #endif
 
+#if defined(HAVE_POSIX) && defined(PYCNN_APART) /* ... 0: any time that is measured is too long */
+static void test_threads_find_out_that_they_are_apart(void)
+{
+    pycnn_threads *threads = NULL;
+    CHECK(!pycnn_threads_apart(NULL));
+    CHECK(pycnn_threads_create(&threads, 1) == PYCNN_OK);
+    CHECK(!pycnn_threads_apart(threads));
+    pycnn_threads_destroy(threads);
+    CHECK(pycnn_threads_create(&threads, 3) == PYCNN_OK);
+    bool apart = sysconf(_SC_NPROCESSORS_ONLN) < 2; /* where two never meet */
+    for (int tries = 0; tries < 200 && !apart; tries++) {
+        apart = pycnn_threads_apart(threads);
+        usleep(20000);
+    }
+    CHECK(apart);
+    pycnn_threads_destroy(threads);
+}
+#endif
+
 const test threads_tests[] = {
     FOR_EACH_SET("errors reach the caller from other threads",
                  test_errors_reach_the_caller_from_other_threads),
@@ -159,6 +179,9 @@ const test threads_tests[] = {
 #ifdef HAVE_POSIX
     ONCE("a forked child goes on alone", test_a_forked_child_goes_on_alone),
     ONCE("callers may share a pool", test_callers_may_share_a_pool),
+#endif
+#if defined(HAVE_POSIX) && defined(PYCNN_APART)
+    ONCE("threads find out that they are apart", test_threads_find_out_that_they_are_apart),
 #endif
     {0},
 };
