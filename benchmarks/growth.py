@@ -74,7 +74,7 @@ class Point:
     def nanoseconds(self) -> float:
         """Return the time of a multiply-add."""
         steps = self.epochs * self.steps
-        return (self.best[1] - self.best[0]) / steps / multiply_adds(*self.sizes) * 1e9
+        return max(self.best[1] - self.best[0], 1e-9) / steps / multiply_adds(*self.sizes) * 1e9
 
 
 def draw(path: Path, results: dict[str, dict[str, list[float]]], limits: dict[str, float]) -> None:
@@ -123,7 +123,7 @@ def table(results: dict[str, dict[str, list[float]]]) -> str:
 def main() -> None:
     """Measure, print, and draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=8)
     parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, get_num_threads()}))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()

@@ -69,7 +69,7 @@
 #endif
 
 /* Has a number that is wanted soon brought into cache, by compilers that know how. */
-#if defined(__GNUC__)
+#if defined(__GNUC__) || defined(__clang__)
 #define FETCH(p) __builtin_prefetch(p)
 #else
 #define FETCH(p) ((void)(p))

@@ -97,8 +97,9 @@ typedef struct {
     void (*pack)(double *panels, size_t distance, const double *row, const double *next,
                  size_t count);
 
-    /* The same of `lanes` rows x[lanes], past the caches, and columns[count,lanes] = x^T, whose
-     * rows are `stride` apart; with `all_away` these too. NULL as well. */
+    /* The same of `lanes` rows x[lanes], past the caches where a panel begins a line, and
+     * columns[count,lanes] = x^T, whose rows are `stride` apart; with `all_away` these too. NULL as
+     * well. */
     void (*gather)(double *panels, size_t distance, double *columns, size_t stride, bool all_away,
                    const double *const *x, size_t count);
 

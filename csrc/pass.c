@@ -800,6 +800,7 @@ static void predict_task(void *context, size_t t)
 int pycnn_predict_rows(const prediction *all, size_t rows, size_t position)
 {
     pycnn_workspace *ws = all->ws;
+    ws->context.apart = false;
     for (size_t done = 0; done < rows; done += ws->capacity) {
         if (done > 0) {
             TRY(pycnn_workspace_poll(ws));

@@ -30,6 +30,7 @@ static inline void fetch_numbers(const double *row, size_t count)
 /* Targets of a sample that are fetched before they are read: more would push other data out. */
 enum { MOST_FETCHED = 64 };
 
+/* Of labels of a sequence the first ones. */
 static inline void fetch_targets(const pycnn_network *net, const pycnn_dataset *data, size_t row)
 {
     if (data->y == NULL) {

@@ -93,8 +93,8 @@ enum {
      * say that they are near before that is believed: of several threads any may take part. */
     APART_PERIOD = 50,
     APART_MEMORY = 4,
-    /* A measurement is the least time of some rounds. */
-    ROUNDS = 4,
+    /* A measurement is the least time of some rounds, of which the first does not count. */
+    ROUNDS = 5,
     TURNS = 16, /* even */
     /* Looks for a partner, who may have to wake up, and then for each turn, before it is given up.
      */
@@ -336,8 +336,8 @@ void pycnn_threads_run(pycnn_threads *pool, size_t tasks, task_function *run, vo
 typedef struct {
     _Alignas(ALIGNMENT) _Atomic unsigned players;
     _Alignas(ALIGNMENT) _Atomic unsigned turn; /* whose: even numbers are the first player's */
-    _Alignas(ALIGNMENT) double nanoseconds;    /* that one turn took at least */
-} handover;
+    _Alignas(ALIGNMENT) double nanoseconds;    /* that a turn took at least; 0: none was measured */
+} handover_game;
 
 static bool wait_for(const _Atomic unsigned *word, unsigned value, int most)
 {
@@ -353,7 +353,7 @@ static bool wait_for(const _Atomic unsigned *word, unsigned value, int most)
 static void hand_over(void *context, size_t task)
 {
     (void)task;
-    handover *game = context;
+    handover_game *game = context;
     const unsigned player = atomic_fetch_add(&game->players, 1);
     unsigned turn = player;
     if (!wait_for(&game->players, 2, LOOKS_FOR_PARTNER)) {
@@ -368,7 +368,7 @@ static void hand_over(void *context, size_t task)
             atomic_store_explicit(&game->turn, turn + 1, memory_order_release);
         }
         const double taken = (nanoseconds() - start) / TURNS;
-        if (player == 0 && (round == 0 || taken < game->nanoseconds)) {
+        if (player == 0 && (round == 1 || (round > 1 && taken < game->nanoseconds))) {
             game->nanoseconds = taken;
         }
     }
@@ -379,16 +379,14 @@ bool pycnn_threads_apart(pycnn_threads *pool)
     if (pycnn_threads_count(pool) == 1) {
         return false;
     }
-    const uint64_t now = pycnn_milliseconds();
     uint64_t measured = atomic_load_explicit(&pool->measured, memory_order_relaxed);
+    const uint64_t now = pycnn_milliseconds();
     unsigned apart = atomic_load_explicit(&pool->apart, memory_order_relaxed);
     if (now - measured >= APART_PERIOD &&
         atomic_compare_exchange_strong(&pool->measured, &measured, now)) { /* one caller does */
-        handover game = {0};
+        handover_game game = {0};
         pycnn_threads_run(pool, 2, hand_over, &game);
-        if (game.nanoseconds > 0) { /* two have met */
-            apart = game.nanoseconds > PYCNN_APART ? APART_MEMORY : apart - (apart > 0);
-        }
+        apart = game.nanoseconds > PYCNN_APART ? APART_MEMORY : apart - (apart > 0);
         atomic_store_explicit(&pool->apart, apart, memory_order_relaxed);
     }
     return apart > 0;

@@ -8,8 +8,8 @@
  * left out
  *     LOAD_PART(p, n) and STORE_PART(p, v, n): the first n lanes, n <= LANES; nothing behind them
  * is touched, and what is loaded into the others is 0
- *     STREAM(p, v)   a store of a whole cache line that goes past the caches, and STREAMED, behind
- *                    which others see it; may be left out: through the caches
+ *     STREAM(p, v)   a store of a whole cache line that goes past the caches; p begins it. With
+ *     STREAMED       behind which others see it; may be left out: through the caches
  *     TILE_ROWS      rows and TILE_VECTORS vectors of a register tile of sums: they and their
  *                    factors must fit the registers
  *     PANELS_IN_CACHE  doubles of panels that stay in the second-level cache while others go by: a

@@ -1,5 +1,6 @@
 /* Dense layers of every size around a tile's edges, against plain loops. */
 #include "check.h"
+#include "kernels.h"
 
 /* One layer, one loop a formula: dW = 1/m sum_i (a - y) x^T for a linear layer with mse. */
 static void linear_reference(double *output, double *grad, const problem *p)
@@ -70,7 +71,83 @@ static void test_every_batch_and_width_up_to_an_edge(void)
     check_size(1, 515, 100);
 }
 
+/* Where the first cache line of a block begins. */
+static double *first_line(double *block) { return (double *)(((uintptr_t)block + 63) / 64 * 64); }
+
+/* Past the caches the same numbers arrive, and nothing around them, wherever memory begins. */
+static void check_away(const kernel_table *kernels, size_t inputs, size_t batch, size_t units,
+                       size_t offset)
+{
+    enum { ROOM = 64 };
+    const size_t panel = kernels->panel, lanes = kernels->lanes, samples = batch * lanes;
+    const size_t panels = (inputs + panel) / panel * panel * samples + ROOM;
+    const size_t matrix = MAX(panel, MAX(inputs, units)) * samples + ROOM;
+    const size_t weights = units * inputs + ROOM;
+    double *x = random_doubles(1, samples * inputs), *delta = random_doubles(2, units * samples);
+    double *blocks[2][3], *rows[2], *columns[2], *theta[2], *bias = doubles(2 * units);
+    const double *row[MOST_LANES];
+    for (int away = 0; away < 2; away++) {
+        rows[away] = first_line(blocks[away][0] = doubles(panels + LINE));
+        columns[away] = first_line(blocks[away][1] = doubles(matrix + LINE));
+        theta[away] = first_line(blocks[away][2] = doubles(weights + LINE));
+        memset(rows[away], 0, panels * sizeof *x);
+        memset(columns[away], 0, matrix * sizeof *x);
+        for (size_t k = 0; k < weights; k++) {
+            theta[away][k] = 1 / (double)(k + 1);
+        }
+        for (size_t j = 0; j < units; j++) {
+            bias[(size_t)away * units + j] = (double)j;
+        }
+        double *to = rows[away] + offset, *column = columns[away] + offset;
+        const size_t distance = samples * panel;
+        for (size_t i = 0; i < samples; i += away ? lanes : 1) {
+            for (size_t l = 0; l < lanes; l++) {
+                row[l] = x + (i + l) % samples * inputs;
+            }
+            if (away) {
+                kernels->gather(to + i * panel, distance, column + i, samples, i > 0, row, inputs);
+                continue;
+            }
+            kernels->pack(to + i * panel, distance, row[0], NULL, inputs);
+            for (size_t k = 0; k < inputs; k++) {
+                column[k * samples + i] = row[0][k];
+            }
+        }
+        const gradient_terms terms = {.delta = delta, .stride = samples, .batch = samples};
+        kernels->gradient(theta[away] + offset, bias + (size_t)away * units,
+                          away ? GRADIENT_DESCEND_AWAY : GRADIENT_DESCEND, 0.25, &terms, 1, to,
+                          distance, 0, units, inputs);
+    }
+    CHECK(same_bits(rows[0], rows[1], panels));
+    CHECK(same_bits(columns[0], columns[1], matrix));
+    CHECK(same_bits(theta[0], theta[1], weights));
+    CHECK(same_bits(bias, bias + units, units));
+    kernels->transpose(columns[0] + offset, panel, delta, samples, MIN(units, panel), samples);
+    kernels->transpose_away(columns[1] + offset, panel, delta, samples, MIN(units, panel), samples);
+    CHECK(same_bits(columns[0], columns[1], matrix));
+    for (int away = 0; away < 2; away++) {
+        for (int i = 0; i < 3; i++) {
+            free(blocks[away][i]);
+        }
+    }
+    free(x), free(delta), free(bias);
+}
+
+static void test_stores_past_the_caches_are_stores(void)
+{
+    static const size_t inputs[] = {1, 24, 31, 64, 96}, units[] = {1, 8, 10, 24};
+    const kernel_table *kernels = pycnn_kernels_find(SIZE_MAX);
+    for (size_t i = 0; kernels->gather != NULL && i < sizeof inputs / sizeof *inputs; i++) {
+        for (size_t u = 0; u < sizeof units / sizeof *units; u++) {
+            for (size_t offset = 0; offset < 8; offset += 3 + u) {
+                check_away(kernels, inputs[i], 1 + u, units[u], offset);
+            }
+        }
+    }
+}
+
 const test dense_tests[] = {
     FOR_EACH_SET("every batch and width up to an edge", test_every_batch_and_width_up_to_an_edge),
+    FOR_EACH_SET("stores past the caches are stores", test_stores_past_the_caches_are_stores),
     {0},
 };
