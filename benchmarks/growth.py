@@ -94,7 +94,8 @@ def draw(path: Path, results: dict[str, dict[str, list[float]]], limits: dict[st
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.xaxis.set_major_formatter(ScalarFormatter())
-        axes.xaxis.set_major_locator(FixedLocator(sizes[:: max(1, len(sizes) // 7)]))
+        doubled = [size for size in sizes if size & (size - 1) == 0]
+        axes.xaxis.set_major_locator(FixedLocator(doubled[::2] if len(doubled) > 8 else sizes))
         axes.yaxis.set_major_locator(FixedLocator([0.02, 0.03, 0.05, 0.1, 0.2, 0.4]))
         axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
         for axis in (axes.xaxis, axes.yaxis):
