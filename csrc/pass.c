@@ -203,7 +203,7 @@ static size_t gather(slice *self, const selection *samples, const pycnn_workspac
     const pycnn_dataset *data = samples->data;
     const size_t lanes = kernels->lanes;
     size_t done = 0;
-    if (!ws->context.apart || kernels->gather == NULL || self->lengths != NULL ||
+    if (!ws->context.apart || kernels->gather == NULL || ws->sequences.lengths != NULL ||
         self->state != NULL) {
         return 0;
     }

@@ -201,9 +201,9 @@ OPTIMIZE = ["-O2", *STRICT]
 QUICKLY = ["-O1", *STRICT]
 # Threads with stacks of 64 kB, as embedders and some systems make them, must be able to call it.
 SMALL_FRAMES = ["-Wframe-larger-than=4096"]
-# Unoptimized: the sanitizers make optimizing the kernels slow, and the tests are small.
-# There threads take each other for far apart, as on machines with several caches.
+# For builds in which threads take each other for far apart, as on machines with several caches.
 APART = "-DPYCNN_APART=0"
+# Unoptimized: the sanitizers make optimizing the kernels slow, and the tests are small.
 CHECKED = ["-DPYCNN_CHECKED", APART, "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 SANITIZE = ["-O0", "-g", *CHECKED, *STRICT]
 # Only suites that start threads: the others take ten times as long as elsewhere, and find nothing.
