@@ -5,6 +5,7 @@ All that is below the training knows a network as this, and whatever it needs ha
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import weakref
@@ -72,6 +73,14 @@ def _numbers(architecture: Architecture) -> list[int]:
 
 
 NOBODY = 0  # what no thread is called
+
+
+@functools.cache
+def _scoring() -> Any:
+    """Return the module of that name, which is imported when used."""
+    import pycnn._scoring
+
+    return pycnn._scoring
 
 
 class Loan(Record):
@@ -397,7 +406,7 @@ class Model:
         if (
             type(X) is np.ndarray
             and X.shape == self._row_shape
-            and X.dtype == _FLOAT64
+            and (X.dtype is _FLOAT64 or X.dtype == _FLOAT64)
             and lengths is None
         ):
             row = self._predict_row(X)
@@ -629,7 +638,7 @@ class Model:
         ShapeError, DataTypeError
             As for `predict`.
         """
-        if not self.encoder.has_classes:
+        if not self._reader.encoder.has_classes:
             raise LabelError(f"a network with loss {self.loss!r} has no classes; use predict")
         return self._reader.encoder.labels(self._predict_numbers(X, lengths))
 
@@ -766,12 +775,10 @@ class Model:
         missing = check_missing(missing_targets)
         measures: Sequence[Metric] = ()
         if metrics is not None:
-            from pycnn._scoring import check_metrics  # imported when used
-
-            measures = check_metrics(metrics)
+            measures = _scoring().check_metrics(metrics)
         if batch_size is not None:
             batch_size = check_size(batch_size, "batch_size")
-        data, _ = self.reader.read(X, y, sample_weight, lengths, missing=missing)
+        data = self._reader.samples(X, y, sample_weight, lengths, missing=missing)
         return self.score_data(data, batch_size or data.rows, measures)
 
     def _totals(self, theta: Array, data: Data, batch_size: int) -> Totals:
@@ -802,9 +809,7 @@ class Model:
 
     def spread_of(self, data: Data) -> float | None:
         """Return how far targets vary, where `score_data` asks for that."""
-        from pycnn._scoring import spread
-
-        return spread(self.encoder, data) if self.encoder.estimates_the_mean else None
+        return _scoring().spread(self.encoder, data) if self.encoder.estimates_the_mean else None
 
     def _scores(
         self,
@@ -822,10 +827,8 @@ class Model:
         if encoder.estimates_the_mean:
             scores["r2"] = self._r2(theta, data, totals, varied)
         if metrics:
-            from pycnn._scoring import measure
-
             outputs = self._outputs(theta, data.x, data.lengths)
-            scores |= measure(metrics, encoder, data, outputs)
+            scores |= _scoring().measure(metrics, encoder, data, outputs)
         return scores
 
     def _r2(
@@ -836,9 +839,7 @@ class Model:
         varied: float | None = None,
     ) -> float:
         """Return R^2, with mse from its totals: they are half the sum of the errors' squares."""
-        import pycnn._scoring as scoring  # names of it would take longer to import
-
-        encoder = self._reader.encoder
+        scoring, encoder = _scoring(), self._reader.encoder
         if totals is not None and encoder.loss == "mse" and encoder.scale is None:
             squares = totals.loss
             if self._architecture.is_penalized:
@@ -846,7 +847,10 @@ class Model:
             squares = 0.0 if squares < 0 else 2 * squares  # NaN stays
         else:
             squares = scoring.sum_squares(encoder, data, self._outputs(theta, data.x, data.lengths))
-        return scoring.r2(squares, scoring.spread(encoder, data) if varied is None else varied)
+        if varied is None:
+            varied = scoring.spread(encoder, data)
+        explained: float = scoring.r2(squares, varied)
+        return explained
 
     @overload
     def gradients(
@@ -1036,7 +1040,7 @@ class Model:
 
     def _read(self, X: Any, y: Any, sample_weight: Any = None, lengths: Any = None) -> Data:
         """Return checked samples, all in memory."""
-        return whole(self.reader.read(X, y, sample_weight, lengths)[0])
+        return whole(self._reader.samples(X, y, sample_weight, lengths))
 
     def trace_data(self, data: Data, theta: Array) -> Trace:
         """Return the quantities of a pass over data that have been checked."""

@@ -241,7 +241,7 @@ def spread(encoder: TargetEncoder, data: Data) -> float:
     """Return sum_i w_i (y_i - mean)^2, over all outputs together; NaN where nothing has weight."""
     data = data.by_position()
     y = data.y
-    if data.weight is None and len(y) == 1 and all(value == value for value in y[0].tolist()):
+    if data.weight is None and len(y) == 1 and not any(map(math.isnan, y[0].tolist())):
         return 0.0
     if data.weight is None and encoder.scale is None:  # the same sums, as most data have them
         with np.errstate(over="ignore", invalid="ignore"):

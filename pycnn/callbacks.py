@@ -174,7 +174,7 @@ def states_of(callbacks: Sequence[Any], pending: Sequence[Any]) -> list[dict[str
                     f"get_state of {type(callback).__name__} must return a dict, got {state!r}"
                 )
             state = _copied(state)
-        told = not any(callback is other for other in pending)
+        told = not pending or not any(callback is other for other in pending)
         result.append({"name": name_of(callback), "state": state, "told": told})
     return result
 
@@ -338,11 +338,10 @@ class _Stateful(_Ready):
 
     def get_state(self) -> dict[str, Any]:
         """Return what is remembered: numbers, strings and arrays; what is None is left out."""
-        state = {name: getattr(self, name) for name in self._memory}
         return {
             name: value.copy() if isinstance(value, np.ndarray) else value
-            for name, value in state.items()
-            if value is not None
+            for name in self._memory
+            if (value := getattr(self, name)) is not None
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:

@@ -82,7 +82,8 @@ class History(Mapping[str, list[float]]):
         """
         for key in {**self._values, **columns}:
             values = self._values.setdefault(key, [])
-            self._align(values)
+            if len(values) != self.epochs:
+                self._align(values)
             values += columns.get(key) or [math.nan] * count
 
     def add(self, logs: Mapping[str, float]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,14 @@ _FOR_THE_PACKAGE = {
     "training_record",
     "with_theta",
 }
+
+
+@functools.cache
+def _training() -> tuple[Any, Any]:
+    """Return the modules `fitting` and `loop`: much that is imported when used."""
+    from pycnn._training import fitting, loop
+
+    return fitting, loop
 
 
 def _shape(shape: Shape) -> str:
@@ -388,7 +397,7 @@ class Network(Model):
         LayerWarning
             With `diagnose`, where units are dead or saturated, or gradients vanish or explode.
         """
-        from pycnn._training import fitting, loop  # much that is imported when used
+        fitting, loop = _training()
 
         request = fitting.check_request(
             epochs=epochs,
@@ -651,7 +660,7 @@ class Network(Model):
         truncate: int | None,
         log: bool,
     ) -> dict[str, float]:
-        from pycnn._training import fitting, loop  # much that is imported when used
+        fitting, loop = _training()
 
         batch_size = fitting.check_optional_size(batch_size, "batch_size")
         truncate = fitting.check_optional_size(truncate, "truncate")
@@ -668,9 +677,10 @@ class Network(Model):
             going_on = batches.last is self._training_record.last
             batch_size = fitting.check_one(self, data, batch_size, going_on)
             self.learn(learned)
-            return loop.run_one(
+            means: dict[str, float] = loop.run_one(
                 batches, data, batch_size=batch_size, shuffle=shuffle, truncate=truncate, log=log
             )
+            return means
         finally:
             self._training_record.line.pop(me, None)
 

@@ -764,10 +764,13 @@ _TABLE: dict[str, type[Optimizer]] = {
 }
 
 
+_DEFAULT = SGD()
+
+
 def get(optimizer: Any) -> Optimizer:
     """Return an optimizer from an object or its name; None stands for ``SGD()``."""
     if optimizer is None:
-        return SGD()
+        return _DEFAULT
     if isinstance(optimizer, Optimizer):
         return optimizer
     if isinstance(optimizer, str):

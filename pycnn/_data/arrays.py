@@ -89,12 +89,15 @@ def from_nullable(value: Any, kinds: str, dtype: type) -> Any:
         return value
 
 
+# NPY_ARRAY_C_CONTIGUOUS and NPY_ARRAY_ALIGNED: to ask for each by its name takes twice as long.
+_READY = 0x0001 | 0x0100
+
+
 def is_ready(value: Any) -> bool:
     """Tell whether `value` is an array that the core can read as it is."""
     if type(value) is not np.ndarray or value.dtype is not _FLOAT64:
         return False
-    flags = value.flags
-    return flags.c_contiguous and flags.aligned
+    return value.flags.num & _READY == _READY
 
 
 def as_numbers(value: Any, name: str) -> Array:

@@ -131,7 +131,7 @@ class Reader:
         if self.takes_arrays and sample_weight is None and lengths is None:
             ready = self._read_arrays(X, y)
             if ready is not None:
-                return ready
+                return ready, Targets(ready.y, None)
         x, known = self.sequences(X, called[0], lengths, called[3])
         encoder = self._encoder_for(x)
         positions = encoder.positions
@@ -152,9 +152,19 @@ class Reader:
         weight = as_weights(sample_weight, called[2], len(x), positions, ends)
         return Data(x, targets.y, weight, known), targets
 
-    def _read_arrays(self, X: Any, y: Any) -> tuple[Data, Targets] | None:
+    def samples(
+        self, X: Any, y: Any, sample_weight: Any, lengths: Any, *, missing: bool = False
+    ) -> Data:
+        """Return checked samples, of which nothing is learned."""
+        if self.takes_arrays and sample_weight is None and lengths is None:
+            ready = self._read_arrays(X, y)
+            if ready is not None:
+                return ready
+        return self.read(X, y, sample_weight, lengths, missing=missing)[0]
+
+    def _read_arrays(self, X: Any, y: Any) -> Data | None:
         """Return samples that lie as the core reads them; None: others, or not finite ones."""
-        if not (is_ready(X) and is_ready(y) and X.ndim == 2 and X.shape[1:] == self.shape):
+        if not (is_ready(X) and is_ready(y) and X.shape[1:] == self.shape):
             return None
         rows, units, find = len(X), self.encoder.units, self.find_not_finite
         if y.shape != (rows, units):
@@ -163,7 +173,7 @@ class Reader:
             y = y.reshape(rows, 1)
         if not rows or find(X) != X.size or find(y) != y.size:
             return None
-        return Data(X, y, None), Targets(y, None)
+        return Data(X, y, None)
 
     def _encoder_for(self, x: Array | LazyTable) -> TargetEncoder:
         """Return the encoder of the targets of such samples."""

@@ -85,9 +85,12 @@ def _same_bits(a: Array, b: Array) -> bool:
     return np.array_equal(a.view(np.uint64), b.view(np.uint64))
 
 
+_AS_THEY_ARE = frozenset({str, int, bool, type(None)})
+
+
 def as_plain(value: Any) -> Any:
     """Return a setting as JSON would give it back; what is unknown to JSON as its repr."""
-    if type(value) in (str, int, bool, type(None)):  # most are, and each `fit` comes here
+    if type(value) in _AS_THEY_ARE:  # most are, and each `fit` comes here
         return value
     if isinstance(value, np.generic):
         value = value.item()
@@ -98,7 +101,7 @@ def as_plain(value: Any) -> Any:
         return value if math.isfinite(value) else repr(value)
     if isinstance(value, (list, tuple)):
         return [as_plain(item) for item in value]
-    if isinstance(value, Mapping):
+    if isinstance(value, (dict, Mapping)):
         return {str(key): as_plain(item) for key, item in value.items()}
     return repr(value)
 

@@ -272,7 +272,7 @@ def read_one(
     if classes is not None:
         reader = reader.encoding(reader.encoder.check_classes(classes), reader.encoder.scale)
     # A few rows that happen to be one-hot do not make classes of a regression.
-    learn = not (losses.may_be_one_hot(model.loss) and model.epochs_trained)
+    learn = not (model.epochs_trained and losses.may_be_one_hot(reader.encoder.loss))
     try:
         data, targets = reader.read(X, y, sample_weight, lengths, learn=learn)
     except LabelError as error:

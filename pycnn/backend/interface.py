@@ -169,7 +169,7 @@ class Data(Record):
 
     def by_position(self) -> Data:
         """Return the data with each position of a sequence as a sample; `x` stays as it is."""
-        if self.y.ndim == (1 if self.has_labels else 2):
+        if self.y.ndim == 2 - self.has_labels:
             return self
         rows, positions = self.y.shape[:2]
         weight = self.weight
