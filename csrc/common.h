@@ -68,9 +68,14 @@
 #define UNROLL
 #endif
 
-/* Has a number that is wanted soon brought into cache, by compilers that know how. */
+/* Has a number that is wanted soon brought into cache, by compilers that know how. To gcc that is
+ * nothing: it leaves out a function that does nothing else, but for what is written in assembly. */
 #if defined(__GNUC__) || defined(__clang__)
-#define FETCH(p) __builtin_prefetch(p)
+#define FETCH(p)               \
+    do {                       \
+        __builtin_prefetch(p); \
+        __asm__ volatile("");  \
+    } while (0)
 #else
 #define FETCH(p) ((void)(p))
 #endif

@@ -5,6 +5,15 @@
  * of the tile, nor the blocking, nor the number of samples changes a bit.
  */
 
+ALWAYS_INLINE void store_line(double *p, vector v, bool away)
+{
+    if (away) {
+        STREAM(p, v);
+    } else {
+        STORE(p, v);
+    }
+}
+
 /* Block by block in registers; what is left over at the edges, number by number. */
 ALWAYS_INLINE void transpose_any(double *dst, size_t dst_stride, const double *src,
                                  size_t src_stride, size_t rows, size_t columns, const bool away)
@@ -16,12 +25,7 @@ ALWAYS_INLINE void transpose_any(double *dst, size_t dst_stride, const double *s
             load_transposed(m, src + r * src_stride + c, src_stride);
             UNROLL for (int i = 0; i < LANES; i++)
             {
-                double *to = dst + (c + (size_t)i) * dst_stride + r;
-                if (away) {
-                    STREAM(to, m[i]);
-                } else {
-                    STORE(to, m[i]);
-                }
+                store_line(dst + (c + (size_t)i) * dst_stride + r, m[i], away);
             }
         }
     }
@@ -75,41 +79,35 @@ static void SUFFIX(transpose_away)(double *dst, size_t dst_stride, const double 
     }
 }
 
+#endif
+
 static void SUFFIX(gather)(double *panels, size_t distance, double *columns, size_t stride,
-                           bool all_away, const double *const *x, size_t count)
+                           gather_way way, const double *const *x, const double *const *next,
+                           size_t count)
 {
-    const bool away = begins_line(panels) && distance % LINE == 0;
-    all_away = all_away && begins_line(columns) && stride % LINE == 0;
+    const bool lines = LANES == LINE; /* others have no stores of a whole line */
+    const bool rows_away =
+        lines && way != GATHER_NEAR && begins_line(panels) && distance % LINE == 0;
+    const bool columns_away =
+        lines && way == GATHER_AWAY && begins_line(columns) && stride % LINE == 0;
+    const size_t ahead = MIN(count, 8 * LINE);
     size_t k = 0;
     for (; k + LANES <= count; k += LANES) {
+        const size_t then = k + ahead;
+        const double *const *fetched = then < count ? x : next;
         double *panel = panels + k / PANEL * distance + k % PANEL;
         vector m[LANES];
         UNROLL for (int i = 0; i < LANES; i++)
         {
-            __builtin_prefetch(x[i] + MIN(k + 4 * LINE, count - 1));
-            const vector row = LOAD(x[i] + k);
-            if (away) {
-                STREAM(panel + i * PANEL, row);
-            } else {
-                STORE(panel + i * PANEL, row);
+            if (k % LINE == 0) {
+                __builtin_prefetch(fetched[i] + (then < count ? then : then - count));
             }
+            store_line(panel + i * PANEL, LOAD(x[i] + k), rows_away);
         }
-        enum { HALF = LANES / 2 };
-        vector t[LANES];
-        UNROLL for (int i = 0; i < HALF; i++)
-        {
-            const double *low = x[i] + k, *high = x[HALF + i] + k;
-            t[i] = LOAD_HALVES(low, high);
-            t[HALF + i] = LOAD_HALVES(low + HALF, high + HALF);
-        }
-        transpose_halves(m, t);
+        load_rows_transposed(m, x, k);
         UNROLL for (int i = 0; i < LANES; i++)
         {
-            if (all_away) {
-                STREAM(columns + (k + (size_t)i) * stride, m[i]);
-            } else {
-                STORE(columns + (k + (size_t)i) * stride, m[i]);
-            }
+            store_line(columns + (k + (size_t)i) * stride, m[i], columns_away);
         }
     }
     for (; k < count; k++) {
@@ -118,9 +116,10 @@ static void SUFFIX(gather)(double *panels, size_t distance, double *columns, siz
             columns[k * stride + i] = x[i][k];
         }
     }
-    STREAMED;
+    if (rows_away || columns_away) {
+        STREAMED;
+    }
 }
-#endif
 
 /* One register tile of out = M @ in (+ out, + bias). */
 ALWAYS_INLINE void product_tile(double *out, const double *matrix, size_t row_stride,
@@ -273,9 +272,9 @@ static void fetch_columns(const double *block, size_t column_stride, size_t rows
     for (size_t k = first; k < last; k++) {
         const double *column = block + k * column_stride;
         for (size_t r = 0; r < rows; r += 8) { /* a cache line */
-            __builtin_prefetch(column + r);
+            FETCH(column + r);
         }
-        __builtin_prefetch(column + rows - 1);
+        FETCH(column + rows - 1);
     }
 }
 

@@ -22,6 +22,10 @@ typedef enum {
 
 static inline bool descends(gradient_use use) { return use >= GRADIENT_DESCEND; }
 
+/* How samples are stored that come in: near; past the caches where another thread reads their rows
+ * next, far from this one; or their columns too. */
+typedef enum { GATHER_NEAR, GATHER_ROWS_AWAY, GATHER_AWAY } gather_way;
+
 enum { MOST_LANES = 8, LINE = 8 /* numbers of a cache line */ };
 
 static inline bool begins_line(const double *p) { return (uintptr_t)p % (LINE * sizeof *p) == 0; }
@@ -97,11 +101,10 @@ typedef struct {
     void (*pack)(double *panels, size_t distance, const double *row, const double *next,
                  size_t count);
 
-    /* The same of `lanes` rows x[lanes], past the caches where a panel begins a line, and
-     * columns[count,lanes] = x^T, whose rows are `stride` apart; with `all_away` these too. NULL as
-     * well. */
-    void (*gather)(double *panels, size_t distance, double *columns, size_t stride, bool all_away,
-                   const double *const *x, size_t count);
+    /* The same of `lanes` rows x[lanes], behind which come next[lanes], and columns[count,lanes] =
+     * x^T, whose rows are `stride` apart. Past the caches go whole lines alone. NULL: none. */
+    void (*gather)(double *panels, size_t distance, double *columns, size_t stride, gather_way way,
+                   const double *const *x, const double *const *next, size_t count);
 
     const activation_ops *activations; /* [PYCNN_ACTIVATION_COUNT] */
     loss_function *const *losses;      /* [PYCNN_LOSS_COUNT] */

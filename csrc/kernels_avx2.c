@@ -60,6 +60,7 @@ const kernel_table pycnn_kernels_avx2 = {
     .descend = descend_avx2,
     .transpose = transpose_avx2,
     .pack = pack_avx2,
+    .gather = gather_avx2,
     .activations = activations_avx2,
     .losses = losses_avx2,
     .updates = updates_avx2,

@@ -56,6 +56,7 @@ const kernel_table pycnn_kernels_neon = {
     .descend = descend_neon,
     .transpose = transpose_neon,
     .pack = pack_neon,
+    .gather = gather_neon,
     .activations = activations_neon,
     .losses = losses_neon,
     .updates = updates_neon,

@@ -62,6 +62,7 @@ const kernel_table pycnn_kernels_wasm = {
     .descend = descend_wasm,
     .transpose = transpose_wasm,
     .pack = pack_wasm,
+    .gather = gather_wasm,
     .activations = activations_wasm,
     .losses = losses_wasm,
     .updates = updates_wasm,

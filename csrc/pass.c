@@ -193,32 +193,47 @@ static int load_row(slice *self, const pycnn_workspace *ws, const pycnn_dataset 
     return PYCNN_OK;
 }
 
-/* Brings whole vectors of samples in, where threads are far from each other: what another one reads
- * goes past the caches, in which it would have to be taken back from that one for each mini-batch.
- * Returns how many: none where some may not be whole, or the kernels have no such stores. */
+/* Finds a vector of samples, the first of which is this one of the slice's; false: some are not
+ * there. */
+static bool find_rows(const double **x, const slice *self, const selection *samples,
+                      const pycnn_network *net, size_t first)
+{
+    const pycnn_dataset *data = samples->data;
+    const size_t lanes = net->kernels->lanes;
+    if (first + lanes > self->batch) {
+        return false;
+    }
+    for (size_t i = 0; i < lanes; i++) {
+        const size_t row = row_of(samples, self->first + first + i);
+        if (row >= data->rows) {
+            return false;
+        }
+        x[i] = data->x + row * net->inputs;
+        fetch_targets(net, data, row); /* they are read when all samples are there */
+    }
+    return true;
+}
+
+/* Brings whole vectors of samples in; returns how many samples: none where some may not be whole.
+ * What another thread reads that is far from this one goes past the caches, in which it would have
+ * to be taken back from that one for each mini-batch. */
 static size_t gather(slice *self, const selection *samples, const pycnn_workspace *ws)
 {
     const pycnn_network *net = ws->net;
     const kernel_table *kernels = net->kernels;
-    const pycnn_dataset *data = samples->data;
-    const size_t lanes = kernels->lanes;
+    const gather_way far = ws->by_units ? GATHER_AWAY : GATHER_ROWS_AWAY;
+    const gather_way way = ws->context.apart ? far : GATHER_NEAR;
+    const double *x[2][MOST_LANES];
     size_t done = 0;
-    if (!ws->context.apart || kernels->gather == NULL || ws->sequences.lengths != NULL ||
-        self->state != NULL) {
+    if (kernels->gather == NULL || ws->sequences.lengths != NULL || self->state != NULL) {
         return 0;
     }
-    for (; done + lanes <= self->batch; done += lanes) {
-        const double *x[MOST_LANES];
-        for (size_t i = 0; i < lanes; i++) {
-            const size_t row = row_of(samples, self->first + done + i);
-            if (row >= data->rows) {
-                return done; /* who loads it says so */
-            }
-            x[i] = data->x + row * net->inputs;
-            fetch_targets(net, data, row);
-        }
+    bool there = find_rows(x[0], self, samples, net, 0);
+    for (int now = 0; there; now = !now) {
+        there = find_rows(x[!now], self, samples, net, done + kernels->lanes);
         kernels->gather(self->rows + done * kernels->panel, panel_distance(ws), self->input + done,
-                        self->stride, ws->by_units, x, net->inputs);
+                        self->stride, way, x[now], there ? x[!now] : x[now], net->inputs);
+        done += kernels->lanes;
     }
     return done;
 }
@@ -239,7 +254,7 @@ static int load(slice *self, const selection *samples, const pycnn_workspace *ws
         const size_t row = row_of(samples, self->first + i);
         const size_t next = i + 1 < self->batch ? row_of(samples, self->first + i + 1) : row;
         RETURN_IF(row >= data->rows, PYCNN_ERROR_INDEX);
-        fetch_targets(net, data, row); /* they are read when all samples are there */
+        fetch_targets(net, data, row);
         TRY(load_row(self, ws, data, i, row, next));
     }
     pad_sequences(self, net);

@@ -118,24 +118,33 @@ ALWAYS_INLINE void transpose_halves(vector m[LANES], const vector t[LANES])
 }
 #endif
 
-/* m[j][i] = row[i][j]: LANES rows of memory, transposed. Where half vectors can be loaded side by
- * side that is the transpose's last step. */
-ALWAYS_INLINE void load_transposed(vector m[LANES], const double *row, size_t row_stride)
+/* m[j][i] = row[i][from + j]: LANES rows of memory, transposed. Where half vectors can be loaded
+ * side by side that is the transpose's last step. */
+ALWAYS_INLINE void load_rows_transposed(vector m[LANES], const double *const row[LANES],
+                                        size_t from)
 {
 #ifdef LOAD_HALVES
     enum { HALF = LANES / 2 };
     vector t[LANES];
     UNROLL for (int i = 0; i < HALF; i++)
     {
-        const double *low = row + (size_t)i * row_stride, *high = low + HALF * row_stride;
+        const double *low = row[i] + from, *high = row[HALF + i] + from;
         t[i] = LOAD_HALVES(low, high);
         t[HALF + i] = LOAD_HALVES(low + HALF, high + HALF);
     }
     transpose_halves(m, t);
 #else
-    UNROLL for (int i = 0; i < LANES; i++) { m[i] = LOAD(row + (size_t)i * row_stride); }
+    UNROLL for (int i = 0; i < LANES; i++) { m[i] = LOAD(row[i] + from); }
     const vector first = SHUFFLE(m[0], m[1], 0, 2);
     m[1] = SHUFFLE(m[0], m[1], 1, 3);
     m[0] = first;
 #endif
+}
+
+/* The same of rows `row_stride` apart. */
+ALWAYS_INLINE void load_transposed(vector m[LANES], const double *row, size_t row_stride)
+{
+    const double *rows[LANES];
+    UNROLL for (int i = 0; i < LANES; i++) { rows[i] = row + (size_t)i * row_stride; }
+    load_rows_transposed(m, rows, 0);
 }

@@ -851,15 +851,14 @@ def _optimizer_of(spec: OptimizerSpec) -> Any:
 
 def _lend_state(state: TrainingState) -> tuple[Any, list[Any]]:
     """Return a ``pycnn_training`` and what it points to, which must live as long."""
-
-    def lend(kind: Any, array: Array | Indices | Bits | None) -> Any:
-        return _NULL if array is None or not array.size else _from_buffer(kind, array)
-
+    rates, keys, norms = state.learning_rates, state.dropout_keys, state.norms
+    order = _NULL if state.order is None else _from_buffer(_SIZES, state.order)
     totals = _from_buffer(_DOUBLES, state.totals)
-    order, keys = lend(_SIZES, state.order), lend(_KEYS, state.dropout_keys)
-    slots, norms = lend(_DOUBLES, state.slots), lend(_DOUBLES, state.norms)
-    rates = lend(_DOUBLES, state.learning_rates)
     optimizer = _NULL if state.optimizer is None else _optimizer_of(state.optimizer)
+    slots = _from_buffer(_DOUBLES, state.slots) if state.slots.size else _NULL
+    rates = _NULL if rates is None or not rates.size else _from_buffer(_DOUBLES, rates)
+    keys = _NULL if keys is None else _from_buffer(_KEYS, keys)
+    norms = _NULL if norms is None else _from_buffer(_DOUBLES, norms)
     settings = (  # in the order of the struct: all at once takes a third of the time
         state.epochs,
         state.epoch,

@@ -74,9 +74,10 @@ static void test_every_batch_and_width_up_to_an_edge(void)
 /* Where the first cache line of a block begins. */
 static double *first_line(double *block) { return (double *)(((uintptr_t)block + 63) / 64 * 64); }
 
-/* Past the caches the same numbers arrive, and nothing around them, wherever memory begins. */
-static void check_away(const kernel_table *kernels, size_t inputs, size_t batch, size_t units,
-                       size_t offset)
+/* Vectors of samples come in as one by one, near or past the caches, where weights that go past
+ * them are the same too; nothing around them changes, wherever memory begins. */
+static void check_stores(const kernel_table *kernels, size_t inputs, size_t batch, size_t units,
+                         size_t offset)
 {
     enum { ROOM = 64 };
     const size_t panel = kernels->panel, lanes = kernels->lanes, samples = batch * lanes;
@@ -84,28 +85,32 @@ static void check_away(const kernel_table *kernels, size_t inputs, size_t batch,
     const size_t matrix = MAX(panel, MAX(inputs, units)) * samples + ROOM;
     const size_t weights = units * inputs + ROOM;
     double *x = random_doubles(1, samples * inputs), *delta = random_doubles(2, units * samples);
-    double *blocks[2][3], *rows[2], *columns[2], *theta[2], *bias = doubles(2 * units);
+    enum { ONE_BY_ONE, NEAR, AWAY, WAYS };
+    double *blocks[WAYS][3], *rows[WAYS], *columns[WAYS], *theta[WAYS];
+    double *bias = doubles(WAYS * units);
     const double *row[MOST_LANES];
-    for (int away = 0; away < 2; away++) {
-        rows[away] = first_line(blocks[away][0] = doubles(panels + LINE));
-        columns[away] = first_line(blocks[away][1] = doubles(matrix + LINE));
-        theta[away] = first_line(blocks[away][2] = doubles(weights + LINE));
-        memset(rows[away], 0, panels * sizeof *x);
-        memset(columns[away], 0, matrix * sizeof *x);
+    for (int way = 0; way < WAYS; way++) {
+        rows[way] = first_line(blocks[way][0] = doubles(panels + LINE));
+        columns[way] = first_line(blocks[way][1] = doubles(matrix + LINE));
+        theta[way] = first_line(blocks[way][2] = doubles(weights + LINE));
+        memset(rows[way], 0, panels * sizeof *x);
+        memset(columns[way], 0, matrix * sizeof *x);
         for (size_t k = 0; k < weights; k++) {
-            theta[away][k] = 1 / (double)(k + 1);
+            theta[way][k] = 1 / (double)(k + 1);
         }
         for (size_t j = 0; j < units; j++) {
-            bias[(size_t)away * units + j] = (double)j;
+            bias[(size_t)way * units + j] = (double)j;
         }
-        double *to = rows[away] + offset, *column = columns[away] + offset;
+        double *to = rows[way] + offset, *column = columns[way] + offset;
         const size_t distance = samples * panel;
-        for (size_t i = 0; i < samples; i += away ? lanes : 1) {
+        for (size_t i = 0; i < samples; i += way == ONE_BY_ONE ? 1 : lanes) {
             for (size_t l = 0; l < lanes; l++) {
                 row[l] = x + (i + l) % samples * inputs;
             }
-            if (away) {
-                kernels->gather(to + i * panel, distance, column + i, samples, i > 0, row, inputs);
+            if (way != ONE_BY_ONE) {
+                const gather_way far = i > 0 ? GATHER_AWAY : GATHER_ROWS_AWAY;
+                kernels->gather(to + i * panel, distance, column + i, samples,
+                                way == AWAY ? far : GATHER_NEAR, row, row, inputs);
                 continue;
             }
             kernels->pack(to + i * panel, distance, row[0], NULL, inputs);
@@ -114,33 +119,38 @@ static void check_away(const kernel_table *kernels, size_t inputs, size_t batch,
             }
         }
         const gradient_terms terms = {.delta = delta, .stride = samples, .batch = samples};
-        kernels->gradient(theta[away] + offset, bias + (size_t)away * units,
-                          away ? GRADIENT_DESCEND_AWAY : GRADIENT_DESCEND, 0.25, &terms, 1, to,
-                          distance, 0, units, inputs);
+        kernels->gradient(theta[way] + offset, bias + (size_t)way * units,
+                          way == AWAY ? GRADIENT_DESCEND_AWAY : GRADIENT_DESCEND, 0.25, &terms, 1,
+                          to, distance, 0, units, inputs);
     }
-    CHECK(same_bits(rows[0], rows[1], panels));
-    CHECK(same_bits(columns[0], columns[1], matrix));
-    CHECK(same_bits(theta[0], theta[1], weights));
-    CHECK(same_bits(bias, bias + units, units));
-    kernels->transpose(columns[0] + offset, panel, delta, samples, MIN(units, panel), samples);
-    kernels->transpose_away(columns[1] + offset, panel, delta, samples, MIN(units, panel), samples);
-    CHECK(same_bits(columns[0], columns[1], matrix));
-    for (int away = 0; away < 2; away++) {
+    for (int way = NEAR; way < WAYS; way++) {
+        CHECK(same_bits(rows[0], rows[way], panels));
+        CHECK(same_bits(columns[0], columns[way], matrix));
+        CHECK(same_bits(theta[0], theta[way], weights));
+        CHECK(same_bits(bias, bias + (size_t)way * units, units));
+    }
+    if (kernels->transpose_away != NULL) {
+        const size_t few = MIN(units, panel);
+        kernels->transpose(columns[NEAR] + offset, panel, delta, samples, few, samples);
+        kernels->transpose_away(columns[AWAY] + offset, panel, delta, samples, few, samples);
+        CHECK(same_bits(columns[NEAR], columns[AWAY], matrix));
+    }
+    for (int way = 0; way < WAYS; way++) {
         for (int i = 0; i < 3; i++) {
-            free(blocks[away][i]);
+            free(blocks[way][i]);
         }
     }
     free(x), free(delta), free(bias);
 }
 
-static void test_stores_past_the_caches_are_stores(void)
+static void test_samples_come_in_whichever_way(void)
 {
     static const size_t inputs[] = {1, 24, 31, 64, 96}, units[] = {1, 8, 10, 24};
     const kernel_table *kernels = pycnn_kernels_find(SIZE_MAX);
     for (size_t i = 0; kernels->gather != NULL && i < sizeof inputs / sizeof *inputs; i++) {
         for (size_t u = 0; u < sizeof units / sizeof *units; u++) {
             for (size_t offset = 0; offset < 8; offset += 3 + u) {
-                check_away(kernels, inputs[i], 1 + u, units[u], offset);
+                check_stores(kernels, inputs[i], 1 + u, units[u], offset);
             }
         }
     }
@@ -148,6 +158,6 @@ static void test_stores_past_the_caches_are_stores(void)
 
 const test dense_tests[] = {
     FOR_EACH_SET("every batch and width up to an edge", test_every_batch_and_width_up_to_an_edge),
-    FOR_EACH_SET("stores past the caches are stores", test_stores_past_the_caches_are_stores),
+    FOR_EACH_SET("samples come in whichever way", test_samples_come_in_whichever_way),
     {0},
 };
