@@ -486,12 +486,13 @@ ALWAYS_INLINE vector use_gradient(vector sum, vector out, gradient_use use, vect
     return descends(use) ? FMA(minus_step, sum, out) : sum;
 }
 
-/* A tile's sums over all samples: sum += delta @ inputs, where `inputs` is one panel; returns where
- * in it those of the next position begin. */
+/* A tile's sums over all samples: sum += delta @ inputs, where `inputs` is one panel, and with
+ * `apart` those of the biases, to which each delta is added: not every processor does that where it
+ * multiplies. Returns where in the panel those of the next position begin. */
 ALWAYS_INLINE const double *add_terms(vector sum[TILE_ROWS][TILE_VECTORS],
-                                      const gradient_terms *terms, size_t count,
-                                      const double *inputs, size_t row, const int rows,
-                                      const int vectors)
+                                      double bias_sum[TILE_ROWS], const gradient_terms *terms,
+                                      size_t count, const double *inputs, size_t row,
+                                      const int rows, const int vectors, const bool apart)
 {
     for (size_t t = 0; t < count; t++) {
         const size_t stride = terms[t].stride;
@@ -501,11 +502,17 @@ ALWAYS_INLINE const double *add_terms(vector sum[TILE_ROWS][TILE_VECTORS],
             UNROLL for (int v = 0; v < vectors; v++) { a[v] = LOAD(inputs + v * LANES); }
             UNROLL for (int r = 0; r < rows; r++)
             {
-                const vector d = BROADCAST(delta[(size_t)r * stride]);
+                vector d = BROADCAST(delta[(size_t)r * stride]);
+                if (apart) {
+                    HOLD(d); /* of which a lane is the delta: it is not loaded twice */
+                }
                 UNROLL for (int v = 0; v < vectors; v++)
                 {
                     sum[r][v] = FMA(d, a[v], sum[r][v]);
                     KEEP(sum[r][v]);
+                }
+                if (apart) {
+                    bias_sum[r] += d[0];
                 }
             }
         }
@@ -531,12 +538,13 @@ ALWAYS_INLINE void fetch_row(const double *row, const int count)
 }
 
 /* One register tile of the weights' gradient. At the edge the last vector holds `part` weights, and
- * the bias behind them, where there is one. */
+ * the bias behind them, where there is one; where it would be alone in a vector it is `apart`. */
 ALWAYS_INLINE void gradient_tile(const gradient_job *job, const double *inputs, size_t row,
                                  size_t column, const int rows, const int vectors, const bool edge,
-                                 size_t part)
+                                 size_t part, const bool apart)
 {
     vector sum[TILE_ROWS][TILE_VECTORS];
+    double bias_sum[TILE_ROWS];
     double lanes[LANES];
     const gradient_use use = job->use;
     size_t fan_in = job->fan_in;
@@ -546,6 +554,7 @@ ALWAYS_INLINE void gradient_tile(const gradient_job *job, const double *inputs, 
     {
         /* They are wanted behind the loop: time enough to come from far away. */
         fetch_row(weight + (size_t)r * fan_in, edge ? 1 : vectors * LANES);
+        bias_sum[r] = apart && use == GRADIENT_ADD ? bias[r] : 0;
         UNROLL for (int v = 0; v < vectors; v++)
         {
             const double *out = weight + (size_t)r * fan_in + (size_t)v * LANES;
@@ -565,14 +574,17 @@ ALWAYS_INLINE void gradient_tile(const gradient_job *job, const double *inputs, 
     const double *in = inputs;
     size_t position = 0;
     do {
-        in = add_terms(sum, job->terms, job->count, in,
-                       job->first + row + position * job->terms->height, rows, vectors);
+        in = add_terms(sum, bias_sum, job->terms, job->count, in,
+                       job->first + row + position * job->terms->height, rows, vectors, apart);
     } while (++position < job->terms->positions);
     /* The addresses are worked out again: kept over the loop, they take the sums' registers. */
     __asm__("" : "+r"(weight), "+r"(fan_in));
     const double step = job->step;
     UNROLL for (int r = 0; r < rows; r++)
     {
+        if (apart) {
+            bias[r] = descends(use) ? __builtin_fma(-step, bias_sum[r], bias[r]) : bias_sum[r];
+        }
         UNROLL for (int v = 0; v < vectors; v++)
         {
             double *out = weight + (size_t)r * fan_in + (size_t)v * LANES;
@@ -584,7 +596,7 @@ ALWAYS_INLINE void gradient_tile(const gradient_job *job, const double *inputs, 
                     bias[r] =
                         descends(use) ? __builtin_fma(-step, lanes[part], bias[r]) : lanes[part];
                 }
-            } else if (job->away) {
+            } else if (job->away && !edge && !apart) { /* most of the lines */
                 STREAM(out, use_gradient(sum[r][v], LOAD(out), use, BROADCAST(-step)));
             } else {
                 STORE(out, use_gradient(sum[r][v], LOAD(out), use, BROADCAST(-step)));
@@ -598,16 +610,27 @@ ALWAYS_INLINE void gradient_rows(const gradient_job *job, const double *inputs, 
 {
     const size_t full = job->fan_in / PANEL; /* panels that hold weights alone */
     for (size_t p = first; p < MIN(last, full); p++) {
-        gradient_tile(job, inputs + p * distance, row, p * PANEL, rows, TILE_VECTORS, false, 0);
+        gradient_tile(job, inputs + p * distance, row, p * PANEL, rows, TILE_VECTORS, false, 0,
+                      false);
     }
-    const size_t weights = job->fan_in - full * PANEL, columns = weights + (job->bias != NULL);
-    if (last <= full || columns == 0) {
+    const size_t weights = job->fan_in - full * PANEL;
+    if (last <= full) {
         return;
     }
-#define EDGE(vectors)                                                                    \
-    gradient_tile(job, inputs + full * distance, row, full * PANEL, rows, vectors, true, \
-                  weights - ((vectors) - 1) * LANES)
-    switch ((columns + LANES - 1) / LANES) {
+    inputs += full * distance;
+#define WHOLE(vectors) gradient_tile(job, inputs, row, full *PANEL, rows, vectors, false, 0, true)
+#define EDGE(vectors)                                                 \
+    gradient_tile(job, inputs, row, full *PANEL, rows, vectors, true, \
+                  weights - ((vectors) - 1) * LANES, false)
+#if LANES == 8 /* shorter vectors waste less on a bias */
+    if (rows == TILE_ROWS && weights % LANES == 0 && job->bias != NULL) {
+        switch (weights / LANES) {
+        case 1: WHOLE(1); return;
+        case 2: WHOLE(2); return;
+        }
+    }
+#endif
+    switch ((weights + (job->bias != NULL) + LANES - 1) / LANES) {
     case 1: EDGE(1); break;
     case 2: EDGE(2); break;
 #if TILE_VECTORS > 2
@@ -618,6 +641,7 @@ ALWAYS_INLINE void gradient_rows(const gradient_job *job, const double *inputs, 
 #endif
     }
 #undef EDGE
+#undef WHOLE
 }
 
 /* One sample: out (+)= delta @ input^T, row by row, of which -step * delta makes a descent. */
