@@ -68,8 +68,9 @@
 #define UNROLL
 #endif
 
-/* Has a number that is wanted soon brought into cache, by compilers that know how. To gcc that is
- * nothing: it leaves out a function that does nothing else, but for what is written in assembly. */
+/* Has a number that is wanted soon brought into cache, by compilers that know how. gcc takes a
+ * function that only does this for one without effect, and drops its calls; the empty assembly
+ * keeps them. */
 #if defined(__GNUC__) || defined(__clang__)
 #define FETCH(p)               \
     do {                       \

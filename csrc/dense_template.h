@@ -78,7 +78,6 @@ static void SUFFIX(transpose_away)(double *dst, size_t dst_stride, const double 
         transpose_any(dst, dst_stride, src, src_stride, rows, columns, false);
     }
 }
-
 #endif
 
 static void SUFFIX(gather)(double *panels, size_t distance, double *columns, size_t stride,
@@ -527,7 +526,7 @@ typedef struct {
     double step;
     const gradient_terms *terms;
     size_t count, first, fan_in;
-    bool away; /* what it becomes goes past the caches */
+    bool away; /* what it becomes goes past the caches, but for the last panel, if not full */
 } gradient_job;
 
 /* Has `count` numbers brought into cache, to be written. */
@@ -538,7 +537,8 @@ ALWAYS_INLINE void fetch_row(const double *row, const int count)
 }
 
 /* One register tile of the weights' gradient. At the edge the last vector holds `part` weights, and
- * the bias behind them, where there is one; where it would be alone in a vector it is `apart`. */
+ * the bias behind them, where there is one. With `apart` it is summed beside whole vectors, where
+ * it would be alone in another one. */
 ALWAYS_INLINE void gradient_tile(const gradient_job *job, const double *inputs, size_t row,
                                  size_t column, const int rows, const int vectors, const bool edge,
                                  size_t part, const bool apart)
@@ -596,7 +596,7 @@ ALWAYS_INLINE void gradient_tile(const gradient_job *job, const double *inputs, 
                     bias[r] =
                         descends(use) ? __builtin_fma(-step, lanes[part], bias[r]) : lanes[part];
                 }
-            } else if (job->away && !edge && !apart) { /* most of the lines */
+            } else if (job->away && !edge && !apart) {
                 STREAM(out, use_gradient(sum[r][v], LOAD(out), use, BROADCAST(-step)));
             } else {
                 STORE(out, use_gradient(sum[r][v], LOAD(out), use, BROADCAST(-step)));
@@ -617,10 +617,11 @@ ALWAYS_INLINE void gradient_rows(const gradient_job *job, const double *inputs, 
     if (last <= full) {
         return;
     }
+    const size_t column = full * PANEL;
     inputs += full * distance;
-#define WHOLE(vectors) gradient_tile(job, inputs, row, full *PANEL, rows, vectors, false, 0, true)
-#define EDGE(vectors)                                                 \
-    gradient_tile(job, inputs, row, full *PANEL, rows, vectors, true, \
+#define WHOLE(vectors) gradient_tile(job, inputs, row, column, rows, vectors, false, 0, true)
+#define EDGE(vectors)                                            \
+    gradient_tile(job, inputs, row, column, rows, vectors, true, \
                   weights - ((vectors) - 1) * LANES, false)
 #if LANES == 8 /* shorter vectors waste less on a bias */
     if (rows == TILE_ROWS && weights % LANES == 0 && job->bias != NULL) {
@@ -683,7 +684,7 @@ static void SUFFIX(gradient)(double *weight, double *bias, gradient_use use, dou
     }
     /* A line goes past the caches as a whole, or it takes longer than through them. */
     const bool away = use == GRADIENT_DESCEND_AWAY && begins_line(weight) && fan_in % LINE == 0 &&
-                      PANEL % LINE == 0;
+                      PANEL % LINE == 0 && fan_in >= PANEL;
     const gradient_job job = {weight, bias, use, step, terms, count, first, fan_in, away};
     size_t samples = 0;
     for (size_t t = 0; t < count; t++) {

@@ -79,8 +79,8 @@ typedef struct {
     /* sum[rows,fan_in+1] = delta[rows,batch] @ inputs[batch,fan_in+1], each sum one chain over the
      * samples of terms[0], then those of terms[1], ... The rows are those of delta from `first` on.
      * `inputs` are panels, `distance` apart, each [batch,panel], of a sequence one such behind the
-     * other. The last column, which holds ones, is that of the bias; where bias is NULL there is
-     * none. */
+     * other. The last column is that of the bias, and must hold ones, though not each kernel reads
+     * it; where bias is NULL there is none. */
     void (*gradient)(double *weight, double *bias, gradient_use use, double step,
                      const gradient_terms *terms, size_t count, const double *inputs,
                      size_t distance, size_t first, size_t rows, size_t fan_in);
@@ -101,8 +101,9 @@ typedef struct {
     void (*pack)(double *panels, size_t distance, const double *row, const double *next,
                  size_t count);
 
-    /* The same of `lanes` rows x[lanes], behind which come next[lanes], and columns[count,lanes] =
-     * x^T, whose rows are `stride` apart. Past the caches go whole lines alone. NULL: none. */
+    /* The same of `lanes` rows x[lanes], and columns[count,lanes] = x^T, whose rows are `stride`
+     * apart; next[lanes] come next, or are x again. Past the caches go whole lines alone. NULL:
+     * there is no such kernel. */
     void (*gather)(double *panels, size_t distance, double *columns, size_t stride, gather_way way,
                    const double *const *x, const double *const *next, size_t count);
 

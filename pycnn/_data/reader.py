@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from pycnn._typing import AnyArray, Array, Indices, Shape
 
 
+_NAMES = "X", "y", "sample_weight", "lengths"
+
+
 class Reader:
     """How a network reads what users hand in, by what it has learned of it.
 
@@ -115,7 +118,7 @@ class Reader:
         sample_weight: Any = None,
         lengths: Any = None,
         *,
-        called: tuple[str, str, str, str] = ("X", "y", "sample_weight", "lengths"),
+        called: tuple[str, str, str, str] = _NAMES,
         learn: bool = False,
         missing: bool = False,
     ) -> tuple[Data, Targets]:
@@ -132,6 +135,19 @@ class Reader:
             ready = self._read_arrays(X, y)
             if ready is not None:
                 return ready, Targets(ready.y, None)
+        return self._read_any(X, y, sample_weight, lengths, called, learn, missing)
+
+    def _read_any(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        lengths: Any,
+        called: tuple[str, str, str, str],
+        learn: bool,
+        missing: bool,
+    ) -> tuple[Data, Targets]:
+        """Return what `read` promises, of samples that do not lie as the core reads them."""
         x, known = self.sequences(X, called[0], lengths, called[3])
         encoder = self._encoder_for(x)
         positions = encoder.positions
@@ -160,7 +176,7 @@ class Reader:
             ready = self._read_arrays(X, y)
             if ready is not None:
                 return ready
-        return self.read(X, y, sample_weight, lengths, missing=missing)[0]
+        return self._read_any(X, y, sample_weight, lengths, _NAMES, False, missing)[0]
 
     def _read_arrays(self, X: Any, y: Any) -> Data | None:
         """Return samples that lie as the core reads them; None: others, or not finite ones."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from _thread import get_ident  # threading takes longer to import
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ import numpy as np
 from pycnn import callbacks as _callbacks
 from pycnn._model import Loan
 from pycnn._record import Record
-from pycnn._training.checkpoint import LARGEST_COUNT, Checkpoint, Process, as_plain
+from pycnn._training.checkpoint import LARGEST_COUNT, Checkpoint, as_plain
 from pycnn.exceptions import DataError
 from pycnn.history import History
 
@@ -129,7 +130,7 @@ class Checkpointer:
 
     def _lend(self, kept: Checkpoint) -> None:
         assert kept.theta is not None
-        self.network.loan = Loan(kept.theta, kept, self.thread, Process.id)
+        self.network.loan = Loan(kept.theta, kept, self.thread, os.getpid())
 
     def keep_between_epochs(self) -> None:
         """Keep the training as it stands, unless that takes long and was done a moment ago."""

@@ -858,7 +858,7 @@ def _lend_state(state: TrainingState) -> tuple[Any, list[Any]]:
     slots = _from_buffer(_DOUBLES, state.slots) if state.slots.size else _NULL
     rates = _NULL if rates is None or not rates.size else _from_buffer(_DOUBLES, rates)
     keys = _NULL if keys is None else _from_buffer(_KEYS, keys)
-    norms = _NULL if norms is None else _from_buffer(_DOUBLES, norms)
+    norms = _NULL if norms is None or not norms.size else _from_buffer(_DOUBLES, norms)
     settings = (  # in the order of the struct: all at once takes a third of the time
         state.epochs,
         state.epoch,

@@ -88,7 +88,7 @@ static void check_stores(const kernel_table *kernels, size_t inputs, size_t batc
     enum { ONE_BY_ONE, NEAR, AWAY, WAYS };
     double *blocks[WAYS][3], *rows[WAYS], *columns[WAYS], *theta[WAYS];
     double *bias = doubles(WAYS * units);
-    const double *row[MOST_LANES];
+    const double *row[MOST_LANES], *next[MOST_LANES];
     for (int way = 0; way < WAYS; way++) {
         rows[way] = first_line(blocks[way][0] = doubles(panels + LINE));
         columns[way] = first_line(blocks[way][1] = doubles(matrix + LINE));
@@ -106,11 +106,12 @@ static void check_stores(const kernel_table *kernels, size_t inputs, size_t batc
         for (size_t i = 0; i < samples; i += way == ONE_BY_ONE ? 1 : lanes) {
             for (size_t l = 0; l < lanes; l++) {
                 row[l] = x + (i + l) % samples * inputs;
+                next[l] = x + (i + l + lanes) % samples * inputs;
             }
             if (way != ONE_BY_ONE) {
                 const gather_way far = i > 0 ? GATHER_AWAY : GATHER_ROWS_AWAY;
                 kernels->gather(to + i * panel, distance, column + i, samples,
-                                way == AWAY ? far : GATHER_NEAR, row, row, inputs);
+                                way == AWAY ? far : GATHER_NEAR, row, next, inputs);
                 continue;
             }
             kernels->pack(to + i * panel, distance, row[0], NULL, inputs);

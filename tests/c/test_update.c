@@ -102,6 +102,29 @@ static void test_divergence_leaves_the_last_finished_step(void)
     free_problem(&p);
 }
 
+/* Wherever among the vectors of a mini-batch an entry is bad. */
+static void test_bad_entries_of_many(void)
+{
+    enum { ROWS = 25 }; /* three vectors of the widest set, and one sample more */
+    problem p = classifier(96, ROWS);
+    pycnn_workspace *ws = workspace(p.net, ROWS, PYCNN_BACKWARD);
+    double *theta = copy_doubles(p.theta, p.parameters);
+    size_t order[ROWS], steps;
+    for (size_t bad = 0; bad < ROWS; bad++) {
+        for (size_t i = 0; i < ROWS; i++) {
+            order[i] = i == bad ? (bad % 2 ? ROWS : SIZE_MAX) : ROWS - 1 - i;
+        }
+        pycnn_training state = {
+            .epochs = 1, .batch_size = ROWS, .learning_rate = 0.1, .order = order};
+        CHECK(pycnn_train(&steps, theta, p.theta_size, &state, p.net, ws, &p.data, 9) ==
+              PYCNN_ERROR_INDEX);
+        CHECK(steps == 0 && same_bits(theta, p.theta, p.parameters));
+    }
+    free(theta);
+    pycnn_workspace_destroy(ws);
+    free_problem(&p);
+}
+
 static void test_trainings_that_cannot_be(void)
 {
     enum { ROWS = 5 };
@@ -457,6 +480,7 @@ const test update_tests[] = {
     FOR_EACH_SET("divergence leaves the last finished step",
                  test_divergence_leaves_the_last_finished_step),
     FOR_EACH_SET("trainings that cannot be", test_trainings_that_cannot_be),
+    FOR_EACH_SET("bad entries of many", test_bad_entries_of_many),
     FOR_EACH_SET("a loop of one's own ends in the same bits",
                  test_a_loop_of_ones_own_ends_in_the_same_bits),
     FOR_EACH_SET("pieces of a mini-batch end in the same bits",
