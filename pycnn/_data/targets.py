@@ -87,11 +87,11 @@ class TargetEncoder:
         "estimates_the_mean",
         "has_classes",
         "is_multi_label",
-        "kind",
         "loss",
         "positions",
         "scale",
         "takes_numbers",
+        "targets",
         "units",
     )
 
@@ -105,9 +105,9 @@ class TargetEncoder:
     ) -> None:
         self.loss, self.units, self.positions = loss, units, positions
         self.classes, self.scale = classes, scale
-        self.kind = losses.targets(loss)
+        self.targets = losses.targets(loss)
         # Whether outputs are answers that do not depend on each other: several sigmoid units.
-        self.is_multi_label = units > 1 and self.kind in ("binary", "signs")
+        self.is_multi_label = units > 1 and self.targets in ("binary", "signs")
         self.estimates_the_mean = losses.estimates_the_mean(loss)
         one_hot = losses.may_be_one_hot(loss)
         # Whether targets are classes: by the loss, or because those of a fit were one-hot.
@@ -116,7 +116,7 @@ class TargetEncoder:
         self.takes_numbers = (
             positions is None
             and scale is None
-            and self.kind == "numbers"
+            and self.targets == "numbers"
             and not (one_hot and units > 1)
         )
 
@@ -161,7 +161,7 @@ class TargetEncoder:
         """
         if self._is_ready(value, rows, missing, find):
             return self._in_unit(self._encode_all(value, name, learn, find=find))
-        wanted = self.kind
+        wanted = self.targets
         array, gaps = read_labels(value, name, wanted in ("numbers", "counts"))
         if self.positions is not None:
             self._check_sequences(array, name, rows, self.positions)
@@ -215,7 +215,7 @@ class TargetEncoder:
     def _check_sequences(self, array: AnyArray, name: str, rows: int, positions: int) -> None:
         """Raise `ShapeError` where there is not a target for each position."""
         shapes: list[Shape] = [(rows, positions, self.units)]
-        if self.units == 1 or self.kind == "classes":
+        if self.units == 1 or self.targets == "classes":
             shapes.insert(0, (rows, positions))
         if array.shape in shapes:
             return
@@ -241,7 +241,7 @@ class TargetEncoder:
         array, gaps = array[seen], gaps[seen]
         try:
             if gaps.any():
-                if self.kind == "classes":
+                if self.targets == "classes":
                     row = row_name(int(gaps.any(axis=-1).argmax()))
                     raise DataError(
                         f"{name} must have all numbers of a position or none; see {row}"
@@ -270,7 +270,7 @@ class TargetEncoder:
     ) -> Targets:
         """Encode targets of which some were not observed: NaN, once the labels are known."""
         filled = array.copy()
-        wanted = self.kind
+        wanted = self.targets
         if losses.is_classification(self.loss) and self.units == 1:
             if gaps.all():
                 return Targets(np.full((len(array), 1), np.nan), self.classes)
@@ -291,7 +291,7 @@ class TargetEncoder:
         find: Finder = find_not_finite,
     ) -> Targets:
         """Encode targets without gaps."""
-        wanted = self.kind
+        wanted = self.targets
         single = array.ndim == 1 or array.shape[1] == 1
         if wanted == "classes" and single and (self.units > 1 or array.ndim == 1):
             return self._encode_labels(array.ravel(), name, learn)
@@ -317,7 +317,7 @@ class TargetEncoder:
 
     def _check_range(self, numbers: Array, name: str, row_name: RowName) -> None:
         """Raise `DataError` at the first row whose numbers this loss cannot have."""
-        wanted = self.kind
+        wanted = self.targets
         if wanted == "counts":
             wrong, rule, what = numbers < 0, "be >= 0", "is"
         elif wanted == "signs":
@@ -387,7 +387,7 @@ class TargetEncoder:
             ones.
         """
         labels = as_labels(value, "classes")
-        wanted = self.kind
+        wanted = self.targets
         if wanted not in ("classes", "binary", "signs") or (wanted != "classes" and self.units > 1):
             raise DataError(
                 f"classes must be None for targets that are no labels, as for {self.loss}"
@@ -461,7 +461,7 @@ class TargetEncoder:
         """Return which class targets or outputs stand for; of several answers 0 or 1 for each."""
         if values.dtype.kind == "i":
             return values
-        if self.kind not in ("binary", "signs"):
+        if self.targets not in ("binary", "signs"):
             return values.argmax(axis=-1)
         above = (values > losses.boundary(self.loss)).astype(np.intp)
         return above if self.is_multi_label else above[..., 0]
@@ -471,10 +471,10 @@ class TargetEncoder:
         index = self.indices(values)
         if self.classes is not None and not self.is_multi_label:
             return self.classes[index]
-        return 2 * index - 1 if self.kind == "signs" else index
+        return 2 * index - 1 if self.targets == "signs" else index
 
     def probabilities(self, outputs: Array) -> Array:
         """Return the probability of each class, of which one sigmoid unit has two."""
-        if self.kind == "binary" and self.units == 1:
+        if self.targets == "binary" and self.units == 1:
             return np.concatenate([1 - outputs, outputs], axis=-1)
         return outputs
