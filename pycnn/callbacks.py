@@ -174,7 +174,7 @@ def states_of(callbacks: Sequence[Any], pending: Sequence[Any]) -> list[dict[str
                     f"get_state of {type(callback).__name__} must return a dict, got {state!r}"
                 )
             state = _copied(state)
-        told = not pending or not any(callback is other for other in pending)
+        told = not any(callback is other for other in pending)
         result.append({"name": name_of(callback), "state": state, "told": told})
     return result
 

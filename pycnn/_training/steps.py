@@ -93,7 +93,7 @@ class Steps:
             )
         self.spec = optimizer.spec()
         self._set_length(-(-loader.rows // batch_size) * loader.windows, 0)
-        self.slots: Array = np.zeros((self.spec.slots, network.parameters.size))
+        self.slots = optimizer.new_slots(network.parameters.size)
         self.updates = 0
         self.pace = Pace()
         # Of the present block, or of the last one:
